@@ -1,0 +1,1 @@
+//! The model on the CPU, straight-line: the reference for every kernel, and the backend where there is no GPU.

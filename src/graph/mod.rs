@@ -1,0 +1,230 @@
+//! The forward pass as data: tensors, and the dispatches that write them. No GPU object and no model lives here.
+//!
+//! A [`Graph`] is a list of tensors and a list of [`Dispatch`]es in the order in which they run. Each tensor is written once, by one
+//! operation; an operation whose buffers or grids would pass the device's [`Limits`] is several dispatches over disjoint [`View`]s.
+
+/// A tensor of a [`Graph`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TensorId(usize);
+
+impl TensorId {
+    /// Its place in [`Graph::tensors`].
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// What a tensor is to the graph, which decides who owns its buffer and how long it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// A parameter: uploaded once, shared by the graphs of every image size.
+    Weight,
+    /// Written by the caller before each run (the image), or once for this image size (the RoPE table).
+    Input,
+    /// Lives from its write to its last read.
+    Intermediate,
+    /// Lives from its write to the end, to be read by the caller.
+    Output,
+}
+
+/// Name, shape and role of a tensor. Elements are f32, row-major.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// The tap's or the parameter's name, e.g. `blocks.3.attn.qkv`.
+    pub label: String,
+    /// Extents, outermost first.
+    pub shape: Vec<usize>,
+    /// Who owns it and how long.
+    pub role: Role,
+}
+
+impl TensorInfo {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there is no element at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Size in bytes, as f32.
+    pub fn bytes(&self) -> u64 {
+        self.len() as u64 * 4
+    }
+}
+
+/// A contiguous range of a tensor's elements, as one dispatch binds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// The tensor.
+    pub tensor: TensorId,
+    /// First element.
+    pub offset: usize,
+    /// Number of elements.
+    pub len: usize,
+}
+
+/// A compute shader and what it is specialised by: plain data, and the key under which its pipeline is cached.
+///
+/// The text handed to the device is the constants (`const NAME: TYPE = VALUE;`), then `parts` in order. The entry point is `main`.
+/// Bindings, all in group 0: the reads in order from 0, then the write, then (if there are parameters) the uniform `params`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Kernel {
+    /// The noun: the shader's file name without its ending.
+    pub name: &'static str,
+    /// WGSL, shared parts first; each an `include_str!` of `shaders/`.
+    pub parts: Vec<&'static str>,
+    /// What the text is specialised by.
+    pub constants: Vec<(&'static str, Constant)>,
+}
+
+/// A value that a shader is specialised by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Constant {
+    /// `u32`
+    U32(u32),
+    /// `f32`, by its bits so that kernels can be compared.
+    F32(u32),
+    /// `bool`
+    Bool(bool),
+}
+
+impl From<u32> for Constant {
+    fn from(value: u32) -> Self {
+        Self::U32(value)
+    }
+}
+
+impl From<f32> for Constant {
+    fn from(value: f32) -> Self {
+        Self::F32(value.to_bits())
+    }
+}
+
+impl From<bool> for Constant {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}
+
+impl Kernel {
+    /// The whole WGSL text.
+    pub fn source(&self) -> String {
+        let mut text = String::new();
+        for (name, value) in &self.constants {
+            text += &match value {
+                Constant::U32(v) => format!("const {name}: u32 = {v}u;\n"),
+                Constant::F32(bits) => format!("const {name}: f32 = {:?}f;\n", f32::from_bits(*bits)),
+                Constant::Bool(v) => format!("const {name}: bool = {v};\n"),
+            };
+        }
+        for part in &self.parts {
+            text += part;
+        }
+        text
+    }
+}
+
+/// Arithmetic and traffic of a dispatch, as declared by its kernel; profiles and benches divide by the time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Floating-point operations (a fused multiply-add is two).
+    pub flops: u64,
+    /// Fewest bytes moved: every input read once, every output written once.
+    pub bytes: u64,
+}
+
+/// One run of a kernel.
+#[derive(Clone, Debug)]
+pub struct Dispatch {
+    /// The tap's name, e.g. `blocks.3.attn.qkv`; what profiles show.
+    pub label: String,
+    /// The shader.
+    pub kernel: Kernel,
+    /// What it reads, in binding order.
+    pub reads: Vec<View>,
+    /// What it writes, the next binding.
+    pub write: View,
+    /// The uniform block's bytes (a multiple of 16, or empty for none), the last binding.
+    pub params: Vec<u8>,
+    /// Workgroups along x, y, z.
+    pub workgroups: [u32; 3],
+    /// Declared arithmetic and traffic.
+    pub cost: Cost,
+}
+
+/// What a device allows; operations are cut to fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest storage binding in bytes.
+    pub max_binding: u64,
+    /// Largest buffer in bytes.
+    pub max_buffer: u64,
+    /// Alignment of a storage binding's offset in bytes.
+    pub alignment: u64,
+    /// Most workgroups along one axis of a grid.
+    pub max_workgroups: u32,
+    /// Most invocations in a workgroup.
+    pub max_invocations: u32,
+    /// Workgroup memory in bytes.
+    pub workgroup_memory: u32,
+}
+
+impl Limits {
+    /// What every WebGPU device allows: 128 MiB a binding, 256 MiB a buffer, 16 KiB workgroup memory, 256 invocations.
+    pub const DEFAULT: Self = Self {
+        max_binding: 128 << 20,
+        max_buffer: 256 << 20,
+        alignment: 256,
+        max_workgroups: 65_535,
+        max_invocations: 256,
+        workgroup_memory: 16 << 10,
+    };
+}
+
+/// Tensors, and the dispatches that write them, in running order.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    tensors: Vec<TensorInfo>,
+    steps: Vec<Dispatch>,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A new tensor.
+    pub fn tensor(&mut self, label: impl Into<String>, shape: impl Into<Vec<usize>>, role: Role) -> TensorId {
+        self.tensors.push(TensorInfo { label: label.into(), shape: shape.into(), role });
+        TensorId(self.tensors.len() - 1)
+    }
+
+    /// Appends a dispatch.
+    pub fn push(&mut self, dispatch: Dispatch) {
+        self.steps.push(dispatch);
+    }
+
+    /// Every tensor, by [`TensorId::index`].
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    /// One tensor's name, shape and role.
+    pub fn info(&self, id: TensorId) -> &TensorInfo {
+        &self.tensors[id.0]
+    }
+
+    /// The whole of a tensor.
+    pub fn view(&self, id: TensorId) -> View {
+        View { tensor: id, offset: 0, len: self.info(id).len() }
+    }
+
+    /// The dispatches in running order.
+    pub fn steps(&self) -> &[Dispatch] {
+        &self.steps
+    }
+}

@@ -1,0 +1,3 @@
+//! The `meddino` command.
+
+fn main() {}

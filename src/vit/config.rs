@@ -1,0 +1,134 @@
+//! The model's sizes and precisions. The only place with magic numbers; each says where it comes from.
+
+use crate::error::{Error, Result};
+
+/// The largest image that the model takes: sides of 8192 give 262 144 patches, whose features alone are 0.8 GB.
+pub const MAX_SIDE: usize = 8192;
+
+/// The arithmetic of the rotary position embedding.
+///
+/// The authors of MedDINOv3 leave `pos_embed_rope_dtype` at its default, bf16, so every step is rounded to bf16 even in an f32 model;
+/// Meta's hub, Hugging Face and timm compute it in f32. The two differ by 8e-4 (relative L2) in the features.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RopePrecision {
+    /// Tables, products and sums rounded to bf16, nearest even.
+    Bf16,
+    /// Everything in f32.
+    F32,
+}
+
+impl RopePrecision {
+    /// As options and metadata spell it: `bf16` or `f32`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bf16 => "bf16",
+            Self::F32 => "f32",
+        }
+    }
+}
+
+/// Everything about a DINOv3 vision transformer that its weights' names and shapes, or the file beside them, decide.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Width of a token, `C`.
+    pub embed_dim: usize,
+    /// Number of transformer blocks.
+    pub depth: usize,
+    /// Attention heads, `N`.
+    pub num_heads: usize,
+    /// Width of the MLP's hidden layer.
+    pub ffn_dim: usize,
+    /// Storage (register) tokens between cls and patches, `R`.
+    pub n_storage_tokens: usize,
+    /// Side of a square patch in pixels.
+    pub patch_size: usize,
+    /// Channels of the image that the patch embedding takes.
+    pub in_chans: usize,
+    /// Whether `attn.qkv` has a bias.
+    pub qkv_bias: bool,
+    /// Whether there is a `mask_token`.
+    pub mask_token: bool,
+    /// LayerNorm's epsilon: 1e-6 in MedDINOv3 (the authors' `vit_base`), 1e-5 in Meta's DINOv3.
+    pub norm_eps: f32,
+    /// The arithmetic of the position embedding.
+    pub rope: RopePrecision,
+    /// Base of the position embedding's periods: 100 in every DINOv3 (`pos_embed_rope_base`).
+    pub rope_base: f32,
+}
+
+impl Config {
+    /// MedDINOv3-B-CT3M: ViT-B/16 with four storage tokens, no qkv bias, eps 1e-6, bf16 RoPE.
+    pub fn vit_base() -> Self {
+        Self {
+            embed_dim: 768,
+            depth: 12,
+            num_heads: 12,
+            ffn_dim: 3072,
+            n_storage_tokens: 4,
+            patch_size: 16,
+            in_chans: 3,
+            qkv_bias: false,
+            mask_token: true,
+            norm_eps: 1e-6,
+            rope: RopePrecision::Bf16,
+            rope_base: 100.0,
+        }
+    }
+
+    /// 128 wide, 3 deep, two heads: the same code paths, for tests that must be quick.
+    pub fn tiny() -> Self {
+        Self { embed_dim: 128, depth: 3, num_heads: 2, ffn_dim: 512, ..Self::vit_base() }
+    }
+
+    /// 64 wide, 2 deep, one head: small enough to keep whole checkpoint files of it.
+    pub fn micro() -> Self {
+        Self { embed_dim: 64, depth: 2, num_heads: 1, ffn_dim: 256, ..Self::vit_base() }
+    }
+
+    /// Width of one head, `D`.
+    pub fn head_dim(&self) -> usize {
+        self.embed_dim / self.num_heads
+    }
+
+    /// Tokens before the patches: cls and storage, `1 + R`.
+    pub fn prefix_tokens(&self) -> usize {
+        1 + self.n_storage_tokens
+    }
+
+    /// The patch grid of an image of `height` x `width` pixels; a remainder below one patch is not seen, as in the original.
+    ///
+    /// # Errors
+    /// If the image holds no patch or is larger than [`MAX_SIDE`].
+    pub fn grid(&self, height: usize, width: usize) -> Result<Grid> {
+        let p = self.patch_size;
+        if height < p || width < p {
+            return Err(Error::option(
+                "image size",
+                format!("{height} x {width} pixels hold no patch of {p} x {p}; resize it (--size {}) or give a larger slice", 14 * p),
+            ));
+        }
+        if height > MAX_SIDE || width > MAX_SIDE {
+            return Err(Error::option(
+                "image size",
+                format!("{height} x {width} is beyond {MAX_SIDE} pixels a side; resize it with --size"),
+            ));
+        }
+        Ok(Grid { rows: height / p, cols: width / p })
+    }
+}
+
+/// The patches of one image: `rows` x `cols`, row-major.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Grid {
+    /// Patches from top to bottom, `Hp`.
+    pub rows: usize,
+    /// Patches from left to right, `Wp`.
+    pub cols: usize,
+}
+
+impl Grid {
+    /// Number of patches, `P`.
+    pub fn patches(self) -> usize {
+        self.rows * self.cols
+    }
+}

@@ -1,0 +1,4 @@
+//! The model: its sizes, its parameters and its forward pass. It knows no file format and no device.
+
+pub mod config;
+pub mod weights;

@@ -1,0 +1,191 @@
+//! The model's parameters as a tree, each named as in the checkpoint. With `checkpoint/`, the only place that knows tensor names.
+//!
+//! The tree is generic over what stands at its leaves: a [`Spec`] (name and shape: what a checkpoint must hold), a host
+//! [`Tensor`], or a tensor of a graph. [`Weights::specs`] writes the names and shapes down once; everything else maps over it.
+
+use super::config::Config;
+
+/// Name and shape of one parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// The checkpoint's name, e.g. `blocks.3.attn.qkv.weight`.
+    pub name: String,
+    /// Its shape, outermost axis first.
+    pub shape: Vec<usize>,
+}
+
+/// All parameters of the model.
+#[derive(Clone, Debug)]
+pub struct Weights<T> {
+    /// `cls_token` [1, 1, C]
+    pub cls_token: T,
+    /// `storage_tokens` [1, R, C]; absent when R is 0.
+    pub storage_tokens: Option<T>,
+    /// `mask_token` [1, C]; absent in layouts without masked training (timm).
+    pub mask_token: Option<T>,
+    /// `patch_embed.proj`: [C, in_chans, p, p] and [C]
+    pub patch_embed: Linear<T>,
+    /// The transformer blocks, first to last.
+    pub blocks: Vec<Block<T>>,
+    /// The final `norm`.
+    pub norm: Norm<T>,
+}
+
+/// One transformer block: `x += ls1 * attn(norm1(x)); x += ls2 * mlp(norm2(x))`.
+#[derive(Clone, Debug)]
+pub struct Block<T> {
+    /// LayerNorm before attention.
+    pub norm1: Norm<T>,
+    /// Self-attention.
+    pub attn: Attention<T>,
+    /// `ls1.gamma` [C]
+    pub ls1: T,
+    /// LayerNorm before the MLP.
+    pub norm2: Norm<T>,
+    /// The MLP.
+    pub mlp: Mlp<T>,
+    /// `ls2.gamma` [C]
+    pub ls2: T,
+}
+
+/// `attn.*`
+#[derive(Clone, Debug)]
+pub struct Attention<T> {
+    /// [3C, C]: rows are q, k, v, each `num_heads` heads of `head_dim`.
+    pub qkv: Linear<T>,
+    /// [C, C]
+    pub proj: Linear<T>,
+}
+
+/// `mlp.*`
+#[derive(Clone, Debug)]
+pub struct Mlp<T> {
+    /// [ffn_dim, C]
+    pub fc1: Linear<T>,
+    /// [C, ffn_dim]
+    pub fc2: Linear<T>,
+}
+
+/// A linear layer, `y = x weight^T + bias`.
+#[derive(Clone, Debug)]
+pub struct Linear<T> {
+    /// [out, in]
+    pub weight: T,
+    /// [out]
+    pub bias: Option<T>,
+}
+
+/// LayerNorm's scale and shift.
+#[derive(Clone, Debug)]
+pub struct Norm<T> {
+    /// [C]
+    pub weight: T,
+    /// [C]
+    pub bias: T,
+}
+
+impl Weights<Spec> {
+    /// The names and shapes of every parameter that a model of this `config` has.
+    pub fn specs(config: &Config) -> Self {
+        let (c, p, r) = (config.embed_dim, config.patch_size, config.n_storage_tokens);
+        Self {
+            cls_token: spec("cls_token", [1, 1, c]),
+            storage_tokens: (r > 0).then(|| spec("storage_tokens", [1, r, c])),
+            mask_token: config.mask_token.then(|| spec("mask_token", [1, c])),
+            patch_embed: Linear {
+                weight: spec("patch_embed.proj.weight", [c, config.in_chans, p, p]),
+                bias: Some(spec("patch_embed.proj.bias", [c])),
+            },
+            blocks: (0..config.depth).map(|i| Block::specs(config, &format!("blocks.{i}."))).collect(),
+            norm: Norm::specs("norm", c),
+        }
+    }
+}
+
+impl Block<Spec> {
+    fn specs(config: &Config, at: &str) -> Self {
+        let (c, h) = (config.embed_dim, config.ffn_dim);
+        Self {
+            norm1: Norm::specs(&format!("{at}norm1"), c),
+            attn: Attention {
+                qkv: Linear::specs(&format!("{at}attn.qkv"), 3 * c, c, config.qkv_bias),
+                proj: Linear::specs(&format!("{at}attn.proj"), c, c, true),
+            },
+            ls1: spec(format!("{at}ls1.gamma"), [c]),
+            norm2: Norm::specs(&format!("{at}norm2"), c),
+            mlp: Mlp { fc1: Linear::specs(&format!("{at}mlp.fc1"), h, c, true), fc2: Linear::specs(&format!("{at}mlp.fc2"), c, h, true) },
+            ls2: spec(format!("{at}ls2.gamma"), [c]),
+        }
+    }
+}
+
+impl Norm<Spec> {
+    fn specs(at: &str, c: usize) -> Self {
+        Self { weight: spec(format!("{at}.weight"), [c]), bias: spec(format!("{at}.bias"), [c]) }
+    }
+}
+
+impl Linear<Spec> {
+    fn specs(at: &str, out: usize, inner: usize, bias: bool) -> Self {
+        Self { weight: spec(format!("{at}.weight"), [out, inner]), bias: bias.then(|| spec(format!("{at}.bias"), [out])) }
+    }
+}
+
+fn spec(name: impl Into<String>, shape: impl Into<Vec<usize>>) -> Spec {
+    Spec { name: name.into(), shape: shape.into() }
+}
+
+impl<T> Weights<T> {
+    /// The same tree with `f` applied to each leaf, in the checkpoint's order; the first error ends it.
+    ///
+    /// # Errors
+    /// Whatever `f` returns.
+    pub fn try_map<'a, U, E>(&'a self, f: &mut impl FnMut(&'a T) -> Result<U, E>) -> Result<Weights<U>, E> {
+        Ok(Weights {
+            cls_token: f(&self.cls_token)?,
+            storage_tokens: self.storage_tokens.as_ref().map(&mut *f).transpose()?,
+            mask_token: self.mask_token.as_ref().map(&mut *f).transpose()?,
+            patch_embed: self.patch_embed.try_map(f)?,
+            blocks: self.blocks.iter().map(|b| b.try_map(f)).collect::<Result<_, E>>()?,
+            norm: self.norm.try_map(f)?,
+        })
+    }
+
+    /// The same tree with `f` applied to each leaf, in the checkpoint's order.
+    pub fn map<'a, U>(&'a self, f: &mut impl FnMut(&'a T) -> U) -> Weights<U> {
+        let Ok(mapped) = self.try_map(&mut |t: &'a T| Ok::<U, std::convert::Infallible>(f(t)));
+        mapped
+    }
+
+    /// The leaves, in the checkpoint's order.
+    pub fn leaves(&self) -> Vec<&T> {
+        let mut leaves = Vec::new();
+        self.map(&mut |leaf| leaves.push(leaf));
+        leaves
+    }
+}
+
+impl<T> Block<T> {
+    fn try_map<'a, U, E>(&'a self, f: &mut impl FnMut(&'a T) -> Result<U, E>) -> Result<Block<U>, E> {
+        Ok(Block {
+            norm1: self.norm1.try_map(f)?,
+            attn: Attention { qkv: self.attn.qkv.try_map(f)?, proj: self.attn.proj.try_map(f)? },
+            ls1: f(&self.ls1)?,
+            norm2: self.norm2.try_map(f)?,
+            mlp: Mlp { fc1: self.mlp.fc1.try_map(f)?, fc2: self.mlp.fc2.try_map(f)? },
+            ls2: f(&self.ls2)?,
+        })
+    }
+}
+
+impl<T> Linear<T> {
+    fn try_map<'a, U, E>(&'a self, f: &mut impl FnMut(&'a T) -> Result<U, E>) -> Result<Linear<U>, E> {
+        Ok(Linear { weight: f(&self.weight)?, bias: self.bias.as_ref().map(&mut *f).transpose()? })
+    }
+}
+
+impl<T> Norm<T> {
+    fn try_map<'a, U, E>(&'a self, f: &mut impl FnMut(&'a T) -> Result<U, E>) -> Result<Norm<U>, E> {
+        Ok(Norm { weight: f(&self.weight)?, bias: f(&self.bias)? })
+    }
+}
