@@ -22,7 +22,9 @@ impl Request {
     /// Names the first that is not.
     pub fn check(&self, config: &Config) -> Result<()> {
         match self.layers.iter().find(|&&layer| layer >= config.depth) {
-            Some(layer) => Err(Error::option("layers", format!("there is no block {layer}: this model has blocks 0 to {}", config.depth - 1))),
+            Some(layer) => {
+                Err(Error::option("layers", format!("there is no block {layer}: this model has blocks 0 to {}", config.depth - 1)))
+            }
             None => Ok(()),
         }
     }
