@@ -1,4 +1,7 @@
 //! The model: its sizes, its parameters and its forward pass. It knows no file format and no device.
 
 pub mod config;
+mod infer;
+pub mod model;
+pub mod summary;
 pub mod weights;
