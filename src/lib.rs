@@ -2,7 +2,6 @@
 
 pub mod checkpoint;
 pub mod cpu;
-#[cfg(feature = "readers")]
 pub mod ct;
 pub mod error;
 pub mod gpu;
