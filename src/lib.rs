@@ -4,7 +4,6 @@
 pub mod backbone;
 pub mod checkpoint;
 pub mod cpu;
-#[cfg(feature = "readers")]
 pub mod ct;
 pub mod error;
 pub mod gpu;
