@@ -1,6 +1,6 @@
 //! The engine on a real (or software) device.
 
-mod common;
+mod device;
 
 use meddino::gpu::{Executable, GpuWeights};
 use meddino::graph::{Cost, Dispatch, Graph, Kernel, Role, TensorId, plan};
@@ -37,7 +37,7 @@ fn scale(graph: &mut Graph, label: &str, x: TensorId, factor: f32, role: Role) -
 
 #[test]
 fn a_chain_of_dispatches_runs_in_order_and_twice() {
-    let Some(context) = common::context() else { return };
+    let Some(context) = device::context() else { return };
     let mut graph = Graph::new();
     let x = graph.tensor("x", [1000], Role::Input);
     let a = scale(&mut graph, "a", x, 2.0, Role::Intermediate);

@@ -1,1 +1,23 @@
 //! The model on the CPU, straight-line: the reference for every kernel, and the backend where there is no GPU.
+//!
+//! One file a kernel, of the same name as its shader. It knows the model's sizes and weights; it does not know of graphs or devices.
+
+mod attention;
+mod forward;
+mod gelu;
+mod gemm;
+mod layernorm;
+mod matmul;
+mod patch_embed;
+mod rope;
+mod scalar;
+mod tokens;
+
+pub use attention::attention;
+pub use forward::forward;
+pub use gelu::gelu;
+pub use layernorm::layernorm;
+pub use matmul::{Epilogue, matmul};
+pub use patch_embed::patch_embed;
+pub use rope::rope;
+pub use tokens::tokens;

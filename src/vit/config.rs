@@ -115,6 +115,36 @@ impl Config {
         }
         Ok(Grid { rows: height / p, cols: width / p })
     }
+
+    /// Batch and patch grid of an image of `shape`, which must be [B, in_chans, H, W], or [B, 1, H, W] whose one channel stands for all.
+    ///
+    /// # Errors
+    /// If it is anything else, or [`Config::grid`] refuses its size.
+    pub fn check_image(&self, shape: &[usize]) -> Result<(usize, Grid)> {
+        match *shape {
+            [batch, channels, height, width] if batch > 0 && (channels == 1 || channels == self.in_chans) => {
+                Ok((batch, self.grid(height, width)?))
+            }
+            _ => Err(Error::option(
+                "image",
+                format!("its shape is {shape:?}; this model takes [B, {}, H, W] or [B, 1, H, W]", self.in_chans),
+            )),
+        }
+    }
+
+    /// Whether a mask of `len` patches fits a batch, and the model has a `mask_token` to put in.
+    ///
+    /// # Errors
+    /// If either is not so.
+    pub fn check_mask(&self, len: usize, batch: usize, grid: Grid) -> Result<()> {
+        if !self.mask_token {
+            return Err(Error::option("mask", "this checkpoint has no mask_token, so nothing can be masked"));
+        }
+        if len != batch * grid.patches() {
+            return Err(Error::option("mask", format!("it has {len} entries for {batch} x {} patches", grid.patches())));
+        }
+        Ok(())
+    }
 }
 
 /// The patches of one image: `rows` x `cols`, row-major.

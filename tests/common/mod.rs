@@ -1,31 +1,118 @@
-//! What the GPU tests share: a device, or a visible word that there is none.
+//! What several test files need: goldens, and how far two results are apart.
+#![allow(dead_code, reason = "each test file uses its own part of this module")]
 
-use std::io::Write;
+use std::path::{Path, PathBuf};
 
-use meddino::gpu::{Context, Selection};
-use meddino::graph::Limits;
+use meddino::Tensor;
+use meddino::vit::config::RopePrecision;
+use meddino::vit::features::{Features, Request};
+use safetensors::{Dtype, SafeTensors};
 
-/// The device that `auto` takes among GPUs, software included. Without any, says on stderr that the test did not run; with
-/// `MEDDINO_REQUIRE_GPU=1` fails instead.
-pub fn context() -> Option<Context> {
-    or_skip(Context::new(&Selection::Auto))
+/// A file under `tests/`.
+pub fn data(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(path)
 }
 
-/// The same device with narrower limits.
-#[allow(dead_code, reason = "not every test file narrows")]
-pub fn narrow_context(limits: Limits) -> Option<Context> {
-    or_skip(Context::with_limits(&Selection::Auto, limits))
+/// Relative L2 distance of `got` from `want`.
+pub fn relative_l2(got: &[f32], want: &[f32]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let square = |x: f64| x * x;
+    let error: f64 = got.iter().zip(want).map(|(&g, &w)| square(f64::from(g) - f64::from(w))).sum();
+    let norm: f64 = want.iter().map(|&w| square(f64::from(w))).sum();
+    (error / norm).sqrt()
 }
 
-fn or_skip(opened: meddino::Result<Context>) -> Option<Context> {
-    match opened {
-        Ok(context) => Some(context),
-        Err(problem) => {
-            assert!(std::env::var_os("MEDDINO_REQUIRE_GPU").is_none_or(|v| v != "1"), "MEDDINO_REQUIRE_GPU=1, but {problem}");
-            let test = std::thread::current().name().unwrap_or("test").to_owned();
-            // Written past the harness's capture: a test that did not run must not look as if it had.
-            let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {problem}");
-            None
+/// Largest absolute difference.
+pub fn max_abs(got: &[f32], want: &[f32]) -> f32 {
+    got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0.0, |a, b| if b > a || b.is_nan() { b } else { a })
+}
+
+/// `uniform(name, n, seed)` of `golden/seeded.py`: values in [-1, 1), the same bits.
+pub fn uniform(name: &str, n: usize, seed: u64) -> Vec<f32> {
+    const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+    let hash = format!("{seed}/{name}").bytes().fold(0xCBF2_9CE4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01B3));
+    let mix = |i: u64| {
+        let x = hash.wrapping_add(i.wrapping_mul(GOLDEN)).wrapping_add(GOLDEN);
+        let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        x ^ (x >> 31)
+    };
+    (0..n as u64).map(|i| (mix(i) >> 40) as f32 / 8_388_608.0 - 1.0).collect()
+}
+
+/// Every tensor of a safetensors file as f32, and its metadata.
+pub fn read_safetensors(path: &Path) -> (Vec<(String, Tensor)>, std::collections::HashMap<String, String>) {
+    let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let (_, header) = SafeTensors::read_metadata(&bytes).expect("a golden is a safetensors file");
+    let file = SafeTensors::deserialize(&bytes).expect("a golden is a safetensors file");
+    let tensors = file.iter().map(|(name, view)| {
+        let values = match view.dtype() {
+            Dtype::F32 => view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four bytes"))).collect(),
+            Dtype::BF16 => view.data().chunks_exact(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+            other => panic!("{name} is {other:?}"),
+        };
+        (name.to_string(), Tensor::new(view.shape(), values))
+    });
+    (tensors.collect(), header.metadata().clone().unwrap_or_default())
+}
+
+/// One golden: what was computed, and PyTorch's answer.
+pub struct Golden {
+    /// `seeded:0:tiny`
+    pub weights: String,
+    /// [B, 3, H, W], normalised.
+    pub image: Tensor,
+    /// B * P flags, or none.
+    pub mask: Option<Vec<bool>>,
+    pub rope: RopePrecision,
+    pub request: Request,
+    tensors: Vec<(String, Tensor)>,
+}
+
+impl Golden {
+    /// `golden/NAME.safetensors`, as `golden/make_goldens.py` writes it.
+    pub fn open(name: &str) -> Self {
+        let (tensors, meta) = read_safetensors(&data(&format!("golden/{name}.safetensors")));
+        let shape: Vec<usize> = meta["shape"].split(',').map(|n| n.parse().expect("a number")).collect();
+        let image = uniform("image", shape.iter().product(), 0).into_iter().map(|v| v * 2.0).collect();
+        let patches = shape[0] * (shape[2] / 16) * (shape[3] / 16);
+        let layers = tensors.iter().filter_map(|(name, _)| name.strip_prefix("layers.")?.split('_').next()?.parse().ok()).collect();
+        Self {
+            weights: meta["weights"].clone(),
+            image: Tensor::new(shape, image),
+            mask: (meta["masked"] == "true").then(|| uniform("mask", patches, 0).iter().map(|&u| u > 0.5).collect()),
+            rope: if meta["rope"] == "bf16" { RopePrecision::Bf16 } else { RopePrecision::F32 },
+            request: Request { prenorm: true, layers, taps: false },
+            tensors,
         }
     }
+
+    /// Each tensor's name, relative L2 distance and largest difference between `features` and PyTorch's.
+    pub fn compare(&self, features: &Features) -> Vec<(String, f64, f32)> {
+        let prefix = features.x_norm.shape()[1] - features.grid.patches();
+        let row = |(name, want): &(String, Tensor)| {
+            let (base, every) = name.split_once("_every").map_or((name.as_str(), 1), |(base, n)| (base, n.parse().expect("a number")));
+            let got = match base {
+                "x_norm_clstoken" => features.cls(),
+                "x_storage_tokens" => features.storage(),
+                "x_norm_patchtokens" => every_nth(&features.patches(), 0, every),
+                "x_prenorm" => every_nth(features.x_prenorm.as_ref().expect("asked for"), prefix, every),
+                layer => {
+                    let n: usize = layer.strip_prefix("layers.").and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("unknown {layer}"));
+                    every_nth(&features.layers.iter().find(|(i, _)| *i == n).expect("asked for").1, prefix, every)
+                }
+            };
+            assert_eq!(got.shape(), want.shape(), "{name}");
+            (name.clone(), relative_l2(got.data(), want.data()), max_abs(got.data(), want.data()))
+        };
+        self.tensors.iter().map(row).collect()
+    }
+}
+
+/// The first `skip` tokens of each image, then every `n`th: [B, T, C] -> [B, T', C].
+fn every_nth(x: &Tensor, skip: usize, n: usize) -> Tensor {
+    let &[b, t, c] = x.shape() else { panic!("tokens are [B, T, C]") };
+    let kept: Vec<usize> = (0..t).filter(|&i| i < skip || (i - skip) % n == 0).collect();
+    let data = x.data().chunks_exact(t * c).flat_map(|image| kept.iter().flat_map(|&i| &image[i * c..(i + 1) * c])).copied().collect();
+    Tensor::new([b, kept.len(), c], data)
 }

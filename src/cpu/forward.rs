@@ -1,0 +1,58 @@
+//! The forward pass, as the model's definition reads.
+
+use super::{Epilogue, attention, layernorm, matmul, patch_embed, rope, tokens};
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+use crate::vit::config::Config;
+use crate::vit::features::{Features, Request};
+use crate::vit::rope::table;
+use crate::vit::weights::Weights;
+
+/// Runs a batch of images through the model.
+///
+/// `image` is [B, in_chans, H, W], or [B, 1, H, W] whose one channel stands for all (CT), already normalised; `mask` [B * P], if given, is true where
+/// `mask_token` replaces a patch.
+///
+/// # Errors
+/// If the image is smaller than a patch or has another number of channels, a layer is no block of this model, or the mask has the wrong length or no `mask_token` to put in.
+pub fn forward(weights: &Weights<Tensor>, config: &Config, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Features> {
+    request.check(config)?;
+    let (batch, grid) = config.check_image(image.shape())?;
+    if let Some(mask) = mask {
+        config.check_mask(mask.len(), batch, grid)?;
+    }
+    let (heads, prefix, eps) = (config.num_heads, config.prefix_tokens(), config.norm_eps);
+    let mut taps = Vec::new();
+    let mut tap = |name: String, x: &Tensor| {
+        if request.taps {
+            taps.push((name, x.clone()));
+        }
+    };
+    let mut layers = Vec::new();
+
+    let patches = patch_embed(image, &weights.patch_embed, config.patch_size);
+    tap("patch_embed".into(), &patches);
+    let mut x = tokens(&patches, weights, mask);
+    let table = table(config, grid);
+    for (i, block) in weights.blocks.iter().enumerate() {
+        let h = layernorm(&x, &block.norm1, eps);
+        let qkv = matmul(&h, &block.attn.qkv, Epilogue::Bias);
+        let qkv = rope(&qkv, &table, heads, prefix, config.rope);
+        let a = attention(&qkv);
+        x = matmul(&a, &block.attn.proj, Epilogue::LayerScaleResidual(&block.ls1, x));
+
+        let h = layernorm(&x, &block.norm2, eps);
+        let h = matmul(&h, &block.mlp.fc1, Epilogue::BiasGelu);
+        x = matmul(&h, &block.mlp.fc2, Epilogue::LayerScaleResidual(&block.ls2, x));
+
+        tap(format!("blocks.{i}"), &x);
+        if request.layers.contains(&i) {
+            layers.push((i, layernorm(&x, &weights.norm, eps)));
+        }
+    }
+    let x_norm = layernorm(&x, &weights.norm, eps);
+    if x_norm.data().iter().any(|v| !v.is_finite()) {
+        return Err(Error::option("image", "the features are not finite: the image or the weights hold values beyond f32's range"));
+    }
+    Ok(Features { grid, x_norm, x_prenorm: request.prenorm.then_some(x), layers, taps })
+}

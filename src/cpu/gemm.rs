@@ -1,0 +1,117 @@
+//! The `gemm` crate behind a safe, bounds-checked face.
+
+use crate::tensor::Tensor;
+
+/// A strided matrix inside a slice.
+#[derive(Clone, Copy)]
+pub struct Matrix<'a> {
+    data: &'a [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Contiguous rows of `cols` elements.
+    pub fn rows_of(data: &'a [f32], cols: usize) -> Self {
+        Self { data, rows: data.len() / cols, cols, row_stride: cols, col_stride: 1 }
+    }
+
+    /// A whole tensor: its innermost axis is a row.
+    pub fn of(tensor: &'a Tensor) -> Self {
+        Self::rows_of(tensor.data(), tensor.cols())
+    }
+
+    /// The same elements, rows and columns exchanged.
+    pub fn transposed(self) -> Self {
+        Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
+    }
+
+    /// Whether every element lies inside the slice.
+    fn fits(&self) -> bool {
+        self.rows == 0 || self.cols == 0 || (self.rows - 1) * self.row_stride + (self.cols - 1) * self.col_stride < self.data.len()
+    }
+}
+
+/// What the product is added to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Nothing: what was there is overwritten.
+    Zero,
+    /// What is there.
+    Sum,
+}
+
+/// Who computes a product.
+#[derive(Clone, Copy)]
+pub enum Threads {
+    /// The calling thread, inside a loop that is parallel itself.
+    One,
+    /// All of rayon's.
+    All,
+}
+
+/// `out (+)= scale * lhs * rhs`; lhs [m, k], rhs [k, n], out [m, n] contiguous.
+///
+/// # Panics
+/// If the shapes do not fit together.
+pub fn multiply(out: &mut [f32], start: Start, scale: f32, lhs: Matrix, rhs: Matrix, threads: Threads) {
+    let (m, n, k) = (lhs.rows, rhs.cols, lhs.cols);
+    assert!(rhs.rows == k && out.len() == m * n && lhs.fits() && rhs.fits(), "[{m}, {k}] x [{}, {n}] into {}", rhs.rows, out.len());
+    let parallelism = match threads {
+        Threads::One => gemm::Parallelism::None,
+        Threads::All => gemm::Parallelism::Rayon(0),
+    };
+    #[allow(unsafe_code, reason = "the crate's only interface takes pointers; the assertion above keeps every access inside the slices")]
+    // SAFETY: out holds m * n contiguous elements; lhs and rhs reach no further than their slices; out is borrowed mutably, so it overlaps neither.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            1,
+            n as isize,
+            start == Start::Sum,
+            lhs.data.as_ptr(),
+            lhs.col_stride as isize,
+            lhs.row_stride as isize,
+            rhs.data.as_ptr(),
+            rhs.col_stride as isize,
+            rhs.row_stride as isize,
+            1.0,
+            scale,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_equal_their_definition() {
+        let values = |n: usize, step: f32| (0..n).map(|i| (i as f32 * step).sin()).collect::<Vec<_>>();
+        for [m, n, k] in [[1, 1, 1], [3, 5, 7], [33, 17, 65], [64, 200, 31]] {
+            let (a, b) = (values(m * k, 0.37), values(n * k, 0.91));
+            let mut out = values(m * n, 0.11);
+            let before = out.clone();
+            multiply(&mut out, Start::Sum, 0.5, Matrix::rows_of(&a, k), Matrix::rows_of(&b, k).transposed(), Threads::All);
+            for (i, (got, before)) in out.iter().zip(before).enumerate() {
+                let dot: f64 = (0..k).map(|j| f64::from(a[i / n * k + j]) * f64::from(b[i % n * k + j])).sum();
+                assert!((f64::from(*got) - f64::from(before) - 0.5 * dot).abs() < 1e-5, "[{m}, {n}, {k}] at {i}");
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "into")]
+    fn a_short_output_is_refused() {
+        multiply(&mut [0.0; 3], Start::Zero, 1.0, Matrix::rows_of(&[0.0; 4], 2), Matrix::rows_of(&[0.0; 4], 2), Threads::One);
+    }
+}
