@@ -1,1 +1,14 @@
-//! Devices: context, pipelines, executable, readback. With the backbone, the only place that uses wgpu.
+//! Running a graph on a GPU: the only room, with the facade, that knows wgpu. It knows nothing of models: graphs come in, tensors go out.
+
+mod context;
+mod devices;
+mod executable;
+mod pipelines;
+mod readback;
+mod weights;
+
+pub use context::Context;
+pub use devices::{Auto, DeviceReport, Devices, Kind, Selection, Tier, devices};
+pub use executable::Executable;
+pub use readback::Readback;
+pub use weights::GpuWeights;

@@ -3,6 +3,10 @@
 //! A [`Graph`] is a list of tensors and a list of [`Dispatch`]es in the order in which they run. Each tensor is written once, by one
 //! operation; an operation whose buffers or grids would pass the device's [`Limits`] is several dispatches over disjoint [`View`]s.
 
+mod plan;
+
+pub use plan::{Bytes, Place, Plan, plan};
+
 /// A tensor of a [`Graph`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TensorId(usize);
@@ -173,6 +177,20 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// The tighter of two limits, each for itself.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        Self {
+            max_binding: self.max_binding.min(other.max_binding),
+            max_buffer: self.max_buffer.min(other.max_buffer),
+            // An offset that suits the coarser alignment suits both, for alignments are powers of two.
+            alignment: self.alignment.max(other.alignment),
+            max_workgroups: self.max_workgroups.min(other.max_workgroups),
+            max_invocations: self.max_invocations.min(other.max_invocations),
+            workgroup_memory: self.workgroup_memory.min(other.workgroup_memory),
+        }
+    }
+
     /// What every WebGPU device allows: 128 MiB a binding, 256 MiB a buffer, 16 KiB workgroup memory, 256 invocations.
     pub const DEFAULT: Self = Self {
         max_binding: 128 << 20,
@@ -204,13 +222,31 @@ impl Graph {
     }
 
     /// Appends a dispatch.
+    ///
+    /// # Panics
+    /// If a view passes its tensor's end, if a weight or an input is written, or if one tensor is both read and written (a device may not
+    /// bind one buffer both ways): mistakes of the kernel's author, named by the dispatch's label.
     pub fn push(&mut self, dispatch: Dispatch) {
+        let label = &dispatch.label;
+        for view in dispatch.reads.iter().chain([&dispatch.write]) {
+            let info = self.info(view.tensor);
+            assert!(view.offset + view.len <= info.len(), "{label}: {view:?} passes the end of {info:?}");
+        }
+        let written = self.info(dispatch.write.tensor);
+        assert!(matches!(written.role, Role::Intermediate | Role::Output), "{label}: writes {written:?}");
+        assert!(dispatch.reads.iter().all(|r| r.tensor != dispatch.write.tensor), "{label}: reads and writes {written:?}");
+        assert!(dispatch.params.len().is_multiple_of(16), "{label}: {} bytes of parameters", dispatch.params.len());
         self.steps.push(dispatch);
     }
 
     /// Every tensor, by [`TensorId::index`].
     pub fn tensors(&self) -> &[TensorInfo] {
         &self.tensors
+    }
+
+    /// Every tensor's id, in the order of their making.
+    pub fn ids(&self) -> impl Iterator<Item = TensorId> + use<> {
+        (0..self.tensors.len()).map(TensorId)
     }
 
     /// One tensor's name, shape and role.

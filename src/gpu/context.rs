@@ -1,0 +1,229 @@
+//! A device and its queue, opened by us or lent by a host, and the one place where its failures become errors.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::devices::{self, Selection, Tier};
+use super::pipelines::Pipelines;
+use crate::error::{Error, Result};
+use crate::graph::Limits;
+
+/// A device, its queue, and what they allow. Clones share all of it.
+#[derive(Clone, Debug)]
+pub struct Context {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: wgpu::AdapterInfo,
+    limits: Limits,
+    tier: Tier,
+    faults: Arc<Faults>,
+    pub(super) pipelines: Arc<Pipelines>,
+}
+
+/// What the device said outside any call of ours.
+#[derive(Debug, Default)]
+struct Faults {
+    lost: Mutex<Option<String>>,
+    uncaptured: Mutex<Option<String>>,
+}
+
+fn set(slot: &Mutex<Option<String>>, text: String) {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
+}
+
+impl Context {
+    /// Opens the selected adapter with its own limits.
+    ///
+    /// # Errors
+    /// If no adapter answers to the selection, or it refuses to be opened.
+    pub fn new(selection: &Selection) -> Result<Self> {
+        pollster::block_on(Self::open(selection, None))
+    }
+
+    /// Opens the selected adapter with limits no wider than `limits`: what a smaller device would allow.
+    ///
+    /// # Errors
+    /// As [`Context::new`].
+    pub fn with_limits(selection: &Selection, limits: Limits) -> Result<Self> {
+        pollster::block_on(Self::open(selection, Some(limits)))
+    }
+
+    /// Opens the selected adapter without blocking, as a browser demands; `limits` narrows what it allows.
+    ///
+    /// # Errors
+    /// As [`Context::new`].
+    pub async fn open(selection: &Selection, limits: Option<Limits>) -> Result<Self> {
+        let (list, adapters) = devices::adapters().await;
+        let chosen = list.select(&devices::resolve(selection))?;
+        let adapter = &adapters[chosen.index];
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("meddino"),
+            required_features: adapter.features() & OPTIONAL_FEATURES,
+            required_limits: narrowed(adapter.limits(), limits),
+            ..Default::default()
+        };
+        let refused = |e| Error::gpu(format!("{chosen} cannot be opened: {e}; choose another with --device, or use --backend cpu"));
+        let (device, queue) = adapter.request_device(&descriptor).await.map_err(refused)?;
+        let context = Self::from_host(device, queue);
+        context.watch();
+        Ok(context)
+    }
+
+    /// Uses a host's device and queue: nothing about them is changed, no handler is installed, and every buffer is the host's device's.
+    /// The device should allow what [`Context::features`] and [`Context::host_limits`] list; with less, plans are cut smaller or refused.
+    pub fn from_host(device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        Self {
+            info: device.adapter_info(),
+            limits: devices::limits_of(&device.limits()),
+            tier: Tier::of(device.features()),
+            faults: Arc::default(),
+            pipelines: Arc::default(),
+            device,
+            queue,
+        }
+    }
+
+    /// The features that this engine makes use of where an adapter has them; a host asks for these. None is needed.
+    pub fn features(adapter: &wgpu::Adapter) -> wgpu::Features {
+        adapter.features() & OPTIONAL_FEATURES
+    }
+
+    /// The limits for which a host should ask, so that large images need not be cut into small pieces.
+    pub fn host_limits(adapter: &wgpu::Adapter) -> wgpu::Limits {
+        adapter.limits()
+    }
+
+    /// The device.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.device
+    }
+
+    /// The queue.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.queue
+    }
+
+    /// The adapter's name, kind and driver.
+    pub fn info(&self) -> &wgpu::AdapterInfo {
+        &self.info
+    }
+
+    /// What the device allows.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// What shaders the device runs.
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// The same device with pipelines of its own that are compiled without naga's run-time checks (bounds of arrays, ends of loops)
+    /// and without zeroing workgroup memory. On a GPU the checks cost a good part of a matrix product's time.
+    ///
+    /// # Safety
+    /// Every kernel run through the result must stay inside its bindings, end its loops, and write workgroup memory before it reads it.
+    /// This crate's own kernels do: its tests run them both ways over ragged shapes, with sentinels behind every output.
+    #[expect(unsafe_code, reason = "the caller vouches for the kernels; nothing is dereferenced here")]
+    #[must_use]
+    pub unsafe fn without_shader_checks(&self) -> Self {
+        Self { pipelines: Arc::new(Pipelines::unchecked()), ..self.clone() }
+    }
+
+    /// Records what goes wrong outside our calls. Only for a device of our own: a host's handlers are the host's.
+    fn watch(&self) {
+        let faults = Arc::downgrade(&self.faults);
+        self.device.set_device_lost_callback(move |reason, message| {
+            if let Some(faults) = faults.upgrade() {
+                set(&faults.lost, format!("{reason:?}: {message}"));
+            }
+        });
+        let faults = Arc::downgrade(&self.faults);
+        self.device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            if let Some(faults) = faults.upgrade() {
+                set(&faults.uncaptured, error.to_string());
+            }
+        }));
+    }
+
+    /// Does `work`, and returns what the device objected to, if it did. `doing` opens the error's text.
+    pub(super) fn checked<T>(&self, doing: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.alive(doing)?;
+        if cfg!(target_arch = "wasm32") {
+            // A browser tells errors later, to the handler; waiting for its answer here would never end.
+            return work();
+        }
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let value = work();
+        let internal = pollster::block_on(internal.pop());
+        let validation = pollster::block_on(validation.pop());
+        let memory = pollster::block_on(memory.pop());
+        self.alive(doing)?;
+        // Want of memory comes first: what is invalid after it is its consequence.
+        match memory.or(internal).or(validation) {
+            Some(error) => Err(self.explain(doing, &error)),
+            None => value,
+        }
+    }
+
+    fn explain(&self, doing: &str, error: &wgpu::Error) -> Error {
+        let name = &self.info.name;
+        Error::gpu(match error {
+            wgpu::Error::OutOfMemory { .. } => format!(
+                "{doing}: {name} is out of memory; use a smaller image (--size) or --batch, close other programs that use it, or use --backend cpu"
+            ),
+            wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => {
+                format!("{doing}: {name} refuses the work; update its driver or use --backend cpu, and report this:\n{description}")
+            }
+        })
+    }
+
+    /// Whether the device is still there and has had nothing to say since it was last asked.
+    fn alive(&self, doing: &str) -> Result<()> {
+        if let Some(reason) = &*self.faults.lost.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Err(Error::gpu(format!(
+                "{doing}: {} was lost ({reason}); open it anew, with a smaller image (--size) if a time limit of its driver was the cause, or use --backend cpu",
+                self.info.name
+            )));
+        }
+        match self.faults.uncaptured.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(problem) => Err(Error::gpu(format!("{doing}: an earlier call failed on {}: {problem}", self.info.name))),
+            None => Ok(()),
+        }
+    }
+
+    /// Blocks until the device has done all that was submitted and has called back; in a browser it returns at once.
+    pub(super) fn wait(&self, doing: &str) -> Result<()> {
+        // wgpu panics when the device is lost while it waits.
+        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.device.poll(wgpu::PollType::wait_indefinitely())));
+        self.alive(doing)?;
+        match polled {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(problem)) => Err(Error::gpu(format!("{doing}: {problem}"))),
+            Err(_) => {
+                set(&self.faults.lost, "while waiting for it".to_owned());
+                self.alive(doing)
+            }
+        }
+    }
+}
+
+/// What the engine makes use of where it is there: finer kernels, and timing.
+const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::SHADER_F16).union(wgpu::Features::TIMESTAMP_QUERY);
+
+/// The adapter's limits, no wider than `bound`.
+fn narrowed(mut limits: wgpu::Limits, bound: Option<Limits>) -> wgpu::Limits {
+    let Some(bound) = bound else { return limits };
+    let tight = bound.min(devices::limits_of(&limits));
+    limits.max_storage_buffer_binding_size = tight.max_binding;
+    limits.max_buffer_size = tight.max_buffer;
+    limits.min_storage_buffer_offset_alignment = tight.alignment as u32;
+    limits.max_compute_workgroups_per_dimension = tight.max_workgroups;
+    limits.max_compute_invocations_per_workgroup = tight.max_invocations;
+    limits.max_compute_workgroup_size_x = limits.max_compute_workgroup_size_x.min(tight.max_invocations);
+    limits.max_compute_workgroup_size_y = limits.max_compute_workgroup_size_y.min(tight.max_invocations);
+    limits.max_compute_workgroup_size_z = limits.max_compute_workgroup_size_z.min(tight.max_invocations);
+    limits.max_compute_workgroup_storage_size = tight.workgroup_memory;
+    limits
+}

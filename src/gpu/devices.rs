@@ -1,0 +1,282 @@
+//! Which adapters there are, what each can do, and which one a selection means. No device is opened here.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+use crate::graph::Limits;
+
+/// How to choose an adapter; wgpu's own `WGPU_BACKEND` restricts the choice, whatever it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Selection {
+    /// `WGPU_ADAPTER_NAME` where it is set; else the most capable one, as `WGPU_POWER_PREF` sees it.
+    #[default]
+    Auto,
+    /// The adapter of this number in [`Devices::list`].
+    Index(usize),
+    /// The first adapter whose name contains this, in any case.
+    Name(String),
+    /// The adapter that draws least: an integrated GPU before a discrete one.
+    LowPower,
+    /// The fastest: a discrete GPU before an integrated one.
+    HighPerformance,
+}
+
+impl FromStr for Selection {
+    type Err = std::convert::Infallible;
+
+    /// `auto`, `low-power`, `high-performance`, a number, or part of a name.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "auto" => Self::Auto,
+            "low-power" => Self::LowPower,
+            "high-performance" => Self::HighPerformance,
+            _ => text.parse().map_or_else(|_| Self::Name(text.to_owned()), Self::Index),
+        })
+    }
+}
+
+/// What an adapter is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A GPU with memory of its own.
+    Discrete,
+    /// A GPU that shares the CPU's memory.
+    Integrated,
+    /// A GPU lent to a virtual machine.
+    Virtual,
+    /// The driver does not say.
+    Unknown,
+    /// The CPU, playing a GPU.
+    Software,
+}
+
+impl Kind {
+    fn new(device_type: wgpu::DeviceType) -> Self {
+        match device_type {
+            wgpu::DeviceType::DiscreteGpu => Self::Discrete,
+            wgpu::DeviceType::IntegratedGpu => Self::Integrated,
+            wgpu::DeviceType::VirtualGpu => Self::Virtual,
+            wgpu::DeviceType::Cpu => Self::Software,
+            wgpu::DeviceType::Other => Self::Unknown,
+        }
+    }
+
+    /// As listings spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Discrete => "discrete GPU",
+            Self::Integrated => "integrated GPU",
+            Self::Virtual => "virtual GPU",
+            Self::Unknown => "GPU",
+            Self::Software => "software",
+        }
+    }
+}
+
+/// The dialect of shaders that an adapter speaks; each tier includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// WGSL as every WebGPU device has it.
+    Baseline,
+    /// And subgroup operations.
+    Subgroup,
+    /// And 16-bit floats.
+    F16,
+    /// And cooperative matrices (tensor cores).
+    CooperativeMatrix,
+}
+
+impl Tier {
+    /// The highest tier whose features, and all those below it, are among `features`.
+    pub(super) fn of(features: wgpu::Features) -> Self {
+        let ladder = [
+            (Self::Subgroup, wgpu::Features::SUBGROUP),
+            (Self::F16, wgpu::Features::SHADER_F16),
+            (Self::CooperativeMatrix, wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+        ];
+        ladder.into_iter().take_while(|(_, feature)| features.contains(*feature)).last().map_or(Self::Baseline, |(tier, _)| tier)
+    }
+
+    /// As listings spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Baseline => "baseline",
+            Self::Subgroup => "subgroup",
+            Self::F16 => "f16",
+            Self::CooperativeMatrix => "cooperative matrix",
+        }
+    }
+}
+
+/// One adapter.
+#[derive(Clone, Debug)]
+pub struct DeviceReport {
+    /// Its number, as [`Selection::Index`] takes it.
+    pub index: usize,
+    /// The driver's name for it.
+    pub name: String,
+    /// Vulkan, Metal, DX12, OpenGL.
+    pub backend: &'static str,
+    /// What it is made of.
+    pub kind: Kind,
+    /// The driver's name and version.
+    pub driver: String,
+    /// What shaders it runs; `None` if it cannot run this engine's at all.
+    pub tier: Option<Tier>,
+    /// What it allows.
+    pub limits: Limits,
+    /// Whether it can time single dispatches (`--profile`).
+    pub timestamps: bool,
+}
+
+impl DeviceReport {
+    fn new(index: usize, adapter: &wgpu::Adapter) -> Self {
+        let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+        let computes = adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS);
+        let fit = computes && limits.max_storage_buffers_per_shader_stage >= wgpu::Limits::defaults().max_storage_buffers_per_shader_stage;
+        Self {
+            index,
+            backend: backend_name(info.backend),
+            kind: Kind::new(info.device_type),
+            driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+            name: info.name,
+            tier: fit.then(|| Tier::of(features)),
+            limits: limits_of(&limits),
+            timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+        }
+    }
+
+    /// Smaller is better: the kind first, then the API, for one card often shows under several.
+    fn rank(&self, low_power: bool) -> (u8, u8) {
+        let kind = match (self.kind, low_power) {
+            (Kind::Discrete, false) | (Kind::Integrated, true) => 0,
+            (Kind::Discrete, true) | (Kind::Integrated, false) => 1,
+            (Kind::Virtual, _) => 2,
+            (Kind::Unknown, _) => 3,
+            (Kind::Software, _) => 4,
+        };
+        (kind, u8::from(self.backend == backend_name(wgpu::Backend::Gl)))
+    }
+}
+
+fn backend_name(backend: wgpu::Backend) -> &'static str {
+    match backend {
+        wgpu::Backend::Vulkan => "Vulkan",
+        wgpu::Backend::Metal => "Metal",
+        wgpu::Backend::Dx12 => "DX12",
+        wgpu::Backend::Gl => "OpenGL",
+        wgpu::Backend::BrowserWebGpu => "WebGPU",
+        wgpu::Backend::Noop => "none",
+    }
+}
+
+/// The few of wgpu's limits that plans and kernels depend on.
+pub(super) fn limits_of(limits: &wgpu::Limits) -> Limits {
+    Limits {
+        max_binding: limits.max_storage_buffer_binding_size,
+        max_buffer: limits.max_buffer_size,
+        alignment: u64::from(limits.min_storage_buffer_offset_alignment),
+        max_workgroups: limits.max_compute_workgroups_per_dimension,
+        max_invocations: limits.max_compute_invocations_per_workgroup,
+        workgroup_memory: limits.max_compute_workgroup_storage_size,
+    }
+}
+
+/// What a backend of `auto` means on this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auto {
+    /// The GPU of this index.
+    Gpu(usize),
+    /// The CPU backend: there is no GPU, or software plays one, which is slower than our own CPU code.
+    Cpu,
+}
+
+/// Every adapter of this machine.
+#[derive(Clone, Debug)]
+pub struct Devices {
+    /// In wgpu's order, which [`Selection::Index`] counts.
+    pub list: Vec<DeviceReport>,
+}
+
+impl Devices {
+    /// Which backend `auto` takes: a real GPU before the CPU, the CPU before a software GPU.
+    pub fn auto(&self) -> Auto {
+        match self.best(false) {
+            Some(device) if device.kind != Kind::Software => Auto::Gpu(device.index),
+            _ => Auto::Cpu,
+        }
+    }
+
+    fn best(&self, low_power: bool) -> Option<&DeviceReport> {
+        self.list.iter().filter(|d| d.tier.is_some()).min_by_key(|d| d.rank(low_power))
+    }
+
+    /// The adapter that a selection means.
+    ///
+    /// # Errors
+    /// If there is no adapter at all, none of that number or name, or it cannot run this engine; the text lists what there is.
+    pub fn select(&self, selection: &Selection) -> Result<&DeviceReport> {
+        let found = match selection {
+            Selection::Auto | Selection::HighPerformance => self.best(false),
+            Selection::LowPower => self.best(true),
+            Selection::Index(index) => self.list.get(*index),
+            Selection::Name(part) => self.named(part),
+        };
+        match found {
+            Some(device) if device.tier.is_none() => {
+                Err(Error::gpu(format!("{device} has no compute shaders; choose another with --device")))
+            }
+            Some(device) => Ok(device),
+            None if self.list.is_empty() => Err(Error::gpu(
+                "no adapter found; install a Vulkan, Metal or DX12 driver (Mesa's software Vulkan will do), see that WGPU_BACKEND does not exclude it, or use --backend cpu",
+            )),
+            None => Err(Error::gpu(format!("no adapter answers to {selection:?}; choose one of\n{self}"))),
+        }
+    }
+
+    /// The best of those whose name holds `part`; one card may show under several APIs.
+    fn named(&self, part: &str) -> Option<&DeviceReport> {
+        let part = part.to_lowercase();
+        let fits = |d: &&DeviceReport| d.name.to_lowercase().contains(&part);
+        self.list.iter().filter(fits).min_by_key(|d| (d.tier.is_none(), d.rank(false)))
+    }
+}
+
+impl fmt::Display for DeviceReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} ({}, {})", self.index, self.name, self.backend, self.kind.name())
+    }
+}
+
+impl fmt::Display for Devices {
+    /// One adapter a line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.list.iter().try_for_each(|device| writeln!(f, "  {device}"))
+    }
+}
+
+/// Lists the adapters that `WGPU_BACKEND` allows (all, where it is not set).
+pub async fn devices() -> Devices {
+    adapters().await.0
+}
+
+/// The same with wgpu's handles, in the same order.
+pub(super) async fn adapters() -> (Devices, Vec<wgpu::Adapter>) {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+    let adapters = instance.enumerate_adapters(wgpu::Backends::all()).await;
+    let list = adapters.iter().enumerate().map(|(index, adapter)| DeviceReport::new(index, adapter)).collect();
+    (Devices { list }, adapters)
+}
+
+/// What [`Selection::Auto`] stands for, once the environment has been asked.
+pub(super) fn resolve(selection: &Selection) -> Selection {
+    if *selection != Selection::Auto {
+        return selection.clone();
+    }
+    match (std::env::var("WGPU_ADAPTER_NAME"), wgpu::PowerPreference::from_env()) {
+        (Ok(name), _) if !name.is_empty() => Selection::Name(name),
+        (_, Some(wgpu::PowerPreference::LowPower)) => Selection::LowPower,
+        _ => Selection::HighPerformance,
+    }
+}

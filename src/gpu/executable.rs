@@ -1,0 +1,248 @@
+//! A graph with every GPU object it needs: made once, encoded often.
+
+use std::ops::Range;
+
+use super::context::Context;
+use super::pipelines::Bindings;
+use super::readback::Readback;
+use super::weights::GpuWeights;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Place, Plan, TensorId, View};
+use crate::tensor::Tensor;
+
+/// Most declared FLOPs in one submission of [`Executable::run`]: a slow GPU (0.2 TFLOP/s) does it within the second or so after which a
+/// driver may take it for hung.
+const FLOPS_PER_SUBMISSION: u64 = 200_000_000_000;
+
+/// A planned graph on a device.
+#[derive(Debug)]
+pub struct Executable {
+    context: Context,
+    graph: Graph,
+    plan: Plan,
+    /// By tensor; `None` where no dispatch touches it.
+    buffers: Vec<Option<wgpu::Buffer>>,
+    steps: Vec<Step>,
+}
+
+/// One dispatch, ready to be encoded.
+#[derive(Debug)]
+struct Step {
+    pipeline: wgpu::ComputePipeline,
+    bind_group: wgpu::BindGroup,
+    workgroups: [u32; 3],
+}
+
+impl Executable {
+    /// Creates every pipeline, buffer and bind group of a graph.
+    ///
+    /// # Errors
+    /// If a weight is not among `weights` or has another size, or if the device lacks memory, refuses a shader or is lost.
+    pub fn new(context: &Context, graph: Graph, plan: Plan, weights: &GpuWeights) -> Result<Self> {
+        let made = context.checked("preparing the forward pass", || {
+            let buffers = buffers(context, &graph, &plan, weights)?;
+            let steps = steps(context, &graph, &buffers);
+            Ok((buffers, steps))
+        });
+        let (buffers, steps) = made.inspect_err(|_| context.pipelines.clear())?;
+        Ok(Self { context: context.clone(), graph, plan, buffers, steps })
+    }
+
+    /// The graph.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The plan, with the bytes it takes.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The device it lives on.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The buffer of an input (to be written: `COPY_DST`) or an output (to be read: `COPY_SRC`, `STORAGE`): f32, row-major, from its
+    /// start. `None` for a tensor that no dispatch touches; a slot's buffer holds whatever tensor came last.
+    pub fn buffer(&self, id: TensorId) -> Option<&wgpu::Buffer> {
+        self.buffers[id.index()].as_ref()
+    }
+
+    /// Records every dispatch into the caller's encoder, as one compute pass. Nothing is allocated, submitted or polled.
+    pub fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
+        self.encode_steps(encoder, 0..self.steps.len());
+    }
+
+    /// Records some of the dispatches, by their place in [`Graph::steps`]: a host that must keep its frame rate spreads them over frames.
+    pub fn encode_steps(&self, encoder: &mut wgpu::CommandEncoder, steps: Range<usize>) {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("meddino"), timestamp_writes: None });
+        for step in &self.steps[steps] {
+            step.encode(&mut pass);
+        }
+    }
+
+    /// Records one dispatch in a pass of its own, between two timestamps.
+    pub(super) fn encode_timed(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        step: usize,
+        timestamp_writes: wgpu::ComputePassTimestampWrites<'_>,
+    ) {
+        let descriptor =
+            wgpu::ComputePassDescriptor { label: Some(&self.graph.steps()[step].label), timestamp_writes: Some(timestamp_writes) };
+        self.steps[step].encode(&mut encoder.begin_compute_pass(&descriptor));
+    }
+
+    /// Writes values into an input (or an output), from its start or from the element `at`.
+    ///
+    /// # Errors
+    /// If the device is out of memory or lost.
+    ///
+    /// # Panics
+    /// If the values do not fit: a programmer's mistake.
+    pub fn write(&self, id: TensorId, at: usize, values: &[f32]) -> Result<()> {
+        let info = self.graph.info(id);
+        assert!(at + values.len() <= info.len(), "{}: {} values at {at} of {}", info.label, values.len(), info.len());
+        let Some(buffer) = self.buffer(id) else { return Ok(()) };
+        self.context.checked(&format!("writing {}", info.label), || {
+            self.context.queue().write_buffer(buffer, at as u64 * 4, bytemuck::cast_slice(values));
+            Ok(())
+        })
+    }
+
+    /// Encodes and submits the whole graph, in several submissions where it is long. It does not wait.
+    ///
+    /// # Errors
+    /// If the device refuses the work or is lost.
+    pub fn run(&self) -> Result<()> {
+        self.context.checked("running the forward pass", || {
+            for steps in self.submissions() {
+                let mut encoder = self.context.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("meddino") });
+                self.encode_steps(&mut encoder, steps);
+                self.context.queue().submit([encoder.finish()]);
+            }
+            Ok(())
+        })
+    }
+
+    /// The steps in runs of no more than [`FLOPS_PER_SUBMISSION`].
+    fn submissions(&self) -> Vec<Range<usize>> {
+        let (mut runs, mut start, mut flops) = (Vec::new(), 0, 0);
+        for (at, step) in self.graph.steps().iter().enumerate() {
+            if flops > 0 && flops + step.cost.flops > FLOPS_PER_SUBMISSION {
+                runs.push(start..at);
+                (start, flops) = (at, 0);
+            }
+            flops += step.cost.flops;
+        }
+        runs.push(start..self.graph.steps().len());
+        runs
+    }
+
+    /// Begins to read an output back, without blocking.
+    ///
+    /// # Errors
+    /// If the device is out of memory or lost.
+    ///
+    /// # Panics
+    /// If no dispatch touches the tensor: a programmer's mistake.
+    pub fn read(&self, id: TensorId) -> Result<Readback> {
+        let buffer = self.buffer(id).unwrap_or_else(|| panic!("{} is never written", self.graph.info(id).label));
+        Readback::begin(&self.context, buffer)
+    }
+
+    /// Reads outputs back; blocks once for all of them.
+    ///
+    /// # Errors
+    /// If the device is out of memory or lost.
+    pub fn read_all(&self, ids: &[TensorId]) -> Result<Vec<Tensor>> {
+        let begun: Vec<Readback> = ids.iter().map(|&id| self.read(id)).collect::<Result<_>>()?;
+        let tensor = |(readback, &id): (Readback, &TensorId)| {
+            readback.wait(&self.context).map(|values| Tensor::new(self.graph.info(id).shape.clone(), values))
+        };
+        begun.into_iter().zip(ids).map(tensor).collect()
+    }
+}
+
+impl Step {
+    fn encode(&self, pass: &mut wgpu::ComputePass<'_>) {
+        let [x, y, z] = self.workgroups;
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.bind_group, &[]);
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
+/// A buffer for every tensor that is touched; tensors of one slot share its buffer.
+fn buffers(context: &Context, graph: &Graph, plan: &Plan, weights: &GpuWeights) -> Result<Vec<Option<wgpu::Buffer>>> {
+    let buffer = |label: &str, size, usage| {
+        let usage = wgpu::BufferUsages::STORAGE | usage;
+        context.device().create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false })
+    };
+    let slot = |(i, &size): (usize, &u64)| buffer(&format!("slot {i}"), size, wgpu::BufferUsages::empty());
+    let slots: Vec<wgpu::Buffer> = plan.slots().iter().enumerate().map(slot).collect();
+    let place = |id| {
+        let info = graph.info(id);
+        Ok(match plan.place(id) {
+            Place::Slot(slot) => Some(slots[slot].clone()),
+            Place::Nowhere => None,
+            Place::Own => Some(buffer(&info.label, info.bytes(), wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC)),
+            Place::Weight => match weights.get(&info.label) {
+                Some(buffer) if buffer.size() == info.bytes() => Some(buffer.clone()),
+                Some(buffer) => {
+                    let (label, bytes, size) = (&info.label, info.bytes(), buffer.size());
+                    return Err(Error::gpu(format!(
+                        "{label} has {size} bytes on the device and should have {bytes}; upload this model's weights"
+                    )));
+                }
+                None => return Err(Error::gpu(format!("{} was not uploaded; upload every weight of the model", info.label))),
+            },
+        })
+    };
+    graph.ids().map(place).collect()
+}
+
+/// Pipelines and bind groups, and the one uniform buffer that holds every dispatch's parameters.
+fn steps(context: &Context, graph: &Graph, buffers: &[Option<wgpu::Buffer>]) -> Vec<Step> {
+    let device = context.device();
+    let alignment = device.limits().min_uniform_buffer_offset_alignment as usize;
+    let mut uniforms = Vec::new();
+    let mut offsets = Vec::new();
+    for step in graph.steps() {
+        uniforms.resize(uniforms.len().next_multiple_of(alignment), 0);
+        offsets.push(uniforms.len() as u64);
+        uniforms.extend_from_slice(&step.params);
+    }
+    let params = device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some("params"),
+        size: (uniforms.len() as u64).max(16),
+        usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
+    context.queue().write_buffer(&params, 0, &uniforms);
+
+    let bound =
+        |buffer, offset, bytes| wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: wgpu::BufferSize::new(bytes) });
+    let view = |v: &View| {
+        let buffer = buffers[v.tensor.index()].as_ref().expect("what a dispatch touches has a buffer");
+        bound(buffer, v.offset as u64 * 4, v.len as u64 * 4)
+    };
+    let step = |(step, offset): (&crate::graph::Dispatch, u64)| {
+        let bindings = Bindings { reads: step.reads.len(), params: !step.params.is_empty() };
+        let uniform = bindings.params.then(|| bound(&params, offset, step.params.len() as u64));
+        let resources = step.reads.iter().chain([&step.write]).map(view).chain(uniform);
+        let entries: Vec<_> = (0..).zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
+        let layout = context.pipelines.layout(device, bindings);
+        Step {
+            pipeline: context.pipelines.pipeline(device, &step.kernel, bindings),
+            bind_group: device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(&step.label),
+                layout: &layout,
+                entries: &entries,
+            }),
+            workgroups: step.workgroups,
+        }
+    };
+    graph.steps().iter().zip(offsets).map(step).collect()
+}

@@ -1,0 +1,81 @@
+//! Results back on the host, without blocking; a blocking wrapper stands beside it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context as Task, Poll, Waker};
+
+use super::context::Context;
+use crate::error::{Error, Result};
+
+/// A tensor's values on their way to the host. A future; it is ready once the device has been polled after finishing the copy, which a
+/// browser does by itself, and elsewhere whoever owns the device.
+#[derive(Debug)]
+pub struct Readback {
+    staging: wgpu::Buffer,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    mapped: Option<Result<(), wgpu::BufferAsyncError>>,
+    waker: Option<Waker>,
+}
+
+impl Readback {
+    /// Submits a copy of `buffer` and asks for it to be mapped.
+    pub(super) fn begin(context: &Context, buffer: &wgpu::Buffer) -> Result<Self> {
+        context.checked("reading back", || {
+            let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+            let descriptor = wgpu::BufferDescriptor { label: Some("readback"), size: buffer.size(), usage, mapped_at_creation: false };
+            let staging = context.device().create_buffer(&descriptor);
+            let mut encoder = context.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("readback") });
+            encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size());
+            context.queue().submit([encoder.finish()]);
+            let shared = Arc::new(Mutex::new(Shared::default()));
+            let told = Arc::clone(&shared);
+            staging.map_async(wgpu::MapMode::Read, .., move |mapped| {
+                let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+                told.mapped = Some(mapped);
+                if let Some(waker) = told.waker.take() {
+                    waker.wake();
+                }
+            });
+            Ok(Self { staging, shared })
+        })
+    }
+
+    /// The bytes, if they are there. The mapping ends with the staging buffer, that is with `self`.
+    fn take(&self) -> Option<Result<Vec<u8>>> {
+        let mapped = self.shared.lock().unwrap_or_else(PoisonError::into_inner).mapped.take()?;
+        let failed = |e: String| Error::gpu(format!("reading back: {e}; the device may be lost: open it anew, or use --backend cpu"));
+        Some(mapped.map_err(|e| failed(e.to_string())).and_then(|()| {
+            let view = self.staging.get_mapped_range(..).map_err(|e| failed(e.to_string()))?;
+            Ok(view.to_vec())
+        }))
+    }
+
+    /// Blocks until the bytes are there.
+    pub(super) fn bytes(self, context: &Context) -> Result<Vec<u8>> {
+        context.wait("reading back")?;
+        self.take().unwrap_or_else(|| Err(Error::gpu("reading back: the device has forgotten the copy; open it anew")))
+    }
+
+    /// Blocks until the values are there; for native programs.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn wait(self, context: &Context) -> Result<Vec<f32>> {
+        self.bytes(context).map(|bytes| bytemuck::pod_collect_to_vec(&bytes))
+    }
+}
+
+impl Future for Readback {
+    type Output = Result<Vec<f32>>;
+
+    fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
+        // The waker goes in first: the callback may come between the look and the leaving.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).waker = Some(task.waker().clone());
+        self.take().map_or(Poll::Pending, |bytes| Poll::Ready(bytes.map(|b| bytemuck::pod_collect_to_vec(&b))))
+    }
+}
