@@ -127,7 +127,7 @@ fn a_scan_gives_the_features_of_its_prepared_slices() {
     for (size, parsed) in [("native", Size::Native), ("32", Size::Square(32)), ("48x33", Size::Exact { height: 48, width: 33 })] {
         let slices: Vec<Tensor> = (0..3).map(|i| prepare(&scan.read_slice(i).expect("a slice"), &Window::DEMO, parsed)).collect();
         let [_, _, h, w] = slices[0].shape()[..] else { panic!("an image") };
-        let all = slices.iter().flat_map(|s| s.data()).copied().collect();
+        let all = slices.iter().flat_map(Tensor::data).copied().collect();
         desk.images("images.safetensors", &Tensor::new([3, 1, h, w], all));
         desk.succeed(&format!("features scan.npy -c seeded:0:micro --size {size} -o a.safetensors"));
         desk.succeed("features images.safetensors -c seeded:0:micro -o b.safetensors");
@@ -191,7 +191,7 @@ fn a_converted_checkpoint_gives_the_same_features_and_its_hash() {
 
 fn sha256(path: &Path) -> String {
     use sha2::{Digest, Sha256};
-    Sha256::digest(fs::read(path).expect("read")).iter().map(|b| format!("{b:02x}")).collect()
+    format!("{:x}", Sha256::digest(fs::read(path).expect("read")))
 }
 
 #[test]

@@ -14,7 +14,7 @@ use meddino::{Error, Result};
 use super::args;
 use super::input::{Input, default_output};
 use super::progress::Progress;
-use super::say::{Done, Say, result};
+use super::say::{Done, Say, result, warn};
 
 /// Everything that decides what is computed and where it goes.
 pub struct Job {
@@ -81,7 +81,7 @@ impl Job {
     pub fn run(&self, say: Say) -> Result<Report> {
         refuse_overwriting(&self.output, [&self.input, &self.checkpoint])?;
         let mut input = Input::open(&self.input)?;
-        let model = self.model(say)?;
+        let model = self.model()?;
         let images @ [count, channels, height, width] = input.shape(self.size);
         let config = model.config().clone();
         let (_, grid) = config.check_image(&[1, channels, height, width])?;
@@ -113,9 +113,9 @@ impl Job {
     }
 
     /// The model, with what there is to say about it said.
-    fn model(&self, say: Say) -> Result<Model> {
+    fn model(&self) -> Result<Model> {
         let mut model = Model::open(&self.checkpoint)?;
-        model.warnings().iter().for_each(|warning| say.warn(warning));
+        model.warnings().iter().for_each(warn);
         if let Some(rope) = self.rope {
             model.set_rope(rope);
         }

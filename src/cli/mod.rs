@@ -24,14 +24,13 @@ pub fn run() -> ExitCode {
     let say = Say { quiet: args.quiet };
     let done = match &args.command {
         Command::Features(args) => features::run(args, say),
-        Command::Inspect(args) => checkpoint::inspect(args, say),
+        Command::Inspect(args) => checkpoint::inspect(args),
         Command::Convert(args) => checkpoint::convert(args, say),
         Command::Demo(args) => demo::run(args, say),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
-        // Whoever read the results has had enough of them, as `head` has.
-        Err(Failure::StdoutClosed) => ExitCode::SUCCESS,
+        // A closed stdout: whoever read the results has had enough of them, as `head` has.
+        Ok(()) | Err(Failure::StdoutClosed) => ExitCode::SUCCESS,
         Err(Failure::Error(error)) => {
             say::error(&error);
             ExitCode::FAILURE

@@ -36,11 +36,11 @@ impl Say {
             line(text);
         }
     }
+}
 
-    /// Something that may make the results other than expected.
-    pub fn warn(self, text: impl Display) {
-        line(format_args!("warning: {text}"));
-    }
+/// Something that may make the results other than expected.
+pub fn warn(text: impl Display) {
+    line(format_args!("warning: {text}"));
 }
 
 /// The last thing said before exit code 1.
