@@ -24,7 +24,8 @@ fn check(name: &str) {
     let features = backbone.features(&golden.image, golden.mask.as_deref(), &golden.request).expect("features");
     let (l2, largest) = tolerance(golden.rope);
     let rows = golden.compare(&features);
-    let table: Vec<String> = rows.iter().map(|(tensor, e, m)| format!("{name} {tensor}: relative L2 {e:.2e}, largest error {m:.2e}")).collect();
+    let table: Vec<String> =
+        rows.iter().map(|(tensor, e, m)| format!("{name} {tensor}: relative L2 {e:.2e}, largest error {m:.2e}")).collect();
     println!("{}", table.join("\n"));
     assert!(rows.iter().all(|(_, e, m)| *e <= l2 && *m <= largest), "beyond {l2:.0e} or {largest}:\n{}", table.join("\n"));
 }
