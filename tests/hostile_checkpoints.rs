@@ -8,43 +8,49 @@ use std::time::{Duration, Instant};
 
 use meddino::vit::model::Model;
 
-/// The system's allocator, keeping the largest single request in mind.
+/// The system's allocator, keeping in mind how much is taken at most.
 struct Watching;
 
-static LARGEST: AtomicUsize = AtomicUsize::new(0);
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+fn take(size: usize) {
+    PEAK.fetch_max(TAKEN.fetch_add(size, Relaxed).saturating_add(size), Relaxed);
+}
 
 #[expect(unsafe_code, reason = "an allocator is unsafe by its trait; this one hands everything to the system's")]
 // SAFETY: every call goes to `System` unchanged.
 unsafe impl GlobalAlloc for Watching {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LARGEST.fetch_max(layout.size(), Relaxed);
+        take(layout.size());
         // SAFETY: the caller keeps `alloc`'s contract, which is `System`'s.
         unsafe { System.alloc(layout) }
     }
 
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: `at` came from `System` with this layout.
-        unsafe { System.dealloc(at, layout) }
-    }
-
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        LARGEST.fetch_max(layout.size(), Relaxed);
+        take(layout.size());
         // SAFETY: as `alloc`.
         unsafe { System.alloc_zeroed(layout) }
     }
 
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        LARGEST.fetch_max(size, Relaxed);
-        // SAFETY: as `dealloc`, and the caller keeps `realloc`'s contract.
-        unsafe { System.realloc(at, layout, size) }
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        TAKEN.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: `at` came from `System` with this layout.
+        unsafe { System.dealloc(at, layout) }
     }
 }
 
 #[global_allocator]
 static ALLOCATOR: Watching = Watching;
 
-/// No request of the library may be larger, whatever a file claims: the largest fixture is under 1 MB.
-const LARGEST_REQUEST: usize = 80 << 20;
+/// The most that all tests of this file, which run side by side, may hold at once, whatever their files claim.
+/// A claim of one tensor beyond its file may reach 64 MiB (pth.rs allows that); the largest fixture takes under 1 MB.
+const MOST: usize = 256 << 20;
+
+fn assert_little_memory() {
+    let peak = PEAK.load(Relaxed);
+    assert!(peak < MOST, "{peak} bytes were held at once");
+}
 
 const FIXTURES: [&str; 13] = [
     "flat.pth",
@@ -101,7 +107,7 @@ fn a_truncated_file_is_an_error_at_every_length() {
         }
     }
     assert!(failed.is_empty(), "{}", failed.join("\n"));
-    assert!(LARGEST.load(Relaxed) < LARGEST_REQUEST, "one request for {} bytes", LARGEST.load(Relaxed));
+    assert_little_memory();
 }
 
 /// xorshift64*, so that a failure can be repeated.
@@ -129,6 +135,15 @@ fn structure(name: &str, bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
     }
 }
 
+/// Sets every entry's CRC-32 in a zip's directory to 0, which PyTorch writes for "not computed": damage shall reach the pickle's parser.
+fn clear_checksums(file: &mut [u8]) {
+    for at in 0..file.len() - 20 {
+        if file[at..].starts_with(b"PK\x01\x02") {
+            file[at + 16..at + 20].fill(0);
+        }
+    }
+}
+
 /// How often each fixture is damaged; more with `MEDDINO_FUZZ_ROUNDS`.
 fn rounds() -> usize {
     std::env::var("MEDDINO_FUZZ_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(60)
@@ -140,8 +155,9 @@ fn flipped_bytes_never_panic() {
     let path = dir.path().join("file");
     let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
     for name in FIXTURES {
-        let intact = fs::read(fixture(name)).unwrap();
+        let mut intact = fs::read(fixture(name)).unwrap();
         let ranges = structure(name, &intact);
+        clear_checksums(&mut intact);
         for _ in 0..rounds() {
             let mut bytes = intact.clone();
             let range = ranges[dice.below(ranges.len())].clone();
@@ -161,7 +177,7 @@ fn flipped_bytes_never_panic() {
             assert!(began.elapsed() < Duration::from_secs(10), "{name} took {:?}", began.elapsed());
         }
     }
-    assert!(LARGEST.load(Relaxed) < LARGEST_REQUEST, "one request for {} bytes", LARGEST.load(Relaxed));
+    assert_little_memory();
 }
 
 /// A safetensors file of this header and `data` zeros.
@@ -209,7 +225,7 @@ fn lies_and_nonsense_get_a_clear_error() {
         ("shape and offsets disagree", safetensors(&tensor("[5]", 0, 16), 16), "header is damaged"),
         ("negative extent", safetensors(&tensor("[-1]", 0, 16), 16), "header is damaged"),
         ("shape that overflows", safetensors(&tensor("[4294967296, 4294967296, 4294967296]", 0, 16), 16), "header is damaged"),
-        ("zero times overflow", safetensors(&tensor("[0, 4294967296, 4294967296, 4294967296]", 0, 0), 0), "misshapen"),
+        ("zero times overflow", safetensors(&tensor("[0, 4294967296, 4294967296, 4294967296]", 0, 0), 0), "its width would be 4294967296"),
         ("offsets near 2^64", safetensors(&tensor("[4611686018427387903]", 0, 18_446_744_073_709_551_612), 0), "header"),
         (
             "overlapping offsets",
@@ -243,7 +259,7 @@ fn lies_and_nonsense_get_a_clear_error() {
         }
     }
     assert!(failed.is_empty(), "{}", failed.join("\n"));
-    assert!(LARGEST.load(Relaxed) < LARGEST_REQUEST, "one request for {} bytes", LARGEST.load(Relaxed));
+    assert_little_memory();
 }
 
 #[test]
@@ -304,7 +320,7 @@ fn a_zip_may_not_claim_more_than_it_holds() {
         }
     }
     assert!(failed.is_empty(), "{}", failed.join("\n"));
-    assert!(LARGEST.load(Relaxed) < LARGEST_REQUEST, "one request for {} bytes", LARGEST.load(Relaxed));
+    assert_little_memory();
 }
 
 /// A zip64 archive of one stored entry `a/data.pkl` that claims `size` bytes.
@@ -336,7 +352,7 @@ fn a_zip_may_not_claim_terabytes() {
         let error = load_bytes(&zip64(size));
         assert!(error.contains("claims") || error.contains("damaged"), "{error}");
     }
-    assert!(LARGEST.load(Relaxed) < LARGEST_REQUEST, "one request for {} bytes", LARGEST.load(Relaxed));
+    assert_little_memory();
 }
 
 #[test]
@@ -351,5 +367,5 @@ fn a_repeated_storage_may_not_fill_the_memory() {
     file.extend([1i64.to_le_bytes().to_vec(), 1f32.to_le_bytes().to_vec()].concat());
     let error = load_bytes(&file);
     assert!(error.contains("its tensors claim 2147483648 bytes"), "{error}");
-    assert!(LARGEST.load(Relaxed) < LARGEST_REQUEST, "one request for {} bytes", LARGEST.load(Relaxed));
+    assert_little_memory();
 }
