@@ -37,7 +37,7 @@ impl PthFile {
         for i in 0..archive.len() {
             let entry = archive.by_index_raw(i).map_err(damaged)?;
             let name = entry.name().map_err(damaged)?;
-            let limit = if name.ends_with(".pkl") { MAX_PICKLE } else { length.saturating_mul(4).saturating_add(SLACK) };
+            let limit = if name.ends_with(".pkl") { MAX_PICKLE.min(length) } else { length.saturating_mul(4).saturating_add(SLACK) };
             if entry.size() > limit || entry.compressed_size() > length {
                 return Err(format!(
                     "its entry {name} claims {} bytes, in a file of {length}; it is damaged or not to be trusted",
