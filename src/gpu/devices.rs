@@ -256,15 +256,25 @@ impl fmt::Display for Devices {
     }
 }
 
-/// Lists the adapters that `WGPU_BACKEND` allows (all, where it is not set).
+/// Lists the adapters that `WGPU_BACKEND` allows; where it is not set those of Vulkan, Metal and DX12, or of OpenGL if there are none.
 pub async fn devices() -> Devices {
     adapters().await.0
 }
 
+/// Allocations beyond this share (in per cent) of what the driver grants this process fail, before it starts to page or the system runs
+/// out of memory; drivers that tell no budget are not held to one.
+const BUDGET: wgpu::MemoryBudgetThresholds = wgpu::MemoryBudgetThresholds { for_resource_creation: Some(95), for_device_loss: None };
+
 /// The same with wgpu's handles, in the same order.
 pub(super) async fn adapters() -> (Devices, Vec<wgpu::Adapter>) {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
-    let adapters = instance.enumerate_adapters(wgpu::Backends::all()).await;
+    let mut adapters = Vec::new();
+    for backends in wgpu::Backends::from_env().map_or(vec![wgpu::Backends::PRIMARY, wgpu::Backends::SECONDARY], |only| vec![only]) {
+        if adapters.is_empty() {
+            let from_env = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+            let descriptor = wgpu::InstanceDescriptor { backends, memory_budget_thresholds: BUDGET, ..from_env };
+            adapters = wgpu::Instance::new(descriptor).enumerate_adapters(backends).await;
+        }
+    }
     let list = adapters.iter().enumerate().map(|(index, adapter)| DeviceReport::new(index, adapter)).collect();
     (Devices { list }, adapters)
 }
