@@ -14,3 +14,5 @@ pub use executable::Executable;
 pub use profile::{Profile, Row, Timed};
 pub use readback::Readback;
 pub use weights::GpuWeights;
+/// The version of wgpu whose devices a host may lend.
+pub use wgpu;
