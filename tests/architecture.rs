@@ -16,9 +16,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("vit", &["error", "tensor", "checkpoint", "graph", "kernels"]),
     ("cpu", &["error", "tensor", "vit"]),
     ("gpu", &["error", "tensor", "graph", "kernels", "vit"]),
-    ("ct", &["error", "tensor", "archive"]),
+    ("ct", &["error", "tensor", "archive", "vit"]),
     ("verify", &["error", "tensor", "archive", "vit"]),
-    ("output", &["error", "tensor", "archive", "vit"]),
+    ("output", &["error", "tensor", "archive", "vit", "ct"]),
     ("backbone", &["error", "tensor", "vit", "cpu", "gpu"]),
 ];
 
@@ -88,7 +88,8 @@ fn some_words_have_their_rooms() {
 #[test]
 fn a_kernel_has_one_name_everywhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let text_of = |folder: &str| -> String { rust_files(&root.join(folder)).iter().map(|f| fs::read_to_string(f).expect("a source")).collect() };
+    let text_of =
+        |folder: &str| -> String { rust_files(&root.join(folder)).iter().map(|f| fs::read_to_string(f).expect("a source")).collect() };
     let (tests, benches) = (text_of("tests"), text_of("benches"));
     let mut missing = Vec::new();
     let mut kernels = 0;
@@ -100,7 +101,12 @@ fn a_kernel_has_one_name_everywhere() {
         kernels += 1;
         let noun = path.file_stem().expect("a name").to_string_lossy().to_string();
         missing.extend(["kernels", "cpu"].iter().map(|room| format!("src/{room}/{noun}.rs")).filter(|file| !root.join(file).exists()));
-        missing.extend([("a test", &tests), ("a bench", &benches)].iter().filter(|(_, text)| !text.contains(&noun)).map(|(what, _)| format!("{what} of {noun}")));
+        missing.extend(
+            [("a test", &tests), ("a bench", &benches)]
+                .iter()
+                .filter(|(_, text)| !text.contains(&noun))
+                .map(|(what, _)| format!("{what} of {noun}")),
+        );
     }
     assert!(kernels > 0, "no shader found");
     assert!(missing.is_empty(), "the same-name law is broken: {missing:?}");

@@ -8,13 +8,11 @@
 
 mod container;
 mod convention;
-mod dtype;
 mod hints;
 mod layout;
 mod pth;
 mod recipe;
 mod refuse;
-mod safetensors;
 mod seeded;
 mod write;
 
@@ -28,8 +26,8 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
+pub use crate::archive::Dtype;
 pub use container::Container;
-pub use dtype::Dtype;
 pub use hints::{CONFIG_KEY, Hints};
 pub use layout::{Ignored, Layout};
 pub use recipe::Entry;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::config::Config;
+use super::config::{Config, RopePrecision};
 use super::weights::{Spec, Weights};
 use crate::checkpoint::{self, CONFIG_KEY, Checkpoint, Dtype, Entry};
 use crate::error::{Error, Result};
@@ -71,6 +71,11 @@ impl Model {
     /// What the model is.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Computes the position embedding in another arithmetic than the checkpoint's own.
+    pub fn set_rope(&mut self, rope: RopePrecision) {
+        self.config.rope = rope;
     }
 
     /// Where its weights are.
