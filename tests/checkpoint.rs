@@ -522,6 +522,21 @@ fn a_value_beyond_the_range_of_f16_is_an_error_and_leaves_the_old_file() {
 }
 
 #[test]
+fn the_same_weights_are_written_as_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let written = |source: &str| {
+        let path = dir.path().join("out.safetensors");
+        Model::open(source).unwrap().write_safetensors(&path, Dtype::F32).unwrap();
+        fs::read(path).unwrap()
+    };
+    let seeded = written("seeded:0:micro");
+    for file in ["legacy.pth", "nnunet.pth", "flat.safetensors"] {
+        assert!(written(fixture(file).to_str().unwrap()) == seeded, "{file}");
+    }
+    assert!(safetensors::SafeTensors::deserialize(&seeded).is_ok());
+}
+
+#[test]
 fn a_model_may_replace_its_own_file() {
     let (_dir, path) = changed(|_| ());
     open(&path).unwrap().write_safetensors(&path, Dtype::F32).unwrap();

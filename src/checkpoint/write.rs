@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype as FileDtype, Metadata, TensorInfo};
+use safetensors::tensor::{Dtype as FileDtype, TensorInfo};
 
 use super::Checkpoint;
 use super::dtype::Dtype;
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// Writes every parameter of `checkpoint` to `path` as `dtype` (f32, f16 or bf16), under its name, with `metadata` in the header.
 ///
 /// The tensors go through memory one by one. They are written to a temporary file in the same folder, which takes the name `path` when
-/// it is whole; an error leaves what stood there before.
+/// it is whole; an error leaves what stood there before. The same parameters give the same bytes.
 ///
 /// # Errors
 /// If a tensor cannot be loaded or has a value beyond the range of `dtype`, or the file cannot be written.
@@ -49,14 +49,13 @@ fn header(checkpoint: &Checkpoint, dtype: Dtype, metadata: &BTreeMap<String, Str
     };
     let size = dtype.size().unwrap_or_default();
     let mut end = 0;
-    let mut place = |entry: &super::Entry| {
+    let mut header = serde_json::Map::from_iter([("__metadata__".to_string(), serde_json::json!(metadata))]);
+    for entry in checkpoint.entries() {
         let start = end;
         end += entry.len() * size;
-        (entry.name.clone(), TensorInfo { dtype: file_dtype, shape: entry.shape.clone(), data_offsets: (start, end) })
-    };
-    let infos = checkpoint.entries().iter().map(&mut place).collect();
-    let metadata = metadata.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-    let header = Metadata::new(Some(metadata), infos).map_err(|e| e.to_string())?;
+        let info = TensorInfo { dtype: file_dtype, shape: entry.shape.clone(), data_offsets: (start, end) };
+        header.insert(entry.name.clone(), serde_json::to_value(info).map_err(|e| e.to_string())?);
+    }
     let mut bytes = serde_json::to_vec(&header).map_err(|e| e.to_string())?;
     bytes.resize(bytes.len().next_multiple_of(8), b' ');
     Ok(bytes)
