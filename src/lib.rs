@@ -1,5 +1,7 @@
 //! MedDINOv3 features from CT scans, on any GPU or none.
 
+#[cfg(any())]
+pub mod backbone;
 pub mod checkpoint;
 pub mod cpu;
 #[cfg(feature = "readers")]

@@ -74,12 +74,12 @@ impl Golden {
     pub fn open(name: &str) -> Self {
         let (tensors, meta) = read_safetensors(&data(&format!("golden/{name}.safetensors")));
         let shape: Vec<usize> = meta["shape"].split(',').map(|n| n.parse().expect("a number")).collect();
-        let image = uniform("image", shape.iter().product(), 0).into_iter().map(|v| v * 2.0).collect();
+        let image = blocks(&shape, meta["block"].parse().expect("a number"));
         let patches = shape[0] * (shape[2] / 16) * (shape[3] / 16);
         let layers = tensors.iter().filter_map(|(name, _)| name.strip_prefix("layers.")?.split('_').next()?.parse().ok()).collect();
         Self {
             weights: meta["weights"].clone(),
-            image: Tensor::new(shape, image),
+            image,
             mask: (meta["masked"] == "true").then(|| uniform("mask", patches, 0).iter().map(|&u| u > 0.5).collect()),
             rope: if meta["rope"] == "bf16" { RopePrecision::Bf16 } else { RopePrecision::F32 },
             request: Request { prenorm: true, layers, taps: false },
@@ -107,6 +107,15 @@ impl Golden {
         };
         self.tensors.iter().map(row).collect()
     }
+}
+
+/// The goldens' image: seeded noise of `shape` in squares of `block` x `block` pixels.
+fn blocks(shape: &[usize], block: usize) -> Tensor {
+    let &[b, channels, h, w] = shape else { panic!("an image is [B, channels, H, W]") };
+    let (rows, cols) = (h / block, w / block);
+    let noise = uniform("image", b * channels * rows * cols, 0);
+    let pixel = |i: usize| noise[(i / (h * w) * rows + i / w % h / block) * cols + i % w / block] * 2.0;
+    Tensor::new(shape, (0..b * channels * h * w).map(pixel).collect())
 }
 
 /// The first `skip` tokens of each image, then every `n`th: [B, T, C] -> [B, T', C].
