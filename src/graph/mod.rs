@@ -174,6 +174,8 @@ pub struct Limits {
     pub max_invocations: u32,
     /// Workgroup memory in bytes.
     pub workgroup_memory: u32,
+    /// Whether the CPU plays the GPU: workgroup barriers are dear there, and kernels do without them.
+    pub software: bool,
 }
 
 impl Limits {
@@ -188,6 +190,7 @@ impl Limits {
             max_workgroups: self.max_workgroups.min(other.max_workgroups),
             max_invocations: self.max_invocations.min(other.max_invocations),
             workgroup_memory: self.workgroup_memory.min(other.workgroup_memory),
+            software: self.software || other.software,
         }
     }
 
@@ -199,6 +202,7 @@ impl Limits {
         max_workgroups: 65_535,
         max_invocations: 256,
         workgroup_memory: 16 << 10,
+        software: false,
     };
 }
 
@@ -219,6 +223,14 @@ impl Graph {
     pub fn tensor(&mut self, label: impl Into<String>, shape: impl Into<Vec<usize>>, role: Role) -> TensorId {
         self.tensors.push(TensorInfo { label: label.into(), shape: shape.into(), role });
         TensorId(self.tensors.len() - 1)
+    }
+
+    /// Makes an intermediate tensor an output: it is kept to the end, for the caller to read.
+    pub fn keep(&mut self, id: TensorId) {
+        let role = &mut self.tensors[id.0].role;
+        if *role == Role::Intermediate {
+            *role = Role::Output;
+        }
     }
 
     /// Appends a dispatch.
