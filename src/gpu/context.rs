@@ -73,7 +73,7 @@ impl Context {
     pub fn from_host(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         Self {
             info: device.adapter_info(),
-            limits: devices::limits_of(&device.limits()),
+            limits: devices::limits_of(&device.limits(), device.adapter_info().device_type),
             tier: Tier::of(device.features()),
             faults: Arc::default(),
             pipelines: Arc::default(),
@@ -217,7 +217,7 @@ const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::F
 /// The adapter's limits, no wider than `bound`.
 fn narrowed(mut limits: wgpu::Limits, bound: Option<Limits>) -> wgpu::Limits {
     let Some(bound) = bound else { return limits };
-    let tight = bound.min(devices::limits_of(&limits));
+    let tight = bound.min(devices::limits_of(&limits, wgpu::DeviceType::Other));
     limits.max_storage_buffer_binding_size = tight.max_binding;
     limits.max_buffer_size = tight.max_buffer;
     limits.min_storage_buffer_offset_alignment = tight.alignment as u32;

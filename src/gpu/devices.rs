@@ -142,7 +142,7 @@ impl DeviceReport {
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
             name: info.name,
             tier: fit.then(|| Tier::of(features)),
-            limits: limits_of(&limits),
+            limits: limits_of(&limits, info.device_type),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         }
     }
@@ -172,7 +172,7 @@ fn backend_name(backend: wgpu::Backend) -> &'static str {
 }
 
 /// The few of wgpu's limits that plans and kernels depend on.
-pub(super) fn limits_of(limits: &wgpu::Limits) -> Limits {
+pub(super) fn limits_of(limits: &wgpu::Limits, device_type: wgpu::DeviceType) -> Limits {
     Limits {
         max_binding: limits.max_storage_buffer_binding_size,
         max_buffer: limits.max_buffer_size,
@@ -180,6 +180,7 @@ pub(super) fn limits_of(limits: &wgpu::Limits) -> Limits {
         max_workgroups: limits.max_compute_workgroups_per_dimension,
         max_invocations: limits.max_compute_invocations_per_workgroup,
         workgroup_memory: limits.max_compute_workgroup_storage_size,
+        software: device_type == wgpu::DeviceType::Cpu,
     }
 }
 

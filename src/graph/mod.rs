@@ -182,6 +182,8 @@ pub struct Limits {
     pub max_invocations: u32,
     /// Workgroup memory in bytes.
     pub workgroup_memory: u32,
+    /// Whether the CPU plays the GPU: workgroup barriers are dear there, and kernels do without them.
+    pub software: bool,
 }
 
 impl Limits {
@@ -196,6 +198,7 @@ impl Limits {
             max_workgroups: self.max_workgroups.min(other.max_workgroups),
             max_invocations: self.max_invocations.min(other.max_invocations),
             workgroup_memory: self.workgroup_memory.min(other.workgroup_memory),
+            software: self.software || other.software,
         }
     }
 
@@ -207,6 +210,7 @@ impl Limits {
         max_workgroups: 65_535,
         max_invocations: 256,
         workgroup_memory: 16 << 10,
+        software: false,
     };
 }
 
