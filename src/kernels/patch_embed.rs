@@ -107,11 +107,7 @@ impl Recorder {
         constants.push(("PATCH", (layer.patch as u32).into()));
         self.graph.push(Dispatch {
             label: layer.label.to_owned(),
-            kernel: Kernel {
-                name: "patch_embed",
-                parts: vec![include_str!("../../shaders/patch_embed.wgsl"), tile.part()],
-                constants,
-            },
+            kernel: Kernel { name: "patch_embed", parts: vec![include_str!("../../shaders/patch_embed.wgsl"), tile.part()], constants },
             cost: Cost { flops: 2 * (m * k * layer.embed_dim) as u64, bytes: bytes(&reads) + 4 * (m * layer.embed_dim) as u64 },
             reads,
             write: rows_of(y, &piece.bound, layer.embed_dim),

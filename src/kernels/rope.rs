@@ -62,17 +62,7 @@ impl Recorder {
                     kernel: kernel(part < 2, bf16),
                     reads: vec![rows_of(qkv, rows, c3), self.graph.view(table)],
                     write: rows_of(y, bound, tokens * head_dim),
-                    params: words(&[
-                        tokens,
-                        shape.prefix,
-                        heads,
-                        half,
-                        part,
-                        rows.start,
-                        rows.len(),
-                        bound.start,
-                        bound.len(),
-                    ]),
+                    params: words(&[tokens, shape.prefix, heads, half, part, rows.start, rows.len(), bound.start, bound.len()]),
                     workgroups: [((rows.len() * half) as u32).div_ceil(LANES), heads as u32, 1],
                     cost: Cost { flops: if part < 2 { 3 * elements } else { 0 }, bytes: 8 * elements },
                 });

@@ -84,16 +84,7 @@ impl Recorder {
                     },
                     reads,
                     write: rows_of(y, rows, c),
-                    params: words(&[
-                        c / width,
-                        tokens,
-                        s,
-                        first,
-                        source_rows.start,
-                        source_rows.len(),
-                        rows.start,
-                        rows.len(),
-                    ]),
+                    params: words(&[c / width, tokens, s, first, source_rows.start, source_rows.len(), rows.start, rows.len()]),
                     workgroups: [(invocations as u32).div_ceil(LANES), 1, 1],
                     cost: Cost { flops: 0, bytes: 8 * (source_rows.len() * c) as u64 },
                 });
