@@ -1,7 +1,8 @@
 // y[r, :] = (x[r, :] - mean) / sqrt(var + EPS) * weight + bias, with mean and (biased) variance of row r over its C elements.
 //
-// One workgroup a row, its LANES invocations striding over the row's C / PACK packs. The variance is that of the centred row, in a pass of
-// its own: the difference of two large moments would cancel.
+// One workgroup a row, its LANES invocations striding over the row's C / PACK packs. The row is centred by a first mean, whose error (of the
+// size of the row's sum's) is the mean of the centred row: it mends the mean, and the variance, as in the corrected two-pass algorithm
+// (Chan, Golub, LeVeque 1983). The difference of two large moments, in one pass, would cancel.
 @group(0) @binding(0) var<storage, read> x: array<Pack>; // [rows, C]
 @group(0) @binding(1) var<storage, read> weight: array<Pack>; // [C]
 @group(0) @binding(2) var<storage, read> bias: array<Pack>; // [C]
@@ -24,14 +25,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = lane; i < params.packs; i += LANES) {
         sum += x[start + i];
     }
-    let mean = sum_over_lanes(lane, total(sum)) / width;
+    let first_mean = sum_over_lanes(lane, vec2<f32>(total(sum), 0.0)).x / width;
 
+    sum = Pack(0.0);
     var squares = Pack(0.0);
     for (var i = lane; i < params.packs; i += LANES) {
-        let centred = x[start + i] - mean;
+        let centred = x[start + i] - first_mean;
+        sum += centred;
         squares += centred * centred;
     }
-    let variance = sum_over_lanes(lane, total(squares)) / width;
+    let moments = sum_over_lanes(lane, vec2<f32>(total(sum), total(squares))) / width;
+    let mean = first_mean + moments.x;
+    let variance = moments.y - moments.x * moments.x;
 
     let scale = 1.0 / sqrt(variance + EPS);
     for (var i = lane; i < params.packs; i += LANES) {

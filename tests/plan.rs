@@ -1,6 +1,9 @@
 //! The planner, on random graphs and on the model's own.
 
 use meddino::graph::{Bytes, Cost, Dispatch, Graph, Kernel, Limits, Place, Plan, Role, TensorId, View, plan};
+use meddino::vit::config::Config;
+use meddino::vit::features::Request;
+use meddino::vit::forward::{Input, record};
 
 /// Numbers that look random and never change.
 struct Dice(u64);
@@ -142,4 +145,19 @@ fn nothing_is_read_before_it_is_written() {
     let (x, y) = (graph.tensor("x", [8], Role::Intermediate), graph.tensor("y", [8], Role::Output));
     graph.push(dispatch("early".into(), vec![graph.view(x)], graph.view(y)));
     let _ = plan(&graph, &Limits::DEFAULT);
+}
+
+/// ViT-B at the sizes that matter, on a device of the least limits and on a large one: near the least that whole-buffer slots can take.
+#[test]
+fn the_models_own_graph_takes_little_more_than_it_must() {
+    let large = Limits { max_binding: 2 << 30, max_buffer: 4 << 30, workgroup_memory: 48 << 10, ..Limits::DEFAULT };
+    for (side, limits) in [(224, Limits::DEFAULT), (896, Limits::DEFAULT), (2048, Limits::DEFAULT), (2048, large)] {
+        let input = Input { batch: 1, channels: 3, height: side, width: side, masked: false };
+        let (graph, _) = record(&Config::vit_base(), limits, input, &Request::default()).unwrap();
+        let Bytes { slots, lower_bound, live, weights, outputs, .. } = plan(&graph, &limits).unwrap().bytes();
+        let unit = ((5 + (side / 16) * (side / 16)) * 768 * 4) as u64; // [T, C]
+        println!("{side}: slots {slots}, at least {lower_bound}, alive at once {live}, in [T, C]: {:.2}", slots as f64 / unit as f64);
+        assert!(slots as f64 <= 1.1 * lower_bound as f64, "{side}: {slots} bytes where {lower_bound} would do");
+        assert_eq!((outputs, weights), (unit, 4 * 85_641_984), "x_norm, and every parameter of ViT-B");
+    }
 }

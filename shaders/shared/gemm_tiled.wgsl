@@ -3,6 +3,7 @@
 // A workgroup does TILE_M rows x TILE_N columns, walking along K by TILE_K. Its invocations stand as THREADS_M x THREADS_N; each keeps
 // ROWS x COLS sums, of rows and columns THREADS_M and THREADS_N apart, so that neighbours read and write neighbours. Tiles are stored by
 // fours along k, k first: [TILE_K / 4, TILE_M] and [TILE_K / 4, TILE_N]. Rows and columns past the end repeat the last one and are not stored.
+// Each tile has a sum of its own before it is added to the whole: one long chain of f32 additions would lose a digit by K = 3072.
 const TILE_K4: u32 = TILE_K / 4u;
 const THREADS_M: u32 = TILE_M / ROWS;
 const THREADS_N: u32 = TILE_N / COLS;
@@ -40,6 +41,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             w_tile[i % TILE_K4 * TILE_N + i / TILE_K4] = four;
         }
         workgroupBarrier();
+        var partial: array<array<f32, COLS>, ROWS>;
         for (var k4 = 0u; k4 < TILE_K4; k4++) {
             var w: array<vec4<f32>, COLS>;
             for (var j = 0u; j < COLS; j++) {
@@ -48,8 +50,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             for (var i = 0u; i < ROWS; i++) {
                 let four = x_tile[k4 * TILE_M + thread_row + i * THREADS_M];
                 for (var j = 0u; j < COLS; j++) {
-                    sums[i][j] = fma(four.w, w[j].w, fma(four.z, w[j].z, fma(four.y, w[j].y, fma(four.x, w[j].x, sums[i][j]))));
+                    partial[i][j] = fma(four.w, w[j].w, fma(four.z, w[j].z, fma(four.y, w[j].y, fma(four.x, w[j].x, partial[i][j]))));
                 }
+            }
+        }
+        for (var i = 0u; i < ROWS; i++) {
+            for (var j = 0u; j < COLS; j++) {
+                sums[i][j] += partial[i][j];
             }
         }
         workgroupBarrier();

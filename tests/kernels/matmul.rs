@@ -8,7 +8,7 @@ use crate::cases::{Case, Table, Tolerance, noise};
 /// Sums of K products of values in [-1, 1).
 fn tolerance(k: usize) -> Tolerance {
     let spread = (k as f64).sqrt();
-    Tolerance { atol: 4e-7 * spread, rtol: 1e-6, l2: 1e-6 }
+    Tolerance { atol: 3e-7 * spread, rtol: 1e-6, l2: 5e-7 }
 }
 
 #[derive(Clone, Copy, Debug)]
