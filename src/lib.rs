@@ -1,5 +1,6 @@
 //! MedDINOv3 features from CT scans, on any GPU or none.
 
+pub mod archive;
 pub mod backbone;
 pub mod checkpoint;
 pub mod cpu;
@@ -10,6 +11,7 @@ pub mod graph;
 pub mod kernels;
 pub mod output;
 pub mod tensor;
+pub mod verify;
 pub mod vit;
 
 pub use error::{Error, Result};

@@ -184,7 +184,10 @@ impl Golden {
                 let got = thinned(got, if has_prefix(tap) { config.prefix_tokens() } else { 0 }, base(name).1);
                 let want = self.read(name)?;
                 if got.shape() != want.shape() {
-                    return Err(Error::input(&self.name, format!("{name} is {:?}; this model and image give {:?}", want.shape(), got.shape())));
+                    return Err(Error::input(
+                        &self.name,
+                        format!("{name} is {:?}; this model and image give {:?}", want.shape(), got.shape()),
+                    ));
                 }
                 rows.push(Row::new(name, &got, &want));
             }

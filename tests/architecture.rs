@@ -16,9 +16,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("vit", &["error", "tensor", "checkpoint", "graph", "kernels"]),
     ("cpu", &["error", "tensor", "vit"]),
     ("gpu", &["error", "tensor", "graph", "kernels", "vit"]),
-    ("ct", &["error", "tensor", "archive"]),
+    ("ct", &["error", "tensor", "archive", "vit"]),
     ("verify", &["error", "tensor", "archive", "vit"]),
-    ("output", &["error", "tensor", "archive", "vit"]),
+    ("output", &["error", "tensor", "archive", "vit", "ct"]),
     ("backbone", &["error", "tensor", "vit", "cpu", "gpu"]),
 ];
 

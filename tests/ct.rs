@@ -104,7 +104,7 @@ fn images_of_every_float_type_are_read_one_at_a_time() {
         let image = TensorView::new(dtype, vec![2, 3, 4, 5], &bytes).expect("a tensor");
         let other = TensorView::new(Dtype::U8, vec![8], &[7; 8]).expect("a tensor");
         serialize_to_file([("a", &other), ("image", &image), ("z", &other)], None, &path).expect("written");
-        let mut images = Images::open(&path).unwrap_or_else(|e| panic!("{e}"));
+        let images = Images::open(&path).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(images.shape(), [2, 3, 4, 5]);
         let second = images.read(1).expect("an image");
         assert_eq!(second.shape(), [1, 3, 4, 5]);

@@ -29,7 +29,7 @@ fn f32s(values: &[f32]) -> Vec<u8> {
 /// Opens `path` as its ending says and reads everything; what went wrong, if anything did.
 fn read(path: &Path) -> Result<(), String> {
     let result = if path.extension().is_some_and(|e| e == "safetensors") {
-        Images::open(path).and_then(|mut images| (0..images.shape()[0]).try_for_each(|i| images.read(i).map(drop)))
+        Images::open(path).and_then(|images| (0..images.shape()[0]).try_for_each(|i| images.read(i).map(drop)))
     } else {
         Volume::open(path).and_then(|mut scan| (0..scan.slices()).try_for_each(|i| scan.read_slice(i).map(drop)))
     };
@@ -193,9 +193,9 @@ fn safetensors_images() {
         ("nothing.safetensors", Vec::new(), Some("shorter than its first field")),
         ("header_of_2_60.safetensors", claims(1 << 60), Some("claims a header of 1152921504606846976 bytes")),
         ("header_beyond_file.safetensors", claims(100), Some("claims a header of 100 bytes")),
-        ("not_json.safetensors", safetensors("{\"image\":", &[]), Some("broken .safetensors header")),
-        ("not_utf8.safetensors", [&4_u64.to_le_bytes()[..], &[0xFF; 4]].concat(), Some("broken .safetensors header")),
-        ("nesting.safetensors", safetensors(&"[".repeat(100_000), &[]), Some("broken .safetensors header")),
+        ("not_json.safetensors", safetensors("{\"image\":", &[]), Some("its header is damaged")),
+        ("not_utf8.safetensors", [&4_u64.to_le_bytes()[..], &[0xFF; 4]].concat(), Some("its header is damaged")),
+        ("nesting.safetensors", safetensors(&"[".repeat(100_000), &[]), Some("its header is damaged")),
         ("no_tensor.safetensors", safetensors("{}", &[]), Some("expected a tensor named image")),
         (
             "other_name.safetensors",
@@ -204,13 +204,17 @@ fn safetensors_images() {
         ),
         ("three_axes.safetensors", of("F32", "[1,1,2]", &f32s(&[0.0, 1.0])), Some("expected [B, C, H, W], found [1, 1, 2]")),
         ("empty.safetensors", of("F32", "[0,3,16,16]", &[]), Some("is empty")),
-        ("integers.safetensors", of("I16", "[1,1,1,2]", &[0; 4]), Some("expected f32, f16, bf16 or f64, normalised, found I16")),
+        (
+            "integers.safetensors",
+            of("I16", "[1,1,1,2]", &[0; 4]),
+            Some("expected f32, f16, bf16 or f64, normalised, found signed integers"),
+        ),
         ("many_channels.safetensors", of("F32", "[1,65,1,1]", &[0; 260]), Some("beyond 64 channels")),
         ("wide.safetensors", of("F16", "[1,1,1,8193]", &[0; 16_386]), Some("8192 pixels a side")),
         ("nan.safetensors", of("F32", "[2,1,1,1]", &f32s(&[0.0, f32::NAN])), Some("image 1 holds 1 values that are NaN or infinite")),
-        ("short.safetensors", safetensors(&entry("F32", "[1,1,1,2]", 8), &[0; 4]), Some("promises 8 bytes of tensors, but 4 follow")),
-        ("long.safetensors", safetensors(&entry("F32", "[1,1,1,2]", 8), &[0; 12]), Some("but 12 follow")),
-        ("wrong_offsets.safetensors", safetensors(&entry("F32", "[1,1,1,2]", 4), &[0; 4]), Some("broken .safetensors header")),
-        ("overflow.safetensors", safetensors(&entry("F32", "[4294967296,4294967296,4,1]", 4), &[0; 4]), Some("broken .safetensors header")),
+        ("short.safetensors", safetensors(&entry("F32", "[1,1,1,2]", 8), &[0; 4]), Some("is 76 bytes long where its header describes 80")),
+        ("long.safetensors", safetensors(&entry("F32", "[1,1,1,2]", 8), &[0; 12]), Some("is 84 bytes long where its header describes 80")),
+        ("wrong_offsets.safetensors", safetensors(&entry("F32", "[1,1,1,2]", 4), &[0; 4]), Some("its header is damaged")),
+        ("overflow.safetensors", safetensors(&entry("F32", "[4294967296,4294967296,4,1]", 4), &[0; 4]), Some("its header is damaged")),
     ]);
 }

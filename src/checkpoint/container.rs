@@ -6,8 +6,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::dtype::Dtype;
-use super::{pth, safetensors};
+use super::pth::PthFile;
+use crate::archive::{Archive, Stored};
 
 /// How a file keeps its tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,17 +33,10 @@ impl fmt::Display for Container {
     }
 }
 
-/// Shape and element type of one tensor in a file.
-#[derive(Clone, Debug)]
-pub(super) struct RawTensor {
-    pub shape: Vec<usize>,
-    pub dtype: Dtype,
-}
-
 /// An open file of either kind.
 pub(super) enum Reader {
-    Safetensors(safetensors::SafetensorsFile),
-    Pth(pth::PthFile),
+    Safetensors(Archive),
+    Pth(PthFile),
 }
 
 impl Reader {
@@ -56,9 +49,9 @@ impl Reader {
         let mut head = Vec::new();
         File::open(path).and_then(|f| f.take(HEAD as u64).read_to_end(&mut head)).map_err(|e| e.to_string())?;
         match Kind::of(&head)? {
-            Kind::Safetensors => Ok(Self::Safetensors(safetensors::SafetensorsFile::open(path)?)),
-            Kind::Zip => Ok(Self::Pth(pth::PthFile::open_zip(path)?)),
-            Kind::Pickle => Ok(Self::Pth(pth::PthFile::open_pickle(path, meta.len())?)),
+            Kind::Safetensors => Ok(Self::Safetensors(Archive::open(path)?)),
+            Kind::Zip => Ok(Self::Pth(PthFile::open_zip(path)?)),
+            Kind::Pickle => Ok(Self::Pth(PthFile::open_pickle(path, meta.len())?)),
         }
     }
 
@@ -70,7 +63,7 @@ impl Reader {
     }
 
     /// Every tensor of the file, nested names joined by dots.
-    pub fn tensors(&self) -> &BTreeMap<String, RawTensor> {
+    pub fn tensors(&self) -> &BTreeMap<String, Stored> {
         match self {
             Self::Safetensors(file) => file.tensors(),
             Self::Pth(file) => file.tensors(),
@@ -80,7 +73,7 @@ impl Reader {
     /// The text metadata of a safetensors file; empty for others.
     pub fn metadata(&self) -> BTreeMap<String, String> {
         match self {
-            Self::Safetensors(file) => file.metadata(),
+            Self::Safetensors(file) => file.metadata().clone(),
             Self::Pth(_) => BTreeMap::new(),
         }
     }
@@ -96,11 +89,10 @@ impl Reader {
     /// The values of tensor `name`, row-major. Only its own bytes are read.
     pub fn read(&self, name: &str) -> Result<Vec<f32>, String> {
         let raw = self.tensors().get(name).ok_or_else(|| "is not in the file".to_string())?;
-        let bytes = match self {
-            Self::Safetensors(file) => file.read(name)?,
-            Self::Pth(file) => file.read(name)?,
+        let values = match self {
+            Self::Safetensors(file) => file.read(name)?.into_data(),
+            Self::Pth(file) => raw.dtype.decode(&file.read(name)?)?,
         };
-        let values = raw.dtype.decode(&bytes)?;
         let want: usize = raw.shape.iter().product();
         if values.len() != want {
             return Err(format!("holds {} values where its shape {:?} has {want}", values.len(), raw.shape));

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::dtype::Dtype;
 use super::layout::{Layout, printable};
+use crate::archive::Dtype;
 
 /// The key of a safetensors file's metadata under which this crate writes a model's configuration, as JSON.
 pub const CONFIG_KEY: &str = "meddino.config";

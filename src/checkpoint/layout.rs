@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::container::{RawTensor, Reader};
+use super::container::Reader;
 use super::convention::Convention;
 use super::hints::CONFIG_KEY;
 use super::refuse;
+use crate::archive::Stored;
 
 /// How a checkpoint came to be, by its names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +95,7 @@ pub(super) struct Contents<'a> {
 }
 
 /// Name without wrapping -> the file's name and tensor.
-pub(super) type Names<'a> = BTreeMap<String, (&'a String, &'a RawTensor)>;
+pub(super) type Names<'a> = BTreeMap<String, (&'a String, &'a Stored)>;
 
 /// Finds the layout of an open file.
 pub(super) fn detect(reader: &Reader) -> Result<Contents<'_>, String> {

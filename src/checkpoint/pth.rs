@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use pytorch_reader::{DType as FileDtype, FileFormat, PickleValue, PytorchReader};
 
-use super::container::{Container, RawTensor};
-use super::dtype::Dtype;
+use super::container::Container;
+use crate::archive::{Dtype, Stored};
 
 /// The longest pickle that is parsed. That of `checkpoint_final.pth` with its training log takes a few MB at most; parsed, a hostile
 /// one takes some eighty times its size.
@@ -24,7 +24,7 @@ const SLACK: u64 = 64 << 20;
 pub(super) struct PthFile {
     path: PathBuf,
     reader: PytorchReader,
-    tensors: BTreeMap<String, RawTensor>,
+    tensors: BTreeMap<String, Stored>,
 }
 
 impl PthFile {
@@ -37,7 +37,7 @@ impl PthFile {
         for i in 0..archive.len() {
             let entry = archive.by_index_raw(i).map_err(damaged)?;
             let name = entry.name().map_err(damaged)?;
-            let limit = if name.ends_with(".pkl") { MAX_PICKLE } else { length.saturating_mul(4).saturating_add(SLACK) };
+            let limit = if name.ends_with(".pkl") { MAX_PICKLE.min(length) } else { length.saturating_mul(4).saturating_add(SLACK) };
             if entry.size() > limit || entry.compressed_size() > length {
                 return Err(format!(
                     "its entry {name} claims {} bytes, in a file of {length}; it is damaged or not to be trusted",
@@ -56,7 +56,7 @@ impl PthFile {
     fn open(path: &Path, length: u64) -> Result<Self, String> {
         let reader = PytorchReader::new(path).map_err(|e| format!("cannot be read as a PyTorch file: {e}"))?;
         let describe = |(name, tensor): (&String, &pytorch_reader::Tensor)| {
-            (name.clone(), RawTensor { shape: tensor.shape().to_vec(), dtype: dtype(tensor.dtype()) })
+            (name.clone(), Stored { shape: tensor.shape().to_vec(), dtype: dtype(tensor.dtype()) })
         };
         let tensors: BTreeMap<_, _> = reader.tensors().iter().map(describe).collect();
         let claimed = reader.tensors().values().fold(0u64, |sum, t| sum.saturating_add(t.byte_len() as u64));
@@ -72,7 +72,7 @@ impl PthFile {
         if self.reader.metadata().format_type == FileFormat::Zip { Container::Zip } else { Container::Legacy }
     }
 
-    pub fn tensors(&self) -> &BTreeMap<String, RawTensor> {
+    pub fn tensors(&self) -> &BTreeMap<String, Stored> {
         &self.tensors
     }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::container::{RawTensor, Reader};
-use super::dtype::Dtype;
+use super::container::Reader;
+use crate::archive::{Dtype, Stored};
 
 /// One parameter of a checkpoint, under its own name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Recipe {
     }
 
     /// Name, shape and type of what it makes; checks that the parts fit each other.
-    pub fn entry(&self, name: &str, tensors: &BTreeMap<String, RawTensor>) -> Result<Entry, String> {
+    pub fn entry(&self, name: &str, tensors: &BTreeMap<String, Stored>) -> Result<Entry, String> {
         let sources = self.sources();
         let first = &tensors[sources[0]];
         if let Some(other) = sources.iter().find(|s| tensors[**s].shape != first.shape) {

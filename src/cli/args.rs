@@ -6,8 +6,10 @@ use clap::{Parser, Subcommand, ValueEnum};
 use meddino::backbone::Choice;
 use meddino::checkpoint::Dtype;
 use meddino::ct::Size;
+use meddino::gpu::Selection;
 use meddino::output::Output;
 use meddino::vit::config::RopePrecision;
+use meddino::{Error, Result};
 
 /// MedDINOv3 features from CT scans, on any GPU or none.
 ///
@@ -27,6 +29,8 @@ pub enum Command {
     Features(Features),
     Inspect(Inspect),
     Convert(Convert),
+    Verify(Verify),
+    Devices,
     Demo(Demo),
 }
 
@@ -56,6 +60,12 @@ pub struct Features {
     /// Blocks whose output to write as well, all tokens through the final norm; segmentation takes 2,5,8,11
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub layers: Vec<usize>,
+    /// How many slices go through the model at once
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub batch: u32,
+    /// Say on stderr where the GPU's time goes, by kernel and by block
+    #[arg(long)]
+    pub profile: bool,
 }
 
 /// Which model runs, and on what.
@@ -67,7 +77,35 @@ pub struct Model {
     /// What to compute on: auto takes a real GPU if there is one, else the CPU
     #[arg(long, default_value = "auto")]
     pub backend: Backend,
+    /// Which GPU: a number or a part of a name as `meddino devices` lists them, low-power or high-performance. Implies --backend gpu
+    #[arg(long, value_name = "NUMBER|NAME")]
+    pub device: Option<Selection>,
     /// Arithmetic of the position embedding: auto is what this kind of checkpoint was trained with (bf16 for MedDINOv3, f32 for Meta's)
+    #[arg(long, default_value = "auto")]
+    pub rope: Rope,
+}
+
+/// Compare the backends with each other, and with PyTorch's outputs, tap by tap
+///
+/// Runs one image on the GPU and on the CPU and prints, for the patch embedding, each block and each output, how far they are apart. With
+/// --golden both are compared with a file of PyTorch's outputs too. Exit code 1 if any tap is beyond the tolerance that is printed.
+#[derive(clap::Args)]
+pub struct Verify {
+    /// What to look at, as for `features` [default: the golden's image if it holds one, else phantom]
+    pub input: Option<String>,
+    /// The weights: a .pth or .safetensors file, or seeded:N
+    #[arg(short, long, value_name = "FILE|seeded:N", default_value = "seeded:0")]
+    pub checkpoint: String,
+    /// Size of the image, as for `features`; a golden's own image keeps its size
+    #[arg(long, default_value = "224")]
+    pub size: Size,
+    /// A .safetensors file of PyTorch's outputs, as tests/golden/from_original.py makes it
+    #[arg(long, value_name = "FILE")]
+    pub golden: Option<PathBuf>,
+    /// Which GPU, as for `features`; a software one will do
+    #[arg(long, value_name = "NUMBER|NAME")]
+    pub device: Option<Selection>,
+    /// Arithmetic of the position embedding, as for `features`; a golden that names its own is followed
     #[arg(long, default_value = "auto")]
     pub rope: Rope,
 }
@@ -133,12 +171,14 @@ pub enum Backend {
     Cpu,
 }
 
-impl From<Backend> for Choice {
-    fn from(backend: Backend) -> Self {
-        match backend {
-            Backend::Auto => Self::Auto,
-            Backend::Gpu => Self::Gpu,
-            Backend::Cpu => Self::Cpu,
+impl Model {
+    /// The backend that the flags mean.
+    pub fn choice(&self) -> Result<Choice> {
+        match (self.backend, &self.device) {
+            (Backend::Cpu, Some(_)) => Err(Error::option("--device", "chooses a GPU, but --backend is cpu; leave one of them out")),
+            (Backend::Cpu, None) => Ok(Choice::Cpu),
+            (Backend::Auto, None) => Ok(Choice::Auto),
+            (_, device) => Ok(Choice::Gpu(device.clone().unwrap_or_default())),
         }
     }
 }

@@ -25,6 +25,8 @@ pub fn run(args: &Demo, say: Say) -> Done {
         outputs: vec![Output::Cls, Output::Storage, Output::Patch],
         backend: Choice::Auto,
         rope: None,
+        batch: 1,
+        profile: false,
     };
     let report = job.run(say)?;
     let (cls, patches) = (report.last.cls(), report.last.patches());

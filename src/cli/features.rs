@@ -25,6 +25,8 @@ pub struct Job {
     pub outputs: Vec<Output>,
     pub backend: Choice,
     pub rope: Option<RopePrecision>,
+    pub batch: usize,
+    pub profile: bool,
 }
 
 /// What came out of a [`Job`].
@@ -72,22 +74,24 @@ impl Job {
             output: args.output.clone().unwrap_or_else(|| default_output(&args.input)),
             size: args.size,
             outputs,
-            backend: args.model.backend.into(),
+            backend: args.model.choice()?,
             rope: args.model.rope.precision(),
+            batch: args.batch as usize,
+            profile: args.profile,
         })
     }
 
-    /// Runs every image through the model, one at a time. What can be refused is refused before the weights are loaded.
+    /// Runs every image through the model, a batch at a time. What can be refused is refused before the weights are loaded.
     pub fn run(&self, say: Say) -> Result<Report> {
         refuse_overwriting(&self.output, [&self.input, &self.checkpoint])?;
         let mut input = Input::open(&self.input)?;
-        let model = self.model()?;
+        let model = open_model(&self.checkpoint, self.rope)?;
         let images @ [count, channels, height, width] = input.shape(self.size);
         let config = model.config().clone();
         let (_, grid) = config.check_image(&[1, channels, height, width])?;
         let request = Output::request(&self.outputs);
         request.check(&config)?;
-        let backbone = Backbone::new(&model, self.backend)?;
+        let backbone = Backbone::new(&model, self.backend.clone())?;
         let provenance = Provenance {
             input: self.input.clone(),
             image: (height, width),
@@ -101,26 +105,29 @@ impl Job {
         let mut file = FeatureFile::create(&self.output, &config, grid, count, &self.outputs, &provenance.metadata())?;
         let mut progress = Progress::new(count, say);
         let mut last = None;
-        for index in 0..count {
-            let features = backbone.features(&input.image(index, self.size)?, None, &request)?;
+        for first in (0..count).step_by(self.batch) {
+            let batch = input.batch(first..count.min(first + self.batch), self.size)?;
+            let features = backbone.features(&batch, None, &request)?;
             file.push(&features)?;
-            progress.step();
-            last = Some(features);
+            progress.step(batch.shape()[0]);
+            last = Some((batch, features));
         }
         file.finish()?;
         let took = progress.finish();
-        Ok(Report { images, device: backbone.device(), took, last: last.expect("every input holds an image") })
-    }
-
-    /// The model, with what there is to say about it said.
-    fn model(&self) -> Result<Model> {
-        let mut model = Model::open(&self.checkpoint)?;
-        model.warnings().iter().for_each(warn);
-        if let Some(rope) = self.rope {
-            model.set_rope(rope);
+        let (batch, last) = last.expect("every input holds an image");
+        if self.profile {
+            say.note(backbone.profile(&batch, &request)?);
         }
-        Ok(model)
+        Ok(Report { images, device: backbone.device(), took, last })
     }
+}
+
+/// The model, with what there is to say about it said, and another RoPE precision if one is asked for.
+pub fn open_model(checkpoint: &str, rope: Option<RopePrecision>) -> Result<Model> {
+    let mut model = Model::open(checkpoint)?;
+    model.warnings().iter().for_each(warn);
+    rope.into_iter().for_each(|rope| model.set_rope(rope));
+    Ok(model)
 }
 
 /// An output that is one of the inputs would take its place.

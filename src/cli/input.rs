@@ -1,5 +1,6 @@
 //! What the features are computed of: the slices of a scan, or images that are normalised already.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use meddino::ct::{Images, Size, Volume, Window, prepare, resize};
@@ -36,12 +37,23 @@ impl Input {
     }
 
     /// Image `index` at `size`: [1, C, H, W], normalised.
-    pub fn image(&mut self, index: usize, size: Size) -> Result<Tensor> {
+    fn image(&mut self, index: usize, size: Size) -> Result<Tensor> {
         let [_, _, h, w] = self.shape(size);
         match self {
             Self::Scan(scan) => Ok(prepare(&scan.read_slice(index)?, &Window::DEMO, size)),
             Self::Images(images) => Ok(resize(&images.read(index)?, h, w)),
         }
+    }
+
+    /// Several images at `size`: [B, C, H, W], normalised.
+    pub fn batch(&mut self, indices: Range<usize>, size: Size) -> Result<Tensor> {
+        let [_, c, h, w] = self.shape(size);
+        let count = indices.len();
+        let mut values = Vec::with_capacity(count * c * h * w);
+        for index in indices {
+            values.extend_from_slice(self.image(index, size)?.data());
+        }
+        Ok(Tensor::new([count, c, h, w], values))
     }
 
     /// How its values become the image's.

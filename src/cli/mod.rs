@@ -6,10 +6,12 @@
 mod args;
 mod checkpoint;
 mod demo;
+mod devices;
 mod features;
 mod input;
 mod progress;
 mod say;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -26,6 +28,8 @@ pub fn run() -> ExitCode {
         Command::Features(args) => features::run(args, say),
         Command::Inspect(args) => checkpoint::inspect(args),
         Command::Convert(args) => checkpoint::convert(args, say),
+        Command::Verify(args) => verify::run(args, say),
+        Command::Devices => devices::run(),
         Command::Demo(args) => demo::run(args, say),
     };
     match done {

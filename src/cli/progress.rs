@@ -31,11 +31,11 @@ impl Progress {
         Self { say, bar, total, done: 0, started: Instant::now(), said: Instant::now() }
     }
 
-    /// One more is done.
-    pub fn step(&mut self) {
-        self.done += 1;
+    /// So many more are done.
+    pub fn step(&mut self, images: usize) {
+        self.done += images;
         match &self.bar {
-            Some(bar) => bar.inc(1),
+            Some(bar) => bar.inc(images as u64),
             None if self.said.elapsed() >= EVERY && self.done < self.total => {
                 self.said = Instant::now();
                 let rate = self.done as f64 / self.started.elapsed().as_secs_f64();

@@ -39,7 +39,8 @@ impl Context {
         pollster::block_on(Self::open(selection, None))
     }
 
-    /// Opens the selected adapter with limits no wider than `limits`: what a smaller device would allow.
+    /// Opens the selected adapter with limits no wider than `limits`, and lets kernels believe what they say of
+    /// [`Limits::software`]: what a smaller device would do.
     ///
     /// # Errors
     /// As [`Context::new`].
@@ -63,7 +64,8 @@ impl Context {
         };
         let refused = |e| Error::gpu(format!("{chosen} cannot be opened: {e}; choose another with --device, or use --backend cpu"));
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(refused)?;
-        let context = Self::from_host(device, queue);
+        let mut context = Self::from_host(device, queue);
+        context.limits.software = limits.map_or(context.limits.software, |limits| limits.software);
         context.watch();
         Ok(context)
     }
@@ -71,12 +73,13 @@ impl Context {
     /// Uses a host's device and queue: nothing about them is changed, no handler is installed, and every buffer is the host's device's.
     /// The device should allow what [`Context::features`] and [`Context::host_limits`] list; with less, plans are cut smaller or refused.
     pub fn from_host(device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        let info = device.adapter_info();
         Self {
-            info: device.adapter_info(),
-            limits: devices::limits_of(&device.limits()),
+            limits: devices::limits_of(&device.limits(), info.device_type),
             tier: Tier::of(device.features()),
             faults: Arc::default(),
             pipelines: Arc::default(),
+            info,
             device,
             queue,
         }
@@ -159,12 +162,11 @@ impl Context {
         let internal = pollster::block_on(internal.pop());
         let validation = pollster::block_on(validation.pop());
         let memory = pollster::block_on(memory.pop());
-        self.alive(doing)?;
         // Want of memory comes first: what is invalid after it is its consequence.
-        match memory.or(internal).or(validation) {
-            Some(error) => Err(self.explain(doing, &error)),
-            None => value,
-        }
+        let Some(error) = memory.or(internal).or(validation) else { return self.alive(doing).and(value) };
+        // The loss of a device is told when it is polled, and makes all else invalid before that.
+        self.poll(doing, wgpu::PollType::Poll)?;
+        Err(self.explain(doing, &error))
     }
 
     fn explain(&self, doing: &str, error: &wgpu::Error) -> Error {
@@ -195,16 +197,19 @@ impl Context {
 
     /// Blocks until the device has done all that was submitted and has called back; in a browser it returns at once.
     pub(super) fn wait(&self, doing: &str) -> Result<()> {
+        self.poll(doing, wgpu::PollType::wait_indefinitely())
+    }
+
+    fn poll(&self, doing: &str, how: wgpu::PollType) -> Result<()> {
         // wgpu panics when the device is lost while it waits.
-        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.device.poll(wgpu::PollType::wait_indefinitely())));
+        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.device.poll(how)));
+        if polled.is_err() {
+            set(&self.faults.lost, "while it was waited for".to_owned());
+        }
         self.alive(doing)?;
         match polled {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(problem)) => Err(Error::gpu(format!("{doing}: {problem}"))),
-            Err(_) => {
-                set(&self.faults.lost, "while waiting for it".to_owned());
-                self.alive(doing)
-            }
+            Ok(Err(problem)) => Err(Error::gpu(format!("{doing}: {problem}; open the device anew, or use --backend cpu"))),
+            Ok(Ok(_)) | Err(_) => Ok(()),
         }
     }
 }
@@ -215,7 +220,7 @@ const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::F
 /// The adapter's limits, no wider than `bound`.
 fn narrowed(mut limits: wgpu::Limits, bound: Option<Limits>) -> wgpu::Limits {
     let Some(bound) = bound else { return limits };
-    let tight = bound.min(devices::limits_of(&limits));
+    let tight = bound.min(devices::limits_of(&limits, wgpu::DeviceType::Other));
     limits.max_storage_buffer_binding_size = tight.max_binding;
     limits.max_buffer_size = tight.max_buffer;
     limits.min_storage_buffer_offset_alignment = tight.alignment as u32;

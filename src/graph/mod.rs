@@ -140,6 +140,14 @@ pub struct Cost {
     pub bytes: u64,
 }
 
+impl std::ops::Add for Cost {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { flops: self.flops + other.flops, bytes: self.bytes + other.bytes }
+    }
+}
+
 /// One run of a kernel.
 #[derive(Clone, Debug)]
 pub struct Dispatch {
@@ -174,6 +182,8 @@ pub struct Limits {
     pub max_invocations: u32,
     /// Workgroup memory in bytes.
     pub workgroup_memory: u32,
+    /// Whether the CPU plays the GPU: workgroup barriers are dear there, and kernels do without them.
+    pub software: bool,
 }
 
 impl Limits {
@@ -188,6 +198,7 @@ impl Limits {
             max_workgroups: self.max_workgroups.min(other.max_workgroups),
             max_invocations: self.max_invocations.min(other.max_invocations),
             workgroup_memory: self.workgroup_memory.min(other.workgroup_memory),
+            software: self.software || other.software,
         }
     }
 
@@ -199,6 +210,7 @@ impl Limits {
         max_workgroups: 65_535,
         max_invocations: 256,
         workgroup_memory: 16 << 10,
+        software: false,
     };
 }
 
@@ -237,6 +249,16 @@ impl Graph {
         assert!(dispatch.reads.iter().all(|r| r.tensor != dispatch.write.tensor), "{label}: reads and writes {written:?}");
         assert!(dispatch.params.len().is_multiple_of(16), "{label}: {} bytes of parameters", dispatch.params.len());
         self.steps.push(dispatch);
+    }
+
+    /// Makes an output of an intermediate tensor: it lives to the end, in a buffer of its own, to be read by the caller.
+    ///
+    /// # Panics
+    /// If it is a weight or an input: a programmer's mistake.
+    pub fn keep(&mut self, id: TensorId) {
+        let info = &mut self.tensors[id.0];
+        assert!(matches!(info.role, Role::Intermediate | Role::Output), "{info:?} cannot be kept");
+        info.role = Role::Output;
     }
 
     /// Every tensor, by [`TensorId::index`].

@@ -1,1 +1,117 @@
-//! One file a shader: parameters, constants, grid and cost. The only place that includes WGSL text; it touches no device.
+//! Operations of a vision transformer, recorded as dispatches of WGSL kernels: one file a shader, with its parameters, constants, grid and
+//! cost. The only place that includes WGSL text; it knows no model and touches no device.
+//!
+//! A [`Recorder`] has one method an operation, each of which makes its result's tensor and appends the dispatches that write it, cut to the
+//! device's [`Limits`]. Wrong shapes are a programmer's mistake and panic; what does not fit the device is an error.
+
+mod attention;
+mod cut;
+mod gelu;
+mod gemm;
+mod layernorm;
+mod matmul;
+mod patch_embed;
+mod rope;
+mod tokens;
+
+pub use matmul::Epilogue;
+pub use rope::Heads;
+pub use tokens::Mask;
+
+use std::ops::Range;
+
+use crate::graph::{Graph, Limits, Role, TensorId, View};
+
+/// Invocations in a workgroup of the kernels that do an element or a row each.
+const LANES: u32 = 64;
+
+/// WGSL that several shaders share.
+mod shared {
+    pub const BF16: &str = include_str!("../../shaders/shared/bf16.wgsl");
+    pub const GELU: &str = include_str!("../../shaders/shared/gelu.wgsl");
+    pub const GEMM_DIRECT: &str = include_str!("../../shaders/shared/gemm_direct.wgsl");
+    pub const GEMM_TILED: &str = include_str!("../../shaders/shared/gemm_tiled.wgsl");
+    pub const PACK_F32: &str = include_str!("../../shaders/shared/pack_f32.wgsl");
+    pub const PACK_VEC4: &str = include_str!("../../shaders/shared/pack_vec4.wgsl");
+    pub const REDUCE: &str = include_str!("../../shaders/shared/reduce.wgsl");
+}
+
+/// A graph in the making, and the limits to which its operations are cut.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    graph: Graph,
+    limits: Limits,
+}
+
+impl Recorder {
+    /// An empty graph for a device that allows `limits`.
+    pub fn new(limits: Limits) -> Self {
+        Self { graph: Graph::new(), limits }
+    }
+
+    /// A tensor that no operation writes: a weight or an input.
+    pub fn tensor(&mut self, label: impl Into<String>, shape: impl Into<Vec<usize>>, role: Role) -> TensorId {
+        self.graph.tensor(label, shape, role)
+    }
+
+    /// Keeps an operation's result to the end, for the caller to read.
+    pub fn keep(&mut self, id: TensorId) {
+        self.graph.keep(id);
+    }
+
+    /// What was recorded so far.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// What was recorded.
+    pub fn finish(self) -> Graph {
+        self.graph
+    }
+
+    /// An operation's result.
+    fn result(&mut self, label: &str, shape: impl Into<Vec<usize>>) -> TensorId {
+        self.graph.tensor(label, shape, Role::Intermediate)
+    }
+
+    /// The extents of a tensor that has `N` axes.
+    fn shape<const N: usize>(&self, label: &str, id: TensorId) -> [usize; N] {
+        let info = self.graph.info(id);
+        info.shape.as_slice().try_into().unwrap_or_else(|_| panic!("{label}: {} {:?} should have {N} axes", info.label, info.shape))
+    }
+
+    /// The number of rows and their length: all axes but the innermost, multiplied, and the innermost.
+    fn matrix(&self, id: TensorId) -> (usize, usize) {
+        let shape = &self.graph.info(id).shape;
+        shape.split_last().map_or((1, 1), |(&cols, outer)| (outer.iter().product(), cols))
+    }
+
+    /// Holds a tensor to the number of elements that an operation needs.
+    fn expect_len(&self, label: &str, id: TensorId, len: usize) {
+        let info = self.graph.info(id);
+        assert_eq!(info.len(), len, "{label}: {} {:?} should have {len} elements", info.label, info.shape);
+    }
+}
+
+/// Rows `rows`, each of `row_len` elements, of a tensor.
+fn rows_of(tensor: TensorId, rows: &Range<usize>, row_len: usize) -> View {
+    View { tensor, offset: rows.start * row_len, len: rows.len() * row_len }
+}
+
+/// The shared WGSL by which rows of this length are read, and how many elements that is at a time.
+fn pack(row_len: usize) -> (&'static str, usize) {
+    if row_len.is_multiple_of(4) { (shared::PACK_VEC4, 4) } else { (shared::PACK_F32, 1) }
+}
+
+/// A uniform block of 32-bit words, padded as the device demands.
+fn words(values: &[usize]) -> Vec<u8> {
+    let word = |&value: &usize| u32::try_from(value).expect("what fits a binding is counted in 32 bits").to_le_bytes();
+    let mut bytes: Vec<u8> = values.iter().flat_map(word).collect();
+    bytes.resize(bytes.len().next_multiple_of(16), 0);
+    bytes
+}
+
+/// Bytes that a dispatch moves at the least: every view once.
+fn bytes<'a>(views: impl IntoIterator<Item = &'a View>) -> u64 {
+    views.into_iter().map(|view| view.len as u64 * 4).sum()
+}

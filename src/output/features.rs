@@ -1,15 +1,12 @@
 //! Features of many images in one `.safetensors` file, written image by image.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorInfo};
-
-use super::new_file::NewFile;
-use crate::error::{Error, Result};
+use crate::archive::{ArchiveWriter, Dtype, Stored};
+use crate::error::Result;
 use crate::tensor::Tensor;
 use crate::vit::config::{Config, Grid};
 use crate::vit::features::{Features, Request};
@@ -77,20 +74,11 @@ impl fmt::Display for Output {
 /// The file gets its name when it is complete.
 #[derive(Debug)]
 pub struct FeatureFile {
-    file: NewFile,
-    regions: Vec<Region>,
+    file: ArchiveWriter,
+    /// The outputs in the file's order, and how many elements one image has of each.
+    outputs: Vec<(Output, usize)>,
     images: usize,
     written: usize,
-}
-
-/// Where one tensor lies.
-#[derive(Debug)]
-struct Region {
-    output: Output,
-    /// First byte in the file.
-    start: u64,
-    /// Bytes of one image.
-    image: u64,
 }
 
 impl FeatureFile {
@@ -108,23 +96,14 @@ impl FeatureFile {
         outputs: &[Output],
         metadata: &BTreeMap<String, String>,
     ) -> Result<Self> {
-        let path = path.as_ref();
-        let mut end = 0;
-        let mut infos = Vec::new();
-        let mut regions = Vec::new();
-        for &output in outputs.iter().filter(|&&o| o != Output::Storage || config.n_storage_tokens > 0) {
-            let shape = output.shape(config, grid);
-            let image = shape.iter().product::<usize>() * size_of::<f32>();
-            regions.push(Region { output, start: end as u64, image: image as u64 });
-            let data_offsets = (end, end + images * image);
-            infos.push((output.to_string(), TensorInfo { dtype: Dtype::F32, shape: [vec![images], shape].concat(), data_offsets }));
-            end = data_offsets.1;
-        }
-        let header = header(metadata, infos).map_err(|e| Error::output(path.display(), e))?;
-        regions.iter_mut().for_each(|r| r.start += header.len() as u64);
-        let mut file = NewFile::create(path)?;
-        file.write_at(0, &header)?;
-        Ok(Self { file, regions, images, written: 0 })
+        let has = |output: &Output| *output != Output::Storage || config.n_storage_tokens > 0;
+        let kept: Vec<Output> = outputs.iter().copied().filter(has).collect();
+        let stored = |output: &Output| {
+            (output.to_string(), Stored { shape: [vec![images], output.shape(config, grid)].concat(), dtype: Dtype::F32 })
+        };
+        let file = ArchiveWriter::create(path.as_ref(), &kept.iter().map(stored).collect::<Vec<_>>(), metadata)?;
+        let outputs = kept.into_iter().map(|o| (o, o.shape(config, grid).iter().product())).collect();
+        Ok(Self { file, outputs, images, written: 0 })
     }
 
     /// Writes the features of the next B images.
@@ -137,11 +116,10 @@ impl FeatureFile {
     pub fn push(&mut self, features: &Features) -> Result<()> {
         let batch = features.x_norm.shape()[0];
         assert!(self.written + batch <= self.images, "{} + {batch} of {} images", self.written, self.images);
-        for region in &self.regions {
-            let tensor = region.output.of(features);
-            let bytes: Vec<u8> = tensor.data().iter().flat_map(|v| v.to_le_bytes()).collect();
-            assert_eq!(bytes.len() as u64, batch as u64 * region.image, "{} of {batch} images", region.output);
-            self.file.write_at(region.start + self.written as u64 * region.image, &bytes)?;
+        for (i, (output, image)) in self.outputs.iter().enumerate() {
+            let tensor = output.of(features);
+            assert_eq!(tensor.data().len(), batch * image, "{output} of {batch} images");
+            self.file.write(i, self.written * image, tensor.data())?;
         }
         self.written += batch;
         Ok(())
@@ -156,18 +134,8 @@ impl FeatureFile {
     /// If images are missing.
     pub fn finish(self) -> Result<()> {
         assert_eq!(self.written, self.images, "every promised image is written");
-        self.file.commit()
+        self.file.finish()
     }
-}
-
-/// The file up to its tensors: the header's length, then the header as JSON with sorted keys, padded with spaces to eight bytes.
-fn header(metadata: &BTreeMap<String, String>, infos: Vec<(String, TensorInfo)>) -> Result<Vec<u8>, String> {
-    let metadata: HashMap<String, String> = metadata.clone().into_iter().collect();
-    let header = Metadata::new(Some(metadata), infos).map_err(|e| e.to_string())?;
-    // By way of a `Value`, whose keys are sorted: the same features make the same file.
-    let mut text = serde_json::to_value(&header).map_err(|e| e.to_string())?.to_string();
-    text.push_str(&" ".repeat(text.len().next_multiple_of(8) - text.len()));
-    Ok([&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat())
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use std::fmt;
 
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
+use safetensors::Dtype as FileDtype;
 
 #[cfg(target_endian = "big")]
-compile_error!("checkpoints are little-endian, and their values are read in the machine's own byte order");
+compile_error!("files are little-endian, and their values are read in the machine's own byte order");
 
 /// The element type of a tensor as a file stores it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,11 +46,11 @@ impl Dtype {
         }
     }
 
-    /// The values of `bytes` as f32; f64 is rounded to nearest, the others are exact.
+    /// The values of little-endian `bytes` as f32; f64 is rounded to nearest, the others are exact.
     ///
     /// # Errors
     /// If the type is no float that weights are stored in.
-    pub(super) fn decode(self, bytes: &[u8]) -> Result<Vec<f32>, String> {
+    pub fn decode(self, bytes: &[u8]) -> Result<Vec<f32>, String> {
         match self {
             Self::F64 => Ok(bytes.chunks_exact(8).map(|b| f64::from_ne_bytes(array(b)) as f32).collect()),
             Self::F32 => Ok(bytes.chunks_exact(4).map(|b| f32::from_ne_bytes(array(b))).collect()),
@@ -63,7 +64,7 @@ impl Dtype {
     ///
     /// # Errors
     /// If a finite value becomes infinite, or the type is none that this crate writes.
-    pub(super) fn encode(self, values: &[f32]) -> Result<Vec<u8>, String> {
+    pub fn encode(self, values: &[f32]) -> Result<Vec<u8>, String> {
         let rounded: fn(f32) -> f32 = match self {
             Self::F32 => return Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect()),
             Self::F16 => |v| f16::from_f32(v).to_f32(),
@@ -75,6 +76,36 @@ impl Dtype {
         }
         let half: fn(f32) -> u16 = if self == Self::F16 { |v| f16::from_f32(v).to_bits() } else { |v| bf16::from_f32(v).to_bits() };
         Ok(values.iter().flat_map(|v| half(*v).to_le_bytes()).collect())
+    }
+}
+
+impl From<FileDtype> for Dtype {
+    fn from(dtype: FileDtype) -> Self {
+        match dtype {
+            FileDtype::F64 => Self::F64,
+            FileDtype::F32 => Self::F32,
+            FileDtype::F16 => Self::F16,
+            FileDtype::BF16 => Self::Bf16,
+            FileDtype::BOOL => Self::Other("bool"),
+            FileDtype::I8 | FileDtype::I16 | FileDtype::I32 | FileDtype::I64 => Self::Other("signed integers"),
+            FileDtype::U8 | FileDtype::U16 | FileDtype::U32 | FileDtype::U64 => Self::Other("unsigned integers"),
+            FileDtype::C64 => Self::Other("complex numbers"),
+            _ => Self::Other("floats of 8 bits or fewer"),
+        }
+    }
+}
+
+impl TryFrom<Dtype> for FileDtype {
+    type Error = String;
+
+    /// The types that this crate writes.
+    fn try_from(dtype: Dtype) -> Result<Self, String> {
+        match dtype {
+            Dtype::F32 => Ok(Self::F32),
+            Dtype::F16 => Ok(Self::F16),
+            Dtype::Bf16 => Ok(Self::BF16),
+            Dtype::F64 | Dtype::Other(_) => Err(format!("values are written as f32, f16 or bf16, not {dtype}")),
+        }
     }
 }
 

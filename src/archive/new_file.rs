@@ -61,7 +61,8 @@ impl NewFile {
         temporary.persist(&target).map(drop).map_err(|e| Error::output(target.display(), e.error))
     }
 
-    fn failed(&self, problem: impl Display) -> Error {
+    /// An error that names the target.
+    pub fn failed(&self, problem: impl Display) -> Error {
         Error::output(self.target.display(), problem)
     }
 }

@@ -1,0 +1,65 @@
+// y[b, p, :] = weight patch(b, p) + bias: a convolution whose kernel is as wide as its stride, as a matrix product. A row of the left factor
+// is a patch, read from the image where it stands: K = Cin PATCH^2, in the weight's order (channel, row, column).
+//
+// rows are the patches of all images, row-major in each; pixels below and right of the last whole patch are not seen. An image of one
+// channel stands for Cin equal ones. The loop over K is that of shared/gemm_*.wgsl, whose head says which invocation does what.
+//
+// Where an image does not fit one binding, a dispatch does some patch rows of one image and one channel, and adds to what the channels
+// before it have left in y.
+struct Params {
+    m: u32, // patches of this dispatch
+    n: u32, // C
+    k: u32, // K of this dispatch
+    width: u32, // W
+    grid_cols: u32, // W / PATCH
+    patches: u32, // P
+    image_pitch: u32, // elements from an image to the next
+    channel_pitch: u32, // elements from a channel to the next; 0 for an image of one channel
+    first_pixel: u32, // place in `image` of patch 0
+    first_patch: u32, // this dispatch's first patch
+    first_channel: u32, // 0: y starts with the bias; else this dispatch's channel, which adds to y
+    channels: u32, // Cin
+    first_row: u32, // row of y of the first patch
+    pad0: u32,
+    pad1: u32,
+    pad2: u32,
+}
+@group(0) @binding(0) var<storage, read> image: array<f32>; // [B, 1 or Cin, H, W], or patch rows of one channel
+@group(0) @binding(1) var<storage, read> weight: array<f32>; // [C, Cin PATCH^2]
+@group(0) @binding(2) var<storage, read> bias: array<f32>; // [C]
+@group(0) @binding(3) var<storage, read_write> y: array<f32>; // [m, C]
+@group(0) @binding(4) var<uniform> params: Params;
+
+fn pixel(row: u32, k: u32) -> f32 {
+    let place = (params.first_patch + row) % params.patches;
+    let line = place / params.grid_cols * PATCH + k / PATCH % PATCH;
+    let column = place % params.grid_cols * PATCH + k % PATCH;
+    let plane = (params.first_patch + row) / params.patches * params.image_pitch + k / (PATCH * PATCH) * params.channel_pitch;
+    return image[params.first_pixel + plane + line * params.width + column];
+}
+
+fn load_x(row: u32, k4: u32) -> vec4<f32> {
+    var four = vec4<f32>(0.0);
+    for (var i = 0u; i < min(params.k - 4u * k4, 4u); i++) {
+        four[i] = pixel(row, 4u * k4 + i);
+    }
+    return four;
+}
+
+fn load_w(col: u32, k4: u32) -> vec4<f32> {
+    let start = (col * params.channels + params.first_channel) * PATCH * PATCH + 4u * k4;
+    var four = vec4<f32>(0.0);
+    for (var i = 0u; i < min(params.k - 4u * k4, 4u); i++) {
+        four[i] = weight[start + i];
+    }
+    return four;
+}
+
+fn store(row: u32, col: u32, sum: f32) {
+    let at = (params.first_row + row) * params.n + col;
+    if params.first_channel == 0u {
+        y[at] = bias[col] + sum;
+    } else {
+        y[at] += sum;
+    }
+}

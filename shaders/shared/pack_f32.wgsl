@@ -1,0 +1,7 @@
+// Rows of any length are read and written one element at a time.
+alias Pack = f32;
+const PACK: u32 = 1u;
+
+fn total(p: Pack) -> f32 {
+    return p;
+}

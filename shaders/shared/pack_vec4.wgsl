@@ -1,0 +1,7 @@
+// Rows whose length is a multiple of four are read and written four elements at a time.
+alias Pack = vec4<f32>;
+const PACK: u32 = 4u;
+
+fn total(p: Pack) -> f32 {
+    return (p.x + p.y) + (p.z + p.w);
+}

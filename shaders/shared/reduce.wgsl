@@ -1,0 +1,15 @@
+// The sum of one pair of values of each of a workgroup's LANES invocations, the same bits in all of them: everyone adds all in the same
+// order. To be called by the whole workgroup.
+var<workgroup> lane_values: array<vec2<f32>, LANES>;
+
+fn sum_over_lanes(lane: u32, value: vec2<f32>) -> vec2<f32> {
+    // The values of an earlier sum may still be being read.
+    workgroupBarrier();
+    lane_values[lane] = value;
+    workgroupBarrier();
+    var sum = vec2<f32>(0.0);
+    for (var i = 0u; i < LANES; i++) {
+        sum += lane_values[i];
+    }
+    return sum;
+}

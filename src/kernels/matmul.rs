@@ -1,0 +1,114 @@
+//! Linear layers: a matrix product and what follows it.
+
+use super::cut::cut;
+use super::gemm::Tile;
+use super::{Recorder, bytes, rows_of, shared, words};
+use crate::error::Result;
+use crate::graph::{Cost, Dispatch, Kernel, TensorId, View};
+
+/// What becomes of a matrix product before it is stored. Every `bias` and `gamma` is [N], `residual` [.., N].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Epilogue {
+    /// Nothing.
+    None,
+    /// `+ bias`
+    Bias(TensorId),
+    /// `gelu(. + bias)`, exact
+    BiasGelu(TensorId),
+    /// `residual + gamma (. + bias)`
+    BiasLayerScaleResidual {
+        /// The layer's bias.
+        bias: TensorId,
+        /// LayerScale's factors.
+        gamma: TensorId,
+        /// What the layer's result is added to.
+        residual: TensorId,
+    },
+}
+
+impl Epilogue {
+    /// A bias where the layer has one.
+    pub fn bias(bias: Option<TensorId>) -> Self {
+        bias.map_or(Self::None, Self::Bias)
+    }
+
+    fn part(self) -> &'static str {
+        match self {
+            Self::None => include_str!("../../shaders/matmul/none.wgsl"),
+            Self::Bias(_) => include_str!("../../shaders/matmul/bias.wgsl"),
+            Self::BiasGelu(_) => include_str!("../../shaders/matmul/bias_gelu.wgsl"),
+            Self::BiasLayerScaleResidual { .. } => include_str!("../../shaders/matmul/bias_layerscale_residual.wgsl"),
+        }
+    }
+
+    /// What it reads, in binding order: vectors of N elements, and whether the residual follows.
+    fn reads(self) -> (Vec<TensorId>, Option<TensorId>) {
+        match self {
+            Self::None => (vec![], None),
+            Self::Bias(bias) | Self::BiasGelu(bias) => (vec![bias], None),
+            Self::BiasLayerScaleResidual { bias, gamma, residual } => (vec![bias, gamma], Some(residual)),
+        }
+    }
+}
+
+impl Recorder {
+    /// `epilogue(x weight^T)`: x [.., K] and `weight` [N, K], as checkpoints store it, give [.., N].
+    ///
+    /// # Errors
+    /// If the device's limits are too narrow for any piece of it.
+    pub fn matmul(&mut self, label: &str, x: TensorId, weight: TensorId, epilogue: Epilogue) -> Result<TensorId> {
+        let (m, k) = self.matrix(x);
+        let [n, _] = self.shape(label, weight);
+        self.expect_len(label, weight, n * k);
+        let (vectors, residual) = epilogue.reads();
+        vectors.iter().for_each(|&id| self.expect_len(label, id, n));
+        residual.iter().for_each(|&id| self.expect_len(label, id, m * n));
+
+        let tile = Tile::choose(&self.limits);
+        let (most_rows, most_cols) = tile.reach(&self.limits);
+        let rows = cut(&self.limits, label, m, &[k, n], most_rows)?;
+        let cols = cut(&self.limits, label, n, &[k], most_cols)?;
+        let mut shape = self.graph.info(x).shape.clone();
+        *shape.last_mut().expect("x has rows") = n;
+        let y = self.result(label, shape);
+        for rows in &rows {
+            for cols in &cols {
+                let mut reads = vec![rows_of(x, rows, k), rows_of(weight, cols, k)];
+                reads.extend(vectors.iter().map(|&id| self.graph.view(id)));
+                reads.extend(residual.map(|id| rows_of(id, rows, n)));
+                self.graph.push(Dispatch {
+                    label: label.to_owned(),
+                    kernel: kernel(tile, k, epilogue),
+                    cost: cost(&reads, rows.len(), cols.len(), k),
+                    reads,
+                    write: rows_of(y, rows, n),
+                    params: words(&[rows.len(), cols.len(), k, cols.start, n]),
+                    workgroups: tile.workgroups(rows.len(), cols.len()),
+                });
+            }
+        }
+        Ok(y)
+    }
+}
+
+fn kernel(tile: Tile, k: usize, epilogue: Epilogue) -> Kernel {
+    let operands = if k.is_multiple_of(4) {
+        include_str!("../../shaders/matmul/operands_vec4.wgsl")
+    } else {
+        include_str!("../../shaders/matmul/operands_f32.wgsl")
+    };
+    let head = include_str!("../../shaders/matmul.wgsl");
+    let mut parts = vec![head, operands, epilogue.part(), tile.part()];
+    if matches!(epilogue, Epilogue::BiasGelu(_)) {
+        parts.extend([shared::PACK_F32, shared::GELU]);
+    }
+    Kernel { name: "matmul", parts, constants: tile.constants() }
+}
+
+/// Of the residual (as long as the result) and the result, only the dispatch's own columns are moved.
+fn cost(reads: &[View], rows: usize, cols: usize, k: usize) -> Cost {
+    let operands = bytes(&reads[..2]);
+    let elementwise = if reads.len() == 5 { 2 } else { 1 } * (rows * cols) as u64;
+    let vectors = (reads.len().saturating_sub(2).min(2) * cols) as u64;
+    Cost { flops: 2 * (rows * cols * k) as u64, bytes: operands + 4 * (elementwise + vectors) }
+}

@@ -1,0 +1,160 @@
+//! Patch embedding: a convolution whose kernel is as wide as its stride.
+
+use std::ops::Range;
+
+use super::cut::cut;
+use super::gemm::Tile;
+use super::{Recorder, bytes, rows_of, words};
+use crate::error::Result;
+use crate::graph::{Cost, Dispatch, Kernel, TensorId, View};
+
+/// The tensors and sizes of one patch embedding.
+struct Layer<'a> {
+    label: &'a str,
+    image: TensorId,
+    weight: TensorId,
+    bias: TensorId,
+    batch: usize,
+    /// Channels of the image: 1, or as many as the weight's.
+    planes: usize,
+    height: usize,
+    width: usize,
+    /// C
+    embed_dim: usize,
+    /// Channels of the weight.
+    channels: usize,
+    /// Side of a patch.
+    patch: usize,
+}
+
+/// What one dispatch does.
+struct Piece {
+    /// Bound rows of the result, of B P.
+    bound: Range<usize>,
+    /// Those of them that it writes.
+    rows: Range<usize>,
+    channels: Range<usize>,
+    /// The bound part of the image.
+    window: View,
+    /// The place in it of the first pixel of the first row's patch row.
+    first_pixel: usize,
+    /// The first row's patch, counted from the start of that patch row.
+    first_patch: usize,
+}
+
+impl Recorder {
+    /// `image` [B, 1 or Cin, H, W], `weight` [C, Cin, p, p] and `bias` [C] give [B, P, C], P = (H / p) (W / p), patches row-major. One
+    /// channel stands for Cin equal ones; a remainder of H or W below one patch is not seen.
+    ///
+    /// # Errors
+    /// If the device's limits are too narrow for any piece of it.
+    pub fn patch_embed(&mut self, label: &str, image: TensorId, weight: TensorId, bias: TensorId) -> Result<TensorId> {
+        let [batch, planes, height, width] = self.shape(label, image);
+        let [embed_dim, channels, patch, _] = self.shape(label, weight);
+        self.expect_len(label, weight, embed_dim * channels * patch * patch);
+        self.expect_len(label, bias, embed_dim);
+        assert!(planes == 1 || planes == channels, "{label}: an image of {planes} channels, a weight of {channels}");
+        assert!(height >= patch && width >= patch, "{label}: no patch of {patch} in {height} x {width}");
+        let layer = Layer { label, image, weight, bias, batch, planes, height, width, embed_dim, channels, patch };
+        let pieces = self.pieces(&layer)?;
+        let y = self.result(label, [batch, layer.patches(), embed_dim]);
+        for piece in &pieces {
+            self.embed(&layer, piece, y);
+        }
+        Ok(y)
+    }
+
+    /// Where the images fit one binding, only the result is cut; else the work goes image by image and, if an image has several, channel by
+    /// channel, as many patch rows at a time as can be bound.
+    fn pieces(&self, layer: &Layer) -> Result<Vec<Piece>> {
+        let (rows, patches) = (layer.batch * layer.patches(), layer.patches());
+        let (reach, _) = Tile::choose(&self.limits).reach(&self.limits);
+        let whole = self.graph.view(layer.image);
+        let bindable = (self.limits.max_binding / 4) as usize;
+        if whole.len <= bindable {
+            let all = |bound: Range<usize>| Piece {
+                rows: bound.clone(),
+                channels: 0..layer.channels,
+                window: whole,
+                first_pixel: 0,
+                first_patch: bound.start,
+                bound,
+            };
+            return Ok(cut(&self.limits, layer.label, rows, &[layer.embed_dim], reach)?.into_iter().map(all).collect());
+        }
+        // A range may begin and end within a patch row, and what is bound may begin up to an alignment before it.
+        let align = self.limits.alignment as usize / 4;
+        let patch_rows = (bindable.saturating_sub(align) / (layer.patch * layer.width)).saturating_sub(1);
+        let most = reach.min(patch_rows * layer.grid_cols());
+        let mut pieces = Vec::new();
+        for bound in cut(&self.limits, layer.label, rows, &[layer.embed_dim], most)? {
+            for image in bound.start / patches..bound.end.div_ceil(patches) {
+                let rows = bound.start.max(image * patches)..bound.end.min((image + 1) * patches);
+                for plane in 0..layer.planes {
+                    pieces.push(layer.piece(image, plane, bound.clone(), rows.clone(), align));
+                }
+            }
+        }
+        Ok(pieces)
+    }
+
+    fn embed(&mut self, layer: &Layer, piece: &Piece, y: TensorId) {
+        let tile = Tile::choose(&self.limits);
+        let (m, k) = (piece.rows.len(), piece.channels.len() * layer.patch * layer.patch);
+        let reads = vec![piece.window, self.graph.view(layer.weight), self.graph.view(layer.bias)];
+        let plane = layer.height * layer.width;
+        let mut constants = tile.constants();
+        constants.push(("PATCH", (layer.patch as u32).into()));
+        self.graph.push(Dispatch {
+            label: layer.label.to_owned(),
+            kernel: Kernel { name: "patch_embed", parts: vec![include_str!("../../shaders/patch_embed.wgsl"), tile.part()], constants },
+            cost: Cost { flops: 2 * (m * k * layer.embed_dim) as u64, bytes: bytes(&reads) + 4 * (m * layer.embed_dim) as u64 },
+            reads,
+            write: rows_of(y, &piece.bound, layer.embed_dim),
+            params: words(&[
+                m,
+                layer.embed_dim,
+                k,
+                layer.width,
+                layer.grid_cols(),
+                layer.patches(),
+                layer.planes * plane,
+                if layer.planes == 1 { 0 } else { plane },
+                piece.first_pixel,
+                piece.first_patch,
+                piece.channels.start,
+                layer.channels,
+                piece.rows.start - piece.bound.start,
+            ]),
+            workgroups: tile.workgroups(m, layer.embed_dim),
+        });
+    }
+}
+
+impl Layer<'_> {
+    fn grid_cols(&self) -> usize {
+        self.width / self.patch
+    }
+
+    /// P
+    fn patches(&self) -> usize {
+        self.height / self.patch * self.grid_cols()
+    }
+
+    /// The dispatch for `rows` of one `image`, by the channel in `plane`, or by all of the weight's if the image has but one.
+    fn piece(&self, image: usize, plane: usize, bound: Range<usize>, rows: Range<usize>, align: usize) -> Piece {
+        let first = rows.start - image * self.patches();
+        let last = rows.end - 1 - image * self.patches();
+        let patch_rows = first / self.grid_cols()..last / self.grid_cols() + 1;
+        let start = ((image * self.planes + plane) * self.height + patch_rows.start * self.patch) * self.width;
+        let offset = start / align * align;
+        Piece {
+            bound,
+            rows,
+            channels: if self.planes == 1 { 0..self.channels } else { plane..plane + 1 },
+            window: View { tensor: self.image, offset, len: start - offset + patch_rows.len() * self.patch * self.width },
+            first_pixel: start - offset,
+            first_patch: first % self.grid_cols(),
+        }
+    }
+}

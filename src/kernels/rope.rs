@@ -1,0 +1,86 @@
+//! Rotary position embedding, and the change from token-major qkv to head-major q, k and v.
+
+use std::ops::Range;
+
+use super::cut::cut;
+use super::{LANES, Recorder, rows_of, shared, words};
+use crate::error::Result;
+use crate::graph::{Cost, Dispatch, Kernel, TensorId};
+
+/// Queries, keys and values by head, each [B, N, T, D]. Three tensors, for each must fit a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heads {
+    /// Queries, rotated.
+    pub q: TensorId,
+    /// Keys, rotated.
+    pub k: TensorId,
+    /// Values.
+    pub v: TensorId,
+}
+
+/// The sizes of one attention layer.
+#[derive(Clone, Copy)]
+struct Shape {
+    batch: usize,
+    tokens: usize,
+    heads: usize,
+    head_dim: usize,
+    /// Cls and storage tokens, which are not rotated.
+    prefix: usize,
+}
+
+impl Recorder {
+    /// qkv [B, T, 3C], whose rows are q, k, v, each `heads` heads of D, to three tensors [B, N, T, D]; q and k of the last P tokens rotated
+    /// by `table` [2, P, D/2] (sines, then cosines), v as it is. With `bf16`, q and k (all tokens), each product and each sum are rounded
+    /// to bf16, nearest even.
+    ///
+    /// # Errors
+    /// If the device's limits are too narrow for any piece of it.
+    pub fn rope(&mut self, label: &str, qkv: TensorId, table: TensorId, heads: usize, bf16: bool) -> Result<Heads> {
+        let [batch, tokens, c3] = self.shape(label, qkv);
+        let [two, patches, half] = self.shape(label, table);
+        assert_eq!((two, c3), (2, 3 * heads * 2 * half), "{label}: a table of {half} angles for {heads} heads in rows of {c3}");
+        let shape = Shape { batch, tokens, heads, head_dim: 2 * half, prefix: tokens - patches };
+        let part = |recorder: &mut Self, part, name| recorder.head_major(&format!("{label}.{name}"), qkv, table, part, shape, bf16);
+        Ok(Heads { q: part(self, 0, "q")?, k: part(self, 1, "k")?, v: part(self, 2, "v")? })
+    }
+
+    /// One third of qkv.
+    fn head_major(&mut self, label: &str, qkv: TensorId, table: TensorId, part: usize, shape: Shape, bf16: bool) -> Result<TensorId> {
+        let Shape { batch, tokens, heads, head_dim, .. } = shape;
+        let (c3, half) = (3 * heads * head_dim, head_dim / 2);
+        let most = self.limits.max_workgroups as usize;
+        // The grid has all heads of a row along y, bound or not.
+        let rows = cut(&self.limits, label, batch * tokens, &[c3], if heads <= most { most * LANES as usize / half } else { 0 })?;
+        let bound_heads = cut(&self.limits, label, batch * heads, &[tokens * head_dim], usize::MAX)?;
+        let y = self.result(label, [batch, heads, tokens, head_dim]);
+        for rows in &rows {
+            for bound in bound_heads.iter().filter(|bound| overlap(rows, tokens, bound, heads)) {
+                let elements = (rows.len() * heads * head_dim) as u64;
+                self.graph.push(Dispatch {
+                    label: label.to_owned(),
+                    kernel: kernel(part < 2, bf16),
+                    reads: vec![rows_of(qkv, rows, c3), self.graph.view(table)],
+                    write: rows_of(y, bound, tokens * head_dim),
+                    params: words(&[tokens, shape.prefix, heads, half, part, rows.start, rows.len(), bound.start, bound.len()]),
+                    workgroups: [((rows.len() * half) as u32).div_ceil(LANES), heads as u32, 1],
+                    cost: Cost { flops: if part < 2 { 3 * elements } else { 0 }, bytes: 8 * elements },
+                });
+            }
+        }
+        Ok(y)
+    }
+}
+
+/// Whether rows of B T and heads of B N have an image in common.
+fn overlap(rows: &Range<usize>, tokens: usize, bound: &Range<usize>, heads: usize) -> bool {
+    rows.start / tokens <= (bound.end - 1) / heads && bound.start / heads <= (rows.end - 1) / tokens
+}
+
+fn kernel(rotate: bool, bf16: bool) -> Kernel {
+    Kernel {
+        name: "rope",
+        parts: vec![shared::BF16, include_str!("../../shaders/rope.wgsl")],
+        constants: vec![("LANES", LANES.into()), ("ROTATE", rotate.into()), ("BF16", (rotate && bf16).into())],
+    }
+}

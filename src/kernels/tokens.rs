@@ -1,0 +1,95 @@
+//! Token assembly: cls, storage tokens, then patches, some of them masked.
+
+use super::cut::cut;
+use super::{LANES, Recorder, pack, rows_of, words};
+use crate::error::Result;
+use crate::graph::{Cost, Dispatch, Kernel, TensorId, View};
+
+/// Patches of which the model sees nothing but their position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mask {
+    /// [B, P]: not zero where a patch is masked.
+    pub mask: TensorId,
+    /// [1, C]: what stands instead.
+    pub token: TensorId,
+}
+
+/// What one source is to the result.
+#[derive(Clone, Copy)]
+enum Source {
+    /// [S, C], the same for each image.
+    Shared,
+    /// [B, S, C]
+    Patches(Option<Mask>),
+}
+
+impl Recorder {
+    /// `patches` [B, P, C] to [B, T, C]: `cls` [1, 1, C], `storage` [1, R, C], then the patches, T = 1 + R + P.
+    ///
+    /// # Errors
+    /// If the device's limits are too narrow for any piece of it.
+    pub fn tokens(
+        &mut self,
+        label: &str,
+        patches: TensorId,
+        cls: TensorId,
+        storage: Option<TensorId>,
+        mask: Option<Mask>,
+    ) -> Result<TensorId> {
+        let [batch, p, c] = self.shape(label, patches);
+        let r = storage.map_or(0, |storage| self.matrix(storage).0);
+        self.expect_len(label, cls, c);
+        storage.iter().for_each(|&storage| self.expect_len(label, storage, r * c));
+        if let Some(Mask { mask, token }) = mask {
+            self.expect_len(label, mask, batch * p);
+            self.expect_len(label, token, c);
+        }
+        let y = self.result(label, [batch, 1 + r + p, c]);
+        self.place(label, (cls, Source::Shared), 1, 0, y)?;
+        if let Some(storage) = storage {
+            self.place(label, (storage, Source::Shared), r, 1, y)?;
+        }
+        self.place(label, (patches, Source::Patches(mask)), p, 1 + r, y)?;
+        Ok(y)
+    }
+
+    /// Writes a source's `s` tokens into each image of y, from token `first` on.
+    fn place(&mut self, label: &str, (source, kind): (TensorId, Source), s: usize, first: usize, y: TensorId) -> Result<()> {
+        let [batch, tokens, c] = self.shape(label, y);
+        let (part, width) = pack(c);
+        let most = self.limits.max_workgroups as usize * LANES as usize / (c / width);
+        let sources = cut(&self.limits, label, batch * s, &[c], most)?;
+        let rows = cut(&self.limits, label, batch * tokens, &[c], usize::MAX)?;
+        let row_of = |g: usize| g / s * tokens + first + g % s;
+        for source_rows in &sources {
+            for rows in &rows {
+                if row_of(source_rows.start) >= rows.end || row_of(source_rows.end - 1) < rows.start {
+                    continue;
+                }
+                let (source_part, reads) = match kind {
+                    Source::Shared => (include_str!("../../shaders/tokens/shared_rows.wgsl"), vec![self.graph.view(source)]),
+                    Source::Patches(None) => (include_str!("../../shaders/tokens/patches.wgsl"), vec![rows_of(source, source_rows, c)]),
+                    Source::Patches(Some(Mask { mask, token })) => {
+                        let views: Vec<View> = vec![rows_of(source, source_rows, c), self.graph.view(mask), self.graph.view(token)];
+                        (include_str!("../../shaders/tokens/masked_patches.wgsl"), views)
+                    }
+                };
+                let invocations = source_rows.len() * (c / width);
+                self.graph.push(Dispatch {
+                    label: label.to_owned(),
+                    kernel: Kernel {
+                        name: "tokens",
+                        parts: vec![part, include_str!("../../shaders/tokens.wgsl"), source_part],
+                        constants: vec![("LANES", LANES.into())],
+                    },
+                    reads,
+                    write: rows_of(y, rows, c),
+                    params: words(&[c / width, tokens, s, first, source_rows.start, source_rows.len(), rows.start, rows.len()]),
+                    workgroups: [(invocations as u32).div_ceil(LANES), 1, 1],
+                    cost: Cost { flops: 0, bytes: 8 * (source_rows.len() * c) as u64 },
+                });
+            }
+        }
+        Ok(())
+    }
+}

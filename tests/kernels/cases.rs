@@ -1,0 +1,221 @@
+//! Running one recorded operation on a device and holding the result against its oracle.
+
+use meddino::gpu::{Context, Executable, GpuWeights};
+use meddino::graph::{Graph, Limits, Role, TensorId, plan};
+use meddino::kernels::Recorder;
+
+use crate::device;
+
+/// Elements behind each result that no kernel may touch.
+const SENTINELS: usize = 70;
+const SENTINEL: f32 = -7.75e33;
+
+/// Values in [-1, 1), a function of the seed alone (splitmix64); never all alike.
+pub fn noise(seed: u64, n: usize) -> Vec<f32> {
+    let mix = |i: u64| {
+        let x = (seed << 40).wrapping_add(i).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((x ^ (x >> 31)) >> 40) as f32 / 8_388_608.0 - 1.0
+    };
+    (1..=n as u64).map(mix).collect()
+}
+
+/// An operation in the making: its recorder, and the values of what it reads.
+pub struct Case {
+    pub recorder: Recorder,
+    limits: Limits,
+    inputs: Vec<(TensorId, Vec<f32>)>,
+}
+
+impl Case {
+    pub fn new(limits: Limits) -> Self {
+        Self { recorder: Recorder::new(limits), limits, inputs: Vec::new() }
+    }
+
+    pub fn input(&mut self, name: &str, shape: &[usize], values: &[f32]) -> TensorId {
+        let id = self.recorder.tensor(name, shape, Role::Input);
+        self.inputs.push((id, values.to_vec()));
+        id
+    }
+
+    /// All results of what was recorded, one after another: with the shaders' run-time checks, and without.
+    ///
+    /// # Errors
+    /// If the plan does not keep to the limits, a sentinel was overwritten, an element was not written, or running again gives other bits.
+    fn run(&self, context: &Context, unchecked: &Context, results: &[TensorId]) -> Result<Vec<Vec<f32>>, String> {
+        plan(self.recorder.graph(), &self.limits).map_err(|e| format!("breaks its limits: {e}"))?;
+        let graph = with_sentinels(self.recorder.graph(), results);
+        let mut runs = Vec::new();
+        for context in [context, unchecked] {
+            let planned = plan(&graph, context.limits()).map_err(|e| e.to_string())?;
+            let executable = Executable::new(context, graph.clone(), planned, &GpuWeights::default()).map_err(|e| e.to_string())?;
+            for (id, values) in &self.inputs {
+                executable.write(*id, 0, values).map_err(|e| e.to_string())?;
+            }
+            for _ in 0..2 {
+                runs.push(run_once(&executable, results)?);
+            }
+        }
+        let bits = |run: &Vec<Vec<f32>>| run.iter().flatten().map(|v| v.to_bits()).collect::<Vec<_>>();
+        if bits(&runs[0]) != bits(&runs[1]) || bits(&runs[2]) != bits(&runs[3]) {
+            return Err("two runs differ".to_owned());
+        }
+        Ok(runs.into_iter().step_by(2).map(|run| run.concat()).collect())
+    }
+}
+
+/// The same graph with results that are kept, longer by the sentinels, and bound with them wherever they are bound to their end.
+fn with_sentinels(graph: &Graph, results: &[TensorId]) -> Graph {
+    let mut padded = Graph::new();
+    for id in graph.ids() {
+        let info = graph.info(id);
+        if results.contains(&id) {
+            padded.tensor(&info.label, [info.len() + SENTINELS], Role::Output);
+        } else {
+            padded.tensor(&info.label, info.shape.clone(), info.role);
+        }
+    }
+    for step in graph.steps() {
+        let mut step = step.clone();
+        if results.contains(&step.write.tensor) {
+            step.write.len += SENTINELS;
+        }
+        padded.push(step);
+    }
+    padded
+}
+
+fn run_once(executable: &Executable, results: &[TensorId]) -> Result<Vec<Vec<f32>>, String> {
+    for &id in results {
+        let len = executable.graph().info(id).len();
+        executable.write(id, 0, &vec![SENTINEL; len]).map_err(|e| e.to_string())?;
+    }
+    executable.run().map_err(|e| e.to_string())?;
+    let tensors = executable.read_all(results).map_err(|e| e.to_string())?;
+    let mut values = Vec::new();
+    for tensor in tensors {
+        let mut result = tensor.into_data();
+        let sentinels = result.split_off(result.len() - SENTINELS);
+        if let Some(at) = sentinels.iter().position(|v| v.to_bits() != SENTINEL.to_bits()) {
+            return Err(format!("sentinel {at} behind the result was overwritten with {}", sentinels[at]));
+        }
+        if let Some(at) = result.iter().position(|v| v.to_bits() == SENTINEL.to_bits()) {
+            return Err(format!("element {at} of {} was not written", result.len()));
+        }
+        values.push(result);
+    }
+    Ok(values)
+}
+
+/// How far a result may be from its oracle: `|got - want| <= atol + rtol |want|` for each element, and relative L2 over all.
+#[derive(Clone, Copy)]
+pub struct Tolerance {
+    pub atol: f64,
+    pub rtol: f64,
+    pub l2: f64,
+}
+
+/// The same bits.
+pub const EXACT: Tolerance = Tolerance { atol: 0.0, rtol: 0.0, l2: 0.0 };
+
+/// The worst that was seen of a table of cases.
+#[derive(Default)]
+struct Seen {
+    abs: f64,
+    l2: f64,
+}
+
+/// A device with and without run-time checks, the forms in which its cases run, and what went wrong so far.
+pub struct Table {
+    kernel: &'static str,
+    context: Context,
+    unchecked: Context,
+    seen: Seen,
+    failures: Vec<String>,
+    ran: usize,
+}
+
+impl Table {
+    /// `None`, visibly, without an adapter.
+    pub fn new(kernel: &'static str) -> Option<Self> {
+        let context = device::context()?;
+        // SAFETY: the kernels are this crate's, and stay inside their bindings: the same cases run with checks first.
+        #[expect(unsafe_code, reason = "what is tested is that the checks are not needed")]
+        let unchecked = unsafe { context.without_shader_checks() };
+        Some(Self { kernel, context, unchecked, seen: Seen::default(), failures: Vec::new(), ran: 0 })
+    }
+
+    /// The two families of variants, with the device's own limits.
+    pub fn variants(&self) -> [(&'static str, Limits); 2] {
+        let own = *self.context.limits();
+        [("tiled", Limits { software: false, workgroup_memory: 16 << 10, ..own }), ("direct", Limits { software: true, ..own })]
+    }
+
+    /// The two families with the largest binding and the largest grid forced down.
+    pub fn forced(&self, max_binding: u64, max_workgroups: u32) -> [(&'static str, Limits); 2] {
+        self.variants().map(|(name, own)| (name, Limits { max_binding, max_workgroups, ..own }))
+    }
+
+    /// Records, runs and checks one case. `record` returns the results; `want` is the oracle for all of them, one after another.
+    pub fn check(
+        &mut self,
+        case: &str,
+        limits: Limits,
+        tolerance: Tolerance,
+        want: &[f64],
+        record: impl FnOnce(&mut Case) -> meddino::Result<Vec<TensorId>>,
+    ) {
+        self.ran += 1;
+        let mut made = Case::new(limits);
+        let run = record(&mut made).map_err(|e| e.to_string()).and_then(|results| {
+            let runs = made.run(&self.context, &self.unchecked, &results)?;
+            runs.iter().try_for_each(|got| compare(got, want, tolerance, &mut self.seen))
+        });
+        if let Err(problem) = run {
+            self.failures.push(format!("{} {case}: {problem}", self.kernel));
+        }
+    }
+
+    /// Fails with every case that failed.
+    pub fn finish(self) {
+        assert!(self.ran > 0, "{}: no case ran", self.kernel);
+        println!("{}: {} cases, largest error {:.2e}, largest relative L2 {:.2e}", self.kernel, self.ran, self.seen.abs, self.seen.l2);
+        assert!(self.failures.is_empty(), "{} of {} cases failed:\n{}", self.failures.len(), self.ran, self.failures.join("\n"));
+    }
+}
+
+fn compare(got: &[f32], want: &[f64], tolerance: Tolerance, seen: &mut Seen) -> Result<(), String> {
+    if got.len() != want.len() {
+        return Err(format!("{} elements, {} wanted", got.len(), want.len()));
+    }
+    let (mut worst, mut square, mut norm, mut off) = ((0.0, 0), 0.0, 0.0, 0);
+    for (at, (&got, &want)) in got.iter().zip(want).enumerate() {
+        let error = (f64::from(got) - want).abs();
+        // A NaN is within no tolerance.
+        off += usize::from(!matches!(error.partial_cmp(&(tolerance.atol + tolerance.rtol * want.abs())), Some(o) if o.is_le()));
+        if error > worst.0 || error.is_nan() {
+            worst = (error, at);
+        }
+        square += error * error;
+        norm += want * want;
+    }
+    let l2 = if square == 0.0 { 0.0 } else { (square / norm).sqrt() };
+    seen.abs = seen.abs.max(worst.0);
+    seen.l2 = seen.l2.max(l2);
+    if off > 0 || l2.is_nan() || l2 > tolerance.l2 {
+        let (error, at) = worst;
+        return Err(format!(
+            "{off} of {} elements off, worst [{at}] {} for {} ({error:.2e}), relative L2 {l2:.2e}",
+            got.len(),
+            got[at],
+            want[at]
+        ));
+    }
+    Ok(())
+}
+
+/// As f64.
+pub fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().copied().map(f64::from).collect()
+}

@@ -1,0 +1,12 @@
+//! Each kernel against an f64 oracle: swept over the edges of its tiles and over real shapes, in every variant, with the device's own limits
+//! and with limits forced down.
+
+mod attention;
+mod cases;
+#[path = "../device/mod.rs"]
+mod device;
+mod elementwise;
+mod matmul;
+mod patch_embed;
+mod rope;
+mod tokens;

@@ -1,0 +1,136 @@
+//! `matmul`, with each epilogue.
+
+use meddino::graph::{Limits, TensorId};
+use meddino::kernels::Epilogue;
+
+use crate::cases::{Case, Table, Tolerance, noise};
+
+/// Sums of K products of values in [-1, 1).
+fn tolerance(k: usize) -> Tolerance {
+    let spread = (k as f64).sqrt();
+    Tolerance { atol: 3e-7 * spread, rtol: 1e-6, l2: 5e-7 }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    None,
+    Bias,
+    BiasGelu,
+    BiasLayerScaleResidual,
+}
+
+const FORMS: [Form; 4] = [Form::None, Form::Bias, Form::BiasGelu, Form::BiasLayerScaleResidual];
+
+struct Data {
+    m: usize,
+    n: usize,
+    k: usize,
+    x: Vec<f32>,
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    gamma: Vec<f32>,
+    residual: Vec<f32>,
+}
+
+impl Data {
+    fn new(m: usize, n: usize, k: usize) -> Self {
+        Self { m, n, k, x: noise(1, m * k), weight: noise(2, n * k), bias: noise(3, n), gamma: noise(4, n), residual: noise(5, m * n) }
+    }
+
+    fn oracle(&self, form: Form) -> Vec<f64> {
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+        let mut want = Vec::with_capacity(self.m * self.n);
+        for row in self.x.chunks_exact(self.k) {
+            for (col, w) in self.weight.chunks_exact(self.k).enumerate() {
+                let (sum, bias) = (dot(row, w), f64::from(self.bias[col]));
+                want.push(match form {
+                    Form::None => sum,
+                    Form::Bias => sum + bias,
+                    Form::BiasGelu => crate::elementwise::gelu(sum + bias),
+                    Form::BiasLayerScaleResidual => f64::from(self.residual[want.len()]) + f64::from(self.gamma[col]) * (sum + bias),
+                });
+            }
+        }
+        want
+    }
+
+    fn record(&self, case: &mut Case, form: Form) -> meddino::Result<Vec<TensorId>> {
+        let (m, n, k) = (self.m, self.n, self.k);
+        let x = case.input("x", &[1, m, k], &self.x);
+        let weight = case.input("weight", &[n, k], &self.weight);
+        let mut vector = |name: &str, values: &[f32]| case.input(name, &[n], values);
+        let epilogue = match form {
+            Form::None => Epilogue::None,
+            Form::Bias => Epilogue::Bias(vector("bias", &self.bias)),
+            Form::BiasGelu => Epilogue::BiasGelu(vector("bias", &self.bias)),
+            Form::BiasLayerScaleResidual => {
+                let (bias, gamma) = (vector("bias", &self.bias), vector("gamma", &self.gamma));
+                Epilogue::BiasLayerScaleResidual { bias, gamma, residual: case.input("residual", &[1, m, n], &self.residual) }
+            }
+        };
+        Ok(vec![case.recorder.matmul("matmul", x, weight, epilogue)?])
+    }
+}
+
+fn check(table: &mut Table, [m, n, k]: [usize; 3], forms: &[Form], variants: &[(&str, Limits)]) {
+    let data = Data::new(m, n, k);
+    for &form in forms {
+        let want = data.oracle(form);
+        for &(variant, limits) in variants {
+            let name = format!("{variant} {form:?} {m} x {n} x {k}, bindings of {}", limits.max_binding);
+            table.check(&name, limits, tolerance(k), &want, |case| data.record(case, form));
+        }
+    }
+}
+
+#[test]
+fn edges_of_tiles_in_every_form() {
+    let Some(mut table) = Table::new("matmul") else { return };
+    let variants = table.variants();
+    for m in [1, 7, 8, 9, 63, 64, 65] {
+        for n in [1, 63, 64, 65] {
+            for k in [1, 15, 16, 17, 20] {
+                let form = FORMS[(m + n + k) % 4];
+                check(&mut table, [m, n, k], &[form], &variants);
+            }
+        }
+    }
+    check(&mut table, [129, 130, 132], &FORMS, &variants);
+    table.finish();
+}
+
+#[test]
+fn layers_of_a_real_model() {
+    let Some(mut table) = Table::new("matmul") else { return };
+    let variants = table.variants();
+    check(&mut table, [201, 96, 768], &[Form::BiasLayerScaleResidual], &variants);
+    check(&mut table, [66, 130, 3072], &[Form::BiasGelu], &variants);
+    check(&mut table, [1029, 64, 128], &[Form::Bias], &variants);
+    table.finish();
+}
+
+#[test]
+fn forced_down_limits_give_the_same_numbers() {
+    let Some(mut table) = Table::new("matmul") else { return };
+    // Weights of 20 KiB in bindings of 4 KiB, rows in several pieces, at most 2 workgroups along an axis.
+    let forced = table.forced(4 << 10, 2);
+    check(&mut table, [70, 150, 20], &FORMS, &forced[..]);
+    check(&mut table, [70, 16, 13], &FORMS, &forced[..]);
+    // fc1 of ViT-B: its weight takes 9.4 MB.
+    let forced = table.forced(8 << 20, 65_535);
+    check(&mut table, [9, 3072, 768], &[Form::BiasGelu], &forced[..]);
+    table.finish();
+}
+
+#[test]
+fn a_row_that_cannot_be_bound_is_an_error() {
+    let Some(table) = Table::new("matmul") else { return };
+    for (variant, limits) in table.forced(1 << 10, 65_535) {
+        let data = Data::new(2, 3, 300);
+        let problem = data.record(&mut Case::new(limits), Form::None).unwrap_err().to_string();
+        assert!(
+            problem.contains("matmul") && problem.contains("300 elements") && problem.contains("--backend cpu"),
+            "{variant}: {problem}"
+        );
+    }
+}
