@@ -1,6 +1,6 @@
 //! The planner, on random graphs and on the model's own.
 
-use meddino::graph::{Bytes, Cost, Dispatch, Graph, Kernel, Limits, Place, Plan, Role, TensorId, View, plan};
+use meddino::graph::{Bytes, Cost, Dispatch, Graph, Kernel, Limits, Place, Plan, Role, TensorId, TensorInfo, View, plan};
 use meddino::vit::config::Config;
 use meddino::vit::features::Request;
 use meddino::vit::forward::{Input, record};
@@ -31,7 +31,7 @@ fn random_graph(seed: u64) -> Graph {
         let parts = [1, 1, 2, 4][dice.roll(4)];
         let rows = 64 * (1 + dice.roll(6));
         let y = graph.tensor(format!("t{op}"), [parts * rows], role);
-        let reads: Vec<TensorId> = (0..1 + dice.roll(3))
+        let reads: Vec<TensorId> = (0..=dice.roll(3))
             .map(|_| {
                 if dice.roll(4) == 0 {
                     readable[dice.roll(readable.len())]
@@ -60,13 +60,14 @@ fn simulate(graph: &Graph, planned: &Plan) {
         for read in &step.reads {
             let Some(slot) = buffer_of(read.tensor) else { continue };
             assert_ne!(Some(slot), buffer_of(step.write.tensor), "{} binds slot {slot} both ways", step.label);
-            for i in read.offset..read.offset + read.len {
-                assert_eq!(slots[slot][i], Some((read.tensor, i)), "{} reads element {i} of {:?}", step.label, graph.info(read.tensor));
-            }
+            let held = &slots[slot][read.offset..read.offset + read.len];
+            let whole = held.iter().zip(read.offset..).all(|(&element, i)| element == Some((read.tensor, i)));
+            assert!(whole, "{} reads {:?}, and something else stands there", step.label, graph.info(read.tensor));
         }
         if let Some(slot) = buffer_of(step.write.tensor) {
-            for i in step.write.offset..step.write.offset + step.write.len {
-                slots[slot][i] = Some((step.write.tensor, i));
+            let View { tensor, offset, len } = step.write;
+            for (element, i) in slots[slot][offset..offset + len].iter_mut().zip(offset..) {
+                *element = Some((tensor, i));
             }
         }
     }
@@ -102,7 +103,7 @@ fn roles_decide_who_owns_a_buffer() {
         };
         assert!(fits, "{:?} in {:?}", graph.info(id), planned.place(id));
     }
-    let total = |role| graph.tensors().iter().filter(|t| t.role == role).map(|t| t.bytes()).sum::<u64>();
+    let total = |role| graph.tensors().iter().filter(|t| t.role == role).map(TensorInfo::bytes).sum::<u64>();
     let bytes = planned.bytes();
     assert_eq!((bytes.weights, bytes.inputs, bytes.outputs), (64 * 30 * 4, 64 * 100 * 4, total(Role::Output)));
 }

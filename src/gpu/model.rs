@@ -122,24 +122,24 @@ impl Gpu {
             self.config.check_mask(mask.len(), input.batch, self.config.grid(input.height, input.width)?)?;
         }
         let mut passes = self.passes.lock().unwrap_or_else(PoisonError::into_inner);
-        let pass = match passes.iter().position(|pass| pass.input == input && pass.request == *request) {
-            Some(at) => passes.remove(at),
-            None => {
-                if passes.len() == KEPT {
-                    passes.remove(0);
-                }
-                self.prepare(input, request).or_else(|refused| {
-                    // Passes of other sizes may be what fills the device.
-                    if passes.is_empty() {
-                        return Err(refused);
-                    }
-                    passes.clear();
-                    self.prepare(input, request)
-                })?
-            }
-        };
+        let kept = passes.iter().position(|pass| pass.input == input && pass.request == *request).map(|at| passes.remove(at));
+        let pass = kept.map_or_else(|| self.prepare_beside(&mut passes, input, request), Ok)?;
         passes.push(pass);
         Ok(passes)
+    }
+
+    /// A new pass, for which old ones may have to go.
+    fn prepare_beside(&self, passes: &mut Vec<Pass>, input: Input, request: &Request) -> Result<Pass> {
+        if passes.len() == KEPT {
+            passes.remove(0);
+        }
+        let prepared = self.prepare(input, request);
+        if prepared.is_ok() || passes.is_empty() {
+            return prepared;
+        }
+        // Passes of other sizes may be what fills the device.
+        passes.clear();
+        self.prepare(input, request)
     }
 
     fn prepare(&self, input: Input, request: &Request) -> Result<Pass> {
