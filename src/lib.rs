@@ -1,10 +1,9 @@
 //! MedDINOv3 features from CT scans, on any GPU or none.
 
-#[cfg(any())]
+pub mod archive;
 pub mod backbone;
 pub mod checkpoint;
 pub mod cpu;
-#[cfg(feature = "readers")]
 pub mod ct;
 pub mod error;
 pub mod gpu;
@@ -12,6 +11,7 @@ pub mod graph;
 pub mod kernels;
 pub mod output;
 pub mod tensor;
+pub mod verify;
 pub mod vit;
 
 pub use error::{Error, Result};

@@ -2,8 +2,9 @@
 
 mod device;
 
-use meddino::gpu::{Executable, GpuWeights};
-use meddino::graph::{Cost, Dispatch, Graph, Kernel, Role, TensorId, plan};
+use meddino::Tensor;
+use meddino::gpu::{Context, Executable, GpuWeights, Selection};
+use meddino::graph::{Cost, Dispatch, Graph, Kernel, Limits, Role, TensorId, View, plan};
 
 const SCALE: &str = "
 @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -12,26 +13,38 @@ struct Params { n: u32, pad0: u32, pad1: u32, pad2: u32 }
 @group(0) @binding(2) var<uniform> params: Params;
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3u) {
-    if id.x < params.n { y[id.x] = FACTOR * x[id.x]; }
+fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let i = id.x + 64 * groups.x * id.y;
+    if i < params.n { y[i] = FACTOR * x[i]; }
 }
 ";
+
+/// y = factor * x over 64 elements, still without tensors.
+fn scale_step(label: &str, factor: f32) -> Dispatch {
+    let nowhere = View { tensor: Graph::new().tensor("", [0], Role::Intermediate), offset: 0, len: 0 };
+    let mut params = vec![0; 16];
+    params[..4].copy_from_slice(&64_u32.to_le_bytes());
+    Dispatch {
+        label: label.to_owned(),
+        kernel: Kernel { name: "scale", parts: vec![SCALE], constants: vec![("FACTOR", factor.into())] },
+        reads: Vec::new(),
+        write: nowhere,
+        params,
+        workgroups: [1; 3],
+        cost: Cost::default(),
+    }
+}
 
 /// y = factor * x, on a graph of its own kernel: the engine without the model.
 fn scale(graph: &mut Graph, label: &str, x: TensorId, factor: f32, role: Role) -> TensorId {
     let n = graph.info(x).len();
     let y = graph.tensor(label, [n], role);
-    let mut params = vec![0; 16];
-    params[..4].copy_from_slice(&(n as u32).to_le_bytes());
-    graph.push(Dispatch {
-        label: label.to_owned(),
-        kernel: Kernel { name: "scale", parts: vec![SCALE], constants: vec![("FACTOR", factor.into())] },
-        reads: vec![graph.view(x)],
-        write: graph.view(y),
-        params,
-        workgroups: [(n as u32).div_ceil(64), 1, 1],
-        cost: Cost { flops: n as u64, bytes: 8 * n as u64 },
-    });
+    let mut step = scale_step(label, factor);
+    (step.reads, step.write) = (vec![graph.view(x)], graph.view(y));
+    step.params[..4].copy_from_slice(&(n as u32).to_le_bytes());
+    step.workgroups = [(n as u32).div_ceil(64).min(65_535), 1 + (n as u32).div_ceil(64) / 65_535, 1];
+    step.cost = Cost { flops: n as u64, bytes: 8 * n as u64 };
+    graph.push(step);
     y
 }
 
@@ -54,4 +67,157 @@ fn a_chain_of_dispatches_runs_in_order_and_twice() {
         let got = executable.read_all(&[y]).unwrap().remove(0);
         assert!(got.data().iter().zip(&values).all(|(got, x)| *got == 210.0 * x), "{:?}", &got.data()[..4]);
     }
+}
+
+/// x -> 2 x -> 6 x, ready to run.
+fn small(context: &Context) -> (Executable, TensorId, TensorId) {
+    let mut graph = Graph::new();
+    let x = graph.tensor("x", [100], Role::Input);
+    let a = scale(&mut graph, "blocks.0.double", x, 2.0, Role::Intermediate);
+    let y = scale(&mut graph, "blocks.1.treble", a, 3.0, Role::Output);
+    let planned = plan(&graph, context.limits()).unwrap();
+    (Executable::new(context, graph, planned, &GpuWeights::default()).unwrap(), x, y)
+}
+
+/// Runs [`small`], and sees that it computes.
+fn works(context: &Context) {
+    let (executable, x, y) = small(context);
+    executable.write(x, 0, &[7.0; 100]).unwrap();
+    executable.run().unwrap();
+    assert_eq!(executable.read_all(&[y]).unwrap()[0].data(), [42.0; 100]);
+}
+
+#[test]
+fn after_an_absurd_allocation_the_next_call_works() {
+    let Some(context) = device::context() else { return };
+    let mut graph = Graph::new();
+    let x = graph.tensor("image", [1 << 40], Role::Input);
+    let y = graph.tensor("y", [1 << 40], Role::Output);
+    let some = |tensor| View { tensor, offset: 0, len: 64 };
+    let mut step = scale_step("y", 1.0);
+    (step.reads, step.write) = (vec![some(x)], some(y));
+    graph.push(step);
+    let refused = plan(&graph, context.limits()).unwrap_err().to_string();
+    assert!(refused.contains("image") && refused.contains("4398046511104 bytes") && refused.contains("--size"), "{refused}");
+
+    // A planner that believes in such a device: now the device itself has to refuse.
+    let boundless = Limits { max_buffer: u64::MAX, ..*context.limits() };
+    let planned = plan(&graph, &boundless).unwrap();
+    let refused = Executable::new(&context, graph, planned, &GpuWeights::default()).unwrap_err().to_string();
+    assert!(refused.starts_with("gpu: preparing the forward pass: ") && refused.contains("--backend cpu"), "{refused}");
+    works(&context);
+}
+
+#[test]
+fn a_shader_that_does_not_compile_is_an_error_and_the_next_call_works() {
+    let Some(context) = device::context() else { return };
+    let mut graph = Graph::new();
+    let x = graph.tensor("x", [64], Role::Input);
+    let y = graph.tensor("y", [64], Role::Output);
+    let mut step = scale_step("y", 1.0);
+    step.kernel.constants.clear();
+    (step.reads, step.write) = (vec![graph.view(x)], graph.view(y));
+    graph.push(step);
+    for _ in 0..2 {
+        let planned = plan(&graph, context.limits()).unwrap();
+        let refused = Executable::new(&context, graph.clone(), planned, &GpuWeights::default()).unwrap_err().to_string();
+        assert!(refused.contains("FACTOR"), "the second time too, for nothing broken is kept: {refused}");
+    }
+    works(&context);
+}
+
+#[test]
+fn a_lost_device_is_an_error_that_says_what_to_do() {
+    let Some(context) = device::context() else { return };
+    let (executable, x, y) = small(&context);
+    context.device().destroy();
+    for _ in 0..2 {
+        let told =
+            executable.write(x, 0, &[1.0; 100]).and_then(|()| executable.run()).and_then(|()| executable.read_all(&[y])).unwrap_err();
+        assert!(told.to_string().contains("was lost") && told.to_string().contains("open it anew"), "{told}");
+    }
+    works(&Context::new(&Selection::Auto).unwrap());
+}
+
+#[test]
+fn weights_are_uploaded_once_and_named_when_missing() {
+    let Some(context) = device::context() else { return };
+    // Larger than what may be in flight at once.
+    let large = Tensor::new([5, 4 << 20], (0..5 * (4 << 20)).map(|i| (i % 1000) as f32).collect());
+    let weights = GpuWeights::upload(&context, [("large", &large), ("w", &Tensor::new([2], vec![1.5, -2.0]))]).unwrap();
+    assert_eq!(weights.bytes(), (5 * (4 << 20) + 2) * 4);
+    let prepare = |name: &str, n: usize, factor: f32| {
+        let mut graph = Graph::new();
+        let w = graph.tensor(name, [n], Role::Weight);
+        let y = scale(&mut graph, "y", w, factor, Role::Output);
+        let planned = plan(&graph, context.limits()).unwrap();
+        Executable::new(&context, graph, planned, &weights).map(|executable| (executable, w, y))
+    };
+    let (first, w1, y1) = prepare("w", 2, 2.0).unwrap();
+    let (second, w2, _) = prepare("w", 2, 4.0).unwrap();
+    assert_eq!(first.buffer(w1), second.buffer(w2), "one buffer");
+    first.run().unwrap();
+    assert_eq!(first.read_all(&[y1]).unwrap()[0].data(), [3.0, -4.0]);
+    let (whole, _, y) = prepare("large", 5 * (4 << 20), 1.0).unwrap();
+    whole.run().unwrap();
+    assert!(whole.read_all(&[y]).unwrap()[0].data() == large.data());
+    let missing = prepare("v", 2, 1.0).unwrap_err().to_string();
+    assert!(missing.contains("v was not uploaded"), "{missing}");
+    let wrong = prepare("w", 3, 1.0).unwrap_err().to_string();
+    assert!(wrong.contains("w has 8 bytes on the device and should have 12"), "{wrong}");
+}
+
+#[test]
+fn a_host_lends_its_device_and_submits_itself() {
+    let Some(own) = device::context() else { return };
+    let (device, queue) = (own.device().clone(), own.queue().clone());
+    let context = Context::from_host(device.clone(), queue.clone());
+    assert_eq!((context.limits(), context.tier()), (own.limits(), own.tier()));
+    let (executable, x, y) = small(&context);
+    executable.write(x, 0, &[7.0; 100]).unwrap();
+    // The host's encoder, the host's submission, the host's poll; step by step as a host that keeps its frame rate would.
+    let begun = {
+        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        executable.encode_steps(&mut encoder, 0..1);
+        executable.encode_steps(&mut encoder, 1..2);
+        queue.submit([encoder.finish()]);
+        executable.read(y).unwrap()
+    };
+    device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    assert_eq!(pollster::block_on(begun).unwrap(), [42.0; 100]);
+}
+
+#[test]
+fn a_profile_times_every_dispatch() {
+    let Some(context) = device::context() else { return };
+    let (executable, x, y) = small(&context);
+    executable.write(x, 0, &[7.0; 100]).unwrap();
+    let profile = executable.profile().unwrap();
+    assert_eq!(executable.read_all(&[y]).unwrap()[0].data(), [42.0; 100], "a profile is a run");
+    assert_eq!(profile.cost, Cost { flops: 200, bytes: 1600 });
+    assert!(!profile.wall.is_zero());
+    let Some(dispatches) = &profile.dispatches else {
+        assert!(!context.device().features().contains(wgpu::Features::TIMESTAMP_QUERY));
+        return;
+    };
+    assert_eq!(dispatches.iter().map(|d| d.label.as_str()).collect::<Vec<_>>(), ["blocks.0.double", "blocks.1.treble"]);
+    let device_time: std::time::Duration = dispatches.iter().map(|d| d.time).sum();
+    assert!(!device_time.is_zero() && device_time <= profile.wall, "{device_time:?} of {:?}", profile.wall);
+}
+
+#[test]
+fn limits_are_narrowed_as_asked_and_never_widened() {
+    let tight = Limits { max_binding: 8 << 20, max_workgroups: 1000, alignment: 256, ..Limits::DEFAULT };
+    let Some(context) = device::narrow_context(tight) else { return };
+    assert_eq!(*context.limits(), tight);
+    works(&context);
+    let wide = Limits {
+        max_binding: 1 << 60,
+        max_buffer: 1 << 60,
+        alignment: 1,
+        max_workgroups: u32::MAX,
+        max_invocations: u32::MAX,
+        workgroup_memory: u32::MAX,
+    };
+    assert_eq!(*Context::with_limits(&Selection::Auto, wide).unwrap().limits(), *Context::new(&Selection::Auto).unwrap().limits());
 }

@@ -2,14 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::scalar::erf;
+use super::scalar;
 
 /// `x Phi(x) = x (1 + erf(x / sqrt 2)) / 2` for each element, in place: the erf form, not the tanh approximation.
 pub fn gelu(x: &mut [f32]) {
     const CHUNK: usize = 4096;
-    x.par_chunks_mut(CHUNK).for_each(|chunk| chunk.iter_mut().for_each(|v| *v = gelu_scalar(*v)));
-}
-
-pub(super) fn gelu_scalar(x: f32) -> f32 {
-    0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
+    x.par_chunks_mut(CHUNK).for_each(|chunk| chunk.iter_mut().for_each(|v| *v = scalar::gelu(*v)));
 }

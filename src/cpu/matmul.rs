@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::gelu::gelu_scalar;
 use super::gemm::{Matrix, Start, Threads, multiply};
+use super::scalar::gelu;
 use crate::tensor::Tensor;
 use crate::vit::weights::Linear;
 
@@ -28,7 +28,7 @@ pub fn matmul(x: &Tensor, linear: &Linear<Tensor>, epilogue: Epilogue) -> Tensor
     let bias = linear.bias.as_ref().map_or(&zeros[..], Tensor::data);
     match epilogue {
         Epilogue::Bias => each_row(&mut y, |_, row| row.iter_mut().zip(bias).for_each(|(v, b)| *v += b)),
-        Epilogue::BiasGelu => each_row(&mut y, |_, row| row.iter_mut().zip(bias).for_each(|(v, b)| *v = gelu_scalar(*v + b))),
+        Epilogue::BiasGelu => each_row(&mut y, |_, row| row.iter_mut().zip(bias).for_each(|(v, b)| *v = gelu(*v + b))),
         Epilogue::LayerScaleResidual(gamma, mut residual) => {
             each_row(&mut residual, |i, row| {
                 let product = &y.data()[i * n..(i + 1) * n];

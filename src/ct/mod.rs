@@ -1,1 +1,28 @@
 //! What a scan is: slices in Hounsfield units, their readers, and the way from a slice to an image for the model.
+//!
+//! ```
+//! use meddino::ct::{Size, Volume, Window, prepare};
+//!
+//! let mut scan = Volume::phantom(); // or Volume::open("scan.npy")
+//! let slice = scan.read_slice(0)?; // [H, W] in HU
+//! let image = prepare(&slice, &Window::DEMO, Size::Square(224)); // [1, 1, 224, 224], normalised
+//! assert_eq!(image.shape(), [1, 1, 224, 224]);
+//! # Ok::<(), meddino::Error>(())
+//! ```
+//!
+//! It knows nothing of checkpoints, models or devices. Files other than `.safetensors` need the feature `readers`.
+
+mod images;
+#[cfg(feature = "readers")]
+mod npy;
+mod phantom;
+mod prepare;
+mod resize;
+mod volume;
+mod window;
+
+pub use images::Images;
+pub use prepare::{Size, prepare};
+pub use resize::resize;
+pub use volume::Volume;
+pub use window::Window;

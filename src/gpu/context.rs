@@ -159,12 +159,11 @@ impl Context {
         let internal = pollster::block_on(internal.pop());
         let validation = pollster::block_on(validation.pop());
         let memory = pollster::block_on(memory.pop());
-        self.alive(doing)?;
         // Want of memory comes first: what is invalid after it is its consequence.
-        match memory.or(internal).or(validation) {
-            Some(error) => Err(self.explain(doing, &error)),
-            None => value,
-        }
+        let Some(error) = memory.or(internal).or(validation) else { return self.alive(doing).and(value) };
+        // The loss of a device is told when it is polled, and makes all else invalid before that.
+        self.poll(doing, wgpu::PollType::Poll)?;
+        Err(self.explain(doing, &error))
     }
 
     fn explain(&self, doing: &str, error: &wgpu::Error) -> Error {
@@ -195,16 +194,19 @@ impl Context {
 
     /// Blocks until the device has done all that was submitted and has called back; in a browser it returns at once.
     pub(super) fn wait(&self, doing: &str) -> Result<()> {
+        self.poll(doing, wgpu::PollType::wait_indefinitely())
+    }
+
+    fn poll(&self, doing: &str, how: wgpu::PollType) -> Result<()> {
         // wgpu panics when the device is lost while it waits.
-        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.device.poll(wgpu::PollType::wait_indefinitely())));
+        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.device.poll(how)));
+        if polled.is_err() {
+            set(&self.faults.lost, "while it was waited for".to_owned());
+        }
         self.alive(doing)?;
         match polled {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(problem)) => Err(Error::gpu(format!("{doing}: {problem}"))),
-            Err(_) => {
-                set(&self.faults.lost, "while waiting for it".to_owned());
-                self.alive(doing)
-            }
+            Ok(Err(problem)) => Err(Error::gpu(format!("{doing}: {problem}; open the device anew, or use --backend cpu"))),
+            Ok(Ok(_)) | Err(_) => Ok(()),
         }
     }
 }

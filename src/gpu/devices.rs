@@ -257,15 +257,25 @@ impl fmt::Display for Devices {
     }
 }
 
-/// Lists the adapters that `WGPU_BACKEND` allows (all, where it is not set).
+/// Lists the adapters that `WGPU_BACKEND` allows; where it is not set those of Vulkan, Metal and DX12, or of OpenGL if there are none.
 pub async fn devices() -> Devices {
     adapters().await.0
 }
 
+/// Allocations beyond this share (in per cent) of what the driver grants this process fail, before it starts to page or the system runs
+/// out of memory; drivers that tell no budget are not held to one.
+const BUDGET: wgpu::MemoryBudgetThresholds = wgpu::MemoryBudgetThresholds { for_resource_creation: Some(95), for_device_loss: None };
+
 /// The same with wgpu's handles, in the same order.
 pub(super) async fn adapters() -> (Devices, Vec<wgpu::Adapter>) {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
-    let adapters = instance.enumerate_adapters(wgpu::Backends::all()).await;
+    let mut adapters = Vec::new();
+    for backends in wgpu::Backends::from_env().map_or(vec![wgpu::Backends::PRIMARY, wgpu::Backends::SECONDARY], |only| vec![only]) {
+        if adapters.is_empty() {
+            let from_env = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+            let descriptor = wgpu::InstanceDescriptor { backends, memory_budget_thresholds: BUDGET, ..from_env };
+            adapters = wgpu::Instance::new(descriptor).enumerate_adapters(backends).await;
+        }
+    }
     let list = adapters.iter().enumerate().map(|(index, adapter)| DeviceReport::new(index, adapter)).collect();
     (Devices { list }, adapters)
 }
@@ -279,5 +289,68 @@ pub(super) fn resolve(selection: &Selection) -> Selection {
         (Ok(name), _) if !name.is_empty() => Selection::Name(name),
         (_, Some(wgpu::PowerPreference::LowPower)) => Selection::LowPower,
         _ => Selection::HighPerformance,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(devices: &[(&str, &'static str, Kind, Option<Tier>)]) -> Devices {
+        let report = |(index, &(name, backend, kind, tier)): (usize, &(&str, &'static str, Kind, Option<Tier>))| DeviceReport {
+            index,
+            name: name.to_owned(),
+            backend,
+            kind,
+            driver: String::new(),
+            tier,
+            limits: Limits::DEFAULT,
+            timestamps: true,
+        };
+        Devices { list: devices.iter().enumerate().map(report).collect() }
+    }
+
+    fn laptop() -> Devices {
+        machine(&[
+            ("llvmpipe", "Vulkan", Kind::Software, Some(Tier::F16)),
+            ("NVIDIA RTX", "OpenGL", Kind::Discrete, Some(Tier::Baseline)),
+            ("Intel Iris", "Vulkan", Kind::Integrated, Some(Tier::F16)),
+            ("NVIDIA RTX", "Vulkan", Kind::Discrete, Some(Tier::CooperativeMatrix)),
+            ("Old Radeon", "OpenGL", Kind::Discrete, None),
+        ])
+    }
+
+    #[test]
+    fn a_selection_names_one_adapter() {
+        let index = |text: &str| laptop().select(&text.parse().unwrap()).map(|device| device.index).map_err(|e| e.to_string());
+        assert_eq!(index("high-performance"), Ok(3), "Vulkan before OpenGL");
+        assert_eq!(index("auto"), Ok(3));
+        assert_eq!(index("low-power"), Ok(2));
+        assert_eq!(index("1"), Ok(1));
+        assert_eq!(index("nvidia"), Ok(3));
+        assert_eq!(index("LLVM"), Ok(0));
+        assert!(index("radeon").unwrap_err().contains("4: Old Radeon (OpenGL, discrete GPU) has no compute shaders"));
+        for unknown in ["7", "arc"] {
+            let told = index(unknown).unwrap_err();
+            assert!(told.contains("no adapter answers") && told.contains("2: Intel Iris (Vulkan, integrated GPU)"), "{told}");
+        }
+        assert!(machine(&[]).select(&Selection::Auto).unwrap_err().to_string().contains("no adapter found"));
+    }
+
+    #[test]
+    fn auto_takes_a_real_gpu_then_the_cpu() {
+        assert_eq!(laptop().auto(), Auto::Gpu(3));
+        assert_eq!(machine(&[("llvmpipe", "Vulkan", Kind::Software, Some(Tier::F16))]).auto(), Auto::Cpu);
+        assert_eq!(machine(&[("Old Radeon", "OpenGL", Kind::Discrete, None)]).auto(), Auto::Cpu);
+        assert_eq!(machine(&[]).auto(), Auto::Cpu);
+    }
+
+    #[test]
+    fn a_tier_needs_all_below_it() {
+        use wgpu::Features as F;
+        assert_eq!(Tier::of(F::empty()), Tier::Baseline);
+        assert_eq!(Tier::of(F::SHADER_F16), Tier::Baseline);
+        assert_eq!(Tier::of(F::SUBGROUP | F::SHADER_F16), Tier::F16);
+        assert_eq!(Tier::of(F::SUBGROUP | F::SHADER_F16 | F::EXPERIMENTAL_COOPERATIVE_MATRIX), Tier::CooperativeMatrix);
     }
 }

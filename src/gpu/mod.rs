@@ -4,11 +4,15 @@ mod context;
 mod devices;
 mod executable;
 mod pipelines;
+mod profile;
 mod readback;
 mod weights;
 
 pub use context::Context;
 pub use devices::{Auto, DeviceReport, Devices, Kind, Selection, Tier, devices};
 pub use executable::Executable;
+pub use profile::{Profile, Row, Timed};
 pub use readback::Readback;
 pub use weights::GpuWeights;
+/// The version of wgpu whose devices a host may lend.
+pub use wgpu;

@@ -42,21 +42,12 @@ impl GpuWeights {
             weights.buffers.insert(name.to_owned(), buffer);
             in_flight += size;
             if in_flight > IN_FLIGHT {
-                weights.settle(context)?;
+                settle(context)?;
                 in_flight = 0;
             }
         }
-        weights.settle(context)?;
+        settle(context)?;
         Ok(weights)
-    }
-
-    /// Lets the device take what was written, so that the host's copies are freed.
-    fn settle(&self, context: &Context) -> Result<()> {
-        context.checked("uploading weights", || {
-            context.queue().submit([]);
-            Ok(())
-        })?;
-        context.wait("uploading weights")
     }
 
     /// The buffer of a parameter.
@@ -68,4 +59,13 @@ impl GpuWeights {
     pub fn bytes(&self) -> u64 {
         self.buffers.values().map(wgpu::Buffer::size).sum()
     }
+}
+
+/// Lets the device take what was written, so that the host's copies are freed.
+fn settle(context: &Context) -> Result<()> {
+    context.checked("uploading weights", || {
+        context.queue().submit([]);
+        Ok(())
+    })?;
+    context.wait("uploading weights")
 }

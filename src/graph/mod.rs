@@ -140,6 +140,14 @@ pub struct Cost {
     pub bytes: u64,
 }
 
+impl std::ops::Add for Cost {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { flops: self.flops + other.flops, bytes: self.bytes + other.bytes }
+    }
+}
+
 /// One run of a kernel.
 #[derive(Clone, Debug)]
 pub struct Dispatch {
@@ -249,6 +257,16 @@ impl Graph {
         assert!(dispatch.reads.iter().all(|r| r.tensor != dispatch.write.tensor), "{label}: reads and writes {written:?}");
         assert!(dispatch.params.len().is_multiple_of(16), "{label}: {} bytes of parameters", dispatch.params.len());
         self.steps.push(dispatch);
+    }
+
+    /// Makes an output of an intermediate tensor: it lives to the end, in a buffer of its own, to be read by the caller.
+    ///
+    /// # Panics
+    /// If it is a weight or an input: a programmer's mistake.
+    pub fn keep(&mut self, id: TensorId) {
+        let info = &mut self.tensors[id.0];
+        assert!(matches!(info.role, Role::Intermediate | Role::Output), "{info:?} cannot be kept");
+        info.role = Role::Output;
     }
 
     /// Every tensor, by [`TensorId::index`].

@@ -85,6 +85,24 @@ impl Config {
         Self { embed_dim: 64, depth: 2, num_heads: 1, ffn_dim: 256, ..Self::vit_base() }
     }
 
+    /// The same for machines, and for the metadata of files: every field under its own name.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "embed_dim": self.embed_dim,
+            "depth": self.depth,
+            "num_heads": self.num_heads,
+            "ffn_dim": self.ffn_dim,
+            "n_storage_tokens": self.n_storage_tokens,
+            "patch_size": self.patch_size,
+            "in_chans": self.in_chans,
+            "qkv_bias": self.qkv_bias,
+            "mask_token": self.mask_token,
+            "norm_eps": self.norm_eps,
+            "rope": self.rope.name(),
+            "rope_base": self.rope_base,
+        })
+    }
+
     /// Width of one head, `D`.
     pub fn head_dim(&self) -> usize {
         self.embed_dim / self.num_heads

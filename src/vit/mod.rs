@@ -2,5 +2,8 @@
 
 pub mod config;
 pub mod features;
+mod infer;
+pub mod model;
 pub mod rope;
+pub mod summary;
 pub mod weights;

@@ -1,0 +1,124 @@
+//! Element types of stored tensors, and their way to f32.
+
+use std::fmt;
+
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
+use half::{bf16, f16};
+use safetensors::Dtype as FileDtype;
+
+#[cfg(target_endian = "big")]
+compile_error!("files are little-endian, and their values are read in the machine's own byte order");
+
+/// The element type of a tensor as a file stores it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dtype {
+    /// IEEE 754 double.
+    F64,
+    /// IEEE 754 single.
+    F32,
+    /// IEEE 754 half.
+    F16,
+    /// The upper half of a single.
+    Bf16,
+    /// Integers, booleans and floats of 8 bits or fewer: named for reports, never read as a weight.
+    Other(&'static str),
+}
+
+impl Dtype {
+    /// As options, reports and metadata spell it: `f32`, `bf16`, `i64`, ...
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F64 => "f64",
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::Other(name) => name,
+        }
+    }
+
+    /// Bytes of one element; `None` for types that are never read.
+    pub fn size(self) -> Option<usize> {
+        match self {
+            Self::F64 => Some(8),
+            Self::F32 => Some(4),
+            Self::F16 | Self::Bf16 => Some(2),
+            Self::Other(_) => None,
+        }
+    }
+
+    /// The values of little-endian `bytes` as f32; f64 is rounded to nearest, the others are exact.
+    ///
+    /// # Errors
+    /// If the type is no float that weights are stored in.
+    pub fn decode(self, bytes: &[u8]) -> Result<Vec<f32>, String> {
+        match self {
+            Self::F64 => Ok(bytes.chunks_exact(8).map(|b| f64::from_ne_bytes(array(b)) as f32).collect()),
+            Self::F32 => Ok(bytes.chunks_exact(4).map(|b| f32::from_ne_bytes(array(b))).collect()),
+            Self::F16 => Ok(halves(bytes).reinterpret_cast::<f16>().to_f32_vec()),
+            Self::Bf16 => Ok(halves(bytes).reinterpret_cast::<bf16>().to_f32_vec()),
+            Self::Other(name) => Err(format!("its elements are {name}; weights are f64, f32, f16 or bf16")),
+        }
+    }
+
+    /// `values` in this type, little-endian, rounded to nearest even.
+    ///
+    /// # Errors
+    /// If a finite value becomes infinite, or the type is none that this crate writes.
+    pub fn encode(self, values: &[f32]) -> Result<Vec<u8>, String> {
+        let rounded: fn(f32) -> f32 = match self {
+            Self::F32 => return Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+            Self::F16 => |v| f16::from_f32(v).to_f32(),
+            Self::Bf16 => |v| bf16::from_f32(v).to_f32(),
+            Self::F64 | Self::Other(_) => return Err(format!("weights are written as f32, f16 or bf16, not {}", self.name())),
+        };
+        if let Some(v) = values.iter().find(|v| v.is_finite() && !rounded(**v).is_finite()) {
+            return Err(format!("{v} is beyond the range of {}; write bf16 or f32 instead", self.name()));
+        }
+        let half: fn(f32) -> u16 = if self == Self::F16 { |v| f16::from_f32(v).to_bits() } else { |v| bf16::from_f32(v).to_bits() };
+        Ok(values.iter().flat_map(|v| half(*v).to_le_bytes()).collect())
+    }
+}
+
+impl From<FileDtype> for Dtype {
+    fn from(dtype: FileDtype) -> Self {
+        match dtype {
+            FileDtype::F64 => Self::F64,
+            FileDtype::F32 => Self::F32,
+            FileDtype::F16 => Self::F16,
+            FileDtype::BF16 => Self::Bf16,
+            FileDtype::BOOL => Self::Other("bool"),
+            FileDtype::I8 | FileDtype::I16 | FileDtype::I32 | FileDtype::I64 => Self::Other("signed integers"),
+            FileDtype::U8 | FileDtype::U16 | FileDtype::U32 | FileDtype::U64 => Self::Other("unsigned integers"),
+            FileDtype::C64 => Self::Other("complex numbers"),
+            _ => Self::Other("floats of 8 bits or fewer"),
+        }
+    }
+}
+
+impl TryFrom<Dtype> for FileDtype {
+    type Error = String;
+
+    /// The types that this crate writes.
+    fn try_from(dtype: Dtype) -> Result<Self, String> {
+        match dtype {
+            Dtype::F32 => Ok(Self::F32),
+            Dtype::F16 => Ok(Self::F16),
+            Dtype::Bf16 => Ok(Self::BF16),
+            Dtype::F64 | Dtype::Other(_) => Err(format!("values are written as f32, f16 or bf16, not {dtype}")),
+        }
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    bytes.try_into().expect("chunks_exact gives chunks of this length")
+}
+
+fn halves(bytes: &[u8]) -> Vec<u16> {
+    bytes.chunks_exact(2).map(|b| u16::from_ne_bytes(array(b))).collect()
+}

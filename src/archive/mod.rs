@@ -1,0 +1,121 @@
+//! Safetensors files: read one tensor at a time, written tensor by tensor or piece by piece, complete or not at all.
+//!
+//! Nothing is mapped into memory, and no size that a file claims is believed before it is held against the file's length.
+
+mod dtype;
+mod new_file;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use safetensors::tensor::Metadata;
+
+use crate::tensor::Tensor;
+
+pub use dtype::Dtype;
+pub use new_file::NewFile;
+pub use writer::ArchiveWriter;
+
+/// The longest header that is read. The format allows 100 MB; a vision transformer's takes under 0.1 MB.
+const MAX_HEADER: u64 = 16 << 20;
+
+/// Shape and element type of a stored tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Extents, outermost first.
+    pub shape: Vec<usize>,
+    /// Element type.
+    pub dtype: Dtype,
+}
+
+/// An open safetensors file. Errors are plain texts: whoever opened it knows the file's name and what it is for.
+#[derive(Debug)]
+pub struct Archive {
+    /// Behind a lock because a read moves the file's cursor.
+    file: Mutex<File>,
+    header: Metadata,
+    tensors: BTreeMap<String, Stored>,
+    metadata: BTreeMap<String, String>,
+    /// Where the tensors' bytes begin.
+    data_start: u64,
+}
+
+impl Archive {
+    /// Opens `path` and reads its header; offsets are held against shapes, types and the file's length.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is no whole safetensors file.
+    pub fn open(path: &Path) -> Result<Self, String> {
+        let mut file = File::open(path).map_err(|e| e.to_string())?;
+        let about = file.metadata().map_err(|e| e.to_string())?;
+        if !about.is_file() {
+            return Err("is not a file".into());
+        }
+        let length = about.len();
+        let mut prefix = [0; 8];
+        file.read_exact(&mut prefix).map_err(|_| "is no safetensors file: it is shorter than its first field")?;
+        let header_len = u64::from_le_bytes(prefix);
+        if header_len > MAX_HEADER || header_len > length - 8 {
+            return Err(format!("claims a header of {header_len} bytes in a file of {length}; it is damaged or no safetensors file"));
+        }
+        let mut header = vec![0; header_len as usize];
+        file.read_exact(&mut header).map_err(|e| format!("its header cannot be read: {e}"))?;
+        // Reading the header checks that offsets follow each other without gaps and fit shapes and types.
+        let header: Metadata = serde_json::from_slice(&header).map_err(|e| format!("its header is damaged: {e}"))?;
+        let data_start = 8 + header_len;
+        let want = (header.data_len() as u64).checked_add(data_start);
+        if want != Some(length) {
+            let want = want.map_or("more than can be".into(), |n| n.to_string());
+            return Err(format!("is {length} bytes long where its header describes {want}; download it again"));
+        }
+        let stored = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
+            (name, Stored { shape: info.shape.clone(), dtype: info.dtype.into() })
+        };
+        let tensors = header.tensors().into_iter().map(stored).collect();
+        let metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+        Ok(Self { file: Mutex::new(file), header, tensors, metadata, data_start })
+    }
+
+    /// Every tensor, by name.
+    pub fn tensors(&self) -> &BTreeMap<String, Stored> {
+        &self.tensors
+    }
+
+    /// The text metadata.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// The values of `name` as f32.
+    ///
+    /// # Errors
+    /// If there is none of that name, it is no float, or the file cannot be read.
+    pub fn read(&self, name: &str) -> Result<Tensor, String> {
+        let shape = self.tensors.get(name).ok_or("is not in the file")?.shape.clone();
+        let len = shape.iter().product();
+        Ok(Tensor::new(shape, self.read_part(name, 0, len)?))
+    }
+
+    /// `len` values of `name` as f32, from its element `first` on.
+    ///
+    /// # Errors
+    /// As [`Archive::read`].
+    ///
+    /// # Panics
+    /// If the tensor ends before that.
+    pub fn read_part(&self, name: &str, first: usize, len: usize) -> Result<Vec<f32>, String> {
+        let stored = self.tensors.get(name).ok_or("is not in the file")?;
+        let size = stored.dtype.size().ok_or_else(|| format!("its elements are {}; expected f32, f16, bf16 or f64", stored.dtype))?;
+        let (from, to) = self.header.info(name).ok_or("is not in the file")?.data_offsets;
+        assert!((first + len) * size <= to - from, "{name} ends before element {}", first + len);
+        let mut bytes = vec![0; len * size];
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = SeekFrom::Start(self.data_start + (from + first * size) as u64);
+        file.seek(start).and_then(|_| file.read_exact(&mut bytes)).map_err(|e| e.to_string())?;
+        stored.dtype.decode(&bytes)
+    }
+}

@@ -1,0 +1,176 @@
+//! Names for the same parameters: the authors' (which are this crate's), Hugging Face's and timm's.
+
+use std::collections::BTreeMap;
+
+use super::layout::{Ignored, Names, printable};
+use super::recipe::Recipe;
+
+/// Whose names a backbone's tensors have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Convention {
+    /// Meta's DINOv3 code, which MedDINOv3 and this crate share.
+    Base,
+    HuggingFace,
+    Timm,
+}
+
+/// What a tensor of the file is to the model.
+enum Role {
+    /// The parameter of this name.
+    Whole(String),
+    /// q (0), k (1) or v (2) of the parameter of this name.
+    Part(String, usize),
+    /// The mask of the bias of this name.
+    Mask(String),
+    /// The periods of the position embedding: recomputed.
+    Periods,
+}
+
+/// Parameters and how they are made, with the raw name of the periods if the file has them.
+pub(super) struct Assembled {
+    pub recipes: BTreeMap<String, Recipe>,
+    pub periods: Option<String>,
+}
+
+impl Convention {
+    /// Whose names these are; `None` if they are of no vision transformer that is known.
+    pub fn of(names: &Names) -> Option<Self> {
+        let any = |test: fn(&str) -> bool| names.keys().any(|n| test(n));
+        if any(|n| n.starts_with("embeddings.")) {
+            Some(Self::HuggingFace)
+        } else if any(|n| n == "reg_token" || n.ends_with(".gamma_1")) {
+            Some(Self::Timm)
+        } else if any(|n| n == "cls_token" || n.starts_with("patch_embed.") || n.starts_with("blocks.")) {
+            Some(Self::Base)
+        } else {
+            None
+        }
+    }
+
+    /// A recipe for every tensor in `names`. One that this convention does not know keeps its name, to be reported as unexpected.
+    pub fn assemble(self, names: &Names, ignored: &mut Vec<Ignored>) -> Result<Assembled, String> {
+        let mut recipes = BTreeMap::new();
+        let mut parts: BTreeMap<String, [Option<String>; 3]> = BTreeMap::new();
+        let mut masks = BTreeMap::new();
+        let mut periods = None;
+        for (name, (raw, tensor)) in names {
+            let raw = (*raw).clone();
+            let twice = match self.role(name) {
+                Role::Whole(name) if name == "mask_token" && tensor.shape.len() == 3 && tensor.shape[0] == 1 => {
+                    recipes.insert(name, Recipe::Squeezed(raw)).is_some()
+                }
+                Role::Whole(name) => recipes.insert(name, Recipe::Whole(raw)).is_some(),
+                Role::Part(name, i) => parts.entry(name).or_default()[i].replace(raw).is_some(),
+                Role::Mask(name) => masks.insert(name, raw).is_some(),
+                Role::Periods => {
+                    ignored.push(Ignored { name: raw.clone(), reason: "position embedding, computed anew" });
+                    periods.replace(raw).is_some()
+                }
+            };
+            if twice {
+                return Err(format!("two tensors stand for what {} is; keep one of them", printable(name)));
+            }
+        }
+        for (name, parts) in parts {
+            stack(&name, parts, &mut recipes)?;
+        }
+        for (name, mask) in masks {
+            mask_bias(&name, mask, &mut recipes);
+        }
+        Ok(Assembled { recipes, periods })
+    }
+
+    fn role(self, name: &str) -> Role {
+        match self {
+            Self::Base => base(name),
+            Self::HuggingFace => hugging_face(name).unwrap_or_else(|| Role::Whole(name.into())),
+            Self::Timm => timm(name),
+        }
+    }
+}
+
+/// Puts q, k and v together. Only a bias may lack a part (k's, which attention would not see); of a weight, the parts that are there
+/// stay under their own names, so that the error lists them beside what is missing.
+fn stack(name: &str, parts: [Option<String>; 3], recipes: &mut BTreeMap<String, Recipe>) -> Result<(), String> {
+    let (_, kind) = name.rsplit_once('.').unwrap_or_default();
+    if kind == "bias" || parts.iter().all(Option::is_some) {
+        if recipes.insert(name.to_string(), Recipe::Stacked(parts)).is_some() {
+            return Err(format!("{name} stands in it both as one and as q, k and v; keep one of them"));
+        }
+    } else {
+        recipes.extend(parts.into_iter().flatten().map(|raw| (raw.clone(), Recipe::Whole(raw))));
+    }
+    Ok(())
+}
+
+/// Folds a mask into its bias; without a bias, the mask stays under its own name and is reported as unexpected.
+fn mask_bias(name: &str, mask: String, recipes: &mut BTreeMap<String, Recipe>) {
+    if let Some(Recipe::Whole(bias)) = recipes.get(name).cloned() {
+        recipes.insert(name.to_string(), Recipe::Masked { bias, mask });
+    } else {
+        recipes.insert(mask.clone(), Recipe::Whole(mask));
+    }
+}
+
+fn base(name: &str) -> Role {
+    match name.strip_suffix("_mask") {
+        Some(bias) if bias.ends_with(".attn.qkv.bias") => Role::Mask(bias.into()),
+        _ if name == "rope_embed.periods" => Role::Periods,
+        _ => Role::Whole(name.into()),
+    }
+}
+
+/// timm's `Eva` names; a k bias is a buffer of zeros that it does not save. There is no mask token.
+fn timm(name: &str) -> Role {
+    if name == "reg_token" {
+        return Role::Whole("storage_tokens".into());
+    }
+    let Some((block, rest)) = split_block(name, "blocks.") else { return Role::Whole(name.into()) };
+    match rest {
+        "gamma_1" => Role::Whole(format!("{block}ls1.gamma")),
+        "gamma_2" => Role::Whole(format!("{block}ls2.gamma")),
+        "attn.q_bias" => Role::Part(format!("{block}attn.qkv.bias"), 0),
+        "attn.k_bias" => Role::Part(format!("{block}attn.qkv.bias"), 1),
+        "attn.v_bias" => Role::Part(format!("{block}attn.qkv.bias"), 2),
+        _ => Role::Whole(name.into()),
+    }
+}
+
+/// Hugging Face's `DINOv3ViTModel` names; `None` for what it does not have.
+fn hugging_face(name: &str) -> Option<Role> {
+    let whole = match name {
+        "embeddings.cls_token" => "cls_token",
+        "embeddings.mask_token" => "mask_token",
+        "embeddings.register_tokens" => "storage_tokens",
+        "embeddings.patch_embeddings.weight" => "patch_embed.proj.weight",
+        "embeddings.patch_embeddings.bias" => "patch_embed.proj.bias",
+        "norm.weight" | "norm.bias" => name,
+        _ => return hugging_face_block(name),
+    };
+    Some(Role::Whole(whole.into()))
+}
+
+fn hugging_face_block(name: &str) -> Option<Role> {
+    let (block, rest) = split_block(name, "layer.").or_else(|| split_block(name, "model.layer."))?;
+    let (layer, kind) = rest.rsplit_once('.')?;
+    let part = ["attention.q_proj", "attention.k_proj", "attention.v_proj"].iter().position(|p| *p == layer);
+    if let (Some(i), "weight" | "bias") = (part, kind) {
+        return Some(Role::Part(format!("{block}attn.qkv.{kind}"), i));
+    }
+    let ours = match (layer, kind) {
+        ("layer_scale1", "lambda1") => "ls1.gamma".into(),
+        ("layer_scale2", "lambda1") => "ls2.gamma".into(),
+        ("norm1" | "norm2", "weight" | "bias") => rest.to_string(),
+        ("attention.o_proj", "weight" | "bias") => format!("attn.proj.{kind}"),
+        ("mlp.up_proj", "weight" | "bias") => format!("mlp.fc1.{kind}"),
+        ("mlp.down_proj", "weight" | "bias") => format!("mlp.fc2.{kind}"),
+        _ => return None,
+    };
+    Some(Role::Whole(block + &ours))
+}
+
+/// `layer.3.norm1.weight` -> (`blocks.3.`, `norm1.weight`)
+fn split_block<'a>(name: &'a str, prefix: &str) -> Option<(String, &'a str)> {
+    let (index, rest) = name.strip_prefix(prefix)?.split_once('.')?;
+    index.bytes().all(|b| b.is_ascii_digit()).then(|| (format!("blocks.{index}."), rest))
+}

@@ -1,0 +1,102 @@
+//! How one parameter's values are made of the tensors in the file.
+
+use std::collections::BTreeMap;
+
+use super::container::Reader;
+use crate::archive::{Dtype, Stored};
+
+/// One parameter of a checkpoint, under its own name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The name, as in [`vit::weights`](crate::vit::weights); a tensor that no layout knows keeps the file's name.
+    pub name: String,
+    /// Its shape, outermost axis first.
+    pub shape: Vec<usize>,
+    /// The type that the file stores it in.
+    pub dtype: Dtype,
+}
+
+impl Entry {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it holds no value at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Where a parameter's values come from, by raw names.
+#[derive(Clone, Debug)]
+pub(super) enum Recipe {
+    /// One tensor as it is.
+    Whole(String),
+    /// One tensor without its first axis, of extent 1: `mask_token` [1, 1, C] -> [1, C].
+    Squeezed(String),
+    /// q, k and v one below the other; what is absent (k's bias) is zeros.
+    Stacked([Option<String>; 3]),
+    /// A bias times its mask, element by element: DINOv3 trains a bias for k and then masks it away.
+    Masked { bias: String, mask: String },
+}
+
+impl Recipe {
+    /// The raw tensors it takes.
+    pub fn sources(&self) -> Vec<&String> {
+        match self {
+            Self::Whole(raw) | Self::Squeezed(raw) => vec![raw],
+            Self::Stacked(parts) => parts.iter().flatten().collect(),
+            Self::Masked { bias, mask } => vec![bias, mask],
+        }
+    }
+
+    /// Name, shape and type of what it makes; checks that the parts fit each other.
+    pub fn entry(&self, name: &str, tensors: &BTreeMap<String, Stored>) -> Result<Entry, String> {
+        let sources = self.sources();
+        let first = &tensors[sources[0]];
+        if let Some(other) = sources.iter().find(|s| tensors[**s].shape != first.shape) {
+            let (a, b) = (&first.shape, &tensors[*other].shape);
+            return Err(format!("{name} is made of {} {a:?} and {other} {b:?}, whose shapes must be equal", sources[0]));
+        }
+        let mut shape = first.shape.clone();
+        match self {
+            Self::Whole(_) | Self::Masked { .. } => {}
+            Self::Squeezed(_) => drop(shape.remove(0)),
+            Self::Stacked(_) => {
+                let rows = shape.first_mut().ok_or_else(|| format!("{} is a scalar where {name} needs rows", sources[0]))?;
+                *rows = rows.checked_mul(3).ok_or_else(|| format!("{} has too many rows", sources[0]))?;
+            }
+        }
+        Ok(Entry { name: name.into(), shape, dtype: first.dtype })
+    }
+
+    /// The values, row-major.
+    pub fn read(&self, reader: &Reader) -> Result<Vec<f32>, String> {
+        let read = |raw: &String| reader.read(raw).map_err(|problem| format!("({raw} in the file) {problem}"));
+        match self {
+            Self::Whole(raw) | Self::Squeezed(raw) => read(raw),
+            Self::Stacked(parts) => {
+                let mut values = Vec::new();
+                // All parts have one shape (see `entry`), so an absent one is as long as those that are there.
+                let len = reader.tensors()[self.sources()[0]].shape.iter().product::<usize>();
+                values.reserve_exact(3 * len);
+                for part in parts {
+                    match part {
+                        Some(raw) => values.extend(read(raw)?),
+                        None => values.resize(values.len() + len, 0.0),
+                    }
+                }
+                Ok(values)
+            }
+            Self::Masked { bias, mask } => {
+                let (mut values, mask_values) = (read(bias)?, read(mask)?);
+                if let Some(v) = mask_values.iter().find(|v| !v.is_finite()) {
+                    return Err(format!("cannot be made: its mask {mask} holds {v}, as of a model whose weights were never initialised"));
+                }
+                values.iter_mut().zip(mask_values).for_each(|(v, m)| *v *= m);
+                Ok(values)
+            }
+        }
+    }
+}

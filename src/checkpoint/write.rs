@@ -1,0 +1,25 @@
+//! Writing a checkpoint: safetensors, one tensor in memory at a time.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::Checkpoint;
+use crate::archive::{ArchiveWriter, Dtype, Stored};
+use crate::error::Result;
+
+/// Writes every parameter of `checkpoint` to `path` as `dtype` (f32, f16 or bf16), under its name, with `metadata` in the header.
+///
+/// The tensors go through memory one by one, and the file takes its name when it is whole; an error leaves what stood there before.
+///
+/// # Errors
+/// If a tensor cannot be loaded or has a value beyond the range of `dtype`, or the file cannot be written.
+pub fn write_safetensors(checkpoint: &Checkpoint, path: &Path, dtype: Dtype, metadata: &BTreeMap<String, String>) -> Result<()> {
+    let stored = |entry: &super::Entry| (entry.name.clone(), Stored { shape: entry.shape.clone(), dtype });
+    let tensors: Vec<_> = checkpoint.entries().iter().map(stored).collect();
+    let mut file = ArchiveWriter::create(path, &tensors, metadata)?;
+    for (i, entry) in checkpoint.entries().iter().enumerate() {
+        let tensor = checkpoint.load(&entry.name)?;
+        file.write(i, 0, tensor.data())?;
+    }
+    file.finish()
+}

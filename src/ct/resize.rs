@@ -1,0 +1,103 @@
+//! Antialiased bilinear resize, as PyTorch's `F.interpolate(mode="bilinear", antialias=True, align_corners=False)` computes it.
+//!
+//! A triangle filter, separable: rows first, columns after. Growing, it is plain bilinear interpolation; shrinking, the triangle is as wide
+//! as two output pixels, so that every input pixel counts. Weights are f32, normalised to a sum of one over the pixels inside the image.
+
+use rayon::prelude::*;
+
+use crate::tensor::Tensor;
+
+/// Resizes every plane of `x` [.., H, W] to [.., `height`, `width`]; the identity if that is its size already.
+///
+/// # Panics
+/// If `x` has fewer than two axes or a side is 0.
+#[must_use]
+pub fn resize(x: &Tensor, height: usize, width: usize) -> Tensor {
+    let &[ref outer @ .., h, w] = x.shape() else { panic!("an image has two axes, not {:?}", x.shape()) };
+    assert!(h * w * height * width > 0, "no image has a side of 0");
+    if (h, w) == (height, width) {
+        return x.clone();
+    }
+    let (across, down) = (filter(w, width), filter(h, height));
+    let mut wide = vec![0.0; x.rows() * width]; // [.., H, width]
+    wide.par_chunks_exact_mut(width).zip(x.data().par_chunks_exact(w)).for_each(|(to, from)| {
+        for (value, taps) in to.iter_mut().zip(&across) {
+            *value = taps.of(from).map(|(v, weight)| v * weight).sum();
+        }
+    });
+    let mut y = Tensor::zeros([outer, &[height, width]].concat());
+    for (to, from) in y.data_mut().chunks_exact_mut(height * width).zip(wide.chunks_exact(h * width)) {
+        to.par_chunks_exact_mut(width).zip(&down).for_each(|(row, taps)| {
+            for (i, &weight) in taps.weights.iter().enumerate() {
+                let source = &from[(taps.first + i) * width..][..width];
+                row.iter_mut().zip(source).for_each(|(sum, v)| *sum += v * weight);
+            }
+        });
+    }
+    y
+}
+
+/// The inputs that one output is made of.
+struct Taps {
+    first: usize,
+    weights: Vec<f32>,
+}
+
+impl Taps {
+    fn of<'a>(&'a self, line: &'a [f32]) -> impl Iterator<Item = (f32, f32)> + 'a {
+        line[self.first..].iter().copied().zip(self.weights.iter().copied())
+    }
+}
+
+/// The taps of each of `outputs` positions over `inputs` samples. Positions are f32 where PyTorch's are, so that a tap at the
+/// edge of the triangle is counted, or not, alike.
+fn filter(inputs: usize, outputs: usize) -> Vec<Taps> {
+    let scale = inputs as f32 / outputs as f32;
+    let support = scale.max(1.0);
+    let narrow = 1.0 / support;
+    let taps = |i: usize| {
+        let center = (f64::from(scale) * (i as f64 + 0.5)) as f32;
+        // A negative number becomes 0 in the cast.
+        let first = (f64::from(center - support) + 0.5) as usize;
+        let end = ((f64::from(center + support) + 0.5) as usize).min(inputs);
+        let distance = |j: usize| ((f64::from(j as f32 - center) + 0.5) * f64::from(narrow)) as f32;
+        let weights: Vec<f32> = (first..end).map(|j| (1.0 - distance(j).abs()).max(0.0)).collect();
+        let total: f32 = weights.iter().sum();
+        Taps { first, weights: weights.iter().map(|w| w / total).collect() }
+    };
+    (0..outputs).map(taps).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_those_of_a_triangle() {
+        let half = filter(4, 2);
+        assert_eq!(half[0].first, 0);
+        // The triangle of support 2 around 1.0, sampled at 0.5, 1.5, 2.5: 3/4, 3/4, 1/4, over their sum.
+        assert_eq!(half[0].weights, [3.0 / 7.0, 3.0 / 7.0, 1.0 / 7.0]);
+        let double = filter(2, 4);
+        assert_eq!(double[1].weights, [0.75, 0.25]);
+    }
+
+    #[test]
+    fn a_constant_stays_constant_at_any_size() {
+        for (from, to) in [((1, 1), (32, 5)), ((7, 512), (224, 3)), ((513, 2), (1, 1))] {
+            let x = Tensor::new([from.0, from.1], vec![-3.25; from.0 * from.1]);
+            let y = resize(&x, to.0, to.1);
+            assert_eq!(y.shape(), [to.0, to.1]);
+            assert!(y.data().iter().all(|v| (v + 3.25).abs() < 1e-5), "{from:?} -> {to:?}");
+        }
+    }
+
+    #[test]
+    fn planes_do_not_mix() {
+        let x = Tensor::new([2, 2, 2], vec![1.0, 1.0, 1.0, 1.0, 5.0, 5.0, 5.0, 5.0]);
+        let y = resize(&x, 3, 4);
+        assert_eq!(y.shape(), [2, 3, 4]);
+        assert_eq!(y.data()[..12], [1.0; 12]);
+        assert_eq!(y.data()[12..], [5.0; 12]);
+    }
+}

@@ -1,0 +1,126 @@
+//! A scan as slices in Hounsfield units, read one at a time.
+
+#[cfg(feature = "readers")]
+use std::path::Path;
+
+#[cfg(feature = "readers")]
+use super::npy::Npy;
+use super::phantom;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// S slices of H x W pixels in Hounsfield units, all of one size.
+///
+/// A slice stands as it does in DICOM: rows run anterior to posterior, columns from the patient's right to the left.
+#[derive(Debug)]
+pub struct Volume {
+    name: String,
+    /// [S, H, W]
+    shape: [usize; 3],
+    source: Source,
+}
+
+/// Where the slices come from; a further format is a further variant.
+#[derive(Debug)]
+enum Source {
+    /// [S, H, W]
+    Memory(Tensor),
+    #[cfg(feature = "readers")]
+    Npy(Npy),
+}
+
+impl Volume {
+    /// Opens a scan by its file's ending: `.npy` holding [H, W] or [S, H, W] of any numeric dtype, taken to be in HU.
+    ///
+    /// Only the header is read.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is no scan, or does not hold what its header says.
+    #[cfg(feature = "readers")]
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let name = path.display().to_string();
+        let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+        match ending.as_str() {
+            "npy" => {
+                let npy = Npy::open(path)?;
+                Ok(Self { name, shape: npy.shape(), source: Source::Npy(npy) })
+            }
+            "png" | "jpg" | "jpeg" | "bmp" | "gif" | "tif" | "tiff" | "webp" => Err(Error::input(
+                name,
+                "a picture holds shades of gray after somebody's windowing, and no HU; give the scan itself, as .npy in HU",
+            )),
+            _ => Err(Error::input(name, "not a scan that can be read: expected a name ending in .npy (HU, [H, W] or [S, H, W])")),
+        }
+    }
+
+    /// A scan that is in memory already: [H, W] or [S, H, W] in HU; errors call it `name`.
+    ///
+    /// # Errors
+    /// If it has another number of axes, or no pixel.
+    pub fn from_hu(name: impl Into<String>, hu: Tensor) -> Result<Self> {
+        let name = name.into();
+        let shape = match *hu.shape() {
+            [h, w] => [1, h, w],
+            [s, h, w] => [s, h, w],
+            _ => return Err(Error::input(name, format!("expected [H, W] or [S, H, W], found {:?}", hu.shape()))),
+        };
+        if shape.contains(&0) {
+            return Err(Error::input(name, format!("{:?} holds no pixel", hu.shape())));
+        }
+        Ok(Self { name, shape, source: Source::Memory(hu) })
+    }
+
+    /// One built-in synthetic thorax slice, 512 x 512, the same values on every machine: for trying things out without data.
+    pub fn phantom() -> Self {
+        Self { name: "phantom".into(), shape: [1, phantom::SIDE, phantom::SIDE], source: Source::Memory(phantom::thorax()) }
+    }
+
+    /// The file as the user named it, or `phantom`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Number of slices, S.
+    pub fn slices(&self) -> usize {
+        self.shape[0]
+    }
+
+    /// Rows of a slice, H.
+    pub fn height(&self) -> usize {
+        self.shape[1]
+    }
+
+    /// Columns of a slice, W.
+    pub fn width(&self) -> usize {
+        self.shape[2]
+    }
+
+    /// Slice `index` in HU: [H, W].
+    ///
+    /// # Errors
+    /// If the file cannot be read, or a value is NaN or infinite: neither is a radiodensity, and one NaN would spread over the whole slice.
+    ///
+    /// # Panics
+    /// If there is no such slice.
+    pub fn read_slice(&mut self, index: usize) -> Result<Tensor> {
+        let [slices, height, width] = self.shape;
+        assert!(index < slices, "slice {index} of {slices}");
+        let hu = match &mut self.source {
+            Source::Memory(hu) => hu.data()[index * height * width..][..height * width].to_vec(),
+            #[cfg(feature = "readers")]
+            Source::Npy(npy) => npy.read_slice(index).map_err(|problem| Error::input(&self.name, problem))?,
+        };
+        if let Some(first) = hu.iter().position(|v| !v.is_finite()) {
+            let count = hu.iter().filter(|v| !v.is_finite()).count();
+            let problem = format!(
+                "slice {index} holds {count} values that are no HU, the first at row {}, column {}: {}; replace them first (air is -1000)",
+                first / width,
+                first % width,
+                hu[first]
+            );
+            return Err(Error::input(&self.name, problem));
+        }
+        Ok(Tensor::new([height, width], hu))
+    }
+}

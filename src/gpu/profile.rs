@@ -1,0 +1,240 @@
+//! Where the time goes: each dispatch between two timestamps, summed by kernel and by block.
+
+use std::fmt;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use super::executable::Executable;
+use super::readback::Readback;
+use crate::error::Result;
+use crate::graph::Cost;
+
+/// Dispatches timed by one query set: two timestamps each.
+const PER_QUERY_SET: usize = wgpu::QUERY_SET_MAX_QUERIES as usize / 2;
+
+/// One run of a graph, timed.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// The adapter's name.
+    pub device: String,
+    /// By the host's clock, from the first submission to the last answer.
+    pub wall: Duration,
+    /// Every dispatch in running order; `None` if the device has no timestamps.
+    pub dispatches: Option<Vec<Timed>>,
+    /// Declared arithmetic and traffic of the whole graph.
+    pub cost: Cost,
+}
+
+/// One dispatch, timed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timed {
+    /// The tap's name, `blocks.3.attn.qkv`.
+    pub label: String,
+    /// The kernel's name, `matmul`.
+    pub kernel: &'static str,
+    /// By the device's clock.
+    pub time: Duration,
+    /// Declared arithmetic and traffic.
+    pub cost: Cost,
+}
+
+/// Dispatches that have something in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The kernel's name, or the block's: `blocks.3`.
+    pub name: String,
+    /// How many dispatches.
+    pub dispatches: usize,
+    /// By the device's clock.
+    pub time: Duration,
+    /// Declared arithmetic and traffic.
+    pub cost: Cost,
+}
+
+impl Row {
+    /// 1e9 floating-point operations per second.
+    pub fn gflops(&self) -> f64 {
+        rate(self.cost.flops, self.time)
+    }
+
+    /// 1e9 bytes per second: the fewest bytes that had to be moved, so a lower bound of what was.
+    pub fn gbytes(&self) -> f64 {
+        rate(self.cost.bytes, self.time)
+    }
+}
+
+fn rate(amount: u64, time: Duration) -> f64 {
+    // Two timestamps may be equal where the device's clock is coarse.
+    if time.is_zero() { 0.0 } else { amount as f64 / time.as_secs_f64() / 1e9 }
+}
+
+impl Profile {
+    /// Time per kernel, longest first.
+    pub fn by_kernel(&self) -> Vec<Row> {
+        let mut rows = self.grouped(|timed| timed.kernel);
+        rows.sort_by_key(|row| std::cmp::Reverse(row.time));
+        rows
+    }
+
+    /// Time per block (and for what is no block, per tap), in running order.
+    pub fn by_block(&self) -> Vec<Row> {
+        self.grouped(|timed| block(&timed.label))
+    }
+
+    fn grouped<'a>(&'a self, key: impl Fn(&'a Timed) -> &'a str) -> Vec<Row> {
+        let mut rows: Vec<Row> = Vec::new();
+        for timed in self.dispatches.iter().flatten() {
+            let name = key(timed);
+            let at = rows.iter().position(|row| row.name == name).unwrap_or_else(|| {
+                rows.push(Row { name: name.to_owned(), dispatches: 0, time: Duration::ZERO, cost: Cost::default() });
+                rows.len() - 1
+            });
+            let row = &mut rows[at];
+            row.dispatches += 1;
+            row.time += timed.time;
+            row.cost = row.cost + timed.cost;
+        }
+        rows
+    }
+}
+
+/// `blocks.3.attn.qkv` -> `blocks.3`; `norm` -> `norm`.
+fn block(label: &str) -> &str {
+    let dots = if label.starts_with("blocks.") { 2 } else { 1 };
+    label.match_indices('.').nth(dots - 1).map_or(label, |(at, _)| &label[..at])
+}
+
+impl fmt::Display for Profile {
+    /// Two tables: by kernel, by block.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = Row { name: "all".to_owned(), dispatches: 0, time: self.wall, cost: self.cost };
+        writeln!(f, "{}: {:.2} ms by the host's clock, {:.1} GFLOP/s", self.device, millis(self.wall), whole.gflops())?;
+        if self.dispatches.is_none() {
+            return writeln!(f, "This device has no timestamps, so there are no times of single kernels.");
+        }
+        for (what, rows) in [("kernel", self.by_kernel()), ("block", self.by_block())] {
+            let total: Duration = rows.iter().map(|row| row.time).sum();
+            writeln!(f, "\n{what:<20} {:>6} {:>12} {:>6} {:>10} {:>9}", "runs", "ms", "%", "GFLOP/s", "GB/s")?;
+            for row in rows {
+                let share = 100.0 * row.time.as_secs_f64() / total.as_secs_f64().max(f64::MIN_POSITIVE);
+                let (name, ms) = (&row.name, millis(row.time));
+                writeln!(f, "{name:<20} {:>6} {ms:>12.3} {share:>6.1} {:>10.1} {:>9.1}", row.dispatches, row.gflops(), row.gbytes())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+impl Executable {
+    /// Runs the graph once with a pass per dispatch, and times each. Slower than [`Executable::run`] by what the passes cost. Run once
+    /// before it, or the first dispatches pay for what the driver puts off until their first use.
+    ///
+    /// # Errors
+    /// If the device refuses the work, is out of memory or lost.
+    pub fn profile(&self) -> Result<Profile> {
+        let context = self.context();
+        let steps = self.graph().steps();
+        let timed = context.device().features().contains(wgpu::Features::TIMESTAMP_QUERY);
+        context.wait("profiling")?;
+        let start = Instant::now();
+        let mut dispatches = Vec::new();
+        if timed {
+            for first in (0..steps.len()).step_by(PER_QUERY_SET) {
+                let part = first..steps.len().min(first + PER_QUERY_SET);
+                let times = self.timed(part.clone())?;
+                dispatches.extend(steps[part].iter().zip(times).map(|(step, time)| Timed {
+                    label: step.label.clone(),
+                    kernel: step.kernel.name,
+                    time,
+                    cost: step.cost,
+                }));
+            }
+        } else {
+            self.run()?;
+            context.wait("profiling")?;
+        }
+        Ok(Profile {
+            device: context.info().name.clone(),
+            wall: start.elapsed(),
+            dispatches: timed.then_some(dispatches),
+            cost: steps.iter().fold(Cost::default(), |sum, step| sum + step.cost),
+        })
+    }
+
+    /// The time of each of these dispatches.
+    fn timed(&self, part: Range<usize>) -> Result<Vec<Duration>> {
+        let context = self.context();
+        let device = context.device();
+        let count = 2 * part.len() as u32;
+        let resolved = context.checked("profiling", || {
+            let set = wgpu::QuerySetDescriptor { label: Some("profile"), ty: wgpu::QueryType::Timestamp, count };
+            let query_set = device.create_query_set(&set);
+            let resolved = device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("profile"),
+                size: u64::from(count) * u64::from(wgpu::QUERY_SIZE),
+                usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+                mapped_at_creation: false,
+            });
+            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("profile") });
+            for (i, step) in (0..).zip(part) {
+                let writes = wgpu::ComputePassTimestampWrites {
+                    query_set: &query_set,
+                    beginning_of_pass_write_index: Some(2 * i),
+                    end_of_pass_write_index: Some(2 * i + 1),
+                };
+                self.encode_timed(&mut encoder, step, writes);
+            }
+            encoder.resolve_query_set(&query_set, 0..count, &resolved, 0);
+            context.queue().submit([encoder.finish()]);
+            Ok(resolved)
+        })?;
+        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&Readback::begin(context, &resolved)?.bytes(context)?);
+        let period = f64::from(context.queue().get_timestamp_period());
+        // A driver that resets its clock in between (sleep, a change of frequency) may count backwards.
+        let nanos = |pair: &[u64]| pair[1].saturating_sub(pair[0]) as f64 * period;
+        Ok(ticks.chunks_exact(2).map(|pair| Duration::from_nanos(nanos(pair) as u64)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timed(label: &str, kernel: &'static str, ms: u64) -> Timed {
+        Timed { label: label.to_owned(), kernel, time: Duration::from_millis(ms), cost: Cost { flops: ms * 2_000_000, bytes: 4_000_000 } }
+    }
+
+    fn profile(dispatches: Option<Vec<Timed>>) -> Profile {
+        Profile { device: "a GPU".into(), wall: Duration::from_millis(20), dispatches, cost: Cost { flops: 60_000_000, bytes: 0 } }
+    }
+
+    #[test]
+    fn times_are_summed_by_kernel_and_by_block() {
+        let profile = profile(Some(vec![
+            timed("patch_embed", "patch_embed", 1),
+            timed("blocks.1.norm1", "layernorm", 2),
+            timed("blocks.1.attn.qkv", "matmul", 3),
+            timed("blocks.10.attn.qkv", "matmul", 4),
+        ]));
+        let names = |rows: &[Row]| rows.iter().map(|row| (row.name.clone(), row.time.as_millis())).collect::<Vec<_>>();
+        assert_eq!(names(&profile.by_kernel()), [("matmul".into(), 7), ("layernorm".into(), 2), ("patch_embed".into(), 1)]);
+        assert_eq!(names(&profile.by_block()), [("patch_embed".into(), 1), ("blocks.1".into(), 5), ("blocks.10".into(), 4)]);
+        let matmul = &profile.by_kernel()[0];
+        assert_eq!(matmul.dispatches, 2);
+        assert!((matmul.gflops() - 2.0).abs() < 1e-9, "14e6 FLOP in 7 ms");
+        assert!((matmul.gbytes() - 8.0 / 7.0).abs() < 1e-9, "8e6 bytes in 7 ms");
+        let text = profile.to_string();
+        assert!(text.contains("a GPU: 20.00 ms by the host's clock, 3.0 GFLOP/s"), "{text}");
+        assert!(text.contains("matmul"), "{text}");
+    }
+
+    #[test]
+    fn without_timestamps_it_says_so() {
+        let text = profile(None).to_string();
+        assert!(text.contains("no timestamps"), "{text}");
+    }
+}

@@ -1,0 +1,253 @@
+//! How far two runs are apart, tap by tap: GPU against CPU, or either against PyTorch's outputs in a file.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::archive::Archive;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+use crate::vit::config::{Config, RopePrecision};
+use crate::vit::features::{Features, Request};
+
+/// The relative L2 distance that an f32 backend keeps, tap by tap. f32 differs from f64 by about 1e-6 on the seeded weights; eps 1e-5 for 1e-6 costs 2e-5,
+/// tanh-GELU 1.6e-4, dropping RoPE 0.11: so this tells right from nearly right. Under bf16 RoPE, q and k are rounded and a last-bit difference upstream flips
+/// roundings: f32 and f64 runs of the same code differ by 3e-5 there, while f32 RoPE by mistake costs 8e-4.
+pub fn tolerance(rope: RopePrecision) -> f64 {
+    match rope {
+        RopePrecision::F32 => 1e-5,
+        RopePrecision::Bf16 => 2e-4,
+    }
+}
+
+/// How far one tap of two runs is apart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// `patch_embed`, `blocks.3`, `layers.5`, `x_prenorm`, `x_norm_clstoken`, ...
+    pub tap: String,
+    /// `|got - want| / |want|` over the whole tap.
+    pub relative_l2: f64,
+    /// Largest absolute difference of an element.
+    pub largest: f64,
+    /// Smallest cosine between the two versions of a token.
+    pub cosine: f64,
+}
+
+impl Row {
+    /// Compares `got` with `want`, of one shape whose innermost axis is a token. Sums are in f64; a NaN anywhere gives NaN.
+    pub fn new(tap: impl Into<String>, got: &Tensor, want: &Tensor) -> Self {
+        assert_eq!(got.shape(), want.shape(), "two versions of a tap have one shape");
+        let (mut error, mut norm, mut largest, mut cosine) = (0.0, 0.0, 0.0, 1.0);
+        for (got, want) in got.data().chunks_exact(got.cols()).zip(want.data().chunks_exact(want.cols())) {
+            let (mut gg, mut gw, mut ww) = (0.0, 0.0, 0.0);
+            for (&g, &w) in got.iter().zip(want) {
+                let (g, w) = (f64::from(g), f64::from(w));
+                error += (g - w) * (g - w);
+                largest = or_nan((g - w).abs(), largest, f64::max);
+                (gg, gw, ww) = (gg + g * g, gw + g * w, ww + w * w);
+            }
+            norm += ww;
+            // Two tokens of zeros are alike.
+            let same = if gg == 0.0 && ww == 0.0 { 1.0 } else { gw / (gg * ww).sqrt() };
+            cosine = or_nan(same, cosine, f64::min);
+        }
+        let relative_l2 = if error == 0.0 { 0.0 } else { (error / norm).sqrt() };
+        Self { tap: tap.into(), relative_l2, largest, cosine }
+    }
+
+    /// Whether it keeps `tolerance`; a NaN does not.
+    pub fn passes(&self, tolerance: f64) -> bool {
+        self.relative_l2 <= tolerance
+    }
+}
+
+/// `pick(value, so_far)`, except that a NaN stays.
+fn or_nan(value: f64, so_far: f64, pick: fn(f64, f64) -> f64) -> f64 {
+    if value.is_nan() || so_far.is_nan() { f64::NAN } else { pick(value, so_far) }
+}
+
+/// What was compared with what, and every row, in the order in which the model computes.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// For people: `CPU against PyTorch`.
+    pub title: String,
+    /// One row a tap.
+    pub rows: Vec<Row>,
+    /// The relative L2 distance that every row must keep.
+    pub tolerance: f64,
+}
+
+impl Report {
+    /// The first tap that is off, if any.
+    pub fn first_off(&self) -> Option<&Row> {
+        self.rows.iter().find(|row| !row.passes(self.tolerance))
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: relative L2 <= {:.0e} at every tap", self.title, self.tolerance)?;
+        writeln!(f, "{:<20} {:>12} {:>14} {:>14}", "tap", "relative L2", "largest error", "1 - cosine min")?;
+        for row in &self.rows {
+            let mark = if row.passes(self.tolerance) { "" } else { "  <- off" };
+            writeln!(f, "{:<20} {:>12.2e} {:>14.2e} {:>14.2e}{mark}", row.tap, row.relative_l2, row.largest, 1.0 - row.cosine)?;
+        }
+        match self.first_off() {
+            None => write!(f, "all {} taps agree", self.rows.len()),
+            Some(row) => write!(f, "the first tap that is off is {}", row.tap),
+        }
+    }
+}
+
+/// Every tensor that a run gives, by name, in the order in which the model computes.
+pub fn taps(features: &Features) -> Vec<(String, Tensor)> {
+    let mut taps = features.taps.clone();
+    taps.extend(features.layers.iter().map(|(n, x)| (format!("layers.{n}"), x.clone())));
+    taps.extend(features.x_prenorm.iter().map(|x| ("x_prenorm".to_string(), x.clone())));
+    taps.push(("x_norm_clstoken".into(), features.cls()));
+    taps.push(("x_storage_tokens".into(), features.storage()));
+    taps.push(("x_norm_patchtokens".into(), features.patches()));
+    // A model without storage tokens has an empty tensor there.
+    taps.retain(|(_, x)| !x.data().is_empty());
+    taps
+}
+
+/// Compares two runs of one request.
+pub fn compare(got: &Features, want: &Features) -> Vec<Row> {
+    let rows = taps(got).into_iter().zip(taps(want)).map(|((name, got), (other, want))| {
+        assert_eq!(name, other, "both runs answer one request");
+        Row::new(name, &got, &want)
+    });
+    rows.collect()
+}
+
+/// Outputs of PyTorch in a safetensors file: `image` [B, C, H, W], then any taps by their names. `NAME_everyN` holds every Nth patch of a tap, behind the
+/// prefix tokens where it has them.
+#[derive(Debug)]
+pub struct Golden {
+    archive: Archive,
+    name: String,
+    /// The golden's names, without those that are no tap.
+    names: Vec<String>,
+}
+
+impl Golden {
+    /// Opens `path` and looks at its names.
+    ///
+    /// # Errors
+    /// If it is no safetensors file, or holds no tap.
+    pub fn open(path: &Path) -> Result<Self> {
+        let name = path.display().to_string();
+        let archive = Archive::open(path).map_err(|problem| Error::input(&name, problem))?;
+        let names: Vec<String> = archive.tensors().keys().filter(|n| *n != "image").cloned().collect();
+        if names.is_empty() {
+            return Err(Error::input(&name, "holds no outputs to compare with; expected x_norm_patchtokens, layers.N, blocks.N, ..."));
+        }
+        Ok(Self { archive, name, names })
+    }
+
+    /// The RoPE precision that its metadata names, if any.
+    pub fn rope(&self) -> Option<RopePrecision> {
+        match self.archive.metadata().get("rope").map(String::as_str) {
+            Some("bf16") => Some(RopePrecision::Bf16),
+            Some("f32") => Some(RopePrecision::F32),
+            _ => None,
+        }
+    }
+
+    /// The normalised `image` [B, C, H, W], if it holds one.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn image(&self) -> Result<Option<Tensor>> {
+        if self.archive.tensors().contains_key("image") { self.read("image").map(Some) } else { Ok(None) }
+    }
+
+    /// What must be computed to answer all of it.
+    pub fn request(&self) -> Request {
+        let layers = self.names.iter().filter_map(|n| base(n).0.strip_prefix("layers.")?.parse().ok()).collect();
+        Request { prenorm: true, layers, taps: true }
+    }
+
+    /// Compares a run of [`Golden::request`] with it, in the order in which the model computes.
+    ///
+    /// # Errors
+    /// If a name is no tap of this model, a shape differs, or a tensor cannot be read.
+    pub fn compare(&self, got: &Features, config: &Config) -> Result<Vec<Row>> {
+        let taps = taps(got);
+        let unknown = self.names.iter().find(|n| !taps.iter().any(|(tap, _)| tap == base(n).0));
+        if let Some(unknown) = unknown {
+            return Err(Error::input(&self.name, format!("{unknown} is no tap of this model, which has {} blocks", config.depth)));
+        }
+        let mut rows = Vec::new();
+        for (tap, got) in &taps {
+            for name in self.names.iter().filter(|n| base(n).0 == tap) {
+                let got = thinned(got, if has_prefix(tap) { config.prefix_tokens() } else { 0 }, base(name).1);
+                let want = self.read(name)?;
+                if got.shape() != want.shape() {
+                    return Err(Error::input(
+                        &self.name,
+                        format!("{name} is {:?}; this model and image give {:?}", want.shape(), got.shape()),
+                    ));
+                }
+                rows.push(Row::new(name, &got, &want));
+            }
+        }
+        Ok(rows)
+    }
+
+    fn read(&self, name: &str) -> Result<Tensor> {
+        self.archive.read(name).map_err(|problem| Error::input(&self.name, format!("{name}: {problem}")))
+    }
+}
+
+/// A golden's name as tap and stride: `layers.2_every16` is every 16th patch of `layers.2`.
+fn base(name: &str) -> (&str, usize) {
+    match name.rsplit_once("_every").and_then(|(tap, n)| Some((tap, n.parse().ok().filter(|&n| n > 0)?))) {
+        Some((tap, n)) => (tap, n),
+        None => (name, 1),
+    }
+}
+
+/// Whether cls and storage tokens stand before the patches of a tap.
+fn has_prefix(tap: &str) -> bool {
+    tap == "x_prenorm" || tap.starts_with("layers.") || tap.starts_with("blocks.")
+}
+
+/// The first `prefix` tokens of each image, then every `stride`th: [B, T, C] -> [B, T', C].
+fn thinned(x: &Tensor, prefix: usize, stride: usize) -> Tensor {
+    let &[b, t, c] = x.shape() else { return x.clone() };
+    let kept: Vec<usize> = (0..prefix).chain((prefix..t).step_by(stride)).collect();
+    let data = x.data().chunks_exact(t * c).flat_map(|image| kept.iter().flat_map(|&i| &image[i * c..(i + 1) * c])).copied().collect();
+    Tensor::new([b, kept.len(), c], data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_says_how_far_two_taps_are_apart() {
+        let want = Tensor::new([2, 2], vec![3.0, 4.0, 0.0, 1.0]);
+        let row = Row::new("x", &Tensor::new([2, 2], vec![3.0, 4.0, 1.0, 0.0]), &want);
+        assert!((row.relative_l2 - (2.0_f64 / 26.0).sqrt()).abs() < 1e-12);
+        assert!((row.largest - 1.0).abs() < 1e-12 && row.cosine.abs() < 1e-12);
+        let same = Row::new("x", &want, &want);
+        assert!(same.passes(0.0) && (same.cosine - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_nan_never_passes() {
+        let want = Tensor::new([1, 3], vec![1.0, 2.0, 3.0]);
+        let row = Row::new("x", &Tensor::new([1, 3], vec![1.0, f32::NAN, 3.0]), &want);
+        assert!(!row.passes(f64::MAX) && row.largest.is_nan() && row.cosine.is_nan());
+    }
+
+    #[test]
+    fn names_say_which_patches_they_hold() {
+        assert_eq!(base("layers.2_every16"), ("layers.2", 16));
+        assert_eq!(base("x_prenorm"), ("x_prenorm", 1));
+        assert_eq!(base("odd_every0"), ("odd_every0", 1));
+        let x = Tensor::new([1, 6, 1], (0..6).map(|i| i as f32).collect());
+        assert_eq!(thinned(&x, 1, 2).data(), [0., 1., 3., 5.]);
+    }
+}

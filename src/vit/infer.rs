@@ -1,0 +1,169 @@
+//! A model's configuration, from its checkpoint: names and shapes say what they can, hints the rest; a file's name says nothing.
+
+use std::collections::BTreeMap;
+
+use super::config::{Config, RopePrecision};
+use crate::checkpoint::{Checkpoint, Dtype, Layout};
+use crate::error::{Error, Result};
+
+/// Extents beyond which a file is taken for damaged: several times those of DINOv3's ViT-7B (4096 wide, 40 deep).
+const MAX_WIDTH: usize = 16_384;
+const MAX_FFN: usize = 65_536;
+const MAX_DEPTH: usize = 256;
+const MAX_STORAGE_TOKENS: usize = 1024;
+const MAX_PATCH: usize = 128;
+const MAX_CHANNELS: usize = 256;
+
+/// The width of a head in every DINOv3 that is published with a plain MLP.
+const HEAD_DIM: usize = 64;
+
+impl Config {
+    /// The configuration of the model in `checkpoint`.
+    ///
+    /// Width, depth, MLP width, registers, patch size, channels and biases come from names and shapes, each from all tensors that show it,
+    /// so that one misshapen tensor does not mislead. Heads are 64 wide unless `config.json`, metadata or the stored RoPE periods say
+    /// otherwise. Epsilon and RoPE precision follow the layout: 1e-5 and f32 for Meta, Hugging Face and timm; 1e-6 and bf16 for the authors'.
+    ///
+    /// # Errors
+    /// If a size is zero, absurd, or contradicts what is said beside the weights, or the width is no whole number of heads whose
+    /// width is a multiple of 4 (RoPE needs four equal parts).
+    pub fn infer(checkpoint: &Checkpoint) -> Result<Self> {
+        infer(checkpoint).map_err(|problem| Error::checkpoint(checkpoint.source_name(), problem))
+    }
+}
+
+fn infer(checkpoint: &Checkpoint) -> Result<Config, String> {
+    let hints = checkpoint.hints();
+    let extents = Extents::of(checkpoint)?;
+    let released = !matches!(checkpoint.layout(), Layout::Meta | Layout::HuggingFace | Layout::Timm);
+    let (norm_eps, rope) = if released { (1e-6, RopePrecision::Bf16) } else { (1e-5, RopePrecision::F32) };
+    let embed_dim = extents.embed_dim;
+    let head_dim = checkpoint.periods().map_or(HEAD_DIM, |p| 4 * p.len()).max(1);
+    let config = Config {
+        embed_dim,
+        depth: extents.depth,
+        num_heads: hints.num_heads.unwrap_or(embed_dim / head_dim),
+        ffn_dim: extents.ffn_dim,
+        n_storage_tokens: extents.n_storage_tokens,
+        patch_size: extents.patch_size,
+        in_chans: extents.in_chans,
+        qkv_bias: checkpoint.entries().iter().any(|e| e.name.ends_with(".attn.qkv.bias")),
+        // timm drops it; elsewhere a file without one is not whole, unless it says so itself.
+        mask_token: hints.mask_token.unwrap_or(*checkpoint.layout() != Layout::Timm) || checkpoint.entry("mask_token").is_some(),
+        norm_eps: hints.norm_eps.unwrap_or(norm_eps),
+        rope: match hints.rope {
+            Some(Dtype::Bf16) => RopePrecision::Bf16,
+            Some(_) => RopePrecision::F32,
+            None => rope,
+        },
+        rope_base: hints.rope_base.unwrap_or(100.0),
+    };
+    check(&config)?;
+    let said = [
+        ("width", hints.embed_dim, config.embed_dim),
+        ("depth", hints.depth, config.depth),
+        ("MLP width", hints.ffn_dim, config.ffn_dim),
+        ("number of registers", hints.n_storage_tokens, config.n_storage_tokens),
+        ("patch size", hints.patch_size, config.patch_size),
+    ];
+    for (what, said, found) in said {
+        if said.is_some_and(|said| said != found) {
+            return Err(format!(
+                "its configuration says {what} {}, its weights have {found}; they do not belong together",
+                said.unwrap_or(0)
+            ));
+        }
+    }
+    Ok(config)
+}
+
+/// What shapes and names show.
+struct Extents {
+    embed_dim: usize,
+    depth: usize,
+    ffn_dim: usize,
+    n_storage_tokens: usize,
+    patch_size: usize,
+    in_chans: usize,
+}
+
+impl Extents {
+    fn of(checkpoint: &Checkpoint) -> Result<Self, String> {
+        let (mut widths, mut ffns, mut depth) = (Votes::default(), Votes::default(), 0);
+        for entry in checkpoint.entries() {
+            let shape = &entry.shape;
+            match entry.name.as_str() {
+                "cls_token" | "mask_token" => widths.cast(shape.last()),
+                "norm.weight" | "norm.bias" | "patch_embed.proj.bias" | "patch_embed.proj.weight" => widths.cast(shape.first()),
+                _ => {}
+            }
+            if let Some((index, rest)) = entry.name.strip_prefix("blocks.").and_then(|n| n.split_once('.')) {
+                let index: usize = index
+                    .parse()
+                    .ok()
+                    .filter(|i| *i < MAX_DEPTH)
+                    .ok_or_else(|| format!("holds {}: more than {MAX_DEPTH} blocks", entry.name))?;
+                depth = depth.max(index + 1);
+                match rest {
+                    "norm1.weight" | "norm2.weight" | "ls1.gamma" => widths.cast(shape.first()),
+                    "mlp.fc1.weight" | "mlp.fc1.bias" => ffns.cast(shape.first()),
+                    "mlp.fc2.weight" => ffns.cast(shape.last()),
+                    _ => {}
+                }
+            }
+        }
+        let axis = |name: &str, i: usize| checkpoint.entry(name).and_then(|e| e.shape.get(i).copied());
+        let usual = Config::vit_base();
+        let embed_dim =
+            widths.winner().ok_or("has no tensor that shows the model's width (cls_token, norm.weight, patch_embed.proj.weight)")?;
+        Ok(Self {
+            embed_dim,
+            depth,
+            ffn_dim: ffns.winner().unwrap_or(4 * embed_dim),
+            n_storage_tokens: axis("storage_tokens", 1).unwrap_or(0),
+            // Missing, it is listed as missing under the usual shape.
+            patch_size: axis("patch_embed.proj.weight", 3).unwrap_or(usual.patch_size),
+            in_chans: axis("patch_embed.proj.weight", 1).unwrap_or(usual.in_chans),
+        })
+    }
+}
+
+/// What several tensors say about one extent; the most frequent wins, of equals the largest.
+#[derive(Default)]
+struct Votes(BTreeMap<usize, usize>);
+
+impl Votes {
+    fn cast(&mut self, extent: Option<&usize>) {
+        if let Some(extent) = extent {
+            *self.0.entry(*extent).or_default() += 1;
+        }
+    }
+
+    fn winner(&self) -> Option<usize> {
+        self.0.iter().max_by_key(|(extent, votes)| (**votes, **extent)).map(|(extent, _)| *extent)
+    }
+}
+
+fn check(config: &Config) -> Result<(), String> {
+    let sizes = [
+        ("width", config.embed_dim, 1, MAX_WIDTH),
+        ("depth", config.depth, 1, MAX_DEPTH),
+        ("MLP width", config.ffn_dim, 1, MAX_FFN),
+        ("number of registers", config.n_storage_tokens, 0, MAX_STORAGE_TOKENS),
+        ("patch size", config.patch_size, 1, MAX_PATCH),
+        ("number of input channels", config.in_chans, 1, MAX_CHANNELS),
+        ("number of heads", config.num_heads, 1, config.embed_dim),
+    ];
+    for (what, found, least, most) in sizes {
+        if found < least || found > most {
+            return Err(format!("its {what} would be {found}; expected {least} to {most}"));
+        }
+    }
+    let (c, heads) = (config.embed_dim, config.num_heads);
+    if c % heads != 0 || (c / heads) % 4 != 0 {
+        return Err(format!(
+            "a width of {c} does not make {heads} heads of a multiple of 4 each; a config.json beside it can say how many heads it has"
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! A model as its checkpoint has it: a configuration, and weights that are loaded when they are asked for.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::config::{Config, RopePrecision};
+use super::weights::{Spec, Weights};
+use crate::checkpoint::{self, CONFIG_KEY, Checkpoint, Dtype, Entry};
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// How far a stored RoPE period may be from the computed one: bf16 keeps 8 bits, so rounding alone makes up to 0.4 %.
+const PERIOD_TOLERANCE: f32 = 0.01;
+
+/// How many names an error lists of one kind; a checkpoint of another model may have thousands.
+const LISTED: usize = 200;
+
+/// A checkpoint that was found to hold exactly one model.
+pub struct Model {
+    config: Config,
+    checkpoint: Checkpoint,
+    warnings: Vec<String>,
+}
+
+impl Model {
+    /// Opens the checkpoint `source`: a path, or `seeded:N` for untrained weights (also `seeded:N:tiny` and `seeded:N:micro`).
+    ///
+    /// Names and shapes are held against what the configuration asks for; the weights themselves are not read yet.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`] and [`Config::infer`], or if a tensor is missing, unexpected or misshapen: one error lists them all.
+    pub fn open(source: &str) -> Result<Self> {
+        match source.strip_prefix("seeded:") {
+            Some(rest) => Self::seeded(source, rest),
+            None => Self::from_checkpoint(Checkpoint::open(Path::new(source))?),
+        }
+    }
+
+    /// The model in an open checkpoint.
+    ///
+    /// # Errors
+    /// As [`Model::open`], after the file is open.
+    pub fn from_checkpoint(checkpoint: Checkpoint) -> Result<Self> {
+        let config = Config::infer(&checkpoint)?;
+        hold_against(&checkpoint, &config)?;
+        let mut warnings = checkpoint.warnings().to_vec();
+        warnings.extend(checkpoint.periods().and_then(|stored| strange_periods(stored, &config)));
+        Ok(Self { config, checkpoint, warnings })
+    }
+
+    fn seeded(source: &str, rest: &str) -> Result<Self> {
+        let (seed, size) = rest.split_once(':').unwrap_or((rest, "vit_base"));
+        let bad = || {
+            Error::option(
+                "checkpoint",
+                format!("{source} is no seeded model; expected seeded:N, seeded:N:tiny or seeded:N:micro, N a whole number from 0"),
+            )
+        };
+        let seed = seed.parse().map_err(|_| bad())?;
+        let config = match size {
+            "vit_base" => Config::vit_base(),
+            "tiny" => Config::tiny(),
+            "micro" => Config::micro(),
+            _ => return Err(bad()),
+        };
+        let table = Weights::specs(&config).leaves().into_iter().map(|spec| (spec.name.clone(), spec.shape.clone())).collect();
+        Self::from_checkpoint(Checkpoint::seeded(seed, table).named(source))
+    }
+
+    /// What the model is.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Computes the position embedding in another arithmetic than the checkpoint's own.
+    pub fn set_rope(&mut self, rope: RopePrecision) {
+        self.config.rope = rope;
+    }
+
+    /// Where its weights are.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// What a user should know and may not expect: the checkpoint's warnings, and the model's.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Number of parameters.
+    pub fn parameters(&self) -> usize {
+        self.checkpoint.entries().iter().map(Entry::len).sum()
+    }
+
+    /// All weights, as f32. The file is read one tensor at a time: memory peaks at the weights and one tensor's bytes.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read, or holds NaN or infinity.
+    pub fn weights(&self) -> Result<Weights<Tensor>> {
+        Weights::specs(&self.config).try_map(&mut |spec: &Spec| self.checkpoint.load(&spec.name))
+    }
+
+    /// Writes the model to `path` as safetensors of `dtype` (f32, f16 or bf16), under this crate's names, with the configuration in the
+    /// metadata: [`Model::open`] gives the same model again, in f32 to the last bit.
+    ///
+    /// # Errors
+    /// As [`checkpoint::write_safetensors`].
+    pub fn write_safetensors(&self, path: &Path, dtype: Dtype) -> Result<()> {
+        let metadata = BTreeMap::from([
+            // What Python's loaders ask for before they read a safetensors file.
+            ("format".to_string(), "pt".to_string()),
+            (CONFIG_KEY.to_string(), self.config.to_json().to_string()),
+        ]);
+        checkpoint::write_safetensors(&self.checkpoint, path, dtype, &metadata)
+    }
+}
+
+/// One error for everything by which the checkpoint's names and shapes differ from the model's.
+fn hold_against(checkpoint: &Checkpoint, config: &Config) -> Result<()> {
+    let specs = Weights::specs(config);
+    let wanted: BTreeMap<&str, &[usize]> = specs.leaves().into_iter().map(|s| (s.name.as_str(), s.shape.as_slice())).collect();
+    let found: BTreeMap<&str, &Entry> = checkpoint.entries().iter().map(|e| (e.name.as_str(), e)).collect();
+    let missing = wanted.iter().filter(|(name, _)| !found.contains_key(*name)).map(|(name, shape)| format!("{name} {shape:?}")).collect();
+    let unexpected =
+        found.values().filter(|e| !wanted.contains_key(e.name.as_str())).map(|e| format!("{} {:?}", e.name, e.shape)).collect();
+    let misshapen = found.values().filter_map(|e| {
+        let shape = wanted.get(e.name.as_str()).filter(|shape| **shape != e.shape)?;
+        Some(format!("{} {:?} instead of {shape:?}", e.name, e.shape))
+    });
+    let kinds: [(&str, Vec<String>); 3] = [("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen.collect())];
+    if kinds.iter().all(|(_, tensors)| tensors.is_empty()) {
+        return Ok(());
+    }
+    let mut problem = format!(
+        "({}) does not hold the model that it seems to be, {} wide and {} deep with {} heads and {} registers",
+        checkpoint.layout(),
+        config.embed_dim,
+        config.depth,
+        config.num_heads,
+        config.n_storage_tokens
+    );
+    for (kind, tensors) in kinds.iter().filter(|(_, tensors)| !tensors.is_empty()) {
+        let _ = write!(problem, "\n  {kind} ({}): {}", tensors.len(), tensors[..tensors.len().min(LISTED)].join(", "));
+        if tensors.len() > LISTED {
+            problem.push_str(", ...");
+        }
+    }
+    Err(Error::checkpoint(checkpoint.source_name(), problem))
+}
+
+/// A warning, if the stored periods [D/4] are not `base^(2i / (D/2))`.
+fn strange_periods(stored: &[f32], config: &Config) -> Option<String> {
+    let n = config.head_dim() / 4;
+    let computed = |i: usize| config.rope_base.powf(i as f32 / n as f32);
+    let near = |(i, stored): (usize, &f32)| (stored / computed(i) - 1.0).abs() <= PERIOD_TOLERANCE;
+    let agree = stored.len() == n && stored.iter().enumerate().all(near);
+    (!agree).then(|| {
+        format!(
+            "the stored rope_embed.periods are not those of base {}; the computed ones are used: features may differ from the original's",
+            config.rope_base
+        )
+    })
+}

@@ -1,0 +1,106 @@
+//! What a checkpoint holds, for people and for machines.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use super::config::Config;
+use super::model::Model;
+use crate::checkpoint::{Container, Dtype, Layout};
+
+/// How many names stand for all that are ignored for one reason.
+const EXAMPLES: usize = 3;
+
+/// A model's checkpoint in a few lines; [`Display`](fmt::Display) gives text, [`Summary::to_json`] the same for machines.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// The file as it was named, or `seeded:N`.
+    pub source_name: String,
+    /// What its names mean.
+    pub layout: Layout,
+    /// How it keeps its tensors.
+    pub container: Container,
+    /// What the model is.
+    pub config: Config,
+    /// Number of parameters.
+    pub parameters: usize,
+    /// How many tensors are stored in which type.
+    pub dtypes: BTreeMap<Dtype, usize>,
+    /// Reason -> names of the tensors that are left out for it.
+    pub ignored: BTreeMap<&'static str, Vec<String>>,
+    /// What a user should know and may not expect.
+    pub warnings: Vec<String>,
+}
+
+impl Model {
+    /// What its checkpoint holds. No weight is read.
+    pub fn summary(&self) -> Summary {
+        let checkpoint = self.checkpoint();
+        let mut dtypes = BTreeMap::new();
+        for entry in checkpoint.entries() {
+            *dtypes.entry(entry.dtype).or_default() += 1;
+        }
+        let mut ignored: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for tensor in checkpoint.ignored() {
+            ignored.entry(tensor.reason).or_default().push(tensor.name.clone());
+        }
+        Summary {
+            source_name: checkpoint.source_name().into(),
+            layout: checkpoint.layout().clone(),
+            container: checkpoint.container(),
+            config: self.config().clone(),
+            parameters: self.parameters(),
+            dtypes,
+            ignored,
+            warnings: self.warnings().to_vec(),
+        }
+    }
+}
+
+impl Summary {
+    /// `{source, layout, wrapped_under | trainer, container, config, parameters, dtypes, ignored, warnings}`
+    pub fn to_json(&self) -> Value {
+        let dtypes: BTreeMap<_, _> = self.dtypes.iter().map(|(dtype, n)| (dtype.name(), n)).collect();
+        let mut summary = json!({
+            "source": self.source_name,
+            "layout": self.layout.name(),
+            "container": self.container.to_string(),
+            "config": self.config.to_json(),
+            "parameters": self.parameters,
+            "dtypes": dtypes,
+            "ignored": self.ignored,
+            "warnings": self.warnings,
+        });
+        match &self.layout {
+            Layout::Wrapped { key } => summary["wrapped_under"] = json!(key),
+            Layout::NnUnet { trainer } => summary["trainer"] = json!(trainer),
+            _ => {}
+        }
+        summary
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let c = &self.config;
+        writeln!(f, "checkpoint  {}", self.source_name)?;
+        writeln!(f, "layout      {}", self.layout)?;
+        writeln!(f, "container   {}", self.container)?;
+        writeln!(f, "model       {} wide, {} deep, {} heads of {}, MLP {}", c.embed_dim, c.depth, c.num_heads, c.head_dim(), c.ffn_dim)?;
+        writeln!(f, "tokens      patches of {p} x {p} x {}, {} registers", c.in_chans, c.n_storage_tokens, p = c.patch_size)?;
+        let (bias, mask) = (if c.qkv_bias { "qkv bias" } else { "no qkv bias" }, if c.mask_token { "mask token" } else { "no mask token" });
+        writeln!(f, "            {bias}, {mask}")?;
+        writeln!(f, "arithmetic  LayerNorm epsilon {:e}, RoPE in {} (base {})", c.norm_eps, c.rope.name(), c.rope_base)?;
+        let dtypes: Vec<_> = self.dtypes.iter().map(|(dtype, n)| format!("{n} {dtype}")).collect();
+        write!(f, "parameters  {} in {} tensors ({})", self.parameters, self.dtypes.values().sum::<usize>(), dtypes.join(", "))?;
+        for (reason, names) in &self.ignored {
+            let more = if names.len() > EXAMPLES { ", ..." } else { "" };
+            write!(f, "\nignored     {} ({reason}): {}{more}", names.len(), names[..names.len().min(EXAMPLES)].join(", "))?;
+        }
+        for warning in &self.warnings {
+            write!(f, "\nwarning     {warning}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! The lines of ARCHITECTURE.md that a test can hold: who may import whom, and where names and texts may stand.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each room of `src/`, and the rooms it may import. What is not listed may be imported by nobody below the command line.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("error", &[]),
+    ("tensor", &[]),
+    ("graph", &["error"]),
+    ("archive", &["error", "tensor"]),
+    ("checkpoint", &["error", "tensor", "archive"]),
+    ("kernels", &["error", "graph"]),
+    ("vit", &["error", "tensor", "checkpoint", "graph", "kernels"]),
+    ("cpu", &["error", "tensor", "vit"]),
+    ("gpu", &["error", "tensor", "graph", "kernels", "vit"]),
+    ("ct", &["error", "tensor", "archive", "vit"]),
+    ("verify", &["error", "tensor", "archive", "vit"]),
+    ("output", &["error", "tensor", "archive", "vit", "ct"]),
+    ("backbone", &["error", "tensor", "vit", "cpu", "gpu"]),
+];
+
+/// A text, and the rooms in which alone it may stand.
+const MAY_SAY: &[(&str, &[&str])] = &[
+    ("wgpu::", &["gpu", "backbone", "lib"]),
+    ("include_str!", &["kernels"]),
+    ("blocks.{", &["checkpoint", "vit", "cpu", "gpu", "cli"]),
+    ("println!", &["cli", "main"]),
+];
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder of sources");
+    entries
+        .flat_map(|entry| {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() { rust_files(&path) } else { vec![path] }
+        })
+        .filter(|path| path.extension().is_some_and(|e| e == "rs"))
+        .collect()
+}
+
+/// (room, path, code without comments and unit tests)
+fn sources() -> Vec<(String, String, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let read = |path: PathBuf| {
+        let relative = path.strip_prefix(&src).expect("under src").to_owned();
+        let room = relative.components().next().expect("a name").as_os_str().to_string_lossy().trim_end_matches(".rs").to_string();
+        let text = fs::read_to_string(&path).expect("a source");
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let code = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+        (room, relative.display().to_string(), code)
+    };
+    rust_files(&src).into_iter().map(read).collect()
+}
+
+#[test]
+fn imports_point_down() {
+    let mut wrong = Vec::new();
+    for (room, path, code) in sources() {
+        let Some((_, allowed)) = MAY_IMPORT.iter().find(|(name, _)| *name == room) else { continue };
+        for piece in code.split("crate::").skip(1) {
+            let imported: String = piece.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let is_room = imported.chars().next().is_some_and(char::is_lowercase);
+            if is_room && imported != room && !allowed.contains(&imported.as_str()) {
+                wrong.push(format!("{path} imports {imported}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "imports must point down:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn some_words_have_their_rooms() {
+    let mut wrong = Vec::new();
+    for (room, path, code) in sources() {
+        for (text, rooms) in MAY_SAY {
+            if code.contains(text) && !rooms.contains(&room.as_str()) {
+                wrong.push(format!("{path} says {text}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A kernel's noun stands in shaders/X.wgsl, kernels/X.rs, cpu/X.rs, one test table and one bench row.
+#[test]
+fn a_kernel_has_one_name_everywhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text_of =
+        |folder: &str| -> String { rust_files(&root.join(folder)).iter().map(|f| fs::read_to_string(f).expect("a source")).collect() };
+    let (tests, benches) = (text_of("tests"), text_of("benches"));
+    let mut missing = Vec::new();
+    let mut kernels = 0;
+    for entry in fs::read_dir(root.join("shaders")).expect("shaders/") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|e| e != "wgsl") {
+            continue;
+        }
+        kernels += 1;
+        let noun = path.file_stem().expect("a name").to_string_lossy().to_string();
+        missing.extend(["kernels", "cpu"].iter().map(|room| format!("src/{room}/{noun}.rs")).filter(|file| !root.join(file).exists()));
+        missing.extend(
+            [("a test", &tests), ("a bench", &benches)]
+                .iter()
+                .filter(|(_, text)| !text.contains(&noun))
+                .map(|(what, _)| format!("{what} of {noun}")),
+        );
+    }
+    assert!(kernels > 0, "no shader found");
+    assert!(missing.is_empty(), "the same-name law is broken: {missing:?}");
+}

@@ -1,0 +1,582 @@
+//! Checkpoints of every layout: the same weights come out, the configuration is found, and what does not fit is said in one error.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use meddino::Tensor;
+use meddino::checkpoint::{CONFIG_KEY, Checkpoint, Dtype};
+use meddino::vit::config::{Config, RopePrecision};
+use meddino::vit::model::Model;
+use meddino::vit::weights::Weights;
+use safetensors::tensor::{Dtype as FileDtype, TensorView};
+use tempfile::TempDir;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/micro").join(name)
+}
+
+fn open(path: &Path) -> meddino::Result<Model> {
+    Model::open(path.to_str().unwrap())
+}
+
+fn error(path: &Path) -> String {
+    open(path).err().map_or_else(|| "no error".into(), |e| e.to_string())
+}
+
+/// Runs `check` on every case and reports all that fail.
+fn table<C>(cases: &[C], name: impl Fn(&C) -> String, check: impl Fn(&C) -> Result<(), String>) {
+    let failed: Vec<_> = cases.iter().filter_map(|c| check(c).err().map(|e| format!("{}: {e}", name(c)))).collect();
+    assert!(failed.is_empty(), "{} of {} cases fail:\n{}", failed.len(), cases.len(), failed.join("\n"));
+}
+
+fn ensure(ok: bool, problem: impl FnOnce() -> String) -> Result<(), String> {
+    if ok { Ok(()) } else { Err(problem()) }
+}
+
+/// Every parameter by name.
+type State = BTreeMap<String, Tensor>;
+
+fn state(model: &Model) -> State {
+    let specs = Weights::specs(model.config());
+    let weights = model.weights().unwrap();
+    specs.leaves().iter().zip(weights.leaves()).map(|(s, t)| (s.name.clone(), t.clone())).collect()
+}
+
+fn micro() -> State {
+    state(&Model::open("seeded:0:micro").unwrap())
+}
+
+fn write(path: &Path, state: &State, metadata: Option<HashMap<String, String>>) {
+    let bytes: BTreeMap<_, Vec<u8>> = state.iter().map(|(n, t)| (n, t.data().iter().flat_map(|v| v.to_le_bytes()).collect())).collect();
+    let views = state.iter().map(|(n, t)| (n, TensorView::new(FileDtype::F32, t.shape().to_vec(), &bytes[n]).unwrap()));
+    fs::write(path, safetensors::serialize(views, metadata).unwrap()).unwrap();
+}
+
+/// The micro model with changes, as a file in a folder of its own.
+fn changed(change: impl FnOnce(&mut State)) -> (TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.safetensors");
+    let mut state = micro();
+    change(&mut state);
+    write(&path, &state, None);
+    (dir, path)
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|v| v.to_bits()).collect()
+}
+
+/// What storing in half precision leaves of a value.
+type Rounding = fn(f32) -> f32;
+const EXACT: Rounding = |v| v;
+const TO_BF16: Rounding = |v| bf16::from_f32(v).to_f32();
+const TO_F16: Rounding = |v| f16::from_f32(v).to_f32();
+
+struct Layout {
+    file: &'static str,
+    layout: &'static str,
+    container: &'static str,
+    stored: (Dtype, Rounding),
+    /// Meta's numbers (eps 1e-5, f32 RoPE) instead of the authors'.
+    meta: bool,
+    /// Whether there is a qkv bias: the generator's, with zeros for k.
+    bias: bool,
+    mask_token: bool,
+    /// Part of the reason -> number of tensors that are left out for it.
+    ignored: &'static [(&'static str, usize)],
+}
+
+#[test]
+fn all_layouts_hold_the_same_weights() {
+    const PERIODS: (&str, usize) = ("position embedding", 1);
+    let f32s = (Dtype::F32, EXACT);
+    let plain = |file, layout, container, stored, ignored| Layout {
+        file,
+        layout,
+        container,
+        stored,
+        meta: false,
+        bias: false,
+        mask_token: true,
+        ignored,
+    };
+    let cases = [
+        plain("flat.pth", "flat", "PyTorch (zip)", f32s, &[PERIODS]),
+        plain("flat_bf16.pth", "flat", "PyTorch (zip)", (Dtype::Bf16, TO_BF16), &[PERIODS]),
+        plain("flat_f16.pth", "flat", "PyTorch (zip)", (Dtype::F16, TO_F16), &[PERIODS]),
+        plain("legacy.pth", "flat", "PyTorch (legacy pickle)", f32s, &[PERIODS]),
+        plain("strided.pth", "flat", "PyTorch (zip)", f32s, &[PERIODS]),
+        plain("flat.safetensors", "flat", "safetensors", f32s, &[PERIODS]),
+        plain("teacher.pth", "teacher", "PyTorch (zip)", f32s, &[PERIODS, ("training head", 3)]),
+        plain("wrapped.pth", "wrapped", "PyTorch (zip)", f32s, &[PERIODS]),
+        plain("nnunet.pth", "nnunet", "PyTorch (zip)", f32s, &[PERIODS, ("decoder", 18), ("optimizer", 3)]),
+        Layout { meta: true, bias: true, ..plain("meta_qkvb.pth", "meta", "PyTorch (zip)", f32s, &[PERIODS]) },
+        Layout { meta: true, bias: true, ..plain("hf/model.safetensors", "huggingface", "safetensors", f32s, &[]) },
+        Layout { meta: true, mask_token: false, ..plain("timm.safetensors", "timm", "safetensors", f32s, &[]) },
+        Layout { meta: true, bias: true, mask_token: false, ..plain("timm_qkvb.safetensors", "timm", "safetensors", f32s, &[]) },
+    ];
+    let seeded = micro();
+    table(
+        &cases,
+        |c| c.file.into(),
+        |c| {
+            let model = open(&fixture(c.file)).map_err(|e| e.to_string())?;
+            let summary = model.summary();
+            ensure(summary.layout.name() == c.layout, || format!("layout {}", summary.layout.name()))?;
+            ensure(summary.container.to_string() == c.container, || format!("container {}", summary.container))?;
+            ensure(summary.dtypes.keys().eq([&c.stored.0]), || format!("dtypes {:?}", summary.dtypes))?;
+            ensure(summary.warnings.is_empty(), || format!("warnings {:?}", summary.warnings))?;
+            let (norm_eps, rope) = if c.meta { (1e-5, RopePrecision::F32) } else { (1e-6, RopePrecision::Bf16) };
+            let config = Config { norm_eps, rope, qkv_bias: c.bias, mask_token: c.mask_token, ..Config::micro() };
+            ensure(*model.config() == config, || format!("config {:?}", model.config()))?;
+            let ignored: BTreeMap<_, _> = summary.ignored.iter().map(|(reason, names)| (*reason, names.len())).collect();
+            let expected = |(part, n): &(&str, usize)| ignored.iter().any(|(reason, m)| reason.contains(part) && m == n);
+            ensure(ignored.len() == c.ignored.len() && c.ignored.iter().all(expected), || format!("ignored {ignored:?}"))?;
+            same_weights(&state(&model), &seeded, c)
+        },
+    );
+}
+
+fn same_weights(found: &State, seeded: &State, case: &Layout) -> Result<(), String> {
+    let mut want = seeded.clone();
+    if !case.mask_token {
+        want.remove("mask_token");
+    }
+    if case.bias {
+        want.extend((0..2).map(|i| format!("blocks.{i}.attn.qkv.bias")).map(|name| (name.clone(), stored_bias(&name))));
+    }
+    ensure(found.keys().eq(want.keys()), || format!("names {:?}", found.keys()))?;
+    for (name, want) in want {
+        let rounded: Vec<f32> = want.data().iter().map(|v| case.stored.1(*v)).collect();
+        ensure(found[&name].shape() == want.shape(), || format!("{name} is {:?}", found[&name].shape()))?;
+        // Of a masked bias, -x * 0 is -0 where another layout has no value and gets +0; attention sees no difference.
+        let same = if name.ends_with("qkv.bias") { found[&name].data() == rounded } else { bits(found[&name].data()) == bits(&rounded) };
+        ensure(same, || format!("{name} differs"))?;
+    }
+    Ok(())
+}
+
+/// The generator's qkv bias, uniform in [-1, 1) and 0 for k; seeded biases are an eighth of that.
+fn stored_bias(name: &str) -> Tensor {
+    let mut bias = Checkpoint::seeded(0, vec![(name.into(), vec![192])]).load(name).unwrap();
+    for (i, v) in bias.data_mut().iter_mut().enumerate() {
+        *v *= if (64..128).contains(&i) { 0.0 } else { 8.0 };
+    }
+    bias
+}
+
+#[test]
+fn seeded_weights_are_those_of_the_generator() {
+    // (seed, tensor of vit_base, flat index, bits), computed by tests/golden/seeded.py.
+    const CASES: [(u64, &str, usize, u32); 28] = [
+        (0, "cls_token", 0, 0xBE44_2D14),
+        (0, "storage_tokens", 3071, 0x3EC0_4912),
+        (0, "mask_token", 5, 0x3ED2_BDD4),
+        (0, "patch_embed.proj.weight", 123_456, 0x3BEA_4248),
+        (0, "patch_embed.proj.bias", 7, 0x3C96_6180),
+        (0, "blocks.0.norm1.weight", 12, 0x3F40_060E),
+        (0, "blocks.0.norm1.weight", 13, 0x409B_CF7B),
+        (0, "blocks.3.norm2.weight", 110, 0x409B_32E0),
+        (0, "norm.weight", 304, 0x4092_705D),
+        (0, "norm.bias", 13, 0xBDF1_FEB8),
+        (0, "blocks.0.attn.qkv.weight", 1_769_471, 0xBCD0_A040),
+        (0, "blocks.11.attn.proj.weight", 1, 0xBCD5_35E0),
+        (0, "blocks.4.attn.proj.bias", 767, 0x3D96_1702),
+        (0, "blocks.2.mlp.fc1.weight", 3843, 0x3D48_7B70),
+        (0, "blocks.2.mlp.fc1.bias", 3071, 0xBDAE_3FB4),
+        (0, "blocks.2.mlp.fc2.weight", 5 * 3072, 0x4156_B7E0),
+        (0, "blocks.2.mlp.fc2.weight", 5 * 3072 + 3071, 0xC03F_F910),
+        (0, "blocks.2.mlp.fc2.weight", 6 * 3072, 0xBB97_5358),
+        (0, "blocks.2.mlp.fc2.weight", 321 * 3072 + 17, 0xC111_1634),
+        (0, "blocks.2.mlp.fc2.weight", 320 * 3072 + 17, 0xBC40_80C0),
+        (0, "blocks.1.mlp.fc2.weight", 5 * 3072, 0xBCB7_678A),
+        (0, "blocks.9.ls1.gamma", 0, 0x3E33_F16A),
+        (0, "blocks.9.ls2.gamma", 400, 0x3E9C_4546),
+        (12_345_678_901_234_567_890, "cls_token", 0, 0x3E63_0FB0),
+        (12_345_678_901_234_567_890, "blocks.0.norm1.weight", 13, 0x4064_A06E),
+        (12_345_678_901_234_567_890, "blocks.3.norm2.weight", 110, 0x406E_E7FA),
+        (12_345_678_901_234_567_890, "norm.bias", 13, 0x3BC1_BB80),
+        (12_345_678_901_234_567_890, "blocks.9.ls1.gamma", 0, 0x3E7D_C51A),
+    ];
+    table(
+        &CASES,
+        |c| format!("{c:?}"),
+        |(seed, name, index, want)| {
+            let model = Model::open(&format!("seeded:{seed}")).unwrap();
+            let found = model.checkpoint().load(name).unwrap().data()[*index];
+            ensure(found.to_bits() == *want, || format!("{found} = {:#010X}", found.to_bits()))
+        },
+    );
+    // Whole tensors: the sum of bits[i] * (2654435761 i + 1), wrapping.
+    let sums = [
+        (0u64, "blocks.2.mlp.fc2.weight", 0xf2e7_bc6a_e280_8a26u64),
+        (0, "patch_embed.proj.weight", 0x045c_4dc4_c753_94ae),
+        (0, "norm.weight", 0x4165_2fb2_bda3_bfb6),
+        (12_345_678_901_234_567_890, "blocks.2.mlp.fc2.weight", 0x2c01_9f4f_8f4a_d614),
+    ];
+    table(
+        &sums,
+        |c| format!("{c:?}"),
+        |(seed, name, want)| {
+            let tensor = Model::open(&format!("seeded:{seed}")).unwrap().checkpoint().load(name).unwrap();
+            let add = |sum: u64, (v, i): (&f32, u64)| {
+                sum.wrapping_add(u64::from(v.to_bits()).wrapping_mul(i.wrapping_mul(2_654_435_761).wrapping_add(1)))
+            };
+            let found = tensor.data().iter().zip(0u64..).fold(0, add);
+            ensure(found == *want, || format!("{found:#x}"))
+        },
+    );
+}
+
+#[test]
+fn sizes_are_inferred_from_shapes() {
+    let base = Config::vit_base();
+    let sized = |c, depth, heads| Config { embed_dim: c, depth, num_heads: heads, ffn_dim: 4 * c, ..base.clone() };
+    let cases = [
+        base.clone(),
+        Config::tiny(),
+        Config::micro(),
+        sized(384, 12, 6),
+        sized(1024, 24, 16),
+        Config { in_chans: 1, patch_size: 8, ..base.clone() },
+        Config { n_storage_tokens: 0, qkv_bias: true, ..base.clone() },
+        Config { ffn_dim: 100, n_storage_tokens: 1, ..Config::tiny() },
+    ];
+    table(
+        &cases,
+        |c| format!("{c:?}"),
+        |config| {
+            let table = Weights::specs(config).leaves().iter().map(|s| (s.name.clone(), s.shape.clone())).collect();
+            let model = Model::from_checkpoint(Checkpoint::seeded(7, table)).map_err(|e| e.to_string())?;
+            ensure(model.config() == config, || format!("{:?}", model.config()))
+        },
+    );
+}
+
+#[test]
+fn seeded_sources_are_read_strictly() {
+    let cases = [("seeded:0", 85_641_984), ("seeded:18446744073709551615:micro", 149_568), ("seeded:3:tiny", 693_888)];
+    table(
+        &cases,
+        |c| c.0.into(),
+        |(source, parameters)| {
+            let model = Model::open(source).map_err(|e| e.to_string())?;
+            ensure(model.parameters() == *parameters, || format!("{} parameters", model.parameters()))?;
+            ensure(model.warnings().iter().any(|w| w.contains("untrained")), || "no word that it is untrained".into())?;
+            ensure(model.checkpoint().source_name() == *source && model.checkpoint().sha256().unwrap().is_none(), || "misnamed".into())
+        },
+    );
+    let bad = ["seeded:", "seeded:-1", "seeded:x", "seeded:0:huge", "seeded:0:", "seeded:18446744073709551616"];
+    table(
+        &bad,
+        |c| (*c).into(),
+        |source| {
+            let error = Model::open(source).err().map(|e| e.to_string()).unwrap_or_default();
+            ensure(error.contains("expected seeded:N"), || format!("error {error:?}"))
+        },
+    );
+}
+
+#[test]
+fn one_error_lists_all_that_does_not_fit() {
+    let (_dir, path) = changed(|state| {
+        state.remove("cls_token");
+        state.remove("blocks.1.mlp.fc1.bias");
+        state.insert("blocks.0.attn.k_norm.weight".into(), Tensor::zeros([64]));
+        state.insert("surprise".into(), Tensor::zeros([1, 2]));
+        state.insert("norm.weight".into(), Tensor::zeros([65]));
+        state.insert("blocks.1.mlp.fc2.weight".into(), Tensor::zeros([64, 255]));
+    });
+    let error = error(&path);
+    for part in [
+        "model.safetensors",
+        "missing (2): blocks.1.mlp.fc1.bias [256], cls_token [1, 1, 64]",
+        "unexpected (2): blocks.0.attn.k_norm.weight [64], surprise [1, 2]",
+        "misshapen (2): blocks.1.mlp.fc2.weight [64, 255] instead of [64, 256], norm.weight [65] instead of [64]",
+        "64 wide and 2 deep",
+    ] {
+        assert!(error.contains(part), "{part:?} is not in {error}");
+    }
+}
+
+#[test]
+fn a_missing_tensor_of_any_name_is_found() {
+    let names: Vec<String> = micro().into_keys().filter(|n| n != "storage_tokens").collect();
+    table(&names, Clone::clone, |name| {
+        let (_dir, path) = changed(|state| drop(state.remove(name)));
+        let error = error(&path);
+        ensure(error.contains(&format!("missing (1): {name} [")), || error)
+    });
+}
+
+#[test]
+fn known_models_that_are_not_this_one_are_refused_by_name() {
+    let add = |name: &'static str, shape: &'static [usize]| move |s: &mut State| drop(s.insert(name.into(), Tensor::zeros(shape)));
+    type Change = Box<dyn Fn(&mut State)>;
+    let cases: Vec<(&str, Change)> = vec![
+        ("SwiGLU", Box::new(add("blocks.0.mlp.w1.weight", &[8, 64]))),
+        ("SwiGLU", Box::new(add("blocks.0.mlp.fc1_g.weight", &[8, 64]))),
+        ("SwiGLU", Box::new(add("layer.0.mlp.gate_proj.weight", &[8, 64]))),
+        ("class token", Box::new(add("cls_norm.weight", &[64]))),
+        ("class token", Box::new(add("local_cls_norm.weight", &[64]))),
+        ("FlexiCT", Box::new(add("patch_embed_2D.proj.weight", &[64, 1, 8, 8]))),
+        ("FlexiCT", Box::new(add("patch_embed.proj.weight", &[64, 1, 8, 8, 8]))),
+        ("DINOv2", Box::new(add("pos_embed", &[1, 5, 64]))),
+        ("no known layout", Box::new(|s| *s = BTreeMap::from([("conv1.weight".into(), Tensor::zeros([3]))]))),
+        ("conv1.weight", Box::new(|s| *s = BTreeMap::from([("conv1.weight".into(), Tensor::zeros([3]))]))),
+        ("no tensor at all", Box::new(BTreeMap::clear)),
+        ("more than 256 blocks", Box::new(add("blocks.99999999.norm1.weight", &[64]))),
+        ("more than 256 blocks", Box::new(add("blocks.x.norm1.weight", &[64]))),
+    ];
+    table(
+        &cases,
+        |c| c.0.into(),
+        |(part, change)| {
+            let (_dir, path) = changed(change);
+            let error = error(&path);
+            ensure(error.contains(part), || error)
+        },
+    );
+}
+
+#[test]
+fn nnunet_trainers_are_refused_by_name() {
+    // The name stands in the pickle as a string of 40 bytes, so that another of that length takes its place, checksum aside.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("checkpoint_final.pth");
+    let mut bytes = fs::read(fixture("nnunet.pth")).unwrap();
+    let (old, new) = (b"meddinov3_base_primus_multiscale_Trainer", b"meddinov9_base_primus_multiscale_Trainer");
+    let at = bytes.windows(old.len()).position(|w| w == old).unwrap();
+    bytes[at..at + new.len()].copy_from_slice(new);
+    clear_checksums(&mut bytes);
+    fs::write(&path, bytes).unwrap();
+    let error = error(&path);
+    assert!(error.contains("meddinov9_base_primus_multiscale_Trainer") && error.contains("dinov3_base_primus_Trainer"), "{error}");
+}
+
+/// Sets every entry's CRC-32 in a zip's central directory to 0, which PyTorch writes for "not computed".
+fn clear_checksums(zip: &mut [u8]) {
+    let at: Vec<_> = (0..zip.len() - 4).filter(|i| zip[*i..].starts_with(b"PK\x01\x02")).collect();
+    for i in at {
+        zip[i + 16..i + 20].fill(0);
+    }
+}
+
+#[test]
+fn weights_must_be_finite() {
+    let (_dir, path) = changed(|s| s.get_mut("blocks.1.ls2.gamma").unwrap().data_mut()[7] = f32::NAN);
+    let error = open(&path).unwrap().weights().unwrap_err().to_string();
+    assert!(error.contains("blocks.1.ls2.gamma") && error.contains("NaN at index 7"), "{error}");
+}
+
+#[test]
+fn a_bias_mask_must_be_finite_and_have_its_bias() {
+    let bias = "blocks.0.attn.qkv.bias";
+    let with = |mask: Option<f32>, shape: usize, bias_too: bool| {
+        changed(|s| {
+            for i in 0..2 {
+                s.insert(format!("blocks.{i}.attn.qkv.bias"), Tensor::new([192], vec![1.0; 192]));
+                s.insert(format!("blocks.{i}.attn.qkv.bias_mask"), Tensor::new([shape], vec![mask.unwrap_or(1.0); shape]));
+            }
+            if !bias_too {
+                s.remove(bias);
+            }
+        })
+    };
+    let (_a, nan) = with(Some(f32::NAN), 192, true);
+    let error_of_nan = open(&nan).unwrap().weights().unwrap_err().to_string();
+    assert!(error_of_nan.contains(bias) && error_of_nan.contains("mask") && error_of_nan.contains("NaN"), "{error_of_nan}");
+    let (_b, short) = with(None, 100, true);
+    assert!(error(&short).contains("must be equal"), "{}", error(&short));
+    let (_c, alone) = with(None, 192, false);
+    let text = error(&alone);
+    assert!(text.contains(&format!("missing (1): {bias}")) && text.contains(&format!("unexpected (1): {bias}_mask")), "{text}");
+    // Without a mask, a bias is the authors' own: their epsilon, their RoPE.
+    let (_d, unmasked) = changed(|s| (0..2).for_each(|i| drop(s.insert(format!("blocks.{i}.attn.qkv.bias"), Tensor::zeros([192])))));
+    let config = Config { qkv_bias: true, ..Config::micro() };
+    assert_eq!(*open(&unmasked).unwrap().config(), config);
+}
+
+#[test]
+fn strange_periods_are_a_warning() {
+    let (_dir, good) = changed(|s| {
+        drop(s.insert("rope_embed.periods".into(), Tensor::new([16], (0..16).map(|i| 100f32.powf(i as f32 / 16.0)).collect())))
+    });
+    assert!(open(&good).unwrap().warnings().is_empty());
+    let (_dir, bad) =
+        changed(|s| drop(s.insert("rope_embed.periods".into(), Tensor::new([16], (0..16).map(|i| 50f32.powf(i as f32 / 16.0)).collect()))));
+    let model = open(&bad).unwrap();
+    assert!(model.warnings().iter().any(|w| w.contains("periods") && w.contains("100")), "{:?}", model.warnings());
+    // Eight periods: heads of 32.
+    let (_dir, halves) =
+        changed(|s| drop(s.insert("rope_embed.periods".into(), Tensor::new([8], (0..8).map(|i| 100f32.powf(i as f32 / 8.0)).collect()))));
+    let model = open(&halves).unwrap();
+    assert_eq!(model.config().num_heads, 2);
+    assert!(model.warnings().is_empty(), "{:?}", model.warnings());
+}
+
+#[test]
+fn hugging_face_files_go_by_their_config() {
+    let config = |text: Option<&str>| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.safetensors");
+        fs::copy(fixture("hf/model.safetensors"), &path).unwrap();
+        if let Some(text) = text {
+            fs::write(dir.path().join("config.json"), text).unwrap();
+        }
+        (dir, path)
+    };
+    let (_dir, bare) = config(None);
+    let model = open(&bare).unwrap();
+    assert!(model.warnings()[0].contains("config.json"), "{:?}", model.warnings());
+    assert_eq!((model.config().num_heads, model.config().norm_eps), (1, 1e-5));
+
+    let (_dir, said) = config(Some(r#"{"num_attention_heads": 4, "layer_norm_eps": 1e-3, "rope_theta": 50, "num_register_tokens": 4}"#));
+    let model = open(&said).unwrap();
+    assert_eq!((model.config().num_heads, model.config().norm_eps, model.config().rope_base), (4, 1e-3, 50.0));
+    let (_dir, newer) = config(Some(r#"{"rope_parameters": {"rope_theta": 25.0}}"#));
+    assert_eq!(open(&newer).unwrap().config().rope_base, 25.0);
+
+    let bad = [
+        (r#"{"num_hidden_layers": 12}"#, "depth 12"),
+        (r#"{"hidden_size": 128}"#, "width 128"),
+        (r#"{"num_register_tokens": 0}"#, "registers 0"),
+        (r#"{"num_attention_heads": 0}"#, "number of heads"),
+        (r#"{"num_attention_heads": 32}"#, "multiple of 4"),
+        (r#"{"num_attention_heads": -1}"#, "whole number"),
+        (r#"{"layer_norm_eps": 0}"#, "above 0"),
+        (r#"{"layer_norm_eps": "x"}"#, "above 0"),
+        (r#"{"use_gated_mlp": true}"#, "SwiGLU"),
+        (r#"{"hidden_act": "silu"}"#, "silu"),
+        (r#"{"model_type": "dinov2"}"#, "dinov2"),
+        ("{", "damaged"),
+    ];
+    table(
+        &bad,
+        |c| c.0.into(),
+        |(text, part)| {
+            let (_dir, path) = config(Some(text));
+            ensure(error(&path).contains(part), || error(&path))
+        },
+    );
+}
+
+#[test]
+fn sharded_models_are_refused_with_advice() {
+    let dir = tempfile::tempdir().unwrap();
+    let shard = dir.path().join("model-00001-of-00002.safetensors");
+    fs::copy(fixture("flat.safetensors"), &shard).unwrap();
+    let index = dir.path().join("model.safetensors.index.json");
+    fs::write(&index, r#"{"weight_map": {}}"#).unwrap();
+    table(&[shard, index], |p| p.display().to_string(), |path| ensure(error(path).contains("max_shard_size"), || error(path)));
+}
+
+#[test]
+fn a_converted_model_is_the_same_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let dtypes = [(Dtype::F32, EXACT), (Dtype::F16, TO_F16), (Dtype::Bf16, TO_BF16)];
+    let files = ["seeded:0:micro", "flat.pth", "meta_qkvb.pth", "hf/model.safetensors", "timm.safetensors", "nnunet.pth"];
+    let cases: Vec<_> = files.iter().flat_map(|f| dtypes.map(|d| (*f, d))).collect();
+    table(
+        &cases,
+        |c| format!("{} as {}", c.0, c.1.0),
+        |(file, (dtype, rounding))| {
+            let source = if file.starts_with("seeded:") { (*file).into() } else { fixture(file).display().to_string() };
+            let original = Model::open(&source).unwrap();
+            let path = dir.path().join("converted.safetensors");
+            original.write_safetensors(&path, *dtype).map_err(|e| e.to_string())?;
+            let converted = open(&path).map_err(|e| e.to_string())?;
+            ensure(converted.config() == original.config(), || format!("config {:?}", converted.config()))?;
+            ensure(converted.checkpoint().layout().name() == "meddino", || format!("layout {}", converted.checkpoint().layout()))?;
+            let (a, b) = (state(&original), state(&converted));
+            for (name, t) in &a {
+                let want: Vec<f32> = t.data().iter().map(|v| rounding(*v)).collect();
+                ensure(bits(b[name].data()) == bits(&want), || format!("{name} differs"))?;
+            }
+            ensure(a.len() == b.len(), || "number of tensors".into())
+        },
+    );
+    // The file is plain safetensors for others too, and nothing else is left in the folder.
+    let bytes = fs::read(dir.path().join("converted.safetensors")).unwrap();
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    assert!(header.metadata().as_ref().unwrap().contains_key(CONFIG_KEY));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_value_beyond_the_range_of_f16_is_an_error_and_leaves_the_old_file() {
+    let (dir, path) = changed(|s| s.get_mut("norm.bias").unwrap().data_mut()[3] = 65_520.0);
+    let out = dir.path().join("out.safetensors");
+    fs::write(&out, "as it was").unwrap();
+    let error = open(&path).unwrap().write_safetensors(&out, Dtype::F16).unwrap_err().to_string();
+    assert!(error.contains("norm.bias") && error.contains("65520") && error.contains("f16"), "{error}");
+    assert_eq!(fs::read_to_string(&out).unwrap(), "as it was");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    open(&path).unwrap().write_safetensors(&out, Dtype::Bf16).unwrap();
+    for (target, part) in [(dir.path().to_path_buf(), "folder"), (dir.path().join("no/such/x.safetensors"), "cannot be written")] {
+        let error = open(&path).unwrap().write_safetensors(&target, Dtype::F32).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn a_model_may_replace_its_own_file() {
+    let (_dir, path) = changed(|_| ());
+    open(&path).unwrap().write_safetensors(&path, Dtype::F32).unwrap();
+    assert_eq!(state(&open(&path).unwrap()), micro());
+}
+
+#[test]
+fn metadata_that_contradicts_the_weights_is_an_error() {
+    let cases = [(r#"{"depth": 3}"#, "depth 3"), (r#"{"rope": "f64"}"#, "bf16"), ("{", "damaged"), (r#"{"mask_token": false}"#, "")];
+    table(
+        &cases,
+        |c| c.0.into(),
+        |(json, part)| {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("m.safetensors");
+            write(&path, &micro(), Some(HashMap::from([(CONFIG_KEY.into(), (*json).into())])));
+            match open(&path) {
+                // The weights have a mask token, whatever is said.
+                Ok(model) => ensure(part.is_empty() && model.config().mask_token, || "accepted".into()),
+                Err(e) => ensure(!part.is_empty() && e.to_string().contains(part), || e.to_string()),
+            }
+        },
+    );
+}
+
+#[test]
+fn a_file_has_its_sha256() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("flat.safetensors");
+    fs::copy(fixture("flat.safetensors"), &path).unwrap();
+    let sum = open(&path).unwrap().checkpoint().sha256().unwrap().unwrap();
+    // By sha256sum.
+    assert_eq!(sum, "6cb9aeb465866c273e09bb42e691e3abacb45375a8d06e8b22952933919bf949");
+}
+
+#[test]
+fn a_summary_says_what_the_file_holds() {
+    let summary = open(&fixture("nnunet.pth")).unwrap().summary();
+    let json = summary.to_json();
+    assert_eq!(json["layout"], "nnunet");
+    assert_eq!(json["trainer"], "meddinov3_base_primus_multiscale_Trainer");
+    assert_eq!(json["config"]["embed_dim"], 64);
+    assert_eq!(json["config"]["rope"], "bf16");
+    assert_eq!(json["parameters"], micro().values().map(|t| t.data().len()).sum::<usize>());
+    assert_eq!(json["dtypes"]["f32"], 34 - 1);
+    assert_eq!(json["ignored"]["segmentation decoder, no part of the backbone"].as_array().unwrap().len(), 18);
+    let text = summary.to_string();
+    for part in [
+        "nnU-Net checkpoint of meddinov3_base",
+        "64 wide, 2 deep, 1 heads of 64",
+        "epsilon 1e-6, RoPE in bf16",
+        "(optimizer state)",
+        "33 f32",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+    assert_eq!(open(&fixture("wrapped.pth")).unwrap().summary().to_json()["wrapped_under"], "state_dict");
+}

@@ -1,0 +1,56 @@
+//! The CPU backend against PyTorch's answers for seeded weights.
+
+mod common;
+
+use common::Golden;
+use meddino::backbone::{Backbone, Choice};
+use meddino::vit::config::RopePrecision;
+use meddino::vit::model::Model;
+
+/// Relative L2 that each output must keep: f32 differs from f64 by 5e-7 on these weights, and eps 1e-5 for 1e-6 would cost 2e-5;
+/// under bf16 RoPE a last-bit difference flips roundings, which costs 3e-5 between f32 and f64, and f32 RoPE by mistake 8e-4.
+fn tolerance(rope: RopePrecision) -> (f64, f32) {
+    match rope {
+        RopePrecision::F32 => (2e-6, 1e-3),
+        RopePrecision::Bf16 => (2e-4, 0.2),
+    }
+}
+
+fn check(name: &str) {
+    let golden = Golden::open(name);
+    let mut model = Model::open(&golden.weights).expect("seeded weights");
+    model.set_rope(golden.rope);
+    let backbone = Backbone::new(&model, Choice::Cpu).expect("the CPU");
+    let features = backbone.features(&golden.image, golden.mask.as_deref(), &golden.request).expect("features");
+    let (l2, largest) = tolerance(golden.rope);
+    let rows = golden.compare(&features);
+    let table: Vec<String> =
+        rows.iter().map(|(tensor, e, m)| format!("{name} {tensor}: relative L2 {e:.2e}, largest error {m:.2e}")).collect();
+    println!("{}", table.join("\n"));
+    assert!(rows.iter().all(|(_, e, m)| *e <= l2 && *m <= largest), "beyond {l2:.0e} or {largest}:\n{}", table.join("\n"));
+}
+
+#[test]
+fn base_at_224_with_f32_rope() {
+    check("base_224_rope-f32");
+}
+
+#[test]
+fn base_at_224_with_bf16_rope() {
+    check("base_224_rope-bf16");
+}
+
+#[test]
+fn base_batched_and_not_square() {
+    check("base_b2_160x240_rope-f32");
+}
+
+#[test]
+fn tiny_with_sides_that_are_no_multiple_of_a_patch() {
+    check("tiny_b3_70x115_rope-f32");
+}
+
+#[test]
+fn tiny_masked() {
+    check("tiny_b2_48x80_rope-bf16_masked");
+}

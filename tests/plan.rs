@@ -1,0 +1,145 @@
+//! The planner, on random graphs and on the model's own.
+
+use meddino::graph::{Bytes, Cost, Dispatch, Graph, Kernel, Limits, Place, Plan, Role, TensorId, View, plan};
+
+/// Numbers that look random and never change.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % sides
+    }
+}
+
+fn dispatch(label: String, reads: Vec<View>, write: View) -> Dispatch {
+    let kernel = Kernel { name: "nothing", parts: Vec::new(), constants: Vec::new() };
+    Dispatch { label, kernel, reads, write, params: Vec::new(), workgroups: [1; 3], cost: Cost::default() }
+}
+
+/// Operations that read up to three earlier tensors each; some are several dispatches over disjoint rows, some leave a result that
+/// nothing reads, some results are outputs.
+fn random_graph(seed: u64) -> Graph {
+    let mut dice = Dice(seed);
+    let mut graph = Graph::new();
+    let mut readable: Vec<TensorId> = vec![graph.tensor("image", [64, 100], Role::Input), graph.tensor("weight", [64, 30], Role::Weight)];
+    for op in 0..20 + dice.roll(60) {
+        let role = if dice.roll(8) == 0 { Role::Output } else { Role::Intermediate };
+        let parts = [1, 1, 2, 4][dice.roll(4)];
+        let rows = 64 * (1 + dice.roll(6));
+        let y = graph.tensor(format!("t{op}"), [parts * rows], role);
+        let reads: Vec<TensorId> = (0..1 + dice.roll(3))
+            .map(|_| {
+                if dice.roll(4) == 0 {
+                    readable[dice.roll(readable.len())]
+                } else {
+                    readable[readable.len() - 1 - dice.roll(readable.len().min(4))]
+                }
+            })
+            .collect();
+        for part in 0..parts {
+            let reads = reads.iter().map(|&id| graph.view(id)).collect();
+            graph.push(dispatch(format!("op{op}.{part}"), reads, View { tensor: y, offset: part * rows, len: rows }));
+        }
+        readable.push(y);
+    }
+    graph
+}
+
+/// Runs a planned graph on "buffers" whose every element is the name of the tensor last written there, and checks each read.
+fn simulate(graph: &Graph, planned: &Plan) {
+    let mut slots: Vec<Vec<Option<(TensorId, usize)>>> = planned.slots().iter().map(|&bytes| vec![None; bytes as usize / 4]).collect();
+    let buffer_of = |id: TensorId| match planned.place(id) {
+        Place::Slot(slot) => Some(slot),
+        Place::Weight | Place::Own | Place::Nowhere => None,
+    };
+    for step in graph.steps() {
+        for read in &step.reads {
+            let Some(slot) = buffer_of(read.tensor) else { continue };
+            assert_ne!(Some(slot), buffer_of(step.write.tensor), "{} binds slot {slot} both ways", step.label);
+            for i in read.offset..read.offset + read.len {
+                assert_eq!(slots[slot][i], Some((read.tensor, i)), "{} reads element {i} of {:?}", step.label, graph.info(read.tensor));
+            }
+        }
+        if let Some(slot) = buffer_of(step.write.tensor) {
+            for i in step.write.offset..step.write.offset + step.write.len {
+                slots[slot][i] = Some((step.write.tensor, i));
+            }
+        }
+    }
+}
+
+#[test]
+fn no_live_tensor_is_overwritten_in_random_graphs() {
+    let mut shared = 0;
+    for seed in 0..300 {
+        let graph = random_graph(seed);
+        let planned = plan(&graph, &Limits::DEFAULT).unwrap();
+        simulate(&graph, &planned);
+        let Bytes { slots, lower_bound, live, .. } = planned.bytes();
+        assert!(slots >= lower_bound && lower_bound >= live, "seed {seed}: {:?}", planned.bytes());
+        assert_eq!(slots, planned.slots().iter().sum::<u64>());
+        let intermediates = graph.ids().filter(|&id| matches!(planned.place(id), Place::Slot(_))).count();
+        shared += intermediates - planned.slots().len();
+    }
+    assert!(shared > 300, "slots are hardly shared: {shared}");
+}
+
+#[test]
+fn roles_decide_who_owns_a_buffer() {
+    let graph = random_graph(7);
+    let planned = plan(&graph, &Limits::DEFAULT).unwrap();
+    for id in graph.ids() {
+        let touched = graph.steps().iter().any(|s| s.write.tensor == id || s.reads.iter().any(|r| r.tensor == id));
+        let fits = match (graph.info(id).role, planned.place(id)) {
+            (Role::Weight, Place::Weight) | (Role::Input | Role::Output, Place::Own) => true,
+            (Role::Intermediate, Place::Slot(slot)) => touched && planned.slots()[slot] >= graph.info(id).bytes(),
+            (Role::Intermediate, Place::Nowhere) => !touched,
+            _ => false,
+        };
+        assert!(fits, "{:?} in {:?}", graph.info(id), planned.place(id));
+    }
+    let total = |role| graph.tensors().iter().filter(|t| t.role == role).map(|t| t.bytes()).sum::<u64>();
+    let bytes = planned.bytes();
+    assert_eq!((bytes.weights, bytes.inputs, bytes.outputs), (64 * 30 * 4, 64 * 100 * 4, total(Role::Output)));
+}
+
+#[test]
+fn what_a_device_cannot_hold_is_refused_by_name() {
+    let graph = |workgroups| {
+        let mut graph = Graph::new();
+        let x = graph.tensor("image", [1000], Role::Input);
+        let y = graph.tensor("blocks.3.mlp.fc1", [2000], Role::Output);
+        let mut step = dispatch("blocks.3.mlp.fc1".into(), vec![View { tensor: x, offset: 3, len: 500 }], graph.view(y));
+        step.workgroups = workgroups;
+        graph.push(step);
+        graph
+    };
+    let wide = Limits { alignment: 4, ..Limits::DEFAULT };
+    assert!(plan(&graph([65_535; 3]), &wide).is_ok());
+    let refused = |workgroups, limits, words: &[&str]| {
+        let text = plan(&graph(workgroups), &limits).unwrap_err().to_string();
+        assert!(words.iter().all(|word| text.contains(word)), "{text}");
+    };
+    refused([1; 3], Limits { max_buffer: 7996, ..wide }, &["blocks.3.mlp.fc1 [2000]", "8000", "7996", "--size"]);
+    refused([1; 3], Limits { max_binding: 7996, ..wide }, &["blocks.3.mlp.fc1", "binds 8000", "7996", "--size"]);
+    refused([1, 1, 65_536], wide, &["blocks.3.mlp.fc1", "65536", "65535"]);
+    refused([1; 3], Limits::DEFAULT, &["blocks.3.mlp.fc1", "byte 12", "256"]);
+}
+
+#[test]
+#[should_panic(expected = "reads and writes")]
+fn one_tensor_is_not_bound_both_ways() {
+    let mut graph = Graph::new();
+    let x = graph.tensor("x", [8], Role::Intermediate);
+    graph.push(dispatch("twist".into(), vec![View { tensor: x, offset: 0, len: 4 }], View { tensor: x, offset: 4, len: 4 }));
+}
+
+#[test]
+#[should_panic(expected = "before it is written")]
+fn nothing_is_read_before_it_is_written() {
+    let mut graph = Graph::new();
+    let (x, y) = (graph.tensor("x", [8], Role::Intermediate), graph.tensor("y", [8], Role::Output));
+    graph.push(dispatch("early".into(), vec![graph.view(x)], graph.view(y)));
+    let _ = plan(&graph, &Limits::DEFAULT);
+}
