@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::cpu;
 use crate::error::{Error, Result};
+use crate::gpu::{self, Auto, Context, Gpu, Profile, Selection};
 use crate::tensor::Tensor;
 use crate::vit::config::Config;
 use crate::vit::features::{Features, Request};
@@ -11,15 +12,29 @@ use crate::vit::model::Model;
 use crate::vit::weights::Weights;
 
 /// Which backend is asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
     /// A real GPU if there is one, else the CPU: it is faster than a software GPU.
     #[default]
     Auto,
-    /// A GPU, a software one too, or an error.
-    Gpu,
+    /// The selected adapter, a software one too, or an error.
+    Gpu(Selection),
     /// The CPU.
     Cpu,
+}
+
+impl Choice {
+    /// The adapter that it means, or none for the CPU.
+    fn selection(self) -> Option<Selection> {
+        match self {
+            Self::Cpu => None,
+            Self::Gpu(selection) => Some(selection),
+            Self::Auto => match pollster::block_on(gpu::devices()).auto() {
+                Auto::Gpu(index) => Some(Selection::Index(index)),
+                Auto::Cpu => None,
+            },
+        }
+    }
 }
 
 /// A model ready to run.
@@ -44,6 +59,7 @@ pub struct Backbone {
 
 enum Backend {
     Cpu(Weights<Tensor>),
+    Gpu(Gpu),
 }
 
 impl Backbone {
@@ -52,11 +68,19 @@ impl Backbone {
     /// # Errors
     /// If a tensor cannot be read, or the backend cannot be had.
     pub fn new(model: &Model, choice: Choice) -> Result<Self> {
-        let backend = match choice {
-            Choice::Gpu => return Err(Error::gpu("this build has no GPU backend yet; use the CPU")),
-            Choice::Auto | Choice::Cpu => Backend::Cpu(model.weights()?),
-        };
-        Ok(Self { config: model.config().clone(), backend })
+        match choice.selection() {
+            None => Ok(Self { config: model.config().clone(), backend: Backend::Cpu(model.weights()?) }),
+            Some(selection) => Self::on(model, &Context::new(&selection)?),
+        }
+    }
+
+    /// Loads a model's weights onto a device: one of ours, or a host's by [`Context::from_host`].
+    ///
+    /// # Errors
+    /// If a tensor cannot be read, or the weights do not fit the device.
+    pub fn on(model: &Model, context: &Context) -> Result<Self> {
+        let gpu = Gpu::new(context, model.config(), &model.weights()?)?;
+        Ok(Self { config: model.config().clone(), backend: Backend::Gpu(gpu) })
     }
 
     /// The model's sizes and precisions.
@@ -68,6 +92,10 @@ impl Backbone {
     pub fn device(&self) -> String {
         match &self.backend {
             Backend::Cpu(_) => format!("CPU ({} threads)", rayon::current_num_threads()),
+            Backend::Gpu(gpu) => {
+                let info = gpu.context().info();
+                format!("{} ({:?})", info.name, info.backend)
+            }
         }
     }
 
@@ -78,6 +106,18 @@ impl Backbone {
     pub fn features(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Features> {
         match &self.backend {
             Backend::Cpu(weights) => cpu::forward(weights, &self.config, image, mask, request),
+            Backend::Gpu(gpu) => gpu.forward(image, mask, request),
+        }
+    }
+
+    /// Runs a batch once more on the GPU, a dispatch at a time, and says where the time goes.
+    ///
+    /// # Errors
+    /// As [`Backbone::features`], and on the CPU, which has no such profile.
+    pub fn profile(&self, image: &Tensor, request: &Request) -> Result<Profile> {
+        match &self.backend {
+            Backend::Cpu(_) => Err(Error::option("profile", "the CPU backend has no profile by kernel; choose a GPU with --backend gpu")),
+            Backend::Gpu(gpu) => gpu.profile(image, None, request),
         }
     }
 }

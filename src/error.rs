@@ -44,6 +44,12 @@ pub enum Error {
         /// What it may be, and what it was.
         problem: String,
     },
+    /// Two runs that should agree and do not.
+    #[error("verification failed: {problem}")]
+    Mismatch {
+        /// Which runs, and where they part.
+        problem: String,
+    },
     /// A device that is missing, lost, out of memory, or refuses the work.
     #[error("gpu: {problem}")]
     Gpu {
@@ -71,6 +77,11 @@ impl Error {
     /// An `option` whose value cannot be served, because of `problem`.
     pub fn option(option: impl Display, problem: impl Display) -> Self {
         Self::Option { option: option.to_string(), problem: problem.to_string() }
+    }
+
+    /// Two runs that part, as `problem` says.
+    pub fn mismatch(problem: impl Display) -> Self {
+        Self::Mismatch { problem: problem.to_string() }
     }
 
     /// A device that cannot do the work, because of `problem`.

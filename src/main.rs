@@ -1,3 +1,9 @@
-//! The `meddino` command.
+//! The `meddino` command: a CT scan and a checkpoint in, features out.
 
-fn main() {}
+use std::process::ExitCode;
+
+mod cli;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -74,9 +74,9 @@ const EXACT: Rounding = |v| v;
 const TO_BF16: Rounding = |v| bf16::from_f32(v).to_f32();
 const TO_F16: Rounding = |v| f16::from_f32(v).to_f32();
 
-struct Layout {
+struct Case {
     file: &'static str,
-    layout: &'static str,
+    name: &'static str,
     container: &'static str,
     stored: (Dtype, Rounding),
     /// Meta's numbers (eps 1e-5, f32 RoPE) instead of the authors'.
@@ -92,9 +92,9 @@ struct Layout {
 fn all_layouts_hold_the_same_weights() {
     const PERIODS: (&str, usize) = ("position embedding", 1);
     let f32s = (Dtype::F32, EXACT);
-    let plain = |file, layout, container, stored, ignored| Layout {
+    let plain = |file, name, container, stored, ignored| Case {
         file,
-        layout,
+        name,
         container,
         stored,
         meta: false,
@@ -112,10 +112,10 @@ fn all_layouts_hold_the_same_weights() {
         plain("teacher.pth", "teacher", "PyTorch (zip)", f32s, &[PERIODS, ("training head", 3)]),
         plain("wrapped.pth", "wrapped", "PyTorch (zip)", f32s, &[PERIODS]),
         plain("nnunet.pth", "nnunet", "PyTorch (zip)", f32s, &[PERIODS, ("decoder", 18), ("optimizer", 3)]),
-        Layout { meta: true, bias: true, ..plain("meta_qkvb.pth", "meta", "PyTorch (zip)", f32s, &[PERIODS]) },
-        Layout { meta: true, bias: true, ..plain("hf/model.safetensors", "huggingface", "safetensors", f32s, &[]) },
-        Layout { meta: true, mask_token: false, ..plain("timm.safetensors", "timm", "safetensors", f32s, &[]) },
-        Layout { meta: true, bias: true, mask_token: false, ..plain("timm_qkvb.safetensors", "timm", "safetensors", f32s, &[]) },
+        Case { meta: true, bias: true, ..plain("meta_qkvb.pth", "meta", "PyTorch (zip)", f32s, &[PERIODS]) },
+        Case { meta: true, bias: true, ..plain("hf/model.safetensors", "huggingface", "safetensors", f32s, &[]) },
+        Case { meta: true, mask_token: false, ..plain("timm.safetensors", "timm", "safetensors", f32s, &[]) },
+        Case { meta: true, bias: true, mask_token: false, ..plain("timm_qkvb.safetensors", "timm", "safetensors", f32s, &[]) },
     ];
     let seeded = micro();
     table(
@@ -124,7 +124,7 @@ fn all_layouts_hold_the_same_weights() {
         |c| {
             let model = open(&fixture(c.file)).map_err(|e| e.to_string())?;
             let summary = model.summary();
-            ensure(summary.layout.name() == c.layout, || format!("layout {}", summary.layout.name()))?;
+            ensure(summary.layout.name() == c.name, || format!("layout {}", summary.layout.name()))?;
             ensure(summary.container.to_string() == c.container, || format!("container {}", summary.container))?;
             ensure(summary.dtypes.keys().eq([&c.stored.0]), || format!("dtypes {:?}", summary.dtypes))?;
             ensure(summary.warnings.is_empty(), || format!("warnings {:?}", summary.warnings))?;
@@ -139,7 +139,7 @@ fn all_layouts_hold_the_same_weights() {
     );
 }
 
-fn same_weights(found: &State, seeded: &State, case: &Layout) -> Result<(), String> {
+fn same_weights(found: &State, seeded: &State, case: &Case) -> Result<(), String> {
     let mut want = seeded.clone();
     if !case.mask_token {
         want.remove("mask_token");
@@ -311,10 +311,12 @@ fn a_missing_tensor_of_any_name_is_found() {
     });
 }
 
+/// What makes another model of the micro one.
+type Change = Box<dyn Fn(&mut State)>;
+
 #[test]
 fn known_models_that_are_not_this_one_are_refused_by_name() {
     let add = |name: &'static str, shape: &'static [usize]| move |s: &mut State| drop(s.insert(name.into(), Tensor::zeros(shape)));
-    type Change = Box<dyn Fn(&mut State)>;
     let cases: Vec<(&str, Change)> = vec![
         ("SwiGLU", Box::new(add("blocks.0.mlp.w1.weight", &[8, 64]))),
         ("SwiGLU", Box::new(add("blocks.0.mlp.fc1_g.weight", &[8, 64]))),
@@ -401,20 +403,18 @@ fn a_bias_mask_must_be_finite_and_have_its_bias() {
 
 #[test]
 fn strange_periods_are_a_warning() {
-    let (_dir, good) = changed(|s| {
-        drop(s.insert("rope_embed.periods".into(), Tensor::new([16], (0..16).map(|i| 100f32.powf(i as f32 / 16.0)).collect())))
-    });
-    assert!(open(&good).unwrap().warnings().is_empty());
-    let (_dir, bad) =
-        changed(|s| drop(s.insert("rope_embed.periods".into(), Tensor::new([16], (0..16).map(|i| 50f32.powf(i as f32 / 16.0)).collect()))));
-    let model = open(&bad).unwrap();
-    assert!(model.warnings().iter().any(|w| w.contains("periods") && w.contains("100")), "{:?}", model.warnings());
+    let with = |base: f32, n: usize| {
+        let periods = Tensor::new([n], (0..n).map(|i| base.powf(i as f32 / n as f32)).collect());
+        let (_dir, path) = changed(|s| drop(s.insert("rope_embed.periods".into(), periods)));
+        open(&path).unwrap()
+    };
+    assert!(with(100.0, 16).warnings().is_empty());
+    let warnings = with(50.0, 16).warnings().to_vec();
+    assert!(warnings.iter().any(|w| w.contains("periods") && w.contains("100")), "{warnings:?}");
     // Eight periods: heads of 32.
-    let (_dir, halves) =
-        changed(|s| drop(s.insert("rope_embed.periods".into(), Tensor::new([8], (0..8).map(|i| 100f32.powf(i as f32 / 8.0)).collect()))));
-    let model = open(&halves).unwrap();
-    assert_eq!(model.config().num_heads, 2);
-    assert!(model.warnings().is_empty(), "{:?}", model.warnings());
+    let halves = with(100.0, 8);
+    assert_eq!(halves.config().num_heads, 2);
+    assert!(halves.warnings().is_empty(), "{:?}", halves.warnings());
 }
 
 #[test]
@@ -437,7 +437,7 @@ fn hugging_face_files_go_by_their_config() {
     let model = open(&said).unwrap();
     assert_eq!((model.config().num_heads, model.config().norm_eps, model.config().rope_base), (4, 1e-3, 50.0));
     let (_dir, newer) = config(Some(r#"{"rope_parameters": {"rope_theta": 25.0}}"#));
-    assert_eq!(open(&newer).unwrap().config().rope_base, 25.0);
+    assert_eq!(open(&newer).unwrap().config().rope_base.to_bits(), 25f32.to_bits());
 
     let bad = [
         (r#"{"num_hidden_layers": 12}"#, "depth 12"),
@@ -515,10 +515,25 @@ fn a_value_beyond_the_range_of_f16_is_an_error_and_leaves_the_old_file() {
     assert_eq!(fs::read_to_string(&out).unwrap(), "as it was");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     open(&path).unwrap().write_safetensors(&out, Dtype::Bf16).unwrap();
-    for (target, part) in [(dir.path().to_path_buf(), "folder"), (dir.path().join("no/such/x.safetensors"), "cannot be written")] {
+    for (target, part) in [(dir.path().to_path_buf(), "is no file"), (dir.path().join("no/such/x.safetensors"), "there is no folder")] {
         let error = open(&path).unwrap().write_safetensors(&target, Dtype::F32).unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
     }
+}
+
+#[test]
+fn the_same_weights_are_written_as_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let written = |source: &str| {
+        let path = dir.path().join("out.safetensors");
+        Model::open(source).unwrap().write_safetensors(&path, Dtype::F32).unwrap();
+        fs::read(path).unwrap()
+    };
+    let seeded = written("seeded:0:micro");
+    for file in ["legacy.pth", "nnunet.pth", "flat.safetensors"] {
+        assert!(written(fixture(file).to_str().unwrap()) == seeded, "{file}");
+    }
+    assert!(safetensors::SafeTensors::deserialize(&seeded).is_ok());
 }
 
 #[test]

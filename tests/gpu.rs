@@ -218,6 +218,7 @@ fn limits_are_narrowed_as_asked_and_never_widened() {
         max_workgroups: u32::MAX,
         max_invocations: u32::MAX,
         workgroup_memory: u32::MAX,
+        software: false,
     };
     assert_eq!(*Context::with_limits(&Selection::Auto, wide).unwrap().limits(), *Context::new(&Selection::Auto).unwrap().limits());
 }

@@ -202,7 +202,11 @@ fn safetensors_images() {
         ),
         ("three_axes.safetensors", of("F32", "[1,1,2]", &f32s(&[0.0, 1.0])), Some("expected [B, C, H, W], found [1, 1, 2]")),
         ("empty.safetensors", of("F32", "[0,3,16,16]", &[]), Some("is empty")),
-        ("integers.safetensors", of("I16", "[1,1,1,2]", &[0; 4]), Some("expected f32, f16, bf16 or f64, normalised, found signed integers")),
+        (
+            "integers.safetensors",
+            of("I16", "[1,1,1,2]", &[0; 4]),
+            Some("expected f32, f16, bf16 or f64, normalised, found signed integers"),
+        ),
         ("many_channels.safetensors", of("F32", "[1,65,1,1]", &[0; 260]), Some("beyond 64 channels")),
         ("wide.safetensors", of("F16", "[1,1,1,8193]", &[0; 16_386]), Some("8192 pixels a side")),
         ("nan.safetensors", of("F32", "[2,1,1,1]", &f32s(&[0.0, f32::NAN])), Some("image 1 holds 1 values that are NaN or infinite")),

@@ -102,7 +102,8 @@ impl Checkpoint {
 
     /// A checkpoint without a file: every parameter of `table` (name and shape) computed from `seed`.
     pub fn seeded(seed: u64, table: Vec<(String, Vec<usize>)>) -> Self {
-        let entries = table.into_iter().map(|(name, shape)| Entry { name, shape, dtype: Dtype::F32 }).collect();
+        let mut entries: Vec<_> = table.into_iter().map(|(name, shape)| Entry { name, shape, dtype: Dtype::F32 }).collect();
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
         Self {
             source_name: format!("seeded:{seed}"),
             layout: Layout::Seeded,
@@ -138,7 +139,7 @@ impl Checkpoint {
         self.container
     }
 
-    /// Every parameter, by name, as [`load`](Self::load) will give it.
+    /// Every parameter, sorted by name, as [`load`](Self::load) will give it.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }

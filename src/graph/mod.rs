@@ -233,14 +233,6 @@ impl Graph {
         TensorId(self.tensors.len() - 1)
     }
 
-    /// Makes an intermediate tensor an output: it is kept to the end, for the caller to read.
-    pub fn keep(&mut self, id: TensorId) {
-        let role = &mut self.tensors[id.0].role;
-        if *role == Role::Intermediate {
-            *role = Role::Output;
-        }
-    }
-
     /// Appends a dispatch.
     ///
     /// # Panics

@@ -73,7 +73,7 @@ impl Model {
         &self.config
     }
 
-    /// Computes the position embedding in another arithmetic than the checkpoint's own.
+    /// Computes the position embedding in another precision than this kind of checkpoint asks for.
     pub fn set_rope(&mut self, rope: RopePrecision) {
         self.config.rope = rope;
     }

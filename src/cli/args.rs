@@ -1,0 +1,219 @@
+//! The flags, as they are typed and as `--help` explains them.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use meddino::backbone::Choice;
+use meddino::checkpoint::Dtype;
+use meddino::ct::Size;
+use meddino::gpu::Selection;
+use meddino::output::Output;
+use meddino::vit::config::RopePrecision;
+use meddino::{Error, Result};
+
+/// MedDINOv3 features from CT scans, on any GPU or none.
+///
+/// Research software, not a medical device.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+    /// No notes and no progress on stderr; warnings and errors remain
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    Features(Features),
+    Inspect(Inspect),
+    Convert(Convert),
+    Verify(Verify),
+    Devices,
+    Demo(Demo),
+}
+
+/// Compute the features of a scan's slices and write them to a .safetensors file
+///
+/// The file's path is printed on stdout. Every slice is one image: HU are clamped to [-1000, 1000] and normalised as the authors of MedDINOv3
+/// do, then resized (antialiased bilinear) to --size. With S slices, P patches, R storage tokens, T = 1 + R + P tokens and C channels, the
+/// file holds x_norm_clstoken [S, C], x_storage_tokens [S, R, C], x_norm_patchtokens [S, P, C], x_prenorm [S, T, C] and layers.N [S, T, C]
+/// in f32, and in its metadata what is needed to interpret them.
+#[derive(clap::Args)]
+pub struct Features {
+    /// What to look at: .npy of HU, [H, W] or [S, H, W]; .safetensors holding `image` [B, C, H, W], normalised already; or the word
+    /// phantom, a built-in synthetic thorax slice
+    pub input: String,
+    #[command(flatten)]
+    pub model: Model,
+    /// Where the features go [default: the input's name with .features.safetensors, in the current folder]
+    #[arg(short, long, value_name = "OUT.safetensors")]
+    pub output: Option<PathBuf>,
+    /// Size of the image that the model sees: native (the slice's own; what is left over beyond a multiple of 16 is not
+    /// seen), N (for N x N) or HxW
+    #[arg(long, default_value = "native")]
+    pub size: Size,
+    /// Which tokens to write: cls, storage and patch after the final norm, prenorm for all of them before it
+    #[arg(long, value_delimiter = ',', default_value = "cls,storage,patch", value_name = "LIST")]
+    pub tokens: Vec<Tokens>,
+    /// Blocks whose output to write as well, all tokens through the final norm; segmentation takes 2,5,8,11
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    pub layers: Vec<usize>,
+    /// How many slices go through the model at once
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub batch: u32,
+    /// Say on stderr where the GPU's time goes, by kernel and by block
+    #[arg(long)]
+    pub profile: bool,
+}
+
+/// Which model runs, and on what.
+#[derive(clap::Args)]
+pub struct Model {
+    /// The weights: a .pth or .safetensors file, or seeded:N for untrained ones to try things out (seeded:N:tiny, seeded:N:micro: small)
+    #[arg(short, long, value_name = "FILE|seeded:N")]
+    pub checkpoint: Option<String>,
+    /// What to compute on: auto takes a real GPU if there is one, else the CPU
+    #[arg(long, default_value = "auto")]
+    pub backend: Backend,
+    /// Which GPU: a number or a part of a name as `meddino devices` lists them, low-power or high-performance. Implies --backend gpu
+    #[arg(long, value_name = "NUMBER|NAME")]
+    pub device: Option<Selection>,
+    /// Arithmetic of the position embedding: auto is what this kind of checkpoint was trained with (bf16 for MedDINOv3, f32 for Meta's)
+    #[arg(long, default_value = "auto")]
+    pub rope: Rope,
+}
+
+/// Compare the backends with each other, and with PyTorch's outputs, tap by tap
+///
+/// Runs one image on the GPU and on the CPU and prints, for the patch embedding, each block and each output, how far they are apart. With
+/// --golden both are compared with a file of PyTorch's outputs too. Exit code 1 if any tap is beyond the tolerance that is printed.
+#[derive(clap::Args)]
+pub struct Verify {
+    /// What to look at, as for `features` [default: the golden's image if it holds one, else phantom]
+    pub input: Option<String>,
+    /// The weights: a .pth or .safetensors file, or seeded:N
+    #[arg(short, long, value_name = "FILE|seeded:N", default_value = "seeded:0")]
+    pub checkpoint: String,
+    /// Size of the image, as for `features`; a golden's own image keeps its size
+    #[arg(long, default_value = "224")]
+    pub size: Size,
+    /// A .safetensors file of PyTorch's outputs, as tests/golden/from_original.py makes it
+    #[arg(long, value_name = "FILE")]
+    pub golden: Option<PathBuf>,
+    /// Which GPU, as for `features`; a software one will do
+    #[arg(long, value_name = "NUMBER|NAME")]
+    pub device: Option<Selection>,
+    /// Arithmetic of the position embedding, as for `features`; a golden that names its own is followed
+    #[arg(long, default_value = "auto")]
+    pub rope: Rope,
+}
+
+/// Say what a checkpoint holds: layout, sizes, number of parameters, types, and what is ignored
+///
+/// Names, shapes and types are read; the weights are not.
+#[derive(clap::Args)]
+pub struct Inspect {
+    /// A .pth or .safetensors file, or seeded:N
+    pub checkpoint: String,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Write a checkpoint of any known layout as .safetensors, under the names of MedDINOv3
+///
+/// The model's configuration goes into the metadata, so that the result is the same model. The file's path is printed on stdout.
+#[derive(clap::Args)]
+pub struct Convert {
+    /// A .pth or .safetensors file, or seeded:N
+    pub checkpoint: String,
+    /// Where the result goes
+    #[arg(short, long, value_name = "OUT.safetensors")]
+    pub output: PathBuf,
+    /// Type of the stored weights
+    #[arg(long, default_value = "f32")]
+    pub dtype: Stored,
+}
+
+/// Try it without data or weights: a synthetic thorax slice through an untrained model
+#[derive(clap::Args)]
+pub struct Demo {
+    /// Where its files go; made if it does not exist
+    #[arg(short, long, value_name = "DIR", default_value = "meddino-demo")]
+    pub output: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Tokens {
+    Cls,
+    Storage,
+    Patch,
+    Prenorm,
+}
+
+impl From<Tokens> for Output {
+    fn from(tokens: Tokens) -> Self {
+        match tokens {
+            Tokens::Cls => Self::Cls,
+            Tokens::Storage => Self::Storage,
+            Tokens::Patch => Self::Patch,
+            Tokens::Prenorm => Self::Prenorm,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Backend {
+    Auto,
+    Gpu,
+    Cpu,
+}
+
+impl Model {
+    /// The backend that the flags mean.
+    pub fn choice(&self) -> Result<Choice> {
+        match (self.backend, &self.device) {
+            (Backend::Cpu, Some(_)) => Err(Error::option("--device", "chooses a GPU, but --backend is cpu; leave one of them out")),
+            (Backend::Cpu, None) => Ok(Choice::Cpu),
+            (Backend::Auto, None) => Ok(Choice::Auto),
+            (_, device) => Ok(Choice::Gpu(device.clone().unwrap_or_default())),
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Rope {
+    Auto,
+    Bf16,
+    F32,
+}
+
+impl Rope {
+    /// The precision to use in place of the checkpoint's, if any.
+    pub fn precision(self) -> Option<RopePrecision> {
+        match self {
+            Self::Auto => None,
+            Self::Bf16 => Some(RopePrecision::Bf16),
+            Self::F32 => Some(RopePrecision::F32),
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Stored {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl From<Stored> for Dtype {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::F32 => Self::F32,
+            Stored::F16 => Self::F16,
+            Stored::Bf16 => Self::Bf16,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! `meddino devices`: which adapters there are, and what `auto` makes of them.
+
+use meddino::gpu::{Auto, DeviceReport, devices};
+
+use super::say::{Done, result};
+
+/// One adapter after the other, then the choice.
+pub fn run() -> Done {
+    let found = pollster::block_on(devices());
+    for device in &found.list {
+        result(device)?;
+        describe(device)?;
+    }
+    match found.auto() {
+        Auto::Gpu(index) => result(format_args!("--backend auto takes device {index}")),
+        Auto::Cpu if found.list.is_empty() => result("no GPU found; --backend auto takes the CPU"),
+        Auto::Cpu => result("--backend auto takes the CPU, which is faster than a software GPU"),
+    }
+}
+
+fn describe(device: &DeviceReport) -> Done {
+    let limits = &device.limits;
+    let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
+    result(format_args!("   driver     {}", device.driver))?;
+    result(format_args!("   tier       {}", device.tier.map_or("none: no compute shaders", |tier| tier.name())))?;
+    result(format_args!("   buffers    {} at most, {} a binding", mib(limits.max_buffer), mib(limits.max_binding)))?;
+    result(format_args!(
+        "   workgroups {} invocations, {} KiB of memory, {} a dimension",
+        limits.max_invocations,
+        limits.workgroup_memory >> 10,
+        limits.max_workgroups
+    ))?;
+    result(format_args!("   profiles   {}", if device.timestamps { "by dispatch" } else { "as a whole only: no timestamps" }))
+}

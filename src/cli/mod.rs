@@ -1,0 +1,43 @@
+//! The command line: flags become a job, the job's end becomes an exit code. The only place that prints.
+//!
+//! Results go to stdout or into files, everything said to people to stderr. Exit codes: 0 done, 1 an error (one line on stderr says which),
+//! 2 a mistake in the flags.
+
+mod args;
+mod checkpoint;
+mod demo;
+mod devices;
+mod features;
+mod input;
+mod progress;
+mod say;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+use say::{Failure, Say};
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    let args = Args::parse();
+    let say = Say { quiet: args.quiet };
+    let done = match &args.command {
+        Command::Features(args) => features::run(args, say),
+        Command::Inspect(args) => checkpoint::inspect(args),
+        Command::Convert(args) => checkpoint::convert(args, say),
+        Command::Verify(args) => verify::run(args, say),
+        Command::Devices => devices::run(),
+        Command::Demo(args) => demo::run(args, say),
+    };
+    match done {
+        // A closed stdout: whoever read the results has had enough of them, as `head` has.
+        Ok(()) | Err(Failure::StdoutClosed) => ExitCode::SUCCESS,
+        Err(Failure::Error(error)) => {
+            say::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! The `meddino` command as its users meet it: files in and out, messages, exit codes.
+#![cfg(feature = "cli")]
+
+mod common;
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use common::{Golden, read_safetensors};
+use meddino::Tensor;
+use meddino::ct::{Size, Volume, Window, prepare};
+use meddino::vit::config::{Config, Grid, RopePrecision};
+use meddino::vit::features::Features;
+use safetensors::Dtype;
+use safetensors::tensor::{TensorView, serialize_to_file};
+use tempfile::TempDir;
+
+/// A folder to run the command in.
+struct Desk(TempDir);
+
+impl Desk {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meddino"));
+        command.current_dir(self.0.path()).args(line.split_whitespace());
+        command
+    }
+
+    fn run(&self, line: &str) -> Output {
+        self.command(line).output().expect("the command starts")
+    }
+
+    /// Runs `line`, which must succeed; what it printed.
+    fn succeed(&self, line: &str) -> String {
+        let output = self.run(line);
+        assert!(output.status.success(), "{line}: {}\n{}", output.status, text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// Every tensor by name, and the metadata, of a file.
+    fn read(&self, name: &str) -> (HashMap<String, Tensor>, HashMap<String, String>) {
+        let (tensors, metadata) = read_safetensors(&self.path(name));
+        (tensors.into_iter().collect(), metadata)
+    }
+
+    fn npy(&self, name: &str, hu: &Tensor) {
+        let shape = hu.shape().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let values: Vec<u8> = hu.data().iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.npy_of(name, &format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}), }}\n"), &values);
+    }
+
+    fn npy_of(&self, name: &str, header: &str, values: &[u8]) {
+        let bytes = [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), values].concat();
+        fs::write(self.path(name), bytes).expect("written");
+    }
+
+    fn images(&self, name: &str, image: &Tensor) {
+        let bytes: Vec<u8> = image.data().iter().flat_map(|v| v.to_le_bytes()).collect();
+        let view = TensorView::new(Dtype::F32, image.shape().to_vec(), &bytes).expect("a tensor");
+        serialize_to_file([("image", view)], None, &self.path(name)).expect("written");
+    }
+
+    fn files(&self) -> Vec<String> {
+        let name = |e: std::io::Result<fs::DirEntry>| e.expect("an entry").file_name().to_string_lossy().to_string();
+        let mut names: Vec<String> = fs::read_dir(self.0.path()).expect("listed").map(name).collect();
+        names.sort();
+        names
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// S slices of H x W whole HU, all different.
+fn hu(s: usize, h: usize, w: usize) -> Tensor {
+    Tensor::new([s, h, w], common::uniform("hu", s * h * w, 7).iter().map(|v| (v * 1200.0).trunc()).collect())
+}
+
+#[test]
+fn images_give_the_features_of_pytorch() {
+    let golden = Golden::open("tiny_b3_70x115_rope-f32");
+    let desk = Desk::new();
+    desk.images("image.safetensors", &golden.image);
+    desk.succeed(
+        "features image.safetensors -c seeded:0:tiny --rope f32 --tokens cls,storage,patch,prenorm --layers 0,2 -o out.safetensors",
+    );
+    let (mut tensors, metadata) = desk.read("out.safetensors");
+    let config = Config::tiny();
+    let grid = Grid { rows: 4, cols: 7 };
+    // The file's three kinds of tokens, side by side again: [B, T, C].
+    let parts = [&tensors["x_norm_clstoken"], &tensors["x_storage_tokens"], &tensors["x_norm_patchtokens"]];
+    let image = |b: usize| parts.iter().flat_map(move |t| t.data().chunks_exact(t.data().len() / 3).nth(b).expect("three images"));
+    let x_norm = (0..3).flat_map(image).copied().collect();
+    let features = Features {
+        grid,
+        x_norm: Tensor::new([3, config.prefix_tokens() + grid.patches(), config.embed_dim], x_norm),
+        x_prenorm: tensors.remove("x_prenorm"),
+        layers: [0, 2].map(|n| (n, tensors.remove(&format!("layers.{n}")).expect("asked for"))).to_vec(),
+        taps: Vec::new(),
+    };
+    for (name, l2, largest) in golden.compare(&features) {
+        assert!(l2 <= 2e-6 && largest <= 1e-3, "{name}: relative L2 {l2:.2e}, largest error {largest:.2e}");
+    }
+    assert_eq!(golden.rope, RopePrecision::F32);
+    assert_eq!(metadata["rope"], "f32");
+    assert_eq!(metadata["grid"], "[4,7]");
+    assert_eq!(metadata["image"], "[70,115]");
+    assert!(metadata["preprocessing"].contains("normalised"), "{}", metadata["preprocessing"]);
+}
+
+#[test]
+fn a_scan_gives_the_features_of_its_prepared_slices() {
+    let desk = Desk::new();
+    let volume = hu(3, 40, 56);
+    desk.npy("scan.npy", &volume);
+    let mut scan = Volume::from_hu("scan", volume).expect("a volume");
+    for (size, parsed) in [("native", Size::Native), ("32", Size::Square(32)), ("48x33", Size::Exact { height: 48, width: 33 })] {
+        let slices: Vec<Tensor> = (0..3).map(|i| prepare(&scan.read_slice(i).expect("a slice"), &Window::DEMO, parsed)).collect();
+        let [_, _, h, w] = slices[0].shape()[..] else { panic!("an image") };
+        let all = slices.iter().flat_map(Tensor::data).copied().collect();
+        desk.images("images.safetensors", &Tensor::new([3, 1, h, w], all));
+        desk.succeed(&format!("features scan.npy -c seeded:0:micro --size {size} -o a.safetensors"));
+        desk.succeed("features images.safetensors -c seeded:0:micro -o b.safetensors");
+        let ((a, _), (b, _)) = (desk.read("a.safetensors"), desk.read("b.safetensors"));
+        assert_eq!(a.len(), 3);
+        assert_eq!(a["x_norm_patchtokens"].shape(), [3, (h / 16) * (w / 16), 64], "{size}");
+        assert!(a == b, "{size}: the same slices give the same features");
+    }
+}
+
+#[test]
+fn the_file_says_where_it_comes_from() {
+    let desk = Desk::new();
+    desk.npy("case_0001.npy", &hu(1, 32, 48).reshaped([32, 48]));
+    let stdout = desk.succeed("features case_0001.npy -c seeded:3:micro");
+    assert_eq!(stdout, "case_0001.features.safetensors\n");
+    let (tensors, metadata) = desk.read("case_0001.features.safetensors");
+    let mut shapes: Vec<_> = tensors.iter().map(|(name, t)| (name.as_str(), t.shape().to_vec())).collect();
+    shapes.sort();
+    assert_eq!(shapes, [("x_norm_clstoken", vec![1, 64]), ("x_norm_patchtokens", vec![1, 6, 64]), ("x_storage_tokens", vec![1, 4, 64])]);
+    for (name, value) in [
+        ("meddino", env!("CARGO_PKG_VERSION")),
+        ("input", "case_0001.npy"),
+        ("image", "[32,48]"),
+        ("grid", "[2,3]"),
+        ("patch_size", "16"),
+        ("rope", "bf16"),
+        ("norm_eps", "0.000001"),
+        ("checkpoint", "seeded:3:micro"),
+    ] {
+        assert_eq!(metadata[name], value, "{name}");
+    }
+    let preprocessing: serde_json::Value = serde_json::from_str(&metadata["preprocessing"]).expect("JSON");
+    assert_eq!(preprocessing["clamp_hu"], serde_json::json!([-1000.0, 1000.0]));
+    assert!(!metadata.contains_key("checkpoint_sha256"), "seeded weights have no file");
+    assert_eq!(desk.files(), ["case_0001.features.safetensors", "case_0001.npy"], "nothing else is left behind");
+
+    // The same input gives the same file, to the last byte.
+    desk.succeed("features case_0001.npy -c seeded:3:micro -o again.safetensors");
+    assert_eq!(
+        fs::read(desk.path("again.safetensors")).expect("read"),
+        fs::read(desk.path("case_0001.features.safetensors")).expect("read")
+    );
+}
+
+#[test]
+fn a_converted_checkpoint_gives_the_same_features_and_its_hash() {
+    let desk = Desk::new();
+    assert_eq!(desk.succeed("convert seeded:0:micro -o micro.safetensors"), "micro.safetensors\n");
+    desk.succeed("features phantom --size 32 -c seeded:0:micro -o a.safetensors");
+    desk.succeed("features phantom --size 32 -c micro.safetensors -o b.safetensors");
+    let ((a, _), (b, metadata)) = (desk.read("a.safetensors"), desk.read("b.safetensors"));
+    assert!(a == b, "the same weights give the same features");
+    let hash = sha256(&desk.path("micro.safetensors"));
+    assert_eq!(metadata["checkpoint_sha256"], hash);
+    for dtype in ["f16", "bf16"] {
+        desk.succeed(&format!("convert seeded:0:micro -o half.safetensors --dtype {dtype}"));
+        assert!(desk.succeed("inspect half.safetensors").contains(&format!("(33 {dtype})")));
+    }
+}
+
+fn sha256(path: &Path) -> String {
+    use sha2::{Digest, Sha256};
+    format!("{:x}", Sha256::digest(fs::read(path).expect("read")))
+}
+
+#[test]
+fn rope_precision_can_be_chosen() {
+    let desk = Desk::new();
+    for rope in ["auto", "bf16", "f32"] {
+        desk.succeed(&format!("features phantom --size 64 -c seeded:0:tiny --rope {rope} -o {rope}.safetensors"));
+    }
+    let of = |name: &str| desk.read(name);
+    let ((auto, auto_said), (bf16, _), (f32, f32_said)) = (of("auto.safetensors"), of("bf16.safetensors"), of("f32.safetensors"));
+    assert!(auto == bf16 && auto != f32);
+    assert_eq!((auto_said["rope"].as_str(), f32_said["rope"].as_str()), ("bf16", "f32"));
+}
+
+#[test]
+fn tokens_and_layers_are_those_asked_for() {
+    let desk = Desk::new();
+    for (flags, names) in [
+        ("--tokens patch", vec!["x_norm_patchtokens"]),
+        ("--tokens prenorm,cls,cls", vec!["x_norm_clstoken", "x_prenorm"]),
+        ("--tokens cls --layers 1,0,1", vec!["layers.0", "layers.1", "x_norm_clstoken"]),
+    ] {
+        desk.succeed(&format!("features phantom --size 32 -c seeded:0:micro -o out.safetensors {flags}"));
+        let (tensors, _) = desk.read("out.safetensors");
+        let mut found: Vec<_> = tensors.keys().map(String::as_str).collect();
+        found.sort_unstable();
+        assert_eq!(found, names, "{flags}");
+    }
+}
+
+#[test]
+fn inspect_speaks_to_people_and_to_machines() {
+    let desk = Desk::new();
+    assert!(desk.succeed("inspect seeded:0").contains("85641984"));
+    let json: serde_json::Value = serde_json::from_str(&desk.succeed("inspect seeded:5:micro --json")).expect("JSON");
+    assert_eq!(json["config"]["embed_dim"], 64);
+    assert_eq!(json["parameters"], 149_568);
+}
+
+#[test]
+fn messages_go_to_stderr_and_quiet_leaves_warnings() {
+    let desk = Desk::new();
+    let loud = desk.run("features phantom --size 32 -c seeded:0:micro");
+    assert_eq!(text(&loud.stdout), "phantom.features.safetensors\n");
+    let said = text(&loud.stderr);
+    assert!(said.contains("untrained") && said.contains("1 image of 32 x 32"), "{said}");
+    let quiet = text(&desk.run("features phantom --size 32 -c seeded:0:micro --quiet").stderr);
+    assert!(quiet.contains("untrained") && !quiet.contains("1 image"), "{quiet}");
+}
+
+/// Each line of the table: what is typed, the exit code, and what must be said. One line of error, no panic, no file left behind.
+#[test]
+fn what_cannot_be_done_is_said_in_one_line() {
+    let desk = Desk::new();
+    let f32s = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+    let header = |shape: &str| format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n");
+    desk.npy("fine.npy", &hu(1, 32, 32));
+    desk.npy("one.npy", &Tensor::zeros([1, 1]));
+    desk.npy_of("empty.npy", &header("(0, 32, 32)"), &[]);
+    desk.npy_of("negative.npy", &header("(-4, -4)"), &f32s(&[0.0; 16]));
+    desk.npy_of("huge.npy", &header("(1099511627776, 512, 512)"), &[]);
+    let mut nan = hu(3, 32, 32);
+    nan.data_mut()[2 * 1024 + 33] = f32::NAN;
+    desk.npy("nan.npy", &nan);
+    nan.data_mut()[2 * 1024 + 33] = f32::INFINITY;
+    desk.npy("inf.npy", &nan);
+    fs::write(desk.path("picture.png"), b"\x89PNG\r\n\x1a\n").expect("written");
+    fs::write(desk.path("noise.pth"), [7; 999]).expect("written");
+    desk.images("two_channels.safetensors", &Tensor::zeros([1, 2, 32, 32]));
+    desk.images("fine.safetensors", &Tensor::zeros([1, 3, 32, 32]));
+    let before = desk.files();
+
+    let micro = "-c seeded:0:micro";
+    let cases = [
+        (format!("features empty.npy {micro}"), 1, "error: input empty.npy: the array is empty"),
+        (format!("features one.npy {micro}"), 1, "1 x 1 pixels hold no patch of 16 x 16"),
+        (format!("features negative.npy {micro}"), 1, "error: input negative.npy: "),
+        (format!("features huge.npy {micro}"), 1, "the file is damaged"),
+        (format!("features nan.npy {micro}"), 1, "slice 2 holds 1 values that are no HU, the first at row 1, column 1: NaN"),
+        (format!("features inf.npy {micro}"), 1, "column 1: inf"),
+        (format!("features picture.png {micro}"), 1, "no HU"),
+        (format!("features scan.nrrd {micro}"), 1, "expected a name ending in .npy"),
+        (format!("features missing.npy {micro}"), 1, "error: input missing.npy: "),
+        (format!("features two_channels.safetensors {micro}"), 1, "this model takes [B, 3, H, W] or [B, 1, H, W]"),
+        (format!("features noise.pth {micro}"), 1, "error: input noise.pth: "),
+        ("features phantom".into(), 1, "-c seeded:0 for untrained ones"),
+        ("features phantom -c noise.pth".into(), 1, "error: checkpoint noise.pth: "),
+        ("features phantom -c seeded:x".into(), 1, "seeded:N"),
+        (format!("features phantom {micro} --layers 2"), 1, "there is no block 2: this model has blocks 0 to 1"),
+        (format!("features fine.npy {micro} --size 8"), 1, "8 x 8 pixels hold no patch"),
+        (format!("features fine.npy {micro} -o no/such/out.safetensors"), 1, "there is no folder no/such"),
+        (format!("features fine.npy {micro} -o ."), 1, "error: output .: "),
+        (format!("features fine.safetensors {micro} -o fine.safetensors"), 1, "which it would replace"),
+        ("inspect noise.pth".into(), 1, "error: checkpoint noise.pth: "),
+        ("convert noise.pth -o out.safetensors".into(), 1, "error: checkpoint noise.pth: "),
+        ("convert seeded:0:micro -o no/such/out.safetensors".into(), 1, "error: output no/such/out.safetensors: "),
+        ("demo -o fine.npy".into(), 1, "error: output fine.npy: "),
+        (format!("features fine.npy {micro} --size 0"), 2, "'0' is neither native, nor N, nor HxW"),
+        (format!("features fine.npy {micro} --tokens cls,eyes"), 2, "possible values: cls, storage, patch, prenorm"),
+        (format!("features fine.npy {micro} --layers x"), 2, "--layers"),
+        (format!("features fine.npy {micro} --rope f64"), 2, "possible values: auto, bf16, f32"),
+        ("features".into(), 2, "<INPUT>"),
+        ("convert seeded:0:micro".into(), 2, "--output"),
+        ("convert seeded:0:micro -o x.safetensors --dtype i8".into(), 2, "possible values: f32, f16, bf16"),
+        ("teleport".into(), 2, "unrecognized subcommand"),
+    ];
+    let mut wrong = Vec::new();
+    for (line, code, said) in cases {
+        let output = desk.run(&line);
+        let stderr = text(&output.stderr);
+        let errors = stderr.lines().filter(|l| l.starts_with("error: ")).count();
+        // Beside the error there are warnings alone; what follows clap's own is its advice.
+        let one_line = code == 2 || stderr.lines().all(|l| l.starts_with("error: ") || l.starts_with("warning: "));
+        if output.status.code() != Some(code) || !stderr.contains(said) || errors != 1 || !one_line || !output.stdout.is_empty() {
+            wrong.push(format!("{line}: expected {code} and {said:?}, found {:?}\n{stderr}", output.status.code()));
+        }
+        if desk.files() != before {
+            wrong.push(format!("{line}: left {:?}", desk.files()));
+            break;
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+#[cfg(unix)]
+fn a_closed_or_full_stdout_is_no_panic() {
+    let desk = Desk::new();
+    for line in ["inspect seeded:0:micro", "--help", "features phantom --size 32 -c seeded:0:micro"] {
+        // The reading end is closed before the command starts.
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = desk.command(line).stdout(writer).stderr(Stdio::piped()).output().expect("started");
+        assert_eq!(output.status.code(), Some(0), "{line}: {}", text(&output.stderr));
+        assert!(!text(&output.stderr).contains("panicked"), "{line}: {}", text(&output.stderr));
+    }
+    if let Ok(full) = fs::File::options().write(true).open("/dev/full") {
+        let output = desk.command("inspect seeded:0:micro").stdout(full).output().expect("started");
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).starts_with("error: output stdout: "), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn demo_goes_all_the_way() {
+    let desk = Desk::new();
+    let said = desk.succeed("demo -o new/folder");
+    for word in ["phantom", "seeded:0", "224 x 224", "196 patches", "written"] {
+        assert!(said.contains(word), "{said}");
+    }
+    let (tensors, _) = desk.read("new/folder/phantom.features.safetensors");
+    assert_eq!(tensors["x_norm_patchtokens"].shape(), [1, 196, 768]);
+}
+
+#[test]
+fn help_and_version_are_results() {
+    let desk = Desk::new();
+    assert_eq!(desk.succeed("--version"), format!("meddino {}\n", env!("CARGO_PKG_VERSION")));
+    for command in ["features", "inspect", "convert", "demo"] {
+        assert!(desk.succeed("--help").contains(command));
+        assert!(desk.succeed(&format!("{command} --help")).contains("Usage: meddino"));
+    }
+}
