@@ -1,6 +1,9 @@
 //! The planner, on random graphs and on the model's own.
 
-use meddino::graph::{Bytes, Cost, Dispatch, Graph, Kernel, Limits, Place, Plan, Role, TensorId, View, plan};
+use meddino::graph::{Bytes, Cost, Dispatch, Graph, Kernel, Limits, Place, Plan, Role, TensorId, TensorInfo, View, plan};
+use meddino::vit::config::Config;
+use meddino::vit::features::Request;
+use meddino::vit::forward::{Input, record};
 
 /// Numbers that look random and never change.
 struct Dice(u64);
@@ -28,7 +31,7 @@ fn random_graph(seed: u64) -> Graph {
         let parts = [1, 1, 2, 4][dice.roll(4)];
         let rows = 64 * (1 + dice.roll(6));
         let y = graph.tensor(format!("t{op}"), [parts * rows], role);
-        let reads: Vec<TensorId> = (0..1 + dice.roll(3))
+        let reads: Vec<TensorId> = (0..=dice.roll(3))
             .map(|_| {
                 if dice.roll(4) == 0 {
                     readable[dice.roll(readable.len())]
@@ -57,13 +60,14 @@ fn simulate(graph: &Graph, planned: &Plan) {
         for read in &step.reads {
             let Some(slot) = buffer_of(read.tensor) else { continue };
             assert_ne!(Some(slot), buffer_of(step.write.tensor), "{} binds slot {slot} both ways", step.label);
-            for i in read.offset..read.offset + read.len {
-                assert_eq!(slots[slot][i], Some((read.tensor, i)), "{} reads element {i} of {:?}", step.label, graph.info(read.tensor));
-            }
+            let held = &slots[slot][read.offset..read.offset + read.len];
+            let whole = held.iter().zip(read.offset..).all(|(&element, i)| element == Some((read.tensor, i)));
+            assert!(whole, "{} reads {:?}, and something else stands there", step.label, graph.info(read.tensor));
         }
         if let Some(slot) = buffer_of(step.write.tensor) {
-            for i in step.write.offset..step.write.offset + step.write.len {
-                slots[slot][i] = Some((step.write.tensor, i));
+            let View { tensor, offset, len } = step.write;
+            for (element, i) in slots[slot][offset..offset + len].iter_mut().zip(offset..) {
+                *element = Some((tensor, i));
             }
         }
     }
@@ -99,7 +103,7 @@ fn roles_decide_who_owns_a_buffer() {
         };
         assert!(fits, "{:?} in {:?}", graph.info(id), planned.place(id));
     }
-    let total = |role| graph.tensors().iter().filter(|t| t.role == role).map(|t| t.bytes()).sum::<u64>();
+    let total = |role| graph.tensors().iter().filter(|t| t.role == role).map(TensorInfo::bytes).sum::<u64>();
     let bytes = planned.bytes();
     assert_eq!((bytes.weights, bytes.inputs, bytes.outputs), (64 * 30 * 4, 64 * 100 * 4, total(Role::Output)));
 }
@@ -142,4 +146,19 @@ fn nothing_is_read_before_it_is_written() {
     let (x, y) = (graph.tensor("x", [8], Role::Intermediate), graph.tensor("y", [8], Role::Output));
     graph.push(dispatch("early".into(), vec![graph.view(x)], graph.view(y)));
     let _ = plan(&graph, &Limits::DEFAULT);
+}
+
+/// ViT-B at the sizes that matter, on a device of the least limits and on a large one: near the least that whole-buffer slots can take.
+#[test]
+fn the_models_own_graph_takes_little_more_than_it_must() {
+    let large = Limits { max_binding: 2 << 30, max_buffer: 4 << 30, workgroup_memory: 48 << 10, ..Limits::DEFAULT };
+    for (side, limits) in [(224, Limits::DEFAULT), (896, Limits::DEFAULT), (2048, Limits::DEFAULT), (2048, large)] {
+        let input = Input { batch: 1, channels: 3, height: side, width: side, masked: false };
+        let (graph, _) = record(&Config::vit_base(), limits, input, &Request::default()).unwrap();
+        let Bytes { slots, lower_bound, live, weights, outputs, .. } = plan(&graph, &limits).unwrap().bytes();
+        let unit = ((5 + (side / 16) * (side / 16)) * 768 * 4) as u64; // [T, C]
+        println!("{side}: slots {slots}, at least {lower_bound}, alive at once {live}, in [T, C]: {:.2}", slots as f64 / unit as f64);
+        assert!(slots as f64 <= 1.1 * lower_bound as f64, "{side}: {slots} bytes where {lower_bound} would do");
+        assert_eq!((outputs, weights), (unit, 4 * 85_641_984), "x_norm, and every parameter of ViT-B");
+    }
 }

@@ -39,7 +39,8 @@ impl Context {
         pollster::block_on(Self::open(selection, None))
     }
 
-    /// Opens the selected adapter with limits no wider than `limits`: what a smaller device would allow.
+    /// Opens the selected adapter with limits no wider than `limits`, and lets kernels believe what they say of
+    /// [`Limits::software`]: what a smaller device would do.
     ///
     /// # Errors
     /// As [`Context::new`].
@@ -63,7 +64,8 @@ impl Context {
         };
         let refused = |e| Error::gpu(format!("{chosen} cannot be opened: {e}; choose another with --device, or use --backend cpu"));
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(refused)?;
-        let context = Self::from_host(device, queue);
+        let mut context = Self::from_host(device, queue);
+        context.limits.software = limits.map_or(context.limits.software, |limits| limits.software);
         context.watch();
         Ok(context)
     }
@@ -71,12 +73,13 @@ impl Context {
     /// Uses a host's device and queue: nothing about them is changed, no handler is installed, and every buffer is the host's device's.
     /// The device should allow what [`Context::features`] and [`Context::host_limits`] list; with less, plans are cut smaller or refused.
     pub fn from_host(device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        let info = device.adapter_info();
         Self {
-            info: device.adapter_info(),
-            limits: devices::limits_of(&device.limits(), device.adapter_info().device_type),
+            limits: devices::limits_of(&device.limits(), info.device_type),
             tier: Tier::of(device.features()),
             faults: Arc::default(),
             pipelines: Arc::default(),
+            info,
             device,
             queue,
         }

@@ -1,8 +1,9 @@
-//! Running a graph on a GPU: the only room, with the facade, that knows wgpu. It knows nothing of models: graphs come in, tensors go out.
+//! Running graphs on a GPU: the only room, with the facade, that knows wgpu. Graphs come in, tensors go out; [`Gpu`] alone knows the model.
 
 mod context;
 mod devices;
 mod executable;
+mod model;
 mod pipelines;
 mod profile;
 mod readback;
@@ -11,6 +12,7 @@ mod weights;
 pub use context::Context;
 pub use devices::{Auto, DeviceReport, Devices, Kind, Selection, Tier, devices};
 pub use executable::Executable;
+pub use model::Gpu;
 pub use profile::{Profile, Row, Timed};
 pub use readback::Readback;
 pub use weights::GpuWeights;

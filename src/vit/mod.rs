@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod features;
+pub mod forward;
 mod infer;
 pub mod model;
 pub mod rope;

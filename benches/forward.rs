@@ -1,0 +1,118 @@
+//! One block of ViT-B at T = 201, and the whole forward pass at 224: declared FLOPs a second, results held against the CPU first.
+#![allow(missing_docs, reason = "criterion's macros make public items")]
+
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use meddino::Tensor;
+use meddino::gpu::{Context, Executable, Gpu, GpuWeights, Selection};
+use meddino::graph::{Graph, Role, TensorId, plan};
+use meddino::kernels::Recorder;
+use meddino::vit::config::{Config, Grid};
+use meddino::vit::features::Request;
+use meddino::vit::forward;
+use meddino::vit::model::Model;
+use meddino::vit::rope;
+use meddino::vit::weights::Weights;
+
+/// Values in [-1, 1) that look random and never change.
+fn noise(shape: impl Into<Vec<usize>>) -> Tensor {
+    let shape = shape.into();
+    let n: usize = shape.iter().product();
+    let mut state = 1_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / 8_388_608.0 - 1.0
+    };
+    Tensor::new(shape, (0..n).map(|_| next()).collect())
+}
+
+fn relative_l2(got: &Tensor, want: &Tensor) -> f64 {
+    let square = |v: f32| f64::from(v) * f64::from(v);
+    let error: f64 = got.data().iter().zip(want.data()).map(|(g, w)| square(g - w)).sum();
+    (error / want.data().iter().map(|&w| square(w)).sum::<f64>()).sqrt()
+}
+
+/// Declared FLOPs of a graph.
+fn flops(graph: &Graph) -> u64 {
+    graph.steps().iter().map(|step| step.cost.flops).sum()
+}
+
+/// Block 0 alone, from x [1, T, C] to [1, T, C], as the model on the CPU computes it.
+fn block(context: &Context, config: &Config, weights: &Weights<Tensor>, grid: Grid) -> (Executable, TensorId) {
+    let tokens = config.prefix_tokens() + grid.patches();
+    let specs = Weights::specs(config);
+    let mut g = Recorder::new(*context.limits());
+    let ids = specs.map(&mut |spec| g.tensor(&spec.name, spec.shape.clone(), Role::Weight));
+    let x = g.tensor("x", [1, tokens, config.embed_dim], Role::Input);
+    let table = g.tensor("rope", [2, grid.patches(), config.head_dim() / 2], Role::Input);
+    let y = forward::block(&mut g, config, "blocks.0", &ids.blocks[0], x, table).expect("within the limits");
+    g.keep(y);
+    let graph = g.finish();
+    let planned = plan(&graph, context.limits()).expect("within the limits");
+    let names = specs.leaves().into_iter().map(|spec| spec.name.as_str());
+    let on_device = GpuWeights::upload(context, names.zip(weights.leaves())).expect("room for the weights");
+    let executable = Executable::new(context, graph, planned, &on_device).expect("a prepared block");
+
+    // The same block on the CPU: what the tokens of an image become from one tap to the next.
+    let image = noise([1, 3, grid.rows * config.patch_size, grid.cols * config.patch_size]);
+    let table_values = rope::table(config, grid);
+    let patches = meddino::cpu::patch_embed(&image, &weights.patch_embed, config.patch_size);
+    let before = meddino::cpu::tokens(&patches, weights, None);
+    let shallow = Config { depth: 1, ..config.clone() };
+    let first = Weights { blocks: weights.blocks[..1].to_vec(), ..weights.clone() };
+    let request = Request { prenorm: true, ..Request::default() };
+    let want = meddino::cpu::forward(&first, &shallow, &image, None, &request).expect("features").x_prenorm.expect("asked for");
+    executable.write(table, 0, table_values.data()).expect("written");
+    executable.write(x, 0, before.data()).expect("written");
+    executable.run().expect("a run");
+    let got = executable.read_all(&[y]).expect("a result").remove(0);
+    let error = relative_l2(&got, &want);
+    assert!(error < 2e-4, "the block is wrong: relative L2 {error:.2e}");
+    (executable, y)
+}
+
+/// Submits and waits.
+fn run(executable: &Executable) {
+    executable.run().expect("a run");
+    executable.context().device().poll(meddino::gpu::wgpu::PollType::wait_indefinitely()).expect("an end");
+}
+
+fn benches(criterion: &mut Criterion) {
+    // SAFETY: only the kernels of this crate are run.
+    #[expect(unsafe_code, reason = "timed as the model runs: without run-time checks in its own kernels")]
+    let opened = Context::new(&Selection::Auto).map(|context| unsafe { context.without_shader_checks() });
+    let context = match opened {
+        Ok(context) => context,
+        Err(problem) => {
+            assert!(std::env::var_os("MEDDINO_REQUIRE_GPU").is_none_or(|v| v != "1"), "MEDDINO_REQUIRE_GPU=1, but {problem}");
+            eprintln!("SKIPPED benches of the forward pass: {problem}");
+            return;
+        }
+    };
+    println!("on {}", context.info().name);
+    let model = Model::open("seeded:0").expect("seeded weights");
+    let (config, weights) = (model.config().clone(), model.weights().expect("seeded weights"));
+
+    let mut group = criterion.benchmark_group("forward");
+    group.sample_size(10).warm_up_time(Duration::from_millis(500));
+    let (executable, _) = block(&context, &config, &weights, Grid { rows: 14, cols: 14 });
+    group.throughput(Throughput::Elements(flops(executable.graph())));
+    group.bench_function("block/T=201", |b| b.iter(|| run(&executable)));
+    drop(executable);
+
+    let (image, request) = (noise([1, 1, 224, 224]), Request::default());
+    let gpu = Gpu::new(&context, &config, &weights).expect("room for the weights");
+    let got = gpu.forward(&image, None, &request).expect("features");
+    let want = meddino::cpu::forward(&weights, &config, &image, None, &request).expect("features");
+    let error = relative_l2(&got.x_norm, &want.x_norm);
+    assert!(error < 2e-4, "the forward pass is wrong: relative L2 {error:.2e}");
+    let input = forward::Input { batch: 1, channels: 1, height: 224, width: 224, masked: false };
+    let (graph, _) = forward::record(&config, *context.limits(), input, &request).expect("within the limits");
+    group.throughput(Throughput::Elements(flops(&graph)));
+    group.bench_function("whole/224", |b| b.iter(|| gpu.forward(&image, None, &request).expect("features")));
+    group.finish();
+}
+
+criterion_group!(forward_pass, benches);
+criterion_main!(forward_pass);

@@ -1,0 +1,181 @@
+//! The model on a GPU: the backend. The one file of this room that knows the model; the others know graphs.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::context::Context;
+use super::executable::Executable;
+use super::profile::Profile;
+use super::weights::GpuWeights;
+use crate::error::{Error, Result};
+use crate::graph::{Bytes, TensorId, plan};
+use crate::tensor::Tensor;
+use crate::vit::config::{Config, Grid};
+use crate::vit::features::{Features, Request};
+use crate::vit::forward::{Forward, Input, record};
+use crate::vit::rope;
+use crate::vit::weights::Weights;
+
+/// Prepared passes that are kept: enough for a scan whose slices and last, smaller batch alternate with another size.
+const KEPT: usize = 4;
+
+/// A model's weights on a device, and the passes prepared for the image sizes seen lately.
+#[derive(Debug)]
+pub struct Gpu {
+    context: Context,
+    config: Config,
+    weights: GpuWeights,
+    /// Most recently used last.
+    passes: Mutex<Vec<Pass>>,
+}
+
+/// A prepared forward pass.
+#[derive(Debug)]
+struct Pass {
+    input: Input,
+    request: Request,
+    forward: Forward,
+    executable: Executable,
+}
+
+impl Gpu {
+    /// Uploads a model's weights.
+    ///
+    /// # Errors
+    /// If the device is out of memory or lost, or a weight is larger than its largest buffer.
+    #[expect(unsafe_code, reason = "our own kernels, tested with the checks on and off, need no run-time checks")]
+    pub fn new(context: &Context, config: &Config, weights: &Weights<Tensor>) -> Result<Self> {
+        // SAFETY: this context runs what `vit::forward` records and nothing else.
+        Self::on(unsafe { context.without_shader_checks() }, config, weights)
+    }
+
+    /// The same with naga's run-time checks in every shader, as a browser has them: slower, and what tests compare with.
+    ///
+    /// # Errors
+    /// As [`Gpu::new`].
+    pub fn with_shader_checks(context: &Context, config: &Config, weights: &Weights<Tensor>) -> Result<Self> {
+        Self::on(context.clone(), config, weights)
+    }
+
+    fn on(context: Context, config: &Config, weights: &Weights<Tensor>) -> Result<Self> {
+        let specs = Weights::specs(config);
+        let names = specs.leaves().into_iter().map(|spec| spec.name.as_str());
+        let weights = GpuWeights::upload(&context, names.zip(weights.leaves()))?;
+        Ok(Self { context, config: config.clone(), weights, passes: Mutex::default() })
+    }
+
+    /// The device.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The weights, shared by the passes of every image size.
+    pub fn weights(&self) -> &GpuWeights {
+        &self.weights
+    }
+
+    /// Runs a batch of images through the model; blocks until the features are on the host.
+    ///
+    /// `image` is [B, in_chans, H, W], or [B, 1, H, W] whose one channel stands for all (CT), already normalised; `mask` [B * P], if given,
+    /// is true where `mask_token` replaces a patch.
+    ///
+    /// # Errors
+    /// If the image, the mask or the request does not fit the model, or the device refuses the work, is out of memory or lost.
+    pub fn forward(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Features> {
+        let (_, grid) = self.config.check_image(image.shape())?;
+        let passes = self.prepared(image.shape(), mask, request)?;
+        let pass = passes.last().expect("the prepared pass");
+        pass.write(image, mask)?;
+        pass.executable.run()?;
+        pass.read(grid)
+    }
+
+    /// Runs the same once more, a dispatch at a time, and says where the time goes.
+    ///
+    /// # Errors
+    /// As [`Gpu::forward`].
+    pub fn profile(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Profile> {
+        let passes = self.prepared(image.shape(), mask, request)?;
+        let pass = passes.last().expect("the prepared pass");
+        pass.write(image, mask)?;
+        pass.executable.run()?;
+        pass.executable.profile()
+    }
+
+    /// What a pass over images of this shape needs on the device, before anything is allocated.
+    ///
+    /// # Errors
+    /// If the images or the request do not fit the model, or the pass does not fit the device.
+    pub fn bytes(&self, image_shape: &[usize], masked: bool, request: &Request) -> Result<Bytes> {
+        let (graph, _) = record(&self.config, *self.context.limits(), self.input(image_shape, masked)?, request)?;
+        plan(&graph, self.context.limits()).map(|plan| plan.bytes())
+    }
+
+    fn input(&self, image_shape: &[usize], masked: bool) -> Result<Input> {
+        let (batch, _) = self.config.check_image(image_shape)?;
+        Ok(Input { batch, channels: image_shape[1], height: image_shape[2], width: image_shape[3], masked })
+    }
+
+    /// The passes, locked, the wanted one last: its buffers belong to one run at a time.
+    fn prepared(&self, image_shape: &[usize], mask: Option<&[bool]>, request: &Request) -> Result<MutexGuard<'_, Vec<Pass>>> {
+        let input = self.input(image_shape, mask.is_some())?;
+        if let Some(mask) = mask {
+            self.config.check_mask(mask.len(), input.batch, self.config.grid(input.height, input.width)?)?;
+        }
+        let mut passes = self.passes.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = passes.iter().position(|pass| pass.input == input && pass.request == *request).map(|at| passes.remove(at));
+        let pass = kept.map_or_else(|| self.prepare_beside(&mut passes, input, request), Ok)?;
+        passes.push(pass);
+        Ok(passes)
+    }
+
+    /// A new pass, for which old ones may have to go.
+    fn prepare_beside(&self, passes: &mut Vec<Pass>, input: Input, request: &Request) -> Result<Pass> {
+        if passes.len() == KEPT {
+            passes.remove(0);
+        }
+        let prepared = self.prepare(input, request);
+        if prepared.is_ok() || passes.is_empty() {
+            return prepared;
+        }
+        // Passes of other sizes may be what fills the device.
+        passes.clear();
+        self.prepare(input, request)
+    }
+
+    fn prepare(&self, input: Input, request: &Request) -> Result<Pass> {
+        let (graph, forward) = record(&self.config, *self.context.limits(), input, request)?;
+        let planned = plan(&graph, self.context.limits())?;
+        let executable = Executable::new(&self.context, graph, planned, &self.weights)?;
+        let grid = self.config.grid(input.height, input.width)?;
+        executable.write(forward.table, 0, rope::table(&self.config, grid).data())?;
+        Ok(Pass { input, request: request.clone(), forward, executable })
+    }
+}
+
+impl Pass {
+    fn write(&self, image: &Tensor, mask: Option<&[bool]>) -> Result<()> {
+        self.executable.write(self.forward.image, 0, image.data())?;
+        let Some((id, mask)) = self.forward.mask.zip(mask) else { return Ok(()) };
+        let mask: Vec<f32> = mask.iter().map(|&masked| f32::from(u8::from(masked))).collect();
+        self.executable.write(id, 0, &mask)
+    }
+
+    fn read(&self, grid: Grid) -> Result<Features> {
+        let Forward { x_norm, x_prenorm, layers, taps, .. } = &self.forward;
+        let ids: Vec<TensorId> =
+            [*x_norm].into_iter().chain(*x_prenorm).chain(layers.iter().map(|l| l.1)).chain(taps.iter().map(|t| t.1)).collect();
+        let mut read = self.executable.read_all(&ids)?.into_iter();
+        let mut next = || read.next().expect("a tensor for each id");
+        let features = Features {
+            grid,
+            x_norm: next(),
+            x_prenorm: x_prenorm.map(|_| next()),
+            layers: layers.iter().map(|(n, _)| (*n, next())).collect(),
+            taps: taps.iter().map(|(name, _)| (name.clone(), next())).collect(),
+        };
+        if features.x_norm.data().iter().any(|v| !v.is_finite()) {
+            return Err(Error::option("image", "the features are not finite: the image or the weights hold values beyond f32's range"));
+        }
+        Ok(features)
+    }
+}

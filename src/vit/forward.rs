@@ -1,0 +1,117 @@
+//! The forward pass, recorded as the model's definition reads: one call a line, each a method of [`Recorder`].
+//!
+//! B images, Cin channels, P = Hp Wp patches, R storage tokens, T = 1 + R + P tokens, C channels. Nothing is computed here.
+
+use super::config::{Config, RopePrecision};
+use super::features::Request;
+use super::weights::{Block, Linear, Norm, Weights};
+use crate::error::Result;
+use crate::graph::{Graph, Limits, Role, TensorId};
+use crate::kernels::{Epilogue, Mask, Recorder};
+
+/// The images that a recorded pass takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Input {
+    /// Images, B.
+    pub batch: usize,
+    /// Channels: `in_chans`, or one that stands for all of them.
+    pub channels: usize,
+    /// Rows of pixels, H.
+    pub height: usize,
+    /// Columns of pixels, W.
+    pub width: usize,
+    /// Whether a mask says which patches become `mask_token`.
+    pub masked: bool,
+}
+
+/// Which tensors of a recorded pass are what.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    /// Input: the normalised images [B, Cin or 1, H, W].
+    pub image: TensorId,
+    /// Input: sines and cosines of every patch [2, P, D/2], as [`super::rope::table`] makes them.
+    pub table: TensorId,
+    /// Input: 1 where `mask_token` replaces a patch, else 0: [B, P].
+    pub mask: Option<TensorId>,
+    /// Output: every token after the last block and the final norm [B, T, C].
+    pub x_norm: TensorId,
+    /// Output, if asked for: every token after the last block [B, T, C].
+    pub x_prenorm: Option<TensorId>,
+    /// Outputs, as asked for: (N, every token after block N and the final norm [B, T, C]).
+    pub layers: Vec<(usize, TensorId)>,
+    /// Outputs, if asked for: `patch_embed` [B, P, C] and `blocks.N` [B, T, C].
+    pub taps: Vec<(String, TensorId)>,
+}
+
+/// Records a whole pass for a device that allows `limits`.
+///
+/// # Errors
+/// If the images hold no patch, a layer is no block of this model, or the device's limits are too narrow.
+pub fn record(config: &Config, limits: Limits, input: Input, request: &Request) -> Result<(Graph, Forward)> {
+    request.check(config)?;
+    let Input { batch, channels, height, width, masked } = input;
+    let patches = config.grid(height, width)?.patches();
+    let mut g = Recorder::new(limits);
+    let w = Weights::specs(config).map(&mut |spec| g.tensor(&spec.name, spec.shape.clone(), Role::Weight));
+    let image = g.tensor("image", [batch, channels, height, width], Role::Input);
+    let table = g.tensor("rope", [2, patches, config.head_dim() / 2], Role::Input);
+    let mask = masked.then(|| g.tensor("mask", [batch, patches], Role::Input));
+    let (mut layers, mut taps) = (Vec::new(), Vec::new());
+
+    let patch_embed = g.patch_embed("patch_embed", image, w.patch_embed.weight, bias(&w.patch_embed))?;
+    tap(&mut g, request, &mut taps, "patch_embed", patch_embed);
+    let masking = mask.zip(w.mask_token).map(|(mask, token)| Mask { mask, token });
+    let mut x = g.tokens("tokens", patch_embed, w.cls_token, w.storage_tokens, masking)?;
+    for (i, b) in w.blocks.iter().enumerate() {
+        x = block(&mut g, config, &format!("blocks.{i}"), b, x, table)?;
+        tap(&mut g, request, &mut taps, &format!("blocks.{i}"), x);
+        if request.layers.contains(&i) {
+            layers.push((i, final_norm(&mut g, config, &format!("layers.{i}"), &w.norm, x)?));
+        }
+    }
+    let x_norm = final_norm(&mut g, config, "norm", &w.norm, x)?;
+    if request.prenorm {
+        g.keep(x);
+    }
+    let x_prenorm = request.prenorm.then_some(x);
+    Ok((g.finish(), Forward { image, table, mask, x_norm, x_prenorm, layers, taps }))
+}
+
+/// Records one transformer block, whose tensors and dispatches are named `at.`...: x [B, T, C] -> [B, T, C].
+///
+/// # Errors
+/// If the device's limits are too narrow.
+pub fn block(g: &mut Recorder, config: &Config, at: &str, b: &Block<TensorId>, x: TensorId, table: TensorId) -> Result<TensorId> {
+    let (heads, bf16, eps) = (config.num_heads, config.rope == RopePrecision::Bf16, config.norm_eps);
+    let residual = |layer, gamma, residual| Epilogue::BiasLayerScaleResidual { bias: bias(layer), gamma, residual };
+
+    let h = g.layernorm(&format!("{at}.norm1"), x, b.norm1.weight, b.norm1.bias, eps)?;
+    let qkv = g.matmul(&format!("{at}.attn.qkv"), h, b.attn.qkv.weight, Epilogue::bias(b.attn.qkv.bias))?;
+    let qkv = g.rope(&format!("{at}.attn.rope"), qkv, table, heads, bf16)?;
+    let a = g.attention(&format!("{at}.attn"), qkv)?;
+    let x = g.matmul(&format!("{at}.attn.proj"), a, b.attn.proj.weight, residual(&b.attn.proj, b.ls1, x))?;
+
+    let h = g.layernorm(&format!("{at}.norm2"), x, b.norm2.weight, b.norm2.bias, eps)?;
+    let h = g.matmul(&format!("{at}.mlp.fc1"), h, b.mlp.fc1.weight, Epilogue::BiasGelu(bias(&b.mlp.fc1)))?;
+    g.matmul(&format!("{at}.mlp.fc2"), h, b.mlp.fc2.weight, residual(&b.mlp.fc2, b.ls2, x))
+}
+
+/// The model's last LayerNorm, kept as an output.
+fn final_norm(g: &mut Recorder, config: &Config, label: &str, norm: &Norm<TensorId>, x: TensorId) -> Result<TensorId> {
+    let y = g.layernorm(label, x, norm.weight, norm.bias, config.norm_eps)?;
+    g.keep(y);
+    Ok(y)
+}
+
+/// Keeps a tensor by which backends are compared, if that is asked for.
+fn tap(g: &mut Recorder, request: &Request, taps: &mut Vec<(String, TensorId)>, name: &str, x: TensorId) {
+    if request.taps {
+        g.keep(x);
+        taps.push((name.to_owned(), x));
+    }
+}
+
+/// The bias of a layer that has one in every DINOv3: all but qkv.
+fn bias(layer: &Linear<TensorId>) -> TensorId {
+    layer.bias.expect("Weights::specs gives every layer but qkv a bias")
+}

@@ -1,0 +1,274 @@
+//! The model on a device: against PyTorch, against the CPU, against itself.
+
+mod common;
+mod device;
+
+use common::{Golden, max_abs, relative_l2, uniform};
+use meddino::Tensor;
+use meddino::gpu::{Context, Gpu};
+use meddino::graph::Limits;
+use meddino::vit::config::{Config, RopePrecision};
+use meddino::vit::features::{Features, Request};
+use meddino::vit::model::Model;
+use meddino::vit::weights::Weights;
+
+/// The relative L2 within which two f32 backends agree on these models, and the one within which bf16 roundings leave them: a last-bit
+/// difference flips roundings of q and k, and f32 RoPE by mistake would cost 8e-4.
+fn tolerance(rope: RopePrecision) -> f64 {
+    match rope {
+        RopePrecision::F32 => 2e-6,
+        RopePrecision::Bf16 => 2e-4,
+    }
+}
+
+fn open(source: &str, rope: RopePrecision) -> (Config, Weights<Tensor>) {
+    let mut model = Model::open(source).expect("seeded weights");
+    model.set_rope(rope);
+    (model.config().clone(), model.weights().expect("seeded weights"))
+}
+
+fn image(shape: [usize; 4]) -> Tensor {
+    Tensor::new(shape, uniform("image", shape.iter().product(), 0).into_iter().map(|v| v * 2.0).collect())
+}
+
+/// Everything that can be asked of a model.
+fn everything(config: &Config) -> Request {
+    Request { prenorm: true, layers: (0..config.depth).collect(), taps: true }
+}
+
+/// Every tensor of `features` by name.
+fn tensors(features: &Features) -> Vec<(String, &Tensor)> {
+    let layers = features.layers.iter().map(|(n, x)| (format!("layers.{n}"), x));
+    let taps = features.taps.iter().map(|(name, x)| (name.clone(), x));
+    let prenorm = features.x_prenorm.iter().map(|x| ("x_prenorm".to_owned(), x));
+    taps.chain(layers).chain(prenorm).chain([("x_norm".to_owned(), &features.x_norm)]).collect()
+}
+
+/// Holds every tensor to a relative L2, and says which are beyond.
+fn assert_close(got: &Features, want: &Features, l2: f64) {
+    let (got, want) = (tensors(got), tensors(want));
+    assert_eq!(got.iter().map(|t| &t.0).collect::<Vec<_>>(), want.iter().map(|t| &t.0).collect::<Vec<_>>());
+    let beyond: Vec<String> = got
+        .iter()
+        .zip(&want)
+        .map(|((name, got), (_, want))| {
+            assert_eq!(got.shape(), want.shape(), "{name}");
+            (name, relative_l2(got.data(), want.data()), max_abs(got.data(), want.data()))
+        })
+        .filter(|(_, e, _)| e.is_nan() || *e > l2)
+        .map(|(name, e, m)| format!("{name}: relative L2 {e:.2e}, largest difference {m:.2e}"))
+        .collect();
+    assert!(beyond.is_empty(), "beyond {l2:.0e}:\n{}", beyond.join("\n"));
+}
+
+fn same_bits(a: &Features, b: &Features) -> bool {
+    tensors(a).iter().zip(&tensors(b)).all(|(a, b)| a.1.data().iter().map(|v| v.to_bits()).eq(b.1.data().iter().map(|v| v.to_bits())))
+}
+
+/// A golden through the GPU; its own tolerance is that of PyTorch's f32.
+fn against_pytorch(name: &str) {
+    let Some(context) = device::context() else { return };
+    let golden = Golden::open(name);
+    let (config, weights) = open(&golden.weights, golden.rope);
+    let gpu = Gpu::new(&context, &config, &weights).unwrap();
+    let features = gpu.forward(&golden.image, golden.mask.as_deref(), &golden.request).unwrap();
+    let l2 = match golden.rope {
+        RopePrecision::F32 => 1e-5,
+        RopePrecision::Bf16 => 2e-4,
+    };
+    let rows = golden.compare(&features);
+    let table: Vec<String> =
+        rows.iter().map(|(tensor, e, m)| format!("{name} {tensor}: relative L2 {e:.2e}, largest error {m:.2e}")).collect();
+    println!("{}", table.join("\n"));
+    assert!(rows.iter().all(|(_, e, _)| *e <= l2), "beyond {l2:.0e}:\n{}", table.join("\n"));
+}
+
+#[test]
+fn base_at_224_with_f32_rope_is_pytorchs() {
+    against_pytorch("base_224_rope-f32");
+}
+
+#[test]
+fn base_at_224_with_bf16_rope_is_pytorchs() {
+    against_pytorch("base_224_rope-bf16");
+}
+
+#[test]
+fn base_batched_and_not_square_is_pytorchs() {
+    against_pytorch("base_b2_160x240_rope-f32");
+}
+
+#[test]
+fn tiny_with_sides_that_are_no_multiple_of_a_patch_is_pytorchs() {
+    against_pytorch("tiny_b3_70x115_rope-f32");
+}
+
+#[test]
+fn tiny_masked_is_pytorchs() {
+    against_pytorch("tiny_b2_48x80_rope-bf16_masked");
+}
+
+#[test]
+fn every_tap_is_the_cpus() {
+    let Some(context) = device::context() else { return };
+    for source in ["seeded:0:micro", "seeded:3:tiny"] {
+        for rope in [RopePrecision::F32, RopePrecision::Bf16] {
+            let (config, weights) = open(source, rope);
+            let request = everything(&config);
+            for (shape, masked) in [([1, 3, 16, 16], false), ([2, 3, 71, 50], true), ([3, 1, 48, 112], false)] {
+                let image = image(shape);
+                let patches = shape[0] * (shape[2] / 16) * (shape[3] / 16);
+                let mask: Option<Vec<bool>> = masked.then(|| (0..patches).map(|p| p % 3 == 1).collect());
+                let want = meddino::cpu::forward(&weights, &config, &image, mask.as_deref(), &request).unwrap();
+                let gpu = Gpu::new(&context, &config, &weights).unwrap();
+                let got = gpu.forward(&image, mask.as_deref(), &request).unwrap();
+                assert_close(&got, &want, tolerance(rope));
+            }
+        }
+    }
+}
+
+#[test]
+fn narrow_limits_give_the_same_numbers() {
+    let Some(context) = device::context() else { return };
+    let (config, weights) = open("seeded:0:tiny", RopePrecision::F32);
+    let (image, request) = (image([2, 3, 160, 176]), everything(&config));
+    let want = Gpu::new(&context, &config, &weights).unwrap().forward(&image, None, &request).unwrap();
+    // Just enough for the patch embedding's weight, which is bound whole.
+    let tiny_bindings = Limits { max_binding: 384 << 10, max_workgroups: 256, ..Limits::DEFAULT };
+    for limits in [Limits::DEFAULT, Limits { max_binding: 8 << 20, ..Limits::DEFAULT }, tiny_bindings] {
+        let context = device::narrow_context(limits).expect("the same device");
+        let gpu = Gpu::new(&context, &config, &weights).unwrap();
+        assert_close(&gpu.forward(&image, None, &request).unwrap(), &want, 2e-6);
+    }
+}
+
+/// At 224 the weights of ViT-B's MLP (9.4 MB) pass a binding of 8 MiB.
+#[test]
+fn base_with_bindings_of_8_mib_gives_the_same_numbers() {
+    let Some(wide) = device::context() else { return };
+    let narrow = device::narrow_context(Limits { max_binding: 8 << 20, ..*wide.limits() }).expect("the same device");
+    let (config, weights) = open("seeded:0", RopePrecision::F32);
+    let (image, request) = (image([1, 1, 224, 224]), Request::default());
+    let [want, got] = [wide, narrow].map(|context| Gpu::new(&context, &config, &weights).unwrap().forward(&image, None, &request).unwrap());
+    assert_close(&got, &want, 2e-6);
+}
+
+#[test]
+fn twice_gives_the_same_bits_with_shader_checks_and_without() {
+    let Some(context) = device::context() else { return };
+    let (config, weights) = open("seeded:0:tiny", RopePrecision::Bf16);
+    let (image, other, request) = (image([2, 3, 80, 96]), image([1, 3, 224, 224]), everything(&config));
+    let gpu = Gpu::new(&context, &config, &weights).unwrap();
+    let first = gpu.forward(&image, None, &request).unwrap();
+    let _ = gpu.forward(&other, None, &Request::default()).unwrap();
+    assert!(same_bits(&first, &gpu.forward(&image, None, &request).unwrap()), "the same pass again");
+    let checked = Gpu::with_shader_checks(&context, &config, &weights).unwrap();
+    assert!(same_bits(&first, &checked.forward(&image, None, &request).unwrap()), "checks change nothing");
+}
+
+/// Bytes that the device has given out, where its allocator keeps count.
+fn allocated(context: &Context) -> Option<u64> {
+    let _ = context.device().poll(wgpu::PollType::wait_indefinitely());
+    context.device().generate_allocator_report().map(|report| report.total_allocated_bytes)
+}
+
+#[test]
+fn image_sizes_share_one_copy_of_the_weights_and_old_ones_go() {
+    let Some(context) = device::context() else { return };
+    let (config, weights) = open("seeded:0:tiny", RopePrecision::Bf16);
+    let gpu = Gpu::new(&context, &config, &weights).unwrap();
+    let parameters: usize = weights.leaves().iter().map(|t| t.data().len()).sum();
+    assert_eq!(gpu.weights().bytes(), 4 * parameters as u64);
+    let request = Request::default();
+    let with_weights = allocated(&context);
+    let mut after = Vec::new();
+    for side in [16, 32, 48, 64, 32, 16, 64, 48, 64, 48, 32, 16] {
+        gpu.forward(&image([1, 3, side, side]), None, &request).unwrap();
+        after.push(allocated(&context));
+    }
+    if let (Some(with_weights), Some(Some(all_four)), Some(Some(last))) = (with_weights, after.get(3), after.last()) {
+        assert!(all_four - with_weights < gpu.weights().bytes(), "four sizes add {} bytes", all_four - with_weights);
+        assert!(last <= all_four, "the same four sizes again take {last} bytes after {all_four}");
+    }
+    // A fifth size puts out one that was kept; nothing grows without end.
+    let sizes = (5..30).map(|n| 16 * n);
+    let bytes: Vec<u64> = sizes.map(|side| gpu.bytes(&[1, 3, side, 16], false, &request).unwrap().slots).collect();
+    assert!(bytes.is_sorted(), "larger images need more: {bytes:?}");
+    for side in 5..30 {
+        gpu.forward(&image([1, 3, 16 * side, 16]), None, &request).unwrap();
+    }
+    if let (Some(before), Some(now)) = (with_weights, allocated(&context)) {
+        assert!(now - before < 4 * (bytes.last().unwrap() + (4 << 20)), "25 sizes hold {} bytes", now - before);
+    }
+}
+
+#[test]
+fn a_batch_that_is_too_large_is_refused_and_the_next_call_works() {
+    let limits = Limits { max_buffer: 8 << 20, max_binding: 8 << 20, ..Limits::DEFAULT };
+    let Some(context) = device::narrow_context(limits) else { return };
+    let (config, weights) = open("seeded:0:tiny", RopePrecision::F32);
+    let gpu = Gpu::new(&context, &config, &weights).unwrap();
+    let request = Request::default();
+    let refused = gpu.forward(&image([32, 1, 224, 224]), None, &request).unwrap_err().to_string();
+    assert!(refused.contains("bytes") && refused.contains("8388608") && refused.contains("--batch"), "{refused}");
+    let small = image([1, 1, 32, 32]);
+    let want = meddino::cpu::forward(&weights, &config, &small, None, &request).unwrap();
+    assert_close(&gpu.forward(&small, None, &request).unwrap(), &want, 2e-6);
+}
+
+#[test]
+fn what_does_not_fit_the_model_is_said_before_anything_runs() {
+    let Some(context) = device::context() else { return };
+    let (config, weights) = open("seeded:0:micro", RopePrecision::F32);
+    let gpu = Gpu::new(&context, &config, &weights).unwrap();
+    let refused = |image: &Tensor, mask: Option<&[bool]>, request: &Request| gpu.forward(image, mask, request).unwrap_err().to_string();
+    let fine = image([1, 3, 32, 32]);
+    assert!(refused(&image([1, 2, 32, 32]), None, &Request::default()).contains("[1, 2, 32, 32]"));
+    assert!(refused(&image([1, 3, 15, 32]), None, &Request::default()).contains("15 x 32"));
+    assert!(refused(&fine, Some(&[true; 3]), &Request::default()).contains("3 entries"));
+    assert!(refused(&fine, None, &Request { layers: vec![2], ..Request::default() }).contains("no block 2"));
+    let blinding = Tensor::new([1, 3, 32, 32], vec![f32::MAX; 3 * 32 * 32]);
+    assert!(refused(&blinding, None, &Request::default()).contains("not finite"));
+    assert!(gpu.forward(&fine, None, &Request::default()).is_ok());
+}
+
+#[test]
+fn threads_take_turns() {
+    let Some(context) = device::context() else { return };
+    let (config, weights) = open("seeded:0:micro", RopePrecision::F32);
+    let gpu = Gpu::new(&context, &config, &weights).unwrap();
+    let images = [image([1, 3, 32, 32]), image([2, 3, 48, 32])];
+    let alone = images.each_ref().map(|image| gpu.forward(image, None, &Request::default()).unwrap());
+    std::thread::scope(|scope| {
+        for worker in 0..4 {
+            let (gpu, images, alone) = (&gpu, &images, &alone);
+            scope.spawn(move || {
+                for round in 0..5 {
+                    let which = (worker + round) % 2;
+                    let got = gpu.forward(&images[which], None, &Request::default()).unwrap();
+                    assert!(same_bits(&got, &alone[which]));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_profile_names_kernels_and_blocks() {
+    let Some(context) = device::context() else { return };
+    let (config, weights) = open("seeded:0:micro", RopePrecision::F32);
+    let gpu = Gpu::new(&context, &config, &weights).unwrap();
+    let profile = gpu.profile(&image([1, 3, 48, 48]), None, &Request::default()).unwrap();
+    if profile.dispatches.is_some() {
+        let kernels: Vec<String> = profile.by_kernel().into_iter().map(|row| row.name).collect();
+        for kernel in ["patch_embed", "tokens", "layernorm", "matmul", "rope", "attention"] {
+            assert!(kernels.iter().any(|k| k == kernel), "{kernel} is not among {kernels:?}");
+        }
+        let blocks: Vec<String> = profile.by_block().into_iter().map(|row| row.name).collect();
+        assert_eq!(blocks, ["patch_embed", "tokens", "blocks.0", "blocks.1", "norm"]);
+    }
+    // Matrix products of two blocks of 14 tokens: qkv, proj and MLP are 12 C^2 multiply-adds a token; attention 2 T C; the rest is small.
+    let matmuls = 2 * 2 * 14 * 12 * 64 * 64;
+    assert!(profile.cost.flops > matmuls && profile.cost.flops < 2 * matmuls, "{} against {matmuls}", profile.cost.flops);
+}
