@@ -1,0 +1,198 @@
+//! Every kernel at the shapes of a ViT-B: what it computes is verified against its CPU twin, then timed.
+//!
+//! Products and attention are counted in FLOPs, so criterion's Gelem/s are GFLOP/s; the others, bound by memory, in bytes moved.
+//! Images of 224, 512 and 896 pixels a side (201, 1029 and 3141 tokens); on a software GPU 224 alone, unless `MEDDINO_BENCH_ALL=1`.
+
+use std::time::Duration;
+
+use criterion::{BatchSize, Criterion, Throughput};
+use meddino::Tensor;
+use meddino::cpu;
+use meddino::gpu::{Context, Executable, GpuWeights, Selection};
+use meddino::graph::{Role, TensorId, plan};
+use meddino::kernels::{Epilogue, Heads, Recorder};
+use meddino::vit::config::{Config, Grid, RopePrecision};
+use meddino::vit::rope::table;
+use meddino::vit::weights::{Linear, Norm};
+
+/// How far a kernel may be from its twin, as relative L2; both are within 1e-6 of exact arithmetic.
+const TOLERANCE: f64 = 3e-6;
+
+/// Values in [-1, 1), a function of the seed alone.
+fn noise(seed: u64, shape: &[usize]) -> Tensor {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / 8_388_608.0 - 1.0
+    };
+    Tensor::new(shape, (0..shape.iter().product()).map(|_| next()).collect())
+}
+
+/// One operation: its recording, the values of what it reads, and its twin's results.
+struct Case {
+    name: &'static str,
+    recorder: Recorder,
+    inputs: Vec<(TensorId, Tensor)>,
+    results: Vec<TensorId>,
+    want: Vec<f32>,
+}
+
+impl Case {
+    fn new(name: &'static str, context: &Context) -> Self {
+        Self { name, recorder: Recorder::new(*context.limits()), inputs: Vec::new(), results: Vec::new(), want: Vec::new() }
+    }
+
+    fn input(&mut self, values: &Tensor) -> TensorId {
+        let id = self.recorder.tensor(format!("input {}", self.inputs.len()), values.shape(), Role::Input);
+        self.inputs.push((id, values.clone()));
+        id
+    }
+
+    fn done(mut self, results: &[TensorId], want: Tensor) -> Self {
+        results.iter().for_each(|&id| self.recorder.keep(id));
+        self.results = results.to_vec();
+        self.want = want.into_data();
+        self
+    }
+
+    fn run(self, criterion: &mut Criterion, context: &Context, tokens: usize) {
+        let graph = self.recorder.finish();
+        let steps = graph.steps();
+        let (flops, bytes) = steps.iter().fold((0, 0), |(flops, bytes), s| (flops + s.cost.flops, bytes + s.cost.bytes));
+        let planned = plan(&graph, context.limits()).expect("the kernel keeps to the device's limits");
+        let executable = Executable::new(context, graph, planned, &GpuWeights::default()).expect("the kernel compiles");
+        for (id, values) in &self.inputs {
+            executable.write(*id, 0, values.data()).expect("inputs are written");
+        }
+        executable.run().expect("the kernel runs");
+        let got: Vec<f32> = executable.read_all(&self.results).expect("results are read").into_iter().flat_map(Tensor::into_data).collect();
+        let error = relative_l2(&got, &self.want);
+        assert!(error <= TOLERANCE, "{}: {error:.1e} from its twin: not worth timing", self.name);
+
+        let mut group = criterion.benchmark_group(self.name);
+        group.throughput(if flops > 10 * bytes { Throughput::Elements(flops) } else { Throughput::Bytes(bytes) });
+        group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3));
+        let once = |()| {
+            executable.run().expect("the kernel runs");
+            context.device().poll(wgpu::PollType::wait_indefinitely()).expect("the device finishes");
+        };
+        group.bench_function(format!("{tokens} tokens"), |bencher| bencher.iter_batched(|| (), once, BatchSize::PerIteration));
+        group.finish();
+    }
+}
+
+fn relative_l2(got: &[f32], want: &[f32]) -> f64 {
+    let square = |x: f64| x * x;
+    let error: f64 = got.iter().zip(want).map(|(&g, &w)| square(f64::from(g) - f64::from(w))).sum();
+    let norm: f64 = want.iter().map(|&w| square(f64::from(w))).sum();
+    (error / norm).sqrt()
+}
+
+/// A linear layer; with `Bias` as its epilogue none, as `attn.qkv` has none.
+fn matmul(name: &'static str, context: &Context, tokens: usize, [n, k]: [usize; 2], epilogue: &cpu::Epilogue) -> Case {
+    let (x, weight, bias) = (noise(1, &[1, tokens, k]), noise(2, &[n, k]), noise(3, &[n]));
+    let mut case = Case::new(name, context);
+    let (x_id, weight_id) = (case.input(&x), case.input(&weight));
+    let (bias, gpu, cpu) = match epilogue {
+        cpu::Epilogue::Bias => (None, Epilogue::None, cpu::Epilogue::Bias),
+        cpu::Epilogue::BiasGelu => (Some(bias.clone()), Epilogue::BiasGelu(case.input(&bias)), cpu::Epilogue::BiasGelu),
+        cpu::Epilogue::LayerScaleResidual(gamma, residual) => {
+            let (bias_id, gamma_id, residual_id) = (case.input(&bias), case.input(gamma), case.input(residual));
+            let gpu = Epilogue::BiasLayerScaleResidual { bias: bias_id, gamma: gamma_id, residual: residual_id };
+            (Some(bias), gpu, cpu::Epilogue::LayerScaleResidual(gamma, residual.clone()))
+        }
+    };
+    let y = case.recorder.matmul(name, x_id, weight_id, gpu).expect("recorded");
+    case.done(&[y], cpu::matmul(&x, &Linear { weight, bias }, cpu))
+}
+
+fn layers(context: &Context, config: &Config, tokens: usize) -> Vec<Case> {
+    let (c, hidden) = (config.embed_dim, config.ffn_dim);
+    let (gamma, residual) = (noise(4, &[c]), noise(5, &[1, tokens, c]));
+    let scaled = cpu::Epilogue::LayerScaleResidual(&gamma, residual);
+    vec![
+        matmul("matmul attn.qkv", context, tokens, [3 * c, c], &cpu::Epilogue::Bias),
+        matmul("matmul attn.proj", context, tokens, [c, c], &scaled),
+        matmul("matmul mlp.fc1", context, tokens, [hidden, c], &cpu::Epilogue::BiasGelu),
+        matmul("matmul mlp.fc2", context, tokens, [c, hidden], &scaled),
+    ]
+}
+
+fn patch_embed(context: &Context, config: &Config, grid: Grid) -> Case {
+    let (c, p) = (config.embed_dim, config.patch_size);
+    let image = noise(1, &[1, 1, grid.rows * p, grid.cols * p]);
+    let (weight, bias) = (noise(2, &[c, config.in_chans, p, p]), noise(3, &[c]));
+    let mut case = Case::new("patch_embed", context);
+    let ids = [&image, &weight, &bias].map(|values| case.input(values));
+    let y = case.recorder.patch_embed("patch_embed", ids[0], ids[1], ids[2]).expect("recorded");
+    case.done(&[y], cpu::patch_embed(&image, &Linear { weight, bias: Some(bias) }, p))
+}
+
+fn tokens(context: &Context, config: &Config, grid: Grid) -> Case {
+    let (c, r, p) = (config.embed_dim, config.n_storage_tokens, grid.patches());
+    let (cls, storage, patches) = (noise(1, &[1, 1, c]), noise(2, &[1, r, c]), noise(3, &[1, p, c]));
+    let mut case = Case::new("tokens", context);
+    let ids = [&cls, &storage, &patches].map(|values| case.input(values));
+    let y = case.recorder.tokens("tokens", ids[2], ids[0], Some(ids[1]), None).expect("recorded");
+    case.done(&[y], Tensor::new([1, 1 + r + p, c], [cls.data(), storage.data(), patches.data()].concat()))
+}
+
+fn layernorm(context: &Context, config: &Config, tokens: usize) -> Case {
+    let c = config.embed_dim;
+    let (x, norm) = (noise(1, &[1, tokens, c]), Norm { weight: noise(2, &[c]), bias: noise(3, &[c]) });
+    let mut case = Case::new("layernorm", context);
+    let ids = [&x, &norm.weight, &norm.bias].map(|values| case.input(values));
+    let y = case.recorder.layernorm("layernorm", ids[0], ids[1], ids[2], config.norm_eps).expect("recorded");
+    case.done(&[y], cpu::layernorm(&x, &norm, config.norm_eps))
+}
+
+fn gelu(context: &Context, config: &Config, tokens: usize) -> Case {
+    let x = noise(1, &[1, tokens, config.ffn_dim]);
+    let mut case = Case::new("gelu", context);
+    let id = case.input(&x);
+    let y = case.recorder.gelu("gelu", id).expect("recorded");
+    let mut want = x;
+    cpu::gelu(want.data_mut());
+    case.done(&[y], want)
+}
+
+fn rope_and_attention(context: &Context, config: &Config, grid: Grid) -> [Case; 2] {
+    let (n, d, t) = (config.num_heads, config.head_dim(), config.prefix_tokens() + grid.patches());
+    let (qkv, angles) = (noise(1, &[1, t, 3 * n * d]), table(config, grid));
+    let rotated = cpu::rope(&qkv, &angles, n, config.prefix_tokens(), config.rope);
+    let mut rope = Case::new("rope", context);
+    let ids = [&qkv, &angles].map(|values| rope.input(values));
+    let heads = rope.recorder.rope("rope", ids[0], ids[1], n, config.rope == RopePrecision::Bf16).expect("recorded");
+    let mut attention = Case::new("attention", context);
+    let [q, k, v] = [0, 1, 2].map(|part| {
+        let values = rotated.data()[part * n * t * d..(part + 1) * n * t * d].to_vec();
+        attention.input(&Tensor::new([1, n, t, d], values))
+    });
+    let y = attention.recorder.attention("attention", Heads { q, k, v }).expect("recorded");
+    let want = cpu::attention(&rotated);
+    [rope.done(&[heads.q, heads.k, heads.v], rotated), attention.done(&[y], want)]
+}
+
+fn main() {
+    let context = match Context::new(&Selection::Auto) {
+        Ok(context) => context,
+        Err(problem) => {
+            eprintln!("SKIPPED: {problem}");
+            return;
+        }
+    };
+    eprintln!("on {}", context.info().name);
+    let config = Config::vit_base();
+    let mut criterion = Criterion::default().configure_from_args();
+    let all = !context.limits().software || std::env::var_os("MEDDINO_BENCH_ALL").is_some_and(|v| v == "1");
+    for side in [14, 32, 56].into_iter().take(if all { 3 } else { 1 }) {
+        let grid = Grid { rows: side, cols: side };
+        let t = config.prefix_tokens() + grid.patches();
+        let mut cases = vec![patch_embed(&context, &config, grid), tokens(&context, &config, grid)];
+        cases.extend([layernorm(&context, &config, t), gelu(&context, &config, t)]);
+        cases.extend(rope_and_attention(&context, &config, grid));
+        cases.extend(layers(&context, &config, t));
+        cases.into_iter().for_each(|case| case.run(&mut criterion, &context, t));
+    }
+    criterion.final_summary();
+}
