@@ -232,6 +232,7 @@ fn inspect_speaks_to_people_and_to_machines() {
     assert!(desk.succeed("inspect seeded:0").contains("85641984"));
     let json: serde_json::Value = serde_json::from_str(&desk.succeed("inspect seeded:5:micro --json")).expect("JSON");
     assert_eq!(json["config"]["embed_dim"], 64);
+    assert_eq!(json["config"]["norm_eps"], 1e-6);
     assert_eq!(json["parameters"], 149_568);
 }
 
