@@ -1,4 +1,30 @@
 //! MedDINOv3 features from CT scans, on any GPU or none.
+//!
+//! MedDINOv3 is a ViT-B/16 of the DINOv3 family, trained on CT slices. This crate computes its features with WGSL shaders of its own on wgpu, or on the CPU;
+//! the two check each other, and both are held against PyTorch.
+//!
+//! ```
+//! use meddino::backbone::{Backbone, Choice};
+//! use meddino::ct::{Size, Volume, Window, prepare};
+//! use meddino::vit::{features::Request, model::Model};
+//!
+//! let model = Model::open("seeded:0:tiny")?; // or "MedDINOv3-B-CT3M.pth"
+//! let backbone = Backbone::new(&model, Choice::Cpu)?; // or Choice::Auto: a real GPU if there is one
+//! let mut scan = Volume::phantom(); // or Volume::open("slice.npy")
+//! let image = prepare(&scan.read_slice(0)?, &Window::DEMO, Size::Square(64)); // [1, 1, 64, 64]
+//! let features = backbone.features(&image, None, &Request::default())?;
+//! assert_eq!(features.patches().shape(), [1, 16, 128]); // [B, P, C]
+//! # Ok::<(), meddino::Error>(())
+//! ```
+//!
+//! - [`ct`]: scans, and the way from a slice to an image.
+//! - [`vit`]: the model, its weights, its forward pass; [`checkpoint`]: the files it comes from.
+//! - [`backbone`]: model and backend in, features out; [`gpu`] and [`cpu`] are the backends, [`graph`] and [`kernels`] what the GPU is made of.
+//! - [`output`]: features into files; [`archive`]: the safetensors files underneath; [`verify`]: how far two runs are apart.
+//!
+//! # Features
+//! - `cli` (default): the `meddino` command.
+//! - `readers` (default): `.npy` scans. Without default features the library has the model, both backends and checkpoints.
 
 pub mod archive;
 pub mod backbone;
@@ -16,3 +42,8 @@ pub mod vit;
 
 pub use error::{Error, Result};
 pub use tensor::Tensor;
+
+/// The README's examples compile.
+#[cfg(all(doctest, feature = "readers"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

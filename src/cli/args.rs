@@ -30,6 +30,7 @@ pub enum Command {
     Inspect(Inspect),
     Convert(Convert),
     Verify(Verify),
+    /// List the GPUs of this machine, and which backend `--backend auto` takes
     Devices,
     Demo(Demo),
 }
