@@ -9,7 +9,7 @@ use crate::graph::{Cost, Dispatch, Kernel, TensorId};
 const FLOPS: u64 = 9;
 
 impl Recorder {
-    /// `(x - mean) / sqrt(var + eps) * weight + bias` of each row of x [.., C], with `weight` [C] and `bias` [C]; the result has x's shape.
+    /// `(x - mean) / sqrt(var + eps) * weight + bias` of each row of x [.., C], with `weight` `[C]` and `bias` `[C]`; the result has x's shape.
     ///
     /// # Errors
     /// If the device's limits are too narrow for any piece of it.

@@ -6,7 +6,7 @@ use super::{Recorder, bytes, rows_of, shared, words};
 use crate::error::Result;
 use crate::graph::{Cost, Dispatch, Kernel, TensorId, View};
 
-/// What becomes of a matrix product before it is stored. Every `bias` and `gamma` is [N], `residual` [.., N].
+/// What becomes of a matrix product before it is stored. Every `bias` and `gamma` is `[N]`, `residual` [.., N].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Epilogue {
     /// Nothing.

@@ -43,7 +43,7 @@ struct Piece {
 }
 
 impl Recorder {
-    /// `image` [B, 1 or Cin, H, W], `weight` [C, Cin, p, p] and `bias` [C] give [B, P, C], P = (H / p) (W / p), patches row-major. One
+    /// `image` [B, 1 or Cin, H, W], `weight` [C, Cin, p, p] and `bias` `[C]` give [B, P, C], P = (H / p) (W / p), patches row-major. One
     /// channel stands for Cin equal ones; a remainder of H or W below one patch is not seen.
     ///
     /// # Errors
