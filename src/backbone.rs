@@ -58,8 +58,8 @@ pub struct Backbone {
 }
 
 enum Backend {
-    Cpu(Weights<Tensor>),
-    Gpu(Gpu),
+    Cpu(Box<Weights<Tensor>>),
+    Gpu(Box<Gpu>),
 }
 
 impl Backbone {
@@ -69,7 +69,7 @@ impl Backbone {
     /// If a tensor cannot be read, or the backend cannot be had.
     pub fn new(model: &Model, choice: Choice) -> Result<Self> {
         match choice.selection() {
-            None => Ok(Self { config: model.config().clone(), backend: Backend::Cpu(model.weights()?) }),
+            None => Ok(Self { config: model.config().clone(), backend: Backend::Cpu(Box::new(model.weights()?)) }),
             Some(selection) => Self::on(model, &Context::new(&selection)?),
         }
     }
@@ -80,7 +80,7 @@ impl Backbone {
     /// If a tensor cannot be read, or the weights do not fit the device.
     pub fn on(model: &Model, context: &Context) -> Result<Self> {
         let gpu = Gpu::new(context, model.config(), &model.weights()?)?;
-        Ok(Self { config: model.config().clone(), backend: Backend::Gpu(gpu) })
+        Ok(Self { config: model.config().clone(), backend: Backend::Gpu(Box::new(gpu)) })
     }
 
     /// The model's sizes and precisions.
@@ -124,6 +124,6 @@ impl Backbone {
 
 impl fmt::Debug for Backbone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Backbone").field("config", &self.config).field("device", &self.device()).finish()
+        f.debug_struct("Backbone").field("config", &self.config).field("device", &self.device()).finish_non_exhaustive()
     }
 }

@@ -9,13 +9,16 @@ use crate::tensor::Tensor;
 use crate::vit::config::{Config, RopePrecision};
 use crate::vit::features::{Features, Request};
 
-/// The relative L2 distance that an f32 backend keeps, tap by tap. f32 differs from f64 by about 1e-6 on the seeded weights; eps 1e-5 for 1e-6 costs 2e-5,
-/// tanh-GELU 1.6e-4, dropping RoPE 0.11: so this tells right from nearly right. Under bf16 RoPE, q and k are rounded and a last-bit difference upstream flips
-/// roundings: f32 and f64 runs of the same code differ by 3e-5 there, while f32 RoPE by mistake costs 8e-4.
+/// The relative L2 distance that two f32 implementations keep, tap by tap.
+///
+/// Under f32 RoPE they differ by about 1e-6 (on the seeded weights; eps 1e-5 for 1e-6 costs 2e-5, tanh-GELU 1.6e-4, dropping RoPE 0.11): 1e-5 tells right
+/// from nearly right. Under bf16 RoPE, q and k are rounded, and a last-bit difference upstream flips roundings: that costs 3e-5 between f32 and f64 runs of
+/// the same code on the seeded weights, and up to 5e-4 where activations are milder, while f32 RoPE by mistake costs 8e-4. So f32 RoPE is the sharper test
+/// of everything else, and worth running beside the checkpoint's own.
 pub fn tolerance(rope: RopePrecision) -> f64 {
     match rope {
         RopePrecision::F32 => 1e-5,
-        RopePrecision::Bf16 => 2e-4,
+        RopePrecision::Bf16 => 5e-4,
     }
 }
 

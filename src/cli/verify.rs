@@ -1,8 +1,10 @@
 //! `meddino verify`: the backends against each other, and against PyTorch.
 
 use meddino::backbone::{Backbone, Choice};
+use meddino::gpu::Context;
 use meddino::verify::{Golden, Report, Row, compare, tolerance};
-use meddino::vit::features::{Features, Request};
+use meddino::vit::config::RopePrecision;
+use meddino::vit::features::Request;
 use meddino::{Error, Result, Tensor};
 
 use super::args::Verify;
@@ -11,46 +13,56 @@ use super::input::Input;
 use super::say::{Done, Say, result, warn};
 
 /// Every comparison that can be made, as a table; an error if any is off.
+///
+/// The backends are compared under f32 RoPE, which is the sharper test, and under the model's own if that is another. PyTorch's outputs are compared with
+/// under the model's own.
 pub fn run(args: &Verify, say: Say) -> Done {
     let golden = args.golden.as_deref().map(Golden::open).transpose()?;
     let rope = args.rope.precision().or_else(|| golden.as_ref().and_then(Golden::rope));
-    let model = open_model(&args.checkpoint, rope)?;
-    let config = model.config().clone();
+    let mut model = open_model(&args.checkpoint, rope)?;
+    let own = model.config().rope;
     let image = image(args, golden.as_ref())?;
-    config.check_image(image.shape())?;
+    model.config().check_image(image.shape())?;
     let request = golden.as_ref().map_or(Request { prenorm: true, layers: Vec::new(), taps: true }, Golden::request);
-    request.check(&config)?;
+    request.check(model.config())?;
+    say.note(format_args!("{} on an image of {:?}", args.checkpoint, image.shape()));
 
-    let gpu = match Backbone::new(&model, Choice::Gpu(args.device.clone().unwrap_or_default())) {
-        Ok(gpu) => Some(gpu),
-        // The CPU against PyTorch is worth having where there is no GPU, unless one was asked for.
-        Err(error) if golden.is_some() && args.device.is_none() => {
-            warn(format_args!("{error}; comparing the CPU alone"));
-            None
+    let gpu = gpu(args)?;
+    let mut first_off = None;
+    let mut show = |title: String, rope: RopePrecision, rows: Vec<Row>| {
+        let report = Report { title: format!("{title}, {} RoPE", rope.name()), rows, tolerance: tolerance(rope) };
+        if first_off.is_none() {
+            first_off = report.first_off().map(|row| format!("{}, first at {}", report.title, row.tap));
         }
-        Err(error) => return Err(error.into()),
+        result(report)
     };
-    let cpu = Backbone::new(&model, Choice::Cpu)?;
-    say.note(format_args!("{} on an image of {:?}, {} RoPE", args.checkpoint, image.shape(), config.rope.name()));
-    let on = |backbone: &Backbone| backbone.features(&image, None, &request).map(|features| (backbone.device(), features));
-    let runs: Vec<(String, Features)> = [Some(&cpu), gpu.as_ref()].into_iter().flatten().map(on).collect::<Result<_>>()?;
-
-    let report = |title: String, rows: Vec<Row>| Report { title, rows, tolerance: tolerance(config.rope) };
-    let mut reports = Vec::new();
-    if let [(cpu, want), (gpu, got)] = &runs[..] {
-        reports.push(report(format!("{gpu} against {cpu}"), compare(got, want)));
-    }
-    if let Some(golden) = &golden {
-        for (device, got) in &runs {
-            reports.push(report(format!("{device} against PyTorch"), golden.compare(got, &config)?));
+    for rope in if own == RopePrecision::F32 { vec![own] } else { vec![RopePrecision::F32, own] } {
+        model.set_rope(rope);
+        let golden = golden.as_ref().filter(|_| rope == own);
+        let on = |backbone: Backbone| backbone.features(&image, None, &request).map(|features| (backbone.device(), features));
+        let cpu = on(Backbone::new(&model, Choice::Cpu)?)?;
+        let gpu = gpu.as_ref().map(|context| on(Backbone::on(&model, context)?)).transpose()?;
+        if let Some((device, got)) = &gpu {
+            show(format!("{device} against {}", cpu.0), rope, compare(got, &cpu.1))?;
+        }
+        if let Some(golden) = golden {
+            for (device, got) in [Some(cpu), gpu].iter().flatten() {
+                show(format!("{device} against PyTorch"), rope, golden.compare(got, model.config())?)?;
+            }
         }
     }
-    for report in &reports {
-        result(report)?;
-    }
-    match reports.iter().find_map(|report| report.first_off().map(|row| (report, row))) {
-        None => Ok(()),
-        Some((report, row)) => Err(Error::mismatch(format_args!("{}, first at {}", report.title, row.tap)).into()),
+    first_off.map_or(Ok(()), |problem| Err(Error::mismatch(problem).into()))
+}
+
+/// The GPU to verify. None will do only where the CPU can be compared with a golden, and only if no particular one was asked for.
+fn gpu(args: &Verify) -> Result<Option<Context>> {
+    match Context::new(&args.device.clone().unwrap_or_default()) {
+        Ok(context) => Ok(Some(context)),
+        Err(error) if args.golden.is_some() && args.device.is_none() => {
+            warn(format_args!("{error}; comparing the CPU alone"));
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -13,11 +13,11 @@ pub enum Epilogue<'a> {
     Bias,
     /// `gelu(.. + bias)`
     BiasGelu,
-    /// `residual + gamma * (.. + bias)`: gamma [C], residual [.., C], whose buffer becomes the result.
+    /// `residual + gamma * (.. + bias)`: gamma `[C]`, residual [.., C], whose buffer becomes the result.
     LayerScaleResidual(&'a Tensor, Tensor),
 }
 
-/// x [.., K], weight [N, K], bias [N] -> [.., N]: `epilogue(x weight^T)`, accumulated in f32.
+/// x [.., K], weight [N, K], bias `[N]` -> [.., N]: `epilogue(x weight^T)`, accumulated in f32.
 pub fn matmul(x: &Tensor, linear: &Linear<Tensor>, epilogue: Epilogue) -> Tensor {
     let n = linear.weight.rows();
     let shape: Vec<usize> = x.shape().iter().copied().take(x.shape().len() - 1).chain([n]).collect();

@@ -4,7 +4,7 @@
 ///
 /// With z = |x| / sqrt 2 and t = 1 / (1 + 0.4 z), `erfc(z) = exp(-z^2) t P(t)`; P, of degree 7, was fitted for the least largest relative error, 1.7e-7.
 pub fn gelu(x: f32) -> f32 {
-    const P: [f32; 8] = [0.063_079_044, -0.343_721_69, 0.588_112_1, -0.275_384_58, 0.349_964_47, 0.160_084_62, 0.232_617_78, 0.225_248_04];
+    const P: [f32; 8] = [0.063_079_044, -0.343_721_7, 0.588_112_1, -0.275_384_58, 0.349_964_47, 0.160_084_62, 0.232_617_78, 0.225_248_04];
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
     let t = 1.0 / (1.0 + 0.4 * z);
     let p = P.iter().fold(0.0, |sum, &coefficient| sum * t + coefficient);

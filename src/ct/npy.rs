@@ -50,7 +50,10 @@ impl Npy {
             return Err("not a file".into());
         }
         let text = read_header(&mut file, metadata.len())?;
-        let header = NpyHeader::from_reader(&text[..]).map_err(|e| format!("broken .npy header: {e}"))?;
+        let header = NpyHeader::from_reader(&text[..]).map_err(|e| {
+            // A syntax error draws a picture of the text under its first line.
+            format!("broken .npy header: {}", e.to_string().lines().next().unwrap_or_default().trim_end())
+        })?;
         let item = item_size(&header.dtype())?;
         let shape = slices(header.shape())?;
         let start = text.len() as u64;

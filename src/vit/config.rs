@@ -87,6 +87,8 @@ impl Config {
 
     /// The same for machines, and for the metadata of files: every field under its own name.
     pub fn to_json(&self) -> serde_json::Value {
+        // By way of its shortest decimals: widened as it is, 1e-6 would read 9.99999997475e-7.
+        let norm_eps: f64 = self.norm_eps.to_string().parse().expect("a number's own text");
         serde_json::json!({
             "embed_dim": self.embed_dim,
             "depth": self.depth,
@@ -97,7 +99,7 @@ impl Config {
             "in_chans": self.in_chans,
             "qkv_bias": self.qkv_bias,
             "mask_token": self.mask_token,
-            "norm_eps": self.norm_eps,
+            "norm_eps": norm_eps,
             "rope": self.rope.name(),
             "rope_base": self.rope_base,
         })

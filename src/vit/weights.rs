@@ -1,7 +1,7 @@
 //! The model's parameters as a tree, each named as in the checkpoint. With `checkpoint/`, the only place that knows tensor names.
 //!
 //! The tree is generic over what stands at its leaves: a [`Spec`] (name and shape: what a checkpoint must hold), a host
-//! [`Tensor`], or a tensor of a graph. [`Weights::specs`] writes the names and shapes down once; everything else maps over it.
+//! [`Tensor`](crate::Tensor), or a tensor of a graph. [`Weights::specs`] writes the names and shapes down once; everything else maps over it.
 
 use super::config::Config;
 
@@ -23,7 +23,7 @@ pub struct Weights<T> {
     pub storage_tokens: Option<T>,
     /// `mask_token` [1, C]; absent in layouts without masked training (timm).
     pub mask_token: Option<T>,
-    /// `patch_embed.proj`: [C, in_chans, p, p] and [C]
+    /// `patch_embed.proj`: [C, in_chans, p, p] and `[C]`
     pub patch_embed: Linear<T>,
     /// The transformer blocks, first to last.
     pub blocks: Vec<Block<T>>,
@@ -38,13 +38,13 @@ pub struct Block<T> {
     pub norm1: Norm<T>,
     /// Self-attention.
     pub attn: Attention<T>,
-    /// `ls1.gamma` [C]
+    /// `ls1.gamma` `[C]`
     pub ls1: T,
     /// LayerNorm before the MLP.
     pub norm2: Norm<T>,
     /// The MLP.
     pub mlp: Mlp<T>,
-    /// `ls2.gamma` [C]
+    /// `ls2.gamma` `[C]`
     pub ls2: T,
 }
 
@@ -71,16 +71,16 @@ pub struct Mlp<T> {
 pub struct Linear<T> {
     /// [out, in]
     pub weight: T,
-    /// [out]
+    /// `[out]`
     pub bias: Option<T>,
 }
 
 /// LayerNorm's scale and shift.
 #[derive(Clone, Debug)]
 pub struct Norm<T> {
-    /// [C]
+    /// `[C]`
     pub weight: T,
-    /// [C]
+    /// `[C]`
     pub bias: T,
 }
 

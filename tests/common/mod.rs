@@ -121,7 +121,7 @@ fn blocks(shape: &[usize], block: usize) -> Tensor {
 /// The first `skip` tokens of each image, then every `n`th: [B, T, C] -> [B, T', C].
 fn every_nth(x: &Tensor, skip: usize, n: usize) -> Tensor {
     let &[b, t, c] = x.shape() else { panic!("tokens are [B, T, C]") };
-    let kept: Vec<usize> = (0..t).filter(|&i| i < skip || (i - skip) % n == 0).collect();
+    let kept: Vec<usize> = (0..t).filter(|&i| i < skip || (i - skip).is_multiple_of(n)).collect();
     let data = x.data().chunks_exact(t * c).flat_map(|image| kept.iter().flat_map(|&i| &image[i * c..(i + 1) * c])).copied().collect();
     Tensor::new([b, kept.len(), c], data)
 }
