@@ -30,27 +30,36 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> y: array<f32>; // [m, C]
 @group(0) @binding(4) var<uniform> params: Params;
 
-fn pixel(row: u32, k: u32) -> f32 {
-    let place = (params.first_patch + row) % params.patches;
-    let line = place / params.grid_cols * PATCH + k / PATCH % PATCH;
-    let column = place % params.grid_cols * PATCH + k % PATCH;
-    let plane = (params.first_patch + row) / params.patches * params.image_pitch + k / (PATCH * PATCH) * params.channel_pitch;
-    return image[params.first_pixel + plane + line * params.width + column];
+// The place in `image` of element k of a patch.
+fn place(row: u32, k: u32) -> u32 {
+    let p = params.first_patch + row;
+    let line = p % params.patches / params.grid_cols * PATCH + k / PATCH % PATCH;
+    let column = p % params.patches % params.grid_cols * PATCH + k % PATCH;
+    let plane = p / params.patches * params.image_pitch + k / (PATCH * PATCH) * params.channel_pitch;
+    return params.first_pixel + plane + line * params.width + column;
 }
 
 fn load_x(row: u32, k4: u32) -> vec4<f32> {
+    if PATCH % 4u == 0u {
+        // Four elements never straddle two lines of a patch.
+        let at = place(row, 4u * k4);
+        return vec4<f32>(image[at], image[at + 1u], image[at + 2u], image[at + 3u]);
+    }
     var four = vec4<f32>(0.0);
     for (var i = 0u; i < min(params.k - 4u * k4, 4u); i++) {
-        four[i] = pixel(row, 4u * k4 + i);
+        four[i] = image[place(row, 4u * k4 + i)];
     }
     return four;
 }
 
 fn load_w(col: u32, k4: u32) -> vec4<f32> {
-    let start = (col * params.channels + params.first_channel) * PATCH * PATCH + 4u * k4;
+    let at = (col * params.channels + params.first_channel) * PATCH * PATCH + 4u * k4;
+    if PATCH % 4u == 0u {
+        return vec4<f32>(weight[at], weight[at + 1u], weight[at + 2u], weight[at + 3u]);
+    }
     var four = vec4<f32>(0.0);
     for (var i = 0u; i < min(params.k - 4u * k4, 4u); i++) {
-        four[i] = weight[start + i];
+        four[i] = weight[at + i];
     }
     return four;
 }

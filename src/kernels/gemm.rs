@@ -21,8 +21,8 @@ pub(super) struct Tile {
 impl Tile {
     /// For GPUs: 256 invocations of 4 x 4 sums, tiles of 8 KiB.
     const TILED: Self = Self { m: 64, n: 64, k: Some(16), rows: 4, cols: 4 };
-    /// For software GPUs: the invocations of a workgroup become the lanes of vector instructions, each with its own 8 x 8 sums.
-    const DIRECT: Self = Self { m: 8, n: 64, k: None, rows: 8, cols: 8 };
+    /// For software GPUs: the invocations of a workgroup become the lanes of vector instructions, each with its own 16 x 8 sums.
+    const DIRECT: Self = Self { m: 16, n: 64, k: None, rows: 16, cols: 8 };
 
     /// The geometry for a device.
     pub fn choose(limits: &Limits) -> Self {

@@ -45,7 +45,8 @@ fn check(table: &mut Table, shape: Shape, peak: f32, variants: &[(&str, Limits)]
     q.iter_mut().for_each(|q| *q *= peak);
     let want = oracle(shape, &q, &k, &v);
     // A score's error, which grows with the scores, is a relative error of its weight.
-    let tolerance = Tolerance { atol: 1e-6 * f64::from(peak.max(1.0)), rtol: 1e-6, l2: 1e-6 * f64::from(peak.max(1.0)) };
+    let error = 5e-7 * f64::from(peak.max(2.0));
+    let tolerance = Tolerance { atol: error, rtol: 1e-6, l2: error };
     for &(variant, limits) in variants {
         let name = format!("{variant} {shape:?}, peak {peak}, bindings of {}", limits.max_binding);
         table.check(&name, limits, tolerance, &want, |case| {

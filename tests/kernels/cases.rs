@@ -1,7 +1,7 @@
 //! Running one recorded operation on a device and holding the result against its oracle.
 
 use meddino::gpu::{Context, Executable, GpuWeights};
-use meddino::graph::{Graph, Limits, Role, TensorId, plan};
+use meddino::graph::{Dispatch, Graph, Limits, Role, TensorId, plan};
 use meddino::kernels::Recorder;
 
 use crate::device;
@@ -42,17 +42,14 @@ impl Case {
     /// All results of what was recorded, one after another: with the shaders' run-time checks, and without.
     ///
     /// # Errors
-    /// If the plan does not keep to the limits, a sentinel was overwritten, an element was not written, or running again gives other bits.
+    /// If the plan does not keep to the limits, a dispatch writes outside its binding, a sentinel was overwritten, an element was not written, or running again gives other bits.
     fn run(&self, context: &Context, unchecked: &Context, results: &[TensorId]) -> Result<Vec<Vec<f32>>, String> {
         plan(self.recorder.graph(), &self.limits).map_err(|e| format!("breaks its limits: {e}"))?;
-        let graph = with_sentinels(self.recorder.graph(), results);
+        self.stays_within_its_pieces(context, results)?;
         let mut runs = Vec::new();
         for context in [context, unchecked] {
-            let planned = plan(&graph, context.limits()).map_err(|e| e.to_string())?;
-            let executable = Executable::new(context, graph.clone(), planned, &GpuWeights::default()).map_err(|e| e.to_string())?;
-            for (id, values) in &self.inputs {
-                executable.write(*id, 0, values).map_err(|e| e.to_string())?;
-            }
+            let graph = with_sentinels(self.recorder.graph(), results, self.recorder.graph().steps());
+            let executable = self.prepare(context, graph)?;
             for _ in 0..2 {
                 runs.push(run_once(&executable, results)?);
             }
@@ -63,10 +60,40 @@ impl Case {
         }
         Ok(runs.into_iter().step_by(2).map(|run| run.concat()).collect())
     }
+
+    /// Runs each dispatch of a cut operation alone: what it has no business with must keep its sentinels.
+    fn stays_within_its_pieces(&self, context: &Context, results: &[TensorId]) -> Result<(), String> {
+        let graph = self.recorder.graph();
+        for (at, step) in graph.steps().iter().enumerate() {
+            let alone = with_sentinels(graph, results, std::slice::from_ref(step));
+            let executable = self.prepare(context, alone)?;
+            let result = step.write.tensor;
+            let len = executable.graph().info(result).len();
+            executable.write(result, 0, &vec![SENTINEL; len]).map_err(|e| e.to_string())?;
+            executable.run().map_err(|e| e.to_string())?;
+            let values = executable.read_all(&[result]).map_err(|e| e.to_string())?.remove(0);
+            let own = step.write.offset..step.write.offset + step.write.len;
+            let stray = (0..len).find(|i| !own.contains(i) && values.data()[*i].to_bits() != SENTINEL.to_bits());
+            if let Some(stray) = stray {
+                return Err(format!("dispatch {at}, alone, binds elements {own:?} of the result and writes element {stray}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A graph on the device, its inputs written.
+    fn prepare(&self, context: &Context, graph: Graph) -> Result<Executable, String> {
+        let planned = plan(&graph, context.limits()).map_err(|e| e.to_string())?;
+        let executable = Executable::new(context, graph, planned, &GpuWeights::default()).map_err(|e| e.to_string())?;
+        for (id, values) in &self.inputs {
+            executable.write(*id, 0, values).map_err(|e| e.to_string())?;
+        }
+        Ok(executable)
+    }
 }
 
-/// The same graph with results that are kept, longer by the sentinels, and bound with them wherever they are bound to their end.
-fn with_sentinels(graph: &Graph, results: &[TensorId]) -> Graph {
+/// The same graph with results that are kept, longer by the sentinels, and bound with them behind whatever part of them a dispatch writes.
+fn with_sentinels(graph: &Graph, results: &[TensorId], steps: &[Dispatch]) -> Graph {
     let mut padded = Graph::new();
     for id in graph.ids() {
         let info = graph.info(id);
@@ -76,7 +103,7 @@ fn with_sentinels(graph: &Graph, results: &[TensorId]) -> Graph {
             padded.tensor(&info.label, info.shape.clone(), info.role);
         }
     }
-    for step in graph.steps() {
+    for step in steps {
         let mut step = step.clone();
         if results.contains(&step.write.tensor) {
             step.write.len += SENTINELS;
