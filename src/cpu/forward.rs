@@ -32,7 +32,7 @@ pub fn forward(weights: &Weights<Tensor>, config: &Config, image: &Tensor, mask:
 
     let patches = patch_embed(image, &weights.patch_embed, config.patch_size);
     tap("patch_embed".into(), &patches);
-    let mut x = tokens(&patches, weights, mask);
+    let mut x = tokens(&patches, &weights.cls_token, weights.storage_tokens.as_ref(), mask.zip(weights.mask_token.as_ref()));
     let table = table(config, grid);
     for (i, block) in weights.blocks.iter().enumerate() {
         let h = layernorm(&x, &block.norm1, eps);

@@ -143,6 +143,19 @@ pub struct Tolerance {
     pub l2: f64,
 }
 
+impl Tolerance {
+    /// For K products of values in [-1, 1) that are summed in panels of `panel`: an f32 sum's error walks at random, so it grows with the root of how
+    /// many terms are added to one running sum.
+    pub fn of_sums(k: usize, panel: usize) -> Self {
+        let walk = (k as f64 * panel as f64 / 64.0).sqrt();
+        Self { atol: 3e-7 * walk, rtol: 1e-6, l2: 5e-7 }
+    }
+}
+
+/// Terms of one running sum in the shaders, and on the CPU (`cpu/gemm.rs`).
+pub const SHADER_PANEL: usize = 64;
+pub const CPU_PANEL: usize = 128;
+
 /// The same bits.
 pub const EXACT: Tolerance = Tolerance { atol: 0.0, rtol: 0.0, l2: 0.0 };
 
@@ -153,29 +166,30 @@ struct Seen {
     l2: f64,
 }
 
-/// A device with and without run-time checks, the forms in which its cases run, and what went wrong so far.
+/// The cases of one kernel: a device on which they run with and without run-time checks, and what went wrong so far.
 pub struct Table {
     kernel: &'static str,
-    context: Context,
-    unchecked: Context,
+    /// With checks, and without; `None`, visibly, where there is no adapter: then the CPU twins alone are checked.
+    device: Option<[Context; 2]>,
     seen: Seen,
     failures: Vec<String>,
     ran: usize,
 }
 
 impl Table {
-    /// `None`, visibly, without an adapter.
-    pub fn new(kernel: &'static str) -> Option<Self> {
-        let context = device::context()?;
-        // SAFETY: the kernels are this crate's, and stay inside their bindings: the same cases run with checks first.
-        #[expect(unsafe_code, reason = "what is tested is that the checks are not needed")]
-        let unchecked = unsafe { context.without_shader_checks() };
-        Some(Self { kernel, context, unchecked, seen: Seen::default(), failures: Vec::new(), ran: 0 })
+    pub fn new(kernel: &'static str) -> Self {
+        let both = |context: Context| {
+            // SAFETY: the kernels are this crate's, and stay inside their bindings: the same cases run with checks first.
+            #[expect(unsafe_code, reason = "what is tested is that the checks are not needed")]
+            let unchecked = unsafe { context.without_shader_checks() };
+            [context, unchecked]
+        };
+        Self { kernel, device: device::context().map(both), seen: Seen::default(), failures: Vec::new(), ran: 0 }
     }
 
     /// The two families of variants, with the device's own limits.
     pub fn variants(&self) -> [(&'static str, Limits); 2] {
-        let own = *self.context.limits();
+        let own = self.device.as_ref().map_or(Limits::DEFAULT, |[context, _]| *context.limits());
         [("tiled", Limits { software: false, workgroup_memory: 16 << 10, ..own }), ("direct", Limits { software: true, ..own })]
     }
 
@@ -193,14 +207,23 @@ impl Table {
         want: &[f64],
         record: impl FnOnce(&mut Case) -> meddino::Result<Vec<TensorId>>,
     ) {
+        let Some([context, unchecked]) = &self.device else { return };
         self.ran += 1;
         let mut made = Case::new(limits);
         let run = record(&mut made).map_err(|e| e.to_string()).and_then(|results| {
-            let runs = made.run(&self.context, &self.unchecked, &results)?;
+            let runs = made.run(context, unchecked, &results)?;
             runs.iter().try_for_each(|got| compare(got, want, tolerance, &mut self.seen))
         });
         if let Err(problem) = run {
             self.failures.push(format!("{} {case}: {problem}", self.kernel));
+        }
+    }
+
+    /// Checks what the CPU twin makes of the same case.
+    pub fn twin(&mut self, case: &str, tolerance: Tolerance, want: &[f64], got: &[f32]) {
+        self.ran += 1;
+        if let Err(problem) = compare(got, want, tolerance, &mut self.seen) {
+            self.failures.push(format!("{} on the CPU, {case}: {problem}", self.kernel));
         }
     }
 

@@ -1,4 +1,4 @@
-//! Each kernel against an f64 oracle: swept over the edges of its tiles and over real shapes, in every variant, with the device's own limits
+//! Each kernel, and its twin on the CPU, against an f64 oracle: swept over the edges of its tiles and over real shapes, in every variant, with the device's own limits
 //! and with limits forced down.
 
 mod attention;
