@@ -58,7 +58,7 @@ fn block(context: &Context, config: &Config, weights: &Weights<Tensor>, grid: Gr
     let image = noise([1, 3, grid.rows * config.patch_size, grid.cols * config.patch_size]);
     let table_values = rope::table(config, grid);
     let patches = meddino::cpu::patch_embed(&image, &weights.patch_embed, config.patch_size);
-    let before = meddino::cpu::tokens(&patches, weights, None);
+    let before = meddino::cpu::tokens(&patches, &weights.cls_token, weights.storage_tokens.as_ref(), None);
     let shallow = Config { depth: 1, ..config.clone() };
     let first = Weights { blocks: weights.blocks[..1].to_vec(), ..weights.clone() };
     let request = Request { prenorm: true, ..Request::default() };
