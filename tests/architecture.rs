@@ -24,7 +24,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// A text, and the rooms in which alone it may stand.
 const MAY_SAY: &[(&str, &[&str])] = &[
-    ("wgpu::", &["gpu", "backbone", "lib"]),
+    ("wgpu::", &["gpu"]),
     ("include_str!", &["kernels", "lib"]),
     ("blocks.{", &["checkpoint", "vit", "cpu", "gpu", "cli"]),
     ("println!", &["cli", "main"]),
