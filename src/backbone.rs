@@ -110,6 +110,25 @@ impl Backbone {
         }
     }
 
+    /// How many threads compute, on the CPU.
+    pub fn threads(&self) -> Option<usize> {
+        matches!(self.backend, Backend::Cpu(_)).then(rayon::current_num_threads)
+    }
+
+    /// Bytes of device memory that a batch of this shape and the weights are planned to take together; the CPU plans nothing.
+    ///
+    /// # Errors
+    /// If the images do not fit the model, or the pass does not fit the device.
+    pub fn planned_bytes(&self, image_shape: &[usize], request: &Request) -> Result<Option<u64>> {
+        match &self.backend {
+            Backend::Cpu(_) => Ok(None),
+            Backend::Gpu(gpu) => {
+                let bytes = gpu.bytes(image_shape, false, request)?;
+                Ok(Some(bytes.weights + bytes.inputs + bytes.outputs + bytes.slots))
+            }
+        }
+    }
+
     /// Runs a batch once more on the GPU, a dispatch at a time, and says where the time goes.
     ///
     /// # Errors

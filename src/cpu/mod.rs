@@ -16,6 +16,7 @@ mod tokens;
 pub use attention::attention;
 pub use forward::forward;
 pub use gelu::gelu;
+pub use gemm::peak_flops;
 pub use layernorm::layernorm;
 pub use matmul::{Epilogue, matmul};
 pub use patch_embed::patch_embed;
