@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::cpu;
+use crate::cpu::{self, Layer};
 use crate::error::{Error, Result};
 use crate::gpu::{self, Auto, Context, Gpu, Profile, Selection};
 use crate::tensor::Tensor;
@@ -58,7 +58,7 @@ pub struct Backbone {
 }
 
 enum Backend {
-    Cpu(Box<Weights<Tensor>>),
+    Cpu(Box<Weights<Tensor, Layer>>),
     Gpu(Box<Gpu>),
 }
 
@@ -69,7 +69,7 @@ impl Backbone {
     /// If a tensor cannot be read, or the backend cannot be had.
     pub fn new(model: &Model, choice: Choice) -> Result<Self> {
         match choice.selection() {
-            None => Ok(Self { config: model.config().clone(), backend: Backend::Cpu(Box::new(model.weights()?)) }),
+            None => Ok(Self { config: model.config().clone(), backend: Backend::Cpu(Box::new(cpu::layers(model.weights()?))) }),
             Some(selection) => Self::on(model, &Context::new(&selection)?),
         }
     }

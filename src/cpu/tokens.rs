@@ -7,7 +7,7 @@ use crate::vit::weights::Weights;
 ///
 /// # Panics
 /// If there is a mask but no `mask_token`.
-pub fn tokens(patches: &Tensor, weights: &Weights<Tensor>, mask: Option<&[bool]>) -> Tensor {
+pub fn tokens<L>(patches: &Tensor, weights: &Weights<Tensor, L>, mask: Option<&[bool]>) -> Tensor {
     let &[batch, p, c] = patches.shape() else { panic!("patches are [B, P, C], not {:?}", patches.shape()) };
     let storage = weights.storage_tokens.as_ref().map_or(&[][..], Tensor::data);
     let t = 1 + storage.len() / c + p;
