@@ -57,10 +57,11 @@ fn block(context: &Context, config: &Config, weights: &Weights<Tensor>, grid: Gr
     // The same block on the CPU: what the tokens of an image become from one tap to the next.
     let image = noise([1, 3, grid.rows * config.patch_size, grid.cols * config.patch_size]);
     let table_values = rope::table(config, grid);
+    let weights = meddino::cpu::layers(weights.clone());
     let patches = meddino::cpu::patch_embed(&image, &weights.patch_embed, config.patch_size);
     let before = meddino::cpu::tokens(&patches, &weights.cls_token, weights.storage_tokens.as_ref(), None);
     let shallow = Config { depth: 1, ..config.clone() };
-    let first = Weights { blocks: weights.blocks[..1].to_vec(), ..weights.clone() };
+    let first = Weights { blocks: weights.blocks[..1].to_vec(), ..weights };
     let request = Request { prenorm: true, ..Request::default() };
     let want = meddino::cpu::forward(&first, &shallow, &image, None, &request).expect("features").x_prenorm.expect("asked for");
     executable.write(table, 0, table_values.data()).expect("written");
@@ -104,7 +105,7 @@ fn benches(criterion: &mut Criterion) {
     let (image, request) = (noise([1, 1, 224, 224]), Request::default());
     let gpu = Gpu::new(&context, &config, &weights).expect("room for the weights");
     let got = gpu.forward(&image, None, &request).expect("features");
-    let want = meddino::cpu::forward(&weights, &config, &image, None, &request).expect("features");
+    let want = meddino::cpu::forward(&meddino::cpu::layers(weights.clone()), &config, &image, None, &request).expect("features");
     let error = relative_l2(&got.x_norm, &want.x_norm);
     assert!(error < 2e-4, "the forward pass is wrong: relative L2 {error:.2e}");
     let input = forward::Input { batch: 1, channels: 1, height: 224, width: 224, masked: false };

@@ -103,7 +103,7 @@ fn matmul(name: &'static str, context: &Context, tokens: usize, [n, k]: [usize; 
         }
     };
     let y = case.recorder.matmul(name, x_id, weight_id, gpu).expect("recorded");
-    case.done(&[y], cpu::matmul(&x, &Linear { weight, bias }, cpu))
+    case.done(&[y], cpu::matmul(&x, &Linear { weight, bias }.into(), cpu))
 }
 
 fn layers(context: &Context, config: &Config, tokens: usize) -> Vec<Case> {
@@ -125,7 +125,7 @@ fn patch_embed(context: &Context, config: &Config, grid: Grid) -> Case {
     let mut case = Case::new("patch_embed", context);
     let ids = [&image, &weight, &bias].map(|values| case.input(values));
     let y = case.recorder.patch_embed("patch_embed", ids[0], ids[1], ids[2]).expect("recorded");
-    case.done(&[y], cpu::patch_embed(&image, &Linear { weight, bias: Some(bias) }, p))
+    case.done(&[y], cpu::patch_embed(&image, &Linear { weight, bias: Some(bias) }.into(), p))
 }
 
 fn tokens(context: &Context, config: &Config, grid: Grid) -> Case {

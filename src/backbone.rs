@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::cpu;
+use crate::cpu::{self, Layer};
 use crate::error::{Error, Result};
 use crate::gpu::{self, Auto, Context, Gpu, Profile, Selection};
 use crate::tensor::Tensor;
@@ -58,7 +58,7 @@ pub struct Backbone {
 }
 
 enum Backend {
-    Cpu(Box<Weights<Tensor>>),
+    Cpu(Box<Weights<Tensor, Layer>>),
     Gpu(Box<Gpu>),
 }
 
@@ -69,7 +69,7 @@ impl Backbone {
     /// If a tensor cannot be read, or the backend cannot be had.
     pub fn new(model: &Model, choice: Choice) -> Result<Self> {
         match choice.selection() {
-            None => Ok(Self { config: model.config().clone(), backend: Backend::Cpu(Box::new(model.weights()?)) }),
+            None => Ok(Self { config: model.config().clone(), backend: Backend::Cpu(Box::new(cpu::layers(model.weights()?))) }),
             Some(selection) => Self::on(model, &Context::new(&selection)?),
         }
     }
@@ -107,6 +107,25 @@ impl Backbone {
         match &self.backend {
             Backend::Cpu(weights) => cpu::forward(weights, &self.config, image, mask, request),
             Backend::Gpu(gpu) => gpu.forward(image, mask, request),
+        }
+    }
+
+    /// How many threads compute, on the CPU.
+    pub fn threads(&self) -> Option<usize> {
+        matches!(self.backend, Backend::Cpu(_)).then(rayon::current_num_threads)
+    }
+
+    /// Bytes of device memory that a batch of this shape and the weights are planned to take together; the CPU plans nothing.
+    ///
+    /// # Errors
+    /// If the images do not fit the model, or the pass does not fit the device.
+    pub fn planned_bytes(&self, image_shape: &[usize], request: &Request) -> Result<Option<u64>> {
+        match &self.backend {
+            Backend::Cpu(_) => Ok(None),
+            Backend::Gpu(gpu) => {
+                let bytes = gpu.bytes(image_shape, false, request)?;
+                Ok(Some(bytes.weights + bytes.inputs + bytes.outputs + bytes.slots))
+            }
         }
     }
 

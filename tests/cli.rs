@@ -360,3 +360,25 @@ fn help_and_version_are_results() {
         assert!(desk.succeed(&format!("{command} --help")).contains("Usage: meddino"));
     }
 }
+
+#[test]
+fn bench_says_what_it_measured() {
+    let desk = Desk::new();
+    let line = "bench -c seeded:0:micro --backend cpu --size 48 --batch 2 --runs 3";
+    let table = desk.succeed(line);
+    assert!(["device", "time", "speed", "GFLOP/s", "memory"].iter().all(|word| table.contains(word)), "{table}");
+    let json: serde_json::Value = serde_json::from_str(&desk.succeed(&format!("{line} --json"))).expect("JSON");
+    let number = |key: &str| json[key].as_f64().unwrap_or_else(|| panic!("{key} is a number: {json:#}"));
+    assert!(0.0 < number("min_s") && number("min_s") <= number("median_s"), "{json:#}");
+    assert_eq!([number("size"), number("batch"), number("runs")], [48.0, 2.0, 3.0]);
+    let flops = Config::micro().product_flops(Grid { rows: 3, cols: 3 }) as f64;
+    assert!((number("gflop") * 1e9 / flops - 1.0).abs() < 1e-9);
+    assert!((number("gflop_per_s") * number("median_s") / number("gflop") - 1.0).abs() < 1e-9);
+    assert!((number("matmul_share") * number("matmul_gflop_per_s") / number("gflop_per_s") - 1.0).abs() < 1e-9);
+    assert!(number("threads") >= 1.0 && json["device"].as_str().is_some_and(|device| device.starts_with("CPU")));
+    // Where the system says it, the process held its weights at least.
+    assert!(json["peak_bytes"].is_null() && !cfg!(target_os = "linux") || number("peak_bytes") > 1e6);
+
+    let refused = desk.run("bench -c seeded:0:micro --backend cpu --size 8");
+    assert!(!refused.status.success() && text(&refused.stderr).contains("no patch"), "{}", text(&refused.stderr));
+}

@@ -148,6 +148,28 @@ fn nothing_is_read_before_it_is_written() {
     let _ = plan(&graph, &Limits::DEFAULT);
 }
 
+/// The formula by which speeds are stated, and the costs that kernels declare, count the same products.
+#[test]
+fn the_models_formula_counts_the_products_that_its_graph_declares() {
+    for (config, [batch, channels, height, width]) in
+        [(Config::vit_base(), [1, 3, 224, 224]), (Config::vit_base(), [2, 1, 160, 240]), (Config::tiny(), [3, 3, 70, 115])]
+    {
+        let input = Input { batch, channels, height, width, masked: false };
+        let (graph, _) = record(&config, Limits::DEFAULT, input, &Request::default()).unwrap();
+        let declared: u64 = graph
+            .steps()
+            .iter()
+            .filter(|step| ["patch_embed", "matmul", "attention"].contains(&step.kernel.name))
+            .map(|step| step.cost.flops)
+            .sum();
+        let grid = config.grid(height, width).unwrap();
+        let tokens = config.prefix_tokens() + grid.patches();
+        // Attention declares its softmax too: four operations a score.
+        let softmax = (4 * batch * config.depth * config.num_heads * tokens * tokens) as u64;
+        assert_eq!(declared - softmax, batch as u64 * config.product_flops(grid), "{height} x {width}");
+    }
+}
+
 /// ViT-B at the sizes that matter, on a device of the least limits and on a large one: near the least that whole-buffer slots can take.
 #[test]
 fn the_models_own_graph_takes_little_more_than_it_must() {

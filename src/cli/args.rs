@@ -33,6 +33,7 @@ pub enum Command {
     /// List the GPUs of this machine, and which backend `--backend auto` takes
     Devices,
     Demo(Demo),
+    Bench(Bench),
 }
 
 /// Compute the features of a scan's slices and write them to a .safetensors file
@@ -144,6 +145,29 @@ pub struct Demo {
     /// Where its files go; made if it does not exist
     #[arg(short, long, value_name = "DIR", default_value = "meddino-demo")]
     pub output: PathBuf,
+}
+
+/// Say how fast the model runs here: seconds an image, GFLOP/s, memory
+///
+/// Runs the built-in thorax slice once to warm up, then --runs times, each run timed from the image on the host to the features on the host.
+/// The GFLOP/s count the model's matrix products alone; on the CPU they are also given as a share of what one large product of f32 reaches.
+#[derive(clap::Args)]
+pub struct Bench {
+    /// The weights as for `features` [default: seeded:0]
+    #[command(flatten)]
+    pub model: Model,
+    /// Side of the square image in pixels
+    #[arg(long, value_name = "N", default_value = "224")]
+    pub size: usize,
+    /// How many images go through the model at once
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub batch: u32,
+    /// How many runs are timed
+    #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub runs: u32,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -4,6 +4,7 @@
 //! 2 a mistake in the flags.
 
 mod args;
+mod bench;
 mod checkpoint;
 mod demo;
 mod devices;
@@ -31,6 +32,7 @@ pub fn run() -> ExitCode {
         Command::Verify(args) => verify::run(args, say),
         Command::Devices => devices::run(),
         Command::Demo(args) => demo::run(args, say),
+        Command::Bench(args) => bench::run(args, say),
     };
     match done {
         // A closed stdout: whoever read the results has had enough of them, as `head` has.

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::gemm::{Matrix, Start, Threads, multiply};
 use super::scalar::exp_nonpositive;
+use super::simd::softmax;
 use crate::tensor::Tensor;
 
 /// Queries of one task: enough for the products to be fast, few enough to share a small image among threads.
@@ -49,11 +50,10 @@ fn attend(q: &[f32], k: &[f32], v: &[f32], d: usize) -> Vec<f32> {
         let scores = &mut scores[..queries * keys];
         multiply(scores, Start::Zero, scale, Matrix::rows_of(q, d), Matrix::rows_of(k, d).transposed(), Threads::One);
         for (i, scores) in scores.chunks_exact_mut(keys).enumerate() {
-            let seen = scores.iter().fold(largest[i], |a, &b| a.max(b));
+            let (seen, added) = softmax(scores, largest[i]);
             let rescale = exp_nonpositive(largest[i] - seen);
             largest[i] = seen;
-            scores.iter_mut().for_each(|s| *s = exp_nonpositive(*s - seen));
-            weight[i] = weight[i] * rescale + scores.iter().sum::<f32>();
+            weight[i] = weight[i] * rescale + added;
             sum[i * d..(i + 1) * d].iter_mut().for_each(|s| *s *= rescale);
         }
         multiply(&mut sum, Start::Sum, 1.0, Matrix::rows_of(scores, keys), Matrix::rows_of(v, d), Threads::One);

@@ -1,6 +1,6 @@
 //! The forward pass, as the model's definition reads.
 
-use super::{Epilogue, attention, layernorm, matmul, patch_embed, rope, tokens};
+use super::{Epilogue, Layer, attention, layernorm, matmul, patch_embed, rope, tokens};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 use crate::vit::config::Config;
@@ -8,14 +8,20 @@ use crate::vit::features::{Features, Request};
 use crate::vit::rope::table;
 use crate::vit::weights::Weights;
 
-/// Runs a batch of images through the model.
+/// Runs a batch of images through the model; its weights as [`layers`](super::layers) makes them.
 ///
 /// `image` is [B, in_chans, H, W], or [B, 1, H, W] whose one channel stands for all (CT), already normalised; `mask` [B * P], if given, is true where
 /// `mask_token` replaces a patch.
 ///
 /// # Errors
 /// If the image is smaller than a patch or has another number of channels, a layer is no block of this model, or the mask has the wrong length or no `mask_token` to put in.
-pub fn forward(weights: &Weights<Tensor>, config: &Config, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Features> {
+pub fn forward(
+    weights: &Weights<Tensor, Layer>,
+    config: &Config,
+    image: &Tensor,
+    mask: Option<&[bool]>,
+    request: &Request,
+) -> Result<Features> {
     request.check(config)?;
     let (batch, grid) = config.check_image(image.shape())?;
     if let Some(mask) = mask {

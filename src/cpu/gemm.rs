@@ -1,5 +1,8 @@
 //! The `gemm` crate behind a safe, bounds-checked face.
 
+use std::ops::Range;
+use std::time::Instant;
+
 use crate::tensor::Tensor;
 
 /// Products along k are summed in panels of this length, each from zero: one f32 sum over thousands of products would cost half the accuracy of the
@@ -32,6 +35,12 @@ impl<'a> Matrix<'a> {
         Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
     }
 
+    /// Some of its columns, at least one.
+    fn columns(self, range: Range<usize>) -> Self {
+        assert!(range.start < range.end && range.end <= self.cols, "columns {range:?} of {}", self.cols);
+        Self { data: &self.data[(range.start * self.col_stride).min(self.data.len())..], cols: range.len(), ..self }
+    }
+
     /// Whether every element lies inside the slice.
     fn fits(&self) -> bool {
         self.rows == 0 || self.cols == 0 || (self.rows - 1) * self.row_stride + (self.cols - 1) * self.col_stride < self.data.len()
@@ -61,50 +70,63 @@ pub enum Threads {
 /// # Panics
 /// If the shapes do not fit together.
 pub fn multiply(out: &mut [f32], start: Start, scale: f32, lhs: Matrix, rhs: Matrix, threads: Threads) {
-    let (m, n, k) = (lhs.rows, rhs.cols, lhs.cols);
-    assert!(
-        k > 0 && rhs.rows == k && out.len() == m * n && lhs.fits() && rhs.fits(),
-        "[{m}, {k}] x [{}, {n}] into {}",
-        rhs.rows,
-        out.len()
-    );
+    let k = lhs.cols;
+    assert!(k > 0, "a product of nothing");
     let parallelism = match threads {
         Threads::One => gemm::Parallelism::None,
         Threads::All => gemm::Parallelism::Rayon(0),
     };
     for first in (0..k).step_by(PANEL) {
-        let depth = PANEL.min(k - first);
+        let panel = first..k.min(first + PANEL);
         let accumulate = first > 0 || start == Start::Sum;
-        #[allow(
-            unsafe_code,
-            reason = "the crate's only interface takes pointers; the assertion above keeps every access inside the slices"
-        )]
-        // SAFETY: out holds m * n contiguous elements; lhs and rhs, from `first` on, reach no further than their slices; out is borrowed mutably, so it
-        // overlaps neither.
-        unsafe {
-            gemm::gemm(
-                m,
-                n,
-                depth,
-                out.as_mut_ptr(),
-                1,
-                n as isize,
-                accumulate,
-                lhs.data.as_ptr().add(first * lhs.col_stride),
-                lhs.col_stride as isize,
-                lhs.row_stride as isize,
-                rhs.data.as_ptr().add(first * rhs.row_stride),
-                rhs.col_stride as isize,
-                rhs.row_stride as isize,
-                1.0,
-                scale,
-                false,
-                false,
-                false,
-                parallelism,
-            );
-        }
+        product(out, accumulate, scale, lhs.columns(panel.clone()), rhs.transposed().columns(panel).transposed(), parallelism);
     }
+}
+
+/// One call of the crate; k in one sum, as the crate sees fit.
+fn product(out: &mut [f32], accumulate: bool, scale: f32, lhs: Matrix, rhs: Matrix, parallelism: gemm::Parallelism) {
+    let (m, n, k) = (lhs.rows, rhs.cols, lhs.cols);
+    assert!(rhs.rows == k && out.len() == m * n && lhs.fits() && rhs.fits(), "[{m}, {k}] x [{}, {n}] into {}", rhs.rows, out.len());
+    #[allow(unsafe_code, reason = "the crate's only interface takes pointers; the assertion above keeps every access inside the slices")]
+    // SAFETY: out holds m * n contiguous elements; lhs and rhs reach no further than their slices; out is borrowed mutably, so it overlaps neither.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            1,
+            n as isize,
+            accumulate,
+            lhs.data.as_ptr(),
+            lhs.col_stride as isize,
+            lhs.row_stride as isize,
+            rhs.data.as_ptr(),
+            rhs.col_stride as isize,
+            rhs.row_stride as isize,
+            1.0,
+            scale,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+/// FLOP/s of one large product, all of k in one panel, with all threads: the best of several tries. What the machine can do for the whole model.
+pub fn peak_flops() -> f64 {
+    const SIDE: usize = 1024;
+    const TRIES: usize = 10;
+    let (a, b) = (vec![0.5; SIDE * SIDE], vec![0.25; SIDE * SIDE]);
+    let mut out = vec![0.0; SIDE * SIDE];
+    let mut seconds = || {
+        let started = Instant::now();
+        product(&mut out, false, 1.0, Matrix::rows_of(&a, SIDE), Matrix::rows_of(&b, SIDE), gemm::Parallelism::Rayon(0));
+        started.elapsed().as_secs_f64()
+    };
+    let least = (0..TRIES).map(|_| seconds()).fold(f64::INFINITY, f64::min);
+    2.0 * (SIDE as f64).powi(3) / least
 }
 
 #[cfg(test)]

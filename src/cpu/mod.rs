@@ -11,13 +11,15 @@ mod matmul;
 mod patch_embed;
 mod rope;
 mod scalar;
+mod simd;
 mod tokens;
 
 pub use attention::attention;
 pub use forward::forward;
 pub use gelu::gelu;
+pub use gemm::peak_flops;
 pub use layernorm::layernorm;
-pub use matmul::{Epilogue, matmul};
+pub use matmul::{Epilogue, Layer, layers, matmul};
 pub use patch_embed::patch_embed;
 pub use rope::rope;
 pub use tokens::tokens;

@@ -2,17 +2,15 @@
 
 use rayon::prelude::*;
 
-use super::{Epilogue, matmul};
+use super::{Epilogue, Layer, matmul};
 use crate::tensor::Tensor;
-use crate::vit::weights::Linear;
 
-/// image [B, in_chans or 1, H, W], weight [C, in_chans, p, p] -> [B, P, C]. A single channel stands for all; a remainder below one patch is not seen.
-pub fn patch_embed(image: &Tensor, proj: &Linear<Tensor>, p: usize) -> Tensor {
+/// image [B, in_chans or 1, H, W], weight [C, in_chans, p, p] as a layer [in_chans p p, C] -> [B, P, C]. A single channel stands for all; a remainder below one patch is not seen.
+pub fn patch_embed(image: &Tensor, proj: &Layer, p: usize) -> Tensor {
     let &[batch, channels, height, width] = image.shape() else { panic!("an image is [B, channels, H, W], not {:?}", image.shape()) };
-    let &[c, in_chans, ..] = proj.weight.shape() else { panic!("a patch embedding is [C, in_chans, p, p]") };
+    let [k, c] = proj.shape();
     let (rows, cols) = (height / p, width / p);
-    let k = in_chans * p * p;
-    // Unfolded: [B * P, in_chans * p * p], a patch a row.
+    // Unfolded: [B * P, K], a patch a row.
     let mut unfolded = Tensor::zeros([batch * rows * cols, k]);
     unfolded.data_mut().par_chunks_mut(k).enumerate().for_each(|(patch, row)| {
         let (b, y, x) = (patch / (rows * cols), patch / cols % rows, patch % cols);
@@ -22,6 +20,5 @@ pub fn patch_embed(image: &Tensor, proj: &Linear<Tensor>, p: usize) -> Tensor {
             line.copy_from_slice(&image.data()[start..start + p]);
         }
     });
-    let proj = Linear { weight: proj.weight.clone().reshaped([c, k]), bias: proj.bias.clone() };
-    matmul(&unfolded, &proj, Epilogue::Bias).reshaped([batch, rows * cols, c])
+    matmul(&unfolded, proj, Epilogue::Bias).reshaped([batch, rows * cols, c])
 }

@@ -14,9 +14,9 @@ pub struct Spec {
     pub shape: Vec<usize>,
 }
 
-/// All parameters of the model.
+/// All parameters of the model: leaves `T`, linear layers `L` (a backend may keep those in a form of its own).
 #[derive(Clone, Debug)]
-pub struct Weights<T> {
+pub struct Weights<T, L = Linear<T>> {
     /// `cls_token` [1, 1, C]
     pub cls_token: T,
     /// `storage_tokens` [1, R, C]; absent when R is 0.
@@ -24,46 +24,46 @@ pub struct Weights<T> {
     /// `mask_token` [1, C]; absent in layouts without masked training (timm).
     pub mask_token: Option<T>,
     /// `patch_embed.proj`: [C, in_chans, p, p] and `[C]`
-    pub patch_embed: Linear<T>,
+    pub patch_embed: L,
     /// The transformer blocks, first to last.
-    pub blocks: Vec<Block<T>>,
+    pub blocks: Vec<Block<T, L>>,
     /// The final `norm`.
     pub norm: Norm<T>,
 }
 
 /// One transformer block: `x += ls1 * attn(norm1(x)); x += ls2 * mlp(norm2(x))`.
 #[derive(Clone, Debug)]
-pub struct Block<T> {
+pub struct Block<T, L = Linear<T>> {
     /// LayerNorm before attention.
     pub norm1: Norm<T>,
     /// Self-attention.
-    pub attn: Attention<T>,
+    pub attn: Attention<L>,
     /// `ls1.gamma` `[C]`
     pub ls1: T,
     /// LayerNorm before the MLP.
     pub norm2: Norm<T>,
     /// The MLP.
-    pub mlp: Mlp<T>,
+    pub mlp: Mlp<L>,
     /// `ls2.gamma` `[C]`
     pub ls2: T,
 }
 
 /// `attn.*`
 #[derive(Clone, Debug)]
-pub struct Attention<T> {
+pub struct Attention<L> {
     /// [3C, C]: rows are q, k, v, each `num_heads` heads of `head_dim`.
-    pub qkv: Linear<T>,
+    pub qkv: L,
     /// [C, C]
-    pub proj: Linear<T>,
+    pub proj: L,
 }
 
 /// `mlp.*`
 #[derive(Clone, Debug)]
-pub struct Mlp<T> {
+pub struct Mlp<L> {
     /// [ffn_dim, C]
-    pub fc1: Linear<T>,
+    pub fc1: L,
     /// [C, ffn_dim]
-    pub fc2: Linear<T>,
+    pub fc2: L,
 }
 
 /// A linear layer, `y = x weight^T + bias`.
@@ -155,6 +155,26 @@ impl<T> Weights<T> {
     pub fn map<'a, U>(&'a self, f: &mut impl FnMut(&'a T) -> U) -> Weights<U> {
         let Ok(mapped) = self.try_map(&mut |t: &'a T| Ok::<U, std::convert::Infallible>(f(t)));
         mapped
+    }
+
+    /// The same tree with each linear layer made into another form by `f`, one after the other.
+    pub fn map_linears<L>(self, f: impl Fn(Linear<T>) -> L) -> Weights<T, L> {
+        let block = |b: Block<T>| Block {
+            norm1: b.norm1,
+            attn: Attention { qkv: f(b.attn.qkv), proj: f(b.attn.proj) },
+            ls1: b.ls1,
+            norm2: b.norm2,
+            mlp: Mlp { fc1: f(b.mlp.fc1), fc2: f(b.mlp.fc2) },
+            ls2: b.ls2,
+        };
+        Weights {
+            cls_token: self.cls_token,
+            storage_tokens: self.storage_tokens,
+            mask_token: self.mask_token,
+            patch_embed: f(self.patch_embed),
+            blocks: self.blocks.into_iter().map(block).collect(),
+            norm: self.norm,
+        }
     }
 
     /// The leaves, in the checkpoint's order.

@@ -60,7 +60,7 @@ impl Data {
             Form::BiasGelu => cpu::Epilogue::BiasGelu,
             Form::BiasLayerScaleResidual => cpu::Epilogue::LayerScaleResidual(&gamma, tensor([self.m, self.n], &self.residual)),
         };
-        cpu::matmul(&tensor([self.m, self.k], &self.x), &linear, epilogue)
+        cpu::matmul(&tensor([self.m, self.k], &self.x), &linear.into(), epilogue)
     }
 
     fn record(&self, case: &mut Case, form: Form) -> meddino::Result<Vec<TensorId>> {

@@ -47,7 +47,7 @@ fn check(table: &mut Table, shape: Shape, variants: &[(&str, Limits)]) {
     let k = channels * patch * patch;
     let tensor = |shape: &[usize], values: &[f32]| Tensor::new(shape, values.to_vec());
     let proj = Linear { weight: tensor(&[embed_dim, channels, patch, patch], &weight), bias: Some(tensor(&[embed_dim], &bias)) };
-    let twin = cpu::patch_embed(&tensor(&[batch, planes, height, width], &image), &proj, patch);
+    let twin = cpu::patch_embed(&tensor(&[batch, planes, height, width], &image), &proj.into(), patch);
     table.twin(&format!("{shape:?}"), Tolerance::of_sums(k, CPU_PANEL), &want, twin.data());
     for &(variant, limits) in variants {
         let name = format!("{variant} {shape:?}, bindings of {}", limits.max_binding);

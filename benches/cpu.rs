@@ -1,0 +1,86 @@
+//! The CPU's kernels at a ViT-B's shapes for an image of 224 (T = 201 tokens), and one block. Products are counted in FLOPs, so criterion's Gelem/s are
+//! GFLOP/s; what is bound by memory, in bytes read and written. What the kernels compute is held by the tests; one check here that it is finite.
+#![allow(missing_docs, reason = "criterion's macros make public items")]
+
+use std::time::Duration;
+
+use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
+use meddino::Tensor;
+use meddino::cpu::{self, Epilogue, Layer};
+use meddino::vit::config::{Config, Grid};
+use meddino::vit::features::Request;
+use meddino::vit::model::Model;
+use meddino::vit::rope::table;
+use meddino::vit::weights::{Linear, Norm};
+
+const GRID: Grid = Grid { rows: 14, cols: 14 };
+
+/// Values in [-1, 1), a function of the seed alone.
+fn noise(seed: u64, shape: &[usize]) -> Tensor {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / 8_388_608.0 - 1.0
+    };
+    Tensor::new(shape, (0..shape.iter().product()).map(|_| next()).collect())
+}
+
+fn row(group: &mut BenchmarkGroup<WallTime>, name: &str, throughput: Throughput, run: impl Fn() -> Tensor) {
+    assert!(run().data().iter().all(|v| v.is_finite()), "{name}");
+    group.throughput(throughput);
+    group.bench_function(name, |bencher| bencher.iter_batched(|| (), |()| run(), BatchSize::PerIteration));
+}
+
+fn kernels(criterion: &mut Criterion) {
+    let config = Config::vit_base();
+    let (c, hidden, heads, t) = (config.embed_dim, config.ffn_dim, config.num_heads, config.prefix_tokens() + GRID.patches());
+    let mut group = criterion.benchmark_group("cpu/T=201");
+    group.sample_size(20).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3));
+
+    let gamma = noise(4, &[c]);
+    for (name, n, k) in [("attn.qkv", 3 * c, c), ("attn.proj", c, c), ("mlp.fc1", hidden, c), ("mlp.fc2", c, hidden)] {
+        let layer = Layer::from(Linear { weight: noise(2, &[n, k]), bias: Some(noise(3, &[n])) });
+        let (x, residual) = (noise(1, &[1, t, k]), noise(5, &[1, t, n]));
+        row(&mut group, &format!("matmul {name}"), Throughput::Elements((2 * t * n * k) as u64), || {
+            let epilogue = match name {
+                "attn.qkv" => Epilogue::Bias,
+                "mlp.fc1" => Epilogue::BiasGelu,
+                _ => Epilogue::LayerScaleResidual(&gamma, residual.clone()),
+            };
+            cpu::matmul(&x, &layer, epilogue)
+        });
+    }
+    let qkv = noise(1, &[1, t, 3 * c]);
+    let angles = table(&config, GRID);
+    let rope = || cpu::rope(&qkv, &angles, heads, config.prefix_tokens(), config.rope);
+    row(&mut group, "rope", Throughput::Bytes((4 * 2 * 3 * t * c) as u64), rope);
+    let rotated = rope();
+    row(&mut group, "attention", Throughput::Elements((4 * t * t * c) as u64), || cpu::attention(&rotated));
+    let (x, norm) = (noise(1, &[1, t, c]), Norm { weight: noise(2, &[c]), bias: noise(3, &[c]) });
+    row(&mut group, "layernorm", Throughput::Bytes((4 * 2 * t * c) as u64), || cpu::layernorm(&x, &norm, config.norm_eps));
+    let x = noise(1, &[1, t, hidden]);
+    row(&mut group, "gelu", Throughput::Bytes((4 * 2 * t * hidden) as u64), || {
+        let mut y = x.clone();
+        cpu::gelu(y.data_mut());
+        y
+    });
+    group.finish();
+}
+
+/// A model of one block, patch embedding and final norm included.
+fn block(criterion: &mut Criterion) {
+    let model = Model::open("seeded:0").expect("seeded weights");
+    let mut weights = model.weights().expect("seeded weights");
+    weights.blocks.truncate(1);
+    let (weights, config) = (cpu::layers(weights), Config { depth: 1, ..model.config().clone() });
+    let image = noise(1, &[1, 1, 224, 224]);
+    let mut group = criterion.benchmark_group("cpu/T=201");
+    group.sample_size(20).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3));
+    row(&mut group, "a model of one block", Throughput::Elements(config.product_flops(GRID)), || {
+        cpu::forward(&weights, &config, &image, None, &Request::default()).expect("features").x_norm
+    });
+    group.finish();
+}
+
+criterion_group!(on_the_cpu, kernels, block);
+criterion_main!(on_the_cpu);

@@ -1,0 +1,41 @@
+//! The CPU backend gives the same bits whatever the number of threads.
+
+mod common;
+
+use meddino::Tensor;
+use meddino::backbone::{Backbone, Choice};
+use meddino::vit::features::Request;
+use meddino::vit::model::Model;
+use rayon::ThreadPoolBuilder;
+
+/// Every bit of the features of a batch of two, on a pool of `threads`.
+fn bits(backbone: &Backbone, image: &Tensor, threads: usize) -> Vec<u32> {
+    let pool = ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+    let request = Request { prenorm: true, ..Request::default() };
+    let features = pool.install(|| backbone.features(image, None, &request)).expect("features");
+    let x_prenorm = features.x_prenorm.expect("asked for");
+    features.x_norm.data().iter().chain(x_prenorm.data()).map(|v| v.to_bits()).collect()
+}
+
+fn check(model: &str, shape: [usize; 4]) {
+    let backbone = Backbone::new(&Model::open(model).expect("seeded weights"), Choice::Cpu).expect("the CPU");
+    let image = Tensor::new(shape, common::uniform("image", shape.iter().product(), 3));
+    let one = bits(&backbone, &image, 1);
+    for threads in [2, 3, 7] {
+        let differ = bits(&backbone, &image, threads).iter().zip(&one).filter(|(a, b)| a != b).count();
+        assert_eq!(differ, 0, "{model}, {shape:?}: {differ} of {} values differ between 1 and {threads} threads", one.len());
+    }
+}
+
+#[test]
+fn small_models_and_ragged_images() {
+    check("seeded:0:micro", [1, 1, 48, 48]);
+    check("seeded:0:tiny", [2, 3, 70, 115]);
+    // More tokens than a block of keys holds, and than the rows of a product that are finished at once.
+    check("seeded:0:tiny", [1, 1, 400, 416]);
+}
+
+#[test]
+fn the_real_model() {
+    check("seeded:0", [1, 1, 160, 240]);
+}
