@@ -41,9 +41,9 @@ pub fn attention(qkv: &Tensor) -> Tensor {
 
 /// [T, D] -> [D, T]
 fn turn(x: &[f32], d: usize, turned: &mut [f32]) {
-    let t = x.len() / d;
     // Some columns at a time: the rows that they come from stay in the cache.
     const COLUMNS: usize = 16;
+    let t = x.len() / d;
     for first in (0..t).step_by(COLUMNS) {
         for (i, row) in turned.chunks_exact_mut(t).enumerate() {
             for (j, y) in row[first..t.min(first + COLUMNS)].iter_mut().enumerate() {

@@ -3,6 +3,7 @@
 //! Everything that such a loop calls must be inlined, or it would be compiled for the build's target alone; so it is written without closures.
 //! Rust neither reorders f32 arithmetic nor fuses a product with a sum: the bits are the same whatever the width.
 #![allow(clippy::inline_always, reason = "see above")]
+#![allow(clippy::needless_lifetimes, reason = "the macro `with_simd` needs them named")]
 
 use pulp::{Arch, Simd};
 
