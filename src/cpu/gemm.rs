@@ -36,7 +36,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// Some of its columns, at least one.
-    fn columns(self, range: Range<usize>) -> Self {
+    pub fn columns(self, range: Range<usize>) -> Self {
         assert!(range.start < range.end && range.end <= self.cols, "columns {range:?} of {}", self.cols);
         Self { data: &self.data[(range.start * self.col_stride).min(self.data.len())..], cols: range.len(), ..self }
     }

@@ -30,6 +30,8 @@ impl Layer {
 /// Weight [N, ..], all axes but the first taken for one, and bias `[N]`.
 impl From<Linear<Tensor>> for Layer {
     fn from(Linear { weight, bias }: Linear<Tensor>) -> Self {
+        // Some columns at a time: the lines of the cache that their rows lie in stay there until all of each is read.
+        const COLUMNS: usize = 16;
         let n = weight.shape()[0];
         let k = weight.data().len() / n;
         let mut turned = Tensor::zeros([k, n]);
