@@ -10,9 +10,6 @@ use crate::vit::weights::{Linear, Weights};
 /// Rows of a result that are finished before the next are begun, so that what follows the product finds them in the cache.
 const ROWS: usize = 512;
 
-/// Columns of a weight that are turned together: the lines of the cache that they lie in stay there until all of each is read.
-const COLUMNS: usize = 16;
-
 /// A linear layer as products read it fastest: its weight [N, K] turned into [K, N], once, at load.
 #[derive(Clone, Debug)]
 pub struct Layer {
