@@ -5,6 +5,12 @@ use crate::error::{Error, Result};
 /// The largest image that the model takes: sides of 8192 give 262 144 patches, whose features alone are 0.8 GB.
 pub const MAX_SIDE: usize = 8192;
 
+/// LayerNorm's epsilon in the authors' `vit_base`.
+pub const NORM_EPS: f32 = 1e-6;
+
+/// LayerNorm's epsilon in Meta's DINOv3, and so in Hugging Face's and timm's.
+pub const META_NORM_EPS: f32 = 1e-5;
+
 /// The arithmetic of the rotary position embedding.
 ///
 /// The authors of MedDINOv3 leave `pos_embed_rope_dtype` at its default, bf16, so every step is rounded to bf16 even in an f32 model;
@@ -48,7 +54,7 @@ pub struct Config {
     pub qkv_bias: bool,
     /// Whether there is a `mask_token`.
     pub mask_token: bool,
-    /// LayerNorm's epsilon: 1e-6 in MedDINOv3 (the authors' `vit_base`), 1e-5 in Meta's DINOv3.
+    /// LayerNorm's epsilon: [`NORM_EPS`] or [`META_NORM_EPS`].
     pub norm_eps: f32,
     /// The arithmetic of the position embedding.
     pub rope: RopePrecision,
@@ -69,7 +75,7 @@ impl Config {
             in_chans: 3,
             qkv_bias: false,
             mask_token: true,
-            norm_eps: 1e-6,
+            norm_eps: NORM_EPS,
             rope: RopePrecision::Bf16,
             rope_base: 100.0,
         }

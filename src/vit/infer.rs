@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::config::{Config, RopePrecision};
+use super::config::{Config, META_NORM_EPS, NORM_EPS, RopePrecision};
 use crate::checkpoint::{Checkpoint, Dtype, Layout};
 use crate::error::{Error, Result};
 
@@ -36,7 +36,7 @@ fn infer(checkpoint: &Checkpoint) -> Result<Config, String> {
     let hints = checkpoint.hints();
     let extents = Extents::of(checkpoint)?;
     let released = !matches!(checkpoint.layout(), Layout::Meta | Layout::HuggingFace | Layout::Timm);
-    let (norm_eps, rope) = if released { (1e-6, RopePrecision::Bf16) } else { (1e-5, RopePrecision::F32) };
+    let (norm_eps, rope) = if released { (NORM_EPS, RopePrecision::Bf16) } else { (META_NORM_EPS, RopePrecision::F32) };
     let embed_dim = extents.embed_dim;
     let head_dim = checkpoint.periods().map_or(HEAD_DIM, |p| 4 * p.len()).max(1);
     let config = Config {
