@@ -2,6 +2,8 @@
 //! GFLOP/s; what is bound by memory, in bytes read and written. What the kernels compute is held by the tests; one check here that it is finite.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
+mod common;
+
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
@@ -13,17 +15,9 @@ use meddino::vit::model::Model;
 use meddino::vit::rope::table;
 use meddino::vit::weights::{Linear, Norm};
 
-const GRID: Grid = Grid { rows: 14, cols: 14 };
+use common::noise;
 
-/// Values in [-1, 1), a function of the seed alone.
-fn noise(seed: u64, shape: &[usize]) -> Tensor {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / 8_388_608.0 - 1.0
-    };
-    Tensor::new(shape, (0..shape.iter().product()).map(|_| next()).collect())
-}
+const GRID: Grid = Grid { rows: 14, cols: 14 };
 
 fn row(group: &mut BenchmarkGroup<WallTime>, name: &str, throughput: Throughput, run: impl Fn() -> Tensor) {
     assert!(run().data().iter().all(|v| v.is_finite()), "{name}");

@@ -1,6 +1,8 @@
 //! One block of ViT-B at T = 201, and the whole forward pass at 224: declared FLOPs a second, results held against the CPU first.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
+mod common;
+
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -8,6 +10,7 @@ use meddino::Tensor;
 use meddino::gpu::{Context, Executable, Gpu, GpuWeights, Selection};
 use meddino::graph::{Graph, Role, TensorId, plan};
 use meddino::kernels::Recorder;
+use meddino::verify::Row;
 use meddino::vit::config::{Config, Grid};
 use meddino::vit::features::Request;
 use meddino::vit::forward;
@@ -15,23 +18,7 @@ use meddino::vit::model::Model;
 use meddino::vit::rope;
 use meddino::vit::weights::Weights;
 
-/// Values in [-1, 1) that look random and never change.
-fn noise(shape: impl Into<Vec<usize>>) -> Tensor {
-    let shape = shape.into();
-    let n: usize = shape.iter().product();
-    let mut state = 1_u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / 8_388_608.0 - 1.0
-    };
-    Tensor::new(shape, (0..n).map(|_| next()).collect())
-}
-
-fn relative_l2(got: &Tensor, want: &Tensor) -> f64 {
-    let square = |v: f32| f64::from(v) * f64::from(v);
-    let error: f64 = got.data().iter().zip(want.data()).map(|(g, w)| square(g - w)).sum();
-    (error / want.data().iter().map(|&w| square(w)).sum::<f64>()).sqrt()
-}
+use common::noise;
 
 /// Declared FLOPs of a graph.
 fn flops(graph: &Graph) -> u64 {
@@ -55,7 +42,7 @@ fn block(context: &Context, config: &Config, weights: &Weights<Tensor>, grid: Gr
     let executable = Executable::new(context, graph, planned, &on_device).expect("a prepared block");
 
     // The same block on the CPU: what the tokens of an image become from one tap to the next.
-    let image = noise([1, 3, grid.rows * config.patch_size, grid.cols * config.patch_size]);
+    let image = noise(1, &[1, 3, grid.rows * config.patch_size, grid.cols * config.patch_size]);
     let table_values = rope::table(config, grid);
     let weights = meddino::cpu::layers(weights.clone());
     let patches = meddino::cpu::patch_embed(&image, &weights.patch_embed, config.patch_size);
@@ -68,7 +55,7 @@ fn block(context: &Context, config: &Config, weights: &Weights<Tensor>, grid: Gr
     executable.write(x, 0, before.data()).expect("written");
     executable.run().expect("a run");
     let got = executable.read_all(&[y]).expect("a result").remove(0);
-    let error = relative_l2(&got, &want);
+    let error = Row::new("block", &got, &want).relative_l2;
     assert!(error < 2e-4, "the block is wrong: relative L2 {error:.2e}");
     (executable, y)
 }
@@ -102,11 +89,11 @@ fn benches(criterion: &mut Criterion) {
     group.bench_function("block/T=201", |b| b.iter(|| run(&executable)));
     drop(executable);
 
-    let (image, request) = (noise([1, 1, 224, 224]), Request::default());
+    let (image, request) = (noise(1, &[1, 1, 224, 224]), Request::default());
     let gpu = Gpu::new(&context, &config, &weights).expect("room for the weights");
     let got = gpu.forward(&image, None, &request).expect("features");
     let want = meddino::cpu::forward(&meddino::cpu::layers(weights.clone()), &config, &image, None, &request).expect("features");
-    let error = relative_l2(&got.x_norm, &want.x_norm);
+    let error = Row::new("x_norm", &got.x_norm, &want.x_norm).relative_l2;
     assert!(error < 2e-4, "the forward pass is wrong: relative L2 {error:.2e}");
     let input = forward::Input { batch: 1, channels: 1, height: 224, width: 224, masked: false };
     let (graph, _) = forward::record(&config, *context.limits(), input, &request).expect("within the limits");

@@ -3,6 +3,8 @@
 //! Products and attention are counted in FLOPs, so criterion's Gelem/s are GFLOP/s; the others, bound by memory, in bytes moved.
 //! Images of 224, 512 and 896 pixels a side (201, 1029 and 3141 tokens); on a software GPU 224 alone, unless `MEDDINO_BENCH_ALL=1`.
 
+mod common;
+
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput};
@@ -11,22 +13,15 @@ use meddino::cpu;
 use meddino::gpu::{Context, Executable, GpuWeights, Selection};
 use meddino::graph::{Role, TensorId, plan};
 use meddino::kernels::{Epilogue, Heads, Recorder};
+use meddino::verify::Row;
 use meddino::vit::config::{Config, Grid, RopePrecision};
 use meddino::vit::rope::table;
 use meddino::vit::weights::{Linear, Norm};
 
+use common::noise;
+
 /// How far a kernel may be from its twin, as relative L2; both are within 1e-6 of exact arithmetic.
 const TOLERANCE: f64 = 3e-6;
-
-/// Values in [-1, 1), a function of the seed alone.
-fn noise(seed: u64, shape: &[usize]) -> Tensor {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / 8_388_608.0 - 1.0
-    };
-    Tensor::new(shape, (0..shape.iter().product()).map(|_| next()).collect())
-}
 
 /// One operation: its recording, the values of what it reads, and its twin's results.
 struct Case {
@@ -66,7 +61,8 @@ impl Case {
         }
         executable.run().expect("the kernel runs");
         let got: Vec<f32> = executable.read_all(&self.results).expect("results are read").into_iter().flat_map(Tensor::into_data).collect();
-        let error = relative_l2(&got, &self.want);
+        let flat = |values: Vec<f32>| Tensor::new([values.len()], values);
+        let error = Row::new(self.name, &flat(got), &flat(self.want)).relative_l2;
         assert!(error <= TOLERANCE, "{}: {error:.1e} from its twin: not worth timing", self.name);
 
         let mut group = criterion.benchmark_group(self.name);
@@ -79,13 +75,6 @@ impl Case {
         group.bench_function(format!("{tokens} tokens"), |bencher| bencher.iter_batched(|| (), once, BatchSize::PerIteration));
         group.finish();
     }
-}
-
-fn relative_l2(got: &[f32], want: &[f32]) -> f64 {
-    let square = |x: f64| x * x;
-    let error: f64 = got.iter().zip(want).map(|(&g, &w)| square(f64::from(g) - f64::from(w))).sum();
-    let norm: f64 = want.iter().map(|&w| square(f64::from(w))).sum();
-    (error / norm).sqrt()
 }
 
 /// A linear layer; with `Bias` as its epilogue none, as `attn.qkv` has none.
