@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use meddino::backbone::Choice;
 use meddino::checkpoint::Dtype;
-use meddino::ct::Size;
+use meddino::ct::{Orient, Size, Window};
 use meddino::gpu::Selection;
 use meddino::output::Output;
 use meddino::vit::config::RopePrecision;
@@ -52,10 +52,8 @@ pub struct Features {
     /// Where the features go [default: the input's name with .features.safetensors, in the current folder]
     #[arg(short, long, value_name = "OUT.safetensors")]
     pub output: Option<PathBuf>,
-    /// Size of the image that the model sees: native (the slice's own; what is left over beyond a multiple of 16 is not
-    /// seen), N (for N x N) or HxW
-    #[arg(long, default_value = "native")]
-    pub size: Size,
+    #[command(flatten)]
+    pub look: Look,
     /// Which tokens to write: cls, storage and patch after the final norm, prenorm for all of them before it
     #[arg(long, value_delimiter = ',', default_value = "cls,storage,patch", value_name = "LIST")]
     pub tokens: Vec<Tokens>,
@@ -68,6 +66,24 @@ pub struct Features {
     /// Say on stderr where the GPU's time goes, by kernel and by block
     #[arg(long)]
     pub profile: bool,
+}
+
+/// How a scan becomes images.
+#[derive(clap::Args)]
+pub struct Look {
+    /// Size of the image that the model sees: native (the slice's own; what is left over beyond a multiple of 16 is not
+    /// seen), N (for N x N) or HxW
+    #[arg(long, default_value = "native")]
+    pub size: Size,
+    /// From HU to what the model sees: demo (clamped to [-1000, 1000], the authors' mean and deviation), LO,HI,MEAN,STD in HU, or none
+    #[arg(long, default_value = "demo", allow_hyphen_values = true)]
+    pub window: Window,
+    /// How slices lie: lps (axial, as DICOM shows them, from inferior to superior, whatever the storage order) or stored
+    #[arg(long, default_value = "lps")]
+    pub orient: Orient,
+    /// Which DICOM series of a folder: its number in the list that is shown when there are several, or the end of its UID
+    #[arg(long, value_name = "NUMBER|UID")]
+    pub series: Option<String>,
 }
 
 /// Which model runs, and on what.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::args::Bench;
 use super::features::open_model;
-use super::input::Input;
+use super::input::{Input, View};
 use super::say::{Done, Say, result};
 
 /// What was measured.
@@ -42,7 +42,7 @@ fn measure(args: &Bench, say: Say) -> Result<Measured> {
     let model = open_model(&checkpoint, args.model.rope.precision())?;
     let grid = model.config().grid(args.size, args.size)?;
     let (size, batch, request) = (args.size, args.batch as usize, Request::default());
-    let slice = Input::open("phantom")?.batch(0..1, Size::Square(size))?;
+    let slice = Input::open("phantom", View::demo(Size::Square(size)))?.batch(0..1)?;
     let images = Tensor::new([batch, 1, size, size], slice.data().repeat(batch));
 
     let backbone = Backbone::new(&model, args.model.choice()?)?;

@@ -10,6 +10,7 @@ use meddino::output::Output;
 
 use super::args::Demo;
 use super::features::Job;
+use super::input::View;
 use super::say::{Done, Say, result};
 
 /// The demo, and a few lines on stdout that say what it did.
@@ -21,7 +22,7 @@ pub fn run(args: &Demo, say: Say) -> Done {
         input: "phantom".into(),
         checkpoint: "seeded:0".into(),
         output: folder.join("phantom.features.safetensors"),
-        size: Size::Square(224),
+        view: View::demo(Size::Square(224)),
         outputs: vec![Output::Cls, Output::Storage, Output::Patch],
         backend: Choice::Auto,
         rope: None,

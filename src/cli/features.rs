@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use meddino::backbone::{Backbone, Choice};
-use meddino::ct::Size;
 use meddino::output::{FeatureFile, Output, Provenance};
 use meddino::vit::config::RopePrecision;
 use meddino::vit::features::Features;
@@ -12,7 +11,7 @@ use meddino::vit::model::Model;
 use meddino::{Error, Result};
 
 use super::args;
-use super::input::{Input, default_output};
+use super::input::{Input, View, default_output};
 use super::progress::Progress;
 use super::say::{Done, Say, result, warn};
 
@@ -21,7 +20,7 @@ pub struct Job {
     pub input: String,
     pub checkpoint: String,
     pub output: PathBuf,
-    pub size: Size,
+    pub view: View,
     pub outputs: Vec<Output>,
     pub backend: Choice,
     pub rope: Option<RopePrecision>,
@@ -72,7 +71,7 @@ impl Job {
             input: args.input.clone(),
             checkpoint,
             output: args.output.clone().unwrap_or_else(|| default_output(&args.input)),
-            size: args.size,
+            view: (&args.look).into(),
             outputs,
             backend: args.model.choice()?,
             rope: args.model.rope.precision(),
@@ -84,9 +83,9 @@ impl Job {
     /// Runs every image through the model, a batch at a time. What can be refused is refused before the weights are loaded.
     pub fn run(&self, say: Say) -> Result<Report> {
         refuse_overwriting(&self.output, [&self.input, &self.checkpoint])?;
-        let mut input = Input::open(&self.input)?;
+        let mut input = Input::open(&self.input, self.view.clone())?;
         let model = open_model(&self.checkpoint, self.rope)?;
-        let images @ [count, channels, height, width] = input.shape(self.size);
+        let images @ [count, channels, height, width] = input.shape();
         let config = model.config().clone();
         let (_, grid) = config.check_image(&[1, channels, height, width])?;
         let request = Output::request(&self.outputs);
@@ -106,7 +105,7 @@ impl Job {
         let mut progress = Progress::new(count, say);
         let mut last = None;
         for first in (0..count).step_by(self.batch) {
-            let batch = input.batch(first..count.min(first + self.batch), self.size)?;
+            let batch = input.batch(first..count.min(first + self.batch))?;
             let features = backbone.features(&batch, None, &request)?;
             file.push(&features)?;
             progress.step(batch.shape()[0]);

@@ -3,12 +3,41 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use meddino::ct::{Images, Size, Volume, Window, prepare, resize};
+use meddino::ct::{Images, Orient, Size, Volume, Window, prepare, resize};
 use meddino::output::Preprocessing;
 use meddino::{Result, Tensor};
 
-/// An open input.
-pub enum Input {
+use super::args::Look;
+
+/// How an input becomes images.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub size: Size,
+    pub window: Window,
+    pub orient: Orient,
+    pub series: Option<String>,
+}
+
+impl From<&Look> for View {
+    fn from(look: &Look) -> Self {
+        Self { size: look.size, window: look.window, orient: look.orient, series: look.series.clone() }
+    }
+}
+
+impl View {
+    /// As the authors' demo looks at a scan, at `size`.
+    pub fn demo(size: Size) -> Self {
+        Self { size, window: Window::DEMO, orient: Orient::Lps, series: None }
+    }
+}
+
+/// An open input, and how it is looked at.
+pub struct Input {
+    source: Source,
+    view: View,
+}
+
+enum Source {
     /// HU, to be normalised.
     Scan(Volume),
     /// Taken as they are.
@@ -17,50 +46,51 @@ pub enum Input {
 
 impl Input {
     /// Opens the word `phantom`, a `.safetensors` of images, or a scan.
-    pub fn open(name: &str) -> Result<Self> {
+    pub fn open(name: &str, view: View) -> Result<Self> {
         let is_safetensors = Path::new(name).extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
-        match name {
-            "phantom" => Ok(Self::Scan(Volume::phantom())),
-            _ if is_safetensors => Ok(Self::Images(Images::open(name)?)),
-            _ => Ok(Self::Scan(Volume::open(name)?)),
-        }
+        let source = match name {
+            "phantom" => Source::Scan(Volume::phantom()),
+            _ if is_safetensors => Source::Images(Images::open(name)?),
+            _ => Source::Scan(Volume::open_series(name, view.series.as_deref())?.oriented(view.orient)?),
+        };
+        Ok(Self { source, view })
     }
 
-    /// [S, C, H, W]: how many images it gives at `size`, and of what shape.
-    pub fn shape(&self, size: Size) -> [usize; 4] {
-        let [s, c, h, w] = match self {
-            Self::Scan(scan) => [scan.slices(), 1, scan.height(), scan.width()],
-            Self::Images(images) => images.shape(),
+    /// [S, C, H, W]: how many images it gives, and of what shape.
+    pub fn shape(&self) -> [usize; 4] {
+        let [s, c, h, w] = match &self.source {
+            Source::Scan(scan) => [scan.slices(), 1, scan.height(), scan.width()],
+            Source::Images(images) => images.shape(),
         };
-        let (h, w) = size.of(h, w);
+        let (h, w) = self.view.size.of(h, w);
         [s, c, h, w]
     }
 
-    /// Image `index` at `size`: [1, C, H, W], normalised.
-    fn image(&mut self, index: usize, size: Size) -> Result<Tensor> {
-        let [_, _, h, w] = self.shape(size);
-        match self {
-            Self::Scan(scan) => Ok(prepare(&scan.read_slice(index)?, &Window::DEMO, size)),
-            Self::Images(images) => Ok(resize(&images.read(index)?, h, w)),
+    /// Image `index`: [1, C, H, W], normalised.
+    fn image(&mut self, index: usize) -> Result<Tensor> {
+        let [_, _, h, w] = self.shape();
+        match &mut self.source {
+            Source::Scan(scan) => Ok(prepare(&scan.read_slice(index)?, &self.view.window, self.view.size)),
+            Source::Images(images) => Ok(resize(&images.read(index)?, h, w)),
         }
     }
 
-    /// Several images at `size`: [B, C, H, W], normalised.
-    pub fn batch(&mut self, indices: Range<usize>, size: Size) -> Result<Tensor> {
-        let [_, c, h, w] = self.shape(size);
+    /// Several images: [B, C, H, W], normalised.
+    pub fn batch(&mut self, indices: Range<usize>) -> Result<Tensor> {
+        let [_, c, h, w] = self.shape();
         let count = indices.len();
         let mut values = Vec::with_capacity(count * c * h * w);
         for index in indices {
-            values.extend_from_slice(self.image(index, size)?.data());
+            values.extend_from_slice(self.image(index)?.data());
         }
         Ok(Tensor::new([count, c, h, w], values))
     }
 
     /// How its values become the image's.
     pub fn preprocessing(&self) -> Preprocessing {
-        match self {
-            Self::Scan(_) => Preprocessing::Window(Window::DEMO),
-            Self::Images(_) => Preprocessing::Done,
+        match self.source {
+            Source::Scan(_) => Preprocessing::Window(self.view.window),
+            Source::Images(_) => Preprocessing::Done,
         }
     }
 }

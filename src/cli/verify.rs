@@ -9,7 +9,7 @@ use meddino::{Error, Result, Tensor};
 
 use super::args::Verify;
 use super::features::open_model;
-use super::input::Input;
+use super::input::{Input, View};
 use super::say::{Done, Say, result, warn};
 
 /// Every comparison that can be made, as a table; an error if any is off.
@@ -73,5 +73,5 @@ fn image(args: &Verify, golden: Option<&Golden>) -> Result<Tensor> {
     {
         return Ok(image);
     }
-    Input::open(args.input.as_deref().unwrap_or("phantom"))?.batch(0..1, args.size)
+    Input::open(args.input.as_deref().unwrap_or("phantom"), View::demo(args.size))?.batch(0..1)
 }

@@ -12,16 +12,21 @@
 //!
 //! It knows nothing of checkpoints, models or devices. Files other than `.safetensors` need the feature `readers`.
 
+mod affine;
 mod images;
 #[cfg(feature = "readers")]
 mod npy;
+mod orient;
 mod phantom;
 mod prepare;
 mod resize;
+mod source;
 mod volume;
 mod window;
 
+pub use affine::Affine;
 pub use images::Images;
+pub use orient::Orient;
 pub use prepare::{Size, prepare};
 pub use resize::resize;
 pub use volume::Volume;

@@ -7,6 +7,7 @@ use std::path::Path;
 use half::f16;
 use npyz::{DType, Deserialize, NpyHeader, Order, TypeChar, TypeRead};
 
+use super::source::{Slices, Stored};
 use crate::error::{Error, Result};
 
 /// The longest header that is read, as NumPy's own `max_header_size`.
@@ -67,28 +68,9 @@ impl Npy {
         Ok(Self { file, dtype: header.dtype(), item, order: header.order(), shape, start, whole: None })
     }
 
-    /// [S, H, W]; S is 1 for an array of two axes.
-    pub fn shape(&self) -> [usize; 3] {
-        self.shape
-    }
-
-    /// The values of slice `index`, row-major, H * W of them.
-    ///
-    /// # Errors
-    /// What went wrong, without the file's name.
-    pub fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, String> {
-        let [_, height, width] = self.shape;
-        let len = height * width * self.item;
-        match self.order {
-            Order::C => {
-                let bytes = self.read_bytes(self.start + (index * len) as u64, len)?;
-                decode(&self.dtype, &bytes)
-            }
-            Order::Fortran => {
-                let bytes = self.gather(index)?;
-                decode(&self.dtype, &bytes)
-            }
-        }
+    /// As a scan: HU as they are, and nothing known of where they lie.
+    pub fn stored(self) -> Stored {
+        Stored { shape: self.shape, affine: None, about: vec![("format", "NumPy".into())], warnings: Vec::new(), slices: Box::new(self) }
     }
 
     fn read_bytes(&mut self, at: u64, len: usize) -> Result<Vec<u8>, String> {
@@ -110,6 +92,18 @@ impl Npy {
         let bytes = (0..height).flat_map(|h| (0..width).map(move |w| stored(h, w))).flat_map(|at| &whole[at..at + item]).copied().collect();
         self.whole = Some(whole);
         Ok(bytes)
+    }
+}
+
+impl Slices for Npy {
+    fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, String> {
+        let [_, height, width] = self.shape;
+        let len = height * width * self.item;
+        let bytes = match self.order {
+            Order::C => self.read_bytes(self.start + (index * len) as u64, len)?,
+            Order::Fortran => self.gather(index)?,
+        };
+        decode(&self.dtype, &bytes)
     }
 }
 

@@ -3,9 +3,12 @@
 #[cfg(feature = "readers")]
 use std::path::Path;
 
+use super::affine::Affine;
 #[cfg(feature = "readers")]
 use super::npy::Npy;
+use super::orient::Orient;
 use super::phantom;
+use super::source::{Slices, Stored};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -15,18 +18,21 @@ use crate::tensor::Tensor;
 #[derive(Debug)]
 pub struct Volume {
     name: String,
-    /// [S, H, W]
-    shape: [usize; 3],
-    source: Source,
+    stored: Stored,
 }
 
-/// Where the slices come from; a further format is a further variant.
+/// Values that are in memory already.
 #[derive(Debug)]
-enum Source {
+struct Memory {
     /// [S, H, W]
-    Memory(Tensor),
-    #[cfg(feature = "readers")]
-    Npy(Npy),
+    hu: Tensor,
+}
+
+impl Slices for Memory {
+    fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, String> {
+        let [height, width] = self.hu.shape()[1..] else { unreachable!("[S, H, W]") };
+        Ok(self.hu.data()[index * height * width..][..height * width].to_vec())
+    }
 }
 
 impl Volume {
@@ -42,16 +48,33 @@ impl Volume {
         let name = path.display().to_string();
         let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
         match ending.as_str() {
-            "npy" => {
-                let npy = Npy::open(path)?;
-                Ok(Self { name, shape: npy.shape(), source: Source::Npy(npy) })
-            }
+            "npy" => Ok(Self { name, stored: Npy::open(path)?.stored() }),
             "png" | "jpg" | "jpeg" | "bmp" | "gif" | "tif" | "tiff" | "webp" => Err(Error::input(
                 name,
                 "a picture holds shades of gray after somebody's windowing, and no HU; give the scan itself, as .npy in HU",
             )),
             _ => Err(Error::input(name, "not a scan that can be read: expected a name ending in .npy (HU, [H, W] or [S, H, W])")),
         }
+    }
+
+    /// As [`Volume::open`], of the series `series` where a folder of DICOM files holds several.
+    ///
+    /// # Errors
+    /// As [`Volume::open`]; if `series` is given and the scan is no DICOM.
+    #[cfg(feature = "readers")]
+    pub fn open_series(path: impl AsRef<Path>, series: Option<&str>) -> Result<Self> {
+        match series {
+            None => Self::open(path),
+            Some(series) => Err(Error::option("series", format!("{series} chooses among DICOM series, but the input is no DICOM"))),
+        }
+    }
+
+    /// Turned as `orient` says; a volume without an affine is taken to lie as it should.
+    ///
+    /// # Errors
+    /// If the scan cannot be turned.
+    pub fn oriented(self, _orient: Orient) -> Result<Self> {
+        Ok(self)
     }
 
     /// A scan that is in memory already: [H, W] or [S, H, W] in HU; errors call it `name`.
@@ -68,12 +91,19 @@ impl Volume {
         if shape.contains(&0) {
             return Err(Error::input(name, format!("{:?} holds no pixel", hu.shape())));
         }
-        Ok(Self { name, shape, source: Source::Memory(hu) })
+        Ok(Self::in_memory(name, hu.reshaped(shape)))
+    }
+
+    /// `hu` is [S, H, W].
+    fn in_memory(name: String, hu: Tensor) -> Self {
+        let shape = hu.shape().try_into().expect("[S, H, W]");
+        let slices = Box::new(Memory { hu });
+        Self { name, stored: Stored { shape, affine: None, about: Vec::new(), warnings: Vec::new(), slices } }
     }
 
     /// One built-in synthetic thorax slice, 512 x 512, the same values on every machine: for trying things out without data.
     pub fn phantom() -> Self {
-        Self { name: "phantom".into(), shape: [1, phantom::SIDE, phantom::SIDE], source: Source::Memory(phantom::thorax()) }
+        Self::in_memory("phantom".into(), phantom::thorax().reshaped([1, phantom::SIDE, phantom::SIDE]))
     }
 
     /// The file as the user named it, or `phantom`.
@@ -83,17 +113,32 @@ impl Volume {
 
     /// Number of slices, S.
     pub fn slices(&self) -> usize {
-        self.shape[0]
+        self.stored.shape[0]
     }
 
     /// Rows of a slice, H.
     pub fn height(&self) -> usize {
-        self.shape[1]
+        self.stored.shape[1]
     }
 
     /// Columns of a slice, W.
     pub fn width(&self) -> usize {
-        self.shape[2]
+        self.stored.shape[2]
+    }
+
+    /// Where the voxels lie in the patient, if the scan says so.
+    pub fn affine(&self) -> Option<&Affine> {
+        self.stored.affine.as_ref()
+    }
+
+    /// The format and what else identifies the scan, as (name, text).
+    pub fn about(&self) -> &[(&'static str, String)] {
+        &self.stored.about
+    }
+
+    /// What may make the result other than expected, a sentence each.
+    pub fn warnings(&self) -> &[String] {
+        &self.stored.warnings
     }
 
     /// Slice `index` in HU: [H, W].
@@ -104,13 +149,9 @@ impl Volume {
     /// # Panics
     /// If there is no such slice.
     pub fn read_slice(&mut self, index: usize) -> Result<Tensor> {
-        let [slices, height, width] = self.shape;
+        let [slices, height, width] = self.stored.shape;
         assert!(index < slices, "slice {index} of {slices}");
-        let hu = match &mut self.source {
-            Source::Memory(hu) => hu.data()[index * height * width..][..height * width].to_vec(),
-            #[cfg(feature = "readers")]
-            Source::Npy(npy) => npy.read_slice(index).map_err(|problem| Error::input(&self.name, problem))?,
-        };
+        let hu = self.stored.slices.read_slice(index).map_err(|problem| Error::input(&self.name, problem))?;
         if let Some(first) = hu.iter().position(|v| !v.is_finite()) {
             let count = hu.iter().filter(|v| !v.is_finite()).count();
             let problem = format!(

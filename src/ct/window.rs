@@ -1,5 +1,9 @@
 //! From Hounsfield units to the values that the model was trained on.
 
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::Error;
 use crate::tensor::Tensor;
 
 /// Clamp to [`lo`, `hi`], then subtract `mean` and divide by `std`.
@@ -19,6 +23,9 @@ impl Window {
     /// The authors' demo of MedDINOv3: the whole CT range, and the mean and deviation of its training data (CT-3M).
     pub const DEMO: Self = Self { lo: -1000.0, hi: 1000.0, mean: 65.108_42, std: 178.016_63 };
 
+    /// Values stay as they are.
+    pub const NONE: Self = Self { lo: f32::NEG_INFINITY, hi: f32::INFINITY, mean: 0.0, std: 1.0 };
+
     /// Normalises HU in place: `(clamp(hu, lo, hi) - mean) / (std + 1e-8)`, one f32 operation a step as the authors' code does it.
     pub fn normalise(&self, hu: &mut Tensor) {
         // The sum is taken in f64 and rounded once, as Python does before PyTorch sees it.
@@ -27,9 +34,61 @@ impl Window {
     }
 }
 
+impl FromStr for Window {
+    type Err = Error;
+
+    /// `demo`, `none` or `LO,HI,MEAN,STD` in HU.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong = |why: &str| Error::option("window", format!("'{text}' is neither demo, nor none, nor LO,HI,MEAN,STD in HU{why}"));
+        match text {
+            "demo" => return Ok(Self::DEMO),
+            "none" => return Ok(Self::NONE),
+            _ => {}
+        }
+        let numbers = text.split(',').map(|number| number.trim().parse::<f32>()).collect::<Result<Vec<_>, _>>().map_err(|_| wrong(""))?;
+        match numbers[..] {
+            _ if numbers.iter().any(|v| !v.is_finite()) => Err(wrong(": a number is not finite")),
+            [lo, hi, ..] if lo >= hi => Err(wrong(": LO must be below HI")),
+            [_, _, _, std] if std <= 0.0 => Err(wrong(": STD must be above 0")),
+            [lo, hi, mean, std] => Ok(Self { lo, hi, mean, std }),
+            _ => Err(wrong("")),
+        }
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::DEMO => f.write_str("demo"),
+            Self::NONE => f.write_str("none"),
+            Self { lo, hi, mean, std } => write!(f, "{lo},{hi},{mean},{std}"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn windows_are_read_and_shown_alike() {
+        for text in ["demo", "none", "-160,240,40,80.5"] {
+            assert_eq!(text.parse::<Window>().expect(text).to_string(), text);
+        }
+        for text in
+            ["", "Demo", "1,2,3", "1,2,3,4,5", "240,-160,0,1", "0,0,0,1", "0,1,0,0", "0,1,0,-2", "0,1,nan,1", "-inf,1,0,1", "a,b,c,d"]
+        {
+            let error = text.parse::<Window>().expect_err(text).to_string();
+            assert!(error.starts_with(&format!("window: '{text}' is neither")), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_window_changes_nothing() {
+        let mut x = Tensor::new([3], vec![-3024.5, 0.0, 30_000.0]);
+        Window::NONE.normalise(&mut x);
+        assert_eq!(x.data(), [-3024.5, 0.0, 30_000.0]);
+    }
 
     #[test]
     fn the_constants_are_the_authors() {
