@@ -16,10 +16,10 @@ struct Params {
     pad0: u32,
     pad1: u32,
 }
-@group(0) @binding(0) var<storage, read> q: array<vec4<f32>>; // [bound heads, T, D]
-@group(0) @binding(1) var<storage, read> k: array<vec4<f32>>; // [bound heads, T, D]
-@group(0) @binding(2) var<storage, read> v: array<vec4<f32>>; // [bound heads, T, D]
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>; // [rows, N, D]
+@group(0) @binding(0) var<storage, read> q: array<vec4<X>>; // [bound heads, T, D]
+@group(0) @binding(1) var<storage, read> k: array<vec4<X>>; // [bound heads, T, D]
+@group(0) @binding(2) var<storage, read> v: array<vec4<X>>; // [bound heads, T, D]
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<Y>>; // [rows, N, D]
 @group(0) @binding(4) var<uniform> params: Params;
 
 const D4: u32 = HEAD_DIM / 4u;
@@ -41,7 +41,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var scaled: array<vec4<f32>, D4>;
     var o: array<vec4<f32>, D4>;
     for (var i = 0u; i < D4; i++) {
-        scaled[i] = q[query + i] * SCALE;
+        scaled[i] = vec4<f32>(q[query + i]) * SCALE;
     }
     var m = MASKED;
     var l = 0.0;
@@ -80,7 +80,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if t < params.tokens && row >= params.first_row && row - params.first_row < params.rows {
         let place = ((row - params.first_row) * params.heads + head % params.heads) * D4;
         for (var i = 0u; i < D4; i++) {
-            y[place + i] = o[i] / l;
+            y[place + i] = vec4<Y>(o[i] / l);
         }
     }
 }

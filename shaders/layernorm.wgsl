@@ -6,7 +6,7 @@
 @group(0) @binding(0) var<storage, read> x: array<Pack>; // [rows, C]
 @group(0) @binding(1) var<storage, read> weight: array<Pack>; // [C]
 @group(0) @binding(2) var<storage, read> bias: array<Pack>; // [C]
-@group(0) @binding(3) var<storage, read_write> y: array<Pack>; // [rows, C]
+@group(0) @binding(3) var<storage, read_write> y: array<OutPack>; // [rows, C]
 
 struct Params {
     packs: u32, // C / PACK
@@ -17,19 +17,19 @@ struct Params {
 @group(0) @binding(4) var<uniform> params: Params;
 
 @compute @workgroup_size(LANES)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
     let start = group.x * params.packs;
     let width = f32(params.packs * PACK);
 
     var sum = Pack(0.0);
-    for (var i = lane; i < params.packs; i += LANES) {
+    for (var i = lane.index; i < params.packs; i += LANES) {
         sum += x[start + i];
     }
     let first_mean = sum_over_lanes(lane, vec2<f32>(total(sum), 0.0)).x / width;
 
     sum = Pack(0.0);
     var squares = Pack(0.0);
-    for (var i = lane; i < params.packs; i += LANES) {
+    for (var i = lane.index; i < params.packs; i += LANES) {
         let centred = x[start + i] - first_mean;
         sum += centred;
         squares += centred * centred;
@@ -39,7 +39,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let variance = moments.y - moments.x * moments.x;
 
     let scale = 1.0 / sqrt(variance + EPS);
-    for (var i = lane; i < params.packs; i += LANES) {
-        y[start + i] = (x[start + i] - mean) * scale * weight[i] + bias[i];
+    for (var i = lane.index; i < params.packs; i += LANES) {
+        y[start + i] = OutPack((x[start + i] - mean) * scale * weight[i] + bias[i]);
     }
 }

@@ -1,4 +1,4 @@
-// y = epilogue(x weight^T): [rows, K] times [N, K] as checkpoints store it, to [rows, N].
+// y = epilogue(x weight^T): [rows, K] times [N, K] as checkpoints store it, to [rows, N]; elements are X, W and Y, sums f32.
 //
 // With it stand matmul/operands_*.wgsl (how rows of x and the weight are read), one epilogue of matmul/, which stores, and
 // the loop over K of shared/gemm_*.wgsl, whose head says which invocation does what. A dispatch may do some columns only, those of the

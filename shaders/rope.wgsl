@@ -5,9 +5,9 @@
 //
 // An invocation does one pair (i, i + D/2): x over the bound rows of qkv times D/2, y over the N heads. Heads that are not bound are left
 // to another dispatch.
-@group(0) @binding(0) var<storage, read> qkv: array<f32>; // [rows, 3, N, D]
+@group(0) @binding(0) var<storage, read> qkv: array<X>; // [rows, 3, N, D]
 @group(0) @binding(1) var<storage, read> table: array<f32>; // [2, P, D/2]: sines, cosines
-@group(0) @binding(2) var<storage, read_write> y: array<f32>; // [bound heads of B N, T, D]
+@group(0) @binding(2) var<storage, read_write> y: array<Y>; // [bound heads of B N, T, D]
 
 struct Params {
     tokens: u32, // T
@@ -45,8 +45,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let t = row % params.tokens;
     let source = ((bound_row * 3u + params.part) * params.heads + id.y) * 2u * half + i;
     let place = ((head - params.first_head) * params.tokens + t) * 2u * half + i;
-    var a = qkv[source];
-    var b = qkv[source + half];
+    var a = f32(qkv[source]);
+    var b = f32(qkv[source + half]);
     if ROTATE {
         a = rounded(a);
         b = rounded(b);
@@ -59,6 +59,6 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
             a = rotated;
         }
     }
-    y[place] = a;
-    y[place + half] = b;
+    y[place] = Y(a);
+    y[place + half] = Y(b);
 }

@@ -1,6 +1,6 @@
 // KEYS keys and values at a time, fetched by the whole workgroup into its memory; every query reads the same one at the same time.
-var<workgroup> key_tile: array<vec4<f32>, KEYS * HEAD_DIM / 4u>;
-var<workgroup> value_tile: array<vec4<f32>, KEYS * HEAD_DIM / 4u>;
+var<workgroup> key_tile: array<vec4<X>, KEYS * HEAD_DIM / 4u>;
+var<workgroup> value_tile: array<vec4<X>, KEYS * HEAD_DIM / 4u>;
 
 fn stage(head_start: u32, start: u32, lane: u32) {
     // The tile before may still be being read.
@@ -14,9 +14,9 @@ fn stage(head_start: u32, start: u32, lane: u32) {
 }
 
 fn key(head_start: u32, start: u32, j: u32, i: u32) -> vec4<f32> {
-    return key_tile[j * D4 + i];
+    return vec4<f32>(key_tile[j * D4 + i]);
 }
 
 fn value(head_start: u32, start: u32, j: u32, i: u32) -> vec4<f32> {
-    return value_tile[j * D4 + i];
+    return vec4<f32>(value_tile[j * D4 + i]);
 }

@@ -2,10 +2,14 @@
 // order. To be called by the whole workgroup.
 var<workgroup> lane_values: array<vec2<f32>, LANES>;
 
-fn sum_over_lanes(lane: u32, value: vec2<f32>) -> vec2<f32> {
+struct Lane {
+    @builtin(local_invocation_index) index: u32,
+}
+
+fn sum_over_lanes(lane: Lane, value: vec2<f32>) -> vec2<f32> {
     // The values of an earlier sum may still be being read.
     workgroupBarrier();
-    lane_values[lane] = value;
+    lane_values[lane.index] = value;
     workgroupBarrier();
     var sum = vec2<f32>(0.0);
     for (var i = 0u; i < LANES; i++) {

@@ -22,7 +22,7 @@ fn describe(device: &DeviceReport) -> Done {
     let limits = &device.limits;
     let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
     result(format_args!("   driver     {}", device.driver))?;
-    result(format_args!("   tier       {}", device.tier.map_or("none: no compute shaders", |tier| tier.name())))?;
+    result(format_args!("   tiers      {}", device.abilities.as_ref().map_or("none: no compute shaders".to_owned(), ToString::to_string)))?;
     result(format_args!("   buffers    {} at most, {} a binding", mib(limits.max_buffer), mib(limits.max_binding)))?;
     result(format_args!(
         "   workgroups {} invocations, {} KiB of memory, {} a dimension",

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::devices::{self, Selection, Tier};
+use super::devices::{self, Selection};
 use super::pipelines::Pipelines;
 use crate::error::{Error, Result};
-use crate::graph::Limits;
+use crate::graph::{Abilities, Elem, Limits};
 
 /// A device, its queue, and what they allow. Clones share all of it.
 #[derive(Clone, Debug)]
@@ -13,8 +13,9 @@ pub struct Context {
     device: wgpu::Device,
     queue: wgpu::Queue,
     info: wgpu::AdapterInfo,
-    limits: Limits,
-    tier: Tier,
+    pub(super) limits: Limits,
+    abilities: Abilities,
+    pub(super) warnings: Vec<String>,
     faults: Arc<Faults>,
     pub(super) pipelines: Arc<Pipelines>,
 }
@@ -31,7 +32,7 @@ fn set(slot: &Mutex<Option<String>>, text: String) {
 }
 
 impl Context {
-    /// Opens the selected adapter with its own limits.
+    /// Opens the selected adapter with its own limits and, as [`Context::tuned`] finds it, the best tier of kernels for f32.
     ///
     /// # Errors
     /// If no adapter answers to the selection, or it refuses to be opened.
@@ -60,23 +61,32 @@ impl Context {
             label: Some("meddino"),
             required_features: adapter.features() & OPTIONAL_FEATURES,
             required_limits: narrowed(adapter.limits(), limits),
+            experimental_features: experimental(adapter.features() & OPTIONAL_FEATURES),
             ..Default::default()
         };
         let refused = |e| Error::gpu(format!("{chosen} cannot be opened: {e}; choose another with --device, or use --backend cpu"));
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(refused)?;
         let mut context = Self::from_host(device, queue);
-        context.limits.software = limits.map_or(context.limits.software, |limits| limits.software);
+        context.abilities = devices::abilities(&context.info, context.device.features(), &adapter.cooperative_matrix_properties());
         context.watch();
-        Ok(context)
+        match limits {
+            Some(limits) => {
+                context.limits.software = limits.software;
+                Ok(context)
+            }
+            None => context.tuned(Elem::F32, None),
+        }
     }
 
     /// Uses a host's device and queue: nothing about them is changed, no handler is installed, and every buffer is the host's device's.
+    /// Kernels are those of the baseline over f32 until [`Context::tuned`]; cooperative matrices are for devices of our own.
     /// The device should allow what [`Context::features`] and [`Context::host_limits`] list; with less, plans are cut smaller or refused.
     pub fn from_host(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let info = device.adapter_info();
         Self {
             limits: devices::limits_of(&device.limits(), info.device_type),
-            tier: Tier::of(device.features()),
+            abilities: devices::abilities(&info, device.features(), &[]),
+            warnings: Vec::new(),
             faults: Arc::default(),
             pipelines: Arc::default(),
             info,
@@ -87,7 +97,7 @@ impl Context {
 
     /// The features that this engine makes use of where an adapter has them; a host asks for these. None is needed.
     pub fn features(adapter: &wgpu::Adapter) -> wgpu::Features {
-        adapter.features() & OPTIONAL_FEATURES
+        (adapter.features() & OPTIONAL_FEATURES).difference(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
     }
 
     /// The limits for which a host should ask, so that large images need not be cut into small pieces.
@@ -115,9 +125,14 @@ impl Context {
         &self.limits
     }
 
-    /// What shaders the device runs.
-    pub fn tier(&self) -> Tier {
-        self.tier
+    /// What the device's shaders can.
+    pub fn abilities(&self) -> &Abilities {
+        &self.abilities
+    }
+
+    /// What a user should know and may not expect: tiers of kernels that were not to be trusted on this device.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The same device with pipelines of its own that are compiled without naga's run-time checks (bounds of arrays, ends of loops)
@@ -215,7 +230,21 @@ impl Context {
 }
 
 /// What the engine makes use of where it is there: finer kernels, and timing.
-const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::SHADER_F16).union(wgpu::Features::TIMESTAMP_QUERY);
+const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP
+    .union(wgpu::Features::SHADER_F16)
+    .union(wgpu::Features::TIMESTAMP_QUERY)
+    .union(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+
+/// wgpu's leave to use features that it calls experimental, where `features` has one.
+#[expect(unsafe_code, reason = "wgpu wants a word that its experimental features may have errors: kernels that use them are tested on the device first")]
+fn experimental(features: wgpu::Features) -> wgpu::ExperimentalFeatures {
+    if features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
+        // SAFETY: the only one is cooperative matrices, in kernels of this crate that stay inside their bindings and tiles.
+        unsafe { wgpu::ExperimentalFeatures::enabled() }
+    } else {
+        wgpu::ExperimentalFeatures::disabled()
+    }
+}
 
 /// The adapter's limits, no wider than `bound`.
 fn narrowed(mut limits: wgpu::Limits, bound: Option<Limits>) -> wgpu::Limits {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
-use crate::graph::Limits;
+use crate::graph::{Abilities, Elem, Limits, Tier};
 
 /// How to choose an adapter; wgpu's own `WGPU_BACKEND` restricts the choice, whatever it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,38 +74,29 @@ impl Kind {
     }
 }
 
-/// The dialect of shaders that an adapter speaks; each tier includes those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Tier {
-    /// WGSL as every WebGPU device has it.
-    Baseline,
-    /// And subgroup operations.
-    Subgroup,
-    /// And 16-bit floats.
-    F16,
-    /// And cooperative matrices (tensor cores).
-    CooperativeMatrix,
-}
-
-impl Tier {
-    /// The highest tier whose features, and all those below it, are among `features`.
-    pub(super) fn of(features: wgpu::Features) -> Self {
-        let ladder = [
-            (Self::Subgroup, wgpu::Features::SUBGROUP),
-            (Self::F16, wgpu::Features::SHADER_F16),
-            (Self::CooperativeMatrix, wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
-        ];
-        ladder.into_iter().take_while(|(_, feature)| features.contains(*feature)).last().map_or(Self::Baseline, |(tier, _)| tier)
-    }
-
-    /// As listings spell it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Baseline => "baseline",
-            Self::Subgroup => "subgroup",
-            Self::F16 => "f16",
-            Self::CooperativeMatrix => "cooperative matrix",
+/// What the shaders of a device with these features can; an adapter knows its cooperative matrices, a device does not.
+pub(super) fn abilities(
+    info: &wgpu::AdapterInfo,
+    features: wgpu::Features,
+    matrices: &[wgpu::CooperativeMatrixProperties],
+) -> Abilities {
+    let subgroups = features.contains(wgpu::Features::SUBGROUP);
+    let fixed = info.subgroup_min_size == info.subgroup_max_size;
+    let cooperative = features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+    let matrix = |m: &wgpu::CooperativeMatrixProperties| {
+        let square = m.m_size == m.n_size && m.n_size == m.k_size && m.cr_type == wgpu::CooperativeScalarType::F32;
+        match m.ab_type {
+            wgpu::CooperativeScalarType::F32 => square.then_some((m.m_size, Elem::F32)),
+            wgpu::CooperativeScalarType::F16 => square.then_some((m.m_size, Elem::F16)),
+            wgpu::CooperativeScalarType::I32 | wgpu::CooperativeScalarType::U32 => None,
         }
+    };
+    Abilities {
+        software: info.device_type == wgpu::DeviceType::Cpu,
+        f16: features.contains(wgpu::Features::SHADER_F16),
+        subgroups,
+        subgroup_size: (subgroups && fixed).then_some(info.subgroup_min_size),
+        cooperative: if cooperative { matrices.iter().filter_map(matrix).collect() } else { Vec::new() },
     }
 }
 
@@ -122,8 +113,8 @@ pub struct DeviceReport {
     pub kind: Kind,
     /// The driver's name and version.
     pub driver: String,
-    /// What shaders it runs; `None` if it cannot run this engine's at all.
-    pub tier: Option<Tier>,
+    /// What its shaders can; `None` if it cannot run this engine's at all.
+    pub abilities: Option<Abilities>,
     /// What it allows.
     pub limits: Limits,
     /// Whether it can time single dispatches (`--profile`).
@@ -136,13 +127,13 @@ impl DeviceReport {
         let computes = adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS);
         let fit = computes && limits.max_storage_buffers_per_shader_stage >= wgpu::Limits::defaults().max_storage_buffers_per_shader_stage;
         Self {
+            abilities: fit.then(|| abilities(&info, features, &adapter.cooperative_matrix_properties())),
             index,
             backend: backend_name(info.backend),
             kind: Kind::new(info.device_type),
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
-            name: info.name,
-            tier: fit.then(|| Tier::of(features)),
             limits: limits_of(&limits, info.device_type),
+            name: info.name,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         }
     }
@@ -181,6 +172,9 @@ pub(super) fn limits_of(limits: &wgpu::Limits, device_type: wgpu::DeviceType) ->
         max_invocations: limits.max_compute_invocations_per_workgroup,
         workgroup_memory: limits.max_compute_workgroup_storage_size,
         software: device_type == wgpu::DeviceType::Cpu,
+        tier: Tier::Baseline,
+        elem: Elem::F32,
+        subgroup_size: 0,
     }
 }
 
@@ -210,7 +204,7 @@ impl Devices {
     }
 
     fn best(&self, low_power: bool) -> Option<&DeviceReport> {
-        self.list.iter().filter(|d| d.tier.is_some()).min_by_key(|d| d.rank(low_power))
+        self.list.iter().filter(|d| d.abilities.is_some()).min_by_key(|d| d.rank(low_power))
     }
 
     /// The adapter that a selection means.
@@ -225,7 +219,7 @@ impl Devices {
             Selection::Name(part) => self.named(part),
         };
         match found {
-            Some(device) if device.tier.is_none() => {
+            Some(device) if device.abilities.is_none() => {
                 Err(Error::gpu(format!("{device} has no compute shaders; choose another with --device")))
             }
             Some(device) => Ok(device),
@@ -240,7 +234,7 @@ impl Devices {
     fn named(&self, part: &str) -> Option<&DeviceReport> {
         let part = part.to_lowercase();
         let fits = |d: &&DeviceReport| d.name.to_lowercase().contains(&part);
-        self.list.iter().filter(fits).min_by_key(|d| (d.tier.is_none(), d.rank(false)))
+        self.list.iter().filter(fits).min_by_key(|d| (d.abilities.is_none(), d.rank(false)))
     }
 }
 
@@ -296,14 +290,14 @@ pub(super) fn resolve(selection: &Selection) -> Selection {
 mod tests {
     use super::*;
 
-    fn machine(devices: &[(&str, &'static str, Kind, Option<Tier>)]) -> Devices {
-        let report = |(index, &(name, backend, kind, tier)): (usize, &(&str, &'static str, Kind, Option<Tier>))| DeviceReport {
+    fn machine(devices: &[(&str, &'static str, Kind, bool)]) -> Devices {
+        let report = |(index, &(name, backend, kind, fit)): (usize, &(&str, &'static str, Kind, bool))| DeviceReport {
             index,
             name: name.to_owned(),
             backend,
             kind,
             driver: String::new(),
-            tier,
+            abilities: fit.then(Abilities::default),
             limits: Limits::DEFAULT,
             timestamps: true,
         };
@@ -312,11 +306,11 @@ mod tests {
 
     fn laptop() -> Devices {
         machine(&[
-            ("llvmpipe", "Vulkan", Kind::Software, Some(Tier::F16)),
-            ("NVIDIA RTX", "OpenGL", Kind::Discrete, Some(Tier::Baseline)),
-            ("Intel Iris", "Vulkan", Kind::Integrated, Some(Tier::F16)),
-            ("NVIDIA RTX", "Vulkan", Kind::Discrete, Some(Tier::CooperativeMatrix)),
-            ("Old Radeon", "OpenGL", Kind::Discrete, None),
+            ("llvmpipe", "Vulkan", Kind::Software, true),
+            ("NVIDIA RTX", "OpenGL", Kind::Discrete, true),
+            ("Intel Iris", "Vulkan", Kind::Integrated, true),
+            ("NVIDIA RTX", "Vulkan", Kind::Discrete, true),
+            ("Old Radeon", "OpenGL", Kind::Discrete, false),
         ])
     }
 
@@ -340,17 +334,33 @@ mod tests {
     #[test]
     fn auto_takes_a_real_gpu_then_the_cpu() {
         assert_eq!(laptop().auto(), Auto::Gpu(3));
-        assert_eq!(machine(&[("llvmpipe", "Vulkan", Kind::Software, Some(Tier::F16))]).auto(), Auto::Cpu);
-        assert_eq!(machine(&[("Old Radeon", "OpenGL", Kind::Discrete, None)]).auto(), Auto::Cpu);
+        assert_eq!(machine(&[("llvmpipe", "Vulkan", Kind::Software, true)]).auto(), Auto::Cpu);
+        assert_eq!(machine(&[("Old Radeon", "OpenGL", Kind::Discrete, false)]).auto(), Auto::Cpu);
         assert_eq!(machine(&[]).auto(), Auto::Cpu);
     }
 
     #[test]
-    fn a_tier_needs_all_below_it() {
-        use wgpu::Features as F;
-        assert_eq!(Tier::of(F::empty()), Tier::Baseline);
-        assert_eq!(Tier::of(F::SHADER_F16), Tier::Baseline);
-        assert_eq!(Tier::of(F::SUBGROUP | F::SHADER_F16), Tier::F16);
-        assert_eq!(Tier::of(F::SUBGROUP | F::SHADER_F16 | F::EXPERIMENTAL_COOPERATIVE_MATRIX), Tier::CooperativeMatrix);
+    fn abilities_are_what_features_and_matrices_say() {
+        use wgpu::{CooperativeScalarType as S, Features as F};
+        let info = wgpu::AdapterInfo { subgroup_min_size: 32, subgroup_max_size: 32, ..wgpu::AdapterInfo::new(wgpu::DeviceType::Cpu, wgpu::Backend::Vulkan) };
+        let matrix = |side, ab_type, cr_type| wgpu::CooperativeMatrixProperties {
+            m_size: side,
+            n_size: side,
+            k_size: side,
+            ab_type,
+            cr_type,
+            saturating_accumulation: false,
+        };
+        let wide = wgpu::CooperativeMatrixProperties { m_size: 8, ..matrix(16, S::F16, S::F32) };
+        let matrices = [matrix(16, S::F16, S::F32), matrix(8, S::F16, S::F16), matrix(8, S::I32, S::I32), wide, matrix(8, S::F32, S::F32)];
+        let all = F::SUBGROUP | F::SHADER_F16 | F::EXPERIMENTAL_COOPERATIVE_MATRIX;
+        let able = abilities(&info, all, &matrices);
+        assert_eq!(able.cooperative, [(16, Elem::F16), (8, Elem::F32)], "square ones whose sums are f32");
+        assert!(able.software && able.f16 && able.subgroups);
+        assert_eq!(able.subgroup_size, Some(32));
+        let varying = wgpu::AdapterInfo { subgroup_max_size: 64, ..info.clone() };
+        assert_eq!(abilities(&varying, all, &matrices).subgroup_size, None);
+        let plain = abilities(&info, F::SHADER_F16, &matrices);
+        assert!(plain.cooperative.is_empty() && !plain.subgroups && plain.subgroup_size.is_none());
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::context::Context;
 use super::pipelines::Bindings;
 use super::readback::Readback;
-use super::weights::GpuWeights;
+use super::weights::{GpuWeights, decoded, encoded};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Place, Plan, TensorId, View};
 use crate::tensor::Tensor;
@@ -63,8 +63,8 @@ impl Executable {
         &self.context
     }
 
-    /// The buffer of an input (to be written: `COPY_DST`) or an output (to be read: `COPY_SRC`, `STORAGE`): f32, row-major, from its
-    /// start. `None` for a tensor that no dispatch touches; a slot's buffer holds whatever tensor came last.
+    /// The buffer of an input (to be written: `COPY_DST`) or an output (to be read: `COPY_SRC`, `STORAGE`): elements
+    /// (of [`crate::graph::TensorInfo::elem`]) row-major from its start. `None` for a tensor that no dispatch touches; a slot's buffer holds whatever tensor came last.
     pub fn buffer(&self, id: TensorId) -> Option<&wgpu::Buffer> {
         self.buffers[id.index()].as_ref()
     }
@@ -106,7 +106,7 @@ impl Executable {
         assert!(at + values.len() <= info.len(), "{}: {} values at {at} of {}", info.label, values.len(), info.len());
         let Some(buffer) = self.buffer(id) else { return Ok(()) };
         self.context.checked(&format!("writing {}", info.label), || {
-            self.context.queue().write_buffer(buffer, at as u64 * 4, bytemuck::cast_slice(values));
+            self.context.queue().write_buffer(buffer, info.byte_at(at), &encoded(values, info.elem));
             Ok(())
         })
     }
@@ -159,7 +159,9 @@ impl Executable {
     pub fn read_all(&self, ids: &[TensorId]) -> Result<Vec<Tensor>> {
         let begun: Vec<Readback> = ids.iter().map(|&id| self.read(id)).collect::<Result<_>>()?;
         let tensor = |(readback, &id): (Readback, &TensorId)| {
-            readback.wait(&self.context).map(|values| Tensor::new(self.graph.info(id).shape.clone(), values))
+            let info = self.graph.info(id);
+            let bytes = readback.bytes(&self.context)?;
+            Ok(Tensor::new(info.shape.clone(), decoded(&bytes, info.elem, info.len())))
         };
         begun.into_iter().zip(ids).map(tensor).collect()
     }
@@ -226,7 +228,8 @@ fn steps(context: &Context, graph: &Graph, buffers: &[Option<wgpu::Buffer>]) -> 
         |buffer, offset, bytes| wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: wgpu::BufferSize::new(bytes) });
     let view = |v: &View| {
         let buffer = buffers[v.tensor.index()].as_ref().expect("what a dispatch touches has a buffer");
-        bound(buffer, v.offset as u64 * 4, v.len as u64 * 4)
+        let info = graph.info(v.tensor);
+        bound(buffer, info.byte_at(v.offset), info.bytes_of(v.len))
     };
     let step = |(step, offset): (&crate::graph::Dispatch, u64)| {
         let bindings = Bindings { reads: step.reads.len(), params: !step.params.is_empty() };

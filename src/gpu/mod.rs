@@ -7,10 +7,11 @@ mod model;
 mod pipelines;
 mod profile;
 mod readback;
+mod tune;
 mod weights;
 
 pub use context::Context;
-pub use devices::{Auto, DeviceReport, Devices, Kind, Selection, Tier, devices};
+pub use devices::{Auto, DeviceReport, Devices, Kind, Selection, devices};
 pub use executable::Executable;
 pub use model::Gpu;
 pub use profile::{Profile, Row, Timed};

@@ -11,7 +11,7 @@ use crate::graph::{Bytes, TensorId, plan};
 use crate::tensor::Tensor;
 use crate::vit::config::{Config, Grid};
 use crate::vit::features::{Features, Request};
-use crate::vit::forward::{Forward, Input, record};
+use crate::vit::forward::{Forward, Input, record, stored};
 use crate::vit::rope;
 use crate::vit::weights::Weights;
 
@@ -58,8 +58,9 @@ impl Gpu {
 
     fn on(context: Context, config: &Config, weights: &Weights<Tensor>) -> Result<Self> {
         let specs = Weights::specs(config);
-        let names = specs.leaves().into_iter().map(|spec| spec.name.as_str());
-        let weights = GpuWeights::upload(&context, names.zip(weights.leaves()))?;
+        let elem = context.limits().elem;
+        let leaves = specs.leaves().into_iter().zip(weights.leaves());
+        let weights = GpuWeights::upload_as(&context, leaves.map(|(spec, tensor)| (spec.name.as_str(), tensor, stored(spec, elem))))?;
         Ok(Self { context, config: config.clone(), weights, passes: Mutex::default() })
     }
 

@@ -1,9 +1,11 @@
 //! Parameters on the device: uploaded once, shared by the executables of every image size.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::context::Context;
 use crate::error::{Error, Result};
+use crate::graph::Elem;
 use crate::tensor::Tensor;
 
 /// The host bytes in flight while uploading: wgpu keeps a copy of what is written until the device has taken it.
@@ -21,10 +23,23 @@ impl GpuWeights {
     /// # Errors
     /// If a tensor is larger than the device's largest buffer, or the device is out of memory or lost.
     pub fn upload<'a>(context: &Context, tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>) -> Result<Self> {
+        Self::upload_as(context, tensors.into_iter().map(|(name, tensor)| (name, tensor, Elem::F32)))
+    }
+
+    /// The same with each tensor's elements turned into a type of its own.
+    ///
+    /// # Errors
+    /// As [`GpuWeights::upload`], or if a value passes f16's range.
+    pub fn upload_as<'a>(context: &Context, tensors: impl IntoIterator<Item = (&'a str, &'a Tensor, Elem)>) -> Result<Self> {
         let mut weights = Self::default();
         let mut in_flight = 0;
-        for (name, tensor) in tensors {
-            let bytes: &[u8] = bytemuck::cast_slice(tensor.data());
+        for (name, tensor, elem) in tensors {
+            if elem == Elem::F16
+                && let Some(v) = tensor.data().iter().find(|v| !half::f16::from_f32(**v).is_finite())
+            {
+                return Err(Error::gpu(format!("{name} holds {v}, beyond the range of f16; use --precision f32")));
+            }
+            let bytes: &[u8] = &encoded(tensor.data(), elem);
             let size = bytes.len() as u64;
             if size > context.limits().max_buffer {
                 return Err(Error::gpu(format!(
@@ -59,6 +74,28 @@ impl GpuWeights {
     pub fn bytes(&self) -> u64 {
         self.buffers.values().map(wgpu::Buffer::size).sum()
     }
+}
+
+/// Values as a device's buffer holds them, rounded to nearest even where they are f16: whole 32-bit words.
+pub(super) fn encoded(values: &[f32], elem: Elem) -> Cow<'_, [u8]> {
+    match elem {
+        Elem::F32 => Cow::Borrowed(bytemuck::cast_slice(values)),
+        Elem::F16 => {
+            let mut halves: Vec<half::f16> = values.iter().map(|&v| half::f16::from_f32(v)).collect();
+            halves.resize(halves.len().next_multiple_of(2), half::f16::ZERO);
+            Cow::Owned(bytemuck::pod_collect_to_vec(&halves))
+        }
+    }
+}
+
+/// The first `len` values of a device's buffer.
+pub(super) fn decoded(bytes: &[u8], elem: Elem, len: usize) -> Vec<f32> {
+    let mut values: Vec<f32> = match elem {
+        Elem::F32 => bytemuck::pod_collect_to_vec(bytes),
+        Elem::F16 => bytemuck::pod_collect_to_vec::<u8, half::f16>(bytes).into_iter().map(half::f16::to_f32).collect(),
+    };
+    values.truncate(len);
+    values
 }
 
 /// Lets the device take what was written, so that the host's copies are freed.

@@ -4,8 +4,10 @@
 //! operation; an operation whose buffers or grids would pass the device's [`Limits`] is several dispatches over disjoint [`View`]s.
 
 mod plan;
+mod tier;
 
 pub use plan::{Bytes, Place, Plan, plan};
+pub use tier::{Abilities, Elem, Tier};
 
 /// A tensor of a [`Graph`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,7 +33,7 @@ pub enum Role {
     Output,
 }
 
-/// Name, shape and role of a tensor. Elements are f32, row-major.
+/// Name, shape, role and type of a tensor. Elements are row-major.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
     /// The tap's or the parameter's name, e.g. `blocks.3.attn.qkv`.
@@ -40,6 +42,8 @@ pub struct TensorInfo {
     pub shape: Vec<usize>,
     /// Who owns it and how long.
     pub role: Role,
+    /// The type of its elements.
+    pub elem: Elem,
 }
 
 impl TensorInfo {
@@ -53,9 +57,19 @@ impl TensorInfo {
         self.len() == 0
     }
 
-    /// Size in bytes, as f32.
+    /// Size in bytes, of whole 32-bit words.
     pub fn bytes(&self) -> u64 {
-        self.len() as u64 * 4
+        self.bytes_of(self.len())
+    }
+
+    /// Bytes that `len` of its elements take, of whole 32-bit words.
+    pub fn bytes_of(&self, len: usize) -> u64 {
+        (len * self.elem.bytes()).next_multiple_of(4) as u64
+    }
+
+    /// The byte of its buffer at which element `at` begins.
+    pub fn byte_at(&self, at: usize) -> u64 {
+        (at * self.elem.bytes()) as u64
     }
 }
 
@@ -72,7 +86,7 @@ pub struct View {
 
 /// A compute shader and what it is specialised by: plain data, and the key under which its pipeline is cached.
 ///
-/// The text handed to the device is the constants (`const NAME: TYPE = VALUE;`), then `parts` in order. The entry point is `main`.
+/// The text handed to the device is the constants (`const NAME: TYPE = VALUE;`, `alias NAME = TYPE;`), then `parts` in order. The entry point is `main`.
 /// Bindings, all in group 0: the reads in order from 0, then the write, then (if there are parameters) the uniform `params`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Kernel {
@@ -93,6 +107,16 @@ pub enum Constant {
     F32(u32),
     /// `bool`
     Bool(bool),
+    /// A type of so many elements: `alias NAME = f16;`, `alias NAME = vec4<f16>;`
+    Elem(Elem, usize),
+    /// A cooperative matrix of this side: `alias NAME = coop_mat8x8<f16, A>;`
+    Matrix(u32, Elem, &'static str),
+}
+
+impl From<Elem> for Constant {
+    fn from(value: Elem) -> Self {
+        Self::Elem(value, 1)
+    }
 }
 
 impl From<u32> for Constant {
@@ -114,14 +138,24 @@ impl From<bool> for Constant {
 }
 
 impl Kernel {
-    /// The whole WGSL text.
+    /// The whole WGSL text: extensions, constants, parts.
     pub fn source(&self) -> String {
+        let any = |wanted: fn(&Constant) -> bool| self.constants.iter().any(|(_, value)| wanted(value));
         let mut text = String::new();
+        if any(|value| matches!(value, Constant::Elem(Elem::F16, _) | Constant::Matrix(_, Elem::F16, _))) {
+            text += "enable f16;\n";
+        }
+        if any(|value| matches!(value, Constant::Matrix(..))) {
+            text += "enable wgpu_cooperative_matrix;\n";
+        }
         for (name, value) in &self.constants {
             text += &match value {
                 Constant::U32(v) => format!("const {name}: u32 = {v}u;\n"),
                 Constant::F32(bits) => format!("const {name}: f32 = {:?}f;\n", f32::from_bits(*bits)),
                 Constant::Bool(v) => format!("const {name}: bool = {v};\n"),
+                Constant::Elem(elem, 1) => format!("alias {name} = {};\n", elem.name()),
+                Constant::Elem(elem, width) => format!("alias {name} = vec{width}<{}>;\n", elem.name()),
+                Constant::Matrix(side, elem, role) => format!("alias {name} = coop_mat{side}x{side}<{}, {role}>;\n", elem.name()),
             };
         }
         for part in &self.parts {
@@ -184,10 +218,16 @@ pub struct Limits {
     pub workgroup_memory: u32,
     /// Whether the CPU plays the GPU: workgroup barriers are dear there, and kernels do without them.
     pub software: bool,
+    /// How kernels are written.
+    pub tier: Tier,
+    /// Type of the weights of matrix products, and of what operations hand to each other; the residual stream stays f32.
+    pub elem: Elem,
+    /// Invocations of a subgroup, for the tiers that must know; else 0.
+    pub subgroup_size: u32,
 }
 
 impl Limits {
-    /// The tighter of two limits, each for itself.
+    /// The tighter of two limits, each for itself; the tier and the type of elements are those of `self`.
     #[must_use]
     pub fn min(self, other: Self) -> Self {
         Self {
@@ -199,6 +239,9 @@ impl Limits {
             max_invocations: self.max_invocations.min(other.max_invocations),
             workgroup_memory: self.workgroup_memory.min(other.workgroup_memory),
             software: self.software || other.software,
+            tier: self.tier,
+            elem: self.elem,
+            subgroup_size: self.subgroup_size,
         }
     }
 
@@ -211,6 +254,9 @@ impl Limits {
         max_invocations: 256,
         workgroup_memory: 16 << 10,
         software: false,
+        tier: Tier::Baseline,
+        elem: Elem::F32,
+        subgroup_size: 0,
     };
 }
 
@@ -227,9 +273,14 @@ impl Graph {
         Self::default()
     }
 
-    /// A new tensor.
+    /// A new tensor of f32.
     pub fn tensor(&mut self, label: impl Into<String>, shape: impl Into<Vec<usize>>, role: Role) -> TensorId {
-        self.tensors.push(TensorInfo { label: label.into(), shape: shape.into(), role });
+        self.tensor_of(Elem::F32, label, shape, role)
+    }
+
+    /// A new tensor.
+    pub fn tensor_of(&mut self, elem: Elem, label: impl Into<String>, shape: impl Into<Vec<usize>>, role: Role) -> TensorId {
+        self.tensors.push(TensorInfo { label: label.into(), shape: shape.into(), role, elem });
         TensorId(self.tensors.len() - 1)
     }
 

@@ -83,7 +83,7 @@ pub fn plan(graph: &Graph, limits: &Limits) -> Result<Plan> {
         }
     }
     for step in graph.steps() {
-        check_step(step, limits)?;
+        check_step(graph, step, limits)?;
     }
     let lives = lives(graph);
     let (slots, slot_of) = assign(graph, &lives);
@@ -109,10 +109,11 @@ fn place(role: Role, slot: Option<usize>) -> Place {
     }
 }
 
-fn check_step(step: &Dispatch, limits: &Limits) -> Result<()> {
+fn check_step(graph: &Graph, step: &Dispatch, limits: &Limits) -> Result<()> {
     let refuse = |what: String| Err(Error::gpu(format!("{}: {what}; use a smaller image (--size), or --backend cpu", step.label)));
     for view in step.reads.iter().chain([&step.write]) {
-        let (offset, bytes) = (view.offset as u64 * 4, view.len as u64 * 4);
+        let info = graph.info(view.tensor);
+        let (offset, bytes) = (info.byte_at(view.offset), info.bytes_of(view.len));
         if bytes > limits.max_binding {
             return refuse(format!("binds {bytes} bytes, and this device binds at most {}", limits.max_binding));
         }

@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use super::cut::cut;
+use super::gemm::{matrices, pitch};
 use super::rope::Heads;
-use super::{LANES, Recorder, bytes, rows_of, words};
+use super::{LANES, Recorder, rows_of, words};
 use crate::error::{Error, Result};
-use crate::graph::{Cost, Dispatch, Kernel, Limits, TensorId};
+use crate::graph::{Cost, Dispatch, Elem, Kernel, Limits, TensorId};
 
 /// Keys whose scores an invocation holds at a time.
 const GROUP: u32 = 8;
@@ -18,7 +19,7 @@ const MOST_KEYS: u32 = 32;
 const SOFTMAX_FLOPS: u64 = 4;
 
 impl Recorder {
-    /// `softmax(q k^T / sqrt D) v` of each head, [B, N, T, D] with D a multiple of 4, to [B, T, N D].
+    /// `softmax(q k^T / sqrt D) v` of each head, [B, N, T, D] with D a multiple of 4, to [B, T, N D] of [`Recorder::elem`].
     ///
     /// # Errors
     /// If the device's limits are too narrow for any piece of it.
@@ -27,14 +28,19 @@ impl Recorder {
         self.expect_len(label, k, batch * heads * tokens * head_dim);
         self.expect_len(label, v, batch * heads * tokens * head_dim);
         assert!(head_dim.is_multiple_of(4), "{label}: heads of {head_dim}");
-        let kernel = kernel(label, &self.limits, head_dim as u32)?;
-        let (c, lanes, most) = (heads * head_dim, LANES as usize, self.limits.max_workgroups as usize);
-        let rows = cut(&self.limits, label, batch * tokens, &[c], most * lanes)?;
-        let bound_heads = cut(&self.limits, label, batch * heads, &[tokens * head_dim], most)?;
-        let y = self.result(label, [batch, tokens, c]);
+        let elems = [self.one_elem(label, &[q, k, v]), self.elem()];
+        let [head_bytes, y_bytes] = elems.map(Elem::bytes);
+        let (kernel, queries) = match cooperative(&self.limits, head_dim as u32, elems) {
+            Some(kernel) => kernel,
+            None => (kernel(label, &self.limits, head_dim as u32, elems)?, LANES as usize),
+        };
+        let (c, most) = (heads * head_dim, self.limits.max_workgroups as usize);
+        let rows = cut(&self.limits, label, batch * tokens, &[c * y_bytes], most * queries)?;
+        let bound_heads = cut(&self.limits, label, batch * heads, &[tokens * head_dim * head_bytes], most)?;
+        let y = self.result_of(elems[1], label, [batch, tokens, c]);
         for rows in &rows {
             for bound in &bound_heads {
-                for (tiles, head_tokens) in query_tiles(rows, bound, heads, tokens, most) {
+                for (tiles, head_tokens) in query_tiles(rows, bound, heads, tokens, [queries, most]) {
                     let reads: Vec<_> = [q, k, v].iter().map(|&id| rows_of(id, bound, tokens * head_dim)).collect();
                     let write = rows_of(y, rows, c);
                     let scores = (head_tokens * tokens) as u64;
@@ -43,7 +49,7 @@ impl Recorder {
                         kernel: kernel.clone(),
                         cost: Cost {
                             flops: scores * (4 * head_dim as u64 + SOFTMAX_FLOPS),
-                            bytes: bytes(&reads[1..]) + 8 * (head_tokens * head_dim) as u64,
+                            bytes: self.bytes(&reads[1..]) + (head_tokens * head_dim * (head_bytes + y_bytes)) as u64,
                         },
                         reads,
                         write,
@@ -57,10 +63,9 @@ impl Recorder {
     }
 }
 
-/// The runs of query tiles, no more than `most` each, that between them reach every query of the `bound` heads whose row of the result is
+/// The runs of tiles of `lanes` queries, no more than `most` tiles each, that between them reach every query of the `bound` heads whose row of the result is
 /// among `rows`; with each, how many such queries of all heads it reaches.
-fn query_tiles(rows: &Range<usize>, bound: &Range<usize>, heads: usize, tokens: usize, most: usize) -> Vec<(Range<usize>, usize)> {
-    let lanes = LANES as usize;
+fn query_tiles(rows: &Range<usize>, bound: &Range<usize>, heads: usize, tokens: usize, [lanes, most]: [usize; 2]) -> Vec<(Range<usize>, usize)> {
     // Queries of one head, by image, as ranges of its tokens; the heads bound of that image.
     let reached: Vec<(Range<usize>, usize)> = (rows.start / tokens..rows.end.div_ceil(tokens))
         .map(|b| {
@@ -83,12 +88,39 @@ fn query_tiles(rows: &Range<usize>, bound: &Range<usize>, heads: usize, tokens: 
     (first..end).step_by(most).map(run).collect()
 }
 
-fn kernel(label: &str, limits: &Limits, head_dim: u32) -> Result<Kernel> {
+/// The kernel by cooperative matrices, and how many queries a workgroup does; `None` where tier, head or memory do not allow it.
+fn cooperative(limits: &Limits, head_dim: u32, [heads, y]: [Elem; 2]) -> Option<(Kernel, usize)> {
+    let side = limits.tier.cooperative().filter(|_| !limits.software)?;
+    if !head_dim.is_multiple_of(side) || limits.subgroup_size < side {
+        return None;
+    }
+    let (pitch, elem) = (pitch(head_dim, heads), heads.bytes() as u32);
+    let memory = |queries: u32, keys: u32| (queries + 2 * keys) * pitch * elem + queries * keys * (4 + elem);
+    let fits = |&(subgroups, keys): &(u32, u32)| {
+        memory(subgroups * side, keys) <= limits.workgroup_memory && subgroups * limits.subgroup_size <= limits.max_invocations
+    };
+    let (subgroups, keys) = [(4, 32), (2, 32), (4, 16), (2, 16), (1, 16)].into_iter().find(fits)?;
+    let mut constants = vec![
+        ("HEAD_DIM", head_dim.into()),
+        ("PITCH", pitch.into()),
+        ("KEYS", keys.into()),
+        ("SUBGROUPS", subgroups.into()),
+        ("SUBGROUP_SIZE", limits.subgroup_size.into()),
+        ("SCALE", (1.0 / (head_dim as f32).sqrt()).into()),
+        ("X", heads.into()),
+        ("Y", y.into()),
+    ];
+    constants.extend(matrices(side, heads));
+    let parts = vec![include_str!("../../shaders/attention/cooperative.wgsl")];
+    Some((Kernel { name: "attention", parts, constants }, (subgroups * side) as usize))
+}
+
+fn kernel(label: &str, limits: &Limits, head_dim: u32, [heads, y]: [Elem; 2]) -> Result<Kernel> {
     let (part, keys) = if limits.software {
         (include_str!("../../shaders/attention/keys_direct.wgsl"), MOST_KEYS)
     } else {
         // A key and its value.
-        let fit = limits.workgroup_memory / (8 * head_dim) / GROUP * GROUP;
+        let fit = limits.workgroup_memory / (2 * heads.bytes() as u32 * head_dim) / GROUP * GROUP;
         (include_str!("../../shaders/attention/keys_tiled.wgsl"), fit.min(MOST_KEYS))
     };
     if keys == 0 {
@@ -107,6 +139,8 @@ fn kernel(label: &str, limits: &Limits, head_dim: u32) -> Result<Kernel> {
             ("KEYS", keys.into()),
             ("GROUP", GROUP.into()),
             ("SCALE", scale.into()),
+            ("X", heads.into()),
+            ("Y", y.into()),
         ],
     })
 }

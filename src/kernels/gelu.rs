@@ -1,7 +1,7 @@
 //! GELU on its own.
 
 use super::cut::cut;
-use super::{LANES, Recorder, bytes, pack, rows_of, shared, words};
+use super::{LANES, Recorder, pack, rows_of, shared, words};
 use crate::error::Result;
 use crate::graph::{Cost, Dispatch, Kernel, TensorId};
 
@@ -17,7 +17,7 @@ impl Recorder {
         let info = self.graph.info(x);
         let (n, shape) = (info.len(), info.shape.clone());
         let (part, width) = pack(n);
-        let pieces = cut(&self.limits, label, n, &[1], self.limits.max_workgroups as usize * LANES as usize * width)?;
+        let pieces = cut(&self.limits, label, n, &[4], self.limits.max_workgroups as usize * LANES as usize * width)?;
         let y = self.result(label, shape);
         for piece in pieces {
             let (reads, write) = (vec![rows_of(x, &piece, 1)], rows_of(y, &piece, 1));
@@ -29,7 +29,7 @@ impl Recorder {
                     parts: vec![part, shared::GELU, include_str!("../../shaders/gelu.wgsl")],
                     constants: vec![("LANES", LANES.into())],
                 },
-                cost: Cost { flops: FLOPS * piece.len() as u64, bytes: bytes(reads.iter().chain([&write])) },
+                cost: Cost { flops: FLOPS * piece.len() as u64, bytes: self.bytes(reads.iter().chain([&write])) },
                 reads,
                 write,
                 params: words(&[packs]),

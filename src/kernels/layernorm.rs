@@ -1,25 +1,34 @@
 //! Layer normalisation of each row.
 
 use super::cut::cut;
-use super::{LANES, Recorder, bytes, pack, rows_of, shared, words};
+use super::{LANES, Recorder, pack, rows_of, shared, words};
 use crate::error::Result;
-use crate::graph::{Cost, Dispatch, Kernel, TensorId};
+use crate::graph::{Constant, Cost, Dispatch, Elem, Kernel, Limits, TensorId, Tier};
 
 /// Operations an element: mean 1, moments of the centred row 4, result 4.
 const FLOPS: u64 = 9;
 
 impl Recorder {
-    /// `(x - mean) / sqrt(var + eps) * weight + bias` of each row of x [.., C], with `weight` `[C]` and `bias` `[C]`; the result has x's shape.
+    /// `(x - mean) / sqrt(var + eps) * weight + bias` of each row of x [.., C], with `weight` `[C]` and `bias` `[C]`; the result has x's shape,
+    /// and elements of [`Recorder::elem`].
     ///
     /// # Errors
     /// If the device's limits are too narrow for any piece of it.
     pub fn layernorm(&mut self, label: &str, x: TensorId, weight: TensorId, bias: TensorId, eps: f32) -> Result<TensorId> {
+        self.layernorm_as(self.elem(), label, x, weight, bias, eps)
+    }
+
+    /// The same with elements of another type: f32 for an output.
+    ///
+    /// # Errors
+    /// As [`Recorder::layernorm`].
+    pub fn layernorm_as(&mut self, elem: Elem, label: &str, x: TensorId, weight: TensorId, bias: TensorId, eps: f32) -> Result<TensorId> {
         let (rows, c) = self.matrix(x);
         self.expect_len(label, weight, c);
         self.expect_len(label, bias, c);
         let (part, width) = pack(c);
-        let pieces = cut(&self.limits, label, rows, &[c], self.limits.max_workgroups as usize)?;
-        let y = self.result(label, self.graph.info(x).shape.clone());
+        let pieces = cut(&self.limits, label, rows, &[c * Elem::F32.bytes(), c * elem.bytes()], self.limits.max_workgroups as usize)?;
+        let y = self.result_of(elem, label, self.graph.info(x).shape.clone());
         for piece in pieces {
             let reads = vec![rows_of(x, &piece, c), self.graph.view(weight), self.graph.view(bias)];
             let write = rows_of(y, &piece, c);
@@ -27,10 +36,10 @@ impl Recorder {
                 label: label.to_owned(),
                 kernel: Kernel {
                     name: "layernorm",
-                    parts: vec![part, shared::REDUCE, include_str!("../../shaders/layernorm.wgsl")],
-                    constants: vec![("LANES", LANES.into()), ("EPS", eps.into())],
+                    parts: vec![part, reduction(&self.limits), include_str!("../../shaders/layernorm.wgsl")],
+                    constants: vec![("LANES", LANES.into()), ("EPS", eps.into()), ("OutPack", Constant::Elem(elem, width))],
                 },
-                cost: Cost { flops: FLOPS * (piece.len() * c) as u64, bytes: bytes(reads.iter().chain([&write])) },
+                cost: Cost { flops: FLOPS * (piece.len() * c) as u64, bytes: self.bytes(reads.iter().chain([&write])) },
                 reads,
                 write,
                 params: words(&[c / width]),
@@ -38,5 +47,13 @@ impl Recorder {
             });
         }
         Ok(y)
+    }
+}
+
+/// How a workgroup's sums are taken.
+fn reduction(limits: &Limits) -> &'static str {
+    match limits.tier {
+        Tier::Baseline | Tier::Direct => shared::REDUCE,
+        Tier::Subgroups | Tier::Cooperative8 | Tier::Cooperative16 => shared::REDUCE_SUBGROUPS,
     }
 }

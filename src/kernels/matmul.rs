@@ -2,9 +2,9 @@
 
 use super::cut::cut;
 use super::gemm::Tile;
-use super::{Recorder, bytes, rows_of, shared, words};
+use super::{Recorder, rows_of, shared, words};
 use crate::error::Result;
-use crate::graph::{Cost, Dispatch, Kernel, TensorId, View};
+use crate::graph::{Cost, Dispatch, Elem, Kernel, TensorId, View};
 
 /// What becomes of a matrix product before it is stored. Every `bias` and `gamma` is `[N]`, `residual` [.., N].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,8 @@ impl Epilogue {
 }
 
 impl Recorder {
-    /// `epilogue(x weight^T)`: x [.., K] and `weight` [N, K], as checkpoints store it, give [.., N].
+    /// `epilogue(x weight^T)`: x [.., K] and `weight` [N, K], as checkpoints store it, give [.., N]: f32 where a residual
+    /// is added, else [`Recorder::elem`].
     ///
     /// # Errors
     /// If the device's limits are too narrow for any piece of it.
@@ -64,13 +65,15 @@ impl Recorder {
         vectors.iter().for_each(|&id| self.expect_len(label, id, n));
         residual.iter().for_each(|&id| self.expect_len(label, id, m * n));
 
-        let tile = Tile::choose(&self.limits);
+        let elems = [self.elem_of(x), self.elem_of(weight), if residual.is_some() { Elem::F32 } else { self.elem() }];
+        let [x_bytes, weight_bytes, y_bytes] = elems.map(Elem::bytes);
+        let tile = Tile::choose(&self.limits, elems[0]);
         let (most_rows, most_cols) = tile.reach(&self.limits);
-        let rows = cut(&self.limits, label, m, &[k, n], most_rows)?;
-        let cols = cut(&self.limits, label, n, &[k], most_cols)?;
+        let rows = cut(&self.limits, label, m, &[k * x_bytes, n * y_bytes], most_rows)?;
+        let cols = cut(&self.limits, label, n, &[k * weight_bytes], most_cols)?;
         let mut shape = self.graph.info(x).shape.clone();
         *shape.last_mut().expect("x has rows") = n;
-        let y = self.result(label, shape);
+        let y = self.result_of(elems[2], label, shape);
         for rows in &rows {
             for cols in &cols {
                 let mut reads = vec![rows_of(x, rows, k), rows_of(weight, cols, k)];
@@ -78,8 +81,8 @@ impl Recorder {
                 reads.extend(residual.map(|id| rows_of(id, rows, n)));
                 self.graph.push(Dispatch {
                     label: label.to_owned(),
-                    kernel: kernel(tile, k, epilogue),
-                    cost: cost(&reads, rows.len(), cols.len(), k),
+                    kernel: kernel(tile, k, elems, epilogue),
+                    cost: self.product_cost(&reads, y_bytes, [rows.len(), cols.len(), k]),
                     reads,
                     write: rows_of(y, rows, n),
                     params: words(&[rows.len(), cols.len(), k, cols.start, n]),
@@ -89,26 +92,28 @@ impl Recorder {
         }
         Ok(y)
     }
+
+    /// Of the residual (as long as the result) and the result, only the dispatch's own columns are moved.
+    fn product_cost(&self, reads: &[View], y_bytes: usize, [rows, cols, k]: [usize; 3]) -> Cost {
+        let operands = self.bytes(&reads[..2]);
+        let residual = if reads.len() == 5 { 4 } else { 0 };
+        let vectors = reads.len().saturating_sub(2).min(2) * 4 * cols;
+        Cost { flops: 2 * (rows * cols * k) as u64, bytes: operands + (rows * cols * (residual + y_bytes) + vectors) as u64 }
+    }
 }
 
-fn kernel(tile: Tile, k: usize, epilogue: Epilogue) -> Kernel {
+fn kernel(tile: Tile, k: usize, [x, weight, y]: [Elem; 3], epilogue: Epilogue) -> Kernel {
     let operands = if k.is_multiple_of(4) {
         include_str!("../../shaders/matmul/operands_vec4.wgsl")
     } else {
-        include_str!("../../shaders/matmul/operands_f32.wgsl")
+        include_str!("../../shaders/matmul/operands_scalar.wgsl")
     };
     let head = include_str!("../../shaders/matmul.wgsl");
     let mut parts = vec![head, operands, epilogue.part(), tile.part()];
     if matches!(epilogue, Epilogue::BiasGelu(_)) {
         parts.extend([shared::PACK_F32, shared::GELU]);
     }
-    Kernel { name: "matmul", parts, constants: tile.constants() }
-}
-
-/// Of the residual (as long as the result) and the result, only the dispatch's own columns are moved.
-fn cost(reads: &[View], rows: usize, cols: usize, k: usize) -> Cost {
-    let operands = bytes(&reads[..2]);
-    let elementwise = if reads.len() == 5 { 2 } else { 1 } * (rows * cols) as u64;
-    let vectors = (reads.len().saturating_sub(2).min(2) * cols) as u64;
-    Cost { flops: 2 * (rows * cols * k) as u64, bytes: operands + 4 * (elementwise + vectors) }
+    let mut constants = tile.constants();
+    constants.extend([("X", x.into()), ("W", weight.into()), ("Y", y.into())]);
+    Kernel { name: "matmul", parts, constants }
 }

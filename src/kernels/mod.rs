@@ -20,7 +20,7 @@ pub use tokens::Mask;
 
 use std::ops::Range;
 
-use crate::graph::{Graph, Limits, Role, TensorId, View};
+use crate::graph::{Elem, Graph, Limits, Role, TensorId, View};
 
 /// Invocations in a workgroup of the kernels that do an element or a row each.
 const LANES: u32 = 64;
@@ -29,11 +29,13 @@ const LANES: u32 = 64;
 mod shared {
     pub const BF16: &str = include_str!("../../shaders/shared/bf16.wgsl");
     pub const GELU: &str = include_str!("../../shaders/shared/gelu.wgsl");
+    pub const GEMM_COOPERATIVE: &str = include_str!("../../shaders/shared/gemm_cooperative.wgsl");
     pub const GEMM_DIRECT: &str = include_str!("../../shaders/shared/gemm_direct.wgsl");
     pub const GEMM_TILED: &str = include_str!("../../shaders/shared/gemm_tiled.wgsl");
     pub const PACK_F32: &str = include_str!("../../shaders/shared/pack_f32.wgsl");
     pub const PACK_VEC4: &str = include_str!("../../shaders/shared/pack_vec4.wgsl");
     pub const REDUCE: &str = include_str!("../../shaders/shared/reduce.wgsl");
+    pub const REDUCE_SUBGROUPS: &str = include_str!("../../shaders/shared/reduce_subgroups.wgsl");
 }
 
 /// A graph in the making, and the limits to which its operations are cut.
@@ -49,9 +51,19 @@ impl Recorder {
         Self { graph: Graph::new(), limits }
     }
 
-    /// A tensor that no operation writes: a weight or an input.
+    /// A tensor of f32 that no operation writes: a weight or an input.
     pub fn tensor(&mut self, label: impl Into<String>, shape: impl Into<Vec<usize>>, role: Role) -> TensorId {
         self.graph.tensor(label, shape, role)
+    }
+
+    /// The same of another type: matrix products, attention and `rope` read either.
+    pub fn tensor_of(&mut self, elem: Elem, label: impl Into<String>, shape: impl Into<Vec<usize>>, role: Role) -> TensorId {
+        self.graph.tensor_of(elem, label, shape, role)
+    }
+
+    /// The type of what operations hand to each other: [`Limits::elem`].
+    pub fn elem(&self) -> Elem {
+        self.limits.elem
     }
 
     /// Keeps an operation's result to the end, for the caller to read.
@@ -69,9 +81,30 @@ impl Recorder {
         self.graph
     }
 
-    /// An operation's result.
+    /// An operation's result, in f32.
     fn result(&mut self, label: &str, shape: impl Into<Vec<usize>>) -> TensorId {
-        self.graph.tensor(label, shape, Role::Intermediate)
+        self.result_of(Elem::F32, label, shape)
+    }
+
+    fn result_of(&mut self, elem: Elem, label: &str, shape: impl Into<Vec<usize>>) -> TensorId {
+        self.graph.tensor_of(elem, label, shape, Role::Intermediate)
+    }
+
+    /// The type of a tensor's elements.
+    fn elem_of(&self, id: TensorId) -> Elem {
+        self.graph.info(id).elem
+    }
+
+    /// The type of several tensors' elements.
+    fn one_elem(&self, label: &str, ids: &[TensorId]) -> Elem {
+        let elem = self.elem_of(ids[0]);
+        assert!(ids.iter().all(|&id| self.elem_of(id) == elem), "{label}: reads tensors of several types as one");
+        elem
+    }
+
+    /// Bytes that views take at the least: every view once.
+    fn bytes<'a>(&self, views: impl IntoIterator<Item = &'a View>) -> u64 {
+        views.into_iter().map(|view| self.graph.info(view.tensor).bytes_of(view.len)).sum()
     }
 
     /// The extents of a tensor that has `N` axes.
@@ -109,9 +142,4 @@ fn words(values: &[usize]) -> Vec<u8> {
     let mut bytes: Vec<u8> = values.iter().flat_map(word).collect();
     bytes.resize(bytes.len().next_multiple_of(16), 0);
     bytes
-}
-
-/// Bytes that a dispatch moves at the least: every view once.
-fn bytes<'a>(views: impl IntoIterator<Item = &'a View>) -> u64 {
-    views.into_iter().map(|view| view.len as u64 * 4).sum()
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::cut::cut;
 use super::gemm::Tile;
-use super::{Recorder, bytes, rows_of, words};
+use super::{Recorder, rows_of, words};
 use crate::error::Result;
 use crate::graph::{Cost, Dispatch, Kernel, TensorId, View};
 
@@ -68,7 +68,7 @@ impl Recorder {
     /// channel, as many patch rows at a time as can be bound.
     fn pieces(&self, layer: &Layer) -> Result<Vec<Piece>> {
         let (rows, patches) = (layer.batch * layer.patches(), layer.patches());
-        let (reach, _) = Tile::choose(&self.limits).reach(&self.limits);
+        let (reach, _) = Tile::plain(&self.limits).reach(&self.limits);
         let whole = self.graph.view(layer.image);
         let bindable = (self.limits.max_binding / 4) as usize;
         if whole.len <= bindable {
@@ -80,14 +80,14 @@ impl Recorder {
                 first_patch: bound.start,
                 bound,
             };
-            return Ok(cut(&self.limits, layer.label, rows, &[layer.embed_dim], reach)?.into_iter().map(all).collect());
+            return Ok(cut(&self.limits, layer.label, rows, &[4 * layer.embed_dim], reach)?.into_iter().map(all).collect());
         }
         // A range may begin and end within a patch row, and what is bound may begin up to an alignment before it.
         let align = self.limits.alignment as usize / 4;
         let patch_rows = (bindable.saturating_sub(align) / (layer.patch * layer.width)).saturating_sub(1);
         let most = reach.min(patch_rows * layer.grid_cols());
         let mut pieces = Vec::new();
-        for bound in cut(&self.limits, layer.label, rows, &[layer.embed_dim], most)? {
+        for bound in cut(&self.limits, layer.label, rows, &[4 * layer.embed_dim], most)? {
             for image in bound.start / patches..bound.end.div_ceil(patches) {
                 let rows = bound.start.max(image * patches)..bound.end.min((image + 1) * patches);
                 for plane in 0..layer.planes {
@@ -99,7 +99,7 @@ impl Recorder {
     }
 
     fn embed(&mut self, layer: &Layer, piece: &Piece, y: TensorId) {
-        let tile = Tile::choose(&self.limits);
+        let tile = Tile::plain(&self.limits);
         let (m, k) = (piece.rows.len(), piece.channels.len() * layer.patch * layer.patch);
         let reads = vec![piece.window, self.graph.view(layer.weight), self.graph.view(layer.bias)];
         let plane = layer.height * layer.width;
@@ -108,7 +108,7 @@ impl Recorder {
         self.graph.push(Dispatch {
             label: layer.label.to_owned(),
             kernel: Kernel { name: "patch_embed", parts: vec![include_str!("../../shaders/patch_embed.wgsl"), tile.part()], constants },
-            cost: Cost { flops: 2 * (m * k * layer.embed_dim) as u64, bytes: bytes(&reads) + 4 * (m * layer.embed_dim) as u64 },
+            cost: Cost { flops: 2 * (m * k * layer.embed_dim) as u64, bytes: self.bytes(&reads) + 4 * (m * layer.embed_dim) as u64 },
             reads,
             write: rows_of(y, &piece.bound, layer.embed_dim),
             params: words(&[

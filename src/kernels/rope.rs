@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::cut::cut;
 use super::{LANES, Recorder, rows_of, shared, words};
 use crate::error::Result;
-use crate::graph::{Cost, Dispatch, Kernel, TensorId};
+use crate::graph::{Cost, Dispatch, Elem, Kernel, TensorId};
 
 /// Queries, keys and values by head, each [B, N, T, D]. Three tensors, for each must fit a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ struct Shape {
 impl Recorder {
     /// qkv [B, T, 3C], whose rows are q, k, v, each `heads` heads of D, to three tensors [B, N, T, D]; q and k of the last P tokens rotated
     /// by `table` [2, P, D/2] (sines, then cosines), v as it is. With `bf16`, q and k (all tokens), each product and each sum are rounded
-    /// to bf16, nearest even.
+    /// to bf16, nearest even. The results' elements are [`Recorder::elem`].
     ///
     /// # Errors
     /// If the device's limits are too narrow for any piece of it.
@@ -49,22 +49,23 @@ impl Recorder {
     fn head_major(&mut self, label: &str, qkv: TensorId, table: TensorId, part: usize, shape: Shape, bf16: bool) -> Result<TensorId> {
         let Shape { batch, tokens, heads, head_dim, .. } = shape;
         let (c3, half) = (3 * heads * head_dim, head_dim / 2);
-        let most = self.limits.max_workgroups as usize;
+        let (most, elems) = (self.limits.max_workgroups as usize, [self.elem_of(qkv), self.elem()]);
+        let [qkv_bytes, y_bytes] = elems.map(Elem::bytes);
         // The grid has all heads of a row along y, bound or not.
-        let rows = cut(&self.limits, label, batch * tokens, &[c3], if heads <= most { most * LANES as usize / half } else { 0 })?;
-        let bound_heads = cut(&self.limits, label, batch * heads, &[tokens * head_dim], usize::MAX)?;
-        let y = self.result(label, [batch, heads, tokens, head_dim]);
+        let rows = cut(&self.limits, label, batch * tokens, &[c3 * qkv_bytes], if heads <= most { most * LANES as usize / half } else { 0 })?;
+        let bound_heads = cut(&self.limits, label, batch * heads, &[tokens * head_dim * y_bytes], usize::MAX)?;
+        let y = self.result_of(elems[1], label, [batch, heads, tokens, head_dim]);
         for rows in &rows {
             for bound in bound_heads.iter().filter(|bound| overlap(rows, tokens, bound, heads)) {
                 let elements = (rows.len() * heads * head_dim) as u64;
                 self.graph.push(Dispatch {
                     label: label.to_owned(),
-                    kernel: kernel(part < 2, bf16),
+                    kernel: kernel(part < 2, bf16, elems),
                     reads: vec![rows_of(qkv, rows, c3), self.graph.view(table)],
                     write: rows_of(y, bound, tokens * head_dim),
                     params: words(&[tokens, shape.prefix, heads, half, part, rows.start, rows.len(), bound.start, bound.len()]),
                     workgroups: [((rows.len() * half) as u32).div_ceil(LANES), heads as u32, 1],
-                    cost: Cost { flops: if part < 2 { 3 * elements } else { 0 }, bytes: 8 * elements },
+                    cost: Cost { flops: if part < 2 { 3 * elements } else { 0 }, bytes: elements * (qkv_bytes + y_bytes) as u64 },
                 });
             }
         }
@@ -77,10 +78,16 @@ fn overlap(rows: &Range<usize>, tokens: usize, bound: &Range<usize>, heads: usiz
     rows.start / tokens <= (bound.end - 1) / heads && bound.start / heads <= (rows.end - 1) / tokens
 }
 
-fn kernel(rotate: bool, bf16: bool) -> Kernel {
+fn kernel(rotate: bool, bf16: bool, [qkv, y]: [Elem; 2]) -> Kernel {
     Kernel {
         name: "rope",
         parts: vec![shared::BF16, include_str!("../../shaders/rope.wgsl")],
-        constants: vec![("LANES", LANES.into()), ("ROTATE", rotate.into()), ("BF16", (rotate && bf16).into())],
+        constants: vec![
+            ("LANES", LANES.into()),
+            ("ROTATE", rotate.into()),
+            ("BF16", (rotate && bf16).into()),
+            ("X", qkv.into()),
+            ("Y", y.into()),
+        ],
     }
 }

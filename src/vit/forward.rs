@@ -4,9 +4,9 @@
 
 use super::config::{Config, RopePrecision};
 use super::features::Request;
-use super::weights::{Block, Linear, Norm, Weights};
+use super::weights::{Block, Linear, Norm, Spec, Weights};
 use crate::error::Result;
-use crate::graph::{Graph, Limits, Role, TensorId};
+use crate::graph::{Elem, Graph, Limits, Role, TensorId};
 use crate::kernels::{Epilogue, Mask, Recorder};
 
 /// The images that a recorded pass takes.
@@ -52,7 +52,7 @@ pub fn record(config: &Config, limits: Limits, input: Input, request: &Request) 
     let Input { batch, channels, height, width, masked } = input;
     let patches = config.grid(height, width)?.patches();
     let mut g = Recorder::new(limits);
-    let w = Weights::specs(config).map(&mut |spec| g.tensor(&spec.name, spec.shape.clone(), Role::Weight));
+    let w = Weights::specs(config).map(&mut |spec| g.tensor_of(stored(spec, limits.elem), &spec.name, spec.shape.clone(), Role::Weight));
     let image = g.tensor("image", [batch, channels, height, width], Role::Input);
     let table = g.tensor("rope", [2, patches, config.head_dim() / 2], Role::Input);
     let mask = masked.then(|| g.tensor("mask", [batch, patches], Role::Input));
@@ -77,6 +77,12 @@ pub fn record(config: &Config, limits: Limits, input: Input, request: &Request) 
     Ok((g.finish(), Forward { image, table, mask, x_norm, x_prenorm, layers, taps }))
 }
 
+/// The type of a parameter on a device that computes in `elem`: the blocks' matrices, which are nearly all of a model, are of that type; vectors,
+/// tokens and the patch embedding stay f32, for they meet the residual stream.
+pub fn stored(spec: &Spec, elem: Elem) -> Elem {
+    if spec.name.starts_with("blocks.") && spec.shape.len() == 2 { elem } else { Elem::F32 }
+}
+
 /// Records one transformer block, whose tensors and dispatches are named `at.`...: x [B, T, C] -> [B, T, C].
 ///
 /// # Errors
@@ -98,7 +104,7 @@ pub fn block(g: &mut Recorder, config: &Config, at: &str, b: &Block<TensorId>, x
 
 /// The model's last LayerNorm, kept as an output.
 fn final_norm(g: &mut Recorder, config: &Config, label: &str, norm: &Norm<TensorId>, x: TensorId) -> Result<TensorId> {
-    let y = g.layernorm(label, x, norm.weight, norm.bias, config.norm_eps)?;
+    let y = g.layernorm_as(Elem::F32, label, x, norm.weight, norm.bias, config.norm_eps)?;
     g.keep(y);
     Ok(y)
 }

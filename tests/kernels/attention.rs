@@ -1,10 +1,10 @@
 //! `attention`: fused, online softmax.
 
-use meddino::graph::Limits;
+use meddino::graph::{Elem, Limits};
 use meddino::kernels::Heads;
 use meddino::{Tensor, cpu};
 
-use crate::cases::{Table, Tolerance, noise};
+use crate::cases::{Table, Tolerance, noise_of};
 
 #[derive(Clone, Copy, Debug)]
 struct Shape {
@@ -38,23 +38,37 @@ fn oracle(shape: Shape, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f64> {
 }
 
 /// `peak` scales the queries: at 1 the softmax is nearly flat, at 30 one key takes nearly all.
-fn check(table: &mut Table, shape: Shape, peak: f32, variants: &[(&str, Limits)]) {
+fn check<S: AsRef<str>>(table: &mut Table, shape: Shape, peak: f32, variants: &[(S, Limits)]) {
+    for elem in [Elem::F32, Elem::F16] {
+        let variants: Vec<(&str, Limits)> = variants.iter().map(|(name, limits)| (name.as_ref(), *limits)).collect();
+        check_over(elem, table, shape, peak, &variants);
+    }
+}
+
+fn check_over(elem: Elem, table: &mut Table, shape: Shape, peak: f32, variants: &[(&str, Limits)]) {
     let Shape { batch, heads, tokens, head_dim } = shape;
     let axes = [batch, heads, tokens, head_dim];
     let n = axes.iter().product();
-    let (mut q, k, v) = (noise(1, n), noise(2, n), noise(3, n));
+    let (mut q, k, v) = (noise_of(elem, 1, n), noise_of(elem, 2, n), noise_of(elem, 3, n));
+    // A power of two: still what the type holds.
+    let peak = peak.log2().round().exp2();
     q.iter_mut().for_each(|q| *q *= peak);
     let want = oracle(shape, &q, &k, &v);
     // A score's error, which grows with the scores, is a relative error of its weight.
     let error = 5e-7 * f64::from(peak.max(2.0));
     let tolerance = Tolerance { atol: error, rtol: 1e-6, l2: error };
     let heads_first = Tensor::new([3, batch, heads, tokens, head_dim], [&q[..], &k, &v].concat());
-    table.twin(&format!("{shape:?}, peak {peak}"), tolerance, &want, cpu::attention(&heads_first).data());
-    for &(variant, limits) in variants {
+    if elem == Elem::F32 {
+        table.twin(&format!("{shape:?}, peak {peak}"), tolerance, &want, cpu::attention(&heads_first).data());
+    }
+    for &(variant, limits) in variants.iter().filter(|(_, limits)| limits.elem == elem) {
+        // Cooperative matrices take the softmax's weights, too, in the type of the values; the sum of weights is of the rounded ones.
+        let weights = if limits.tier.cooperative().is_some() { Elem::F16 } else { Elem::F32 };
+        let tolerance = if elem == Elem::F16 { tolerance.stored(elem).stored(weights) } else { tolerance };
         let name = format!("{variant} {shape:?}, peak {peak}, bindings of {}", limits.max_binding);
         table.check(&name, limits, tolerance, &want, |case| {
-            let q = case.input("q", &axes, &q);
-            let (k, v) = (case.input("k", &axes, &k), case.input("v", &axes, &v));
+            let q = case.handed("q", &axes, &q);
+            let (k, v) = (case.handed("k", &axes, &k), case.handed("v", &axes, &v));
             Ok(vec![case.recorder.attention("attention", Heads { q, k, v })?])
         });
     }
@@ -74,6 +88,33 @@ fn heads_and_tokens_of_any_size() {
         check(&mut table, Shape { batch: 1, heads: 1, tokens: 70, head_dim: 64 }, peak, &variants);
     }
     check(&mut table, Shape { batch: 2, heads: 2, tokens: 201, head_dim: 64 }, 4.0, &variants);
+    table.finish();
+}
+
+#[test]
+fn every_tier_of_the_device() {
+    let mut table = Table::new("attention");
+    let tiers = table.tiers();
+    for tokens in [1, 8, 31, 33, 64, 65, 129] {
+        check(&mut table, Shape { batch: 1, heads: 2, tokens, head_dim: 64 }, 4.0, &tiers);
+    }
+    for head_dim in [4, 8, 20, 32, 80, 128] {
+        check(&mut table, Shape { batch: 2, heads: 3, tokens: 37, head_dim }, 4.0, &tiers);
+    }
+    for peak in [0.01, 30.0, 500.0] {
+        check(&mut table, Shape { batch: 1, heads: 1, tokens: 70, head_dim: 64 }, peak, &tiers);
+    }
+    check(&mut table, Shape { batch: 1, heads: 1, tokens: 1029, head_dim: 64 }, 8.0, &tiers);
+    // As forced_down_limits_give_the_same_numbers, at f16's size.
+    for (binding, workgroups) in [(5 << 10, 64), (10 << 10, 2), (20 << 10, 1), (40 << 10, 64)] {
+        let forced = |(name, own): &(String, Limits)| (name.clone(), Limits { max_binding: binding, max_workgroups: workgroups, ..*own });
+        let forced: Vec<_> = tiers.iter().filter(|(_, own)| own.elem == Elem::F16).map(forced).collect();
+        check(&mut table, Shape { batch: 2, heads: 3, tokens: 70, head_dim: 32 }, 4.0, &forced);
+    }
+    // As little workgroup memory as every device has.
+    let narrow = |(name, own): &(String, Limits)| (name.clone(), Limits { workgroup_memory: 16 << 10, ..*own });
+    let narrow: Vec<_> = tiers.iter().map(narrow).collect();
+    check(&mut table, Shape { batch: 1, heads: 2, tokens: 70, head_dim: 64 }, 4.0, &narrow);
     table.finish();
 }
 

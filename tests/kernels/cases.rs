@@ -1,7 +1,7 @@
 //! Running one recorded operation on a device and holding the result against its oracle.
 
 use meddino::gpu::{Context, Executable, GpuWeights};
-use meddino::graph::{Dispatch, Graph, Limits, Role, TensorId, plan};
+use meddino::graph::{Dispatch, Elem, Graph, Limits, Role, TensorId, Tier, plan};
 use meddino::kernels::Recorder;
 
 use crate::device;
@@ -9,6 +9,14 @@ use crate::device;
 /// Elements behind each result that no kernel may touch.
 const SENTINELS: usize = 70;
 const SENTINEL: f32 = -7.75e33;
+
+/// A sentinel as it comes back from the device: beyond f16, it is infinite there.
+fn sentinel(elem: Elem) -> u32 {
+    match elem {
+        Elem::F32 => SENTINEL.to_bits(),
+        Elem::F16 => f32::NEG_INFINITY.to_bits(),
+    }
+}
 
 /// Values in [-1, 1), a function of the seed alone (splitmix64); never all alike.
 pub fn noise(seed: u64, n: usize) -> Vec<f32> {
@@ -19,6 +27,12 @@ pub fn noise(seed: u64, n: usize) -> Vec<f32> {
         ((x ^ (x >> 31)) >> 40) as f32 / 8_388_608.0 - 1.0
     };
     (1..=n as u64).map(mix).collect()
+}
+
+/// The same, rounded to what a tensor of `elem` holds.
+pub fn noise_of(elem: Elem, seed: u64, n: usize) -> Vec<f32> {
+    let stored = |v: f32| if elem == Elem::F16 { half::f16::from_f32(v).to_f32() } else { v };
+    noise(seed, n).into_iter().map(stored).collect()
 }
 
 /// An operation in the making: its recorder, and the values of what it reads.
@@ -35,6 +49,13 @@ impl Case {
 
     pub fn input(&mut self, name: &str, shape: &[usize], values: &[f32]) -> TensorId {
         let id = self.recorder.tensor(name, shape, Role::Input);
+        self.inputs.push((id, values.to_vec()));
+        id
+    }
+
+    /// An input of the type that operations hand to each other.
+    pub fn handed(&mut self, name: &str, shape: &[usize], values: &[f32]) -> TensorId {
+        let id = self.recorder.tensor_of(self.limits.elem, name, shape, Role::Input);
         self.inputs.push((id, values.to_vec()));
         id
     }
@@ -68,12 +89,12 @@ impl Case {
             let alone = with_sentinels(graph, results, std::slice::from_ref(step));
             let executable = self.prepare(context, alone)?;
             let result = step.write.tensor;
-            let len = executable.graph().info(result).len();
+            let (len, untouched) = (executable.graph().info(result).len(), sentinel(executable.graph().info(result).elem));
             executable.write(result, 0, &vec![SENTINEL; len]).map_err(|e| e.to_string())?;
             executable.run().map_err(|e| e.to_string())?;
             let values = executable.read_all(&[result]).map_err(|e| e.to_string())?.remove(0);
             let own = step.write.offset..step.write.offset + step.write.len;
-            let stray = (0..len).find(|i| !own.contains(i) && values.data()[*i].to_bits() != SENTINEL.to_bits());
+            let stray = (0..len).find(|i| !own.contains(i) && values.data()[*i].to_bits() != untouched);
             if let Some(stray) = stray {
                 return Err(format!("dispatch {at}, alone, binds elements {own:?} of the result and writes element {stray}"));
             }
@@ -98,9 +119,9 @@ fn with_sentinels(graph: &Graph, results: &[TensorId], steps: &[Dispatch]) -> Gr
     for id in graph.ids() {
         let info = graph.info(id);
         if results.contains(&id) {
-            padded.tensor(&info.label, [info.len() + SENTINELS], Role::Output);
+            padded.tensor_of(info.elem, &info.label, [info.len() + SENTINELS], Role::Output);
         } else {
-            padded.tensor(&info.label, info.shape.clone(), info.role);
+            padded.tensor_of(info.elem, &info.label, info.shape.clone(), info.role);
         }
     }
     for step in steps {
@@ -121,13 +142,14 @@ fn run_once(executable: &Executable, results: &[TensorId]) -> Result<Vec<Vec<f32
     executable.run().map_err(|e| e.to_string())?;
     let tensors = executable.read_all(results).map_err(|e| e.to_string())?;
     let mut values = Vec::new();
-    for tensor in tensors {
+    for (tensor, &id) in tensors.into_iter().zip(results) {
+        let untouched = sentinel(executable.graph().info(id).elem);
         let mut result = tensor.into_data();
         let sentinels = result.split_off(result.len() - SENTINELS);
-        if let Some(at) = sentinels.iter().position(|v| v.to_bits() != SENTINEL.to_bits()) {
+        if let Some(at) = sentinels.iter().position(|v| v.to_bits() != untouched) {
             return Err(format!("sentinel {at} behind the result was overwritten with {}", sentinels[at]));
         }
-        if let Some(at) = result.iter().position(|v| v.to_bits() == SENTINEL.to_bits()) {
+        if let Some(at) = result.iter().position(|v| v.to_bits() == untouched) {
             return Err(format!("element {at} of {} was not written", result.len()));
         }
         values.push(result);
@@ -149,6 +171,21 @@ impl Tolerance {
     pub fn of_sums(k: usize, panel: usize) -> Self {
         let walk = (k as f64 * panel as f64 / 64.0).sqrt();
         Self { atol: 3e-7 * walk, rtol: 1e-6, l2: 5e-7 }
+    }
+
+    /// For sums of the variant `limits`: cooperative matrices add up all of K in one running sum.
+    pub fn of_variant(k: usize, limits: &Limits) -> Self {
+        let Some(_) = limits.tier.cooperative() else { return Self::of_sums(k, SHADER_PANEL) };
+        let sums = Self::of_sums(k, k.max(SHADER_PANEL));
+        Self { l2: sums.l2 * (k as f64 / SHADER_PANEL as f64).sqrt().max(1.0), ..sums }
+    }
+
+    /// With the result rounded to `elem`: f16 keeps 11 bits, so an element is off by 2^-12 to 2^-11 of itself at most, and below 6e-5 by 3e-8.
+    pub fn stored(self, elem: Elem) -> Self {
+        match elem {
+            Elem::F32 => self,
+            Elem::F16 => Self { atol: self.atol + 3e-8, rtol: self.rtol + 4.9e-4, l2: self.l2 + 4.9e-4 },
+        }
     }
 }
 
@@ -191,6 +228,22 @@ impl Table {
     pub fn variants(&self) -> [(&'static str, Limits); 2] {
         let own = self.device.as_ref().map_or(Limits::DEFAULT, |[context, _]| *context.limits());
         [("tiled", Limits { software: false, workgroup_memory: 16 << 10, ..own }), ("direct", Limits { software: true, ..own })]
+    }
+
+    /// The tiers of kernels beyond those two families that the device runs, over f32 and over f16, with its own limits.
+    pub fn tiers(&self) -> Vec<(String, Limits)> {
+        let Some([context, _]) = &self.device else { return Vec::new() };
+        let (able, mut found) = (context.abilities(), Vec::new());
+        let subgroup_size = able.subgroup_size.unwrap_or(0);
+        for (tier, elem) in Tier::ALL.into_iter().flat_map(|tier| [(tier, Elem::F32), (tier, Elem::F16)]) {
+            let in_a_family = matches!(tier, Tier::Baseline | Tier::Direct) && elem == Elem::F32;
+            if able.run(tier, elem) && !in_a_family {
+                let limits = Limits { software: tier == Tier::Direct, tier, elem, subgroup_size, ..*context.limits() };
+                found.push((format!("{tier} over {}", elem.name()), limits));
+            }
+        }
+        println!("{}: tiers {:?}", self.kernel, found.iter().map(|f| &f.0).collect::<Vec<_>>());
+        found
     }
 
     /// The two families with the largest binding and the largest grid forced down.

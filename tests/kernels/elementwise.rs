@@ -56,7 +56,8 @@ fn check_layernorm(table: &mut Table, limits: Limits, rows: usize, c: usize) {
     let norm = Norm { weight: Tensor::new([c], weight.clone()), bias: Tensor::new([c], bias.clone()) };
     let twin = cpu::layernorm(&Tensor::new([1, rows, c], x.clone()), &norm, eps);
     table.twin(&format!("{rows} x {c}"), tolerance, &want, twin.data());
-    table.check(&format!("{rows} x {c}, bindings of {}", limits.max_binding), limits, tolerance, &want, |case| {
+    let name = format!("{} over {}, {rows} x {c}, bindings of {}", limits.tier, limits.elem.name(), limits.max_binding);
+    table.check(&name, limits, tolerance.stored(limits.elem), &want, |case| {
         let x = case.input("x", &[1, rows, c], &x);
         let (weight, bias) = (case.input("weight", &[c], &weight), case.input("bias", &[c], &bias));
         Ok(vec![case.recorder.layernorm("layernorm", x, weight, bias, eps)?])
@@ -74,6 +75,12 @@ fn layernorm_of_rows_of_any_length() {
     }
     check_layernorm(&mut table, own, 201, 768);
     check_layernorm(&mut table, own, 1029, 128);
+    for (_, tier) in table.tiers() {
+        for c in [4, 5, 63, 64, 65, 252, 256, 768] {
+            check_layernorm(&mut table, tier, 5, c);
+        }
+        check_layernorm(&mut table, Limits { max_binding: 8 << 10, max_workgroups: 64, ..tier }, 131, 20);
+    }
     let [(_, forced), _] = table.forced(8 << 10, 20);
     for c in [65, 20, 128] {
         check_layernorm(&mut table, Limits { max_workgroups: 64, ..forced }, 131, c);

@@ -1,11 +1,11 @@
 //! `matmul`, with each epilogue.
 
-use meddino::graph::{Limits, TensorId};
+use meddino::graph::{Elem, Limits, TensorId};
 use meddino::kernels::Epilogue;
 use meddino::vit::weights::Linear;
 use meddino::{Tensor, cpu};
 
-use crate::cases::{CPU_PANEL, Case, SHADER_PANEL, Table, Tolerance, noise};
+use crate::cases::{CPU_PANEL, Case, Table, Tolerance, noise, noise_of};
 
 #[derive(Clone, Copy, Debug)]
 enum Form {
@@ -29,8 +29,8 @@ struct Data {
 }
 
 impl Data {
-    fn new(m: usize, n: usize, k: usize) -> Self {
-        Self { m, n, k, x: noise(1, m * k), weight: noise(2, n * k), bias: noise(3, n), gamma: noise(4, n), residual: noise(5, m * n) }
+    fn new(elem: Elem, [m, n, k]: [usize; 3]) -> Self {
+        Self { m, n, k, x: noise_of(elem, 1, m * k), weight: noise_of(elem, 2, n * k), bias: noise(3, n), gamma: noise(4, n), residual: noise(5, m * n) }
     }
 
     fn oracle(&self, form: Form) -> Vec<f64> {
@@ -65,8 +65,8 @@ impl Data {
 
     fn record(&self, case: &mut Case, form: Form) -> meddino::Result<Vec<TensorId>> {
         let (m, n, k) = (self.m, self.n, self.k);
-        let x = case.input("x", &[1, m, k], &self.x);
-        let weight = case.input("weight", &[n, k], &self.weight);
+        let x = case.handed("x", &[1, m, k], &self.x);
+        let weight = case.handed("weight", &[n, k], &self.weight);
         let mut vector = |name: &str, values: &[f32]| case.input(name, &[n], values);
         let epilogue = match form {
             Form::None => Epilogue::None,
@@ -81,16 +81,41 @@ impl Data {
     }
 }
 
-fn check(table: &mut Table, [m, n, k]: [usize; 3], forms: &[Form], variants: &[(&str, Limits)]) {
-    let data = Data::new(m, n, k);
-    for &form in forms {
+fn check<S: AsRef<str>>(table: &mut Table, shape @ [m, n, k]: [usize; 3], forms: &[Form], variants: &[(S, Limits)]) {
+    for (elem, &form) in [Elem::F32, Elem::F16].iter().flat_map(|elem| forms.iter().map(move |form| (*elem, form))) {
+        let data = Data::new(elem, shape);
         let want = data.oracle(form);
-        table.twin(&format!("{form:?} {m} x {n} x {k}"), Tolerance::of_sums(k, CPU_PANEL), &want, data.twin(form).data());
-        for &(variant, limits) in variants {
-            let name = format!("{variant} {form:?} {m} x {n} x {k}, bindings of {}", limits.max_binding);
-            table.check(&name, limits, Tolerance::of_sums(k, SHADER_PANEL), &want, |case| data.record(case, form));
+        if elem == Elem::F32 {
+            table.twin(&format!("{form:?} {m} x {n} x {k}"), Tolerance::of_sums(k, CPU_PANEL), &want, data.twin(form).data());
+        }
+        for (variant, limits) in variants.iter().filter(|(_, limits)| limits.elem == elem) {
+            let name = format!("{} {form:?} {m} x {n} x {k}, bindings of {}", variant.as_ref(), limits.max_binding);
+            let stored = if matches!(form, Form::BiasLayerScaleResidual) { Elem::F32 } else { elem };
+            let tolerance = Tolerance::of_variant(k, limits).stored(stored);
+            table.check(&name, *limits, tolerance, &want, |case| data.record(case, form));
         }
     }
+}
+
+#[test]
+fn every_tier_of_the_device() {
+    let mut table = Table::new("matmul");
+    let tiers = table.tiers();
+    for (at, m) in [1, 7, 8, 63, 64, 65].into_iter().enumerate() {
+        for n in [1, 15, 64, 66] {
+            for k in [1, 16, 31, 32, 36, 68] {
+                check(&mut table, [m, n, k], &[FORMS[(at + n + k) % 4]], &tiers);
+            }
+        }
+    }
+    check(&mut table, [129, 130, 132], &FORMS, &tiers);
+    check(&mut table, [70, 65, 3072], &[Form::BiasGelu, Form::BiasLayerScaleResidual], &tiers);
+    // Weights of 6 KiB or more in bindings of 4 KiB, rows in several pieces, at most 2 workgroups along an axis.
+    let forced = |(name, own): &(String, Limits)| (format!("forced {name}"), Limits { max_binding: 4 << 10, max_workgroups: 2, ..*own });
+    let forced: Vec<_> = tiers.iter().map(forced).collect();
+    check(&mut table, [70, 150, 20], &FORMS, &forced);
+    check(&mut table, [70, 16, 13], &FORMS, &forced);
+    table.finish();
 }
 
 #[test]
@@ -136,10 +161,10 @@ fn forced_down_limits_give_the_same_numbers() {
 fn a_row_that_cannot_be_bound_is_an_error() {
     let table = Table::new("matmul");
     for (variant, limits) in table.forced(1 << 10, 65_535) {
-        let data = Data::new(2, 3, 300);
+        let data = Data::new(Elem::F32, [2, 3, 300]);
         let problem = data.record(&mut Case::new(limits), Form::None).unwrap_err().to_string();
         assert!(
-            problem.contains("matmul") && problem.contains("300 elements") && problem.contains("--backend cpu"),
+            problem.contains("matmul") && problem.contains("1200 bytes") && problem.contains("--backend cpu"),
             "{variant}: {problem}"
         );
     }

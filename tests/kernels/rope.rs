@@ -1,11 +1,11 @@
 //! `rope`: from token-major qkv to head-major q, k and v, rotated.
 
 use half::bf16;
-use meddino::graph::Limits;
+use meddino::graph::{Elem, Limits};
 use meddino::vit::config::RopePrecision;
 use meddino::{Tensor, cpu};
 
-use crate::cases::{EXACT, Table, Tolerance, noise};
+use crate::cases::{EXACT, Table, Tolerance, noise, noise_of};
 
 #[derive(Clone, Copy, Debug)]
 struct Shape {
@@ -50,7 +50,7 @@ fn check(table: &mut Table, shape: Shape, limits: Limits) {
     let tokens = prefix + patches;
     let to_bf16 = |x: f64| f64::from(bf16::from_f32(x as f32).to_f32());
     for rounded in [false, true] {
-        let qkv = noise(1, batch * tokens * 3 * heads * head_dim);
+        let qkv = noise_of(limits.elem, 1, batch * tokens * 3 * heads * head_dim);
         let mut angles = noise(2, patches * head_dim);
         if rounded {
             angles.iter_mut().for_each(|a| *a = to_bf16(f64::from(*a)) as f32);
@@ -61,9 +61,14 @@ fn check(table: &mut Table, shape: Shape, limits: Limits) {
         let precision = if rounded { RopePrecision::Bf16 } else { RopePrecision::F32 };
         let token_major = Tensor::new([batch, tokens, 3 * heads * head_dim], qkv.clone());
         let twin = cpu::rope(&token_major, &Tensor::new([2, patches, head_dim / 2], angles.clone()), heads, prefix, precision);
-        table.twin(&format!("{shape:?}, bf16 {rounded}"), tolerance, &want, twin.data());
+        if limits.elem == Elem::F32 {
+            table.twin(&format!("{shape:?}, bf16 {rounded}"), tolerance, &want, twin.data());
+        }
+        // f16 has more bits than bf16, and fewer only below 2^-17.
+        let tolerance = if rounded { Tolerance { atol: tolerance.atol + 3e-8, l2: 1e-7, ..tolerance } } else { tolerance.stored(limits.elem) };
+        let tolerance = if rounded && limits.elem == Elem::F32 { EXACT } else { tolerance };
         table.check(&format!("{shape:?}, bf16 {rounded}, bindings of {}", limits.max_binding), limits, tolerance, &want, |case| {
-            let qkv = case.input("qkv", &[batch, tokens, 3 * heads * head_dim], &qkv);
+            let qkv = case.handed("qkv", &[batch, tokens, 3 * heads * head_dim], &qkv);
             let angles = case.input("table", &[2, patches, head_dim / 2], &angles);
             let out = case.recorder.rope("rope", qkv, angles, heads, rounded)?;
             Ok(vec![out.q, out.k, out.v])
@@ -82,6 +87,11 @@ fn heads_and_tokens_of_any_size() {
     }
     check(&mut table, Shape { batch: 1, heads: 12, prefix: 5, patches: 196, head_dim: 64 }, own);
     check(&mut table, Shape { batch: 2, heads: 2, prefix: 5, patches: 1024, head_dim: 64 }, own);
+    for (_, tier) in table.tiers() {
+        check(&mut table, Shape { batch: 2, heads: 3, prefix: 5, patches: 12, head_dim: 64 }, tier);
+        let forced = Limits { max_binding: 6 << 10, max_workgroups: 64, ..tier };
+        check(&mut table, Shape { batch: 3, heads: 3, prefix: 5, patches: 16, head_dim: 32 }, forced);
+    }
     table.finish();
 }
 

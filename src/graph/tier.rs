@@ -1,0 +1,186 @@
+//! In which of several ways kernels are written, and what each asks of a device: plain data. Which one a device gets is decided in `gpu/`.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The type of a tensor's elements on the device; sums are in f32 whatever it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Elem {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits: IEEE half precision.
+    F16,
+}
+
+impl Elem {
+    /// Bytes of one element.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
+
+    /// As WGSL spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+        }
+    }
+}
+
+impl FromStr for Elem {
+    type Err = String;
+
+    /// `f32` or `f16`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "f16" => Ok(Self::F16),
+            _ => Err(format!("{text} is no precision; expected f32 or f16")),
+        }
+    }
+}
+
+/// How kernels are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Tier {
+    /// WGSL as every WebGPU device has it, through workgroup memory.
+    #[default]
+    Baseline,
+    /// Without workgroup memory and barriers, for the CPU that plays a GPU.
+    Direct,
+    /// The baseline, with sums over a workgroup by subgroup operations.
+    Subgroups,
+    /// Matrix products and attention by cooperative matrices (tensor cores) of 8 x 8 x 8; the rest as with subgroups.
+    Cooperative8,
+    /// The same of 16 x 16 x 16.
+    Cooperative16,
+}
+
+impl Tier {
+    /// Every tier, simplest first.
+    pub const ALL: [Self; 5] = [Self::Baseline, Self::Direct, Self::Subgroups, Self::Cooperative8, Self::Cooperative16];
+
+    /// As flags and listings spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Baseline => "baseline",
+            Self::Direct => "direct",
+            Self::Subgroups => "subgroups",
+            Self::Cooperative8 => "cooperative8",
+            Self::Cooperative16 => "cooperative16",
+        }
+    }
+
+    /// The side of its cooperative matrices, if it has any.
+    pub fn cooperative(self) -> Option<u32> {
+        match self {
+            Self::Baseline | Self::Direct | Self::Subgroups => None,
+            Self::Cooperative8 => Some(8),
+            Self::Cooperative16 => Some(16),
+        }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Tier {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = || Self::ALL.map(Self::name).join(", ");
+        Self::ALL.into_iter().find(|tier| tier.name() == text).ok_or_else(|| format!("{text} is no tier; expected one of {}", names()))
+    }
+}
+
+/// What a device's shaders can, beyond what every WebGPU device's can.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Abilities {
+    /// Whether the CPU plays the GPU.
+    pub software: bool,
+    /// Whether storage may hold f16.
+    pub f16: bool,
+    /// Whether there are subgroup operations.
+    pub subgroups: bool,
+    /// Invocations of a subgroup, where it is the same number in every dispatch.
+    pub subgroup_size: Option<u32>,
+    /// Cooperative matrices whose sums are f32: their side, and the type of their factors.
+    pub cooperative: Vec<(u32, Elem)>,
+}
+
+impl Abilities {
+    /// Whether the device runs kernels of a tier over tensors of `elem`.
+    pub fn run(&self, tier: Tier, elem: Elem) -> bool {
+        let runs = match tier {
+            Tier::Baseline | Tier::Direct => true,
+            Tier::Subgroups => self.subgroups,
+            Tier::Cooperative8 | Tier::Cooperative16 => {
+                let side = tier.cooperative().unwrap_or_default();
+                self.subgroups && self.subgroup_size.is_some() && self.cooperative.contains(&(side, elem))
+            }
+        };
+        runs && (elem == Elem::F32 || self.f16)
+    }
+
+    /// The tiers to try for tensors of `elem` if none is asked for, best first: the last is one that every device runs.
+    ///
+    /// Cooperative matrices are taken for f16 alone, for which they are made, and by a real GPU alone: software has no use for tiles.
+    pub fn ladder(&self, elem: Elem) -> Vec<Tier> {
+        let best_first: &[Tier] = match (self.software, elem) {
+            (true, _) => &[Tier::Direct],
+            (false, Elem::F16) => &[Tier::Cooperative16, Tier::Cooperative8, Tier::Subgroups, Tier::Baseline],
+            (false, Elem::F32) => &[Tier::Subgroups, Tier::Baseline],
+        };
+        best_first.iter().copied().filter(|&tier| self.run(tier, elem)).collect()
+    }
+}
+
+impl fmt::Display for Abilities {
+    /// The tiers, and with `f16` behind those that run over f16 too.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut first = true;
+        for tier in Tier::ALL {
+            let elems: Vec<&str> = [Elem::F32, Elem::F16].into_iter().filter(|&e| self.run(tier, e)).map(Elem::name).collect();
+            if !elems.is_empty() {
+                write!(f, "{}{tier} ({})", if first { "" } else { ", " }, elems.join(", "))?;
+                first = false;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tier_needs_what_its_kernels_use() {
+        let nothing = Abilities::default();
+        assert_eq!(nothing.ladder(Elem::F32), [Tier::Baseline]);
+        assert!(nothing.ladder(Elem::F16).is_empty(), "no f16, no tier over f16");
+        let gpu = Abilities {
+            f16: true,
+            subgroups: true,
+            subgroup_size: Some(32),
+            cooperative: vec![(16, Elem::F16), (8, Elem::F32)],
+            ..nothing.clone()
+        };
+        assert_eq!(gpu.ladder(Elem::F16), [Tier::Cooperative16, Tier::Subgroups, Tier::Baseline]);
+        assert_eq!(gpu.ladder(Elem::F32), [Tier::Subgroups, Tier::Baseline]);
+        assert!(gpu.run(Tier::Cooperative8, Elem::F32) && !gpu.run(Tier::Cooperative8, Elem::F16));
+        let varying = Abilities { subgroup_size: None, ..gpu.clone() };
+        assert_eq!(varying.ladder(Elem::F16), [Tier::Subgroups, Tier::Baseline]);
+        let software = Abilities { software: true, ..gpu };
+        assert_eq!(software.ladder(Elem::F16), [Tier::Direct]);
+        assert_eq!(Tier::ALL.map(|tier| tier.name().parse::<Tier>()), Tier::ALL.map(Ok));
+        assert!("warp".parse::<Tier>().unwrap_err().contains("cooperative16"));
+    }
+}
