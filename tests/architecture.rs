@@ -19,7 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("ct", &["error", "tensor", "archive", "vit"]),
     ("verify", &["error", "tensor", "archive", "vit"]),
     ("output", &["error", "tensor", "archive", "vit", "ct"]),
-    ("backbone", &["error", "tensor", "vit", "cpu", "gpu"]),
+    ("backbone", &["error", "tensor", "graph", "vit", "cpu", "gpu"]),
 ];
 
 /// A text, and the rooms in which alone it may stand.

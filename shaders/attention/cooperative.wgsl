@@ -35,6 +35,7 @@ var<workgroup> k_tile: array<X, KEYS * PITCH>;
 var<workgroup> v_tile: array<X, KEYS * PITCH>;
 var<workgroup> scores: array<f32, QUERIES * KEYS>; // of each subgroup [SIDE, KEYS]
 var<workgroup> weights: array<X, QUERIES * KEYS>;
+var<workgroup> grown_by_subgroup: array<u32, 4>; // SUBGROUPS of them, and zeros
 
 struct Lane {
     @builtin(local_invocation_index) index: u32,
@@ -49,9 +50,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
     let batch_row = head / params.heads * params.tokens;
     let first_query = (params.first_tile + group.x) * QUERIES;
     let end_query = min(first_query + QUERIES, params.tokens);
-    if batch_row + end_query <= params.first_row || batch_row + first_query >= params.first_row + params.rows {
-        return;
-    }
+    // A tile without any bound row walks along no key; naga allows no cooperative matrix after a return.
+    let reached = batch_row + end_query > params.first_row && batch_row + first_query < params.first_row + params.rows;
+    let end = select(0u, params.tokens, reached);
 
     for (var i = lane.index; i < QUERIES * D4; i += LANES) {
         let four = q[(head_start + min(first_query + i / D4, params.tokens - 1u)) * D4 + i % D4];
@@ -59,6 +60,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
         for (var j = 0u; j < 4u; j++) {
             q_tile[at + j] = four[j];
         }
+    }
+    if lane.index < 4u {
+        grown_by_subgroup[lane.index] = 0u;
     }
     workgroupBarrier();
     var query: array<Left, PIECES>;
@@ -73,7 +77,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
     var o: array<Sum, PIECES>;
     var m = MASKED;
     var l = 0.0;
-    for (var start = 0u; start < params.tokens; start += KEYS) {
+    for (var start = 0u; start < end; start += KEYS) {
         for (var i = lane.index; i < KEYS * D4; i += LANES) {
             let from_row = (head_start + min(start + i / D4, params.tokens - 1u)) * D4 + i % D4;
             let at = i / D4 * PITCH + i % D4 * 4u;
@@ -119,17 +123,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
             weights[own_query + j] = weight;
             l += f32(weight);
         }
-        workgroupBarrier();
-        if subgroupAny(grown) {
+        let any_grown = subgroupAny(grown);
+        if lane.place == 0u {
+            grown_by_subgroup[lane.subgroup] = u32(any_grown);
+        }
+        // Cooperative matrices need a branch that all invocations take alike; this load is a barrier, too.
+        let flags = workgroupUniformLoad(&grown_by_subgroup);
+        if (flags[0] | flags[1] | flags[2] | flags[3]) != 0u {
             for (var i = 0u; i < PIECES; i++) {
                 coopStoreT(o[i], &scores[own], SIDE);
-                subgroupBarrier();
+                workgroupBarrier();
                 for (var j = share; j < SIDE; j += SHARE) {
                     scores[own + lane.place / SHARE * SIDE + j] *= rescale;
                 }
-                subgroupBarrier();
+                workgroupBarrier();
                 o[i] = coopLoadT<Sum>(&scores[own], SIDE);
-                subgroupBarrier();
+                workgroupBarrier();
             }
         }
         for (var j = 0u; j < KEYS; j += SIDE) {

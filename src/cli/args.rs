@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use meddino::backbone::Choice;
+use meddino::backbone::{Choice, Tuning};
 use meddino::checkpoint::Dtype;
 use meddino::ct::{Orient, Size, Window};
 use meddino::gpu::Selection;
+use meddino::graph::{Elem, Tier};
 use meddino::output::Output;
 use meddino::vit::config::RopePrecision;
 use meddino::{Error, Result};
@@ -101,6 +102,39 @@ pub struct Model {
     /// Arithmetic of the position embedding: auto is what this kind of checkpoint was trained with (bf16 for MedDINOv3, f32 for Meta's)
     #[arg(long, default_value = "auto")]
     pub rope: Rope,
+    #[command(flatten)]
+    pub kernels: Kernels,
+}
+
+/// With which kernels a GPU computes.
+#[derive(clap::Args)]
+pub struct Kernels {
+    /// Type of weights and of what the GPU's kernels hand to each other: f32, f16 (features within 3e-3 of f32's; sums are f32 still) or auto,
+    /// which is f32
+    #[arg(long, default_value = "auto")]
+    pub precision: Precision,
+    /// How the GPU's kernels are written: baseline, direct (for software GPUs), subgroups, cooperative8 or cooperative16 (tensor cores)
+    /// [default: the best that the device runs]
+    #[arg(long, value_name = "NAME")]
+    pub tier: Option<Tier>,
+}
+
+impl Kernels {
+    /// What the flags mean.
+    pub fn tuning(&self) -> Tuning {
+        let elem = match self.precision {
+            Precision::Auto | Precision::F32 => Elem::F32,
+            Precision::F16 => Elem::F16,
+        };
+        Tuning { elem, tier: self.tier }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Precision {
+    Auto,
+    F32,
+    F16,
 }
 
 /// Compare the backends with each other, and with PyTorch's outputs, tap by tap
@@ -126,6 +160,8 @@ pub struct Verify {
     /// Arithmetic of the position embedding, as for `features`; a golden that names its own is followed
     #[arg(long, default_value = "auto")]
     pub rope: Rope,
+    #[command(flatten)]
+    pub kernels: Kernels,
 }
 
 /// Say what a checkpoint holds: layout, sizes, number of parameters, types, and what is ignored

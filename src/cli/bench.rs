@@ -3,14 +3,15 @@
 use std::fs;
 use std::time::Instant;
 
-use meddino::backbone::Backbone;
+use meddino::backbone::Tuning;
 use meddino::ct::Size;
 use meddino::vit::features::Request;
+use meddino::graph::{Elem, Tier};
 use meddino::{Result, Tensor, cpu};
 use serde_json::{Value, json};
 
 use super::args::Bench;
-use super::features::open_model;
+use super::features::{open_backbone, open_model};
 use super::input::{Input, View};
 use super::say::{Done, Say, result};
 
@@ -18,6 +19,8 @@ use super::say::{Done, Say, result};
 struct Measured {
     device: String,
     threads: Option<usize>,
+    /// On a GPU.
+    tuning: Option<Tuning>,
     checkpoint: String,
     size: usize,
     batch: usize,
@@ -45,7 +48,7 @@ fn measure(args: &Bench, say: Say) -> Result<Measured> {
     let slice = Input::open("phantom", View::demo(Size::Square(size)))?.batch(0..1)?;
     let images = Tensor::new([batch, 1, size, size], slice.data().repeat(batch));
 
-    let backbone = Backbone::new(&model, args.model.choice()?)?;
+    let backbone = open_backbone(&model, args.model.choice()?, args.model.kernels.tuning())?;
     say.note(format_args!("{} runs of {batch} x {size} x {size} on {}", args.runs, backbone.device()));
     let run = || -> Result<f64> {
         let started = Instant::now();
@@ -60,6 +63,7 @@ fn measure(args: &Bench, say: Say) -> Result<Measured> {
     Ok(Measured {
         device: backbone.device(),
         threads: backbone.threads(),
+        tuning: backbone.tuning(),
         checkpoint,
         size,
         batch,
@@ -76,6 +80,10 @@ impl Measured {
         f64::midpoint(self.seconds[lower], self.seconds[upper])
     }
 
+    fn elem(&self) -> Elem {
+        self.tuning.map_or(Elem::F32, |tuning| tuning.elem)
+    }
+
     fn gflops(&self) -> f64 {
         self.flops as f64 / self.median() / 1e9
     }
@@ -88,6 +96,8 @@ impl Measured {
         json!({
             "device": self.device,
             "threads": self.threads,
+            "tier": self.tuning.and_then(|tuning| tuning.tier).map(Tier::name),
+            "precision": self.elem().name(),
             "checkpoint": self.checkpoint,
             "size": self.size,
             "batch": self.batch,
@@ -107,6 +117,8 @@ impl Measured {
         let Self { size, batch, .. } = self;
         result(format_args!("device    {}", self.device))?;
         result(format_args!("model     {}, {batch} x {size} x {size}, {} runs", self.checkpoint, self.seconds.len()))?;
+        let tier = self.tuning.and_then(|tuning| tuning.tier).map_or(String::new(), |tier| format!(", {tier} kernels"));
+        result(format_args!("precision {}{tier}", self.elem().name()))?;
         result(format_args!("time      {:.4} s an image (median), {:.4} s (least)", self.median(), self.seconds[0]))?;
         result(format_args!("speed     {:.1} GFLOP/s ({:.1} GFLOP an image)", self.gflops(), self.flops as f64 / 1e9))?;
         if let Some((peak, share)) = self.peak.zip(self.share()) {

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Instant;
 
 use meddino::Error;
-use meddino::backbone::Choice;
+use meddino::backbone::{Choice, Tuning};
 use meddino::ct::Size;
 use meddino::output::Output;
 
@@ -25,6 +25,7 @@ pub fn run(args: &Demo, say: Say) -> Done {
         view: View::demo(Size::Square(224)),
         outputs: vec![Output::Cls, Output::Storage, Output::Patch],
         backend: Choice::Auto,
+        tuning: Tuning::default(),
         rope: None,
         batch: 1,
         profile: false,

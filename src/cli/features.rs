@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use meddino::backbone::{Backbone, Choice};
+use meddino::backbone::{Backbone, Choice, Tuning};
 use meddino::output::{FeatureFile, Output, Provenance};
 use meddino::vit::config::RopePrecision;
 use meddino::vit::features::Features;
@@ -23,6 +23,7 @@ pub struct Job {
     pub view: View,
     pub outputs: Vec<Output>,
     pub backend: Choice,
+    pub tuning: Tuning,
     pub rope: Option<RopePrecision>,
     pub batch: usize,
     pub profile: bool,
@@ -74,6 +75,7 @@ impl Job {
             view: (&args.look).into(),
             outputs,
             backend: args.model.choice()?,
+            tuning: args.model.kernels.tuning(),
             rope: args.model.rope.precision(),
             batch: args.batch as usize,
             profile: args.profile,
@@ -90,7 +92,7 @@ impl Job {
         let (_, grid) = config.check_image(&[1, channels, height, width])?;
         let request = Output::request(&self.outputs);
         request.check(&config)?;
-        let backbone = Backbone::new(&model, self.backend.clone())?;
+        let backbone = open_backbone(&model, self.backend.clone(), self.tuning)?;
         let provenance = Provenance {
             input: self.input.clone(),
             image: (height, width),
@@ -127,6 +129,13 @@ pub fn open_model(checkpoint: &str, rope: Option<RopePrecision>) -> Result<Model
     model.warnings().iter().for_each(warn);
     rope.into_iter().for_each(|rope| model.set_rope(rope));
     Ok(model)
+}
+
+/// The model on its backend, with what there is to say about that said.
+pub fn open_backbone(model: &Model, choice: Choice, tuning: Tuning) -> Result<Backbone> {
+    let backbone = Backbone::tuned(model, choice, tuning)?;
+    backbone.warnings().iter().for_each(warn);
+    Ok(backbone)
 }
 
 /// An output that is one of the inputs would take its place.

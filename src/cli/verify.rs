@@ -1,8 +1,9 @@
 //! `meddino verify`: the backends against each other, and against PyTorch.
 
-use meddino::backbone::{Backbone, Choice};
+use meddino::backbone::{Backbone, Choice, Tuning};
 use meddino::gpu::Context;
-use meddino::verify::{Golden, Report, Row, compare, tolerance};
+use meddino::graph::Elem;
+use meddino::verify::{Golden, Report, Row, Tolerance, compare};
 use meddino::vit::config::RopePrecision;
 use meddino::vit::features::Request;
 use meddino::{Error, Result, Tensor};
@@ -29,8 +30,9 @@ pub fn run(args: &Verify, say: Say) -> Done {
 
     let gpu = gpu(args)?;
     let mut first_off = None;
-    let mut show = |title: String, rope: RopePrecision, rows: Vec<Row>| {
-        let report = Report { title: format!("{title}, {} RoPE", rope.name()), rows, tolerance: tolerance(rope) };
+    let mut show = |title: String, rope: RopePrecision, elem: Elem, rows: Vec<Row>| {
+        let tolerance = if elem == Elem::F16 { Tolerance::F16 } else { Tolerance::f32(rope) };
+        let report = Report { title: format!("{title}, {} RoPE", rope.name()), rows, tolerance };
         if first_off.is_none() {
             first_off = report.first_off().map(|row| format!("{}, first at {}", report.title, row.tap));
         }
@@ -39,15 +41,18 @@ pub fn run(args: &Verify, say: Say) -> Done {
     for rope in if own == RopePrecision::F32 { vec![own] } else { vec![RopePrecision::F32, own] } {
         model.set_rope(rope);
         let golden = golden.as_ref().filter(|_| rope == own);
-        let on = |backbone: Backbone| backbone.features(&image, None, &request).map(|features| (backbone.device(), features));
+        let on = |backbone: Backbone| {
+            let elem = backbone.tuning().unwrap_or_default().elem;
+            backbone.features(&image, None, &request).map(|features| (backbone.device(), elem, features))
+        };
         let cpu = on(Backbone::new(&model, Choice::Cpu)?)?;
         let gpu = gpu.as_ref().map(|context| on(Backbone::on(&model, context)?)).transpose()?;
-        if let Some((device, got)) = &gpu {
-            show(format!("{device} against {}", cpu.0), rope, compare(got, &cpu.1))?;
+        if let Some((device, elem, got)) = &gpu {
+            show(format!("{device} against {}", cpu.0), rope, *elem, compare(got, &cpu.2))?;
         }
         if let Some(golden) = golden {
-            for (device, got) in [Some(cpu), gpu].iter().flatten() {
-                show(format!("{device} against PyTorch"), rope, golden.compare(got, model.config())?)?;
+            for (device, elem, got) in [Some(cpu), gpu].iter().flatten() {
+                show(format!("{device} against PyTorch"), rope, *elem, golden.compare(got, model.config())?)?;
             }
         }
     }
@@ -56,9 +61,13 @@ pub fn run(args: &Verify, say: Say) -> Done {
 
 /// The GPU to verify. None will do only where the CPU can be compared with a golden, and only if no particular one was asked for.
 fn gpu(args: &Verify) -> Result<Option<Context>> {
-    match Context::new(&args.device.clone().unwrap_or_default()) {
-        Ok(context) => Ok(Some(context)),
-        Err(error) if args.golden.is_some() && args.device.is_none() => {
+    let Tuning { elem, tier } = args.kernels.tuning();
+    match Context::new_tuned(&args.device.clone().unwrap_or_default(), elem, tier) {
+        Ok(context) => {
+            context.warnings().iter().for_each(warn);
+            Ok(Some(context))
+        }
+        Err(error) if args.golden.is_some() && args.device.is_none() && args.kernels.tuning() == Tuning::default() => {
             warn(format_args!("{error}; comparing the CPU alone"));
             Ok(None)
         }

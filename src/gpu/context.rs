@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::devices::{self, Selection};
 use super::pipelines::Pipelines;
 use crate::error::{Error, Result};
-use crate::graph::{Abilities, Elem, Limits};
+use crate::graph::{Abilities, Elem, Limits, Tier};
 
 /// A device, its queue, and what they allow. Clones share all of it.
 #[derive(Clone, Debug)]
@@ -37,7 +37,15 @@ impl Context {
     /// # Errors
     /// If no adapter answers to the selection, or it refuses to be opened.
     pub fn new(selection: &Selection) -> Result<Self> {
-        pollster::block_on(Self::open(selection, None))
+        Self::new_tuned(selection, Elem::F32, None)
+    }
+
+    /// Opens the selected adapter with its own limits and the kernels that [`Context::tuned`] finds.
+    ///
+    /// # Errors
+    /// As [`Context::new`] and [`Context::tuned`].
+    pub fn new_tuned(selection: &Selection, elem: Elem, tier: Option<Tier>) -> Result<Self> {
+        pollster::block_on(Self::open(selection, None))?.tuned(elem, tier)
     }
 
     /// Opens the selected adapter with limits no wider than `limits`, and lets kernels believe what they say of
@@ -49,7 +57,7 @@ impl Context {
         pollster::block_on(Self::open(selection, Some(limits)))
     }
 
-    /// Opens the selected adapter without blocking, as a browser demands; `limits` narrows what it allows.
+    /// Opens the selected adapter without blocking, as a browser demands; `limits` narrows what it allows. Kernels are the plainest, over f32.
     ///
     /// # Errors
     /// As [`Context::new`].
@@ -69,17 +77,12 @@ impl Context {
         let mut context = Self::from_host(device, queue);
         context.abilities = devices::abilities(&context.info, context.device.features(), &adapter.cooperative_matrix_properties());
         context.watch();
-        match limits {
-            Some(limits) => {
-                context.limits.software = limits.software;
-                Ok(context)
-            }
-            None => context.tuned(Elem::F32, None),
-        }
+        context.limits.software = limits.map_or(context.limits.software, |limits| limits.software);
+        Ok(context)
     }
 
     /// Uses a host's device and queue: nothing about them is changed, no handler is installed, and every buffer is the host's device's.
-    /// Kernels are those of the baseline over f32 until [`Context::tuned`]; cooperative matrices are for devices of our own.
+    /// Kernels are the plainest, over f32, until [`Context::tuned`]; cooperative matrices are for devices of our own.
     /// The device should allow what [`Context::features`] and [`Context::host_limits`] list; with less, plans are cut smaller or refused.
     pub fn from_host(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let info = device.adapter_info();

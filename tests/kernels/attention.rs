@@ -1,6 +1,6 @@
 //! `attention`: fused, online softmax.
 
-use meddino::graph::{Elem, Limits};
+use meddino::graph::{Elem, Limits, Tier};
 use meddino::kernels::Heads;
 use meddino::{Tensor, cpu};
 
@@ -62,9 +62,11 @@ fn check_over(elem: Elem, table: &mut Table, shape: Shape, peak: f32, variants: 
         table.twin(&format!("{shape:?}, peak {peak}"), tolerance, &want, cpu::attention(&heads_first).data());
     }
     for &(variant, limits) in variants.iter().filter(|(_, limits)| limits.elem == elem) {
-        // Cooperative matrices take the softmax's weights, too, in the type of the values; the sum of weights is of the rounded ones.
-        let weights = if limits.tier.cooperative().is_some() { Elem::F16 } else { Elem::F32 };
-        let tolerance = if elem == Elem::F16 { tolerance.stored(elem).stored(weights) } else { tolerance };
+        let stored = tolerance.stored(elem);
+        // Cooperative matrices take the softmax's weights w, too, in f16: sum w (1 + d) v / sum w (1 + d) with d up to 2^-11 is off by
+        // as much of the mean |v - y|, which is below 1.
+        let weights = if limits.tier.cooperative().is_some() && elem == Elem::F16 { 4.9e-4 } else { 0.0 };
+        let tolerance = Tolerance { atol: stored.atol + weights, ..stored };
         let name = format!("{variant} {shape:?}, peak {peak}, bindings of {}", limits.max_binding);
         table.check(&name, limits, tolerance, &want, |case| {
             let q = case.handed("q", &axes, &q);
@@ -94,17 +96,18 @@ fn heads_and_tokens_of_any_size() {
 #[test]
 fn every_tier_of_the_device() {
     let mut table = Table::new("attention");
-    let tiers = table.tiers();
-    for tokens in [1, 8, 31, 33, 64, 65, 129] {
+    // Attention sums over no workgroup: with subgroups it is the baseline's.
+    let tiers: Vec<_> = table.tiers().into_iter().filter(|(_, limits)| limits.tier != Tier::Subgroups).collect();
+    for tokens in [1, 8, 33, 64, 65] {
         check(&mut table, Shape { batch: 1, heads: 2, tokens, head_dim: 64 }, 4.0, &tiers);
     }
-    for head_dim in [4, 8, 20, 32, 80, 128] {
-        check(&mut table, Shape { batch: 2, heads: 3, tokens: 37, head_dim }, 4.0, &tiers);
+    for head_dim in [4, 8, 20, 80, 128] {
+        check(&mut table, Shape { batch: 2, heads: 1, tokens: 37, head_dim }, 4.0, &tiers);
     }
     for peak in [0.01, 30.0, 500.0] {
         check(&mut table, Shape { batch: 1, heads: 1, tokens: 70, head_dim: 64 }, peak, &tiers);
     }
-    check(&mut table, Shape { batch: 1, heads: 1, tokens: 1029, head_dim: 64 }, 8.0, &tiers);
+    check(&mut table, Shape { batch: 1, heads: 1, tokens: 261, head_dim: 64 }, 8.0, &tiers);
     // As forced_down_limits_give_the_same_numbers, at f16's size.
     for (binding, workgroups) in [(5 << 10, 64), (10 << 10, 2), (20 << 10, 1), (40 << 10, 64)] {
         let forced = |(name, own): &(String, Limits)| (name.clone(), Limits { max_binding: binding, max_workgroups: workgroups, ..*own });
