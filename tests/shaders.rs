@@ -3,26 +3,28 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use meddino::graph::{Kernel, Limits, Role};
+use meddino::graph::{Elem, Kernel, Limits, Role, Tier};
 use meddino::kernels::{Epilogue, Heads, Mask, Recorder};
 
 /// Each operation in each of its forms, for rows of `c` elements (a multiple of 4 or not).
 fn record(limits: Limits, c: usize) -> Recorder {
     let mut g = Recorder::new(limits);
+    let mut handed = |shape: &[usize]| g.tensor_of(limits.elem, "t", shape, Role::Input);
+    let (x, weight, qkv) = (handed(&[2, 5, c]), handed(&[7, c]), handed(&[2, 5, 3 * 64]));
+    let heads = Heads { q: handed(&[2, 2, 5, 32]), k: handed(&[2, 2, 5, 32]), v: handed(&[2, 2, 5, 32]) };
     let mut tensor = |shape: &[usize]| g.tensor("t", shape, Role::Input);
-    let (x, residual, weight, vector) = (tensor(&[2, 5, c]), tensor(&[2, 5, 7]), tensor(&[7, c]), tensor(&[7]));
+    let (stream, residual, vector) = (tensor(&[2, 5, c]), tensor(&[2, 5, 7]), tensor(&[7]));
     let (wide, one, storage, mask) = (tensor(&[c]), tensor(&[1, 1, c]), tensor(&[1, 2, c]), tensor(&[2, 5]));
     let (image, kernel) = (tensor(&[2, 3, 9, 8]), tensor(&[7, 3, 4, 4]));
-    let (qkv, table) = (tensor(&[2, 5, 3 * 64]), tensor(&[2, 4, 16]));
-    let heads = Heads { q: tensor(&[2, 2, 5, 32]), k: tensor(&[2, 2, 5, 32]), v: tensor(&[2, 2, 5, 32]) };
+    let table = tensor(&[2, 4, 16]);
     let scaled = Epilogue::BiasLayerScaleResidual { bias: vector, gamma: vector, residual };
     for epilogue in [Epilogue::None, Epilogue::Bias(vector), Epilogue::BiasGelu(vector), scaled] {
         g.matmul("matmul", x, weight, epilogue).unwrap();
     }
     g.gelu("gelu", wide).unwrap();
-    g.layernorm("layernorm", x, wide, wide, 1e-6).unwrap();
-    g.tokens("tokens", x, one, None, None).unwrap();
-    g.tokens("tokens", x, one, Some(storage), Some(Mask { mask, token: one })).unwrap();
+    g.layernorm("layernorm", stream, wide, wide, 1e-6).unwrap();
+    g.tokens("tokens", stream, one, None, None).unwrap();
+    g.tokens("tokens", stream, one, Some(storage), Some(Mask { mask, token: one })).unwrap();
     g.patch_embed("patch_embed", image, kernel, vector).unwrap();
     for bf16 in [false, true] {
         g.rope("rope", qkv, table, 2, bf16).unwrap();
@@ -31,10 +33,11 @@ fn record(limits: Limits, c: usize) -> Recorder {
     g
 }
 
-/// The kernels of every form, for a GPU and for a software GPU, by their text.
+/// The kernels of every form, of every tier over f32 and f16, by their text.
 fn variants() -> BTreeMap<String, Kernel> {
-    let software = Limits { software: true, ..Limits::DEFAULT };
-    let forms = [Limits::DEFAULT, software].into_iter().flat_map(|limits| [8, 7].map(|c| record(limits, c)));
+    let tiers = Tier::ALL.into_iter().flat_map(|tier| [Elem::F32, Elem::F16].map(|elem| (tier, elem)));
+    let limits = tiers.map(|(tier, elem)| Limits { software: tier == Tier::Direct, tier, elem, subgroup_size: 32, ..Limits::DEFAULT });
+    let forms = limits.flat_map(|limits| [8, 7].map(|c| record(limits, c)));
     forms.flat_map(|g| g.graph().steps().iter().map(|s| (s.kernel.source(), s.kernel.clone())).collect::<Vec<_>>()).collect()
 }
 
@@ -49,9 +52,18 @@ fn every_variant_is_valid_and_fits_every_device() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
+/// What a text may use beyond what every WebGPU device has: what it says that it does, and subgroups.
+fn needs(source: &str) -> naga::valid::Capabilities {
+    use naga::valid::Capabilities as C;
+    [("enable f16;", C::SHADER_FLOAT16), ("enable wgpu_cooperative_matrix;", C::COOPERATIVE_MATRIX), ("subgroup", C::SUBGROUP)]
+        .into_iter()
+        .filter(|(word, _)| source.contains(word))
+        .fold(C::empty(), |all, (_, capability)| all | capability)
+}
+
 fn check(source: &str) -> Result<(), String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
-    let mut validator = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty());
+    let mut validator = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), needs(source));
     validator.validate(&module).map_err(|e| e.emit_to_string(source))?;
     let [entry] = module.entry_points.as_slice() else { return Err("one entry point is wanted".to_owned()) };
     let invocations: u32 = entry.workgroup_size.iter().product();

@@ -39,5 +39,6 @@ fi
 
 # A binary of this machine under that system's loader: only the loader's own search path decides which C library it gets.
 loader=$(ls "$root"/usr/lib64/ld-linux-x86-64.so.2 "$lib"/ld-linux-x86-64.so.2 2>/dev/null | head -n 1)
+echo "export MEDDINO_REQUIRE_TIER=cooperative8/f16"
 echo "export VK_DRIVER_FILES=$root/lvp.json"
 echo "export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$loader --library-path $lib'"

@@ -15,7 +15,7 @@ const PER_QUERY_SET: usize = wgpu::QUERY_SET_MAX_QUERIES as usize / 2;
 /// One run of a graph, timed.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    /// The adapter's name.
+    /// The adapter's name, and the tier and the precision of its kernels.
     pub device: String,
     /// By the host's clock, from the first submission to the last answer.
     pub wall: Duration,
@@ -158,7 +158,7 @@ impl Executable {
             context.wait("profiling")?;
         }
         Ok(Profile {
-            device: context.info().name.clone(),
+            device: format!("{}, {} kernels over {}", context.info().name, context.limits().tier, context.limits().elem.name()),
             wall: start.elapsed(),
             dispatches: timed.then_some(dispatches),
             cost: steps.iter().fold(Cost::default(), |sum, step| sum + step.cost),

@@ -22,10 +22,10 @@ impl Context {
     fn tuned_by(&self, elem: Elem, asked: Option<Tier>, test: &dyn Fn(&Self) -> Result<(), String>) -> Result<Self> {
         let (able, name) = (self.abilities(), &self.info().name);
         if elem == Elem::F16 && !able.f16 {
-            return Err(Error::option("--precision", format!("f16: the shaders of {name} have no f16; use --precision f32")));
+            return Err(Error::option("--precision", format!("the shaders of {name} have no f16; use f32")));
         }
         if let Some(tier) = asked.filter(|&tier| !able.run(tier, elem)) {
-            let refused = format!("{tier}: {name} does not run it over {}; it runs {able}", elem.name());
+            let refused = format!("{name} does not run {tier} kernels over {}; it runs {able}", elem.name());
             return Err(Error::option("--tier", refused));
         }
         let ladder = able.ladder(elem).into_iter().filter(|&tier| Some(tier) != asked);
@@ -194,5 +194,100 @@ mod oracle {
             row.iter().zip(scale).zip(shift).map(each).collect::<Vec<f64>>()
         };
         x.chunks_exact(c).flat_map(normed).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::Selection;
+    use std::io::Write;
+
+    /// The device that tests run on, if it runs a tier over `elem`; says so if not. `MEDDINO_REQUIRE_TIER` names one that must be there:
+    /// `cooperative8/f16`.
+    fn device(tier: Tier, elem: Elem) -> Option<Context> {
+        let name = format!("{tier}/{}", elem.name());
+        let skip = |problem: &str| {
+            assert!(std::env::var("MEDDINO_REQUIRE_TIER").as_ref() != Ok(&name), "MEDDINO_REQUIRE_TIER={name}, but {problem}");
+            // Written past the harness's capture: a test that did not run must not look as if it had.
+            let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {problem}");
+            None
+        };
+        match Context::new(&Selection::Auto) {
+            Err(problem) => {
+                assert!(std::env::var_os("MEDDINO_REQUIRE_GPU").is_none_or(|v| v != "1"), "MEDDINO_REQUIRE_GPU=1, but {problem}");
+                skip(&problem.to_string())
+            }
+            Ok(context) if context.abilities().run(tier, elem) => Some(context),
+            Ok(context) => skip(&format!("{} runs {}", context.info().name, context.abilities())),
+        }
+    }
+
+    /// Replaces one text of the shaders by another, wherever it stands.
+    fn plant(from: &'static str, to: &'static str) -> impl Fn(&mut Dispatch) {
+        move |step| {
+            for part in step.kernel.parts.iter_mut().filter(|part| part.contains(from)) {
+                *part = Box::leak(part.replace(from, to).into_boxed_str());
+            }
+        }
+    }
+
+    #[test]
+    fn every_tier_of_the_device_computes_rightly() {
+        for (tier, elem) in Tier::ALL.into_iter().flat_map(|tier| [(tier, Elem::F32), (tier, Elem::F16)]) {
+            let Some(context) = device(tier, elem) else { continue };
+            let tuned = context.tuned(elem, Some(tier)).unwrap();
+            assert_eq!((tuned.limits().tier, tuned.limits().elem, tuned.warnings()), (tier, elem, &[][..]), "{tier} over {}", elem.name());
+            self_test(&tuned, &|_| ()).unwrap();
+        }
+    }
+
+    /// Each is an error that a driver or a careless edit might make: the wrong distance from row to row of a matrix, a sum without its
+    /// neighbours, a row's fours taken to be alike.
+    #[test]
+    fn a_planted_fault_is_caught_and_fallen_back_from() {
+        let faults = [
+            (Tier::Cooperative8, Elem::F16, "a matrix product", "&w_tile[at], TILE_PITCH)", "&w_tile[at], TILE_PITCH - 8u)"),
+            (Tier::Cooperative8, Elem::F16, "attention", "&k_tile[at], PITCH)", "&k_tile[at], PITCH - 8u)"),
+            (Tier::Cooperative8, Elem::F16, "attention", "&v_tile[value_at], PITCH)", "&v_tile[value_at], PITCH - 8u)"),
+            (Tier::Cooperative16, Elem::F16, "a matrix product", "&x_tile[at], TILE_PITCH)", "&x_tile[at], TILE_PITCH - 8u)"),
+            (Tier::Subgroups, Elem::F32, "layer normalisation", "subgroupAdd(value)", "value"),
+            (Tier::Baseline, Elem::F16, "a matrix product", "x[row * (params.k / 4u) + k4]", "x[row * (params.k / 4u)]"),
+        ];
+        for (tier, elem, what, right, wrong) in faults {
+            let Some(context) = device(tier, elem) else { continue };
+            let fault = plant(right, wrong);
+            let test = |candidate: &Context| {
+                let planted = candidate.limits().tier == tier && candidate.limits().elem == elem;
+                if planted { self_test(candidate, &fault) } else { self_test(candidate, &|_| ()) }
+            };
+            let tuned = context.tuned_by(elem, Some(tier), &test).unwrap();
+            let ladder = context.abilities().ladder(elem);
+            let next = ladder.into_iter().find(|&other| other != tier).unwrap();
+            assert_eq!((tuned.limits().tier, tuned.limits().elem), (next, elem), "{what}: {:?}", tuned.warnings());
+            let [warning] = tuned.warnings() else { panic!("{what}: one warning wanted: {:?}", tuned.warnings()) };
+            assert!(warning.contains(&format!("tier {tier} over {}", elem.name())) && warning.contains(what), "{warning}");
+        }
+    }
+
+    #[test]
+    fn where_f16_fails_altogether_f32_is_left() {
+        let Some(context) = device(Tier::Baseline, Elem::F16) else { return };
+        let test = |candidate: &Context| if candidate.limits().elem == Elem::F16 { Err("planted".to_owned()) } else { Ok(()) };
+        let tuned = context.tuned_by(Elem::F16, None, &test).unwrap();
+        assert_eq!(tuned.limits().elem, Elem::F32);
+        assert_eq!(tuned.warnings().len(), context.abilities().ladder(Elem::F16).len());
+        assert!(tuned.warnings().iter().all(|w| w.contains("over f16") && w.contains("planted")), "{:?}", tuned.warnings());
+    }
+
+    #[test]
+    fn what_the_device_does_not_run_is_refused_by_name() {
+        let Some(context) = device(Tier::Baseline, Elem::F32) else { return };
+        for (tier, elem) in Tier::ALL.into_iter().flat_map(|tier| [(tier, Elem::F32), (tier, Elem::F16)]) {
+            if !context.abilities().run(tier, elem) {
+                let refused = context.tuned(elem, Some(tier)).unwrap_err().to_string();
+                assert!(refused.contains("--tier") || refused.contains("--precision"), "{refused}");
+            }
+        }
     }
 }

@@ -1,0 +1,113 @@
+//! The model by every tier of kernels that the device runs: against PyTorch and the CPU, as a table.
+
+mod common;
+mod device;
+
+use common::{Golden, data, uniform};
+use meddino::Tensor;
+use meddino::gpu::{Context, Gpu};
+use meddino::graph::{Elem, Tier};
+use meddino::verify::{self, Row, Tolerance};
+use meddino::vit::config::RopePrecision;
+use meddino::vit::features::{Features, Request};
+use meddino::vit::model::Model;
+
+/// The device once for every tier and precision that it runs.
+fn tiers() -> Vec<Context> {
+    let Some(context) = device::context() else { return Vec::new() };
+    let all = Tier::ALL.into_iter().flat_map(|tier| [(tier, Elem::F32), (tier, Elem::F16)]);
+    let tuned = |(tier, elem): (Tier, Elem)| {
+        let tuned = context.tuned(elem, Some(tier)).expect("a tier that the device runs");
+        assert_eq!((tuned.limits().tier, tuned.limits().elem), (tier, elem), "{:?}", tuned.warnings());
+        tuned
+    };
+    all.filter(|&(tier, elem)| context.abilities().run(tier, elem)).map(tuned).collect()
+}
+
+/// f16's own; of f32 what it keeps everywhere else (`gpu_model.rs`).
+fn tolerance(elem: Elem, rope: RopePrecision) -> Tolerance {
+    match (elem, rope) {
+        (Elem::F16, _) => Tolerance::F16,
+        (Elem::F32, RopePrecision::F32) => Tolerance { relative_l2: 1e-5, cosine: 0.999_999 },
+        (Elem::F32, RopePrecision::Bf16) => Tolerance { relative_l2: 2e-4, cosine: 0.999_999 },
+    }
+}
+
+/// Prints the worst of a run, and returns what is off.
+fn judge(context: &Context, title: &str, rope: RopePrecision, rows: &[Row]) -> Option<String> {
+    let (tier, elem) = (context.limits().tier, context.limits().elem);
+    let worst = rows.iter().max_by(|a, b| a.relative_l2.total_cmp(&b.relative_l2)).expect("rows");
+    let cosine = rows.iter().map(|row| 1.0 - row.cosine).fold(0.0, f64::max);
+    let line = format!("{title:<32} {tier:<14} {} {:>10.2e} {cosine:>10.2e}  {}", elem.name(), worst.relative_l2, worst.tap);
+    println!("{line}");
+    (!rows.iter().all(|row| row.passes(tolerance(elem, rope)))).then_some(line)
+}
+
+fn run(context: &Context, model: &Model, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Features {
+    let gpu = Gpu::new(context, model.config(), &model.weights().expect("seeded weights")).expect("room for the weights");
+    gpu.forward(image, mask, request).expect("features")
+}
+
+fn against_pytorch(goldens: &[&str]) {
+    let mut off = Vec::new();
+    for name in goldens {
+        let golden = Golden::open(name);
+        let mut model = Model::open(&golden.weights).expect("seeded weights");
+        model.set_rope(golden.rope);
+        let outputs = verify::Golden::open(&data(&format!("golden/{name}.safetensors"))).expect("a golden");
+        for context in tiers() {
+            let features = run(&context, &model, &golden.image, golden.mask.as_deref(), &golden.request);
+            let rows = outputs.compare(&features, model.config()).expect("the golden's shapes");
+            off.extend(judge(&context, name, golden.rope, &rows));
+        }
+    }
+    assert!(off.is_empty(), "beyond their tolerance:\n{}", off.join("\n"));
+}
+
+#[test]
+fn tiny_is_pytorchs() {
+    against_pytorch(&["tiny_b3_70x115_rope-f32", "tiny_b2_48x80_rope-bf16_masked"]);
+}
+
+/// Minutes on a software GPU.
+#[test]
+#[ignore = "slow on software GPUs; for a real one, and before a release"]
+fn base_is_pytorchs() {
+    against_pytorch(&["base_224_rope-f32", "base_224_rope-bf16", "base_b2_160x240_rope-f32"]);
+}
+
+#[test]
+fn micro_is_the_cpus_at_every_tap() {
+    let mut off = Vec::new();
+    for rope in [RopePrecision::F32, RopePrecision::Bf16] {
+        let mut model = Model::open("seeded:0:micro").expect("seeded weights");
+        model.set_rope(rope);
+        let request = Request { prenorm: true, layers: (0..model.config().depth).collect(), taps: true };
+        let shape = [2, 3, 71, 50];
+        let image = Tensor::new(shape, uniform("image", shape.iter().product(), 0));
+        let weights = meddino::cpu::layers(model.weights().expect("seeded weights"));
+        let want = meddino::cpu::forward(&weights, model.config(), &image, None, &request).expect("features");
+        for context in tiers() {
+            let rows = verify::compare(&run(&context, &model, &image, None, &request), &want);
+            off.extend(judge(&context, &format!("micro, {} RoPE, every tap", rope.name()), rope, &rows));
+        }
+    }
+    assert!(off.is_empty(), "beyond their tolerance:\n{}", off.join("\n"));
+}
+
+#[test]
+fn f16_takes_half_the_memory_and_says_what_it_cannot_hold() {
+    for context in tiers().into_iter().filter(|context| context.limits().elem == Elem::F16) {
+        let wide = context.tuned(Elem::F32, None).expect("f32");
+        let model = Model::open("seeded:0:tiny").expect("seeded weights");
+        let mut weights = model.weights().expect("seeded weights");
+        let on = |context: &Context| Gpu::new(context, model.config(), &weights).expect("room for the weights");
+        let [narrow, wide] = [on(&context), on(&wide)];
+        assert!((narrow.weights().bytes() as f64) < 0.75 * wide.weights().bytes() as f64, "the blocks' matrices are half");
+        let slots = |gpu: &Gpu| gpu.bytes(&[1, 1, 224, 224], false, &Request::default()).expect("a plan").slots as f64;
+        assert!(slots(&narrow) < 0.8 * slots(&wide), "{} of {}", slots(&narrow), slots(&wide));
+        weights.blocks[1].mlp.fc1.weight.data_mut()[7] = 1e5;
+        let refused = Gpu::new(&context, model.config(), &weights).unwrap_err().to_string();
+        assert!(refused.contains("blocks.1.mlp.fc1.weight") && refused.contains("100000") && refused.contains("--precision f32"), "{refused}");
+    }
+}
