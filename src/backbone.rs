@@ -90,7 +90,10 @@ impl Backbone {
         let Some(selection) = choice.selection() else {
             if tuning != Tuning::default() {
                 let option = if tuning.tier.is_some() { "--tier" } else { "--precision" };
-                return Err(Error::option(option, "the CPU has one kind of kernels, over f32; choose a GPU with --backend gpu, or leave it out"));
+                return Err(Error::option(
+                    option,
+                    "the CPU has one kind of kernels, over f32; choose a GPU with --backend gpu, or leave it out",
+                ));
             }
             return Ok(Self { config: model.config().clone(), backend: Backend::Cpu(Box::new(cpu::layers(model.weights()?))) });
         };

@@ -173,7 +173,7 @@ fn a_host_lends_its_device_and_submits_itself() {
     let Some(own) = device::context() else { return };
     let (device, queue) = (own.device().clone(), own.queue().clone());
     let context = Context::from_host(device.clone(), queue.clone());
-    assert_eq!((context.limits(), context.tier()), (own.limits(), own.tier()));
+    assert_eq!((context.limits(), context.abilities().f16), (own.limits(), own.abilities().f16));
     let (executable, x, y) = small(&context);
     executable.write(x, 0, &[7.0; 100]).unwrap();
     // The host's encoder, the host's submission, the host's poll; step by step as a host that keeps its frame rate would.

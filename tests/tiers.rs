@@ -108,6 +108,9 @@ fn f16_takes_half_the_memory_and_says_what_it_cannot_hold() {
         assert!(slots(&narrow) < 0.8 * slots(&wide), "{} of {}", slots(&narrow), slots(&wide));
         weights.blocks[1].mlp.fc1.weight.data_mut()[7] = 1e5;
         let refused = Gpu::new(&context, model.config(), &weights).unwrap_err().to_string();
-        assert!(refused.contains("blocks.1.mlp.fc1.weight") && refused.contains("100000") && refused.contains("--precision f32"), "{refused}");
+        assert!(
+            refused.contains("blocks.1.mlp.fc1.weight") && refused.contains("100000") && refused.contains("--precision f32"),
+            "{refused}"
+        );
     }
 }

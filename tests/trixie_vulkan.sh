@@ -5,16 +5,18 @@
 #
 #   eval "$(tests/trixie_vulkan.sh [FOLDER])" && cargo test --test kernels --test tiers
 #
-# FOLDER (default: target/trixie) is kept, and used again as it is.
+# FOLDER (default: target/trixie) is kept, and used again as it is. Exit code 3: this machine is not one for which it is made.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$(realpath -m "${1:-target/trixie}")
-[ "$(uname -sm)" = "Linux x86_64" ] || { echo "trixie_vulkan.sh: this is for Linux on x86_64" >&2; exit 1; }
+unfit() { echo "trixie_vulkan.sh: $1" >&2; exit 3; }
+[ "$(uname -sm)" = "Linux x86_64" ] || unfit "this is for Linux on x86_64"
 lib=$root/usr/lib/x86_64-linux-gnu
 
 if [ ! -e "$root/whole" ]; then
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -E '/debian/?$' | head -n 1)
-    [ -n "$mirror" ] || { echo "trixie_vulkan.sh: apt knows no Debian mirror here" >&2; exit 1; }
+    command -v apt-get >/dev/null || unfit "this needs apt"
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -E '/debian/?$' | head -n 1 || true)
+    [ -n "$mirror" ] || unfit "apt knows no Debian mirror here"
     apt=$root/apt
     rm -rf "$root"
     mkdir -p "$apt"/{lists/partial,cache/archives/partial,etc}

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use meddino::backbone::Tuning;
 use meddino::ct::Size;
-use meddino::vit::features::Request;
 use meddino::graph::{Elem, Tier};
+use meddino::vit::features::Request;
 use meddino::{Result, Tensor, cpu};
 use serde_json::{Value, json};
 

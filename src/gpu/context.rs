@@ -239,7 +239,10 @@ const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP
     .union(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
 
 /// wgpu's leave to use features that it calls experimental, where `features` has one.
-#[expect(unsafe_code, reason = "wgpu wants a word that its experimental features may have errors: kernels that use them are tested on the device first")]
+#[expect(
+    unsafe_code,
+    reason = "wgpu wants a word that its experimental features may have errors: kernels that use them are tested on the device first"
+)]
 fn experimental(features: wgpu::Features) -> wgpu::ExperimentalFeatures {
     if features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
         // SAFETY: the only one is cooperative matrices, in kernels of this crate that stay inside their bindings and tiles.

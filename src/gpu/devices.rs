@@ -75,11 +75,7 @@ impl Kind {
 }
 
 /// What the shaders of a device with these features can; an adapter knows its cooperative matrices, a device does not.
-pub(super) fn abilities(
-    info: &wgpu::AdapterInfo,
-    features: wgpu::Features,
-    matrices: &[wgpu::CooperativeMatrixProperties],
-) -> Abilities {
+pub(super) fn abilities(info: &wgpu::AdapterInfo, features: wgpu::Features, matrices: &[wgpu::CooperativeMatrixProperties]) -> Abilities {
     let subgroups = features.contains(wgpu::Features::SUBGROUP);
     let fixed = info.subgroup_min_size == info.subgroup_max_size;
     let cooperative = features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
@@ -342,7 +338,11 @@ mod tests {
     #[test]
     fn abilities_are_what_features_and_matrices_say() {
         use wgpu::{CooperativeScalarType as S, Features as F};
-        let info = wgpu::AdapterInfo { subgroup_min_size: 32, subgroup_max_size: 32, ..wgpu::AdapterInfo::new(wgpu::DeviceType::Cpu, wgpu::Backend::Vulkan) };
+        let info = wgpu::AdapterInfo {
+            subgroup_min_size: 32,
+            subgroup_max_size: 32,
+            ..wgpu::AdapterInfo::new(wgpu::DeviceType::Cpu, wgpu::Backend::Vulkan)
+        };
         let matrix = |side, ab_type, cr_type| wgpu::CooperativeMatrixProperties {
             m_size: side,
             n_size: side,

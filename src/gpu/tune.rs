@@ -50,7 +50,7 @@ impl Context {
     }
 
     fn of_tier(&self, tier: Tier, elem: Elem) -> Self {
-        let subgroup_size = self.abilities().subgroup_size.unwrap_or(0);
+        let subgroup_size = tier.cooperative().and(self.abilities().subgroup_size).unwrap_or(0);
         let limits = Limits { software: tier == Tier::Direct, tier, elem, subgroup_size, ..self.limits };
         let mut tuned = self.clone();
         (tuned.limits, tuned.warnings) = (limits, Vec::new());

@@ -65,7 +65,13 @@ impl Recorder {
 
 /// The runs of tiles of `lanes` queries, no more than `most` tiles each, that between them reach every query of the `bound` heads whose row of the result is
 /// among `rows`; with each, how many such queries of all heads it reaches.
-fn query_tiles(rows: &Range<usize>, bound: &Range<usize>, heads: usize, tokens: usize, [lanes, most]: [usize; 2]) -> Vec<(Range<usize>, usize)> {
+fn query_tiles(
+    rows: &Range<usize>,
+    bound: &Range<usize>,
+    heads: usize,
+    tokens: usize,
+    [lanes, most]: [usize; 2],
+) -> Vec<(Range<usize>, usize)> {
     // Queries of one head, by image, as ranges of its tokens; the heads bound of that image.
     let reached: Vec<(Range<usize>, usize)> = (rows.start / tokens..rows.end.div_ceil(tokens))
         .map(|b| {

@@ -52,7 +52,8 @@ impl Recorder {
         let (most, elems) = (self.limits.max_workgroups as usize, [self.elem_of(qkv), self.elem()]);
         let [qkv_bytes, y_bytes] = elems.map(Elem::bytes);
         // The grid has all heads of a row along y, bound or not.
-        let rows = cut(&self.limits, label, batch * tokens, &[c3 * qkv_bytes], if heads <= most { most * LANES as usize / half } else { 0 })?;
+        let rows =
+            cut(&self.limits, label, batch * tokens, &[c3 * qkv_bytes], if heads <= most { most * LANES as usize / half } else { 0 })?;
         let bound_heads = cut(&self.limits, label, batch * heads, &[tokens * head_dim * y_bytes], usize::MAX)?;
         let y = self.result_of(elems[1], label, [batch, heads, tokens, head_dim]);
         for rows in &rows {

@@ -30,7 +30,16 @@ struct Data {
 
 impl Data {
     fn new(elem: Elem, [m, n, k]: [usize; 3]) -> Self {
-        Self { m, n, k, x: noise_of(elem, 1, m * k), weight: noise_of(elem, 2, n * k), bias: noise(3, n), gamma: noise(4, n), residual: noise(5, m * n) }
+        Self {
+            m,
+            n,
+            k,
+            x: noise_of(elem, 1, m * k),
+            weight: noise_of(elem, 2, n * k),
+            bias: noise(3, n),
+            gamma: noise(4, n),
+            residual: noise(5, m * n),
+        }
     }
 
     fn oracle(&self, form: Form) -> Vec<f64> {
@@ -163,9 +172,6 @@ fn a_row_that_cannot_be_bound_is_an_error() {
     for (variant, limits) in table.forced(1 << 10, 65_535) {
         let data = Data::new(Elem::F32, [2, 3, 300]);
         let problem = data.record(&mut Case::new(limits), Form::None).unwrap_err().to_string();
-        assert!(
-            problem.contains("matmul") && problem.contains("1200 bytes") && problem.contains("--backend cpu"),
-            "{variant}: {problem}"
-        );
+        assert!(problem.contains("matmul") && problem.contains("1200 bytes") && problem.contains("--backend cpu"), "{variant}: {problem}");
     }
 }

@@ -65,7 +65,8 @@ fn check(table: &mut Table, shape: Shape, limits: Limits) {
             table.twin(&format!("{shape:?}, bf16 {rounded}"), tolerance, &want, twin.data());
         }
         // f16 has more bits than bf16, and fewer only below 2^-17.
-        let tolerance = if rounded { Tolerance { atol: tolerance.atol + 3e-8, l2: 1e-7, ..tolerance } } else { tolerance.stored(limits.elem) };
+        let tolerance =
+            if rounded { Tolerance { atol: tolerance.atol + 3e-8, l2: 1e-7, ..tolerance } } else { tolerance.stored(limits.elem) };
         let tolerance = if rounded && limits.elem == Elem::F32 { EXACT } else { tolerance };
         table.check(&format!("{shape:?}, bf16 {rounded}, bindings of {}", limits.max_binding), limits, tolerance, &want, |case| {
             let qkv = case.handed("qkv", &[batch, tokens, 3 * heads * head_dim], &qkv);
