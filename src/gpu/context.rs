@@ -77,7 +77,9 @@ impl Context {
         let mut context = Self::from_host(device, queue);
         context.abilities = devices::abilities(&context.info, context.device.features(), &adapter.cooperative_matrix_properties());
         context.watch();
-        context.limits.software = limits.map_or(context.limits.software, |limits| limits.software);
+        if let Some(Limits { software, .. }) = limits {
+            (context.limits.software, context.limits.tier) = (software, if software { Tier::Direct } else { Tier::Baseline });
+        }
         Ok(context)
     }
 
