@@ -2,44 +2,34 @@
 
 use rayon::prelude::*;
 
-use super::gemm::{Matrix, Start, Threads, multiply};
+use super::product::{Blocks, COLS, ROWS, Strips, Tile, tile};
 use super::simd;
+use super::window::Windows;
 use crate::tensor::Tensor;
 use crate::vit::weights::{Linear, Weights};
 
-/// Rows of a result that are finished before the next are begun, so that what follows the product finds them in the cache.
-const ROWS: usize = 512;
+/// Rows of a result that one task computes at most: what it reads of x stays in the second-level cache while strip after strip of the weight goes by.
+const TASK_ROWS: usize = 18 * ROWS;
 
-/// A linear layer as products read it fastest: its weight [N, K] turned into [K, N], once, at load.
+/// A linear layer as products read it fastest: its weight [N, K] in strips, packed once, at load.
 #[derive(Clone, Debug)]
 pub struct Layer {
-    turned: Tensor,
+    weight: Strips,
     bias: Option<Tensor>,
 }
 
 impl Layer {
     /// `[K, N]`: length of what goes in and of what comes out.
     pub fn shape(&self) -> [usize; 2] {
-        [self.turned.rows(), self.turned.cols()]
+        self.weight.shape()
     }
 }
 
 /// Weight [N, ..], all axes but the first taken for one, and bias `[N]`.
 impl From<Linear<Tensor>> for Layer {
     fn from(Linear { weight, bias }: Linear<Tensor>) -> Self {
-        // Some columns at a time: the lines of the cache that their rows lie in stay there until all of each is read.
-        const COLUMNS: usize = 16;
-        let n = weight.shape()[0];
-        let k = weight.data().len() / n;
-        let mut turned = Tensor::zeros([k, n]);
-        turned.data_mut().par_chunks_mut(COLUMNS * n).enumerate().for_each(|(block, rows)| {
-            for (col, w) in weight.data().chunks_exact(k).enumerate() {
-                for (i, row) in rows.chunks_exact_mut(n).enumerate() {
-                    row[col] = w[block * COLUMNS + i];
-                }
-            }
-        });
-        Self { turned, bias }
+        let k = weight.data().len() / weight.shape()[0];
+        Self { weight: Strips::of_transposed(weight.data(), k), bias }
     }
 }
 
@@ -62,34 +52,62 @@ pub enum Epilogue<'a> {
 pub fn matmul(x: &Tensor, layer: &Layer, epilogue: Epilogue) -> Tensor {
     let [k, n] = layer.shape();
     let shape: Vec<usize> = x.shape().iter().copied().take(x.shape().len() - 1).chain([n]).collect();
-    let zeros = vec![0.0; n];
-    let bias = layer.bias.as_ref().map_or(&zeros[..], Tensor::data);
-    let product = |x: &[f32], y: &mut [f32]| {
-        multiply(y, Start::Zero, 1.0, Matrix::rows_of(x, k), Matrix::of(&layer.turned), Threads::All);
-    };
-    let blocks = x.data().chunks(ROWS * k);
-    if let Epilogue::LayerScaleResidual(gamma, mut residual) = epilogue {
-        let mut y = vec![0.0; ROWS.min(x.rows()) * n];
-        for (x, residual) in blocks.zip(residual.data_mut().chunks_mut(ROWS * n)) {
-            let y = &mut y[..residual.len()];
-            product(x, y);
-            residual.par_chunks_mut(n).zip(y.par_chunks(n)).for_each(|(row, y)| {
-                for (((r, &v), &b), &g) in row.iter_mut().zip(y).zip(bias).zip(gamma.data()) {
-                    *r += (v + b) * g;
+    let bias = layer.bias.as_ref().map(Tensor::data);
+    match epilogue {
+        Epilogue::Bias => {
+            let mut y = Tensor::zeros(shape);
+            product(x.data(), k, &layer.weight, y.data_mut(), |row, y, column| {
+                add_bias(row, bias, column);
+                y.copy_from_slice(&row[..y.len()]);
+            });
+            y
+        }
+        Epilogue::BiasGelu => {
+            let mut y = Tensor::zeros(shape);
+            product(x.data(), k, &layer.weight, y.data_mut(), |row, y, column| {
+                add_bias(row, bias, column);
+                simd::gelu(row);
+                y.copy_from_slice(&row[..y.len()]);
+            });
+            y
+        }
+        Epilogue::LayerScaleResidual(gamma, mut residual) => {
+            product(x.data(), k, &layer.weight, residual.data_mut(), |row, y, column| {
+                add_bias(row, bias, column);
+                for ((y, v), g) in y.iter_mut().zip(&*row).zip(&gamma.data()[column..]) {
+                    *y += v * g;
                 }
             });
+            residual
         }
-        return residual;
     }
-    let gelu = matches!(epilogue, Epilogue::BiasGelu);
-    let mut y = Tensor::zeros(shape);
-    for (x, y) in blocks.zip(y.data_mut().chunks_mut(ROWS * n)) {
-        product(x, y);
-        y.par_chunks_mut(n).for_each(
-            |row| {
-                if gelu { simd::add_gelu(row, bias) } else { row.iter_mut().zip(bias).for_each(|(v, b)| *v += b) }
-            },
-        );
+}
+
+fn add_bias(row: &mut [f32], bias: Option<&[f32]>, column: usize) {
+    for (v, b) in row.iter_mut().zip(bias.map_or(&[][..], |bias| &bias[column..])) {
+        *v += b;
     }
-    y
+}
+
+/// `x [M, K] weight [K, N]` into y [M, N], a row of a tile at a time: `store(products, y, column)` is given up to [`COLS`] products, the piece of a row of `y` that they
+/// are for, and its first column.
+fn product(x: &[f32], k: usize, weight: &Strips, y: &mut [f32], store: impl Fn(&mut [f32], &mut [f32], usize) + Sync) {
+    let x = Blocks::of(x, k);
+    let (m, n) = (x.rows(), weight.shape()[1]);
+    // Tasks of equal size, whole blocks each.
+    let blocks = m.div_ceil(ROWS);
+    let task = blocks.div_ceil(m.div_ceil(TASK_ROWS).max(1)).max(1);
+    let y = Windows::new(y, n, task * ROWS, COLS);
+    let tasks =
+        (0..blocks.div_ceil(task)).into_par_iter().flat_map(|group| (0..weight.len()).into_par_iter().map(move |strip| (group, strip)));
+    tasks.for_each(|(group, strip)| {
+        let mut sums: Tile = [0.0; ROWS * COLS];
+        let mut window = y.take(group, strip);
+        for block in 0..task.min(blocks - group * task) {
+            tile(x.block(group * task + block), weight.strip(strip), &mut sums);
+            for (i, row) in sums.chunks_exact_mut(COLS).enumerate().take(window.rows() - (block * ROWS).min(window.rows())) {
+                store(row, window.row(block * ROWS + i), strip * COLS);
+            }
+        }
+    });
 }
