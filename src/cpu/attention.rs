@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use rayon::prelude::*;
 
-use super::product::{Blocks, COLS, ROWS, add_eight, interleave, tile};
+use super::product::{COLS, ROWS, add_eight, interleave, tile};
 use super::simd::{Softmax, softmax_columns};
 use crate::tensor::Tensor;
 
@@ -15,23 +15,20 @@ const KEYS: usize = 10 * ROWS;
 /// The channels of v that are summed together.
 const CHANNELS: usize = 8;
 
-/// q, k, v as [3, B, N, T, D] -> [B, T, C]: `softmax(q k^T / sqrt D) v` for each head, heads side by side in C.
-pub fn attention(qkv: &Tensor) -> Tensor {
+/// q, k, v as [3, B, N, T, D] into out [B, T, C]: `softmax(q k^T / sqrt D) v` for each head, heads side by side in C.
+pub fn attention(qkv: &Tensor, out: &mut Tensor) {
     let &[3, batch, heads, t, d] = qkv.shape() else { panic!("q, k, v are [3, B, N, T, D], not {:?}", qkv.shape()) };
     let c = heads * d;
     let (q, kv) = qkv.data().split_at(batch * heads * t * d);
     let (k, v) = kv.split_at(batch * heads * t * d);
-    // Packed once for all blocks of queries.
-    let keys: Vec<Blocks> = k.par_chunks(t * d).map(|k| Blocks::of(k, d)).collect();
     let (v, width) = padded(v, d);
-    let mut out = Tensor::zeros([batch, t, c]);
-    for (b, image) in out.data_mut().chunks_exact_mut(t * c).enumerate() {
+    for (b, image) in out.resize([batch, t, c]).chunks_exact_mut(t * c).enumerate() {
         image.par_chunks_mut(QUERIES * c).enumerate().for_each(|(block, rows)| {
             let queries = rows.len() / c;
             for n in 0..heads {
                 let head = b * heads + n;
                 let q = &q[(head * t + block * QUERIES) * d..][..queries * d];
-                let attended = attend(q, &keys[head], &v[head * t * width..][..t * width], d);
+                let attended = attend(q, &k[head * t * d..][..t * d], &v[head * t * width..][..t * width], d);
                 for (i, row) in rows.chunks_exact_mut(c).enumerate() {
                     for (y, channel) in row[n * d..(n + 1) * d].iter_mut().zip(attended.chunks_exact(QUERIES)) {
                         *y = channel[i];
@@ -40,7 +37,6 @@ pub fn attention(qkv: &Tensor) -> Tensor {
             }
         });
     }
-    out
 }
 
 /// Rows [.., D] filled up with zeros to whole groups of [`CHANNELS`], and their length.
@@ -54,18 +50,18 @@ fn padded(v: &[f32], d: usize) -> (Cow<'_, [f32]>, usize) {
     (Cow::Owned(wide), width)
 }
 
-/// One head, at most QUERIES queries: q [Q, D], k in blocks, v [T, W] with W = D filled up to whole groups of channels -> [W, QUERIES].
-fn attend(q: &[f32], k: &Blocks, v: &[f32], d: usize) -> Vec<f32> {
+/// One head, at most QUERIES queries: q [Q, D], k [T, D], v [T, W] with W = D filled up to whole groups of channels -> [W, QUERIES].
+fn attend(q: &[f32], k: &[f32], v: &[f32], d: usize) -> Vec<f32> {
     let width = d.next_multiple_of(CHANNELS);
     let mut scaled = vec![0.0; d * QUERIES];
     interleave::<QUERIES>(q, d, 1.0 / (d as f32).sqrt(), &mut scaled);
     let mut sums = vec![0.0; width * QUERIES];
     let mut scores = [0.0; KEYS * QUERIES];
     let mut softmax = Softmax::new();
-    for (step, v) in v.chunks(KEYS * width).enumerate() {
-        let keys = v.len() / width;
-        for (block, scores) in scores.as_chunks_mut().0.iter_mut().enumerate().take(keys.div_ceil(ROWS)) {
-            tile(k.block(step * KEYS / ROWS + block), &scaled, scores);
+    for (k, v) in k.chunks(KEYS * d).zip(v.chunks(KEYS * width)) {
+        let keys = k.len() / d;
+        for (k, scores) in k.chunks(ROWS * d).zip(scores.as_chunks_mut().0) {
+            tile(k, d, &scaled, scores);
         }
         let scores = &mut scores[..keys * QUERIES];
         softmax_columns(scores, &mut softmax, &mut sums);

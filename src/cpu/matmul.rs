@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::product::{Blocks, COLS, ROWS, Strips, Tile, tile};
+use super::product::{COLS, ROWS, Strips, Tile, tile};
 use super::simd;
 use super::window::Windows;
 use crate::tensor::Tensor;
@@ -39,74 +39,64 @@ pub fn layers(weights: Weights<Tensor>) -> Weights<Tensor, Layer> {
 }
 
 /// What is done to `x W^T` before it is stored.
+#[derive(Clone, Copy)]
 pub enum Epilogue<'a> {
     /// `+ bias`, where the layer has one.
     Bias,
     /// `gelu(.. + bias)`
     BiasGelu,
-    /// `residual + gamma * (.. + bias)`: gamma `[C]`, residual [.., C], whose buffer becomes the result.
-    LayerScaleResidual(&'a Tensor, Tensor),
+    /// `y + gamma * (.. + bias)`, gamma `[C]`: y is the residual stream.
+    LayerScaleResidual(&'a Tensor),
 }
 
-/// x [.., K], layer [K, N] -> [.., N]: `epilogue(x weight^T)`, accumulated in f32.
-pub fn matmul(x: &Tensor, layer: &Layer, epilogue: Epilogue) -> Tensor {
+/// x [.., K], layer [K, N] into y [.., N]: `epilogue(x weight^T)`, accumulated in f32.
+pub fn matmul(x: &Tensor, layer: &Layer, epilogue: Epilogue, y: &mut Tensor) {
     let [k, n] = layer.shape();
     let shape: Vec<usize> = x.shape().iter().copied().take(x.shape().len() - 1).chain([n]).collect();
-    let bias = layer.bias.as_ref().map(Tensor::data);
+    let bias = layer.bias.as_ref().map_or(&[][..], Tensor::data);
     match epilogue {
-        Epilogue::Bias => {
-            let mut y = Tensor::zeros(shape);
-            product(x.data(), k, &layer.weight, y.data_mut(), |row, y, column| {
-                add_bias(row, bias, column);
-                y.copy_from_slice(&row[..y.len()]);
-            });
-            y
-        }
-        Epilogue::BiasGelu => {
-            let mut y = Tensor::zeros(shape);
-            product(x.data(), k, &layer.weight, y.data_mut(), |row, y, column| {
-                add_bias(row, bias, column);
-                simd::gelu(row);
-                y.copy_from_slice(&row[..y.len()]);
-            });
-            y
-        }
-        Epilogue::LayerScaleResidual(gamma, mut residual) => {
-            product(x.data(), k, &layer.weight, residual.data_mut(), |row, y, column| {
-                add_bias(row, bias, column);
-                for ((y, v), g) in y.iter_mut().zip(&*row).zip(&gamma.data()[column..]) {
-                    *y += v * g;
-                }
-            });
-            residual
-        }
+        Epilogue::Bias => product(x.data(), k, &layer.weight, y.resize(shape), |row, y, column| {
+            add_bias(row, bias, column);
+            y.copy_from_slice(&row[..y.len()]);
+        }),
+        Epilogue::BiasGelu => product(x.data(), k, &layer.weight, y.resize(shape), |row, y, column| {
+            add_bias(row, bias, column);
+            simd::gelu(row);
+            y.copy_from_slice(&row[..y.len()]);
+        }),
+        Epilogue::LayerScaleResidual(gamma) => product(x.data(), k, &layer.weight, y.data_mut(), |row, y, column| {
+            add_bias(row, bias, column);
+            for ((y, v), g) in y.iter_mut().zip(&*row).zip(&gamma.data()[column..]) {
+                *y += v * g;
+            }
+        }),
     }
 }
 
-fn add_bias(row: &mut [f32], bias: Option<&[f32]>, column: usize) {
-    for (v, b) in row.iter_mut().zip(bias.map_or(&[][..], |bias| &bias[column..])) {
+fn add_bias(row: &mut [f32], bias: &[f32], column: usize) {
+    for (v, b) in row.iter_mut().zip(bias.get(column..).unwrap_or_default()) {
         *v += b;
     }
 }
 
-/// `x [M, K] weight [K, N]` into y [M, N], a row of a tile at a time: `store(products, y, column)` is given up to [`COLS`] products, the piece of a row of `y` that they
+/// `x [M, K] weight [K, N]` for y [M, N], a row of a tile at a time: `store(products, y, column)` is given up to [`COLS`] products, the piece of a row of `y` that they
 /// are for, and its first column.
 fn product(x: &[f32], k: usize, weight: &Strips, y: &mut [f32], store: impl Fn(&mut [f32], &mut [f32], usize) + Sync) {
-    let x = Blocks::of(x, k);
-    let (m, n) = (x.rows(), weight.shape()[1]);
-    // Tasks of equal size, whole blocks each.
-    let blocks = m.div_ceil(ROWS);
-    let task = blocks.div_ceil(m.div_ceil(TASK_ROWS).max(1)).max(1);
-    let y = Windows::new(y, n, task * ROWS, COLS);
-    let tasks =
-        (0..blocks.div_ceil(task)).into_par_iter().flat_map(|group| (0..weight.len()).into_par_iter().map(move |strip| (group, strip)));
+    let (m, n) = (x.len() / k, weight.shape()[1]);
+    assert!(m * n == y.len() && k == weight.shape()[0], "[{m}, {k}] x {:?} into {}", weight.shape(), y.len());
+    // Tasks of equal size, whole tiles each.
+    let task = m.div_ceil(m.div_ceil(TASK_ROWS).max(1)).next_multiple_of(ROWS);
+    let y = Windows::new(y, n, task, COLS);
+    let tasks = (0..m.div_ceil(task)).into_par_iter().flat_map(|group| (0..weight.len()).into_par_iter().map(move |strip| (group, strip)));
     tasks.for_each(|(group, strip)| {
         let mut sums: Tile = [0.0; ROWS * COLS];
         let mut window = y.take(group, strip);
-        for block in 0..task.min(blocks - group * task) {
-            tile(x.block(group * task + block), weight.strip(strip), &mut sums);
-            for (i, row) in sums.chunks_exact_mut(COLS).enumerate().take(window.rows() - (block * ROWS).min(window.rows())) {
-                store(row, window.row(block * ROWS + i), strip * COLS);
+        for first in (0..window.rows()).step_by(ROWS) {
+            let rows = ROWS.min(window.rows() - first);
+            let from = group * task + first;
+            tile(&x[from * k..(from + rows) * k], k, weight.strip(strip), &mut sums);
+            for (i, row) in sums.chunks_exact_mut(COLS).enumerate().take(rows) {
+                store(row, window.row(first + i), strip * COLS);
             }
         }
     });

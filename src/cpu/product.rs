@@ -1,12 +1,14 @@
 //! Matrix products of packed operands: what every product of the model is made of.
 //!
-//! The right operand lies in [`Strips`], [K, COLS] each; the left in [`Blocks`], [K, ROWS] each. A tile, ROWS x COLS of the result, is summed in registers: at
-//! every step along K one row of its strip is multiplied by each of the values of its block's row.
+//! The right operand lies in [`Strips`], [K, COLS] each; the left as it is. A tile, ROWS x COLS of the result, is summed in registers: at every step along K
+//! one row of the strip is multiplied by one value of each row of the left operand.
 #![allow(
     clippy::inline_always,
     reason = "what a function for an instruction set calls must be inlined into it, or it is compiled for the build's target"
 )]
 #![allow(clippy::needless_lifetimes, reason = "pulp's macro makes a struct of the arguments, which needs their lifetime named")]
+
+use std::array::from_fn;
 
 use pulp::{Arch, Simd};
 use rayon::prelude::*;
@@ -56,33 +58,6 @@ impl Strips {
     }
 }
 
-/// A matrix [M, K] as a left operand: rows in blocks of [`ROWS`], each block [K, ROWS]; the last is filled up with zeros.
-pub struct Blocks {
-    data: Vec<f32>,
-    k: usize,
-    m: usize,
-}
-
-impl Blocks {
-    /// Of a row-major matrix.
-    pub fn of(matrix: &[f32], k: usize) -> Self {
-        let m = matrix.len() / k;
-        let mut data = vec![0.0; m.div_ceil(ROWS) * k * ROWS];
-        data.par_chunks_mut(k * ROWS).zip(matrix.par_chunks(ROWS * k)).for_each(|(block, rows)| interleave::<ROWS>(rows, k, 1.0, block));
-        Self { data, k, m }
-    }
-
-    /// M
-    pub fn rows(&self) -> usize {
-        self.m
-    }
-
-    /// Block `index`: [K, ROWS].
-    pub fn block(&self, index: usize) -> &[f32] {
-        &self.data[index * self.k * ROWS..][..self.k * ROWS]
-    }
-}
-
 /// At most WIDTH rows of length k, times `scale`, as [k, WIDTH]; what is missing of WIDTH stays as it was.
 pub fn interleave<const WIDTH: usize>(rows: &[f32], k: usize, scale: f32, out: &mut [f32]) {
     // Some columns at a time: the lines of the cache that are written to stay there until they are full.
@@ -97,19 +72,42 @@ pub fn interleave<const WIDTH: usize>(rows: &[f32], k: usize, scale: f32, out: &
     }
 }
 
-/// A tile: `block [K, ROWS]` transposed times `strip [K, COLS]`, K in panels.
+/// A tile: `lhs strip`; lhs [rows, K] with 1 to ROWS rows `stride` apart, K in panels. Rows that `lhs` lacks repeat its last.
 #[pulp::with_simd(tile = Arch::new())]
 #[inline(always)]
-pub fn tile_simd<'a, S: Simd>(simd: S, block: &'a [f32], strip: &'a [f32], out: &'a mut Tile) {
+pub fn tile_simd<'a, S: Simd>(simd: S, lhs: &'a [f32], stride: usize, strip: &'a [f32], out: &'a mut Tile) {
+    let last = lhs.len().div_ceil(stride) - 1;
+    let k = strip.len() / COLS;
     out.fill(0.0);
-    for (block, strip) in block.chunks(PANEL * ROWS).zip(strip.chunks(PANEL * COLS)) {
+    for first in (0..k).step_by(PANEL) {
+        let panel = first..k.min(first + PANEL);
+        let row = |row: usize| &lhs[row.min(last) * stride..][panel.clone()];
+        let strip = &strip[panel.start * COLS..panel.end * COLS];
         match S::F32_LANES {
-            16 => add::<S, ROWS, 2>(simd, block, ROWS, 0, strip, out),
-            8 => (0..ROWS).step_by(3).for_each(|row| add::<S, 3, 4>(simd, block, ROWS, row, strip, &mut out[row * COLS..])),
-            4 => (0..ROWS).step_by(3).for_each(|row| add::<S, 3, 8>(simd, block, ROWS, row, strip, &mut out[row * COLS..])),
-            _ => (0..ROWS).for_each(|row| add::<S, 1, 32>(simd, block, ROWS, row, strip, &mut out[row * COLS..])),
+            16 => rows::<S, ROWS, 2>(simd, from_fn(row), strip, out),
+            8 => (0..ROWS).step_by(3).for_each(|i| rows::<S, 3, 4>(simd, from_fn(|j| row(i + j)), strip, &mut out[i * COLS..])),
+            4 => (0..ROWS).step_by(3).for_each(|i| rows::<S, 3, 8>(simd, from_fn(|j| row(i + j)), strip, &mut out[i * COLS..])),
+            _ => (0..ROWS).for_each(|i| rows::<S, 1, 32>(simd, from_fn(|j| row(i + j)), strip, &mut out[i * COLS..])),
         }
     }
+}
+
+/// `out += lhs strip`, R rows of VECTORS registers each; all of them stay in registers from beginning to end.
+#[inline(always)]
+fn rows<S: Simd, const R: usize, const VECTORS: usize>(simd: S, lhs: [&[f32]; R], strip: &[f32], out: &mut [f32]) {
+    let k = strip.len() / COLS;
+    let lhs = lhs.map(|row| &row[..k]);
+    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; R];
+    for (p, rhs) in strip.chunks_exact(COLS).enumerate() {
+        let rhs: &[S::f32s; VECTORS] = S::as_simd_f32s(rhs).0.try_into().expect("COLS values");
+        for i in 0..R {
+            let a = simd.splat_f32s(lhs[i][p]);
+            for j in 0..VECTORS {
+                sums[i][j] = simd.mul_add_e_f32s(a, rhs[j], sums[i][j]);
+            }
+        }
+    }
+    add(simd, &sums, out);
 }
 
 /// `out += lhs^T strip`: lhs [K, width], of which columns `first..first + 8` make the rows of `out` [8, COLS]; K in one sum.
@@ -117,16 +115,23 @@ pub fn tile_simd<'a, S: Simd>(simd: S, block: &'a [f32], strip: &'a [f32], out: 
 #[inline(always)]
 pub fn add_eight_simd<'a, S: Simd>(simd: S, lhs: &'a [f32], width: usize, first: usize, strip: &'a [f32], out: &'a mut [f32]) {
     match S::F32_LANES {
-        16 => add::<S, 8, 2>(simd, lhs, width, first, strip, out),
-        8 => (0..8).step_by(2).for_each(|row| add::<S, 2, 4>(simd, lhs, width, first + row, strip, &mut out[row * COLS..])),
-        4 => (0..8).step_by(2).for_each(|row| add::<S, 2, 8>(simd, lhs, width, first + row, strip, &mut out[row * COLS..])),
-        _ => (0..8).for_each(|row| add::<S, 1, 32>(simd, lhs, width, first + row, strip, &mut out[row * COLS..])),
+        16 => columns::<S, 8, 2>(simd, lhs, width, first, strip, out),
+        8 => (0..8).step_by(2).for_each(|i| columns::<S, 2, 4>(simd, lhs, width, first + i, strip, &mut out[i * COLS..])),
+        4 => (0..8).step_by(2).for_each(|i| columns::<S, 2, 8>(simd, lhs, width, first + i, strip, &mut out[i * COLS..])),
+        _ => (0..8).for_each(|i| columns::<S, 1, 32>(simd, lhs, width, first + i, strip, &mut out[i * COLS..])),
     }
 }
 
-/// R rows of `out`, VECTORS registers each, in registers from beginning to end.
+/// [`rows`], of a left operand whose columns are meant.
 #[inline(always)]
-fn add<S: Simd, const R: usize, const VECTORS: usize>(simd: S, lhs: &[f32], width: usize, first: usize, strip: &[f32], out: &mut [f32]) {
+fn columns<S: Simd, const R: usize, const VECTORS: usize>(
+    simd: S,
+    lhs: &[f32],
+    width: usize,
+    first: usize,
+    strip: &[f32],
+    out: &mut [f32],
+) {
     let mut sums = [[simd.splat_f32s(0.0); VECTORS]; R];
     for (lhs, rhs) in lhs.chunks_exact(width).zip(strip.chunks_exact(COLS)) {
         let lhs: &[f32; R] = lhs[first..first + R].try_into().expect("R columns");
@@ -138,7 +143,13 @@ fn add<S: Simd, const R: usize, const VECTORS: usize>(simd: S, lhs: &[f32], widt
             }
         }
     }
-    for (out, sums) in out.chunks_exact_mut(COLS).zip(&sums) {
+    add(simd, &sums, out);
+}
+
+/// `out += sums`
+#[inline(always)]
+fn add<S: Simd, const R: usize, const VECTORS: usize>(simd: S, sums: &[[S::f32s; VECTORS]; R], out: &mut [f32]) {
+    for (out, sums) in out.chunks_exact_mut(COLS).zip(sums) {
         for (out, &sum) in S::as_mut_simd_f32s(out).0.iter_mut().zip(sums) {
             *out = simd.add_f32s(*out, sum);
         }
@@ -155,14 +166,14 @@ mod tests {
 
     #[test]
     fn tiles_equal_their_definition_at_every_length() {
-        for k in [1, 2, 31, 64, 127, 128, 129, 300] {
-            let (rows, cols) = (values((ROWS - 1) * k, 0.37), values((COLS - 5) * k, 0.91));
-            let (blocks, strips) = (Blocks::of(&rows, k), Strips::of_transposed(&cols, k));
+        for (k, m) in [(1, 12), (2, 1), (31, 11), (64, 12), (127, 2), (128, 12), (129, 7), (300, 12)] {
+            let (rows, cols) = (values(m * k, 0.37), values((COLS - 5) * k, 0.91));
+            let strips = Strips::of_transposed(&cols, k);
             let mut out = [7.0; ROWS * COLS];
-            tile(blocks.block(0), strips.strip(0), &mut out);
+            tile(&rows, k, strips.strip(0), &mut out);
             for (i, got) in out.iter().enumerate() {
                 let dot = |(a, b): (&[f32], &[f32])| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
-                let want = rows.chunks(k).nth(i / COLS).zip(cols.chunks(k).nth(i % COLS)).map_or(0.0, dot);
+                let want = rows.chunks(k).nth((i / COLS).min(m - 1)).zip(cols.chunks(k).nth(i % COLS)).map_or(0.0, dot);
                 assert!((f64::from(*got) - want).abs() < 1e-5, "{k}: {got} for {want} at {i}");
             }
         }

@@ -1,7 +1,7 @@
 //! Loops as wide as the machine allows, whatever the build's target: plain Rust, compiled once for each instruction set by `pulp`.
 //!
 //! Everything that such a loop calls must be inlined, or it would be compiled for the build's target alone; so it is written without closures.
-//! Rust neither reorders f32 arithmetic nor fuses a product with a sum: the bits are the same whatever the width.
+//! Rust neither reorders f32 arithmetic nor fuses a product with a sum by itself: the bits are the same on all machines that can fuse, whatever their width.
 #![allow(clippy::inline_always, reason = "see above")]
 #![allow(clippy::needless_lifetimes, reason = "pulp's macro makes a struct of the arguments, which needs their lifetime named")]
 
@@ -59,6 +59,12 @@ impl Softmax {
 #[pulp::with_simd(softmax_columns = Arch::new())]
 #[inline(always)]
 pub fn softmax_columns_simd<'a, S: Simd>(_simd: S, scores: &'a mut [f32], softmax: &'a mut Softmax, sums: &'a mut [f32]) {
+    if fuses::<S>() { step::<true>(scores, softmax, sums) } else { step::<false>(scores, softmax, sums) }
+}
+
+/// [`softmax_columns`]
+#[inline(always)]
+fn step<const FUSED: bool>(scores: &mut [f32], softmax: &mut Softmax, sums: &mut [f32]) {
     let scores = scores.as_chunks_mut::<COLS>().0;
     let mut largest = softmax.largest;
     for row in &*scores {
@@ -69,12 +75,12 @@ pub fn softmax_columns_simd<'a, S: Simd>(_simd: S, scores: &'a mut [f32], softma
     }
     let mut rescale = [0.0; COLS];
     for i in 0..COLS {
-        rescale[i] = scalar::exp_nonpositive(softmax.largest[i] - largest[i]);
+        rescale[i] = scalar::exp_nonpositive::<FUSED>(softmax.largest[i] - largest[i]);
     }
     let mut added = [0.0; COLS];
     for row in scores {
         for i in 0..COLS {
-            row[i] = scalar::exp_nonpositive(row[i] - largest[i]);
+            row[i] = scalar::exp_nonpositive::<FUSED>(row[i] - largest[i]);
             added[i] += row[i];
         }
     }
@@ -94,20 +100,26 @@ pub fn softmax_columns_simd<'a, S: Simd>(_simd: S, scores: &'a mut [f32], softma
 #[inline(always)]
 pub fn gelu_simd<'a, S: Simd>(_simd: S, y: &'a mut [f32]) {
     for v in y {
-        *v = scalar::gelu(*v);
+        *v = if fuses::<S>() { scalar::gelu::<true>(*v) } else { scalar::gelu::<false>(*v) };
     }
 }
 
-/// `(x - mean) / sqrt(var + eps) * weight + bias`, in place; mean and (biased) variance in f64, in two passes.
+/// Whether this instruction set multiplies and adds in one instruction: all that `pulp` chooses but the plainest.
+#[inline(always)]
+fn fuses<S: Simd>() -> bool {
+    S::F32_LANES >= 8 || cfg!(target_arch = "aarch64")
+}
+
+/// `(x - mean) / sqrt(var + eps) * weight + bias` into y; mean and (biased) variance in f64, in two passes.
 #[pulp::with_simd(layernorm = Arch::new())]
 #[inline(always)]
-pub fn layernorm_simd<'a, S: Simd>(_simd: S, x: &'a mut [f32], weight: &'a [f32], bias: &'a [f32], eps: f32) {
+pub fn layernorm_simd<'a, S: Simd>(_simd: S, x: &'a [f32], weight: &'a [f32], bias: &'a [f32], eps: f32, y: &'a mut [f32]) {
     let n = x.len() as f64;
     let mean = moment::<1>(x, 0.0) / n;
     let var = moment::<2>(x, mean) / n;
     let scale = 1.0 / (var + f64::from(eps)).sqrt();
-    for ((v, &w), &b) in x.iter_mut().zip(weight).zip(bias) {
-        *v = ((f64::from(*v) - mean) * scale) as f32 * w + b;
+    for (((y, &v), &w), &b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+        *y = ((f64::from(v) - mean) * scale) as f32 * w + b;
     }
 }
 
@@ -159,6 +171,10 @@ mod tests {
         let bits = |x: &[f32]| x.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         let mut wide = x.clone();
         gelu(&mut wide);
-        assert_eq!(bits(&wide), bits(&x.iter().map(|&v| scalar::gelu(v)).collect::<Vec<_>>()));
+        let fused = !matches!(Arch::new(), Arch::Scalar);
+        assert_eq!(
+            bits(&wide),
+            bits(&x.iter().map(|&v| if fused { scalar::gelu::<true>(v) } else { scalar::gelu::<false>(v) }).collect::<Vec<_>>())
+        );
     }
 }

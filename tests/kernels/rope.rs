@@ -60,7 +60,8 @@ fn check(table: &mut Table, shape: Shape, limits: Limits) {
         let tolerance = if rounded { EXACT } else { Tolerance { atol: 2e-7, rtol: 2e-7, l2: 1e-7 } };
         let precision = if rounded { RopePrecision::Bf16 } else { RopePrecision::F32 };
         let token_major = Tensor::new([batch, tokens, 3 * heads * head_dim], qkv.clone());
-        let twin = cpu::rope(&token_major, &Tensor::new([2, patches, head_dim / 2], angles.clone()), heads, prefix, precision);
+        let angles_table = Tensor::new([2, patches, head_dim / 2], angles.clone());
+        let twin = Tensor::made(|y| cpu::rope(&token_major, &angles_table, heads, prefix, precision, y));
         table.twin(&format!("{shape:?}, bf16 {rounded}"), tolerance, &want, twin.data());
         table.check(&format!("{shape:?}, bf16 {rounded}, bindings of {}", limits.max_binding), limits, tolerance, &want, |case| {
             let qkv = case.input("qkv", &[batch, tokens, 3 * heads * head_dim], &qkv);
