@@ -53,35 +53,38 @@ pub enum Epilogue<'a> {
 pub fn matmul(x: &Tensor, layer: &Layer, epilogue: Epilogue, y: &mut Tensor) {
     let [k, n] = layer.shape();
     let shape: Vec<usize> = x.shape().iter().copied().take(x.shape().len() - 1).chain([n]).collect();
-    let bias = layer.bias.as_ref().map_or(&[][..], Tensor::data);
+    let zeros = vec![0.0; if layer.bias.is_none() { n } else { 0 }];
+    let bias = layer.bias.as_ref().map_or(&zeros[..], Tensor::data);
     match epilogue {
-        Epilogue::Bias => product(x.data(), k, &layer.weight, y.resize(shape), |row, y, column| {
-            add_bias(row, bias, column);
-            y.copy_from_slice(&row[..y.len()]);
-        }),
-        Epilogue::BiasGelu => product(x.data(), k, &layer.weight, y.resize(shape), |row, y, column| {
-            add_bias(row, bias, column);
-            simd::gelu(row);
-            y.copy_from_slice(&row[..y.len()]);
-        }),
-        Epilogue::LayerScaleResidual(gamma) => product(x.data(), k, &layer.weight, y.data_mut(), |row, y, column| {
-            add_bias(row, bias, column);
-            for ((y, v), g) in y.iter_mut().zip(&*row).zip(&gamma.data()[column..]) {
-                *y += v * g;
-            }
-        }),
+        Epilogue::Bias => product(x.data(), k, &layer.weight, y.resize(shape), |tile, column| simd::add_bias(tile, &bias[column..]), copy),
+        Epilogue::BiasGelu => {
+            product(x.data(), k, &layer.weight, y.resize(shape), |tile, column| simd::bias_gelu(tile, &bias[column..]), copy)
+        }
+        Epilogue::LayerScaleResidual(gamma) => {
+            let finish = |tile: &mut Tile, column: usize| simd::bias_scale(tile, &bias[column..], &gamma.data()[column..]);
+            product(x.data(), k, &layer.weight, y.data_mut(), finish, add);
+        }
     }
 }
 
-fn add_bias(row: &mut [f32], bias: &[f32], column: usize) {
-    for (v, b) in row.iter_mut().zip(bias.get(column..).unwrap_or_default()) {
-        *v += b;
-    }
+fn copy(y: &mut [f32], row: &[f32]) {
+    y.copy_from_slice(row);
 }
 
-/// `x [M, K] weight [K, N]` for y [M, N], a row of a tile at a time: `store(products, y, column)` is given up to [`COLS`] products, the piece of a row of `y` that they
-/// are for, and its first column.
-fn product(x: &[f32], k: usize, weight: &Strips, y: &mut [f32], store: impl Fn(&mut [f32], &mut [f32], usize) + Sync) {
+fn add(y: &mut [f32], row: &[f32]) {
+    y.iter_mut().zip(row).for_each(|(y, v)| *y += v);
+}
+
+/// `x [M, K] weight [K, N]` for y [M, N], a tile at a time: `finish(tile, column)` does what follows the product, `column` being the tile's first; then
+/// `store(y, row)` puts each of its rows where it belongs.
+fn product(
+    x: &[f32],
+    k: usize,
+    weight: &Strips,
+    y: &mut [f32],
+    finish: impl Fn(&mut Tile, usize) + Sync,
+    store: impl Fn(&mut [f32], &[f32]) + Sync,
+) {
     let (m, n) = (x.len() / k, weight.shape()[1]);
     assert!(m * n == y.len() && k == weight.shape()[0], "[{m}, {k}] x {:?} into {}", weight.shape(), y.len());
     // Tasks of equal size, whole tiles each.
@@ -95,8 +98,10 @@ fn product(x: &[f32], k: usize, weight: &Strips, y: &mut [f32], store: impl Fn(&
             let rows = ROWS.min(window.rows() - first);
             let from = group * task + first;
             tile(&x[from * k..(from + rows) * k], k, weight.strip(strip), &mut sums);
-            for (i, row) in sums.chunks_exact_mut(COLS).enumerate().take(rows) {
-                store(row, window.row(first + i), strip * COLS);
+            finish(&mut sums, strip * COLS);
+            for (i, row) in sums.chunks_exact(COLS).enumerate().take(rows) {
+                let y = window.row(first + i);
+                store(y, &row[..y.len()]);
             }
         }
     });

@@ -7,7 +7,7 @@
 
 use pulp::{Arch, Simd};
 
-use super::product::COLS;
+use super::product::{COLS, Tile};
 use super::scalar;
 
 /// Partial results that a reduction keeps: enough for two registers of AVX-512, always as many, for the same bits everywhere.
@@ -102,6 +102,53 @@ pub fn gelu_simd<'a, S: Simd>(_simd: S, y: &'a mut [f32]) {
     for v in y {
         *v = if fuses::<S>() { scalar::gelu::<true>(*v) } else { scalar::gelu::<false>(*v) };
     }
+}
+
+/// `tile + bias`, the bias that of the tile's first columns.
+#[pulp::with_simd(add_bias = Arch::new())]
+#[inline(always)]
+pub fn add_bias_simd<'a, S: Simd>(_simd: S, tile: &'a mut Tile, bias: &'a [f32]) {
+    let bias = columns(bias);
+    for row in tile.as_chunks_mut::<COLS>().0 {
+        for i in 0..COLS {
+            row[i] += bias[i];
+        }
+    }
+}
+
+/// `gelu(tile + bias)`
+#[pulp::with_simd(bias_gelu = Arch::new())]
+#[inline(always)]
+pub fn bias_gelu_simd<'a, S: Simd>(_simd: S, tile: &'a mut Tile, bias: &'a [f32]) {
+    let bias = columns(bias);
+    for row in tile.as_chunks_mut::<COLS>().0 {
+        for i in 0..COLS {
+            let v = row[i] + bias[i];
+            row[i] = if fuses::<S>() { scalar::gelu::<true>(v) } else { scalar::gelu::<false>(v) };
+        }
+    }
+}
+
+/// `(tile + bias) gamma`
+#[pulp::with_simd(bias_scale = Arch::new())]
+#[inline(always)]
+pub fn bias_scale_simd<'a, S: Simd>(_simd: S, tile: &'a mut Tile, bias: &'a [f32], gamma: &'a [f32]) {
+    let (bias, gamma) = (columns(bias), columns(gamma));
+    for row in tile.as_chunks_mut::<COLS>().0 {
+        for i in 0..COLS {
+            row[i] = (row[i] + bias[i]) * gamma[i];
+        }
+    }
+}
+
+/// The first COLS values, or as many as there are and zeros.
+#[inline(always)]
+fn columns(values: &[f32]) -> [f32; COLS] {
+    let mut columns = [0.0; COLS];
+    for (column, v) in columns.iter_mut().zip(values) {
+        *column = *v;
+    }
+    columns
 }
 
 /// Whether this instruction set multiplies and adds in one instruction: all that `pulp` chooses but the plainest.
