@@ -58,7 +58,7 @@ pub fn matmul(x: &Tensor, layer: &Layer, epilogue: Epilogue, y: &mut Tensor) {
     match epilogue {
         Epilogue::Bias => product(x.data(), k, &layer.weight, y.resize(shape), |tile, column| simd::add_bias(tile, &bias[column..]), copy),
         Epilogue::BiasGelu => {
-            product(x.data(), k, &layer.weight, y.resize(shape), |tile, column| simd::bias_gelu(tile, &bias[column..]), copy)
+            product(x.data(), k, &layer.weight, y.resize(shape), |tile, column| simd::bias_gelu(tile, &bias[column..]), copy);
         }
         Epilogue::LayerScaleResidual(gamma) => {
             let finish = |tile: &mut Tile, column: usize| simd::bias_scale(tile, &bias[column..], &gamma.data()[column..]);
