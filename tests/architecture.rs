@@ -11,6 +11,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("tensor", &[]),
     ("graph", &["error"]),
     ("archive", &["error", "tensor"]),
+    ("hub", &["error", "archive"]),
     ("checkpoint", &["error", "tensor", "archive"]),
     ("kernels", &["error", "graph"]),
     ("vit", &["error", "tensor", "checkpoint", "graph", "kernels"]),
