@@ -29,7 +29,8 @@ pub fn download(say: Say) -> Done {
         Some(true) => say.note("its SHA-256 is the hub's"),
         None => warn(format_args!("{}: no SHA-256 is kept beside it to check it against", path.display())),
         Some(false) if hub.offline() => {
-            let problem = "is damaged: its SHA-256 is not the one kept beside it; run `meddino download` without HF_HUB_OFFLINE to fetch it anew";
+            let problem =
+                "is damaged: its SHA-256 is not the one kept beside it; run `meddino download` without HF_HUB_OFFLINE to fetch it anew";
             return Err(Error::checkpoint(path.display(), problem).into());
         }
         Some(false) => {

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::archive::NewFile;
 use crate::error::Error;
 
+use super::settings::Settings;
 use super::{Source, Trouble};
 
 /// Where a file of a repository is, or will be.
@@ -25,14 +26,16 @@ pub struct Folder {
     /// `models--OWNER--NAME`
     repository: String,
     file: &'static str,
+    symlinks: bool,
 }
 
 /// Held while a blob is written.
 pub struct Lock(#[expect(dead_code, reason = "the lock goes with the file")] Option<File>);
 
 impl Folder {
-    pub fn new(cache: &Path, source: &Source) -> Self {
-        Self { cache: cache.into(), repository: format!("models--{}", source.repository.replace('/', "--")), file: source.file }
+    pub fn new(settings: &Settings, source: &Source) -> Self {
+        let repository = format!("models--{}", source.repository.replace('/', "--"));
+        Self { cache: settings.cache.clone(), repository, file: source.file, symlinks: settings.symlinks }
     }
 
     fn root(&self) -> PathBuf {
@@ -58,19 +61,24 @@ impl Folder {
     /// Whether `path` has the SHA-256 that it should, if that is known.
     pub fn verify(&self, path: &Path) -> io::Result<Option<bool>> {
         let found = sha256(path)?;
-        let target = fs::read_link(path).ok().and_then(|target| Some(target.file_name()?.to_str()?.to_string()));
-        Ok(match target {
-            Some(name) => is_hex(&name, 64).then(|| name == found),
+        Ok(match fs::read_link(path) {
+            Ok(target) => target.file_name().and_then(|name| name.to_str()).filter(|name| is_hex(name, 64)).map(|name| name == found),
             // No link, so the blob is a second name or a copy; where there is none, nothing is known.
-            None => self.blob(&found).exists().then_some(true),
+            Err(_) if self.blob(&found).exists() => Some(true),
+            Err(_) => (!self.blobs().is_empty()).then_some(false),
         })
     }
 
-    /// Removes `path` and the bytes that it leads to.
+    /// The blobs that bear a SHA-256.
+    fn blobs(&self) -> Vec<(String, PathBuf)> {
+        let entries = fs::read_dir(self.root().join("blobs")).into_iter().flatten().flatten();
+        entries.filter_map(|e| Some((e.file_name().into_string().ok()?, e.path()))).filter(|(name, _)| is_hex(name, 64)).collect()
+    }
+
+    /// Removes `path` and the blobs that are not what their names say.
     pub fn remove(&self, path: &Path) -> io::Result<()> {
-        let blob = path.canonicalize()?;
         fs::remove_file(path)?;
-        if blob.exists() { fs::remove_file(blob) } else { Ok(()) }
+        self.blobs().into_iter().try_for_each(|(name, blob)| if sha256(&blob)? == name { Ok(()) } else { fs::remove_file(blob) })
     }
 
     /// Makes the folders that a fetch writes to.
@@ -112,12 +120,20 @@ impl Folder {
         self.make(path.parent().expect("a folder of the snapshot"))?;
         let linked = match fs::remove_file(&path) {
             Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
-            _ => link(&self.blob(sha256), &path),
+            _ => self.point(&path, &self.blob(sha256)),
         };
         // The reference comes last: whoever follows it finds the file.
         linked.map_err(|e| self.cannot_write(&e))?;
         self.set_main(commit)?;
         Ok(path)
+    }
+
+    /// A relative link from `path` to `blob`, so that the cache can be moved as a whole; where there are none, a second name for the same
+    /// bytes, or else a copy.
+    fn point(&self, path: &Path, blob: &Path) -> io::Result<()> {
+        let target: PathBuf = ["..", "..", "blobs"].iter().map(AsRef::as_ref).chain(blob.file_name()).collect();
+        let linked = if self.symlinks { symlink(&target, path) } else { Err(ErrorKind::Unsupported.into()) };
+        linked.or_else(|_| fs::hard_link(blob, path)).or_else(|_| fs::copy(blob, path).map(drop))
     }
 
     fn set_main(&self, commit: &str) -> Result<(), Trouble> {
@@ -141,16 +157,19 @@ impl Folder {
     }
 }
 
-/// A relative link, so that the cache can be moved as a whole; where there are none, a second name for the same bytes, or else a copy.
-fn link(blob: &Path, path: &Path) -> io::Result<()> {
-    let relative: PathBuf = ["..", "..", "blobs"].iter().map(AsRef::as_ref).chain(blob.file_name()).collect();
-    #[cfg(unix)]
-    let linked = std::os::unix::fs::symlink(relative, path);
-    #[cfg(windows)]
-    let linked = std::os::windows::fs::symlink_file(relative, path);
-    #[cfg(not(any(unix, windows)))]
-    let linked = Err::<(), _>(io::Error::from(ErrorKind::Unsupported));
-    linked.or_else(|_| fs::hard_link(blob, path)).or_else(|_| fs::copy(blob, path).map(drop))
+#[cfg(unix)]
+fn symlink(target: &Path, path: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(target, path)
+}
+
+#[cfg(windows)]
+fn symlink(target: &Path, path: &Path) -> io::Result<()> {
+    std::os::windows::fs::symlink_file(target, path)
+}
+
+#[cfg(not(any(unix, windows)))]
+fn symlink(_: &Path, _: &Path) -> io::Result<()> {
+    Err(ErrorKind::Unsupported.into())
 }
 
 /// The SHA-256 of a file, in lower-case hexadecimal.

@@ -1,6 +1,6 @@
 //! The released checkpoint from the Hugging Face hub: found in the cache that `huggingface_hub` keeps, else fetched into it.
 //!
-//! A file is taken in three steps, each a file here: [`Settings`](settings) says where the hub and the cache are, `remote` asks the hub what
+//! A file is taken in three steps, each a file here: `settings` says where the hub and the cache are, `remote` asks the hub what
 //! the file is (commit, SHA-256, length, where its bytes lie), `transfer` brings the bytes, and `cache` gives them their place. The layout,
 //! the locks and the environment variables are those of Python's `huggingface_hub`
 //! (<https://huggingface.co/docs/huggingface_hub/guides/manage-cache>), so that either finds what the other has fetched.
@@ -96,7 +96,7 @@ impl Hub {
     }
 
     /// The hub that variables name: `HF_ENDPOINT`, `HF_HOME` (else `XDG_CACHE_HOME/huggingface`, else `~/.cache/huggingface`),
-    /// `HF_HUB_CACHE`, `HF_TOKEN` or the file `HF_TOKEN_PATH`, `HF_HUB_OFFLINE`, `HF_HUB_ETAG_TIMEOUT` and `HF_HUB_DOWNLOAD_TIMEOUT`, each with
+    /// `HF_HUB_CACHE`, `HF_TOKEN` or the file `HF_TOKEN_PATH`, `HF_HUB_OFFLINE`, `HF_HUB_DISABLE_SYMLINKS`, `HF_HUB_ETAG_TIMEOUT` and `HF_HUB_DOWNLOAD_TIMEOUT`, each with
     /// the meaning and the default that it has in `huggingface_hub`, older names included. Proxies are always those of the environment.
     ///
     /// # Errors
@@ -129,7 +129,7 @@ impl Hub {
 
     /// The file's path in the cache, if it is there. Nothing is written and nothing is asked.
     pub fn cached(&self, source: &Source) -> Option<PathBuf> {
-        Folder::new(&self.settings.cache, source).find()
+        Folder::new(&self.settings, source).find()
     }
 
     /// Whether the cached file has the SHA-256 that is kept beside it; none if none is kept, as on systems without links where
@@ -138,7 +138,7 @@ impl Hub {
     /// # Errors
     /// If it cannot be read.
     pub fn verify(&self, source: &Source) -> Result<Option<bool>> {
-        let folder = Folder::new(&self.settings.cache, source);
+        let folder = Folder::new(&self.settings, source);
         let Some(path) = folder.find() else { return Ok(None) };
         folder.verify(&path).map_err(|e| Error::checkpoint(path.display(), format!("cannot be read to its end: {e}")))
     }
@@ -148,7 +148,7 @@ impl Hub {
     /// # Errors
     /// If it cannot be removed.
     pub fn forget(&self, source: &Source) -> Result<()> {
-        let folder = Folder::new(&self.settings.cache, source);
+        let folder = Folder::new(&self.settings, source);
         let Some(path) = folder.find() else { return Ok(()) };
         folder.remove(&path).map_err(|e| Error::checkpoint(path.display(), format!("is damaged and cannot be removed: {e}")))
     }
@@ -162,7 +162,7 @@ impl Hub {
     /// sends is not what it promised (length, SHA-256); if the cache cannot be written.
     pub fn fetch(&self, source: &Source, progress: &mut dyn FnMut(Event)) -> Result<PathBuf> {
         let fail = |problem: String| Error::checkpoint(format_args!("{} of {}", source.file, source.repository), problem);
-        let folder = Folder::new(&self.settings.cache, source);
+        let folder = Folder::new(&self.settings, source);
         if let Some(path) = folder.find() {
             return Ok(path);
         }
@@ -186,7 +186,9 @@ impl Hub {
             }
             let Some(&pause) = pauses.next() else {
                 let attempts = self.pauses.len() + 1;
-                return Err(fail(format!("{problem} (after {attempts} attempts without progress; what has come is kept, and the next run resumes)")));
+                return Err(fail(format!(
+                    "{problem} (after {attempts} attempts without progress; what has come is kept, and the next run resumes)"
+                )));
             };
             transfer.say(Event::Retrying { problem, pause });
             sleep(pause);

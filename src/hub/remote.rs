@@ -140,8 +140,12 @@ impl<'a> Remote<'a> {
             401 | 403 if self.is_hub(url) => {
                 let page = format!("{}/{}", self.settings.endpoint_text(), self.source.repository);
                 Trouble::Lasting(match self.settings.token {
-                    None => format!("{page} is not open to all ({status}): accept its terms there, then log in with `hf auth login` or set HF_TOKEN"),
-                    Some(_) => format!("{page} is closed to this token ({status}): accept its terms there, and see whether HF_TOKEN is still valid"),
+                    None => format!(
+                        "{page} is not open to all ({status}): accept its terms there, then log in with `hf auth login` or set HF_TOKEN"
+                    ),
+                    Some(_) => format!(
+                        "{page} is closed to this token ({status}): accept its terms there, and see whether HF_TOKEN is still valid"
+                    ),
                 })
             }
             404 | 410 => Trouble::Lasting(format!("is not at {address} ({status}); look at HF_ENDPOINT, and whether the file has moved")),
@@ -154,9 +158,12 @@ impl<'a> Remote<'a> {
 
 /// Why there is no answer, and whether there may be one later.
 fn no_answer(url: &Uri, error: &ureq::Error) -> Trouble {
-    let problem = format!("{} cannot be reached: {error}", shown(url));
+    let reason: &dyn std::fmt::Display = if let ureq::Error::Io(io) = error { io } else { error };
+    let problem = format!("{} cannot be reached: {reason}", shown(url));
     match error {
-        ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::ConnectionFailed | ureq::Error::Protocol(_) => Trouble::Passing(problem),
+        ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::ConnectionFailed | ureq::Error::Protocol(_) => {
+            Trouble::Passing(problem)
+        }
         _ => Trouble::Lasting(problem),
     }
 }

@@ -23,6 +23,8 @@ pub struct Settings {
     /// Sent to the endpoint alone.
     pub token: Option<String>,
     pub offline: bool,
+    /// Whether names in the cache may be symbolic links.
+    pub symlinks: bool,
     /// The most that a question about a file may take.
     pub etag_timeout: Duration,
     /// The most that the server may be silent while it sends.
@@ -58,7 +60,8 @@ impl Settings {
             endpoint: endpoint(var)?,
             token: token(var, folder(&["HF_TOKEN_PATH"], "token").as_deref())?,
             cache,
-            offline: ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"].iter().find_map(|name| text(var, name)).is_some_and(|v| is_true(&v)),
+            offline: flag(var, "HF_HUB_OFFLINE").or_else(|| flag(var, "TRANSFORMERS_OFFLINE")).unwrap_or(false),
+            symlinks: !flag(var, "HF_HUB_DISABLE_SYMLINKS").unwrap_or(false),
             etag_timeout: seconds(var, "HF_HUB_ETAG_TIMEOUT")?,
             download_timeout: seconds(var, "HF_HUB_DOWNLOAD_TIMEOUT")?,
         })
@@ -116,8 +119,10 @@ fn hf_home(var: Var<'_>) -> Option<PathBuf> {
     })
 }
 
-fn is_true(value: &str) -> bool {
-    ["1", "ON", "YES", "TRUE"].iter().any(|word| value.eq_ignore_ascii_case(word))
+/// A variable that is set to yes or no.
+fn flag(var: Var<'_>, name: &str) -> Option<bool> {
+    let value = text(var, name)?;
+    Some(["1", "ON", "YES", "TRUE"].iter().any(|word| value.eq_ignore_ascii_case(word)))
 }
 
 fn endpoint(var: Var<'_>) -> Result<Uri> {
@@ -137,7 +142,7 @@ fn seconds(var: Var<'_>, name: &str) -> Result<Duration> {
 
 /// The token of the environment, else the one that `hf auth login` left in `file`.
 fn token(var: Var<'_>, file: Option<&Path>) -> Result<Option<String>> {
-    if text(var, "HF_HUB_DISABLE_IMPLICIT_TOKEN").is_some_and(|v| is_true(&v)) {
+    if flag(var, "HF_HUB_DISABLE_IMPLICIT_TOKEN") == Some(true) {
         return Ok(None);
     }
     let named = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"].iter().find_map(|name| text(var, name).map(|value| ((*name).to_string(), value)));

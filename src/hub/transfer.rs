@@ -63,10 +63,8 @@ impl<'a> Transfer<'a> {
         let size = described.size;
         let cannot_write = |e: io::Error| self.folder.cannot_write(&e);
         let mut file = File::options().create(true).truncate(false).write(true).open(partial).map_err(cannot_write)?;
-        let mut from = file.metadata().map_err(cannot_write)?.len();
-        if from > size {
-            from = 0;
-        }
+        let kept = file.metadata().map_err(cannot_write)?.len();
+        let mut from = if kept > size { 0 } else { kept };
         if from < size {
             let response = remote.bytes(&described.url, from, self.etag.as_deref())?;
             from = match start(&response, from, size) {
@@ -80,7 +78,10 @@ impl<'a> Transfer<'a> {
             };
             self.etag = text(response.headers(), ETAG.as_str()).filter(|etag| etag.starts_with('"')).map(Into::into);
             self.done = from;
-            file.set_len(from).and_then(|()| file.seek(SeekFrom::Start(from))).map_err(cannot_write)?;
+            if kept != from {
+                file.set_len(from).map_err(cannot_write)?;
+            }
+            file.seek(SeekFrom::Start(from)).map_err(cannot_write)?;
             self.copy(response, &mut file, size)?;
         }
         self.done = size;
