@@ -162,7 +162,7 @@ impl World {
         ];
         let hub = Server::start(move |request| {
             let found = Reply { status: 302, headers: described.clone(), body: b"Found".to_vec(), ..Reply::default() };
-            if request.method != "HEAD" { Reply { status: 405, ..Reply::default() } } else { hub(request, found) }
+            if request.method == "HEAD" { hub(request, found) } else { Reply { status: 405, ..Reply::default() } }
         });
         Self { hub, storage, twists, sha256 }
     }
