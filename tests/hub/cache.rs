@@ -103,6 +103,7 @@ fn what_python_fetched_is_found() {
     for main in ["../../..", COMMIT, ""] {
         let machine = Machine::new("http://127.0.0.1:1");
         write(&machine.repository().join("refs/main"), main.as_bytes());
+        fs::create_dir_all(machine.repository().join("snapshots")).expect("made");
         write(&machine.path(".cache/huggingface/MedDINOv3-B-CT3M.pth"), b"weights");
         assert_eq!(machine.hub().cached(&RELEASED), None);
     }
