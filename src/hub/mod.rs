@@ -96,7 +96,7 @@ impl Hub {
     }
 
     /// The hub that variables name: `HF_ENDPOINT`, `HF_HOME` (else `XDG_CACHE_HOME/huggingface`, else `~/.cache/huggingface`),
-    /// `HF_HUB_CACHE`, `HF_TOKEN` or the file `HF_TOKEN_PATH`, `HF_HUB_OFFLINE`, `HF_HUB_DISABLE_SYMLINKS`, `HF_HUB_ETAG_TIMEOUT` and `HF_HUB_DOWNLOAD_TIMEOUT`, each with
+    /// `HF_HUB_CACHE`, `HF_TOKEN` or the file `HF_TOKEN_PATH`, `HF_HUB_OFFLINE`, `HF_HUB_DISABLE_SYMLINKS`, `HF_HUB_ETAG_TIMEOUT`, `HF_HUB_DOWNLOAD_TIMEOUT` and `SSL_CERT_FILE` or `REQUESTS_CA_BUNDLE`, each with
     /// the meaning and the default that it has in `huggingface_hub`, older names included. Proxies are always those of the environment.
     ///
     /// # Errors
@@ -186,9 +186,8 @@ impl Hub {
             }
             let Some(&pause) = pauses.next() else {
                 let attempts = self.pauses.len() + 1;
-                return Err(fail(format!(
-                    "{problem} (after {attempts} attempts without progress; what has come is kept, and the next run resumes)"
-                )));
+                let kept = if transfer.done() > 0 { "; what has come is kept, and the next run resumes" } else { "" };
+                return Err(fail(format!("{problem} (after {attempts} attempts without progress{kept})")));
             };
             transfer.say(Event::Retrying { problem, pause });
             sleep(pause);

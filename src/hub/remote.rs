@@ -1,10 +1,12 @@
 //! What the hub says: one question about a file, one request for its bytes. Redirects are followed here, one by one, because the answers on the
 //! way hold what is asked for, and because the token is for the hub alone and not for the servers that it redirects to.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use ureq::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, IF_RANGE, LOCATION, RANGE};
 use ureq::http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
 use super::cache::is_hex;
@@ -81,7 +83,9 @@ impl<'a> Remote<'a> {
     }
 
     fn agent(&self, response: Option<Duration>, read: Duration) -> Agent {
+        let roots = self.settings.authorities.clone().map_or(RootCerts::WebPki, RootCerts::from);
         Agent::config_builder()
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
             .max_redirects(0)
             .http_status_as_error(false)
             .user_agent(concat!("meddino/", env!("CARGO_PKG_VERSION")))
@@ -161,6 +165,10 @@ fn no_answer(url: &Uri, error: &ureq::Error) -> Trouble {
     let reason: &dyn std::fmt::Display = if let ureq::Error::Io(io) = error { io } else { error };
     let problem = format!("{} cannot be reached: {reason}", shown(url));
     match error {
+        // A certificate that nobody vouches for.
+        ureq::Error::Io(io) if io.kind() == ErrorKind::InvalidData => {
+            Trouble::Lasting(format!("{problem}; if the network looks into TLS, SSL_CERT_FILE names the file of its certificate"))
+        }
         ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::ConnectionFailed | ureq::Error::Protocol(_) => {
             Trouble::Passing(problem)
         }

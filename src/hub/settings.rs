@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ureq::http::Uri;
+use ureq::tls::{Certificate, PemItem, parse_pem};
 
 use crate::error::{Error, Result};
 
@@ -23,6 +24,8 @@ pub struct Settings {
     /// Sent to the endpoint alone.
     pub token: Option<String>,
     pub offline: bool,
+    /// Whom to trust in place of the public authorities, as in networks that look into TLS.
+    pub authorities: Option<Vec<Certificate<'static>>>,
     /// Whether names in the cache may be symbolic links.
     pub symlinks: bool,
     /// The most that a question about a file may take.
@@ -61,6 +64,7 @@ impl Settings {
             token: token(var, folder(&["HF_TOKEN_PATH"], "token").as_deref())?,
             cache,
             offline: flag(var, "HF_HUB_OFFLINE").or_else(|| flag(var, "TRANSFORMERS_OFFLINE")).unwrap_or(false),
+            authorities: authorities(var)?,
             symlinks: !flag(var, "HF_HUB_DISABLE_SYMLINKS").unwrap_or(false),
             etag_timeout: seconds(var, "HF_HUB_ETAG_TIMEOUT")?,
             download_timeout: seconds(var, "HF_HUB_DOWNLOAD_TIMEOUT")?,
@@ -138,6 +142,18 @@ fn seconds(var: Var<'_>, name: &str) -> Result<Duration> {
         Ok(seconds @ 1..) => Ok(Duration::from_secs(seconds.into())),
         _ => Err(Error::option(name, format!("expected whole seconds from 1, found {value:?}"))),
     }
+}
+
+/// The certificates of the PEM file that is named, as `huggingface_hub`'s HTTP libraries take them.
+fn authorities(var: Var<'_>) -> Result<Option<Vec<Certificate<'static>>>> {
+    let Some((name, file)) = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"].iter().find_map(|name| Some((name, path(var, name)?))) else {
+        return Ok(None);
+    };
+    let fail = |problem: String| Error::option(name, format!("{} {problem}", file.display()));
+    let pem = fs::read(&file).map_err(|e| fail(format!("cannot be read: {e}")))?;
+    let certificates: Vec<_> =
+        parse_pem(&pem).filter_map(|item| if let Ok(PemItem::Certificate(c)) = item { Some(c) } else { None }).collect();
+    if certificates.is_empty() { Err(fail("holds no certificate; expected a file of PEM".into())) } else { Ok(Some(certificates)) }
 }
 
 /// The token of the environment, else the one that `hf auth login` left in `file`.

@@ -187,6 +187,8 @@ fn variables_mean_what_they_mean_in_python() {
     says(&bad("HF_ENDPOINT", "huggingface.co"), &["HF_ENDPOINT", "https://huggingface.co", "found \"huggingface.co\""]);
     says(&bad("HF_ENDPOINT", "ftp://h"), &["HF_ENDPOINT", "ftp://h"]);
     says(&bad("HF_HUB_DOWNLOAD_TIMEOUT", "soon"), &["HF_HUB_DOWNLOAD_TIMEOUT", "soon"]);
+    says(&bad("SSL_CERT_FILE", "/no/such/file"), &["SSL_CERT_FILE", "/no/such/file", "cannot be read"]);
+    says(&bad("REQUESTS_CA_BUNDLE", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")), &["REQUESTS_CA_BUNDLE", "holds no certificate"]);
     let message = bad("HF_TOKEN", "two words");
     says(&message, &["HF_TOKEN", "no token"]);
     assert!(!message.contains("two words"), "a token is not shown");

@@ -233,7 +233,9 @@ fn what_answers_unlike_a_hub_is_none() {
         assert!(!machine.path(".cache").exists(), "nothing is made");
     }
     let nobody = Machine::new("http://127.0.0.1:1");
-    says(&nobody.fail(), &["http://127.0.0.1:1", "cannot be reached"]);
+    let message = nobody.fail();
+    says(&message, &["http://127.0.0.1:1", "cannot be reached", "4 attempts"]);
+    assert!(!message.contains("resumes"), "nothing has come: {message}");
 }
 
 #[test]
