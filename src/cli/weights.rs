@@ -123,7 +123,8 @@ impl Bytes {
 }
 
 fn bar(done: u64, size: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left").expect("a fixed template");
+    let template = "{bar:40} {decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
+    let style = ProgressStyle::with_template(template).expect("a fixed template");
     let bar = ProgressBar::new(size).with_style(style).with_position(done);
     // What was here before says nothing of the speed.
     bar.reset_eta();
