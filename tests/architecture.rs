@@ -28,6 +28,7 @@ const MAY_SAY: &[(&str, &[&str])] = &[
     ("wgpu::", &["gpu"]),
     ("include_str!", &["kernels", "lib"]),
     ("blocks.{", &["checkpoint", "vit", "cpu", "gpu", "cli"]),
+    ("ureq::", &["hub"]),
     ("println!", &["cli", "main"]),
 ];
 

@@ -118,9 +118,16 @@ impl Folder {
     pub fn link(&self, sha256: &str, commit: &str) -> Result<PathBuf, Trouble> {
         let path = self.pointer(commit);
         self.make(path.parent().expect("a folder of the snapshot"))?;
-        let linked = match fs::remove_file(&path) {
-            Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
-            _ => self.point(&path, &self.blob(sha256)),
+        let blob = self.blob(sha256);
+        let length = |path: &Path| path.metadata().map(|m| m.len()).ok();
+        // What is right already stays: another process may be about to open it.
+        let linked = if length(&path) == length(&blob) {
+            Ok(())
+        } else {
+            match fs::remove_file(&path) {
+                Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
+                _ => self.point(&path, &blob),
+            }
         };
         // The reference comes last: whoever follows it finds the file.
         linked.map_err(|e| self.cannot_write(&e))?;

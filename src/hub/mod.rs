@@ -7,6 +7,14 @@
 //!
 //! Nothing from the network is believed: redirects, lengths and names are checked, and no file gets its name before its SHA-256 is the one
 //! that the hub promised.
+//!
+//! ```no_run
+//! use meddino::vit::model::Model;
+//!
+//! let path = meddino::hub::released(&mut |event| eprintln!("{event:?}"))?;
+//! let model = Model::open(&path.to_string_lossy())?;
+//! # Ok::<(), meddino::Error>(())
+//! ```
 
 mod cache;
 mod remote;

@@ -76,7 +76,8 @@ impl<'a> Remote<'a> {
         }
         let agent = self.agent(None, self.settings.download_timeout);
         let (url, response) = self.follow(&agent, &Method::GET, url, &headers, |_| false)?;
-        if text(response.headers(), CONTENT_TYPE.as_str()).is_some_and(|kind| kind.starts_with("text/html")) {
+        let is_page = text(response.headers(), CONTENT_TYPE.as_str()).is_some_and(|kind| kind.starts_with("text/html"));
+        if is_page && response.status().is_success() {
             return Err(Trouble::Lasting(format!("{} sends a web page in its place; does the network ask for a login?", shown(&url))));
         }
         Ok(response)

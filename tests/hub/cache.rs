@@ -130,10 +130,17 @@ fn without_symbolic_links_there_are_plain_files() {
 fn a_blob_that_is_there_is_linked_to_a_new_commit() {
     let world = World::new(noise());
     let machine = Machine::new(&world.hub.address);
-    machine.fetch().expect("fetched");
+    let path = machine.fetch().expect("fetched");
     write(&machine.repository().join("refs/main"), "f".repeat(40).as_bytes());
     machine.fetch().expect("linked");
     assert_eq!(world.storage.asked().len(), 1);
+    // A name that is right already is left alone, for another process may be opening it.
+    let made = || path.symlink_metadata().expect("there").modified().expect("a time");
+    let before = made();
+    fs::remove_file(machine.repository().join("refs/main")).expect("removed");
+    thread::sleep(Duration::from_millis(20));
+    machine.fetch().expect("found");
+    assert_eq!(made(), before);
     // One of another length is no such blob.
     fs::remove_file(machine.repository().join("refs/main")).expect("removed");
     write(&machine.repository().join("blobs").join(&world.sha256), b"cut off");

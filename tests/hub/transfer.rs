@@ -81,7 +81,10 @@ fn a_server_that_ignores_or_confuses_ranges_sends_it_all() {
         ("another range", Box::new(|reply| Reply { headers: vec![("Content-Range", "bytes 0-1/1600001".into())], ..reply })),
         ("another size", Box::new(|reply| Reply { headers: vec![("Content-Range", "bytes 500-1600000/1600002".into())], ..reply })),
         ("no range", Box::new(|reply| Reply { headers: vec![], ..reply })),
-        ("unsatisfiable", Box::new(|reply| Reply { status: 416, headers: vec![], body: vec![], ..reply })),
+        (
+            "unsatisfiable",
+            Box::new(|reply| Reply { status: 416, headers: vec![("Content-Type", "text/html".into())], body: vec![], ..reply }),
+        ),
     ] {
         let world = World::new(noise());
         world.twist(twist);
