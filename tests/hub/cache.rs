@@ -151,7 +151,7 @@ fn a_blob_that_is_there_is_linked_to_a_new_commit() {
 #[test]
 fn two_at_once_fetch_once() {
     let world = World::new(noise());
-    world.twist(|reply| Reply { slow: Duration::from_millis(1), ..reply });
+    world.twist(|reply| Reply { slow: Duration::from_millis(5), ..reply });
     let machine = Machine::new(&world.hub.address);
     let fetch = || {
         let mut waited = false;
