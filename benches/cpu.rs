@@ -39,19 +39,23 @@ fn kernels(criterion: &mut Criterion) {
             let epilogue = match name {
                 "attn.qkv" => Epilogue::Bias,
                 "mlp.fc1" => Epilogue::BiasGelu,
-                _ => Epilogue::LayerScaleResidual(&gamma, residual.clone()),
+                _ => Epilogue::LayerScaleResidual(&gamma),
             };
-            cpu::matmul(&x, &layer, epilogue)
+            let mut y = residual.clone();
+            cpu::matmul(&x, &layer, epilogue, &mut y);
+            y
         });
     }
     let qkv = noise(1, &[1, t, 3 * c]);
     let angles = table(&config, GRID);
-    let rope = || cpu::rope(&qkv, &angles, heads, config.prefix_tokens(), config.rope);
+    let rope = || Tensor::made(|y| cpu::rope(&qkv, &angles, heads, config.prefix_tokens(), config.rope, y));
     row(&mut group, "rope", Throughput::Bytes((4 * 2 * 3 * t * c) as u64), rope);
     let rotated = rope();
-    row(&mut group, "attention", Throughput::Elements((4 * t * t * c) as u64), || cpu::attention(&rotated));
+    row(&mut group, "attention", Throughput::Elements((4 * t * t * c) as u64), || Tensor::made(|y| cpu::attention(&rotated, y)));
     let (x, norm) = (noise(1, &[1, t, c]), Norm { weight: noise(2, &[c]), bias: noise(3, &[c]) });
-    row(&mut group, "layernorm", Throughput::Bytes((4 * 2 * t * c) as u64), || cpu::layernorm(&x, &norm, config.norm_eps));
+    row(&mut group, "layernorm", Throughput::Bytes((4 * 2 * t * c) as u64), || {
+        Tensor::made(|y| cpu::layernorm(&x, &norm, config.norm_eps, y))
+    });
     let x = noise(1, &[1, t, hidden]);
     row(&mut group, "gelu", Throughput::Bytes((4 * 2 * t * hidden) as u64), || {
         let mut y = x.clone();

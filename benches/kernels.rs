@@ -78,32 +78,34 @@ impl Case {
 }
 
 /// A linear layer; with `Bias` as its epilogue none, as `attn.qkv` has none.
-fn matmul(name: &'static str, context: &Context, tokens: usize, [n, k]: [usize; 2], epilogue: &cpu::Epilogue) -> Case {
+fn matmul(name: &'static str, context: &Context, tokens: usize, [n, k]: [usize; 2], epilogue: &cpu::Epilogue, residual: &Tensor) -> Case {
     let (x, weight, bias) = (noise(1, &[1, tokens, k]), noise(2, &[n, k]), noise(3, &[n]));
     let mut case = Case::new(name, context);
     let (x_id, weight_id) = (case.input(&x), case.input(&weight));
     let (bias, gpu, cpu) = match epilogue {
         cpu::Epilogue::Bias => (None, Epilogue::None, cpu::Epilogue::Bias),
         cpu::Epilogue::BiasGelu => (Some(bias.clone()), Epilogue::BiasGelu(case.input(&bias)), cpu::Epilogue::BiasGelu),
-        cpu::Epilogue::LayerScaleResidual(gamma, residual) => {
+        cpu::Epilogue::LayerScaleResidual(gamma) => {
             let (bias_id, gamma_id, residual_id) = (case.input(&bias), case.input(gamma), case.input(residual));
             let gpu = Epilogue::BiasLayerScaleResidual { bias: bias_id, gamma: gamma_id, residual: residual_id };
-            (Some(bias), gpu, cpu::Epilogue::LayerScaleResidual(gamma, residual.clone()))
+            (Some(bias), gpu, cpu::Epilogue::LayerScaleResidual(gamma))
         }
     };
     let y = case.recorder.matmul(name, x_id, weight_id, gpu).expect("recorded");
-    case.done(&[y], cpu::matmul(&x, &Linear { weight, bias }.into(), cpu))
+    let mut want = residual.clone();
+    cpu::matmul(&x, &Linear { weight, bias }.into(), cpu, &mut want);
+    case.done(&[y], want)
 }
 
 fn layers(context: &Context, config: &Config, tokens: usize) -> Vec<Case> {
     let (c, hidden) = (config.embed_dim, config.ffn_dim);
     let (gamma, residual) = (noise(4, &[c]), noise(5, &[1, tokens, c]));
-    let scaled = cpu::Epilogue::LayerScaleResidual(&gamma, residual);
+    let scaled = cpu::Epilogue::LayerScaleResidual(&gamma);
     vec![
-        matmul("matmul attn.qkv", context, tokens, [3 * c, c], &cpu::Epilogue::Bias),
-        matmul("matmul attn.proj", context, tokens, [c, c], &scaled),
-        matmul("matmul mlp.fc1", context, tokens, [hidden, c], &cpu::Epilogue::BiasGelu),
-        matmul("matmul mlp.fc2", context, tokens, [c, hidden], &scaled),
+        matmul("matmul attn.qkv", context, tokens, [3 * c, c], &cpu::Epilogue::Bias, &residual),
+        matmul("matmul attn.proj", context, tokens, [c, c], &scaled, &residual),
+        matmul("matmul mlp.fc1", context, tokens, [hidden, c], &cpu::Epilogue::BiasGelu, &residual),
+        matmul("matmul mlp.fc2", context, tokens, [c, hidden], &scaled, &residual),
     ]
 }
 
@@ -132,7 +134,7 @@ fn layernorm(context: &Context, config: &Config, tokens: usize) -> Case {
     let mut case = Case::new("layernorm", context);
     let ids = [&x, &norm.weight, &norm.bias].map(|values| case.input(values));
     let y = case.recorder.layernorm("layernorm", ids[0], ids[1], ids[2], config.norm_eps).expect("recorded");
-    case.done(&[y], cpu::layernorm(&x, &norm, config.norm_eps))
+    case.done(&[y], Tensor::made(|y| cpu::layernorm(&x, &norm, config.norm_eps, y)))
 }
 
 fn gelu(context: &Context, config: &Config, tokens: usize) -> Case {
@@ -148,7 +150,7 @@ fn gelu(context: &Context, config: &Config, tokens: usize) -> Case {
 fn rope_and_attention(context: &Context, config: &Config, grid: Grid) -> [Case; 2] {
     let (n, d, t) = (config.num_heads, config.head_dim(), config.prefix_tokens() + grid.patches());
     let (qkv, angles) = (noise(1, &[1, t, 3 * n * d]), table(config, grid));
-    let rotated = cpu::rope(&qkv, &angles, n, config.prefix_tokens(), config.rope);
+    let rotated = Tensor::made(|y| cpu::rope(&qkv, &angles, n, config.prefix_tokens(), config.rope, y));
     let mut rope = Case::new("rope", context);
     let ids = [&qkv, &angles].map(|values| rope.input(values));
     let heads = rope.recorder.rope("rope", ids[0], ids[1], n, config.rope == RopePrecision::Bf16).expect("recorded");
@@ -158,7 +160,7 @@ fn rope_and_attention(context: &Context, config: &Config, grid: Grid) -> [Case; 
         attention.input(&Tensor::new([1, n, t, d], values))
     });
     let y = attention.recorder.attention("attention", Heads { q, k, v }).expect("recorded");
-    let want = cpu::attention(&rotated);
+    let want = Tensor::made(|y| cpu::attention(&rotated, y));
     [rope.done(&[heads.q, heads.k, heads.v], rotated), attention.done(&[y], want)]
 }
 

@@ -24,6 +24,7 @@
 //!
 //! # Features
 //! - `cli` (default): the `meddino` command.
+//! - `hub` (default): `hub`, the released checkpoint from the Hugging Face hub, cached.
 //! - `readers` (default): `.npy` scans. Without default features the library has the model, both backends and checkpoints.
 
 pub mod archive;
@@ -34,6 +35,8 @@ pub mod ct;
 pub mod error;
 pub mod gpu;
 pub mod graph;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod kernels;
 pub mod output;
 pub mod tensor;

@@ -27,6 +27,25 @@ impl Tensor {
         Self { shape, data: vec![0.0; n] }
     }
 
+    /// A tensor of nothing, to be given a size by [`Tensor::resize`].
+    pub fn empty() -> Self {
+        Self::zeros([0])
+    }
+
+    /// What `write` makes of an empty tensor: `Tensor::made(|y| layernorm(&x, &norm, eps, y))`.
+    pub fn made(write: impl FnOnce(&mut Self)) -> Self {
+        let mut tensor = Self::empty();
+        write(&mut tensor);
+        tensor
+    }
+
+    /// Another shape in the same memory, which grows if it must; gives the values to be written, which are anything until then.
+    pub fn resize(&mut self, shape: impl Into<Vec<usize>>) -> &mut [f32] {
+        self.shape = shape.into();
+        self.data.resize(self.shape.iter().product(), 0.0);
+        &mut self.data
+    }
+
     /// The extent of each axis, outermost first.
     pub fn shape(&self) -> &[usize] {
         &self.shape

@@ -11,6 +11,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("tensor", &[]),
     ("graph", &["error"]),
     ("archive", &["error", "tensor"]),
+    ("hub", &["error", "archive"]),
     ("checkpoint", &["error", "tensor", "archive"]),
     ("kernels", &["error", "graph"]),
     ("vit", &["error", "tensor", "checkpoint", "graph", "kernels"]),
@@ -27,6 +28,7 @@ const MAY_SAY: &[(&str, &[&str])] = &[
     ("wgpu::", &["gpu"]),
     ("include_str!", &["kernels", "lib"]),
     ("blocks.{", &["checkpoint", "vit", "cpu", "gpu", "cli"]),
+    ("ureq::", &["hub"]),
     ("println!", &["cli", "main"]),
 ];
 

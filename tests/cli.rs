@@ -33,6 +33,8 @@ impl Desk {
     fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_meddino"));
         command.current_dir(self.0.path()).args(line.split_whitespace());
+        // No test takes weights from the network, or from the cache of whoever runs it.
+        command.env("HF_HUB_OFFLINE", "1").env("HF_HUB_CACHE", self.path("hub"));
         if line.starts_with("features") {
             command.args(["--backend", "cpu"]);
         }
@@ -282,7 +284,7 @@ fn what_cannot_be_done_is_said_in_one_line() {
         (format!("features missing.npy {micro}"), 1, "error: input missing.npy: "),
         (format!("features two_channels.safetensors {micro}"), 1, "this model takes [B, 3, H, W] or [B, 1, H, W]"),
         (format!("features noise.pth {micro}"), 1, "error: input noise.pth: "),
-        ("features phantom".into(), 1, "-c seeded:0 for untrained ones"),
+        ("features phantom".into(), 1, "-c seeded:0 takes untrained weights"),
         ("features phantom -c noise.pth".into(), 1, "error: checkpoint noise.pth: "),
         ("features phantom -c seeded:x".into(), 1, "seeded:N"),
         (format!("features phantom {micro} --layers 2"), 1, "there is no block 2: this model has blocks 0 to 1"),

@@ -33,6 +33,12 @@ pub enum Command {
     Verify(Verify),
     /// List the GPUs of this machine, and which backend `--backend auto` takes
     Devices,
+    /// Put the released checkpoint into the cache, check its SHA-256 and print its path
+    ///
+    /// This is what a command without -c does by itself, for machines that will have no network later. It comes from the Hugging Face hub, into
+    /// the cache that Python's huggingface_hub keeps, in HF_HUB_CACHE or HF_HOME/hub or ~/.cache/huggingface/hub; a download that was cut
+    /// is resumed. HF_ENDPOINT names another hub, HF_TOKEN a token for it; with HF_HUB_OFFLINE=1 only the cache is looked at.
+    Download,
     Demo(Demo),
     Bench(Bench),
 }
@@ -91,6 +97,7 @@ pub struct Look {
 #[derive(clap::Args)]
 pub struct Model {
     /// The weights: a .pth or .safetensors file, or seeded:N for untrained ones to try things out (seeded:N:tiny, seeded:N:micro: small)
+    /// [default: the released ones, as `meddino download` has them; for bench seeded:0]
     #[arg(short, long, value_name = "FILE|seeded:N")]
     pub checkpoint: Option<String>,
     /// What to compute on: auto takes a real GPU if there is one, else the CPU

@@ -20,7 +20,7 @@ pub fn run(args: &Demo, say: Say) -> Done {
     fs::create_dir_all(folder).map_err(|e| Error::output(folder.display(), format!("the folder cannot be made: {e}")))?;
     let job = Job {
         input: "phantom".into(),
-        checkpoint: "seeded:0".into(),
+        checkpoint: Some("seeded:0".into()),
         output: folder.join("phantom.features.safetensors"),
         view: View::demo(Size::Square(224)),
         outputs: vec![Output::Cls, Output::Storage, Output::Patch],

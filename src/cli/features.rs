@@ -14,11 +14,13 @@ use super::args;
 use super::input::{Input, View, default_output};
 use super::progress::Progress;
 use super::say::{Done, Say, result, warn};
+use super::weights;
 
 /// Everything that decides what is computed and where it goes.
 pub struct Job {
     pub input: String,
-    pub checkpoint: String,
+    /// None: the released one.
+    pub checkpoint: Option<String>,
     pub output: PathBuf,
     pub view: View,
     pub outputs: Vec<Output>,
@@ -55,13 +57,6 @@ pub fn run(args: &args::Features, say: Say) -> Done {
 impl Job {
     /// The job that the flags describe.
     fn new(args: &args::Features) -> Result<Self> {
-        let Some(checkpoint) = args.model.checkpoint.clone() else {
-            return Err(Error::option(
-                "--checkpoint",
-                "which weights? Give -c MedDINOv3-B-CT3M.pth (from the Hugging Face repository ricklisz123/MedDINOv3-ViTB-16-CT-3M), or \
-                 -c seeded:0 for untrained ones to try things out",
-            ));
-        };
         let mut outputs = Vec::new();
         for output in args.tokens.iter().map(|&t| t.into()).chain(args.layers.iter().map(|&n| Output::Layer(n))) {
             if !outputs.contains(&output) {
@@ -70,7 +65,7 @@ impl Job {
         }
         Ok(Self {
             input: args.input.clone(),
-            checkpoint,
+            checkpoint: args.model.checkpoint.clone(),
             output: args.output.clone().unwrap_or_else(|| default_output(&args.input)),
             view: (&args.look).into(),
             outputs,
@@ -84,9 +79,10 @@ impl Job {
 
     /// Runs every image through the model, a batch at a time. What can be refused is refused before the weights are loaded.
     pub fn run(&self, say: Say) -> Result<Report> {
-        refuse_overwriting(&self.output, [&self.input, &self.checkpoint])?;
+        refuse_overwriting(&self.output, [&self.input].into_iter().chain(&self.checkpoint))?;
         let mut input = Input::open(&self.input, self.view.clone())?;
-        let model = open_model(&self.checkpoint, self.rope)?;
+        let checkpoint = weights::or_released(self.checkpoint.as_deref(), say)?;
+        let model = open_model(&checkpoint, self.rope)?;
         let images @ [count, channels, height, width] = input.shape();
         let config = model.config().clone();
         let (_, grid) = config.check_image(&[1, channels, height, width])?;
@@ -99,7 +95,7 @@ impl Job {
             grid,
             preprocessing: input.preprocessing(),
             config: config.clone(),
-            checkpoint: self.checkpoint.clone(),
+            checkpoint,
             checkpoint_sha256: model.checkpoint().sha256()?,
             backend: backbone.device(),
         };

@@ -13,6 +13,7 @@ mod input;
 mod progress;
 mod say;
 mod verify;
+mod weights;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,7 @@ pub fn run() -> ExitCode {
         Command::Convert(args) => checkpoint::convert(args, say),
         Command::Verify(args) => verify::run(args, say),
         Command::Devices => devices::run(),
+        Command::Download => weights::download(say),
         Command::Demo(args) => demo::run(args, say),
         Command::Bench(args) => bench::run(args, say),
     };

@@ -1,83 +1,74 @@
 //! Self-attention with an online softmax: no T x T matrix is ever held.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
-use super::gemm::{Matrix, Start, Threads, multiply};
-use super::scalar::exp_nonpositive;
-use super::simd::softmax;
+use super::product::{COLS, ROWS, add_eight, interleave, tile};
+use super::simd::{Softmax, softmax_columns};
 use crate::tensor::Tensor;
 
-/// Queries of one task: enough for the products to be fast, few enough to share a small image among threads.
-const QUERIES: usize = 32;
-/// Keys of one step: k, v and the scores of a step stay in the second-level cache.
-const KEYS: usize = 256;
+/// Queries of one task, a column each: the scores of a key are a row, so that the softmax runs along registers.
+const QUERIES: usize = COLS;
+/// Keys of one step, whole blocks: their scores stay in the first-level cache, and no f32 sum is longer.
+const KEYS: usize = 10 * ROWS;
+/// The channels of v that are summed together.
+const CHANNELS: usize = 8;
 
-/// q, k, v as [3, B, N, T, D] -> [B, T, C]: `softmax(q k^T / sqrt D) v` for each head, heads side by side in C.
-pub fn attention(qkv: &Tensor) -> Tensor {
+/// q, k, v as [3, B, N, T, D] into out [B, T, C]: `softmax(q k^T / sqrt D) v` for each head, heads side by side in C.
+pub fn attention(qkv: &Tensor, out: &mut Tensor) {
     let &[3, batch, heads, t, d] = qkv.shape() else { panic!("q, k, v are [3, B, N, T, D], not {:?}", qkv.shape()) };
     let c = heads * d;
     let (q, kv) = qkv.data().split_at(batch * heads * t * d);
     let (k, v) = kv.split_at(batch * heads * t * d);
-    // Each head's k as [D, T], once: a product reads it without packing it anew for every block of queries.
-    let mut turned = vec![0.0; k.len()];
-    turned.par_chunks_mut(t * d).zip(k.par_chunks(t * d)).for_each(|(turned, k)| turn(k, d, turned));
-    let mut out = Tensor::zeros([batch, t, c]);
-    for (b, image) in out.data_mut().chunks_exact_mut(t * c).enumerate() {
+    let (v, width) = padded(v, d);
+    for (b, image) in out.resize([batch, t, c]).chunks_exact_mut(t * c).enumerate() {
         image.par_chunks_mut(QUERIES * c).enumerate().for_each(|(block, rows)| {
             let queries = rows.len() / c;
             for n in 0..heads {
-                let head = (b * heads + n) * t * d..(b * heads + n + 1) * t * d;
-                let (k, v) = (&turned[head.clone()], &v[head.clone()]);
-                let first = head.start + block * QUERIES * d;
-                let attended = attend(&q[first..first + queries * d], k, v, d);
-                for (row, attended) in rows.chunks_exact_mut(c).zip(attended.chunks_exact(d)) {
-                    row[n * d..(n + 1) * d].copy_from_slice(attended);
+                let head = b * heads + n;
+                let q = &q[(head * t + block * QUERIES) * d..][..queries * d];
+                let attended = attend(q, &k[head * t * d..][..t * d], &v[head * t * width..][..t * width], d);
+                for (i, row) in rows.chunks_exact_mut(c).enumerate() {
+                    for (y, channel) in row[n * d..(n + 1) * d].iter_mut().zip(attended.chunks_exact(QUERIES)) {
+                        *y = channel[i];
+                    }
                 }
             }
         });
     }
-    out
 }
 
-/// [T, D] -> [D, T]
-fn turn(x: &[f32], d: usize, turned: &mut [f32]) {
-    // Some columns at a time: the rows that they come from stay in the cache.
-    const COLUMNS: usize = 16;
-    let t = x.len() / d;
-    for first in (0..t).step_by(COLUMNS) {
-        for (i, row) in turned.chunks_exact_mut(t).enumerate() {
-            for (j, y) in row[first..t.min(first + COLUMNS)].iter_mut().enumerate() {
-                *y = x[(first + j) * d + i];
-            }
-        }
+/// Rows [.., D] filled up with zeros to whole groups of [`CHANNELS`], and their length.
+fn padded(v: &[f32], d: usize) -> (Cow<'_, [f32]>, usize) {
+    let width = d.next_multiple_of(CHANNELS);
+    if width == d {
+        return (Cow::Borrowed(v), d);
     }
+    let mut wide = vec![0.0; v.len() / d * width];
+    wide.chunks_exact_mut(width).zip(v.chunks_exact(d)).for_each(|(wide, v)| wide[..d].copy_from_slice(v));
+    (Cow::Owned(wide), width)
 }
 
-/// One head, some queries: q [Q, D], k [D, T], v [T, D] -> [Q, D].
+/// One head, at most QUERIES queries: q [Q, D], k [T, D], v [T, W] with W = D filled up to whole groups of channels -> [W, QUERIES].
 fn attend(q: &[f32], k: &[f32], v: &[f32], d: usize) -> Vec<f32> {
-    let queries = q.len() / d;
-    let scale = 1.0 / (d as f32).sqrt();
-    let mut scores = vec![0.0; queries * KEYS.min(v.len() / d)];
-    let mut sum = vec![0.0; queries * d];
-    // Of each query so far: the largest score, and the softmax's denominator relative to it.
-    let mut largest = vec![f32::NEG_INFINITY; queries];
-    let mut weight = vec![0.0; queries];
-    let k = Matrix::rows_of(k, v.len() / d);
-    for (step, v) in v.chunks(KEYS * d).enumerate() {
-        let keys = v.len() / d;
-        let scores = &mut scores[..queries * keys];
-        multiply(scores, Start::Zero, scale, Matrix::rows_of(q, d), k.columns(step * KEYS..step * KEYS + keys), Threads::One);
-        for (i, scores) in scores.chunks_exact_mut(keys).enumerate() {
-            let (seen, added) = softmax(scores, largest[i]);
-            let rescale = exp_nonpositive(largest[i] - seen);
-            largest[i] = seen;
-            weight[i] = weight[i] * rescale + added;
-            sum[i * d..(i + 1) * d].iter_mut().for_each(|s| *s *= rescale);
+    let width = d.next_multiple_of(CHANNELS);
+    let mut scaled = vec![0.0; d * QUERIES];
+    interleave::<QUERIES>(q, d, 1.0 / (d as f32).sqrt(), &mut scaled);
+    let mut sums = vec![0.0; width * QUERIES];
+    let mut scores = [0.0; KEYS * QUERIES];
+    let mut softmax = Softmax::new();
+    for (k, v) in k.chunks(KEYS * d).zip(v.chunks(KEYS * width)) {
+        let keys = k.len() / d;
+        for (k, scores) in k.chunks(ROWS * d).zip(scores.as_chunks_mut().0) {
+            tile(k, d, &scaled, scores);
         }
-        multiply(&mut sum, Start::Sum, 1.0, Matrix::rows_of(scores, keys), Matrix::rows_of(v, d), Threads::One);
+        let scores = &mut scores[..keys * QUERIES];
+        softmax_columns(scores, &mut softmax, &mut sums);
+        for (group, sums) in sums.chunks_exact_mut(CHANNELS * QUERIES).enumerate() {
+            add_eight(v, width, group * CHANNELS, scores, sums);
+        }
     }
-    for (sum, weight) in sum.chunks_exact_mut(d).zip(weight) {
-        sum.iter_mut().for_each(|s| *s /= weight);
-    }
-    sum
+    softmax.divide(&mut sums);
+    sums
 }

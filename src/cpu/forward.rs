@@ -40,23 +40,25 @@ pub fn forward(
     tap("patch_embed".into(), &patches);
     let mut x = tokens(&patches, &weights.cls_token, weights.storage_tokens.as_ref(), mask.zip(weights.mask_token.as_ref()));
     let table = table(config, grid);
+    // What a block makes on its way; its memory serves every block.
+    let [mut h, mut qkv, mut rotated, mut a, mut hidden] = [(); 5].map(|()| Tensor::empty());
     for (i, block) in weights.blocks.iter().enumerate() {
-        let h = layernorm(&x, &block.norm1, eps);
-        let qkv = matmul(&h, &block.attn.qkv, Epilogue::Bias);
-        let qkv = rope(&qkv, &table, heads, prefix, config.rope);
-        let a = attention(&qkv);
-        x = matmul(&a, &block.attn.proj, Epilogue::LayerScaleResidual(&block.ls1, x));
+        layernorm(&x, &block.norm1, eps, &mut h);
+        matmul(&h, &block.attn.qkv, Epilogue::Bias, &mut qkv);
+        rope(&qkv, &table, heads, prefix, config.rope, &mut rotated);
+        attention(&rotated, &mut a);
+        matmul(&a, &block.attn.proj, Epilogue::LayerScaleResidual(&block.ls1), &mut x);
 
-        let h = layernorm(&x, &block.norm2, eps);
-        let h = matmul(&h, &block.mlp.fc1, Epilogue::BiasGelu);
-        x = matmul(&h, &block.mlp.fc2, Epilogue::LayerScaleResidual(&block.ls2, x));
+        layernorm(&x, &block.norm2, eps, &mut h);
+        matmul(&h, &block.mlp.fc1, Epilogue::BiasGelu, &mut hidden);
+        matmul(&hidden, &block.mlp.fc2, Epilogue::LayerScaleResidual(&block.ls2), &mut x);
 
         tap(format!("blocks.{i}"), &x);
         if request.layers.contains(&i) {
-            layers.push((i, layernorm(&x, &weights.norm, eps)));
+            layers.push((i, Tensor::made(|y| layernorm(&x, &weights.norm, eps, y))));
         }
     }
-    let x_norm = layernorm(&x, &weights.norm, eps);
+    let x_norm = Tensor::made(|y| layernorm(&x, &weights.norm, eps, y));
     if x_norm.data().iter().any(|v| !v.is_finite()) {
         return Err(Error::option("image", "the features are not finite: the image or the weights hold values beyond f32's range"));
     }

@@ -2,44 +2,34 @@
 
 use rayon::prelude::*;
 
-use super::gemm::{Matrix, Start, Threads, multiply};
+use super::product::{COLS, ROWS, Strips, Tile, tile};
 use super::simd;
+use super::window::Windows;
 use crate::tensor::Tensor;
 use crate::vit::weights::{Linear, Weights};
 
-/// Rows of a result that are finished before the next are begun, so that what follows the product finds them in the cache.
-const ROWS: usize = 512;
+/// Rows of a result that one task computes at most: what it reads of x stays in the second-level cache while strip after strip of the weight goes by.
+const TASK_ROWS: usize = 18 * ROWS;
 
-/// A linear layer as products read it fastest: its weight [N, K] turned into [K, N], once, at load.
+/// A linear layer as products read it fastest: its weight [N, K] in strips, packed once, at load.
 #[derive(Clone, Debug)]
 pub struct Layer {
-    turned: Tensor,
+    weight: Strips,
     bias: Option<Tensor>,
 }
 
 impl Layer {
     /// `[K, N]`: length of what goes in and of what comes out.
     pub fn shape(&self) -> [usize; 2] {
-        [self.turned.rows(), self.turned.cols()]
+        self.weight.shape()
     }
 }
 
 /// Weight [N, ..], all axes but the first taken for one, and bias `[N]`.
 impl From<Linear<Tensor>> for Layer {
     fn from(Linear { weight, bias }: Linear<Tensor>) -> Self {
-        // Some columns at a time: the lines of the cache that their rows lie in stay there until all of each is read.
-        const COLUMNS: usize = 16;
-        let n = weight.shape()[0];
-        let k = weight.data().len() / n;
-        let mut turned = Tensor::zeros([k, n]);
-        turned.data_mut().par_chunks_mut(COLUMNS * n).enumerate().for_each(|(block, rows)| {
-            for (col, w) in weight.data().chunks_exact(k).enumerate() {
-                for (i, row) in rows.chunks_exact_mut(n).enumerate() {
-                    row[col] = w[block * COLUMNS + i];
-                }
-            }
-        });
-        Self { turned, bias }
+        let k = weight.data().len() / weight.shape()[0];
+        Self { weight: Strips::of_transposed(weight.data(), k), bias }
     }
 }
 
@@ -49,47 +39,70 @@ pub fn layers(weights: Weights<Tensor>) -> Weights<Tensor, Layer> {
 }
 
 /// What is done to `x W^T` before it is stored.
+#[derive(Clone, Copy)]
 pub enum Epilogue<'a> {
     /// `+ bias`, where the layer has one.
     Bias,
     /// `gelu(.. + bias)`
     BiasGelu,
-    /// `residual + gamma * (.. + bias)`: gamma `[C]`, residual [.., C], whose buffer becomes the result.
-    LayerScaleResidual(&'a Tensor, Tensor),
+    /// `y + gamma * (.. + bias)`, gamma `[C]`: y is the residual stream.
+    LayerScaleResidual(&'a Tensor),
 }
 
-/// x [.., K], layer [K, N] -> [.., N]: `epilogue(x weight^T)`, accumulated in f32.
-pub fn matmul(x: &Tensor, layer: &Layer, epilogue: Epilogue) -> Tensor {
+/// x [.., K], layer [K, N] into y [.., N]: `epilogue(x weight^T)`, accumulated in f32.
+pub fn matmul(x: &Tensor, layer: &Layer, epilogue: Epilogue, y: &mut Tensor) {
     let [k, n] = layer.shape();
     let shape: Vec<usize> = x.shape().iter().copied().take(x.shape().len() - 1).chain([n]).collect();
-    let zeros = vec![0.0; n];
+    let zeros = vec![0.0; if layer.bias.is_none() { n } else { 0 }];
     let bias = layer.bias.as_ref().map_or(&zeros[..], Tensor::data);
-    let product = |x: &[f32], y: &mut [f32]| {
-        multiply(y, Start::Zero, 1.0, Matrix::rows_of(x, k), Matrix::of(&layer.turned), Threads::All);
-    };
-    let blocks = x.data().chunks(ROWS * k);
-    if let Epilogue::LayerScaleResidual(gamma, mut residual) = epilogue {
-        let mut y = vec![0.0; ROWS.min(x.rows()) * n];
-        for (x, residual) in blocks.zip(residual.data_mut().chunks_mut(ROWS * n)) {
-            let y = &mut y[..residual.len()];
-            product(x, y);
-            residual.par_chunks_mut(n).zip(y.par_chunks(n)).for_each(|(row, y)| {
-                for (((r, &v), &b), &g) in row.iter_mut().zip(y).zip(bias).zip(gamma.data()) {
-                    *r += (v + b) * g;
-                }
-            });
+    match epilogue {
+        Epilogue::Bias => product(x.data(), k, &layer.weight, y.resize(shape), |tile, column| simd::add_bias(tile, &bias[column..]), copy),
+        Epilogue::BiasGelu => {
+            product(x.data(), k, &layer.weight, y.resize(shape), |tile, column| simd::bias_gelu(tile, &bias[column..]), copy);
         }
-        return residual;
+        Epilogue::LayerScaleResidual(gamma) => {
+            let finish = |tile: &mut Tile, column: usize| simd::bias_scale(tile, &bias[column..], &gamma.data()[column..]);
+            product(x.data(), k, &layer.weight, y.data_mut(), finish, add);
+        }
     }
-    let gelu = matches!(epilogue, Epilogue::BiasGelu);
-    let mut y = Tensor::zeros(shape);
-    for (x, y) in blocks.zip(y.data_mut().chunks_mut(ROWS * n)) {
-        product(x, y);
-        y.par_chunks_mut(n).for_each(
-            |row| {
-                if gelu { simd::add_gelu(row, bias) } else { row.iter_mut().zip(bias).for_each(|(v, b)| *v += b) }
-            },
-        );
-    }
-    y
+}
+
+fn copy(y: &mut [f32], row: &[f32]) {
+    y.copy_from_slice(row);
+}
+
+fn add(y: &mut [f32], row: &[f32]) {
+    y.iter_mut().zip(row).for_each(|(y, v)| *y += v);
+}
+
+/// `x [M, K] weight [K, N]` for y [M, N], a tile at a time: `finish(tile, column)` does what follows the product, `column` being the tile's first; then
+/// `store(y, row)` puts each of its rows where it belongs.
+fn product(
+    x: &[f32],
+    k: usize,
+    weight: &Strips,
+    y: &mut [f32],
+    finish: impl Fn(&mut Tile, usize) + Sync,
+    store: impl Fn(&mut [f32], &[f32]) + Sync,
+) {
+    let (m, n) = (x.len() / k, weight.shape()[1]);
+    assert!(m * n == y.len() && k == weight.shape()[0], "[{m}, {k}] x {:?} into {}", weight.shape(), y.len());
+    // Tasks of equal size, whole tiles each.
+    let task = m.div_ceil(m.div_ceil(TASK_ROWS).max(1)).next_multiple_of(ROWS);
+    let y = Windows::new(y, n, task, COLS);
+    let tasks = (0..m.div_ceil(task)).into_par_iter().flat_map(|group| (0..weight.len()).into_par_iter().map(move |strip| (group, strip)));
+    tasks.for_each(|(group, strip)| {
+        let mut sums: Tile = [0.0; ROWS * COLS];
+        let mut window = y.take(group, strip);
+        for first in (0..window.rows()).step_by(ROWS) {
+            let rows = ROWS.min(window.rows() - first);
+            let from = group * task + first;
+            tile(&x[from * k..(from + rows) * k], k, weight.strip(strip), &mut sums);
+            finish(&mut sums, strip * COLS);
+            for (i, row) in sums.chunks_exact(COLS).enumerate().take(rows) {
+                let y = window.row(first + i);
+                store(y, &row[..y.len()]);
+            }
+        }
+    });
 }

@@ -9,10 +9,12 @@ mod gemm;
 mod layernorm;
 mod matmul;
 mod patch_embed;
+mod product;
 mod rope;
 mod scalar;
 mod simd;
 mod tokens;
+mod window;
 
 pub use attention::attention;
 pub use forward::forward;

@@ -20,5 +20,5 @@ pub fn patch_embed(image: &Tensor, proj: &Layer, p: usize) -> Tensor {
             line.copy_from_slice(&image.data()[start..start + p]);
         }
     });
-    matmul(&unfolded, proj, Epilogue::Bias).reshaped([batch, rows * cols, c])
+    Tensor::made(|y| matmul(&unfolded, proj, Epilogue::Bias, y)).reshaped([batch, rows * cols, c])
 }

@@ -5,24 +5,23 @@ use rayon::prelude::*;
 use crate::tensor::Tensor;
 use crate::vit::config::RopePrecision;
 
-/// qkv [B, T, 3C] -> [3, B, N, T, D]: q and k of the patch tokens rotated by the `table` [2, P, D/2] of sines and cosines, v as it is.
+/// qkv [B, T, 3C] into out [3, B, N, T, D]: q and k of the patch tokens rotated by the `table` [2, P, D/2] of sines and cosines, v as it is.
 ///
 /// `y = x cos + rotate_half(x) sin` with rotate_half([a | b]) = [-b | a]. The first `prefix` tokens (cls and storage) are not rotated. Under
 /// [`RopePrecision::Bf16`] q and k, prefix tokens too, are rounded to bf16, and so is each product and the sum.
-pub fn rope(qkv: &Tensor, table: &Tensor, heads: usize, prefix: usize, precision: RopePrecision) -> Tensor {
+pub fn rope(qkv: &Tensor, table: &Tensor, heads: usize, prefix: usize, precision: RopePrecision, out: &mut Tensor) {
     match precision {
-        RopePrecision::Bf16 => rotated(qkv, table, heads, prefix, round_to_bf16),
-        RopePrecision::F32 => rotated(qkv, table, heads, prefix, |x| x),
+        RopePrecision::Bf16 => rotated(qkv, table, heads, prefix, round_to_bf16, out),
+        RopePrecision::F32 => rotated(qkv, table, heads, prefix, |x| x, out),
     }
 }
 
 /// [`rope`] with `round` as its arithmetic's rounding.
-fn rotated(qkv: &Tensor, table: &Tensor, heads: usize, prefix: usize, round: impl Fn(f32) -> f32 + Copy + Sync) -> Tensor {
+fn rotated(qkv: &Tensor, table: &Tensor, heads: usize, prefix: usize, round: impl Fn(f32) -> f32 + Copy + Sync, out: &mut Tensor) {
     let &[batch, t, c3] = qkv.shape() else { panic!("qkv is [B, T, 3C], not {:?}", qkv.shape()) };
     let d = c3 / 3 / heads;
     let (sin, cos) = table.data().split_at(table.data().len() / 2);
-    let mut out = Tensor::zeros([3, batch, heads, t, d]);
-    out.data_mut().par_chunks_mut(t * d).enumerate().for_each(|(plane, head)| {
+    out.resize([3, batch, heads, t, d]).par_chunks_mut(t * d).enumerate().for_each(|(plane, head)| {
         let (part, b, n) = (plane / (batch * heads), plane / heads % batch, plane % heads);
         for (token, y) in head.chunks_exact_mut(d).enumerate() {
             let at = (b * t + token) * c3 + (part * heads + n) * d;
@@ -37,7 +36,6 @@ fn rotated(qkv: &Tensor, table: &Tensor, heads: usize, prefix: usize, round: imp
             }
         }
     });
-    out
 }
 
 /// The bf16 nearest to x, ties to even; without a branch, unlike `half`'s, so that loops over it become SIMD.

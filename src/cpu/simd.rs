@@ -1,48 +1,17 @@
 //! Loops as wide as the machine allows, whatever the build's target: plain Rust, compiled once for each instruction set by `pulp`.
 //!
 //! Everything that such a loop calls must be inlined, or it would be compiled for the build's target alone; so it is written without closures.
-//! Rust neither reorders f32 arithmetic nor fuses a product with a sum: the bits are the same whatever the width.
+//! Rust neither reorders f32 arithmetic nor fuses a product with a sum by itself: the bits are the same on all machines that can fuse, whatever their width.
 #![allow(clippy::inline_always, reason = "see above")]
 #![allow(clippy::needless_lifetimes, reason = "pulp's macro makes a struct of the arguments, which needs their lifetime named")]
 
 use pulp::{Arch, Simd};
 
+use super::product::{COLS, Tile};
 use super::scalar;
 
 /// Partial results that a reduction keeps: enough for two registers of AVX-512, always as many, for the same bits everywhere.
 const LANES: usize = 32;
-
-/// The sum of f32 values, `LANES` partial sums of every `LANES`th first.
-#[inline(always)]
-fn sum(x: &[f32]) -> f32 {
-    let mut lanes = [0.0; LANES];
-    let (chunks, rest) = x.as_chunks::<LANES>();
-    for chunk in chunks {
-        for i in 0..LANES {
-            lanes[i] += chunk[i];
-        }
-    }
-    for i in 0..rest.len() {
-        lanes[i] += rest[i];
-    }
-    lanes.iter().sum()
-}
-
-/// The largest value and `least`, NaNs left out.
-#[inline(always)]
-fn largest(x: &[f32], least: f32) -> f32 {
-    let mut lanes = [least; LANES];
-    let (chunks, rest) = x.as_chunks::<LANES>();
-    for chunk in chunks {
-        for i in 0..LANES {
-            lanes[i] = if chunk[i] > lanes[i] { chunk[i] } else { lanes[i] };
-        }
-    }
-    for i in 0..rest.len() {
-        lanes[i] = if rest[i] > lanes[i] { rest[i] } else { lanes[i] };
-    }
-    lanes.iter().fold(least, |a, &b| if b > a { b } else { a })
-}
 
 /// The sum of `(x - mean)^power` in f64, `LANES` partial sums first; power 1 or 2.
 #[inline(always)]
@@ -62,15 +31,68 @@ fn moment<const POWER: usize>(x: &[f32], mean: f64) -> f64 {
     lanes.iter().sum()
 }
 
-/// Scores become `exp(score - m)`, m the largest of them and `so_far`; gives m and their sum.
-#[pulp::with_simd(softmax = Arch::new())]
-#[inline(always)]
-pub fn softmax_simd<'a, S: Simd>(_simd: S, scores: &'a mut [f32], so_far: f32) -> (f32, f32) {
-    let m = largest(scores, so_far);
-    for s in &mut *scores {
-        *s = scalar::exp_nonpositive(*s - m);
+/// The softmax over all keys so far of some queries, a lane each.
+pub struct Softmax {
+    /// The largest score.
+    largest: [f32; COLS],
+    /// The denominator, relative to it.
+    weight: [f32; COLS],
+}
+
+impl Softmax {
+    /// No key so far.
+    pub fn new() -> Self {
+        Self { largest: [f32::NEG_INFINITY; COLS], weight: [0.0; COLS] }
     }
-    (m, sum(scores))
+
+    /// `sums` [.., COLS] by the denominators.
+    pub fn divide(&self, sums: &mut [f32]) {
+        for row in sums.as_chunks_mut::<COLS>().0 {
+            for (v, weight) in row.iter_mut().zip(&self.weight) {
+                *v /= weight;
+            }
+        }
+    }
+}
+
+/// Scores [keys, COLS] become `exp(score - m)`, m the largest so far of their column; `sums` [.., COLS], made with the largest before, are brought to it.
+#[pulp::with_simd(softmax_columns = Arch::new())]
+#[inline(always)]
+pub fn softmax_columns_simd<'a, S: Simd>(_simd: S, scores: &'a mut [f32], softmax: &'a mut Softmax, sums: &'a mut [f32]) {
+    if fuses::<S>() { step::<true>(scores, softmax, sums) } else { step::<false>(scores, softmax, sums) }
+}
+
+/// [`softmax_columns`]
+#[inline(always)]
+fn step<const FUSED: bool>(scores: &mut [f32], softmax: &mut Softmax, sums: &mut [f32]) {
+    let scores = scores.as_chunks_mut::<COLS>().0;
+    let mut largest = softmax.largest;
+    for row in &*scores {
+        for i in 0..COLS {
+            // A comparison, not `max`: a NaN is left out here and comes through below.
+            largest[i] = if row[i] > largest[i] { row[i] } else { largest[i] };
+        }
+    }
+    let mut rescale = [0.0; COLS];
+    for i in 0..COLS {
+        rescale[i] = scalar::exp_nonpositive::<FUSED>(softmax.largest[i] - largest[i]);
+    }
+    let mut added = [0.0; COLS];
+    for row in scores {
+        for i in 0..COLS {
+            row[i] = scalar::exp_nonpositive::<FUSED>(row[i] - largest[i]);
+            added[i] += row[i];
+        }
+    }
+    for i in 0..COLS {
+        softmax.weight[i] = softmax.weight[i] * rescale[i] + added[i];
+    }
+    softmax.largest = largest;
+    for row in sums.as_chunks_mut::<COLS>().0 {
+        for i in 0..COLS {
+            row[i] *= rescale[i];
+        }
+    }
 }
 
 /// `y = gelu(y)`
@@ -78,29 +100,73 @@ pub fn softmax_simd<'a, S: Simd>(_simd: S, scores: &'a mut [f32], so_far: f32) -
 #[inline(always)]
 pub fn gelu_simd<'a, S: Simd>(_simd: S, y: &'a mut [f32]) {
     for v in y {
-        *v = scalar::gelu(*v);
+        *v = if fuses::<S>() { scalar::gelu::<true>(*v) } else { scalar::gelu::<false>(*v) };
     }
 }
 
-/// `y = gelu(y + bias)`
-#[pulp::with_simd(add_gelu = Arch::new())]
+/// `tile + bias`, the bias that of the tile's first columns.
+#[pulp::with_simd(add_bias = Arch::new())]
 #[inline(always)]
-pub fn add_gelu_simd<'a, S: Simd>(_simd: S, y: &'a mut [f32], bias: &'a [f32]) {
-    for (v, b) in y.iter_mut().zip(bias) {
-        *v = scalar::gelu(*v + b);
+pub fn add_bias_simd<'a, S: Simd>(_simd: S, tile: &'a mut Tile, bias: &'a [f32]) {
+    let bias = columns(bias);
+    for row in tile.as_chunks_mut::<COLS>().0 {
+        for i in 0..COLS {
+            row[i] += bias[i];
+        }
     }
 }
 
-/// `(x - mean) / sqrt(var + eps) * weight + bias`, in place; mean and (biased) variance in f64, in two passes.
+/// `gelu(tile + bias)`
+#[pulp::with_simd(bias_gelu = Arch::new())]
+#[inline(always)]
+pub fn bias_gelu_simd<'a, S: Simd>(_simd: S, tile: &'a mut Tile, bias: &'a [f32]) {
+    let bias = columns(bias);
+    for row in tile.as_chunks_mut::<COLS>().0 {
+        for i in 0..COLS {
+            let v = row[i] + bias[i];
+            row[i] = if fuses::<S>() { scalar::gelu::<true>(v) } else { scalar::gelu::<false>(v) };
+        }
+    }
+}
+
+/// `(tile + bias) gamma`
+#[pulp::with_simd(bias_scale = Arch::new())]
+#[inline(always)]
+pub fn bias_scale_simd<'a, S: Simd>(_simd: S, tile: &'a mut Tile, bias: &'a [f32], gamma: &'a [f32]) {
+    let (bias, gamma) = (columns(bias), columns(gamma));
+    for row in tile.as_chunks_mut::<COLS>().0 {
+        for i in 0..COLS {
+            row[i] = (row[i] + bias[i]) * gamma[i];
+        }
+    }
+}
+
+/// The first COLS values, or as many as there are and zeros.
+#[inline(always)]
+fn columns(values: &[f32]) -> [f32; COLS] {
+    let mut columns = [0.0; COLS];
+    for (column, v) in columns.iter_mut().zip(values) {
+        *column = *v;
+    }
+    columns
+}
+
+/// Whether this instruction set multiplies and adds in one instruction: all that `pulp` chooses but the plainest.
+#[inline(always)]
+fn fuses<S: Simd>() -> bool {
+    S::F32_LANES >= 8 || cfg!(target_arch = "aarch64")
+}
+
+/// `(x - mean) / sqrt(var + eps) * weight + bias` into y; mean and (biased) variance in f64, in two passes.
 #[pulp::with_simd(layernorm = Arch::new())]
 #[inline(always)]
-pub fn layernorm_simd<'a, S: Simd>(_simd: S, x: &'a mut [f32], weight: &'a [f32], bias: &'a [f32], eps: f32) {
+pub fn layernorm_simd<'a, S: Simd>(_simd: S, x: &'a [f32], weight: &'a [f32], bias: &'a [f32], eps: f32, y: &'a mut [f32]) {
     let n = x.len() as f64;
     let mean = moment::<1>(x, 0.0) / n;
     let var = moment::<2>(x, mean) / n;
     let scale = 1.0 / (var + f64::from(eps)).sqrt();
-    for ((v, &w), &b) in x.iter_mut().zip(weight).zip(bias) {
-        *v = ((f64::from(*v) - mean) * scale) as f32 * w + b;
+    for (((y, &v), &w), &b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+        *y = ((f64::from(v) - mean) * scale) as f32 * w + b;
     }
 }
 
@@ -109,17 +175,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reductions_equal_their_definitions_at_every_length() {
+    fn moments_equal_their_definitions_at_every_length() {
         for n in 1..200 {
             let x: Vec<f32> = (0..n).map(|i| (i as f32 * 0.7).sin()).collect();
             let exact: f64 = x.iter().map(|&v| f64::from(v)).sum();
             let squares: f64 = x.iter().map(|&v| (f64::from(v) - 0.5).powi(2)).sum();
-            assert!((f64::from(sum(&x)) - exact).abs() < 1e-5 && (moment::<1>(&x, 0.0) - exact).abs() < 1e-12, "{n}");
+            assert!((moment::<1>(&x, 0.0) - exact).abs() < 1e-12, "{n}");
             assert!((moment::<2>(&x, 0.5) - squares).abs() < 1e-12, "{n}");
-            assert_eq!(x.iter().fold(-0.9, |a: f32, &b| a.max(b)).to_bits(), largest(&x, -0.9).to_bits(), "{n}");
         }
-        assert!(sum(&[1.0, f32::NAN]).is_nan());
-        assert_eq!(largest(&[f32::NAN, 2.0], 1.0).to_bits(), 2.0_f32.to_bits());
+    }
+
+    /// A column of scores, NaNs among them, through the softmax in steps.
+    #[test]
+    fn a_softmax_in_steps_is_a_softmax() {
+        let scores: Vec<f32> = (0..7 * COLS).map(|i| (i as f32 * 0.37).sin() * 20.0 + (i / COLS) as f32 * 9.0).collect();
+        let mut softmax = Softmax::new();
+        // One sum a column: of the weights themselves.
+        let mut sums = vec![0.0; COLS];
+        for step in scores.chunks(3 * COLS) {
+            let mut step = step.to_vec();
+            softmax_columns(&mut step, &mut softmax, &mut sums);
+            step.chunks_exact(COLS).for_each(|row| sums.iter_mut().zip(row).for_each(|(s, v)| *s += v));
+        }
+        softmax.divide(&mut sums);
+        assert!(sums.iter().all(|s| (s - 1.0).abs() < 1e-6), "{sums:?}");
+        for i in 0..COLS {
+            let column = || scores.iter().skip(i).step_by(COLS).map(|&v| f64::from(v));
+            let largest = column().fold(f64::NEG_INFINITY, f64::max);
+            let weight: f64 = column().map(|v| (v - largest).exp()).sum();
+            assert!((f64::from(softmax.weight[i]) / weight - 1.0).abs() < 1e-6);
+        }
+        let mut scores = vec![0.0; COLS];
+        scores[3] = f32::NAN;
+        softmax_columns(&mut scores, &mut softmax, &mut sums);
+        assert!(softmax.weight[3].is_nan() && softmax.weight[4].is_finite());
     }
 
     /// The instruction set chosen at run time changes no bit.
@@ -129,10 +218,10 @@ mod tests {
         let bits = |x: &[f32]| x.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         let mut wide = x.clone();
         gelu(&mut wide);
-        assert_eq!(bits(&wide), bits(&x.iter().map(|&v| scalar::gelu(v)).collect::<Vec<_>>()));
-        let (mut wide, m) = (x.clone(), largest(&x, 0.0));
-        let (seen, total) = softmax(&mut wide, 0.0);
-        let plain: Vec<f32> = x.iter().map(|&v| scalar::exp_nonpositive(v - m)).collect();
-        assert_eq!((bits(&wide), seen.to_bits(), total.to_bits()), (bits(&plain), m.to_bits(), sum(&plain).to_bits()));
+        let fused = !matches!(Arch::new(), Arch::Scalar);
+        assert_eq!(
+            bits(&wide),
+            bits(&x.iter().map(|&v| if fused { scalar::gelu::<true>(v) } else { scalar::gelu::<false>(v) }).collect::<Vec<_>>())
+        );
     }
 }

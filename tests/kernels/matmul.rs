@@ -67,9 +67,12 @@ impl Data {
         let epilogue = match form {
             Form::None | Form::Bias => cpu::Epilogue::Bias,
             Form::BiasGelu => cpu::Epilogue::BiasGelu,
-            Form::BiasLayerScaleResidual => cpu::Epilogue::LayerScaleResidual(&gamma, tensor([self.m, self.n], &self.residual)),
+            Form::BiasLayerScaleResidual => cpu::Epilogue::LayerScaleResidual(&gamma),
         };
-        cpu::matmul(&tensor([self.m, self.k], &self.x), &linear.into(), epilogue)
+        // The residual stream; what overwrites it must not care.
+        let mut y = tensor([self.m, self.n], &self.residual);
+        cpu::matmul(&tensor([self.m, self.k], &self.x), &linear.into(), epilogue, &mut y);
+        y
     }
 
     fn record(&self, case: &mut Case, form: Form) -> meddino::Result<Vec<TensorId>> {

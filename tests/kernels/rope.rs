@@ -60,14 +60,16 @@ fn check(table: &mut Table, shape: Shape, limits: Limits) {
         let tolerance = if rounded { EXACT } else { Tolerance { atol: 2e-7, rtol: 2e-7, l2: 1e-7 } };
         let precision = if rounded { RopePrecision::Bf16 } else { RopePrecision::F32 };
         let token_major = Tensor::new([batch, tokens, 3 * heads * head_dim], qkv.clone());
-        let twin = cpu::rope(&token_major, &Tensor::new([2, patches, head_dim / 2], angles.clone()), heads, prefix, precision);
+        let angles_table = Tensor::new([2, patches, head_dim / 2], angles.clone());
+        let twin = Tensor::made(|y| cpu::rope(&token_major, &angles_table, heads, prefix, precision, y));
         if limits.elem == Elem::F32 {
             table.twin(&format!("{shape:?}, bf16 {rounded}"), tolerance, &want, twin.data());
         }
-        // f16 has more bits than bf16, and fewer only below 2^-17.
-        let tolerance =
-            if rounded { Tolerance { atol: tolerance.atol + 3e-8, l2: 1e-7, ..tolerance } } else { tolerance.stored(limits.elem) };
-        let tolerance = if rounded && limits.elem == Elem::F32 { EXACT } else { tolerance };
+        let tolerance = match (limits.elem, rounded) {
+            // f16 keeps every bit of a bf16, except below 2^-17.
+            (Elem::F16, true) => Tolerance { atol: 3e-8, rtol: 0.0, l2: 1e-7 },
+            (elem, _) => tolerance.stored(elem),
+        };
         table.check(&format!("{shape:?}, bf16 {rounded}, bindings of {}", limits.max_binding), limits, tolerance, &want, |case| {
             let qkv = case.handed("qkv", &[batch, tokens, 3 * heads * head_dim], &qkv);
             let angles = case.input("table", &[2, patches, head_dim / 2], &angles);

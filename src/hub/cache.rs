@@ -1,0 +1,192 @@
+//! One repository's folder in the cache, laid out as `huggingface_hub` does:
+//!
+//! ```text
+//! models--OWNER--NAME/
+//!   refs/main                  the commit, 40 hexadecimal digits
+//!   snapshots/COMMIT/FILE  ->  ../../blobs/SHA256
+//!   blobs/SHA256               the bytes; SHA256.incomplete while they come
+//! .locks/models--OWNER--NAME/SHA256.lock
+//! ```
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::archive::NewFile;
+use crate::error::Error;
+
+use super::settings::Settings;
+use super::{Source, Trouble};
+
+/// Where a file of a repository is, or will be.
+pub struct Folder {
+    cache: PathBuf,
+    /// `models--OWNER--NAME`
+    repository: String,
+    file: &'static str,
+    symlinks: bool,
+}
+
+/// Held while a blob is written.
+pub struct Lock(#[expect(dead_code, reason = "the lock goes with the file")] Option<File>);
+
+impl Folder {
+    pub fn new(settings: &Settings, source: &Source) -> Self {
+        let repository = format!("models--{}", source.repository.replace('/', "--"));
+        Self { cache: settings.cache.clone(), repository, file: source.file, symlinks: settings.symlinks }
+    }
+
+    fn root(&self) -> PathBuf {
+        self.cache.join(&self.repository)
+    }
+
+    fn pointer(&self, commit: &str) -> PathBuf {
+        self.root().join("snapshots").join(commit).join(self.file)
+    }
+
+    /// Where the bytes with this SHA-256 are.
+    pub fn blob(&self, sha256: &str) -> PathBuf {
+        self.root().join("blobs").join(sha256)
+    }
+
+    /// The file of the commit that `main` was when it was last asked for.
+    pub fn find(&self) -> Option<PathBuf> {
+        let commit = fs::read_to_string(self.root().join("refs/main")).ok()?;
+        let path = self.pointer(Some(commit.trim()).filter(|commit| is_hex(commit, 40))?);
+        path.metadata().is_ok_and(|m| m.is_file()).then_some(path)
+    }
+
+    /// Whether `path` has the SHA-256 that it should, if that is known.
+    pub fn verify(&self, path: &Path) -> io::Result<Option<bool>> {
+        let found = sha256(path)?;
+        Ok(match fs::read_link(path) {
+            Ok(target) => target.file_name().and_then(|name| name.to_str()).filter(|name| is_hex(name, 64)).map(|name| name == found),
+            // No link, so the blob is a second name or a copy; where there is none, nothing is known.
+            Err(_) if self.blob(&found).exists() => Some(true),
+            Err(_) => (!self.blobs().is_empty()).then_some(false),
+        })
+    }
+
+    /// The blobs that bear a SHA-256.
+    fn blobs(&self) -> Vec<(String, PathBuf)> {
+        let entries = fs::read_dir(self.root().join("blobs")).into_iter().flatten().flatten();
+        entries.filter_map(|e| Some((e.file_name().into_string().ok()?, e.path()))).filter(|(name, _)| is_hex(name, 64)).collect()
+    }
+
+    /// Removes `path` and the blobs that are not what their names say.
+    pub fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)?;
+        self.blobs().into_iter().try_for_each(|(name, blob)| if sha256(&blob)? == name { Ok(()) } else { fs::remove_file(blob) })
+    }
+
+    /// Makes the folders that a fetch writes to.
+    pub fn prepare(&self) -> Result<(), Trouble> {
+        [self.root().join("blobs"), self.root().join("refs"), self.locks()].iter().try_for_each(|folder| self.make(folder))
+    }
+
+    fn make(&self, folder: &Path) -> Result<(), Trouble> {
+        fs::create_dir_all(folder).map_err(|e| self.cannot_write(&e))
+    }
+
+    fn locks(&self) -> PathBuf {
+        self.cache.join(".locks").join(&self.repository)
+    }
+
+    /// Waits until no other process fetches `sha256`; `waiting` is called first if one does.
+    pub fn lock(&self, sha256: &str, waiting: impl FnOnce()) -> Result<Lock, Trouble> {
+        let path = self.locks().join(format!("{sha256}.lock"));
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|e| self.cannot_write(&e))?;
+        let locked = match file.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                waiting();
+                file.lock()
+            }
+            Err(TryLockError::Error(e)) => Err(e),
+            Ok(()) => Ok(()),
+        };
+        match locked {
+            Ok(()) => Ok(Lock(Some(file))),
+            // Some network file systems have none. Two processes then write the same bytes to the same places, and the SHA-256 decides.
+            Err(e) if e.kind() == ErrorKind::Unsupported => Ok(Lock(None)),
+            Err(e) => Err(Trouble::Lasting(format!("{} cannot be locked: {e}", path.display()))),
+        }
+    }
+
+    /// Gives the blob `sha256` its name in `commit`, and `main` that commit.
+    pub fn link(&self, sha256: &str, commit: &str) -> Result<PathBuf, Trouble> {
+        let path = self.pointer(commit);
+        self.make(path.parent().expect("a folder of the snapshot"))?;
+        let blob = self.blob(sha256);
+        let length = |path: &Path| path.metadata().map(|m| m.len()).ok();
+        // What is right already stays: another process may be about to open it.
+        let linked = if length(&path) == length(&blob) {
+            Ok(())
+        } else {
+            match fs::remove_file(&path) {
+                Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
+                _ => self.point(&path, &blob),
+            }
+        };
+        // The reference comes last: whoever follows it finds the file.
+        linked.map_err(|e| self.cannot_write(&e))?;
+        self.set_main(commit)?;
+        Ok(path)
+    }
+
+    /// A relative link from `path` to `blob`, so that the cache can be moved as a whole; where there are none, a second name for the same
+    /// bytes, or else a copy.
+    fn point(&self, path: &Path, blob: &Path) -> io::Result<()> {
+        let target: PathBuf = ["..", "..", "blobs"].iter().map(AsRef::as_ref).chain(blob.file_name()).collect();
+        let linked = if self.symlinks { symlink(&target, path) } else { Err(ErrorKind::Unsupported.into()) };
+        linked.or_else(|_| fs::hard_link(blob, path)).or_else(|_| fs::copy(blob, path).map(drop))
+    }
+
+    fn set_main(&self, commit: &str) -> Result<(), Trouble> {
+        let write = || {
+            let mut file = NewFile::create(self.root().join("refs/main"))?;
+            file.write_at(0, commit.as_bytes())?;
+            file.commit()
+        };
+        write().map_err(|e: Error| Trouble::Lasting(e.to_string()))
+    }
+
+    /// The cache's folder cannot be written to, because of `error`.
+    pub fn cannot_write(&self, error: &io::Error) -> Trouble {
+        let remedy = match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                "make room there, or set HF_HOME to a folder with more; what has come is kept, and the next run resumes"
+            }
+            _ => "set HF_HOME to a folder that can be written to",
+        };
+        Trouble::Lasting(format!("cannot be written into the cache {}: {error}; {remedy}", self.cache.display()))
+    }
+}
+
+#[cfg(unix)]
+fn symlink(target: &Path, path: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(target, path)
+}
+
+#[cfg(windows)]
+fn symlink(target: &Path, path: &Path) -> io::Result<()> {
+    std::os::windows::fs::symlink_file(target, path)
+}
+
+#[cfg(not(any(unix, windows)))]
+fn symlink(_: &Path, _: &Path) -> io::Result<()> {
+    Err(ErrorKind::Unsupported.into())
+}
+
+/// The SHA-256 of a file, in lower-case hexadecimal.
+pub fn sha256(path: &Path) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    io::copy(&mut File::open(path)?, &mut hasher)?;
+    Ok(format!("{:x}", hasher.finalize()))
+}
+
+/// Whether `text` is so many lower-case hexadecimal digits: it can be a file's name without leading elsewhere.
+pub fn is_hex(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}

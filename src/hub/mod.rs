@@ -1,0 +1,204 @@
+//! The released checkpoint from the Hugging Face hub: found in the cache that `huggingface_hub` keeps, else fetched into it.
+//!
+//! A file is taken in three steps, each a file here: `settings` says where the hub and the cache are, `remote` asks the hub what
+//! the file is (commit, SHA-256, length, where its bytes lie), `transfer` brings the bytes, and `cache` gives them their place. The layout,
+//! the locks and the environment variables are those of Python's `huggingface_hub`
+//! (<https://huggingface.co/docs/huggingface_hub/guides/manage-cache>), so that either finds what the other has fetched.
+//!
+//! Nothing from the network is believed: redirects, lengths and names are checked, and no file gets its name before its SHA-256 is the one
+//! that the hub promised.
+//!
+//! ```no_run
+//! use meddino::vit::model::Model;
+//!
+//! let path = meddino::hub::released(&mut |event| eprintln!("{event:?}"))?;
+//! let model = Model::open(&path.to_string_lossy())?;
+//! # Ok::<(), meddino::Error>(())
+//! ```
+
+mod cache;
+mod remote;
+mod settings;
+mod transfer;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+use cache::Folder;
+use remote::Remote;
+use settings::Settings;
+use transfer::Transfer;
+
+/// A file of a repository of models, at its branch `main`.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// OWNER/NAME.
+    pub repository: &'static str,
+    /// The file's name in it; no folders.
+    pub file: &'static str,
+}
+
+/// The weights that the authors of MedDINOv3 released: ViT-B/16, trained on CT-3M.
+pub const RELEASED: Source = Source { repository: "ricklisz123/MedDINOv3-ViTB-16-CT-3M", file: "MedDINOv3-B-CT3M.pth" };
+
+/// How far a fetch is.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// Another process is fetching the same file; this one waits until it is done.
+    Waiting,
+    /// So many bytes of the file are on the disk. The first such event of an attempt says where it starts: not at 0 if it resumes.
+    Receiving {
+        /// Bytes that are here.
+        done: u64,
+        /// Bytes of the whole file.
+        size: u64,
+    },
+    /// The attempt failed; the next one comes after a pause.
+    Retrying {
+        /// Why it failed.
+        problem: String,
+        /// How long it waits.
+        pause: Duration,
+    },
+}
+
+/// Why an attempt failed.
+enum Trouble {
+    /// A connection cut, a server busy: another attempt may succeed.
+    Passing(String),
+    /// Nothing that patience helps against.
+    Lasting(String),
+}
+
+/// New bytes that make an attempt count as progress, so that the pauses start from the first again.
+const PROGRESS: u64 = 1 << 20;
+
+/// The path of the released checkpoint, which is fetched if the cache does not hold it; the environment says where hub and cache are, as
+/// for [`Hub::from_vars`]. `progress` hears how far it is.
+///
+/// # Errors
+/// As [`Hub::from_vars`] and [`Hub::fetch`].
+pub fn released(progress: &mut dyn FnMut(Event)) -> Result<PathBuf> {
+    Hub::from_env()?.fetch(&RELEASED, progress)
+}
+
+/// A hub and the cache of its files.
+#[derive(Clone, Debug)]
+pub struct Hub {
+    settings: Settings,
+    pauses: Vec<Duration>,
+}
+
+impl Hub {
+    /// The hub that the environment names.
+    ///
+    /// # Errors
+    /// As [`Hub::from_vars`].
+    pub fn from_env() -> Result<Self> {
+        Self::from_vars(|name| std::env::var_os(name))
+    }
+
+    /// The hub that variables name: `HF_ENDPOINT`, `HF_HOME` (else `XDG_CACHE_HOME/huggingface`, else `~/.cache/huggingface`),
+    /// `HF_HUB_CACHE`, `HF_TOKEN` or the file `HF_TOKEN_PATH`, `HF_HUB_OFFLINE`, `HF_HUB_DISABLE_SYMLINKS`, `HF_HUB_ETAG_TIMEOUT`, `HF_HUB_DOWNLOAD_TIMEOUT` and `SSL_CERT_FILE` or `REQUESTS_CA_BUNDLE`, each with
+    /// the meaning and the default that it has in `huggingface_hub`, older names included. Proxies are always those of the environment.
+    ///
+    /// # Errors
+    /// If a variable's value makes no sense, or there is no home folder to keep the cache in.
+    pub fn from_vars(var: impl Fn(&str) -> Option<OsString>) -> Result<Self> {
+        Ok(Self { settings: Settings::from_vars(&var)?, pauses: [1, 2, 4, 8].map(Duration::from_secs).to_vec() })
+    }
+
+    /// Other pauses between attempts; there is one attempt more than pauses.
+    #[must_use]
+    pub fn with_pauses(mut self, pauses: Vec<Duration>) -> Self {
+        self.pauses = pauses;
+        self
+    }
+
+    /// The folder that holds the cached repositories.
+    pub fn cache(&self) -> &Path {
+        &self.settings.cache
+    }
+
+    /// Whether the network must be left alone (`HF_HUB_OFFLINE`).
+    pub fn offline(&self) -> bool {
+        self.settings.offline
+    }
+
+    /// The page of a repository, where people can see and download its files.
+    pub fn page(&self, source: &Source) -> String {
+        format!("{}/{}", self.settings.endpoint_text(), source.repository)
+    }
+
+    /// The file's path in the cache, if it is there. Nothing is written and nothing is asked.
+    pub fn cached(&self, source: &Source) -> Option<PathBuf> {
+        Folder::new(&self.settings, source).find()
+    }
+
+    /// Whether the cached file has the SHA-256 that is kept beside it; none if none is kept, as on systems without links where
+    /// `huggingface_hub` fetched it. Reads the whole file.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn verify(&self, source: &Source) -> Result<Option<bool>> {
+        let folder = Folder::new(&self.settings, source);
+        let Some(path) = folder.find() else { return Ok(None) };
+        folder.verify(&path).map_err(|e| Error::checkpoint(path.display(), format!("cannot be read to its end: {e}")))
+    }
+
+    /// Forgets the cached file, as one that is damaged must be.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn forget(&self, source: &Source) -> Result<()> {
+        let folder = Folder::new(&self.settings, source);
+        let Some(path) = folder.find() else { return Ok(()) };
+        folder.remove(&path).map_err(|e| Error::checkpoint(path.display(), format!("is damaged and cannot be removed: {e}")))
+    }
+
+    /// The file's path in the cache. A file that is there is taken as it is, without a look at the network. Else it is fetched: an attempt
+    /// that was cut is resumed where it ended, by this process after a pause or by a later one; processes that fetch the same file wait for
+    /// each other.
+    ///
+    /// # Errors
+    /// If the file is not there and the hub must not be asked, cannot be reached, does not know the file or does not give it; if what it
+    /// sends is not what it promised (length, SHA-256); if the cache cannot be written.
+    pub fn fetch(&self, source: &Source, progress: &mut dyn FnMut(Event)) -> Result<PathBuf> {
+        let fail = |problem: String| Error::checkpoint(format_args!("{} of {}", source.file, source.repository), problem);
+        let folder = Folder::new(&self.settings, source);
+        if let Some(path) = folder.find() {
+            return Ok(path);
+        }
+        if self.settings.offline {
+            let cache = self.settings.cache.display();
+            return Err(fail(format!("is not in the cache {cache}, and HF_HUB_OFFLINE forbids to fetch it")));
+        }
+        let remote = Remote::new(&self.settings, source);
+        let mut transfer = Transfer::new(&folder, progress);
+        let (mut pauses, mut best) = (self.pauses.iter(), 0);
+        loop {
+            let problem = match remote.describe().and_then(|described| transfer.run(&remote, &described)) {
+                Ok(path) => return Ok(path),
+                Err(Trouble::Lasting(problem)) => return Err(fail(problem)),
+                Err(Trouble::Passing(problem)) => problem,
+            };
+            // A long file over a bad line: as long as it grows, patience is renewed. It cannot grow for ever.
+            if transfer.done() >= best + PROGRESS {
+                best = transfer.done();
+                pauses = self.pauses.iter();
+            }
+            let Some(&pause) = pauses.next() else {
+                let attempts = self.pauses.len() + 1;
+                let kept = if transfer.done() > 0 { "; what has come is kept, and the next run resumes" } else { "" };
+                return Err(fail(format!("{problem} (after {attempts} attempts without progress{kept})")));
+            };
+            transfer.say(Event::Retrying { problem, pause });
+            sleep(pause);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Files in their places: the cache's layout, its variables, and disks that refuse.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use meddino::hub::{Event, Hub, RELEASED};
+
+use crate::server::{COMMIT, Reply, World};
+use crate::{Machine, noise, says, write};
+
+/// Every file and link under `folder`, with what a link points to.
+fn tree(folder: &Path) -> Vec<(String, Option<String>)> {
+    fn walk(root: &Path, folder: &Path, found: &mut Vec<(String, Option<String>)>) {
+        for entry in fs::read_dir(folder).expect("listed") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() && !path.is_symlink() {
+                walk(root, &path, found);
+            } else {
+                let target = fs::read_link(&path).ok().map(|t| t.display().to_string());
+                found.push((path.strip_prefix(root).expect("under it").display().to_string(), target));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(folder, folder, &mut found);
+    found.sort();
+    found
+}
+
+#[test]
+#[cfg(unix)]
+fn the_layout_is_that_of_huggingface_hub() {
+    let world = World::new(noise());
+    let machine = Machine::new(&world.hub.address);
+    let path = machine.fetch().expect("fetched");
+    let (repository, sha256) = ("models--ricklisz123--MedDINOv3-ViTB-16-CT-3M", &world.sha256);
+    let pointer = format!("{repository}/snapshots/{COMMIT}/MedDINOv3-B-CT3M.pth");
+    let cache = machine.path(".cache/huggingface/hub");
+    assert_eq!(path, cache.join(&pointer));
+    let want = [
+        (format!(".locks/{repository}/{sha256}.lock"), None),
+        (format!("{repository}/blobs/{sha256}"), None),
+        (format!("{repository}/refs/main"), None),
+        (pointer, Some(format!("../../blobs/{sha256}"))),
+    ];
+    assert_eq!(tree(&cache), want);
+    assert_eq!(fs::read_to_string(cache.join(repository).join("refs/main")).expect("read"), COMMIT);
+    // All who may read other files may read these.
+    write(&machine.path("plain"), b"");
+    let mode = |path: PathBuf| std::os::unix::fs::MetadataExt::mode(&fs::metadata(path).expect("there"));
+    let plain = mode(machine.path("plain"));
+    assert_eq!([mode(path), mode(cache.join(repository).join("refs/main"))], [plain, plain]);
+}
+
+#[test]
+fn a_cached_file_is_taken_without_a_question() {
+    let world = World::new(noise());
+    let machine = Machine::new(&world.hub.address);
+    assert_eq!(machine.hub().cached(&RELEASED), None);
+    let path = machine.fetch().expect("fetched");
+    let before = tree(machine.home.path());
+    for machine in [&machine, &Machine { vars: machine.vars.clone(), ..machine_at(&machine) }.set("HF_HUB_OFFLINE", "1")] {
+        assert_eq!(machine.fetch().as_ref(), Ok(&path));
+    }
+    assert_eq!(world.hub.asked().len(), 1);
+    assert_eq!(tree(machine.home.path()), before, "nothing is written");
+    assert_eq!(machine.hub().verify(&RELEASED).expect("read"), Some(true));
+}
+
+/// The same variables and another home folder to remove.
+fn machine_at(machine: &Machine) -> Machine {
+    Machine { home: tempfile::tempdir().expect("a folder"), vars: machine.vars.clone() }
+}
+
+#[test]
+fn what_python_fetched_is_found() {
+    // As huggingface_hub leaves it with links, and without.
+    for with_links in [true, false] {
+        let machine = Machine::new("http://127.0.0.1:1");
+        let repository = machine.repository();
+        let pointer = repository.join("snapshots").join(COMMIT).join(RELEASED.file);
+        write(&repository.join("refs/main"), COMMIT.as_bytes());
+        let blob = repository.join("blobs/9f86b27e0dd6efa8a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0");
+        if with_links {
+            write(&blob, b"weights");
+            fs::create_dir_all(pointer.parent().expect("a folder")).expect("made");
+            #[cfg(unix)]
+            std::os::unix::fs::symlink(Path::new("../../blobs").join(blob.file_name().expect("a name")), &pointer).expect("linked");
+            #[cfg(not(unix))]
+            continue;
+        } else {
+            write(&pointer, b"weights");
+        }
+        assert_eq!(machine.fetch().as_ref(), Ok(&pointer));
+        // The blob's name is not its SHA-256 here; without a blob nothing is known.
+        assert_eq!(machine.hub().verify(&RELEASED).expect("read"), if with_links { Some(false) } else { None });
+        machine.hub().forget(&RELEASED).expect("removed");
+        assert!(!pointer.exists() && !blob.exists());
+    }
+    // A reference that leads elsewhere, or nowhere, is none.
+    for main in ["../../..", COMMIT, ""] {
+        let machine = Machine::new("http://127.0.0.1:1");
+        write(&machine.repository().join("refs/main"), main.as_bytes());
+        fs::create_dir_all(machine.repository().join("snapshots")).expect("made");
+        write(&machine.path(".cache/huggingface/MedDINOv3-B-CT3M.pth"), b"weights");
+        assert_eq!(machine.hub().cached(&RELEASED), None);
+    }
+}
+
+#[test]
+fn without_symbolic_links_there_are_plain_files() {
+    let world = World::new(noise());
+    let machine = Machine::new(&world.hub.address).set("HF_HUB_DISABLE_SYMLINKS", "1");
+    let path = machine.fetch().expect("fetched");
+    assert!(path.symlink_metadata().expect("there").is_file());
+    assert_eq!(fs::read(&path).expect("read"), noise());
+    assert_eq!(machine.hub().verify(&RELEASED).expect("read"), Some(true));
+    // Damaged under both names: it must not come back from the blob.
+    fs::write(&path, vec![0; noise().len()]).expect("written");
+    assert_eq!(machine.hub().verify(&RELEASED).expect("read"), Some(false));
+    machine.hub().forget(&RELEASED).expect("removed");
+    let path = machine.fetch().expect("fetched");
+    assert_eq!(fs::read(&path).expect("read"), noise());
+    assert_eq!(world.storage.asked().len(), 2);
+}
+
+#[test]
+fn a_blob_that_is_there_is_linked_to_a_new_commit() {
+    let world = World::new(noise());
+    let machine = Machine::new(&world.hub.address);
+    let path = machine.fetch().expect("fetched");
+    write(&machine.repository().join("refs/main"), "f".repeat(40).as_bytes());
+    machine.fetch().expect("linked");
+    assert_eq!(world.storage.asked().len(), 1);
+    // A name that is right already is left alone, for another process may be opening it.
+    let made = || path.symlink_metadata().expect("there").modified().expect("a time");
+    let before = made();
+    fs::remove_file(machine.repository().join("refs/main")).expect("removed");
+    thread::sleep(Duration::from_millis(20));
+    machine.fetch().expect("found");
+    assert_eq!(made(), before);
+    // One of another length is no such blob.
+    fs::remove_file(machine.repository().join("refs/main")).expect("removed");
+    write(&machine.repository().join("blobs").join(&world.sha256), b"cut off");
+    let path = machine.fetch().expect("fetched");
+    assert_eq!(fs::read(path).expect("read"), noise());
+}
+
+#[test]
+fn two_at_once_fetch_once() {
+    let world = World::new(noise());
+    world.twist(|reply| Reply { slow: Duration::from_millis(5), ..reply });
+    let machine = Machine::new(&world.hub.address);
+    let fetch = || {
+        let mut waited = false;
+        let path = machine.listen(&mut |event| waited |= matches!(event, Event::Waiting)).expect("fetched");
+        (path, waited)
+    };
+    let (a, b) = thread::scope(|s| {
+        let other = s.spawn(fetch);
+        (fetch(), other.join().expect("no panic"))
+    });
+    assert_eq!(a.0, b.0);
+    assert!(a.1 != b.1, "one waits for the other: {} {}", a.1, b.1);
+    assert_eq!(world.storage.asked().len(), 1);
+}
+
+#[test]
+fn variables_mean_what_they_mean_in_python() {
+    let cache = |vars: &[(&str, &str)]| {
+        let var = |name: &str| vars.iter().chain(&[("HOME", "/h"), ("USERPROFILE", "/h")]).find(|(n, _)| *n == name).map(|(_, v)| v.into());
+        Hub::from_vars(var).expect("sound").cache().to_path_buf()
+    };
+    for (vars, want) in [
+        (&[][..], "/h/.cache/huggingface/hub"),
+        (&[("XDG_CACHE_HOME", "/x")], "/x/huggingface/hub"),
+        (&[("XDG_CACHE_HOME", "/x"), ("HF_HOME", "/hf")], "/hf/hub"),
+        (&[("HF_HOME", "")], "/h/.cache/huggingface/hub"),
+        (&[("HF_HOME", "/hf"), ("HF_HUB_CACHE", "/c")], "/c"),
+        (&[("HUGGINGFACE_HUB_CACHE", "/old"), ("HF_HUB_CACHE", "/c")], "/c"),
+        (&[("HUGGINGFACE_HUB_CACHE", "/old")], "/old"),
+        (&[("HF_HOME", "~/hf")], "/h/hf/hub"),
+        (&[("HF_HOME", "$SCRATCH/${USER}_hf$"), ("SCRATCH", "/s"), ("USER", "u")], "/s/u_hf$/hub"),
+        (&[("HF_HOME", "/$NONE/a")], "/$NONE/a/hub"),
+    ] {
+        assert_eq!(cache(vars), Path::new(want), "{vars:?}");
+    }
+    let bad = |name: &'static str, value: &str| {
+        let machine = Machine::new("https://huggingface.co").set(name, value);
+        Hub::from_vars(|name| machine.vars.get(name).cloned()).expect_err("refused").to_string()
+    };
+    says(&bad("HF_ENDPOINT", "huggingface.co"), &["HF_ENDPOINT", "https://huggingface.co", "found \"huggingface.co\""]);
+    says(&bad("HF_ENDPOINT", "ftp://h"), &["HF_ENDPOINT", "ftp://h"]);
+    says(&bad("HF_HUB_DOWNLOAD_TIMEOUT", "soon"), &["HF_HUB_DOWNLOAD_TIMEOUT", "soon"]);
+    says(&bad("SSL_CERT_FILE", "/no/such/file"), &["SSL_CERT_FILE", "/no/such/file", "cannot be read"]);
+    says(&bad("REQUESTS_CA_BUNDLE", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")), &["REQUESTS_CA_BUNDLE", "holds no certificate"]);
+    let message = bad("HF_TOKEN", "two words");
+    says(&message, &["HF_TOKEN", "no token"]);
+    assert!(!message.contains("two words"), "a token is not shown");
+}
+
+#[test]
+fn the_token_is_the_variables_or_the_files() {
+    let world = World::new(noise());
+    let sent = |machine: &Machine| {
+        machine.fetch().expect("fetched");
+        world.hub.asked().last().expect("asked").header("authorization").map(String::from)
+    };
+    let new = || Machine::new(&world.hub.address);
+    assert_eq!(sent(&new()), None);
+    let machine = new();
+    write(&machine.path(".cache/huggingface/token"), b"hf_file\n");
+    assert_eq!(sent(&machine).as_deref(), Some("Bearer hf_file"));
+    let machine = new().set("HF_TOKEN", "hf_var");
+    write(&machine.path(".cache/huggingface/token"), b"hf_file\n");
+    assert_eq!(sent(&machine).as_deref(), Some("Bearer hf_var"));
+    let machine = new();
+    write(&machine.path("elsewhere"), b"hf_else");
+    let elsewhere = machine.path("elsewhere");
+    assert_eq!(sent(&machine.set("HF_TOKEN_PATH", elsewhere)).as_deref(), Some("Bearer hf_else"));
+    assert_eq!(sent(&new().set("HF_TOKEN", "hf_var").set("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")), None);
+    let hub = new().set("HF_TOKEN", "hf_var").hub();
+    assert!(!format!("{hub:?}").contains("hf_var"), "no log shows a token");
+}
+
+#[test]
+fn offline_without_a_file_asks_nobody() {
+    for (name, value) in [("HF_HUB_OFFLINE", "1"), ("HF_HUB_OFFLINE", "yes"), ("TRANSFORMERS_OFFLINE", "TRUE")] {
+        let world = World::new(noise());
+        let machine = Machine::new(&world.hub.address).set(name, value);
+        says(&machine.fail(), &["is not in the cache", "huggingface/hub", "HF_HUB_OFFLINE"]);
+        assert!(world.hub.asked().is_empty());
+        assert!(!machine.path(".cache").exists());
+    }
+    let world = World::new(noise());
+    Machine::new(&world.hub.address).set("HF_HUB_OFFLINE", "0").fetch().expect("fetched");
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_is_named() {
+    let world = World::new(noise());
+    let machine = Machine::new(&world.hub.address);
+    write(&machine.path("file"), b"");
+    let cache = machine.path("file/cache");
+    let machine = machine.set("HF_HUB_CACHE", cache.clone());
+    says(&machine.fail(), &["cannot be written into the cache", cache.to_str().expect("text"), "set HF_HOME"]);
+    assert!(world.storage.asked().is_empty(), "no byte is fetched for nothing");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_read_only_cache_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::new(noise());
+    let machine = Machine::new(&world.hub.address);
+    let cache = machine.path("cache");
+    fs::create_dir(&cache).expect("made");
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o555)).expect("closed");
+    if fs::write(cache.join("probe"), b"").is_ok() {
+        eprintln!("skipped: this user may write into read-only folders");
+        return;
+    }
+    let machine = machine.set("HF_HUB_CACHE", cache.clone());
+    says(&machine.fail(), &["cannot be written into the cache", cache.to_str().expect("text"), "set HF_HOME"]);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_said() {
+    let world = World::new(noise());
+    let machine = Machine::new(&world.hub.address);
+    let partial = machine.partial(&world.sha256);
+    fs::create_dir_all(partial.parent().expect("a folder")).expect("made");
+    // Whatever is written to it finds no room.
+    std::os::unix::fs::symlink("/dev/full", &partial).expect("linked");
+    says(&machine.fail(), &["cannot be written into the cache", "make room there, or set HF_HOME"]);
+}

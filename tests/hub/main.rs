@@ -1,0 +1,91 @@
+//! The released checkpoint, fetched from a hub on this machine: what is asked, what is kept, and every way in which it can go wrong.
+#![cfg(feature = "hub")]
+
+mod cache;
+#[cfg(feature = "cli")]
+mod command;
+mod server;
+mod transfer;
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use meddino::hub::{Event, Hub, RELEASED};
+use tempfile::TempDir;
+
+/// A megabyte and a half of noise, and a bit.
+fn noise() -> Vec<u8> {
+    (0_u32..1_600_001).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+/// A machine of its own: a home folder and variables.
+struct Machine {
+    home: TempDir,
+    vars: HashMap<&'static str, OsString>,
+}
+
+impl Machine {
+    fn new(endpoint: &str) -> Self {
+        let home = tempfile::tempdir().expect("a folder");
+        let vars = HashMap::from([("HF_ENDPOINT", endpoint.into()), ("HOME", home.path().into()), ("USERPROFILE", home.path().into())]);
+        Self { home, vars }
+    }
+
+    fn set(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.vars.insert(name, value.into());
+        self
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// Of the repository, in the cache.
+    fn repository(&self) -> PathBuf {
+        self.path(".cache/huggingface/hub/models--ricklisz123--MedDINOv3-ViTB-16-CT-3M")
+    }
+
+    /// The one partial file.
+    fn partial(&self, sha256: &str) -> PathBuf {
+        self.repository().join("blobs").join(format!("{sha256}.incomplete"))
+    }
+
+    /// Puts bytes there as an earlier attempt would have left them.
+    fn leave_partial(&self, sha256: &str, bytes: &[u8]) {
+        write(&self.partial(sha256), bytes);
+    }
+
+    fn hub(&self) -> Hub {
+        let hub = Hub::from_vars(|name| self.vars.get(name).cloned()).expect("sound variables");
+        hub.with_pauses(vec![Duration::from_millis(1); 3])
+    }
+
+    fn fetch(&self) -> Result<PathBuf, String> {
+        self.listen(&mut |_| {})
+    }
+
+    fn listen(&self, progress: &mut dyn FnMut(Event)) -> Result<PathBuf, String> {
+        self.hub().fetch(&RELEASED, progress).map_err(|e| e.to_string())
+    }
+
+    /// Fetches, which must fail; the message.
+    fn fail(&self) -> String {
+        self.fetch().expect_err("a failure")
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) {
+    fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+    fs::write(path, bytes).expect("written");
+}
+
+/// Every one of `parts` is in `text`.
+#[track_caller]
+fn says(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "expected {part:?} in: {text}");
+    }
+}
