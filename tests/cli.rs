@@ -2,6 +2,7 @@
 #![cfg(feature = "cli")]
 
 mod common;
+mod device;
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,6 +12,7 @@ use std::process::{Command, Output, Stdio};
 use common::{Golden, read_safetensors};
 use meddino::Tensor;
 use meddino::ct::{Size, Volume, Window, prepare};
+use meddino::graph::{Elem, Tier};
 use meddino::vit::config::{Config, Grid, RopePrecision};
 use meddino::vit::features::Features;
 use safetensors::Dtype;
@@ -383,4 +385,32 @@ fn bench_says_what_it_measured() {
 
     let refused = desk.run("bench -c seeded:0:micro --backend cpu --size 8");
     assert!(!refused.status.success() && text(&refused.stderr).contains("no patch"), "{}", text(&refused.stderr));
+}
+
+#[test]
+fn kernels_are_those_asked_for_or_refused_by_name() {
+    let desk = Desk::new();
+    let bench = "bench -c seeded:0:micro --size 32 --runs 1 --json";
+    for (wrong, words) in [
+        ("--backend cpu --precision f16", ["--precision", "--backend gpu"]),
+        ("--backend cpu --tier baseline", ["--tier", "--backend gpu"]),
+    ] {
+        let refused = desk.run(&format!("{bench} {wrong}"));
+        let said = text(&refused.stderr);
+        assert!(refused.status.code() == Some(1) && words.iter().all(|word| said.contains(word)), "{wrong}: {said}");
+    }
+    let refused = desk.run(&format!("{bench} --backend gpu --tier warp"));
+    assert!(refused.status.code() == Some(2) && text(&refused.stderr).contains("cooperative16"), "{}", text(&refused.stderr));
+    let Some(context) = device::context() else { return };
+    for (tier, elem) in Tier::ALL.into_iter().flat_map(|tier| [(tier, Elem::F32), (tier, Elem::F16)]) {
+        let line = format!("{bench} --backend gpu --tier {tier} --precision {}", elem.name());
+        let ran = desk.run(&line);
+        if context.abilities().run(tier, elem) {
+            let told: serde_json::Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+            assert_eq!((told["tier"].as_str(), told["precision"].as_str()), (Some(tier.name()), Some(elem.name())), "{told:#}");
+        } else {
+            let said = text(&ran.stderr);
+            assert!(ran.status.code() == Some(1) && said.contains("baseline (f32"), "{line}: {said}");
+        }
+    }
 }

@@ -95,6 +95,33 @@ fn micro_is_the_cpus_at_every_tap() {
     assert!(off.is_empty(), "beyond their tolerance:\n{}", off.join("\n"));
 }
 
+/// A trained model's residual stream has a few channels far beyond the others: f16 would lose the others beside them, were it not for f32 there.
+#[test]
+fn a_few_large_channels_do_not_drown_the_others() {
+    let model = Model::open("seeded:0:tiny").expect("seeded weights");
+    let mut weights = model.weights().expect("seeded weights");
+    for (channel, value) in [(3, 350.0), (77, -280.0)] {
+        weights.patch_embed.bias.as_mut().expect("a bias").data_mut()[channel] = value;
+        weights.cls_token.data_mut()[channel] = value;
+    }
+    let request = Request { prenorm: true, ..Request::default() };
+    let image = Tensor::new([1, 3, 64, 80], uniform("image", 3 * 64 * 80, 0));
+    let want = meddino::cpu::forward(&meddino::cpu::layers(weights.clone()), model.config(), &image, None, &request).expect("features");
+    // What is compared is the other channels alone.
+    let others = |features: &Features| {
+        let x = features.x_prenorm.as_ref().expect("asked for");
+        let keep = |(i, v): (usize, &f32)| (!matches!(i % x.cols(), 3 | 77)).then_some(*v);
+        Tensor::new([x.data().len() / x.cols(), x.cols() - 2], x.data().iter().enumerate().filter_map(keep).collect())
+    };
+    let mut off = Vec::new();
+    for context in tiers() {
+        let gpu = Gpu::new(&context, model.config(), &weights).expect("room for the weights");
+        let got = gpu.forward(&image, None, &request).expect("features");
+        off.extend(judge(&context, "large channels", RopePrecision::Bf16, &[Row::new("the others", &others(&got), &others(&want))]));
+    }
+    assert!(off.is_empty(), "beyond their tolerance:\n{}", off.join("\n"));
+}
+
 #[test]
 fn f16_takes_half_the_memory_and_says_what_it_cannot_hold() {
     for context in tiers().into_iter().filter(|context| context.limits().elem == Elem::F16) {

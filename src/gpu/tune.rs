@@ -11,7 +11,7 @@ impl Context {
     /// The same device with kernels over tensors of `elem`, of the tier that is asked for or else of the best that it runs.
     ///
     /// Every tier but the plainest is first held against sums in f64, over a few small ragged products: drivers have had errors there. One
-    /// that fails is passed over for the next, from f16 at last to f32, and [`Context::warnings`] says so.
+    /// that fails is passed over for the next, from f16 at last to f32, and [`Context::warnings`] says so. It blocks, so it is not for a browser.
     ///
     /// # Errors
     /// If the device's shaders cannot do what is asked for, or it is lost.
@@ -238,7 +238,9 @@ mod tests {
             let Some(context) = device(tier, elem) else { continue };
             let tuned = context.tuned(elem, Some(tier)).unwrap();
             assert_eq!((tuned.limits().tier, tuned.limits().elem, tuned.warnings()), (tier, elem, &[][..]), "{tier} over {}", elem.name());
+            let start = std::time::Instant::now();
             self_test(&tuned, &|_| ()).unwrap();
+            println!("{tier} over {}: a self-test takes {:?}", elem.name(), start.elapsed());
         }
     }
 
