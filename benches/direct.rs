@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use meddino::Tensor;
 use meddino::gpu::{Context, Gpu, Selection};
-use meddino::graph::Limits;
+use meddino::graph::{Elem, Tier};
 use meddino::verify::Row;
 use meddino::vit::features::Request;
 use meddino::vit::model::Model;
@@ -36,9 +36,8 @@ fn main() {
     let model = Model::open("seeded:0").expect("seeded weights");
     let weights = model.weights().expect("seeded weights");
     let (image, request) = (noise(1, &[1, 1, side, side]), Request::default());
-    let mut families = [("workgroup memory", false), ("no barriers", true)].map(|(name, software)| {
-        let limits = Limits { software, ..*own.limits() };
-        let context = Context::with_limits(&Selection::Auto, limits).expect("the same device");
+    let mut families = [("workgroup memory", Tier::Baseline), ("no barriers", Tier::Direct)].map(|(name, tier)| {
+        let context = own.tuned(Elem::F32, Some(tier)).expect("the same device");
         let gpu = Gpu::new(&context, model.config(), &weights).expect("room for the weights");
         Family { name, gpu, seconds: Vec::new() }
     });

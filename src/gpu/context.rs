@@ -78,6 +78,7 @@ impl Context {
         context.abilities = devices::abilities(&context.info, context.device.features(), &adapter.cooperative_matrix_properties());
         context.watch();
         context.limits.software = limits.map_or(context.limits.software, |limits| limits.software);
+        context.limits.max_work = limits.and_then(|limits| limits.max_work);
         Ok(context)
     }
 

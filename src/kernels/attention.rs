@@ -36,11 +36,15 @@ impl Recorder {
             None => (kernel(label, &self.limits, head_dim as u32, elems)?, LANES as usize),
         };
         let (c, most) = (heads * head_dim, self.limits.max_workgroups as usize);
-        let rows = cut(&self.limits, label, batch * tokens, &[c * y_bytes], most * queries)?;
-        let bound_heads = cut(&self.limits, label, batch * heads, &[tokens * head_dim * head_bytes], most)?;
+        let score_flops = 4 * head_dim as u64 + SOFTMAX_FLOPS;
+        // Tiles of queries, each of one head.
+        let wanted = self.affordable(Cost { flops: (queries * tokens) as u64 * score_flops, bytes: 0 }, 1);
+        let rows = cut(&self.limits, label, batch * tokens, &[c * y_bytes], most * queries, usize::MAX)?;
+        let bound_heads = cut(&self.limits, label, batch * heads, &[tokens * head_dim * head_bytes], most, wanted)?;
         let y = self.result_of(elems[1], label, [batch, tokens, c]);
         for rows in &rows {
             for bound in &bound_heads {
+                let most = most.min((wanted / bound.len()).max(1));
                 for (tiles, head_tokens) in query_tiles(rows, bound, heads, tokens, [queries, most]) {
                     let reads: Vec<_> = [q, k, v].iter().map(|&id| rows_of(id, bound, tokens * head_dim)).collect();
                     let write = rows_of(y, rows, c);
@@ -49,7 +53,7 @@ impl Recorder {
                         label: label.to_owned(),
                         kernel: kernel.clone(),
                         cost: Cost {
-                            flops: scores * (4 * head_dim as u64 + SOFTMAX_FLOPS),
+                            flops: scores * score_flops,
                             bytes: self.bytes(&reads[1..]) + (head_tokens * head_dim * (head_bytes + y_bytes)) as u64,
                         },
                         reads,
