@@ -1,6 +1,6 @@
 // y[b, t, n, :] = sum over s of softmax_s(q[b, n, t] . k[b, n, s] SCALE) v[b, n, s], with a running softmax: no T x T matrix is ever stored.
 //
-// An invocation does one query of one head; a workgroup does LANES queries. Its keys come KEYS at a time from attention/keys_*.wgsl, and are
+// An invocation does one query of one head; a workgroup does LANES queries. Its keys come KEYS at a time from attention/keys_tiled.wgsl, and are
 // taken in groups of GROUP: scores, then their maximum, to which everything summed so far is rescaled, then weights and values.
 // With m the running maximum, l = sum exp(s - m) and o = sum exp(s - m) v, the result is o / l.
 // Keys past the end repeat the last one and score -1e30, whose exponential is 0: an infinity would be NaN where it meets itself.

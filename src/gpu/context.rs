@@ -77,8 +77,9 @@ impl Context {
         let mut context = Self::from_host(device, queue);
         context.abilities = devices::abilities(&context.info, context.device.features(), &adapter.cooperative_matrix_properties());
         context.watch();
-        if let Some(Limits { software, .. }) = limits {
+        if let Some(Limits { software, max_work, .. }) = limits {
             (context.limits.software, context.limits.tier) = (software, if software { Tier::Direct } else { Tier::Baseline });
+            context.limits.max_work = max_work;
         }
         Ok(context)
     }

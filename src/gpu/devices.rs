@@ -171,6 +171,7 @@ pub(super) fn limits_of(limits: &wgpu::Limits, device_type: wgpu::DeviceType) ->
         tier: if device_type == wgpu::DeviceType::Cpu { Tier::Direct } else { Tier::Baseline },
         elem: Elem::F32,
         subgroup_size: 0,
+        max_work: None,
     }
 }
 

@@ -14,6 +14,9 @@ use crate::tensor::Tensor;
 /// driver may take it for hung.
 const FLOPS_PER_SUBMISSION: u64 = 200_000_000_000;
 
+/// Dispatches as long as [`crate::graph::Limits::max_work`] lets them be, in one submission: together still well within a second.
+const DISPATCHES_PER_SUBMISSION: u64 = 4;
+
 /// A planned graph on a device.
 #[derive(Debug)]
 pub struct Executable {
@@ -126,15 +129,17 @@ impl Executable {
         })
     }
 
-    /// The steps in runs of no more than [`FLOPS_PER_SUBMISSION`].
+    /// The steps in runs of no more than [`FLOPS_PER_SUBMISSION`], or than what the device is known to do in the time of a few dispatches.
     fn submissions(&self) -> Vec<Range<usize>> {
-        let (mut runs, mut start, mut flops) = (Vec::new(), 0, 0);
+        let most =
+            self.context.limits().max_work.map_or(FLOPS_PER_SUBMISSION, |most| FLOPS_PER_SUBMISSION.min(DISPATCHES_PER_SUBMISSION * most));
+        let (mut runs, mut start, mut work) = (Vec::new(), 0, 0);
         for (at, step) in self.graph.steps().iter().enumerate() {
-            if flops > 0 && flops + step.cost.flops > FLOPS_PER_SUBMISSION {
+            if at > start && work + step.cost.work() > most {
                 runs.push(start..at);
-                (start, flops) = (at, 0);
+                (start, work) = (at, 0);
             }
-            flops += step.cost.flops;
+            work += step.cost.work();
         }
         runs.push(start..self.graph.steps().len());
         runs

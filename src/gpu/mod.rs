@@ -4,6 +4,7 @@ mod context;
 mod devices;
 mod executable;
 mod model;
+mod pace;
 mod pipelines;
 mod profile;
 mod readback;

@@ -57,6 +57,7 @@ impl Gpu {
     }
 
     fn on(context: Context, config: &Config, weights: &Weights<Tensor>) -> Result<Self> {
+        let context = context.paced(config)?;
         let specs = Weights::specs(config);
         let elem = context.limits().elem;
         let leaves = specs.leaves().into_iter().zip(weights.leaves());

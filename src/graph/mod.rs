@@ -174,6 +174,16 @@ pub struct Cost {
     pub bytes: u64,
 }
 
+impl Cost {
+    /// FLOPs that take about as long as a byte's way to memory and back, on the GPUs and CPUs of the time: 15 to 30.
+    const FLOPS_PER_BYTE: u64 = 30;
+
+    /// One figure for how long it takes, in FLOPs of a matrix product: what dispatches are cut by.
+    pub fn work(self) -> u64 {
+        self.flops + Self::FLOPS_PER_BYTE * self.bytes
+    }
+}
+
 impl std::ops::Add for Cost {
     type Output = Self;
 
@@ -224,6 +234,9 @@ pub struct Limits {
     pub elem: Elem,
     /// Invocations of a subgroup, for the tiers that must know; else 0.
     pub subgroup_size: u32,
+    /// The most [`Cost::work`] of a dispatch, so that none keeps the device (its desktop, its driver's watchdog) waiting for long;
+    /// `None` while the device's speed is not known. Operations are cut to it as far as they can be, which is no error.
+    pub max_work: Option<u64>,
 }
 
 impl Limits {
@@ -242,6 +255,7 @@ impl Limits {
             tier: self.tier,
             elem: self.elem,
             subgroup_size: self.subgroup_size,
+            max_work: self.max_work.into_iter().chain(other.max_work).min(),
         }
     }
 
@@ -257,6 +271,7 @@ impl Limits {
         tier: Tier::Baseline,
         elem: Elem::F32,
         subgroup_size: 0,
+        max_work: None,
     };
 }
 

@@ -32,14 +32,19 @@ impl Recorder {
         let [head_bytes, y_bytes] = elems.map(Elem::bytes);
         let (kernel, queries) = match cooperative(&self.limits, head_dim as u32, elems) {
             Some(kernel) => kernel,
+            None if self.limits.software => direct(head_dim as u32, elems),
             None => (kernel(label, &self.limits, head_dim as u32, elems)?, LANES as usize),
         };
         let (c, most) = (heads * head_dim, self.limits.max_workgroups as usize);
-        let rows = cut(&self.limits, label, batch * tokens, &[c * y_bytes], most * queries)?;
-        let bound_heads = cut(&self.limits, label, batch * heads, &[tokens * head_dim * head_bytes], most)?;
+        let score_flops = 4 * head_dim as u64 + SOFTMAX_FLOPS;
+        // Tiles of queries, each of one head.
+        let wanted = self.affordable(Cost { flops: (queries * tokens) as u64 * score_flops, bytes: 0 }, 1);
+        let rows = cut(&self.limits, label, batch * tokens, &[c * y_bytes], most * queries, usize::MAX)?;
+        let bound_heads = cut(&self.limits, label, batch * heads, &[tokens * head_dim * head_bytes], most, wanted)?;
         let y = self.result_of(elems[1], label, [batch, tokens, c]);
         for rows in &rows {
             for bound in &bound_heads {
+                let most = most.min((wanted / bound.len()).max(1));
                 for (tiles, head_tokens) in query_tiles(rows, bound, heads, tokens, [queries, most]) {
                     let reads: Vec<_> = [q, k, v].iter().map(|&id| rows_of(id, bound, tokens * head_dim)).collect();
                     let write = rows_of(y, rows, c);
@@ -48,7 +53,7 @@ impl Recorder {
                         label: label.to_owned(),
                         kernel: kernel.clone(),
                         cost: Cost {
-                            flops: scores * (4 * head_dim as u64 + SOFTMAX_FLOPS),
+                            flops: scores * score_flops,
                             bytes: self.bytes(&reads[1..]) + (head_tokens * head_dim * (head_bytes + y_bytes)) as u64,
                         },
                         reads,
@@ -121,14 +126,27 @@ fn cooperative(limits: &Limits, head_dim: u32, [heads, y]: [Elem; 2]) -> Option<
     Some((Kernel { name: "attention", parts, constants }, (subgroups * side) as usize))
 }
 
+/// The kernel without barriers, for software GPUs, and how many queries a workgroup does: its invocations become the lanes of vector
+/// instructions, each with its own queries. More of them would be faster still, but drivers take many seconds to compile that.
+fn direct(head_dim: u32, [heads, y]: [Elem; 2]) -> (Kernel, usize) {
+    let (lanes, queries): (u32, u32) = (8, (256 / head_dim).clamp(1, 4));
+    let constants = vec![
+        ("LANES", lanes.into()),
+        ("QUERIES", queries.into()),
+        ("HEAD_DIM", head_dim.into()),
+        ("GROUP", 4u32.into()),
+        ("SCALE", (1.0 / (head_dim as f32).sqrt()).into()),
+        ("X", heads.into()),
+        ("Y", y.into()),
+    ];
+    let parts = vec![include_str!("../../shaders/attention/direct.wgsl")];
+    (Kernel { name: "attention", parts, constants }, (lanes * queries) as usize)
+}
+
 fn kernel(label: &str, limits: &Limits, head_dim: u32, [heads, y]: [Elem; 2]) -> Result<Kernel> {
-    let (part, keys) = if limits.software {
-        (include_str!("../../shaders/attention/keys_direct.wgsl"), MOST_KEYS)
-    } else {
-        // A key and its value.
-        let fit = limits.workgroup_memory / (2 * heads.bytes() as u32 * head_dim) / GROUP * GROUP;
-        (include_str!("../../shaders/attention/keys_tiled.wgsl"), fit.min(MOST_KEYS))
-    };
+    // A key and its value.
+    let fit = limits.workgroup_memory / (2 * heads.bytes() as u32 * head_dim) / GROUP * GROUP;
+    let keys = fit.min(MOST_KEYS);
     if keys == 0 {
         return Err(Error::gpu(format!(
             "{label}: {GROUP} keys and values of {head_dim} elements do not fit the {} bytes of this device's workgroup memory; use --backend cpu",
@@ -138,7 +156,7 @@ fn kernel(label: &str, limits: &Limits, head_dim: u32, [heads, y]: [Elem; 2]) ->
     let scale = 1.0 / (head_dim as f32).sqrt();
     Ok(Kernel {
         name: "attention",
-        parts: vec![include_str!("../../shaders/attention.wgsl"), part],
+        parts: vec![include_str!("../../shaders/attention.wgsl"), include_str!("../../shaders/attention/keys_tiled.wgsl")],
         constants: vec![
             ("LANES", LANES.into()),
             ("HEAD_DIM", head_dim.into()),

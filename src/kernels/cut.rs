@@ -1,27 +1,29 @@
-//! Cutting an operation's rows so that each piece fits the device's bindings and grids.
+//! Cutting an operation's rows so that each piece fits the device's bindings and grids, and none takes long.
 
 use std::ops::Range;
 
+use super::Recorder;
 use crate::error::{Error, Result};
-use crate::graph::Limits;
+use crate::graph::{Cost, Limits};
 
 /// Cuts `0..rows` into as few ranges as fit. Every tensor in whose rows the operation is cut is named by its row's bytes in `row_bytes`; a
 /// range of rows of each can be bound: it is no longer than a binding may be, and starts where one may start. No range has more than
-/// `most` rows, the reach of the largest grid.
+/// `most` rows, the reach of the largest grid; nor more than are `wanted`, if fewer can be bound.
 ///
 /// # Errors
 /// If not even the fewest rows at which a binding may start and end fit.
-pub fn cut(limits: &Limits, label: &str, rows: usize, row_bytes: &[usize], most: usize) -> Result<Vec<Range<usize>>> {
+pub fn cut(limits: &Limits, label: &str, rows: usize, row_bytes: &[usize], most: usize, wanted: usize) -> Result<Vec<Range<usize>>> {
     let longest = row_bytes.iter().copied().max().unwrap_or(0);
     let fit = match longest {
         0 => most,
         longest => most.min(limits.max_binding as usize / longest),
     };
-    if rows <= fit {
+    if rows <= fit.min(wanted) {
         return Ok(std::iter::once(0..rows).collect());
     }
     let step = row_bytes.iter().map(|&bytes| rows_between_starts(limits, bytes)).max().unwrap_or(1);
-    let size = fit / step * step;
+    // What is wanted gives way to what must be.
+    let size = fit.min(wanted.max(step)) / step * step;
     if size == 0 {
         return Err(Error::gpu(format!(
             "{label}: {} rows of {longest} bytes must run at once, and this device takes {fit}: it binds at most {} bytes and runs {} \
@@ -32,6 +34,14 @@ pub fn cut(limits: &Limits, label: &str, rows: usize, row_bytes: &[usize], most:
         )));
     }
     Ok((0..rows).step_by(size).map(|start| start..rows.min(start + size)).collect())
+}
+
+impl Recorder {
+    /// How many rows of this cost a dispatch should do so that it stays within [`Limits::max_work`]: whole tiles, and at least one.
+    pub(super) fn affordable(&self, row_cost: Cost, tile: usize) -> usize {
+        let rows = self.limits.max_work.map_or(usize::MAX, |most| (most / row_cost.work().max(1)) as usize);
+        (rows / tile * tile).max(tile)
+    }
 }
 
 /// The fewest rows of so many bytes that together are a multiple of the alignment of bindings.
@@ -53,7 +63,7 @@ mod tests {
     /// Rows of f32.
     fn ends(limits: &Limits, rows: usize, row_lens: &[usize], most: usize) -> Vec<usize> {
         let row_bytes: Vec<usize> = row_lens.iter().map(|len| 4 * len).collect();
-        let pieces = cut(limits, "x", rows, &row_bytes, most).unwrap();
+        let pieces = cut(limits, "x", rows, &row_bytes, most, usize::MAX).unwrap();
         assert!(pieces.windows(2).all(|pair| pair[0].end == pair[1].start) && pieces[0].start == 0, "{pieces:?}");
         pieces.iter().map(|piece| piece.end).collect()
     }
@@ -68,15 +78,26 @@ mod tests {
         assert_eq!(ends(&limits(1 << 20), 100, &[64, 1], 70), [64, 100]);
         assert_eq!(ends(&limits(4096), 100, &[], 70), [70, 100]);
         // Of f16, rows of 20 elements start so every 32.
-        assert_eq!(cut(&limits(4096), "x", 110, &[2 * 20], 200).unwrap(), [0..96, 96..110]);
+        assert_eq!(cut(&limits(4096), "x", 110, &[2 * 20], 200, usize::MAX).unwrap(), [0..96, 96..110]);
+    }
+
+    #[test]
+    fn what_takes_long_is_cut_as_far_as_it_can_be_bound() {
+        let pieces = |wanted| cut(&limits(1 << 20), "x", 60, &[80], 100, wanted).unwrap().into_iter().map(|p| p.end).collect::<Vec<_>>();
+        assert_eq!(pieces(60), [60]);
+        assert_eq!(pieces(40), [32, 60]);
+        assert_eq!(pieces(1), [16, 32, 48, 60], "rows of 80 bytes start at multiples of 256 every 16 rows");
+        let slow = Recorder::new(Limits { max_work: Some(1000), ..Limits::DEFAULT });
+        assert_eq!([1, 10, 64].map(|tile| slow.affordable(Cost { flops: 10, bytes: 1 }, tile)), [25, 20, 64]);
+        assert!(Recorder::new(Limits::DEFAULT).affordable(Cost { flops: 10, bytes: 1 }, 16) > usize::MAX / 2);
     }
 
     #[test]
     fn what_cannot_be_cut_is_an_error_that_says_so() {
-        let problem = cut(&limits(4096), "blocks.0.attn", 2, &[4 * 1025], 100).unwrap_err().to_string();
+        let problem = cut(&limits(4096), "blocks.0.attn", 2, &[4 * 1025], 100, usize::MAX).unwrap_err().to_string();
         assert!(problem.contains("blocks.0.attn") && problem.contains("4096 bytes") && problem.contains("--size"), "{problem}");
         // One row fits, but the second could not start where the first ends.
-        assert!(cut(&limits(4096), "x", 2, &[4 * 1023], 100).is_err());
-        assert!(cut(&limits(1 << 20), "x", 2, &[4 * 64], 0).is_err());
+        assert!(cut(&limits(4096), "x", 2, &[4 * 1023], 100, usize::MAX).is_err());
+        assert!(cut(&limits(1 << 20), "x", 2, &[4 * 64], 0, usize::MAX).is_err());
     }
 }

@@ -17,7 +17,8 @@ impl Recorder {
         let info = self.graph.info(x);
         let (n, shape) = (info.len(), info.shape.clone());
         let (part, width) = pack(n);
-        let pieces = cut(&self.limits, label, n, &[4], self.limits.max_workgroups as usize * LANES as usize * width)?;
+        let most = self.limits.max_workgroups as usize * LANES as usize * width;
+        let pieces = cut(&self.limits, label, n, &[4], most, self.affordable(Cost { flops: FLOPS, bytes: 8 }, LANES as usize))?;
         let y = self.result(label, shape);
         for piece in pieces {
             let (reads, write) = (vec![rows_of(x, &piece, 1)], rows_of(y, &piece, 1));

@@ -31,8 +31,9 @@ const SUBGROUPS: [u32; 2] = [2, 2];
 impl Tile {
     /// For GPUs: 256 invocations of 4 x 4 sums, tiles of 8 KiB.
     const TILED: Self = Self { m: 64, n: 64, way: Way::Tiled { k: 16, rows: 4, cols: 4 } };
-    /// For software GPUs: the invocations of a workgroup become the lanes of vector instructions, each with its own 16 x 8 sums.
-    const DIRECT: Self = Self { m: 16, n: 64, way: Way::Direct { rows: 16, cols: 8 } };
+    /// For software GPUs: the invocations of a workgroup become the lanes of vector instructions, each with its own 16 x 16 sums, for a
+    /// load costs as much as several products there.
+    const DIRECT: Self = Self { m: 16, n: 128, way: Way::Direct { rows: 16, cols: 16 } };
 
     /// The geometry for factors of any type, whose sums are of f32 products.
     pub fn plain(limits: &Limits) -> Self {

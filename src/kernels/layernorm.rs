@@ -27,7 +27,9 @@ impl Recorder {
         self.expect_len(label, weight, c);
         self.expect_len(label, bias, c);
         let (part, width) = pack(c);
-        let pieces = cut(&self.limits, label, rows, &[c * Elem::F32.bytes(), c * elem.bytes()], self.limits.max_workgroups as usize)?;
+        let row_bytes = [c * Elem::F32.bytes(), c * elem.bytes()];
+        let wanted = self.affordable(Cost { flops: FLOPS * c as u64, bytes: row_bytes.iter().sum::<usize>() as u64 }, 1);
+        let pieces = cut(&self.limits, label, rows, &row_bytes, self.limits.max_workgroups as usize, wanted)?;
         let y = self.result_of(elem, label, self.graph.info(x).shape.clone());
         for piece in pieces {
             let reads = vec![rows_of(x, &piece, c), self.graph.view(weight), self.graph.view(bias)];

@@ -69,8 +69,9 @@ impl Recorder {
         let [x_bytes, weight_bytes, y_bytes] = elems.map(Elem::bytes);
         let tile = Tile::choose(&self.limits, elems[0]);
         let (most_rows, most_cols) = tile.reach(&self.limits);
-        let rows = cut(&self.limits, label, m, &[k * x_bytes, n * y_bytes], most_rows)?;
-        let cols = cut(&self.limits, label, n, &[k * weight_bytes], most_cols)?;
+        let row_cost = Cost { flops: 2 * (n * k) as u64, bytes: (k * x_bytes + n * y_bytes) as u64 };
+        let rows = cut(&self.limits, label, m, &[k * x_bytes, n * y_bytes], most_rows, self.affordable(row_cost, tile.m as usize))?;
+        let cols = cut(&self.limits, label, n, &[k * weight_bytes], most_cols, usize::MAX)?;
         let mut shape = self.graph.info(x).shape.clone();
         *shape.last_mut().expect("x has rows") = n;
         let y = self.result_of(elems[2], label, shape);

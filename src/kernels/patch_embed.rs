@@ -68,7 +68,11 @@ impl Recorder {
     /// channel, as many patch rows at a time as can be bound.
     fn pieces(&self, layer: &Layer) -> Result<Vec<Piece>> {
         let (rows, patches) = (layer.batch * layer.patches(), layer.patches());
-        let (reach, _) = Tile::plain(&self.limits).reach(&self.limits);
+        let tile = Tile::plain(&self.limits);
+        let (reach, _) = tile.reach(&self.limits);
+        let patch = layer.channels * layer.patch * layer.patch;
+        let row_cost = Cost { flops: 2 * (patch * layer.embed_dim) as u64, bytes: 4 * (patch + layer.embed_dim) as u64 };
+        let wanted = self.affordable(row_cost, tile.m as usize);
         let whole = self.graph.view(layer.image);
         let bindable = (self.limits.max_binding / 4) as usize;
         if whole.len <= bindable {
@@ -80,14 +84,14 @@ impl Recorder {
                 first_patch: bound.start,
                 bound,
             };
-            return Ok(cut(&self.limits, layer.label, rows, &[4 * layer.embed_dim], reach)?.into_iter().map(all).collect());
+            return Ok(cut(&self.limits, layer.label, rows, &[4 * layer.embed_dim], reach, wanted)?.into_iter().map(all).collect());
         }
         // A range may begin and end within a patch row, and what is bound may begin up to an alignment before it.
         let align = self.limits.alignment as usize / 4;
         let patch_rows = (bindable.saturating_sub(align) / (layer.patch * layer.width)).saturating_sub(1);
         let most = reach.min(patch_rows * layer.grid_cols());
         let mut pieces = Vec::new();
-        for bound in cut(&self.limits, layer.label, rows, &[4 * layer.embed_dim], most)? {
+        for bound in cut(&self.limits, layer.label, rows, &[4 * layer.embed_dim], most, wanted)? {
             for image in bound.start / patches..bound.end.div_ceil(patches) {
                 let rows = bound.start.max(image * patches)..bound.end.min((image + 1) * patches);
                 for plane in 0..layer.planes {

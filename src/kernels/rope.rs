@@ -52,9 +52,10 @@ impl Recorder {
         let (most, elems) = (self.limits.max_workgroups as usize, [self.elem_of(qkv), self.elem()]);
         let [qkv_bytes, y_bytes] = elems.map(Elem::bytes);
         // The grid has all heads of a row along y, bound or not.
-        let rows =
-            cut(&self.limits, label, batch * tokens, &[c3 * qkv_bytes], if heads <= most { most * LANES as usize / half } else { 0 })?;
-        let bound_heads = cut(&self.limits, label, batch * heads, &[tokens * head_dim * y_bytes], usize::MAX)?;
+        let most = if heads <= most { most * LANES as usize / half } else { 0 };
+        let row_cost = Cost { flops: (3 * heads * head_dim) as u64, bytes: (heads * head_dim * (qkv_bytes + y_bytes)) as u64 };
+        let rows = cut(&self.limits, label, batch * tokens, &[c3 * qkv_bytes], most, self.affordable(row_cost, 1))?;
+        let bound_heads = cut(&self.limits, label, batch * heads, &[tokens * head_dim * y_bytes], usize::MAX, usize::MAX)?;
         let y = self.result_of(elems[1], label, [batch, heads, tokens, head_dim]);
         for rows in &rows {
             for bound in bound_heads.iter().filter(|bound| overlap(rows, tokens, bound, heads)) {

@@ -58,8 +58,8 @@ impl Recorder {
         let [batch, tokens, c] = self.shape(label, y);
         let (part, width) = pack(c);
         let most = self.limits.max_workgroups as usize * LANES as usize / (c / width);
-        let sources = cut(&self.limits, label, batch * s, &[4 * c], most)?;
-        let rows = cut(&self.limits, label, batch * tokens, &[4 * c], usize::MAX)?;
+        let sources = cut(&self.limits, label, batch * s, &[4 * c], most, self.affordable(Cost { flops: 0, bytes: 8 * c as u64 }, 1))?;
+        let rows = cut(&self.limits, label, batch * tokens, &[4 * c], usize::MAX, usize::MAX)?;
         let row_of = |g: usize| g / s * tokens + first + g % s;
         for source_rows in &sources {
             for rows in &rows {

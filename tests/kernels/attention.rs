@@ -137,6 +137,11 @@ fn forced_down_limits_give_the_same_numbers() {
         let forced = table.forced(binding, workgroups);
         check(&mut table, Shape { batch: 2, heads: 3, tokens: 70, head_dim: 32 }, 4.0, &forced);
     }
+    // A tile of one head at a time, and of two.
+    for max_work in [1, 1_400_000] {
+        let slow = table.variants().map(|(name, own)| (name, Limits { max_work: Some(max_work), ..own }));
+        check(&mut table, Shape { batch: 2, heads: 3, tokens: 70, head_dim: 32 }, 4.0, &slow);
+    }
     // Heads of 37 * 20 elements may only be bound sixteen at a time.
     let forced = table.forced(60 << 10, 64);
     check(&mut table, Shape { batch: 3, heads: 7, tokens: 37, head_dim: 20 }, 4.0, &forced);

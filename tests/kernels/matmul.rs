@@ -164,6 +164,8 @@ fn forced_down_limits_give_the_same_numbers() {
     check(&mut table, [70, 150, 20], &FORMS, &forced[..]);
     check(&mut table, [70, 16, 13], &FORMS, &forced[..]);
     // fc1 of ViT-B: its weight takes 9.4 MB.
+    let slow = table.variants().map(|(name, own)| (name, Limits { max_work: Some(400_000), ..own }));
+    check(&mut table, [70, 150, 20], &FORMS, &slow);
     let forced = table.forced(8 << 20, 65_535);
     check(&mut table, [9, 3072, 768], &[Form::BiasGelu], &forced[..]);
     table.finish();

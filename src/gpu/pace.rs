@@ -1,0 +1,74 @@
+//! How much a dispatch may do on a device, so that none lasts long: measured at first use, for no name of an adapter tells it.
+
+use std::time::{Duration, Instant};
+
+use super::context::Context;
+use super::executable::Executable;
+use super::weights::GpuWeights;
+use crate::error::Result;
+use crate::graph::{Cost, Limits, Role, TensorId, plan};
+use crate::kernels::{Epilogue, Heads, Recorder};
+use crate::vit::config::Config;
+
+/// How long a dispatch should last: a third of the 200 ms after which a desktop is felt to stand still, for some kernels are slower than
+/// those that are measured, and a device is not always at its best. Drivers reset a GPU after 2 s and more.
+const DISPATCH: Duration = Duration::from_millis(66);
+
+/// Rows of a probe, tried in turn until one takes long enough to be timed.
+const PROBES: [usize; 3] = [64, 256, 1024];
+
+/// What is long beside the cost of a submission.
+const LONG_ENOUGH: Duration = Duration::from_millis(5);
+
+impl Context {
+    /// The same device with [`Limits::max_work`] by its measured speed in matrix products and attention of a model's sizes; as it is where the limit
+    /// is given, and in a browser, which lets nobody wait. Takes tens of milliseconds besides compiling kernels that the model needs anyway.
+    ///
+    /// # Errors
+    /// If the device is out of memory or lost.
+    pub(super) fn paced(mut self, config: &Config) -> Result<Self> {
+        if self.limits.max_work.is_none() && !cfg!(target_arch = "wasm32") {
+            let (c, heads, d) = (config.embed_dim, config.num_heads, config.head_dim());
+            let product = self.rate(&|g, rows| {
+                let [x, weight] = [rows, c].map(|rows| input(g, &[rows, c]));
+                g.matmul("probe", x, weight, Epilogue::None)
+            })?;
+            let attention = self.rate(&|g, tokens| {
+                let [q, k, v] = [(); 3].map(|()| input(g, &[1, heads, tokens, d]));
+                g.attention("probe", Heads { q, k, v })
+            })?;
+            self.limits.max_work = Some((product.min(attention) * DISPATCH.as_secs_f64()) as u64);
+        }
+        Ok(self)
+    }
+
+    /// [`Cost::work`] a second of an operation over as many rows as are told.
+    fn rate(&self, record: &dyn Fn(&mut Recorder, usize) -> Result<TensorId>) -> Result<f64> {
+        let mut rate = f64::INFINITY;
+        for rows in PROBES {
+            let mut g = Recorder::new(Limits { max_work: None, ..self.limits });
+            let result = record(&mut g, rows)?;
+            g.keep(result);
+            let graph = g.finish();
+            let work = graph.steps().iter().fold(Cost::default(), |sum, step| sum + step.cost).work();
+            let planned = plan(&graph, &self.limits)?;
+            let executable = Executable::new(self, graph, planned, &GpuWeights::default())?;
+            // The first run pays for what drivers put off until then.
+            executable.run()?;
+            self.wait("measuring the device's speed")?;
+            let start = Instant::now();
+            executable.run()?;
+            self.wait("measuring the device's speed")?;
+            let took = start.elapsed();
+            rate = work as f64 / took.as_secs_f64().max(1e-6);
+            if took >= LONG_ENOUGH {
+                break;
+            }
+        }
+        Ok(rate)
+    }
+}
+
+fn input(g: &mut Recorder, shape: &[usize]) -> TensorId {
+    g.tensor_of(g.elem(), "probe", shape, Role::Input)
+}
