@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use dicom_core::Tag;
+use dicom_core::{Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_encoding::{Codec, TransferSyntax, TransferSyntaxIndex};
 use dicom_parser::StatefulDecode;
@@ -48,6 +48,19 @@ const ELEMENTS: &[Tag] = &[
     tags::RESCALE_INTERCEPT,
     tags::RESCALE_SLOPE,
     tags::RESCALE_TYPE,
+];
+
+/// Those that are no text but two bytes.
+const UNSIGNED: &[Tag] = &[
+    tags::SAMPLES_PER_PIXEL,
+    tags::ROWS,
+    tags::COLUMNS,
+    tags::BITS_ALLOCATED,
+    tags::BITS_STORED,
+    tags::HIGH_BIT,
+    tags::PIXEL_REPRESENTATION,
+    tags::PIXEL_PADDING_VALUE,
+    tags::PIXEL_PADDING_RANGE_LIMIT,
 ];
 
 /// The longest value that is read; what an element above needs is far shorter.
@@ -301,11 +314,17 @@ fn scope(path: &[(Tag, u32)]) -> Option<Scope> {
 
 /// A value as text, its parts joined by backslashes, without padding.
 fn text_of(token: LazyDataToken<impl StatefulDecode>) -> Result<String, String> {
-    // Words for people may be in any character set; what is of no ASCII is of no use to us.
-    let words = matches!(&token, LazyDataToken::LazyValue { header, .. } if header.tag == tags::SERIES_DESCRIPTION);
-    let strategy = if words { ValueReadStrategy::Raw } else { ValueReadStrategy::Preserved };
+    let LazyDataToken::LazyValue { header, decoder } = token else { return Err("a value is missing".into()) };
+    let token = LazyDataToken::LazyValue { header, decoder };
+    // Words for people may be in any character set; what is of no UTF-8 is of no use to us. An element of VR UN is as in Implicit VR Little Endian.
+    let is_raw = header.tag == tags::SERIES_DESCRIPTION || header.vr() == VR::UN;
+    let strategy = if is_raw { ValueReadStrategy::Raw } else { ValueReadStrategy::Preserved };
     let value = token.into_value_with_strategy(strategy).map_err(|e| chain(&e))?;
-    let text = if words { String::from_utf8_lossy(&value.to_bytes()).into_owned() } else { value.to_str().into_owned() };
+    let text = match &*value.to_bytes() {
+        &[low, high] if is_raw && UNSIGNED.contains(&header.tag) => u16::from_le_bytes([low, high]).to_string(),
+        bytes if is_raw => String::from_utf8_lossy(bytes).into_owned(),
+        _ => value.to_str().into_owned(),
+    };
     Ok(text.trim_matches([' ', '\0']).chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
 }
 
