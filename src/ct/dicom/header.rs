@@ -235,8 +235,7 @@ impl Header {
         let mut header = Self { encoding, pixels: None, has_modality_lut: false, values: HashMap::new() };
         let damaged = |e: String| format!("damaged before its pixel data: {e}");
         let mut tokens = LazyDataSetReader::new_with_ts(bytes.reader, encoding.transfer_syntax).map_err(|e| chain(&e))?;
-        // Each open sequence, and how many of its items have begun.
-        let mut path: Vec<(Tag, u32)> = Vec::new();
+        let mut path = Vec::new();
         let length = loop {
             let Some(token) = tokens.advance() else { return Ok(header) };
             match token.map_err(|e| damaged(chain(&e)))? {
@@ -244,16 +243,22 @@ impl Header {
                     break Some(u64::from(element.len.0));
                 }
                 LazyDataToken::PixelSequenceStart if path.is_empty() => break None,
-                LazyDataToken::PixelSequenceStart => path.push((tags::PIXEL_DATA, 0)),
+                LazyDataToken::PixelSequenceStart => path.push(Sequence::new(tags::PIXEL_DATA)),
                 LazyDataToken::SequenceStart { tag, .. } => {
                     header.has_modality_lut |= tag == tags::MODALITY_LUT_SEQUENCE;
-                    path.push((tag, 0));
+                    path.push(Sequence::new(tag));
                     if path.len() > MAX_NESTING {
                         return Err(damaged("its sequences nest without end".into()));
                     }
                 }
-                LazyDataToken::ItemStart { .. } => path.iter_mut().next_back().into_iter().for_each(|(_, items)| *items += 1),
-                LazyDataToken::SequenceEnd => drop(path.pop()),
+                // The parser panics when it goes on behind an end that nothing began.
+                LazyDataToken::ItemStart { .. } => {
+                    path.last_mut().and_then(Sequence::begin).ok_or_else(|| damaged("a stray item".into()))?
+                }
+                LazyDataToken::ItemEnd => {
+                    path.last_mut().and_then(Sequence::end).ok_or_else(|| damaged("a stray end of an item".into()))?
+                }
+                LazyDataToken::SequenceEnd => drop(path.pop().ok_or_else(|| damaged("a stray end of a sequence".into()))?),
                 LazyDataToken::LazyValue { header: element, decoder } => {
                     let scope = scope(&path).filter(|_| ELEMENTS.contains(&element.tag) && element.len.0 <= MAX_VALUE);
                     let token = LazyDataToken::LazyValue { header: element, decoder };
@@ -302,12 +307,41 @@ impl Header {
     }
 }
 
-/// What an element at the end of `path` belongs to; none if it is of no interest there.
-fn scope(path: &[(Tag, u32)]) -> Option<Scope> {
-    match *path {
+/// A sequence that the walk is inside of.
+struct Sequence {
+    tag: Tag,
+    /// How many of its items have begun.
+    items: u32,
+    /// Whether the last of them has not ended.
+    open: bool,
+}
+
+impl Sequence {
+    fn new(tag: Tag) -> Self {
+        Self { tag, items: 0, open: false }
+    }
+
+    /// An item begins; none if one is open.
+    fn begin(&mut self) -> Option<()> {
+        self.items += 1;
+        (!std::mem::replace(&mut self.open, true)).then_some(())
+    }
+
+    /// The item ends; none if none is open.
+    fn end(&mut self) -> Option<()> {
+        std::mem::replace(&mut self.open, false).then_some(())
+    }
+}
+
+/// What an element inside of the sequences `path` belongs to; none if it is of no interest there.
+fn scope(path: &[Sequence]) -> Option<Scope> {
+    match path {
         [] => Some(Scope::File),
-        [(tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE, 1), (_, 1)] => Some(Scope::Shared),
-        [(tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE, frame), (_, 1)] => Some(Scope::Frame(frame.checked_sub(1)?)),
+        [Sequence { tag, items, .. }, Sequence { items: 1, .. }] => match *tag {
+            tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE => (*items == 1).then_some(Scope::Shared),
+            tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE => Some(Scope::Frame(items.checked_sub(1)?)),
+            _ => None,
+        },
         _ => None,
     }
 }
