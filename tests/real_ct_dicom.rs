@@ -82,3 +82,47 @@ fn hu_and_geometry_are_those_of_pydicom_and_simpleitk() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// Bytes of each file changed at random, in its header and in its encoded pixels: an error or values, and no panic that gets out.
+/// `MEDDINO_FUZZ` is how often for each file.
+#[test]
+fn damage_is_an_error() {
+    let Some(folder) = cases() else { return };
+    let rounds = std::env::var("MEDDINO_FUZZ").map_or(8, |n| n.parse().expect("MEDDINO_FUZZ is a number"));
+    let scratch = tempfile::tempdir().expect("a folder");
+    let path = scratch.path().join("fuzzed");
+    let mut state = 1_u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let mut files: Vec<PathBuf> = fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    files.retain(|path| path.extension().is_some_and(|e| e == "dcm"));
+    files.sort();
+    let mut outcomes = [0; 2];
+    for file in &files {
+        let whole = fs::read(file).expect("read");
+        // Behind the header, where codecs have theirs, as often as anywhere.
+        let pixels = whole
+            .windows(4)
+            .rposition(|tag| [[0xE0, 0x7F, 0x10, 0x00], [0x7F, 0xE0, 0x00, 0x10]].iter().any(|pixels| tag == pixels))
+            .expect("pixel data");
+        for _ in 0..rounds {
+            let mut bytes = whole.clone();
+            let from = [132, pixels, pixels][random(3)];
+            let to = [bytes.len(), bytes.len().min(from + 400)][random(2)];
+            for _ in 0..=random(4) {
+                let at = from + random(to - from);
+                bytes[at] = [random(256) as u8, 0, 0xFF, bytes[at] ^ 1][random(4)];
+            }
+            if random(8) == 0 {
+                bytes.truncate(from + random(bytes.len() - from));
+            }
+            fs::write(&path, bytes).expect("written");
+            let read = Volume::open(&path).and_then(|mut scan| (0..scan.slices()).try_for_each(|i| scan.read_slice(i).map(drop)));
+            outcomes[usize::from(read.is_ok())] += 1;
+        }
+    }
+    eprintln!("{} files: {} errors, {} read", files.len(), outcomes[0], outcomes[1]);
+    assert!(outcomes.iter().all(|&n| n > 0));
+}

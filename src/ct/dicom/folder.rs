@@ -8,6 +8,7 @@ use dicom_dictionary_std::{tags, uids};
 
 use super::frame::{self, Frame};
 use super::header::{Header, is_dicom};
+use super::sheltered;
 
 /// How many folders deep is looked.
 const MAX_DEPTH: usize = 16;
@@ -62,7 +63,7 @@ impl Found {
             Ok(true) => {}
         }
         let mut broken = |series, problem| self.broken.push(Broken { path: path.to_owned(), series, problem });
-        match Header::read(path) {
+        match sheltered(|| Header::read(path)) {
             Err(problem) => broken(None, problem),
             Ok(header) => match kind(path, &header) {
                 Ok(Kind::Ct(frames)) => self.frames.extend(frames),

@@ -16,6 +16,7 @@ mod rle;
 mod series;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use self::folder::{Broken, Found};
@@ -121,6 +122,11 @@ fn doubts(frames: &[Frame]) -> Vec<String> {
         frame.image.doubt.iter().cloned().chain(padding).for_each(|reason| *reasons.entry(reason).or_default() += 1);
     }
     reasons.into_iter().map(|(reason, count)| format!("{reason} (in {count} of {} slices)", frames.len())).collect()
+}
+
+/// What `work` gives; a panic in it becomes an error. The crates that parse and decode may still hold one that no damaged file has shown yet.
+fn sheltered<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("damaged, so that its decoder gave up".into()))
 }
 
 /// Reads one slice at a time.

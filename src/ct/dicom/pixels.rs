@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::io::{Read, Seek, SeekFrom};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use dicom_dictionary_std::uids;
 use dicom_encoding::adapters::{PixelDataObject, RawPixelData};
@@ -10,7 +9,7 @@ use dicom_encoding::transfer_syntax::Endianness;
 
 use super::frame::{Format, Image};
 use super::header::{Bytes, chain};
-use super::{codestream, rle};
+use super::{codestream, rle, sheltered};
 
 /// A part of encapsulated pixel data: where its bytes begin, and how many they are.
 #[derive(Clone, Copy, Debug)]
@@ -207,12 +206,8 @@ fn decode(uid: &str, encoded: &[u8], format: Format) -> Result<Vec<i64>, String>
     let bits = if picture.bits <= 8 { 8 } else { 16 };
     let mut raw = Vec::new();
     let object = Encoded { uid, bytes: encoded, format, bits };
-    let decoded = catch_unwind(AssertUnwindSafe(|| codec.decode_frame(&object, 0, &mut raw)));
-    match decoded {
-        Err(_) => return Err(format!("its {name} is damaged: the decoder gave up")),
-        Ok(Err(e)) => return Err(format!("its {name} cannot be decoded: {}", chain(&e))),
-        Ok(Ok(())) => {}
-    }
+    let decoded = sheltered(|| codec.decode_frame(&object, 0, &mut raw).map_err(|e| chain(&e)));
+    decoded.map_err(|problem| format!("its {name} cannot be decoded: {problem}"))?;
     let expected = format.len() * usize::from(bits / 8);
     if raw.len() != expected {
         return Err(format!("its {name} is damaged: {} bytes were decoded where {expected} should be", raw.len()));
