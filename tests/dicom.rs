@@ -85,7 +85,7 @@ fn folders() {
             |f| {
                 fs::write(f.join("notes.txt"), "hello").unwrap();
                 fs::write(f.join("empty"), "").unwrap();
-                fs::write(f.join("DICOMDIR"), "").unwrap();
+                save(with(ct(9.0), tags::SOP_CLASS_UID, VR::UI, uids::MEDIA_STORAGE_DIRECTORY_STORAGE), &f.join("DICOMDIR"));
                 save(of_modality("PT"), &f.join("pet"));
                 save(of_modality("MR"), &f.join("mr"));
                 save(with(ct(9.0), tags::IMAGE_TYPE, VR::CS, "ORIGINAL\\PRIMARY\\LOCALIZER"), &f.join("scout"));
@@ -96,7 +96,8 @@ fn folders() {
             Ok((
                 &[1.0, 2.0],
                 &[
-                    "3 files: no DICOM (first DICOMDIR)",
+                    "left out: 1 file: colour picture (dose); 1 file: localizer (scout)",
+                    "2 files: no DICOM (first empty)",
                     "1 file: modality PT, no CT (pet)",
                     "1 file: modality MR",
                     "1 file: localizer (scout)",

@@ -24,6 +24,7 @@ from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_rescale
 from pydicom.uid import (
+    CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
     ExplicitVRBigEndian,
@@ -53,6 +54,8 @@ def hu(ds):
 
 def planes(ds):
     """(position, orientation, spacing) of each frame."""
+    if ds.get("ImagePositionPatient") is None and "SharedFunctionalGroupsSequence" not in ds:
+        return [None]
     if "SharedFunctionalGroupsSequence" not in ds:
         return [(ds.ImagePositionPatient, ds.ImageOrientationPatient, ds.PixelSpacing)]
     shared = ds.SharedFunctionalGroupsSequence[0]
@@ -91,6 +94,10 @@ def case(name, files, series=None, by_sitk=False):
     for file in files:
         ds = pydicom.dcmread(file)
         slices += [(plane, values, file, ds) for plane, values in zip(planes(ds), hu(ds))]
+    if slices[0][0] is None:
+        np.save(OUT / f"{name}.npy", slices[0][1][None])
+        (OUT / f"{name}.json").write_text(json.dumps({"affine": None, "series": series}))
+        return
     orientation = np.array(slices[0][0][1], float)
     normal = np.cross(orientation[:3], orientation[3:])
     slices.sort(key=lambda s: float(np.dot(np.array(s[0][0], float), normal)))
@@ -105,6 +112,17 @@ def case(name, files, series=None, by_sitk=False):
 def copied(name, source, **options):
     shutil.copy(source, OUT / name)
     case(name, [OUT / name], **options)
+
+
+def relabelled(name, source):
+    """A picture of a codec that no CT at hand has, said to be a CT."""
+    ds = pydicom.dcmread(source)
+    ds.Modality = "CT"
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    if "NumberOfFrames" in ds:
+        del ds.NumberOfFrames
+    ds.save_as(OUT / name)
+    case(name, [OUT / name])
 
 
 def saved(ds, path, syntax):
@@ -149,7 +167,7 @@ def placed(base, values, k, n, uid, number, orientation=(1, 0, 0, 0, 1, 0), step
 
 
 def written(base):
-    """Cases of our own making."""
+    """Cases written anew."""
     values, order = volume(base), random.Random(0)
     plain = dict(stored=16, signed=True, slope=1, intercept=-1024)
 
@@ -249,6 +267,8 @@ def main():
     for name in ["CT_small.dcm", "J2K_pixelrep_mismatch.dcm", "693_J2KR.dcm", "693_UNCI.dcm", "693_UNCR.dcm", "693_J2KI.dcm", "bad_sequence.dcm",
                  "eCT_Supplemental.dcm", "explicit_VR-UN.dcm"]:
         copied(name, get_testdata_file(name))
+    for name in ["JPEG-LL.dcm", "JPGLosslessP14SV1_1s_1f_8b.dcm"]:
+        relabelled(f"relabelled_{name}", get_testdata_file(name))
     tests = Path(get_testdata_file("CT_small.dcm")).parent / "dicomdirtests"
     for name, folder in [("CT2", "77654033/CT2"), ("CT5N", "98892001/CT5N")]:
         shutil.copytree(tests / folder, OUT / name)

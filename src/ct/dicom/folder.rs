@@ -18,6 +18,7 @@ const MAX_DEPTH: usize = 16;
 pub(super) struct Found {
     pub frames: Vec<Frame>,
     pub broken: Vec<Broken>,
+    in_folder: bool,
     /// What is left out, and why: the reason, how many files, the first one's name.
     left_out: BTreeMap<String, (usize, String)>,
 }
@@ -36,6 +37,8 @@ enum Kind {
     Ct(Vec<Frame>),
     /// No CT slice, and why.
     Other(String),
+    /// The list of a medium's files.
+    Directory,
 }
 
 impl Found {
@@ -49,6 +52,7 @@ impl Found {
             let mut entries = Vec::new();
             list(path, 0, &mut entries, &mut found)?;
             entries.sort();
+            found.in_folder = true;
             entries.iter().for_each(|path| found.add(path));
         } else {
             found.add(path);
@@ -68,6 +72,9 @@ impl Found {
             Ok(header) => match kind(path, &header) {
                 Ok(Kind::Ct(frames)) => self.frames.extend(frames),
                 Ok(Kind::Other(why)) => self.leave_out(why, path),
+                // Its files are found without it.
+                Ok(Kind::Directory) if self.in_folder => {}
+                Ok(Kind::Directory) => self.leave_out("DICOMDIR, a list of files: give the folder that it is in".into(), path),
                 Err(problem) => broken(header.text(tags::SERIES_INSTANCE_UID).map(str::to_string), problem),
             },
         }
@@ -112,6 +119,9 @@ fn kind(path: &Path, header: &Header) -> Result<Kind, String> {
     let class = header.text(tags::SOP_CLASS_UID).or(header.text(tags::MEDIA_STORAGE_SOP_CLASS_UID)).unwrap_or_default();
     let is_ct_class =
         [uids::CT_IMAGE_STORAGE, uids::ENHANCED_CT_IMAGE_STORAGE, uids::LEGACY_CONVERTED_ENHANCED_CT_IMAGE_STORAGE].contains(&class);
+    if class == uids::MEDIA_STORAGE_DIRECTORY_STORAGE {
+        return Ok(Kind::Directory);
+    }
     let other = |why: &str| Ok(Kind::Other(why.to_string()));
     match header.text(tags::MODALITY) {
         Some("CT") => {}

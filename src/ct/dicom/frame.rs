@@ -167,9 +167,8 @@ impl Image {
                 "its pixel data is cut off: {frames} x {rows} x {columns} pixels of {allocated} bits need {expected} bytes, {found} are there"
             ));
         }
-        let number = |tag, name| Ok::<_, String>(header.numbers(0, tag, name)?.map(|[v]: [f64; 1]| v).filter(|&v| v > 0.0));
-        let spacing = number(tags::SPACING_BETWEEN_SLICES, "SpacingBetweenSlices")?;
-        let thickness = number(tags::SLICE_THICKNESS, "SliceThickness")?;
+        // Of no weight among several slices, so that nonsense in them is no error.
+        let positive = |tag| header.numbers(0, tag, "").ok().flatten().map(|[v]: [f64; 1]| v).filter(|&v| v > 0.0 && v < 1e3);
         let text = |tag| header.text(tag).unwrap_or_default().to_string();
         Ok(Self {
             path: path.to_owned(),
@@ -181,7 +180,7 @@ impl Image {
             series: text(tags::SERIES_INSTANCE_UID),
             series_number: header.integer(tags::SERIES_NUMBER, "SeriesNumber").unwrap_or_default(),
             description: text(tags::SERIES_DESCRIPTION),
-            thickness: spacing.or(thickness),
+            thickness: positive(tags::SPACING_BETWEEN_SLICES).or_else(|| positive(tags::SLICE_THICKNESS)),
             doubt: doubt(header),
         })
     }

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use dicom_core::{Tag, VR};
+use dicom_core::{Length, Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_encoding::{Codec, TransferSyntax, TransferSyntaxIndex};
 use dicom_parser::StatefulDecode;
@@ -233,47 +233,43 @@ impl Header {
         let encoding = Encoding::of(path)?;
         let bytes = encoding.open(path)?;
         let mut header = Self { encoding, pixels: None, has_modality_lut: false, values: HashMap::new() };
-        let damaged = |e: String| format!("damaged before its pixel data: {e}");
         let mut tokens = LazyDataSetReader::new_with_ts(bytes.reader, encoding.transfer_syntax).map_err(|e| chain(&e))?;
-        let mut path = Vec::new();
-        let length = loop {
-            let Some(token) = tokens.advance() else { return Ok(header) };
-            match token.map_err(|e| damaged(chain(&e)))? {
-                LazyDataToken::ElementHeader(element) if element.tag == tags::PIXEL_DATA && path.is_empty() => {
-                    break Some(u64::from(element.len.0));
-                }
-                LazyDataToken::PixelSequenceStart if path.is_empty() => break None,
-                LazyDataToken::PixelSequenceStart => path.push(Sequence::new(tags::PIXEL_DATA)),
-                LazyDataToken::SequenceStart { tag, .. } => {
-                    header.has_modality_lut |= tag == tags::MODALITY_LUT_SEQUENCE;
-                    path.push(Sequence::new(tag));
-                    if path.len() > MAX_NESTING {
-                        return Err(damaged("its sequences nest without end".into()));
-                    }
-                }
-                // The parser panics when it goes on behind an end that nothing began.
-                LazyDataToken::ItemStart { .. } => {
-                    path.last_mut().and_then(Sequence::begin).ok_or_else(|| damaged("a stray item".into()))?
-                }
-                LazyDataToken::ItemEnd => {
-                    path.last_mut().and_then(Sequence::end).ok_or_else(|| damaged("a stray end of an item".into()))?
-                }
-                LazyDataToken::SequenceEnd => drop(path.pop().ok_or_else(|| damaged("a stray end of a sequence".into()))?),
-                LazyDataToken::LazyValue { header: element, decoder } => {
-                    let scope = scope(&path).filter(|_| ELEMENTS.contains(&element.tag) && element.len.0 <= MAX_VALUE);
-                    let token = LazyDataToken::LazyValue { header: element, decoder };
-                    match scope {
-                        Some(scope) => drop(header.values.insert((scope, element.tag), text_of(token).map_err(damaged)?)),
-                        None => token.skip().map_err(|e| damaged(chain(&e)))?,
-                    }
-                }
-                token => token.skip().map_err(|e| damaged(chain(&e)))?,
-            }
-        };
+        let Some(length) = header.walk(&mut tokens).map_err(|e| format!("damaged before its pixel data: {e}"))? else { return Ok(header) };
         let start = tokens.into_decoder().position();
         let available = bytes.length.saturating_sub(start);
-        header.pixels = Some(PixelData { start, length, available });
+        header.pixels = Some(PixelData { start, length: length.get().map(u64::from), available });
         Ok(header)
+    }
+
+    /// Takes the values of [`ELEMENTS`] up to the pixel data, whose length it gives; none if there is no pixel data.
+    fn walk(&mut self, tokens: &mut LazyDataSetReader<impl StatefulDecode>) -> Result<Option<Length>, String> {
+        let mut inside = Nesting::default();
+        while let Some(token) = tokens.advance() {
+            match token.map_err(|e| chain(&e))? {
+                LazyDataToken::ElementHeader(element) if element.tag == tags::PIXEL_DATA && inside.is_empty() => {
+                    return Ok(Some(element.len));
+                }
+                LazyDataToken::PixelSequenceStart if inside.is_empty() => return Ok(Some(Length::UNDEFINED)),
+                LazyDataToken::PixelSequenceStart => inside.enter(tags::PIXEL_DATA)?,
+                LazyDataToken::SequenceStart { tag, .. } => {
+                    self.has_modality_lut |= tag == tags::MODALITY_LUT_SEQUENCE;
+                    inside.enter(tag)?;
+                }
+                LazyDataToken::ItemStart { .. } => inside.begin_item()?,
+                LazyDataToken::ItemEnd => inside.end_item()?,
+                LazyDataToken::SequenceEnd => inside.leave()?,
+                LazyDataToken::LazyValue { header, decoder } => {
+                    let scope = inside.scope().filter(|_| ELEMENTS.contains(&header.tag) && header.len.0 <= MAX_VALUE);
+                    let token = LazyDataToken::LazyValue { header, decoder };
+                    match scope {
+                        Some(scope) => drop(self.values.insert((scope, header.tag), text_of(token)?)),
+                        None => token.skip().map_err(|e| chain(&e))?,
+                    }
+                }
+                token => token.skip().map_err(|e| chain(&e))?,
+            }
+        }
+        Ok(None)
     }
 
     /// The element's text for the whole file; empty counts as missing.
@@ -307,7 +303,10 @@ impl Header {
     }
 }
 
-/// A sequence that the walk is inside of.
+/// The sequences that a walk is inside of. An end that nothing began is an error; the parser panics when it goes on behind one.
+#[derive(Default)]
+struct Nesting(Vec<Sequence>);
+
 struct Sequence {
     tag: Tag,
     /// How many of its items have begun.
@@ -316,33 +315,42 @@ struct Sequence {
     open: bool,
 }
 
-impl Sequence {
-    fn new(tag: Tag) -> Self {
-        Self { tag, items: 0, open: false }
+impl Nesting {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
-    /// An item begins; none if one is open.
-    fn begin(&mut self) -> Option<()> {
-        self.items += 1;
-        (!std::mem::replace(&mut self.open, true)).then_some(())
+    fn enter(&mut self, tag: Tag) -> Result<(), String> {
+        self.0.push(Sequence { tag, items: 0, open: false });
+        if self.0.len() > MAX_NESTING { Err("its sequences nest without end".into()) } else { Ok(()) }
     }
 
-    /// The item ends; none if none is open.
-    fn end(&mut self) -> Option<()> {
-        std::mem::replace(&mut self.open, false).then_some(())
+    fn begin_item(&mut self) -> Result<(), String> {
+        let last = self.0.last_mut().filter(|last| !last.open).ok_or("a stray item")?;
+        (last.items, last.open) = (last.items + 1, true);
+        Ok(())
     }
-}
 
-/// What an element inside of the sequences `path` belongs to; none if it is of no interest there.
-fn scope(path: &[Sequence]) -> Option<Scope> {
-    match path {
-        [] => Some(Scope::File),
-        [Sequence { tag, items, .. }, Sequence { items: 1, .. }] => match *tag {
-            tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE => (*items == 1).then_some(Scope::Shared),
-            tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE => Some(Scope::Frame(items.checked_sub(1)?)),
+    fn end_item(&mut self) -> Result<(), String> {
+        self.0.last_mut().filter(|last| last.open).ok_or("a stray end of an item")?.open = false;
+        Ok(())
+    }
+
+    fn leave(&mut self) -> Result<(), String> {
+        self.0.pop().map(drop).ok_or_else(|| "a stray end of a sequence".into())
+    }
+
+    /// What an element here belongs to; none if it is of no interest.
+    fn scope(&self) -> Option<Scope> {
+        match &self.0[..] {
+            [] => Some(Scope::File),
+            [Sequence { tag, items, .. }, Sequence { items: 1, .. }] => match *tag {
+                tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE => (*items == 1).then_some(Scope::Shared),
+                tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE => Some(Scope::Frame(items.checked_sub(1)?)),
+                _ => None,
+            },
             _ => None,
-        },
-        _ => None,
+        }
     }
 }
 
