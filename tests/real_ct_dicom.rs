@@ -76,7 +76,7 @@ fn hu_and_geometry_are_those_of_pydicom_and_simpleitk() {
         let needs_feature = name.contains("jpeg_ls") && !cfg!(feature = "jpeg-ls");
         match compare(&folder, &name) {
             Err(problem) if needs_feature && problem.contains("feature jpeg-ls") => {
-                eprintln!("{name}: refused without the feature jpeg-ls")
+                eprintln!("{name}: refused without the feature jpeg-ls");
             }
             Ok(found) if !needs_feature => eprintln!("{name}: {found}"),
             found => wrong.push(format!("{name}: {found:?}")),
