@@ -13,6 +13,8 @@
 //! It knows nothing of checkpoints, models or devices. Files other than `.safetensors` need the feature `readers`.
 
 mod affine;
+#[cfg(feature = "readers")]
+mod dicom;
 mod images;
 #[cfg(feature = "readers")]
 mod npy;
@@ -25,6 +27,8 @@ mod volume;
 mod window;
 
 pub use affine::Affine;
+#[cfg(feature = "readers")]
+pub use dicom::{Series, series};
 pub use images::Images;
 pub use orient::Orient;
 pub use prepare::{Size, prepare};

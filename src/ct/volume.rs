@@ -5,6 +5,8 @@ use std::path::Path;
 
 use super::affine::Affine;
 #[cfg(feature = "readers")]
+use super::dicom;
+#[cfg(feature = "readers")]
 use super::npy::Npy;
 use super::orient::Orient;
 use super::phantom;
@@ -36,9 +38,10 @@ impl Slices for Memory {
 }
 
 impl Volume {
-    /// Opens a scan by its file's ending: `.npy` holding [H, W] or [S, H, W] of any numeric dtype, taken to be in HU.
+    /// Opens a scan: by its file's ending `.npy` holding [H, W] or [S, H, W] of any numeric dtype, taken to be in HU; by what it holds, whatever its
+    /// name, a DICOM file, or a folder of them with one CT series.
     ///
-    /// Only the header is read.
+    /// Only headers are read.
     ///
     /// # Errors
     /// If the file cannot be read, is no scan, or does not hold what its header says.
@@ -49,22 +52,30 @@ impl Volume {
         let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
         match ending.as_str() {
             "npy" => Ok(Self { name, stored: Npy::open(path)?.stored() }),
+            _ if dicom::is_dicom(path)? => Ok(Self { name, stored: dicom::open(path, None)? }),
             "png" | "jpg" | "jpeg" | "bmp" | "gif" | "tif" | "tiff" | "webp" => Err(Error::input(
                 name,
                 "a picture holds shades of gray after somebody's windowing, and no HU; give the scan itself, as .npy in HU",
             )),
-            _ => Err(Error::input(name, "not a scan that can be read: expected a name ending in .npy (HU, [H, W] or [S, H, W])")),
+            _ => Err(Error::input(
+                name,
+                "not a scan that can be read: expected a name ending in .npy (HU, [H, W] or [S, H, W]), a DICOM file or a folder of DICOM files",
+            )),
         }
     }
 
-    /// As [`Volume::open`], of the series `series` where a folder of DICOM files holds several.
+    /// As [`Volume::open`], of the series `series` where a folder of DICOM files holds several: its number as [`super::series`] lists it, or the end of
+    /// its UID.
     ///
     /// # Errors
-    /// As [`Volume::open`]; if `series` is given and the scan is no DICOM.
+    /// As [`Volume::open`]; if `series` is given and names none or several, or the scan is no DICOM.
     #[cfg(feature = "readers")]
     pub fn open_series(path: impl AsRef<Path>, series: Option<&str>) -> Result<Self> {
         match series {
             None => Self::open(path),
+            Some(_) if dicom::is_dicom(path.as_ref())? => {
+                Ok(Self { name: path.as_ref().display().to_string(), stored: dicom::open(path.as_ref(), series)? })
+            }
             Some(series) => Err(Error::option("series", format!("{series} chooses among DICOM series, but the input is no DICOM"))),
         }
     }
