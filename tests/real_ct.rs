@@ -63,10 +63,7 @@ fn compare(path: &Path) -> Result<(), String> {
     let expected: serde_json::Value = serde_json::from_str(&expected).expect("JSON");
     let affine = scan.affine().ok_or("no affine")?;
     let near = |i: usize, j: usize| (affine.rows[i][j] - expected["affine"][i][j].as_f64().expect("a number")).abs() < 1e-5;
-    match (0..12).all(|n| near(n / 4, n % 4)) {
-        true => Ok(()),
-        false => Err(format!("affine {affine}, expected {}", expected["affine"])),
-    }
+    if (0..12).all(|n| near(n / 4, n % 4)) { Ok(()) } else { Err(format!("affine {affine}, expected {}", expected["affine"])) }
 }
 
 #[test]

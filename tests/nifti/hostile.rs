@@ -168,9 +168,10 @@ fn what_is_unusual_is_said() {
 fn no_files() {
     let folder = Folder::new();
     fs::create_dir(folder.path().join("folder.nii")).expect("created");
-    for (name, said) in [("folder.nii", "not a file"), ("missing.nii.gz", "No such file")] {
+    // Of the folder it may be said that it is none of any format.
+    for (name, said) in [("folder.nii", ["not a file", "the folder is empty"]), ("missing.nii.gz", ["No such file", "cannot find"])] {
         let error = Volume::open(folder.path().join(name)).expect_err(name).to_string();
-        assert!(error.contains(said) || cfg!(windows), "{error}");
+        assert!(error.starts_with("input ") && said.iter().any(|s| error.contains(s)), "{error}");
     }
 }
 
