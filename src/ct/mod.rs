@@ -17,12 +17,16 @@ mod affine;
 mod dicom;
 mod images;
 #[cfg(feature = "readers")]
+mod nifti;
+#[cfg(feature = "readers")]
 mod npy;
 mod orient;
 mod phantom;
 mod prepare;
 mod resize;
 mod source;
+mod spool;
+mod turn;
 mod volume;
 mod window;
 
