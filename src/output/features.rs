@@ -105,8 +105,10 @@ pub struct Contents {
 #[derive(Debug)]
 pub struct FeatureFile {
     file: ArchiveWriter,
+    #[cfg_attr(not(feature = "readers"), expect(dead_code, reason = "for the formats that are written from the finished file"))]
     path: PathBuf,
     format: Format,
+    #[cfg_attr(not(feature = "readers"), expect(dead_code, reason = "for the formats that are written from the finished file"))]
     metadata: BTreeMap<String, String>,
     /// The outputs in the file's order, and how many elements one image has of each.
     outputs: Vec<(Output, usize)>,
@@ -189,6 +191,7 @@ impl FeatureFile {
     ///
     /// # Panics
     /// If images are missing.
+    #[cfg_attr(not(feature = "readers"), expect(unused_mut, reason = "the other formats read the file"))]
     pub fn finish(mut self) -> Result<()> {
         assert_eq!(self.written, self.images, "every promised image is written");
         match self.format {
