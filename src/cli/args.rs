@@ -58,8 +58,9 @@ pub enum Command {
 /// not stop the others, and the exit code is 3 then. A run that was killed is gone on with, to the same file; Ctrl-C leaves nothing behind.
 #[derive(clap::Args)]
 pub struct Features {
-    /// What to look at: .npy of HU, [H, W] or [S, H, W]; .safetensors holding `image` [B, C, H, W], normalised already; a folder of those, or
-    /// of DICOM files; or the word phantom, a built-in synthetic thorax slice
+    /// What to look at: NIfTI (.nii, .nii.gz, .hdr and .img); a DICOM file, or a folder with one series of them; .npy of HU, [H, W] or
+    /// [S, H, W]; .safetensors holding `image` [B, C, H, W], normalised already; a folder of any of those; or the word phantom, a built-in
+    /// synthetic thorax slice
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<String>,
     #[command(flatten)]

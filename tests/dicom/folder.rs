@@ -70,8 +70,10 @@ fn what_a_folder_holds_beside_ct_is_left_out_and_said() {
 fn several_series_are_listed() {
     check(&[
         (
-            "two series",
+            "two series, a PET and a text",
             |f| {
+                fs::write(f.join("notes.txt"), "hello").unwrap();
+                save(of_modality("PT"), &f.join("pet"));
                 (0..3).for_each(|z| save(ct(f64::from(z)), &f.join(format!("a{z}"))));
                 (0..2).for_each(|z| save(other(f64::from(z)), &f.join(format!("b{z}"))));
             },

@@ -200,7 +200,7 @@ fn a_temporary_folder_that_is_missing_or_full() {
     let path = folder.write("sagittal.nii", &sagittal.bytes());
     let features = |before: &str, temporary: &str| {
         let command = format!(
-            "{before} exec {} features {} -c seeded:0:micro --backend cpu -o {}/f.safetensors",
+            "{before} exec {} features {} -c seeded:0:micro --backend cpu --slices 0 --tokens cls -o {}/f.safetensors",
             env!("CARGO_BIN_EXE_meddino"),
             path.display(),
             folder.path().display()
