@@ -1,16 +1,16 @@
 //! From what the user names to a list of cases: one scan each, under a name of its own.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::{fs, io};
 
 use meddino::archive::{sha256, sha256_of_file};
+use meddino::ct;
 use meddino::{Error, Result};
 
 /// Endings of files that are a case each. The longer of two comes first.
-const ENDINGS: &[&str] = &[".nii.gz", ".nii", ".npy", ".safetensors"];
+const ENDINGS: &[&str] = &[".nii.gz", ".nii", ".hdr", ".npy", ".safetensors"];
 
 /// One scan.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,7 +102,7 @@ fn search(folder: &Path, except: Option<&Path>, found: &mut Vec<Case>) -> Result
             found.push(Case { input: path.display().to_string() });
         } else {
             // A DICOMDIR is a table of contents in DICOM's format.
-            is_dicom |= name != "dicomdir" && begins_as_dicom(&path);
+            is_dicom |= name != "dicomdir" && ct::is_dicom(&path).unwrap_or(false);
         }
     }
     if is_dicom {
@@ -138,12 +138,6 @@ fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     paths.retain(|path| !path.file_name().unwrap_or_default().to_string_lossy().starts_with('.'));
     paths.sort();
     Ok(paths)
-}
-
-/// PS3.10, 7.1: 128 bytes that are anyone's, then `DICM`.
-fn begins_as_dicom(path: &Path) -> bool {
-    let mut head = [0; 132];
-    File::open(path).and_then(|mut file| file.read_exact(&mut head)).is_ok() && head[128..] == *b"DICM"
 }
 
 /// Whether every case has a name of its own.
@@ -222,12 +216,13 @@ mod tests {
         for (name, bytes) in [
             ("b.nii.gz", &b""[..]),
             ("a.npy", b""),
-            ("notes.txt", b"DICM"),
+            ("notes.txt", b"notes"),
             (".hidden.npy", b""),
             ("DICOMDIR", &dicom),
             ("deep/er/c.nii", b""),
             ("series/0", &dicom),
             ("series/1", &dicom),
+            ("bare/0", b"\x08\0\x05\0CS\x0a\0ISO_IR 100"),
             ("series/second/0", &dicom),
             ("out/d.npy", b""),
         ] {
@@ -237,7 +232,7 @@ mod tests {
         let root = folder.path().display().to_string();
         let found = find(&[root.clone(), at("a.npy").display().to_string()], Some(&at("out"))).expect("found");
         let relative: Vec<_> = found.iter().map(|c| c.input.trim_start_matches(&root).trim_start_matches('/')).collect();
-        assert_eq!(relative, ["a.npy", "b.nii.gz", "deep/er/c.nii", "series"]);
+        assert_eq!(relative, ["a.npy", "b.nii.gz", "bare", "deep/er/c.nii", "series"]);
 
         let same = find(std::slice::from_ref(&root), Some(folder.path())).expect_err("refused").to_string();
         assert!(same.contains("is the input folder"), "{same}");
@@ -254,7 +249,7 @@ mod tests {
         assert_eq!(one("series").expect("one case"), series);
         assert_eq!(one("deep").expect("one case"), at("deep/er/c.nii").display().to_string());
         assert_eq!(one("empty").expect("left to the reader"), at("empty").display().to_string());
-        assert!(only(&[root]).expect_err("several").to_string().contains("the inputs are 5 cases"));
+        assert!(only(&[root]).expect_err("several").to_string().contains("the inputs are 6 cases"));
     }
 
     #[test]

@@ -32,7 +32,7 @@ mod window;
 
 pub use affine::Affine;
 #[cfg(feature = "readers")]
-pub use dicom::{Series, series};
+pub use dicom::{Series, is_dicom, series};
 pub use images::Images;
 pub use orient::Orient;
 pub use prepare::{Size, prepare};

@@ -99,3 +99,33 @@ fn distances_are_in_millimetres() {
         assert_eq!(warned(&scan, "converted to millimetres"), units % 8 % 2 == 1, "{units}: {:?}", scan.warnings());
     }
 }
+
+/// From one patch to the next the centre moves 16 pixels of the image, which are 32 of the slice, to the patient's left or back.
+#[cfg(feature = "cli")]
+#[test]
+fn features_say_where_each_patch_lies() {
+    let folder = Folder::new();
+    // Stored as RAS, 64 x 96 x 3 voxels of 0.5 x 0.75 x 2 mm.
+    let file = Nifti::i16([3, 96, 64], (0..64 * 96 * 3).map(|n| n as i16))
+        .with(|f| f.srow = [0.5, 0.0, 0.0, 7.0, 0.0, 0.75, 0.0, -3.0, 0.0, 0.0, 2.0, 11.0]);
+    let path = folder.write("ras.nii", &file.bytes());
+    let out = folder.path().join("out.safetensors");
+    let line = "-c seeded:0:micro --backend cpu --size 48x32 --slices 2,1,0 -q -o";
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_meddino"))
+        .args(["features", path.to_str().expect("UTF-8")])
+        .args(line.split(' '))
+        .arg(&out)
+        .output()
+        .expect("started");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let bytes = std::fs::read(&out).expect("written");
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).expect("safetensors");
+    let metadata = header.metadata().as_ref().expect("metadata");
+    let affine: Vec<Vec<f64>> = serde_json::from_str(&metadata["patch_affine"]).expect("JSON");
+    // The first patch is at the picture's left and top: the patient's right and front, where x and y are greatest.
+    let [right, anterior] = [7.0 + 0.5 * (63.0 - 15.5), -3.0 + 0.75 * (95.0 - 15.5)];
+    let want = [[-16.0, 0.0, 0.0, right], [0.0, -24.0, 0.0, anterior], [0.0, 0.0, -2.0, 15.0], [0.0, 0.0, 0.0, 1.0]];
+    for (got, want) in affine.iter().flatten().zip(want.iter().flatten()) {
+        assert!((got - want).abs() < 1e-4, "{affine:?}");
+    }
+}

@@ -27,11 +27,12 @@ pub use self::series::Series;
 use super::source::{Slices, Stored};
 use crate::error::{Error, Result};
 
-/// Whether `path` is a folder or a file that begins as DICOM does, whatever its name.
+/// Whether `path` is a folder or a file that begins as DICOM does, whatever its name: with a preamble, without, or with no meta information at all.
 ///
 /// # Errors
 /// If it cannot be read.
-pub fn is_dicom(path: &Path) -> Result<bool> {
+pub fn is_dicom(path: impl AsRef<Path>) -> Result<bool> {
+    let path = path.as_ref();
     Ok(path.is_dir() || header::is_dicom(path).map_err(|problem| Error::input(path.display(), problem))?)
 }
 
