@@ -38,14 +38,63 @@ impl Choice {
     }
 }
 
-/// With which kernels a GPU computes; by default the best that it has for f32.
+/// In what the factors of products are held. Sums, statistics and the residual stream are f32 always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// f32: features as PyTorch's in f32, to the sixth digit.
+    #[default]
+    F32,
+    /// f16, on a GPU: half the memory, and features that differ from those of f32 by up to 3e-3 (relative L2).
+    F16,
+    /// bf16, on a CPU with AVX512-BF16: half the time, and features that differ from those of f32 by about 7e-3 (relative L2).
+    Bf16,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+/// How a backend computes; by default in f32, with the best kernels that it has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tuning {
-    /// The type of weights and of what kernels hand to each other: f16 takes half the memory, and makes features that differ by up to 3e-3
-    /// (relative L2) from those of f32. Sums, statistics and the residual stream are f32 always.
-    pub elem: Elem,
-    /// How kernels are written; `None` for the best tier that the device runs.
+    /// In what factors are held.
+    pub precision: Precision,
+    /// How a GPU's kernels are written; `None` for the best tier that the device runs.
     pub tier: Option<Tier>,
+}
+
+impl Tuning {
+    /// What the CPU computes in.
+    fn on_the_cpu(self) -> Result<cpu::Precision> {
+        if self.tier.is_some() {
+            return Err(Error::option("--tier", "the CPU has one kind of kernels; choose a GPU with --backend gpu, or leave it out"));
+        }
+        match self.precision {
+            Precision::F32 => Ok(cpu::Precision::F32),
+            Precision::F16 => Err(Error::option("--precision", "f16 is for GPUs; choose one with --backend gpu, or take f32 or bf16")),
+            Precision::Bf16 => cpu::Bf16::here()
+                .map(cpu::Precision::Bf16)
+                .ok_or_else(|| Error::option("--precision", "bf16 needs a CPU with AVX512-BF16, which this one has not; take f32")),
+        }
+    }
+
+    /// What a GPU's kernels hand to each other.
+    ///
+    /// # Errors
+    /// If no GPU computes so.
+    pub fn elem(self) -> Result<Elem> {
+        match self.precision {
+            Precision::F32 => Ok(Elem::F32),
+            Precision::F16 => Ok(Elem::F16),
+            Precision::Bf16 => Err(Error::option("--precision", "bf16 is for CPUs; choose it with --backend cpu, or take f32 or f16")),
+        }
+    }
 }
 
 /// A model ready to run.
@@ -85,19 +134,14 @@ impl Backbone {
     /// Loads a model's weights onto a backend that computes as `tuning` says.
     ///
     /// # Errors
-    /// As [`Backbone::new`], or if the backend cannot compute so: the CPU does nothing but f32.
+    /// As [`Backbone::new`], or if the backend cannot compute so.
     pub fn tuned(model: &Model, choice: Choice, tuning: Tuning) -> Result<Self> {
         let Some(selection) = choice.selection() else {
-            if tuning != Tuning::default() {
-                let option = if tuning.tier.is_some() { "--tier" } else { "--precision" };
-                return Err(Error::option(
-                    option,
-                    "the CPU has one kind of kernels, over f32; choose a GPU with --backend gpu, or leave it out",
-                ));
-            }
-            return Ok(Self { config: model.config().clone(), backend: Backend::Cpu(Box::new(cpu::layers(model.weights()?))) });
+            let precision = tuning.on_the_cpu()?;
+            let layers = Box::new(cpu::layers(model.weights()?, precision));
+            return Ok(Self { config: model.config().clone(), backend: Backend::Cpu(layers) });
         };
-        Self::on(model, &Context::new_tuned(&selection, tuning.elem, tuning.tier)?)
+        Self::on(model, &Context::new_tuned(&selection, tuning.elem()?, tuning.tier)?)
     }
 
     /// Loads a model's weights onto a device: one of ours, or a host's by [`Context::from_host`], with the kernels that it is tuned to.
@@ -116,11 +160,14 @@ impl Backbone {
 
     /// What the features are computed on, for people: `CPU (2 threads)`.
     pub fn device(&self) -> String {
+        let precision = match self.tuning().precision {
+            Precision::F32 => String::new(),
+            other => format!(", {other}"),
+        };
         match &self.backend {
-            Backend::Cpu(_) => format!("CPU ({} threads)", rayon::current_num_threads()),
+            Backend::Cpu(_) => format!("CPU ({} threads{precision})", rayon::current_num_threads()),
             Backend::Gpu(gpu) => {
-                let (info, elem) = (gpu.context().info(), gpu.context().limits().elem);
-                let precision = if elem == Elem::F32 { "" } else { ", f16" };
+                let info = gpu.context().info();
                 format!("{} ({:?}{precision})", info.name, info.backend)
             }
         }
@@ -137,13 +184,23 @@ impl Backbone {
         }
     }
 
-    /// On a GPU, the kernels that compute: those that were asked for, or those that were fallen back to.
-    pub fn tuning(&self) -> Option<Tuning> {
+    /// How it computes: as was asked for or, on a GPU, as was fallen back to.
+    pub fn tuning(&self) -> Tuning {
         match &self.backend {
-            Backend::Cpu(_) => None,
+            Backend::Cpu(weights) => {
+                let precision = match weights.patch_embed.precision() {
+                    cpu::Precision::F32 => Precision::F32,
+                    cpu::Precision::Bf16(_) => Precision::Bf16,
+                };
+                Tuning { precision, tier: None }
+            }
             Backend::Gpu(gpu) => {
                 let limits = gpu.context().limits();
-                Some(Tuning { elem: limits.elem, tier: Some(limits.tier) })
+                let precision = match limits.elem {
+                    Elem::F32 => Precision::F32,
+                    Elem::F16 => Precision::F16,
+                };
+                Tuning { precision, tier: Some(limits.tier) }
             }
         }
     }

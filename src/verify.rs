@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use crate::archive::Archive;
+use crate::backbone::Precision;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 use crate::vit::config::{Config, RopePrecision};
@@ -37,9 +38,21 @@ impl Tolerance {
         Self { relative_l2: tolerance(rope), cosine: -1.0 }
     }
 
+    /// For runs of which one computes so, and the other in f32.
+    pub fn of(precision: Precision, rope: RopePrecision) -> Self {
+        match precision {
+            Precision::F32 => Self::f32(rope),
+            Precision::F16 => Self::F16,
+            Precision::Bf16 => Self::BF16,
+        }
+    }
+
     /// For runs of which one hands f16 from kernel to kernel: each rounding is off by up to 2^-11 = 5e-4 of its value, and a few of them meet in
     /// every sum. Patches that such errors moved about would show in their cosine.
     pub const F16: Self = Self { relative_l2: 3e-3, cosine: 0.9999 };
+
+    /// For runs of which one has the factors of its products in bf16, each off by up to 2^-9.
+    pub const BF16: Self = Self { relative_l2: 1.2e-2, cosine: 0.9995 };
 }
 
 /// How far one tap of two runs is apart.

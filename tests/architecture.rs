@@ -18,7 +18,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("cpu", &["error", "tensor", "vit"]),
     ("gpu", &["error", "tensor", "graph", "kernels", "vit"]),
     ("ct", &["error", "tensor", "archive", "vit"]),
-    ("verify", &["error", "tensor", "archive", "vit"]),
+    ("verify", &["error", "tensor", "archive", "vit", "backbone"]),
     ("output", &["error", "tensor", "archive", "vit", "ct"]),
     ("backbone", &["error", "tensor", "graph", "vit", "cpu", "gpu"]),
 ];

@@ -85,7 +85,7 @@ fn micro_is_the_cpus_at_every_tap() {
         let request = Request { prenorm: true, layers: (0..model.config().depth).collect(), taps: true };
         let shape = [2, 3, 71, 50];
         let image = Tensor::new(shape, uniform("image", shape.iter().product(), 0));
-        let weights = meddino::cpu::layers(model.weights().expect("seeded weights"));
+        let weights = meddino::cpu::layers(model.weights().expect("seeded weights"), meddino::cpu::Precision::F32);
         let want = meddino::cpu::forward(&weights, model.config(), &image, None, &request).expect("features");
         for context in tiers() {
             let rows = verify::compare(&run(&context, &model, &image, None, &request), &want);
@@ -106,7 +106,9 @@ fn a_few_large_channels_do_not_drown_the_others() {
     }
     let request = Request { prenorm: true, ..Request::default() };
     let image = Tensor::new([1, 3, 64, 80], uniform("image", 3 * 64 * 80, 0));
-    let want = meddino::cpu::forward(&meddino::cpu::layers(weights.clone()), model.config(), &image, None, &request).expect("features");
+    let want =
+        meddino::cpu::forward(&meddino::cpu::layers(weights.clone(), meddino::cpu::Precision::F32), model.config(), &image, None, &request)
+            .expect("features");
     // What is compared is the other channels alone.
     let others = |features: &Features| {
         let x = features.x_prenorm.as_ref().expect("asked for");

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use meddino::backbone::Tuning;
 use meddino::ct::Size;
-use meddino::graph::{Elem, Tier};
+use meddino::graph::Tier;
 use meddino::vit::features::Request;
 use meddino::{Result, Tensor, cpu};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ struct Measured {
     device: String,
     threads: Option<usize>,
     /// On a GPU.
-    tuning: Option<Tuning>,
+    tuning: Tuning,
     checkpoint: String,
     size: usize,
     batch: usize,
@@ -80,10 +80,6 @@ impl Measured {
         f64::midpoint(self.seconds[lower], self.seconds[upper])
     }
 
-    fn elem(&self) -> Elem {
-        self.tuning.map_or(Elem::F32, |tuning| tuning.elem)
-    }
-
     fn gflops(&self) -> f64 {
         self.flops as f64 / self.median() / 1e9
     }
@@ -96,8 +92,8 @@ impl Measured {
         json!({
             "device": self.device,
             "threads": self.threads,
-            "tier": self.tuning.and_then(|tuning| tuning.tier).map(Tier::name),
-            "precision": self.elem().name(),
+            "tier": self.tuning.tier.map(Tier::name),
+            "precision": self.tuning.precision.to_string(),
             "checkpoint": self.checkpoint,
             "size": self.size,
             "batch": self.batch,
@@ -117,8 +113,8 @@ impl Measured {
         let Self { size, batch, .. } = self;
         result(format_args!("device    {}", self.device))?;
         result(format_args!("model     {}, {batch} x {size} x {size}, {} runs", self.checkpoint, self.seconds.len()))?;
-        let tier = self.tuning.and_then(|tuning| tuning.tier).map_or(String::new(), |tier| format!(", {tier} kernels"));
-        result(format_args!("precision {}{tier}", self.elem().name()))?;
+        let tier = self.tuning.tier.map_or(String::new(), |tier| format!(", {tier} kernels"));
+        result(format_args!("precision {}{tier}", self.tuning.precision))?;
         result(format_args!("time      {:.4} s an image (median), {:.4} s (least)", self.median(), self.seconds[0]))?;
         result(format_args!("speed     {:.1} GFLOP/s ({:.1} GFLOP an image)", self.gflops(), self.flops as f64 / 1e9))?;
         if let Some((peak, share)) = self.peak.zip(self.share()) {

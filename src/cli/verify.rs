@@ -1,8 +1,7 @@
 //! `meddino verify`: the backends against each other, and against PyTorch.
 
-use meddino::backbone::{Backbone, Choice, Tuning};
+use meddino::backbone::{Backbone, Choice, Precision, Tuning};
 use meddino::gpu::Context;
-use meddino::graph::Elem;
 use meddino::verify::{Golden, Report, Row, Tolerance, compare};
 use meddino::vit::config::RopePrecision;
 use meddino::vit::features::Request;
@@ -28,11 +27,11 @@ pub fn run(args: &Verify, say: Say) -> Done {
     request.check(model.config())?;
     say.note(format_args!("{} on an image of {:?}", args.checkpoint, image.shape()));
 
-    let gpu = gpu(args)?;
+    let tuning = args.kernels.tuning();
+    let gpu = if tuning.precision == Precision::Bf16 { None } else { gpu(args)? };
     let mut first_off = None;
-    let mut show = |title: String, rope: RopePrecision, elem: Elem, rows: Vec<Row>| {
-        let tolerance = if elem == Elem::F16 { Tolerance::F16 } else { Tolerance::f32(rope) };
-        let report = Report { title: format!("{title}, {} RoPE", rope.name()), rows, tolerance };
+    let mut show = |title: String, rope: RopePrecision, precision: Precision, rows: Vec<Row>| {
+        let report = Report { title: format!("{title}, {} RoPE", rope.name()), rows, tolerance: Tolerance::of(precision, rope) };
         if first_off.is_none() {
             first_off = report.first_off().map(|row| format!("{}, first at {}", report.title, row.tap));
         }
@@ -42,17 +41,21 @@ pub fn run(args: &Verify, say: Say) -> Done {
         model.set_rope(rope);
         let golden = golden.as_ref().filter(|_| rope == own);
         let on = |backbone: Backbone| {
-            let elem = backbone.tuning().unwrap_or_default().elem;
-            backbone.features(&image, None, &request).map(|features| (backbone.device(), elem, features))
+            let precision = backbone.tuning().precision;
+            backbone.features(&image, None, &request).map(|features| (backbone.device(), precision, features))
         };
         let cpu = on(Backbone::new(&model, Choice::Cpu)?)?;
-        let gpu = gpu.as_ref().map(|context| on(Backbone::on(&model, context)?)).transpose()?;
-        if let Some((device, elem, got)) = &gpu {
-            show(format!("{device} against {}", cpu.0), rope, *elem, compare(got, &cpu.2))?;
+        let other = match &gpu {
+            Some(context) => Some(on(Backbone::on(&model, context)?)?),
+            None if tuning == Tuning::default() => None,
+            None => Some(on(Backbone::tuned(&model, Choice::Cpu, tuning)?)?),
+        };
+        if let Some((device, precision, got)) = &other {
+            show(format!("{device} against {}", cpu.0), rope, *precision, compare(got, &cpu.2))?;
         }
         if let Some(golden) = golden {
-            for (device, elem, got) in [Some(cpu), gpu].iter().flatten() {
-                show(format!("{device} against PyTorch"), rope, *elem, golden.compare(got, model.config())?)?;
+            for (device, precision, got) in [Some(cpu), other].iter().flatten() {
+                show(format!("{device} against PyTorch"), rope, *precision, golden.compare(got, model.config())?)?;
             }
         }
     }
@@ -61,13 +64,13 @@ pub fn run(args: &Verify, say: Say) -> Done {
 
 /// The GPU to verify. None will do only where the CPU can be compared with a golden, and only if no particular one was asked for.
 fn gpu(args: &Verify) -> Result<Option<Context>> {
-    let Tuning { elem, tier } = args.kernels.tuning();
-    match Context::new_tuned(&args.device.clone().unwrap_or_default(), elem, tier) {
+    let tuning = args.kernels.tuning();
+    match Context::new_tuned(&args.device.clone().unwrap_or_default(), tuning.elem()?, tuning.tier) {
         Ok(context) => {
             context.warnings().iter().for_each(warn);
             Ok(Some(context))
         }
-        Err(error) if args.golden.is_some() && args.device.is_none() && args.kernels.tuning() == Tuning::default() => {
+        Err(error) if args.golden.is_some() && args.device.is_none() && tuning == Tuning::default() => {
             warn(format_args!("{error}; comparing the CPU alone"));
             Ok(None)
         }

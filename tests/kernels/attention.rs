@@ -59,7 +59,12 @@ fn check_over(elem: Elem, table: &mut Table, shape: Shape, peak: f32, variants: 
     let tolerance = Tolerance { atol: error, rtol: 1e-6, l2: error };
     let heads_first = Tensor::new([3, batch, heads, tokens, head_dim], [&q[..], &k, &v].concat());
     if elem == Elem::F32 {
-        table.twin(&format!("{shape:?}, peak {peak}"), tolerance, &want, Tensor::made(|y| cpu::attention(&heads_first, y)).data());
+        table.twin(
+            &format!("{shape:?}, peak {peak}"),
+            tolerance,
+            &want,
+            Tensor::made(|y| cpu::attention(&heads_first, cpu::Precision::F32, y)).data(),
+        );
     }
     for &(variant, limits) in variants.iter().filter(|(_, limits)| limits.elem == elem) {
         let stored = tolerance.stored(elem);
