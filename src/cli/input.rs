@@ -58,12 +58,26 @@ impl Input {
 
     /// [S, C, H, W]: how many images it gives, and of what shape.
     pub fn shape(&self) -> [usize; 4] {
-        let [s, c, h, w] = match &self.source {
-            Source::Scan(scan) => [scan.slices(), 1, scan.height(), scan.width()],
-            Source::Images(images) => images.shape(),
-        };
+        let [s, c, h, w] = self.slices();
         let (h, w) = self.view.size.of(h, w);
         [s, c, h, w]
+    }
+
+    /// [S, C, H, W] before anything is resized.
+    pub fn slices(&self) -> [usize; 4] {
+        match &self.source {
+            Source::Scan(scan) => [scan.slices(), 1, scan.height(), scan.width()],
+            Source::Images(images) => images.shape(),
+        }
+    }
+
+    /// Slice `index` as people look at it, [H, W]: in HU, or the first channel of an image that is normalised already.
+    pub fn slice(&mut self, index: usize) -> Result<Tensor> {
+        let [_, _, h, w] = self.slices();
+        match &mut self.source {
+            Source::Scan(scan) => scan.read_slice(index),
+            Source::Images(images) => Ok(Tensor::new([h, w], images.read(index)?.data()[..h * w].to_vec())),
+        }
     }
 
     /// Image `index`: [1, C, H, W], normalised.

@@ -10,8 +10,14 @@ mod demo;
 mod devices;
 mod features;
 mod input;
+mod pca;
+mod picture;
 mod progress;
 mod say;
+mod scene;
+mod similarity;
+mod slices;
+mod spool;
 mod verify;
 mod weights;
 
@@ -28,6 +34,8 @@ pub fn run() -> ExitCode {
     let say = Say { quiet: args.quiet };
     let done = match &args.command {
         Command::Features(args) => features::run(args, say),
+        Command::Pca(args) => pca::run(args, say),
+        Command::Similarity(args) => similarity::run(args, say),
         Command::Inspect(args) => checkpoint::inspect(args),
         Command::Convert(args) => checkpoint::convert(args, say),
         Command::Verify(args) => verify::run(args, say),

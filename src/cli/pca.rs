@@ -1,0 +1,168 @@
+//! `meddino pca`: the patches' principal components as colours.
+
+use std::path::{Path, PathBuf};
+
+use meddino::backbone::Backbone;
+use meddino::maps::{Basis, BasisFile, Moments, limits};
+use meddino::picture::{Canvas, Panel};
+use meddino::{Error, Result, Tensor};
+
+use super::args::{Fit, Pca};
+use super::features::refuse_overwriting;
+use super::picture::{Paint, Target, paths};
+use super::progress::Progress;
+use super::say::{Done, Say, result, warn};
+use super::scene::Scene;
+use super::spool::Spool;
+
+/// What must be alike for two scans to share a basis, beside the width of a token.
+const SHARED: [&str; 3] = ["checkpoint_sha256", "rope", "preprocessing"];
+
+/// One slice's whitened scores, and what its colours are spread between.
+pub struct Scores {
+    /// [P, 3]
+    scores: Tensor,
+    limits: (f32, f32),
+}
+
+/// The command.
+pub fn run(args: &Pca, say: Say) -> Done {
+    for path in draw(args, say)? {
+        result(path.display())?;
+    }
+    Ok(())
+}
+
+fn draw(args: &Pca, say: Say) -> Result<Vec<PathBuf>> {
+    let output = args.picture.output(&args.input, "pca")?;
+    let mut scene = Scene::open(&args.input, &args.look, &args.model, args.picture.slices.as_ref())?;
+    let slices = scene.slices.clone();
+    let one_basis = args.fit == Fit::Volume || slices.len() == 1;
+    if args.save_basis.is_some() && !one_basis {
+        let problem = format!("each of the {} slices has a basis of its own; add --fit volume, or choose one slice", slices.len());
+        return Err(Error::option("--save-basis", problem));
+    }
+    for path in paths(&output, &slices).iter().chain(&args.save_basis) {
+        refuse_overwriting(path, scene.sources())?;
+    }
+    let given = args.basis.as_deref().map(|path| given(path, &scene)).transpose()?;
+
+    let backbone = scene.backbone()?;
+    let provenance = scene.provenance(&backbone)?;
+    let scored = match given {
+        Some(file) => {
+            warn_of_differences(&file, &provenance, args.basis.as_deref().unwrap_or(Path::new("")));
+            let score = |tokens: &Tensor| Ok(Scores { scores: file.basis.scores(tokens), limits: file.limits });
+            each_slice(&mut scene, &backbone, say, score)?
+        }
+        None if one_basis => {
+            let (basis, scored) = shared(&mut scene, &backbone, folder(&output), say)?;
+            if let Some(path) = &args.save_basis {
+                BasisFile { basis, limits: scored[0].limits, metadata: provenance.clone() }.save(path)?;
+            }
+            scored
+        }
+        None => each_slice(&mut scene, &backbone, say, own)?,
+    };
+    let drawing = args.picture.drawing(scene.mesh, args.layout);
+    let title = format!("Principal components of MedDINOv3 features: {}", args.input);
+    let target = Target { output: &output, title, provenance: &provenance };
+    let mut scored = scored.into_iter();
+    drawing.write(&slices, &target, |i| {
+        let scores = scored.next().expect("scores of each slice, in order");
+        Ok((scene.shades(slices[i], drawing.gray)?, scores.paint(), None))
+    })
+}
+
+impl Scores {
+    /// The way these scores are drawn.
+    pub fn paint(self) -> Box<Paint<'static>> {
+        Box::new(move |panel: &Panel, canvas: &mut Canvas, alpha| panel.components(canvas, alpha, &self.scores, self.limits))
+    }
+}
+
+/// The scores of one slice's `tokens` [P, C] by their own components.
+pub fn own(tokens: &Tensor) -> Result<Scores> {
+    let mut moments = Moments::new(tokens.cols());
+    moments.add(tokens);
+    let basis = complete(moments.basis()?);
+    let scores = basis.scores(tokens);
+    Ok(Scores { limits: limits(&scores), scores })
+}
+
+/// Runs the model on every slice.
+fn each_slice(scene: &mut Scene, backbone: &Backbone, say: Say, mut of: impl FnMut(&Tensor) -> Result<Scores>) -> Result<Vec<Scores>> {
+    let mut progress = Progress::new(scene.slices.len(), say);
+    let mut all = Vec::new();
+    for index in scene.slices.clone() {
+        all.push(of(&scene.tokens(backbone, index)?)?);
+        progress.step(1);
+    }
+    progress.finish();
+    Ok(all)
+}
+
+/// The components of all slices' tokens together, and every slice's scores by them. The tokens wait on disk, in `folder`, for the components.
+fn shared(scene: &mut Scene, backbone: &Backbone, folder: &Path, say: Say) -> Result<(Basis, Vec<Scores>)> {
+    let mut moments = Moments::new(scene.width());
+    let mut spool = Spool::new(folder, &[scene.mesh.grid.patches(), scene.width()])?;
+    let mut progress = Progress::new(scene.slices.len(), say);
+    for index in scene.slices.clone() {
+        let tokens = scene.tokens(backbone, index)?;
+        moments.add(&tokens);
+        spool.push(&tokens)?;
+        progress.step(1);
+    }
+    progress.finish();
+    let basis = complete(moments.basis()?);
+    let mut scores = Vec::new();
+    spool.each(|tokens| scores.push(basis.scores(tokens)))?;
+    let wider = |(lo, hi): (f32, f32), map: &Tensor| {
+        let (least, greatest) = limits(map);
+        (lo.min(least), hi.max(greatest))
+    };
+    let limits = scores.iter().fold((f32::INFINITY, f32::NEG_INFINITY), wider);
+    Ok((basis, scores.into_iter().map(|scores| Scores { scores, limits }).collect()))
+}
+
+/// The basis, with a warning if it has fewer than three directions.
+fn complete(basis: Basis) -> Basis {
+    if basis.rank() < 3 {
+        warn(format_args!("the features vary in {} directions only: the other colours stay at one value", basis.rank()));
+    }
+    basis
+}
+
+/// The basis in a file, which must fit the model.
+fn given(path: &Path, scene: &Scene) -> Result<BasisFile> {
+    let file = BasisFile::open(path)?;
+    if file.basis.width() == scene.width() {
+        return Ok(file);
+    }
+    let problem =
+        format!("is of tokens {} wide, and this model's are {}: it was made with another model", file.basis.width(), scene.width());
+    Err(Error::input(path.display(), problem))
+}
+
+/// Says by what the features that a basis was made of differ from those that it is used on.
+fn warn_of_differences(file: &BasisFile, provenance: &std::collections::BTreeMap<String, String>, path: &Path) {
+    // Seeded weights have no hash, but a name that says which they are.
+    let by_name = !provenance.contains_key("checkpoint_sha256") || !file.metadata.contains_key("checkpoint_sha256");
+    let keys = SHARED.iter().copied().chain(by_name.then_some("checkpoint"));
+    for key in keys {
+        let (then, now) = (file.metadata.get(key), provenance.get(key));
+        if then != now {
+            let text = |value: Option<&String>| value.map_or("none", String::as_str).to_string();
+            warn(format_args!(
+                "{}: its {key} is {}, here it is {}: the colours may mean nothing here",
+                path.display(),
+                text(then),
+                text(now)
+            ));
+        }
+    }
+}
+
+fn folder(output: &Path) -> &Path {
+    output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}

@@ -1,0 +1,80 @@
+//! `meddino similarity`: which patches are like the one at a point.
+
+use std::path::PathBuf;
+
+use meddino::maps::{cosine, limits};
+use meddino::picture::{Canvas, Panel};
+use meddino::{Error, Result, Tensor};
+
+use super::args::{Limits, Point, Similarity};
+use super::features::refuse_overwriting;
+use super::picture::{Paint, Target, paths};
+use super::progress::Progress;
+use super::say::{Done, Say, result};
+use super::scene::Scene;
+use super::slices::Slices;
+
+/// The command.
+pub fn run(args: &Similarity, say: Say) -> Done {
+    for path in draw(args, say)? {
+        result(path.display())?;
+    }
+    Ok(())
+}
+
+fn draw(args: &Similarity, say: Say) -> Result<Vec<PathBuf>> {
+    let output = args.picture.output(&args.input, "similarity")?;
+    let Point { x, y, slice } = args.point;
+    // A point names its slice, and then that one is shown if nothing else is said.
+    let named = slice.map(|slice| Slices::List(vec![slice as i64]));
+    let mut scene = Scene::open(&args.input, &args.look, &args.model, args.picture.slices.as_ref().or(named.as_ref()))?;
+    let slices = scene.slices.clone();
+    let home = home(slice, &slices, scene.count())?;
+    let patch = scene.mesh.patch_of_pixel(x, y)?;
+    for path in paths(&output, &slices) {
+        refuse_overwriting(&path, scene.sources())?;
+    }
+
+    let backbone = scene.backbone()?;
+    let provenance = scene.provenance(&backbone)?;
+    let query = token(&scene.tokens(&backbone, home)?, patch);
+    let mut progress = Progress::new(slices.len(), say);
+    let mut maps = Vec::new();
+    for &index in &slices {
+        maps.push(cosine(&scene.tokens(&backbone, index)?, &query));
+        progress.step(1);
+    }
+    progress.finish();
+
+    let shown = maps.iter().flat_map(Tensor::data).copied().collect::<Vec<_>>();
+    let range = args.range.map_or_else(|| limits(&Tensor::new([shown.len()], shown)), |Limits(lo, hi)| (lo, hi));
+    let mut drawing = args.picture.drawing(scene.mesh, args.layout);
+    drawing.bar = Some(range);
+    let title = format!("Cosine similarity of MedDINOv3 features to pixel {x},{y} of slice {home}: {}", args.input);
+    let target = Target { output: &output, title, provenance: &provenance };
+    let mut maps = maps.into_iter();
+    drawing.write(&slices, &target, |i| {
+        let map = maps.next().expect("a map of each slice, in order");
+        Ok((scene.shades(slices[i], drawing.gray)?, paint(map, range), (slices[i] == home).then_some((x, y))))
+    })
+}
+
+/// The token of `patch` among `tokens` [P, C]: [C].
+pub fn token(tokens: &Tensor, patch: usize) -> Vec<f32> {
+    tokens.data()[patch * tokens.cols()..][..tokens.cols()].to_vec()
+}
+
+/// The way a map of cosines [P] is drawn.
+pub fn paint(map: Tensor, range: (f32, f32)) -> Box<Paint<'static>> {
+    Box::new(move |panel: &Panel, canvas: &mut Canvas, alpha| panel.heat(canvas, alpha, &map, range))
+}
+
+/// The slice that the point is on: the one named, or the only one shown.
+fn home(named: Option<usize>, shown: &[usize], count: usize) -> Result<usize> {
+    match (named, shown) {
+        (Some(slice), _) if slice < count => Ok(slice),
+        (Some(slice), _) => Err(Error::option("point", format!("there is no slice {slice}: this input has {count}, 0 to {}", count - 1))),
+        (None, &[only]) => Ok(only),
+        (None, _) => Err(Error::option("point", "several slices are shown; say which one it is on, as X,Y,SLICE")),
+    }
+}

@@ -1,0 +1,88 @@
+//! Which slices of a scan are looked at.
+
+use std::str::FromStr;
+
+use meddino::{Error, Result};
+
+/// As typed: `all`, `A:B[:STEP]` (from A on, up to B and without it), or a list. Negative numbers count from the end.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Slices {
+    All,
+    Range { from: Option<i64>, to: Option<i64>, step: usize },
+    List(Vec<i64>),
+}
+
+impl FromStr for Slices {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = || {
+            Error::option("slices", format!("'{text}' is neither all, nor A:B, nor A:B:STEP with STEP from 1, nor a list such as 0,5,-1"))
+        };
+        let number = |s: &str| s.trim().parse::<i64>().map_err(|_| wrong());
+        let end = |s: &str| if s.trim().is_empty() { Ok(None) } else { number(s).map(Some) };
+        match text.split(':').collect::<Vec<_>>()[..] {
+            ["all"] => Ok(Self::All),
+            [list] => Ok(Self::List(list.split(',').map(number).collect::<Result<_>>()?)),
+            [from, to] => Ok(Self::Range { from: end(from)?, to: end(to)?, step: 1 }),
+            [from, to, step] => {
+                let step = step.trim().parse().ok().filter(|step| *step > 0).ok_or_else(wrong)?;
+                Ok(Self::Range { from: end(from)?, to: end(to)?, step })
+            }
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl Slices {
+    /// The indices that are meant of `count` slices, in the order given.
+    ///
+    /// # Errors
+    /// If one does not exist, or there is none.
+    pub fn of(&self, count: usize) -> Result<Vec<usize>> {
+        let from_end = |i: i64| if i < 0 { i + count as i64 } else { i };
+        let found: Vec<usize> = match self {
+            Self::All => (0..count).collect(),
+            Self::Range { from, to, step } => {
+                let end = |i: i64| from_end(i).clamp(0, count as i64) as usize;
+                (from.map_or(0, end)..to.map_or(count, end)).step_by(*step).collect()
+            }
+            Self::List(list) => {
+                let one = |&i: &i64| usize::try_from(from_end(i)).ok().filter(|&i| i < count).ok_or_else(|| missing(i, count));
+                list.iter().map(one).collect::<Result<_>>()?
+            }
+        };
+        if found.is_empty() { Err(Error::option("slices", format!("the range holds none of the {count} slices"))) } else { Ok(found) }
+    }
+}
+
+fn missing(index: i64, count: usize) -> Error {
+    Error::option("slices", format!("there is no slice {index}: this input has {count}, 0 to {}", count - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_are_read_as_python_has_them() {
+        let of = |text: &str| text.parse::<Slices>().and_then(|slices| slices.of(10)).map_err(|e| e.to_string());
+        let cases: [(&str, &[usize]); 9] = [
+            ("all", &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
+            ("2:5", &[2, 3, 4]),
+            (":3", &[0, 1, 2]),
+            ("7:", &[7, 8, 9]),
+            ("1:8:3", &[1, 4, 7]),
+            ("-3:", &[7, 8, 9]),
+            ("8:99", &[8, 9]),
+            ("4,2,-1", &[4, 2, 9]),
+            ("5", &[5]),
+        ];
+        for (text, want) in cases {
+            assert_eq!(of(text).as_deref(), Ok(want), "{text}");
+        }
+        for text in ["", "x", "1:2:0", "1:2:-1", "1:2:3:4", "10", "-11", "5:5", "6:2", "1,,2"] {
+            assert!(of(text).is_err(), "{text}");
+        }
+    }
+}
