@@ -168,7 +168,7 @@ pub struct Convert {
     pub dtype: Stored,
 }
 
-/// Try it without data or weights: a synthetic thorax slice through an untrained model
+/// Try it without data or weights: a synthetic thorax slice through an untrained model, to features and pictures
 #[derive(clap::Args)]
 pub struct Demo {
     /// Where its files go; made if it does not exist
@@ -316,7 +316,7 @@ pub struct Similarity {
     pub look: Look,
     #[command(flatten)]
     pub picture: Picture,
-    /// The map over the CT, the CT beside the map, or the map alone
+    /// The map over the CT, whose grays mix with its colours; the CT beside the map, whose colours are exactly the bar's; or the map alone
     #[arg(long, default_value = "over")]
     pub layout: Layout,
     /// The cosines at the ends of the colour bar [default: the least and the greatest that are shown]

@@ -1,5 +1,6 @@
 //! `meddino pca`: the patches' principal components as colours.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use meddino::backbone::Backbone;
@@ -8,8 +9,7 @@ use meddino::picture::{Canvas, Panel};
 use meddino::{Error, Result, Tensor};
 
 use super::args::{Fit, Pca};
-use super::features::refuse_overwriting;
-use super::picture::{Paint, Target, paths};
+use super::picture::{Paint, Target, check_outputs, paths};
 use super::progress::Progress;
 use super::say::{Done, Say, result, warn};
 use super::scene::Scene;
@@ -19,6 +19,7 @@ use super::spool::Spool;
 const SHARED: [&str; 3] = ["checkpoint_sha256", "rope", "preprocessing"];
 
 /// One slice's whitened scores, and what its colours are spread between.
+#[derive(Clone)]
 pub struct Scores {
     /// [P, 3]
     scores: Tensor,
@@ -42,9 +43,7 @@ fn draw(args: &Pca, say: Say) -> Result<Vec<PathBuf>> {
         let problem = format!("each of the {} slices has a basis of its own; add --fit volume, or choose one slice", slices.len());
         return Err(Error::option("--save-basis", problem));
     }
-    for path in paths(&output, &slices).iter().chain(&args.save_basis) {
-        refuse_overwriting(path, scene.sources())?;
-    }
+    check_outputs(paths(&output, &slices).iter().chain(&args.save_basis), scene.sources())?;
     let given = args.basis.as_deref().map(|path| given(path, &scene)).transpose()?;
 
     let backbone = scene.backbone()?;
@@ -145,7 +144,7 @@ fn given(path: &Path, scene: &Scene) -> Result<BasisFile> {
 }
 
 /// Says by what the features that a basis was made of differ from those that it is used on.
-fn warn_of_differences(file: &BasisFile, provenance: &std::collections::BTreeMap<String, String>, path: &Path) {
+fn warn_of_differences(file: &BasisFile, provenance: &BTreeMap<String, String>, path: &Path) {
     // Seeded weights have no hash, but a name that says which they are.
     let by_name = !provenance.contains_key("checkpoint_sha256") || !file.metadata.contains_key("checkpoint_sha256");
     let keys = SHARED.iter().copied().chain(by_name.then_some("checkpoint"));

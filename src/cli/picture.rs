@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use meddino::archive::NewFile;
 use meddino::maps::Mesh;
 use meddino::picture::{Canvas, Gray, Panel, bar, beside, captioned, sheet, write_png};
 use meddino::{Error, Result, Tensor};
 
 use super::args::{Layout, Picture};
+use super::features::refuse_overwriting;
 
 /// How much of a map covers the CT that it lies over.
 const ALPHA: f32 = 0.6;
@@ -115,6 +117,14 @@ impl Target<'_> {
         let all: Vec<(String, String)> = own.chain(self.provenance.clone()).collect();
         write_png(canvas, path, &all)
     }
+}
+
+/// Refuses `outputs` that would replace one of `sources`, or cannot be written, before any work is done.
+pub fn check_outputs<'a>(outputs: impl IntoIterator<Item = &'a PathBuf>, sources: [&String; 2]) -> Result<()> {
+    outputs.into_iter().try_for_each(|output| {
+        refuse_overwriting(output, sources)?;
+        NewFile::create(output).map(drop)
+    })
 }
 
 /// The files that pictures of `slices` become.

@@ -7,8 +7,7 @@ use meddino::picture::{Canvas, Panel};
 use meddino::{Error, Result, Tensor};
 
 use super::args::{Limits, Point, Similarity};
-use super::features::refuse_overwriting;
-use super::picture::{Paint, Target, paths};
+use super::picture::{Paint, Target, check_outputs, paths};
 use super::progress::Progress;
 use super::say::{Done, Say, result};
 use super::scene::Scene;
@@ -31,9 +30,7 @@ fn draw(args: &Similarity, say: Say) -> Result<Vec<PathBuf>> {
     let slices = scene.slices.clone();
     let home = home(slice, &slices, scene.count())?;
     let patch = scene.mesh.patch_of_pixel(x, y)?;
-    for path in paths(&output, &slices) {
-        refuse_overwriting(&path, scene.sources())?;
-    }
+    check_outputs(&paths(&output, &slices), scene.sources())?;
 
     let backbone = scene.backbone()?;
     let provenance = scene.provenance(&backbone)?;

@@ -8,7 +8,7 @@ pub(super) const HEIGHT: usize = 7;
 
 /// Each letter's rows from top to bottom, the leftmost dot in the highest of five bits.
 const GLYPHS: [(char, [u8; HEIGHT]); 17] = [
-    ('0', [0b01110, 0b10001, 0b10001, 0b10101, 0b10001, 0b10001, 0b01110]),
+    ('0', [0b01110, 0b10001, 0b10001, 0b10001, 0b10001, 0b10001, 0b01110]),
     ('1', [0b00100, 0b01100, 0b00100, 0b00100, 0b00100, 0b00100, 0b01110]),
     ('2', [0b01110, 0b10001, 0b00001, 0b00110, 0b01000, 0b10000, 0b11111]),
     ('3', [0b01110, 0b10001, 0b00001, 0b00110, 0b00001, 0b10001, 0b01110]),

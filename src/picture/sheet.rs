@@ -60,16 +60,17 @@ pub fn bar(limits: (f32, f32), height: usize) -> Canvas {
     let labels = labels(limits);
     let letters = labels.iter().map(String::len).max().unwrap_or(0);
     let (text_width, text_height) = font::size(letters, scale);
-    let (margin, thick, tick) = (text_height.div_ceil(2), 10 * scale, 2 * scale);
+    // Above and below the numbers at the ends, and to the right of all, there is some room.
+    let (margin, thick, tick) = (text_height, 10 * scale, 2 * scale);
     let length = height.saturating_sub(2 * margin).max(TICKS);
-    let mut canvas = Canvas::new(length + 2 * margin, thick + tick + 2 * scale + text_width, GROUND);
+    let mut canvas = Canvas::new(length + 2 * margin, thick + tick + 2 * scale + text_width + GAP, GROUND);
     for y in 0..length {
         canvas.fill((0, margin + y), (thick, 1), colour(1.0 - y as f32 / (length - 1) as f32));
     }
     for (i, label) in labels.iter().enumerate() {
         let y = margin + (length - 1) * (TICKS - 1 - i) / (TICKS - 1);
         canvas.fill((thick, y), (tick, scale.div_ceil(2)), INK);
-        canvas.write((thick + tick + 2 * scale, y - margin.min(y)), label, scale, INK);
+        canvas.write((thick + tick + 2 * scale, y - text_height / 2), label, scale, INK);
     }
     canvas
 }
