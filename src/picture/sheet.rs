@@ -82,9 +82,9 @@ fn labels((lo, hi): (f32, f32)) -> Vec<String> {
     (0..TICKS).map(|i| format!("{:.decimals$}", f64::from(lo) + step * i as f64)).collect()
 }
 
-/// Pixels of a letter's dot on a canvas of `height`: letters are a thirtieth of it high, and never too small to read.
+/// Pixels of a letter's dot on a canvas of `height`: letters are a fortieth of it high, and never too small to read.
 fn text_scale(height: usize) -> usize {
-    (height / (30 * font::HEIGHT)).max(2)
+    (height / (40 * font::HEIGHT)).max(2)
 }
 
 #[cfg(test)]
