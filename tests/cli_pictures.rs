@@ -1,14 +1,18 @@
 //! `meddino pca` and `meddino similarity` as their users meet them.
 #![cfg(feature = "cli")]
 
+mod common;
+
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use common::{max_abs, read_safetensors};
 use meddino::Tensor;
 use meddino::ct::Volume;
+use meddino::maps::{BasisFile, Moments, limits};
 use tempfile::TempDir;
 
 const TINY: &str = "-c seeded:0:tiny --backend cpu";
@@ -169,6 +173,18 @@ fn a_basis_is_shared_between_scans() {
     let (_, said) = desk.succeed(&format!("{line} --slice 2 --basis basis.safetensors -o again.png"));
     assert!(!said.contains("basis.safetensors"), "{said}");
     assert!(read(&desk.path("fitted_002.png")).pixels == read(&desk.path("again.png")).pixels);
+
+    // What is stored is what the features of all slices give.
+    desk.succeed(&format!("features scan.npy {TINY} -o features.safetensors"));
+    let (tensors, _) = read_safetensors(&desk.path("features.safetensors"));
+    let (_, tokens) = tensors.into_iter().find(|(name, _)| name == "x_norm_patchtokens").expect("patch tokens");
+    let mut moments = Moments::new(128);
+    moments.add(&tokens);
+    let stored = BasisFile::open(&desk.path("basis.safetensors")).expect("a basis");
+    let components = moments.basis().expect("tokens that differ");
+    assert!(max_abs(stored.basis.components().data(), components.components().data()) < 1e-5);
+    let (lo, hi) = limits(&components.scores(&tokens));
+    assert!((stored.limits.0 - lo).abs() < 1e-5 && (stored.limits.1 - hi).abs() < 1e-5, "{:?} for {lo} {hi}", stored.limits);
 
     let (_, said) = desk.succeed("pca scan.npy -c seeded:1:tiny --backend cpu --basis basis.safetensors -o other.png");
     assert!(said.contains("warning: basis.safetensors: its checkpoint is seeded:0:tiny, here it is seeded:1:tiny"), "{said}");
