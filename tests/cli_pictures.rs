@@ -58,7 +58,7 @@ impl Desk {
 
     /// HU as NumPy writes them.
     fn npy(&self, name: &str, hu: &Tensor) {
-        let shape: String = hu.shape().iter().map(|n| format!("{n}, ")).collect();
+        let shape = hu.shape().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}), }}");
         header += &" ".repeat(63 - (10 + header.len()) % 64);
         header.push('\n');
@@ -75,6 +75,7 @@ impl Desk {
 
     fn run(&self, line: &str) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_meddino"));
+        command.env("HF_HUB_OFFLINE", "1").env("HF_HUB_CACHE", self.path("hub"));
         command.current_dir(self.0.path()).args(line.split_whitespace()).output().expect("the command starts")
     }
 
@@ -232,7 +233,7 @@ fn what_cannot_be_drawn_is_said_and_leaves_nothing() {
         (format!("pca scan.npy {TINY} -o no/such/x.png"), 1, "there is no folder no/such"),
         (format!("pca scan.npy {TINY} --fit volume --slices all -o no/such/x_{{}}.png"), 1, "there is no folder no/such"),
         (format!("pca scan.npy {TINY} --save-basis no/such/b.safetensors"), 1, "there is no folder no/such"),
-        ("pca scan.npy".into(), 1, "error: --checkpoint: "),
+        ("pca scan.npy".into(), 1, "seeded:0"),
         (format!("pca scan.npy {TINY} --gray 40"), 2, "LEVEL,WIDTH"),
         (format!("pca scan.npy {TINY} --slices 1:2:0"), 2, "neither all, nor A:B"),
         (format!("pca scan.npy {TINY} --fit volume --basis b.safetensors"), 2, "cannot be used with"),

@@ -36,7 +36,7 @@ pub fn run(args: &Pca, say: Say) -> Done {
 
 fn draw(args: &Pca, say: Say) -> Result<Vec<PathBuf>> {
     let output = args.picture.output(&args.input, "pca")?;
-    let mut scene = Scene::open(&args.input, &args.look, &args.model, args.picture.slices.as_ref())?;
+    let mut scene = Scene::open(&args.input, &args.look, &args.model, args.picture.slices.as_ref(), say)?;
     let slices = scene.slices.clone();
     let one_basis = args.fit == Fit::Volume || slices.len() == 1;
     if args.save_basis.is_some() && !one_basis {

@@ -9,12 +9,14 @@ use meddino::picture::Gray;
 use meddino::vit::config::Grid;
 use meddino::vit::features::Request;
 use meddino::vit::model;
-use meddino::{Error, Result, Tensor};
+use meddino::{Result, Tensor};
 
 use super::args::{Look, Model};
 use super::features::open_model;
 use super::input::Input;
+use super::say::Say;
 use super::slices::Slices;
+use super::weights;
 
 /// An open input and model. The weights are not loaded yet, so that what can be refused is refused before.
 pub struct Scene {
@@ -32,19 +34,17 @@ pub struct Scene {
 
 impl Scene {
     /// Opens `input`, of which `slices` are looked at, or the middle one.
-    pub fn open(input: &str, look: &Look, model: &Model, slices: Option<&Slices>) -> Result<Self> {
-        let Some(checkpoint) = model.checkpoint.clone() else {
-            return Err(Error::option("--checkpoint", "which weights? Give -c FILE, or -c seeded:0 for untrained ones to try things out"));
-        };
+    pub fn open(input: &str, look: &Look, model: &Model, slices: Option<&Slices>, say: Say) -> Result<Self> {
         let name = input.to_string();
         let input = Input::open(input, look.into())?;
         let choice = model.choice()?;
-        let model = open_model(&checkpoint, model.rope.precision())?;
         let [count, channels, height, width] = input.shape();
+        let slices = slices.map_or_else(|| Ok(vec![count / 2]), |slices| slices.of(count))?;
+        let checkpoint = weights::or_released(model.checkpoint.as_deref(), say)?;
+        let model = open_model(&checkpoint, model.rope.precision())?;
         let (_, grid) = model.config().check_image(&[1, channels, height, width])?;
         let [_, _, rows, cols] = input.slices();
         let mesh = Mesh::new(grid, model.config().patch_size, (height, width), (rows, cols));
-        let slices = slices.map_or_else(|| Ok(vec![count / 2]), |slices| slices.of(count))?;
         Ok(Self { name, input, checkpoint, model, choice, grid, mesh, slices })
     }
 

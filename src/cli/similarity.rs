@@ -26,7 +26,7 @@ fn draw(args: &Similarity, say: Say) -> Result<Vec<PathBuf>> {
     let Point { x, y, slice } = args.point;
     // A point names its slice, and then that one is shown if nothing else is said.
     let named = slice.map(|slice| Slices::List(vec![slice as i64]));
-    let mut scene = Scene::open(&args.input, &args.look, &args.model, args.picture.slices.as_ref().or(named.as_ref()))?;
+    let mut scene = Scene::open(&args.input, &args.look, &args.model, args.picture.slices.as_ref().or(named.as_ref()), say)?;
     let slices = scene.slices.clone();
     let home = home(slice, &slices, scene.count())?;
     let patch = scene.mesh.patch_of_pixel(x, y)?;

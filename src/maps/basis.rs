@@ -10,16 +10,16 @@ pub(super) const COMPONENTS: usize = 3;
 /// Kept in f32, so that a stored basis gives the same scores as the fitted one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Basis {
-    /// [C]
+    /// `[C]`
     pub(super) mean: Tensor,
     /// [3, C]; zeros where a direction is missing.
     pub(super) components: Tensor,
-    /// [3], descending; 0 where a direction is missing.
+    /// `[3]`, descending; 0 where a direction is missing.
     pub(super) variance: Tensor,
 }
 
 impl Basis {
-    /// Of a `mean` [C] and up to three (direction [C], variance).
+    /// Of a `mean` `[C]` and up to three (direction `[C]`, variance).
     #[cfg(feature = "pictures")]
     pub(super) fn new(mean: impl Iterator<Item = f64>, directions: Vec<(Vec<f64>, f64)>) -> Self {
         let mean: Vec<f32> = mean.map(|v| v as f32).collect();
@@ -40,7 +40,7 @@ impl Basis {
         self.mean.cols()
     }
 
-    /// The mean token: [C].
+    /// The mean token: `[C]`.
     pub fn mean(&self) -> &Tensor {
         &self.mean
     }
@@ -50,7 +50,7 @@ impl Basis {
         &self.components
     }
 
-    /// The variance along each direction: [3], descending.
+    /// The variance along each direction: `[3]`, descending.
     pub fn variance(&self) -> &Tensor {
         &self.variance
     }

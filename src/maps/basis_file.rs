@@ -14,7 +14,7 @@ const MAX_WIDTH: usize = 1 << 16;
 
 /// A [`Basis`] as it is stored: with the scores that its colours are spread between, and where it comes from.
 ///
-/// The file is safetensors of f32: `mean` [C], `components` [3, C], `variance` [3], `limits` [2].
+/// The file is safetensors of f32: `mean` `[C]`, `components` [3, C], `variance` `[3]`, `limits` `[2]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BasisFile {
     /// The directions.

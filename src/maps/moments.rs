@@ -33,7 +33,7 @@ const ITERATIONS: usize = 200;
 #[derive(Clone, Debug)]
 pub struct Moments {
     count: usize,
-    /// [C]
+    /// `[C]`
     mean: DVector<f64>,
     /// Sum of the outer products of deviations from the mean: [C, C].
     scatter: DMatrix<f64>,

@@ -57,7 +57,7 @@ impl Panel {
         self.paint(canvas, alpha, scores, |[r, g, b]: [f32; 3]| [r, g, b].map(|v| (share(v, limits) * 255.0).round() as u8));
     }
 
-    /// Lays `values` [P] over `canvas`, `alpha` of them (0 to 1), in the colours of [`colour`], from `lo` to `hi`.
+    /// Lays `values` `[P]` over `canvas`, `alpha` of them (0 to 1), in the colours of [`colour`], from `lo` to `hi`.
     pub fn heat(&self, canvas: &mut Canvas, alpha: f32, values: &Tensor, limits: (f32, f32)) {
         self.paint(canvas, alpha, values, |[v]: [f32; 1]| colour(share(v, limits)));
     }
@@ -70,7 +70,7 @@ impl Panel {
         canvas.ring((at(x, self.width, width), at(y, self.height, height)), (side / 64.0).max(4.0), (side / 256.0).max(1.0));
     }
 
-    /// Colours every pixel that a patch covers by the patch's K values, of `values` [P, K] or, for K = 1, [P].
+    /// Colours every pixel that a patch covers by the patch's K values, of `values` [P, K] or, for K = 1, `[P]`.
     fn paint<const K: usize>(&self, canvas: &mut Canvas, alpha: f32, values: &Tensor, of: impl Fn([f32; K]) -> Rgb) {
         assert_eq!(values.data().len(), self.mesh.grid.patches() * K, "{K} values a patch");
         assert_eq!((canvas.height(), canvas.width()), (self.height, self.width), "a canvas of this panel");
