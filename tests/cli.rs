@@ -2,95 +2,19 @@
 #![cfg(feature = "cli")]
 
 mod common;
+#[path = "common/desk.rs"]
+mod desk;
 
-use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 
-use common::{Golden, read_safetensors};
+use common::Golden;
+use desk::{Desk, hu, text};
 use meddino::Tensor;
 use meddino::ct::{Size, Volume, Window, prepare};
 use meddino::vit::config::{Config, Grid, RopePrecision};
 use meddino::vit::features::Features;
-use safetensors::Dtype;
-use safetensors::tensor::{TensorView, serialize_to_file};
-use tempfile::TempDir;
-
-/// A folder to run the command in.
-struct Desk(TempDir);
-
-impl Desk {
-    fn new() -> Self {
-        Self(tempfile::tempdir().expect("a folder"))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    /// The command, on the CPU: what is tested here is the same on every machine, and a GPU's driver may write to stderr as it likes.
-    fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_meddino"));
-        command.current_dir(self.0.path()).args(line.split_whitespace());
-        // No test takes weights from the network, or from the cache of whoever runs it.
-        command.env("HF_HUB_OFFLINE", "1").env("HF_HUB_CACHE", self.path("hub"));
-        if line.starts_with("features") {
-            command.args(["--backend", "cpu"]);
-        }
-        command
-    }
-
-    fn run(&self, line: &str) -> Output {
-        self.command(line).output().expect("the command starts")
-    }
-
-    /// Runs `line`, which must succeed; what it printed.
-    fn succeed(&self, line: &str) -> String {
-        let output = self.run(line);
-        assert!(output.status.success(), "{line}: {}\n{}", output.status, text(&output.stderr));
-        text(&output.stdout)
-    }
-
-    /// Every tensor by name, and the metadata, of a file.
-    fn read(&self, name: &str) -> (HashMap<String, Tensor>, HashMap<String, String>) {
-        let (tensors, metadata) = read_safetensors(&self.path(name));
-        (tensors.into_iter().collect(), metadata)
-    }
-
-    fn npy(&self, name: &str, hu: &Tensor) {
-        let shape = hu.shape().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let values: Vec<u8> = hu.data().iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.npy_of(name, &format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}), }}\n"), &values);
-    }
-
-    fn npy_of(&self, name: &str, header: &str, values: &[u8]) {
-        let bytes = [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), values].concat();
-        fs::write(self.path(name), bytes).expect("written");
-    }
-
-    fn images(&self, name: &str, image: &Tensor) {
-        let bytes: Vec<u8> = image.data().iter().flat_map(|v| v.to_le_bytes()).collect();
-        let view = TensorView::new(Dtype::F32, image.shape().to_vec(), &bytes).expect("a tensor");
-        serialize_to_file([("image", view)], None, &self.path(name)).expect("written");
-    }
-
-    fn files(&self) -> Vec<String> {
-        let name = |e: std::io::Result<fs::DirEntry>| e.expect("an entry").file_name().to_string_lossy().to_string();
-        let mut names: Vec<String> = fs::read_dir(self.0.path()).expect("listed").map(name).collect();
-        names.sort();
-        names
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
-}
-
-/// S slices of H x W whole HU, all different.
-fn hu(s: usize, h: usize, w: usize) -> Tensor {
-    Tensor::new([s, h, w], common::uniform("hu", s * h * w, 7).iter().map(|v| (v * 1200.0).trunc()).collect())
-}
 
 #[test]
 fn images_give_the_features_of_pytorch() {
@@ -267,6 +191,7 @@ fn what_cannot_be_done_is_said_in_one_line() {
     desk.npy("inf.npy", &nan);
     fs::write(desk.path("picture.png"), b"\x89PNG\r\n\x1a\n").expect("written");
     fs::write(desk.path("noise.pth"), [7; 999]).expect("written");
+    fs::write(desk.path("scan.nrrd"), "NRRD0004\n").expect("written");
     desk.images("two_channels.safetensors", &Tensor::zeros([1, 2, 32, 32]));
     desk.images("fine.safetensors", &Tensor::zeros([1, 3, 32, 32]));
     let before = desk.files();
@@ -280,7 +205,8 @@ fn what_cannot_be_done_is_said_in_one_line() {
         (format!("features nan.npy {micro}"), 1, "slice 2 holds 1 values that are no HU, the first at row 1, column 1: NaN"),
         (format!("features inf.npy {micro}"), 1, "column 1: inf"),
         (format!("features picture.png {micro}"), 1, "no HU"),
-        (format!("features scan.nrrd {micro}"), 1, "expected a name ending in .npy"),
+        (format!("features scan.nrrd {micro}"), 1, "not a scan that can be read: expected a name ending in .npy"),
+        (format!("features missing.nrrd {micro}"), 1, "error: input missing.nrrd: "),
         (format!("features missing.npy {micro}"), 1, "error: input missing.npy: "),
         (format!("features two_channels.safetensors {micro}"), 1, "this model takes [B, 3, H, W] or [B, 1, H, W]"),
         (format!("features noise.pth {micro}"), 1, "error: input noise.pth: "),

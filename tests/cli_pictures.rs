@@ -2,23 +2,21 @@
 #![cfg(feature = "cli")]
 
 mod common;
+#[path = "common/desk.rs"]
+mod desk;
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::BufReader;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
-use common::{max_abs, read_safetensors};
+use common::max_abs;
+use desk::{Desk, text};
 use meddino::Tensor;
 use meddino::ct::Volume;
 use meddino::maps::{BasisFile, Moments, limits};
-use tempfile::TempDir;
 
 const TINY: &str = "-c seeded:0:tiny --backend cpu";
-
-/// A folder to run the command in.
-struct Desk(TempDir);
 
 /// A PNG file: rows, columns, pixels, texts.
 struct Shown {
@@ -39,70 +37,34 @@ impl Shown {
     }
 }
 
-impl Desk {
-    fn new() -> Self {
-        let desk = Self(tempfile::tempdir().expect("a folder"));
-        let thorax = Volume::phantom().read_slice(0).expect("built in");
-        // Three slices of 96 x 128: the phantom's middle, the same darker, and mirrored.
-        let (h, w) = (96, 128);
-        let pixel = |y: usize, x: usize| thorax.data()[(150 + 2 * y) * 512 + 130 + 2 * x];
-        let hu = (0..3 * h * w).map(|i| {
-            let (slice, y, x) = (i / (h * w), i / w % h, i % w);
-            [pixel(y, x), pixel(y, x) / 3.0 - 200.0, pixel(y, w - 1 - x)][slice]
-        });
-        desk.npy("scan.npy", &Tensor::new([3, h, w], hu.collect()));
-        desk.npy("patch.npy", &Tensor::new([16, 16], thorax.data()[..256].to_vec()));
-        desk.npy("pair.npy", &Tensor::new([16, 32], thorax.data()[100_000..100_512].to_vec()));
-        desk
-    }
-
-    /// HU as NumPy writes them.
-    fn npy(&self, name: &str, hu: &Tensor) {
-        let shape = hu.shape().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}), }}");
-        header += &" ".repeat(63 - (10 + header.len()) % 64);
-        header.push('\n');
-        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-        bytes.extend((header.len() as u16).to_le_bytes());
-        bytes.extend(header.as_bytes());
-        bytes.extend(hu.data().iter().flat_map(|v| v.to_le_bytes()));
-        fs::write(self.path(name), bytes).expect("written");
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn run(&self, line: &str) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_meddino"));
-        command.env("HF_HUB_OFFLINE", "1").env("HF_HUB_CACHE", self.path("hub"));
-        command.current_dir(self.0.path()).args(line.split_whitespace()).output().expect("the command starts")
-    }
-
-    /// Runs `line`, which must succeed: its stdout and stderr.
-    fn succeed(&self, line: &str) -> (String, String) {
-        let output = self.run(line);
-        let (out, err) = (text(&output.stdout), text(&output.stderr));
-        assert!(output.status.success(), "{line}: {}\n{err}", output.status);
-        (out, err)
-    }
-
-    /// Runs `line`, which must write the one picture that it names on stdout.
-    fn draw(&self, line: &str) -> Shown {
-        let (out, _) = self.succeed(line);
-        read(&self.path(out.trim_end()))
-    }
-
-    fn files(&self) -> Vec<String> {
-        let name = |entry: std::io::Result<fs::DirEntry>| entry.expect("an entry").file_name().to_string_lossy().to_string();
-        let mut names: Vec<String> = fs::read_dir(self.0.path()).expect("a folder").map(name).collect();
-        names.sort();
-        names
-    }
+/// A desk with a scan of three slices of 96 x 128 on it - the phantom's middle, the same darker, and mirrored - and smaller ones.
+fn desk() -> Desk {
+    let desk = Desk::new();
+    let thorax = Volume::phantom().read_slice(0).expect("built in");
+    let (h, w) = (96, 128);
+    let pixel = |y: usize, x: usize| thorax.data()[(150 + 2 * y) * 512 + 130 + 2 * x];
+    let hu = (0..3 * h * w).map(|i| {
+        let (slice, y, x) = (i / (h * w), i / w % h, i % w);
+        [pixel(y, x), pixel(y, x) / 3.0 - 200.0, pixel(y, w - 1 - x)][slice]
+    });
+    desk.npy("scan.npy", &Tensor::new([3, h, w], hu.collect()));
+    desk.npy("patch.npy", &Tensor::new([16, 16], thorax.data()[..256].to_vec()));
+    desk.npy("pair.npy", &Tensor::new([16, 32], thorax.data()[100_000..100_512].to_vec()));
+    desk
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).to_string()
+/// Runs `line`, which must succeed: its stdout and stderr.
+fn succeed(desk: &Desk, line: &str) -> (String, String) {
+    let output = desk.run(line);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{line}: {}\n{err}", output.status);
+    (out, err)
+}
+
+/// Runs `line`, which must write the one picture that it names on stdout.
+fn draw(desk: &Desk, line: &str) -> Shown {
+    let (out, _) = succeed(desk, line);
+    read(&desk.path(out.trim_end()))
 }
 
 fn read(path: &Path) -> Shown {
@@ -116,8 +78,8 @@ fn read(path: &Path) -> Shown {
 
 #[test]
 fn components_stand_beside_the_ct_and_say_where_they_come_from() {
-    let desk = Desk::new();
-    let shown = desk.draw(&format!("pca scan.npy {TINY}"));
+    let desk = desk();
+    let shown = draw(&desk, &format!("pca scan.npy {TINY}"));
     assert!(desk.path("scan.pca.png").is_file());
     // 96 x 128 at 448 on the longer side, twice, with a gap.
     assert_eq!((shown.height, shown.width), (336, 448 * 2 + 8));
@@ -127,36 +89,37 @@ fn components_stand_beside_the_ct_and_say_where_they_come_from() {
     assert!((20..=48).contains(&shown.colours(456..904)), "a colour a patch: {}", shown.colours(456..904));
     // Patches are blocks of 56 pixels.
     assert!((0..56).all(|i| shown.at(456 + i, i) == shown.at(456, 0)));
-    for (keyword, want) in [("Software", "meddino "), ("Title", "Principal components"), ("slices", "1"), ("checkpoint", "seeded:0:tiny")] {
+    for (keyword, want) in [("Software", "meddino "), ("Title", "Principal components"), ("slices", "[1]"), ("checkpoint", "seeded:0:tiny")]
+    {
         assert!(shown.texts.get(keyword).is_some_and(|text| text.contains(want)), "{keyword}: {:?}", shown.texts);
     }
 
-    let alone = desk.draw(&format!("pca scan.npy {TINY} --layout map -o map.png"));
+    let alone = draw(&desk, &format!("pca scan.npy {TINY} --layout map -o map.png"));
     assert_eq!((alone.height, alone.width), (336, 448));
     assert!((0..336).all(|y| alone.pixels[y * 448..][..448] == shown.pixels[y * 904 + 456..][..448]), "the same map, by itself");
     let channels = alone.pixels.as_flattened();
     assert_eq!((channels.iter().min(), channels.iter().max()), (Some(&0), Some(&255)), "from the least score to the greatest");
-    let smooth = desk.draw(&format!("pca scan.npy {TINY} --layout map --smooth -o smooth.png"));
+    let smooth = draw(&desk, &format!("pca scan.npy {TINY} --layout map --smooth -o smooth.png"));
     assert!(smooth.colours(0..448) > 1000);
-    let over = desk.draw(&format!("pca scan.npy {TINY} --layout over -o over.png"));
+    let over = draw(&desk, &format!("pca scan.npy {TINY} --layout over -o over.png"));
     assert!(over.pixels != alone.pixels && (over.height, over.width) == (336, 448));
 }
 
 #[test]
 fn several_slices_make_a_sheet_or_a_picture_each() {
-    let desk = Desk::new();
+    let desk = desk();
     let line = format!("pca scan.npy {TINY} --layout map --slices all");
-    let sheet = desk.draw(&format!("{line} -o sheet.png"));
-    assert_eq!(sheet.texts["slices"].replace(['[', ']'], ""), "0,1,2");
+    let sheet = draw(&desk, &format!("{line} -o sheet.png"));
+    assert_eq!(sheet.texts["slices"], "[0,1,2]");
     // Two columns and two rows of 96 x 128, each with a caption.
     assert_eq!((sheet.height, sheet.width), (2 * (96 + 14 + 16) + 8, 2 * 128 + 8));
-    let (out, _) = desk.succeed(&format!("{line} -o slice_{{}}.png"));
+    let (out, _) = succeed(&desk, &format!("{line} -o slice_{{}}.png"));
     assert_eq!(out, "slice_000.png\nslice_001.png\nslice_002.png\n");
-    let one = desk.draw(&format!("pca scan.npy {TINY} --layout map --slice 1 -o one.png"));
+    let one = draw(&desk, &format!("pca scan.npy {TINY} --layout map --slice 1 -o one.png"));
     assert!(read(&desk.path("slice_001.png")).pixels == one.pixels, "a slice by itself has the same colours: components are its own");
 
     // One basis for all: slice 2 mirrors slice 0, so that blocks of the same place have other colours, but all slices share one range.
-    desk.succeed(&format!("{line} --fit volume -o shared_{{}}.png"));
+    succeed(&desk, &format!("{line} --fit volume -o shared_{{}}.png"));
     let shared: Vec<Shown> = (0..3).map(|i| read(&desk.path(&format!("shared_00{i}.png")))).collect();
     assert!(shared[1].pixels != one.pixels, "components of all slices are not those of one");
     let ends = |i: usize| {
@@ -168,17 +131,16 @@ fn several_slices_make_a_sheet_or_a_picture_each() {
 
 #[test]
 fn a_basis_is_shared_between_scans() {
-    let desk = Desk::new();
+    let desk = desk();
     let line = format!("pca scan.npy {TINY} --layout map");
-    desk.succeed(&format!("{line} --slices all --fit volume --save-basis basis.safetensors -o fitted_{{}}.png"));
-    let (_, said) = desk.succeed(&format!("{line} --slice 2 --basis basis.safetensors -o again.png"));
+    succeed(&desk, &format!("{line} --slices all --fit volume --save-basis basis.safetensors -o fitted_{{}}.png"));
+    let (_, said) = succeed(&desk, &format!("{line} --slice 2 --basis basis.safetensors -o again.png"));
     assert!(!said.contains("basis.safetensors"), "{said}");
     assert!(read(&desk.path("fitted_002.png")).pixels == read(&desk.path("again.png")).pixels);
 
     // What is stored is what the features of all slices give.
-    desk.succeed(&format!("features scan.npy {TINY} -o features.safetensors"));
-    let (tensors, _) = read_safetensors(&desk.path("features.safetensors"));
-    let (_, tokens) = tensors.into_iter().find(|(name, _)| name == "x_norm_patchtokens").expect("patch tokens");
+    succeed(&desk, "features scan.npy -c seeded:0:tiny -o features.safetensors");
+    let tokens = desk.read("features.safetensors").0.remove("x_norm_patchtokens").expect("patch tokens");
     let mut moments = Moments::new(128);
     moments.add(&tokens);
     let stored = BasisFile::open(&desk.path("basis.safetensors")).expect("a basis");
@@ -187,7 +149,7 @@ fn a_basis_is_shared_between_scans() {
     let (lo, hi) = limits(&components.scores(&tokens));
     assert!((stored.limits.0 - lo).abs() < 1e-5 && (stored.limits.1 - hi).abs() < 1e-5, "{:?} for {lo} {hi}", stored.limits);
 
-    let (_, said) = desk.succeed("pca scan.npy -c seeded:1:tiny --backend cpu --basis basis.safetensors -o other.png");
+    let (_, said) = succeed(&desk, "pca scan.npy -c seeded:1:tiny --backend cpu --basis basis.safetensors -o other.png");
     assert!(said.contains("warning: basis.safetensors: its checkpoint is seeded:0:tiny, here it is seeded:1:tiny"), "{said}");
     let refused = desk.run("pca scan.npy -c seeded:0:micro --backend cpu --basis basis.safetensors -o wrong.png");
     assert_eq!(refused.status.code(), Some(1));
@@ -197,9 +159,9 @@ fn a_basis_is_shared_between_scans() {
 
 #[test]
 fn similarity_is_greatest_at_the_point_and_a_bar_says_what_colours_mean() {
-    let desk = Desk::new();
+    let desk = desk();
     let line = format!("similarity scan.npy {TINY} --point 70,40");
-    let shown = desk.draw(&format!("{line} --layout map -o map.png"));
+    let shown = draw(&desk, &format!("{line} --layout map -o map.png"));
     assert!(shown.height == 336 && shown.width > 448 + 8 + 50, "{} x {}", shown.height, shown.width);
     // Pixel (70, 40) is in patch (4, 2): a block of 56 pixels. It is most like itself: the bar's uppermost colour. The mark is white in its middle.
     let top = (0..336).map(|y| shown.at(456, y)).find(|c| *c != [0; 3]).expect("a bar");
@@ -208,20 +170,20 @@ fn similarity_is_greatest_at_the_point_and_a_bar_says_what_colours_mean() {
     assert!(shown.texts["Title"].contains("pixel 70,40 of slice 1"));
 
     // The bar's ends can be set, and then other colours come out.
-    let ranged = desk.draw(&format!("{line} --layout map --range -1,3 -o ranged.png"));
+    let ranged = draw(&desk, &format!("{line} --layout map --range -1,3 -o ranged.png"));
     assert!(ranged.at(4 * 56 + 1, 2 * 56 + 54) != top);
     // On other slices than the point's there is no mark.
-    desk.succeed(&format!("similarity scan.npy {TINY} --point 70,40,0 --slices all --layout map -o all_{{}}.png"));
+    succeed(&desk, &format!("similarity scan.npy {TINY} --point 70,40,0 --slices all --layout map -o all_{{}}.png"));
     assert_eq!(read(&desk.path("all_000.png")).at(246, 141), [255; 3]);
     assert_ne!(read(&desk.path("all_002.png")).at(246, 141), [255; 3]);
     // A slice that is named with the point is the one shown.
-    let named = desk.draw(&format!("similarity scan.npy {TINY} --point 70,40,2 -o named.png"));
-    assert_eq!(named.texts["slices"].replace(['[', ']'], ""), "2");
+    let named = draw(&desk, &format!("similarity scan.npy {TINY} --point 70,40,2 -o named.png"));
+    assert_eq!(named.texts["slices"], "[2]");
 }
 
 #[test]
 fn what_cannot_be_drawn_is_said_and_leaves_nothing() {
-    let desk = Desk::new();
+    let desk = desk();
     let before = desk.files();
     let cases = [
         (format!("pca scan.npy {TINY} -o x.jpg"), 1, "give a name that ends in .png"),
@@ -259,13 +221,13 @@ fn what_cannot_be_drawn_is_said_and_leaves_nothing() {
 
 #[test]
 fn two_patches_have_one_component_and_still_a_picture() {
-    let desk = Desk::new();
-    let (_, said) = desk.succeed(&format!("pca pair.npy {TINY} --layout map -o pair.png"));
+    let desk = desk();
+    let (_, said) = succeed(&desk, &format!("pca pair.npy {TINY} --layout map -o pair.png"));
     assert!(said.contains("vary in 1 directions only"), "{said}");
     let shown = read(&desk.path("pair.png"));
     assert_eq!((shown.height, shown.width, shown.colours(0..448)), (224, 448, 2));
     // One token each at plus and minus the same score: red is full or none, the others in the middle.
     assert!([0, 255].contains(&shown.at(0, 0)[0]) && (127..=128).contains(&shown.at(0, 0)[1]), "{:?}", shown.at(0, 0));
     // One patch is like itself, and the bar has one number.
-    desk.succeed(&format!("similarity patch.npy {TINY} --point 3,3 -o patch.png"));
+    succeed(&desk, &format!("similarity patch.npy {TINY} --point 3,3 -o patch.png"));
 }

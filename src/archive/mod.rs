@@ -4,6 +4,8 @@
 
 mod dtype;
 mod new_file;
+mod partial;
+mod sha256;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -18,6 +20,8 @@ use crate::tensor::Tensor;
 
 pub use dtype::Dtype;
 pub use new_file::NewFile;
+pub use partial::Partial;
+pub use sha256::{sha256, sha256_of_file};
 pub use writer::ArchiveWriter;
 
 /// The longest header that is read. The format allows 100 MB; a vision transformer's takes under 0.1 MB.

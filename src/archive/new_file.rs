@@ -21,19 +21,31 @@ impl NewFile {
     /// # Errors
     /// If `target` is no name for a file, exists as something else (a folder, a device), or its folder is missing or not writable.
     pub fn create(target: impl AsRef<Path>) -> Result<Self> {
-        let target = target.as_ref();
+        Self::under(target.as_ref(), None)
+    }
+
+    /// As [`NewFile::create`] for a caller that is alone at `target`: under one name always, so that what a killed run left is replaced.
+    ///
+    /// # Errors
+    /// As [`NewFile::create`].
+    pub fn create_alone(target: impl AsRef<Path>) -> Result<Self> {
+        let left = beside(target.as_ref(), "new.partial")?;
+        // If there is none, or it cannot be removed, creating the file says so.
+        let _ = std::fs::remove_file(left);
+        Self::under(target.as_ref(), Some("new"))
+    }
+
+    /// Under the hidden name `.NAME.MIDDLE.partial`, with a random middle if none is given.
+    fn under(target: &Path, middle: Option<&str>) -> Result<Self> {
+        let hidden = beside(target, "")?;
+        let folder = hidden.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let fail = |problem: String| Error::output(target.display(), problem);
-        let Some(name) = target.file_name() else { return Err(fail("expected the name of a file".into())) };
-        if target.metadata().is_ok_and(|m| !m.is_file()) {
-            return Err(fail("exists already and is no file; give another name".into()));
-        }
-        let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if !folder.is_dir() {
-            return Err(fail(format!("there is no folder {}; create it first", folder.display())));
-        }
-        let prefix = format!(".{}.", name.to_string_lossy());
+        let prefix = hidden.file_name().unwrap_or_default().to_string_lossy().to_string() + middle.unwrap_or_default();
         let mut builder = tempfile::Builder::new();
         builder.prefix(&prefix).suffix(".partial");
+        if middle.is_some() {
+            builder.rand_bytes(0);
+        }
         // As any new file: what the umask leaves of rw-rw-rw-, not the rw------- of a secret.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
@@ -61,10 +73,36 @@ impl NewFile {
         temporary.persist(&target).map(drop).map_err(|e| Error::output(target.display(), e.error))
     }
 
+    /// The file itself, for whoever writes it as a stream.
+    pub fn stream(&mut self) -> &mut std::fs::File {
+        self.temporary.as_file_mut()
+    }
+
     /// An error that names the target.
     pub fn failed(&self, problem: impl Display) -> Error {
         Error::output(self.target.display(), problem)
     }
+}
+
+/// The hidden name `.NAME.SUFFIX` beside the file `target`, which need not exist.
+///
+/// # Errors
+/// If `target` is no name for a file, exists as something else (a folder, a device), or its folder is missing.
+pub(super) fn beside(target: &Path, suffix: &str) -> Result<PathBuf> {
+    let fail = |problem: String| Error::output(target.display(), problem);
+    let Some(name) = target.file_name() else { return Err(fail("expected the name of a file".into())) };
+    if target.metadata().is_ok_and(|m| !m.is_file()) {
+        return Err(fail("exists already and is no file; give another name".into()));
+    }
+    let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return Err(fail(format!("there is no folder {}; create it first", folder.display())));
+    }
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(".");
+    hidden.push(suffix);
+    Ok(target.with_file_name(hidden))
 }
 
 /// The system's reason alone: `tempfile` adds the hidden name to it.

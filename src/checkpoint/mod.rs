@@ -17,12 +17,9 @@ mod seeded;
 mod write;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
+use crate::archive::sha256_of_file;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -198,14 +195,7 @@ impl Checkpoint {
     /// If the file cannot be read.
     pub fn sha256(&self) -> Result<Option<String>> {
         let Origin::File { path, .. } = &self.origin else { return Ok(None) };
-        let mut hasher = Sha256::new();
-        File::open(path)
-            .and_then(|mut file| std::io::copy(&mut file, &mut hasher))
-            .map_err(|e| Error::checkpoint(&self.source_name, format!("cannot be read to its end: {e}")))?;
-        let mut hex = String::new();
-        for byte in hasher.finalize() {
-            let _ = write!(hex, "{byte:02x}");
-        }
-        Ok(Some(hex))
+        let hash = sha256_of_file(path).map_err(|e| Error::checkpoint(&self.source_name, format!("cannot be read to its end: {e}")))?;
+        Ok(Some(hash))
     }
 }

@@ -8,11 +8,13 @@ use meddino::backbone::Choice;
 use meddino::checkpoint::Dtype;
 use meddino::ct::{Orient, Size, Window};
 use meddino::gpu::Selection;
-use meddino::output::Output;
+use meddino::output::{Format, Output};
 use meddino::picture::Gray;
 use meddino::vit::config::RopePrecision;
 use meddino::{Error, Result};
 
+use super::cases::Shard;
+use super::memory::Bytes;
 use super::slices::Slices;
 
 /// MedDINOv3 features from CT scans, on any GPU or none.
@@ -30,9 +32,9 @@ pub struct Args {
 
 #[derive(Subcommand)]
 pub enum Command {
-    Features(Features),
-    Pca(Pca),
-    Similarity(Similarity),
+    Features(Box<Features>),
+    Pca(Box<Pca>),
+    Similarity(Box<Similarity>),
     Inspect(Inspect),
     Convert(Convert),
     Verify(Verify),
@@ -48,33 +50,61 @@ pub enum Command {
     Bench(Bench),
 }
 
-/// Compute the features of a scan's slices and write them to a .safetensors file
+/// Compute the features of a scan's slices and write them to a file
 ///
 /// The file's path is printed on stdout. Every slice is one image: HU are clamped to [-1000, 1000] and normalised as the authors of MedDINOv3
 /// do, then resized (antialiased bilinear) to --size. With S slices, P patches, R storage tokens, T = 1 + R + P tokens and C channels, the
-/// file holds x_norm_clstoken [S, C], x_storage_tokens [S, R, C], x_norm_patchtokens [S, P, C], x_prenorm [S, T, C] and layers.N [S, T, C]
-/// in f32, and in its metadata what is needed to interpret them.
+/// file holds x_norm_clstoken [S, C], x_storage_tokens [S, R, C], x_norm_patchtokens [S, P, C], x_prenorm [S, T, C] and layers.N [S, T, C],
+/// and in its metadata what is needed to interpret them.
+///
+/// Several inputs, or folders of them, go into --out-dir, each under its name as nnU-Net has it: case_0000.nii.gz becomes
+/// case_0000.safetensors. Cases that an earlier run finished with the same input, settings and weights are left as they are; one that fails does
+/// not stop the others, and the exit code is 3 then. A run that was killed is gone on with, to the same file; Ctrl-C leaves nothing behind.
 #[derive(clap::Args)]
 pub struct Features {
-    /// What to look at: .npy of HU, [H, W] or [S, H, W]; .safetensors holding `image` [B, C, H, W], normalised already; or the word
-    /// phantom, a built-in synthetic thorax slice
-    pub input: String,
+    /// What to look at: NIfTI (.nii, .nii.gz, .hdr and .img); a DICOM file, or a folder with one series of them; .npy of HU, [H, W] or
+    /// [S, H, W]; .safetensors holding `image` [B, C, H, W], normalised already; a folder of any of those; or the word phantom, a built-in
+    /// synthetic thorax slice
+    #[arg(required = true, value_name = "INPUT")]
+    pub inputs: Vec<String>,
     #[command(flatten)]
     pub model: Model,
-    /// Where the features go [default: the input's name with .features.safetensors, in the current folder]
-    #[arg(short, long, value_name = "OUT.safetensors")]
+    /// Where the features of a single input go [default: its name with .features.safetensors, in the current folder]
+    #[arg(short, long, value_name = "OUT", conflicts_with = "out_dir")]
     pub output: Option<PathBuf>,
+    /// Where the features of every input go, and a manifest of what is finished; made if it does not exist
+    #[arg(long, value_name = "DIR")]
+    pub out_dir: Option<PathBuf>,
+    /// Do the Ith of N parts of the cases: for job arrays, which may share --out-dir
+    #[arg(long, value_name = "I/N", requires = "out_dir")]
+    pub shard: Option<Shard>,
+    /// The kind of file: safetensors; npz, an array for each tensor and `metadata`, a text that is JSON; or npy, one array, and a .json beside it
+    /// [default: by the output's ending, else safetensors]
+    #[arg(long)]
+    pub format: Option<Format>,
+    /// Type of the values in the file; f16 takes half the space and three digits
+    #[arg(long, default_value = "f32")]
+    pub dtype: Precision,
     #[command(flatten)]
     pub look: Look,
+    /// Which slices: all, A:B or A:B:STEP (B is not among them), or a list; negative numbers count from the end
+    #[arg(long, default_value = "all", value_name = "SLICES", allow_hyphen_values = true)]
+    pub slices: Slices,
     /// Which tokens to write: cls, storage and patch after the final norm, prenorm for all of them before it
     #[arg(long, value_delimiter = ',', default_value = "cls,storage,patch", value_name = "LIST")]
     pub tokens: Vec<Tokens>,
+    /// One vector an image in place of tokens: cls, or mean, of the patch tokens after the final norm
+    #[arg(long, conflicts_with = "tokens")]
+    pub pool: Option<Pool>,
     /// Blocks whose output to write as well, all tokens through the final norm; segmentation takes 2,5,8,11
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub layers: Vec<usize>,
-    /// How many slices go through the model at once
-    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub batch: u32,
+    /// Memory that may be taken, from which the batch follows, as 4GiB; on a GPU the device's [default: on a GPU 4GiB, else half of what is free]
+    #[arg(long, value_name = "SIZE", conflicts_with = "batch")]
+    pub max_memory: Option<Bytes>,
+    /// How many slices go through the model at once, whatever memory that takes
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub batch: Option<u32>,
     /// Say on stderr where the GPU's time goes, by kernel and by block
     #[arg(long)]
     pub profile: bool,
@@ -214,6 +244,38 @@ impl From<Tokens> for Output {
             Tokens::Storage => Self::Storage,
             Tokens::Patch => Self::Patch,
             Tokens::Prenorm => Self::Prenorm,
+        }
+    }
+}
+
+/// What an image is pooled to.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Pool {
+    Cls,
+    Mean,
+}
+
+impl From<Pool> for Output {
+    fn from(pool: Pool) -> Self {
+        match pool {
+            Pool::Cls => Self::Cls,
+            Pool::Mean => Self::PatchMean,
+        }
+    }
+}
+
+/// What features are written as.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Precision {
+    F32,
+    F16,
+}
+
+impl From<Precision> for Dtype {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::F16 => Self::F16,
         }
     }
 }

@@ -5,20 +5,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use meddino::archive::Dtype;
 use meddino::backbone::Choice;
 use meddino::ct::{Size, Volume};
 use meddino::maps::{Mesh, cosine, limits};
-use meddino::output::Output;
+use meddino::output::{Format, Output};
 use meddino::picture::Gray;
 use meddino::vit::config::Config;
 use meddino::vit::features::Features;
 use meddino::{Error, Result};
 
 use super::args::{Demo, Layout};
-use super::features::Job;
+use super::cases::Case;
+use super::engine::Recipe;
+use super::features::one;
 use super::input::View;
 use super::picture::{Drawing, Target};
 use super::say::{Done, Say, result};
+use super::slices::Slices;
 use super::{pca, similarity};
 
 /// Column and row of a pixel in the phantom's left ventricle.
@@ -29,18 +33,21 @@ pub fn run(args: &Demo, say: Say) -> Done {
     let started = Instant::now();
     let folder = &args.output;
     fs::create_dir_all(folder).map_err(|e| Error::output(folder.display(), format!("the folder cannot be made: {e}")))?;
-    let job = Job {
-        input: "phantom".into(),
+    let output = folder.join("phantom.features.safetensors");
+    let recipe = Recipe {
         checkpoint: Some("seeded:0".into()),
-        output: folder.join("phantom.features.safetensors"),
         view: View::demo(Size::Square(224)),
+        slices: Slices::All,
         outputs: vec![Output::Cls, Output::Storage, Output::Patch],
+        format: Format::Safetensors,
+        dtype: Dtype::F32,
         backend: Choice::Auto,
         rope: None,
-        batch: 1,
+        batch: Some(1),
+        max_memory: None,
         profile: false,
     };
-    let report = job.run(say)?;
+    let (report, device) = one(&recipe, &Case { input: "phantom".into() }, &output, say)?;
     let pictures = draw(&report.last, folder)?;
     let (cls, patches) = (report.last.cls(), report.last.patches());
     let first: Vec<String> = cls.data()[..4].iter().map(|v| format!("{v:.4}")).collect();
@@ -48,9 +55,9 @@ pub fn run(args: &Demo, say: Say) -> Done {
     result("model     seeded:0: ViT-B/16 of MedDINOv3's shape with made-up weights; its features mean nothing")?;
     result(format_args!("image     {} x {}, normalised, {} patches", report.images[2], report.images[3], patches.shape()[1]))?;
     result(format_args!("features  cls {:?} = [{}, ...], patches {:?}", cls.shape(), first.join(", "), patches.shape()))?;
-    result(format_args!("backend   {}", report.device))?;
+    result(format_args!("backend   {device}"))?;
     result(format_args!("time      {:.2} s for the image, {:.2} s in all", report.took.as_secs_f64(), started.elapsed().as_secs_f64()))?;
-    result(format_args!("written   {}", job.output.display()))?;
+    result(format_args!("written   {}", output.display()))?;
     let [components, similarity] = &pictures;
     result(format_args!("          {}: principal components of the patches, as colours", components.display()))?;
     result(format_args!("          {}: how alike each patch is to the one marked in the heart", similarity.display()))

@@ -1,128 +1,106 @@
-//! `meddino features`: an input and a model become one file.
+//! `meddino features`: scans and a model become files.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use meddino::backbone::{Backbone, Choice};
-use meddino::output::{FeatureFile, Output, Provenance};
-use meddino::vit::config::RopePrecision;
-use meddino::vit::features::Features;
-use meddino::vit::model::Model;
+use meddino::output::{Format, Output};
 use meddino::{Error, Result};
 
 use super::args;
-use super::input::{Input, View, default_output};
-use super::progress::Progress;
-use super::say::{Done, Say, result, warn};
-use super::weights;
+use super::cases::{Case, Shard, only};
+use super::engine::{Engine, Recipe, Report};
+use super::input::Input;
+use super::many::{Many, Settings};
+use super::say::{Done, Failure, Say, result};
 
-/// Everything that decides what is computed and where it goes.
-pub struct Job {
-    pub input: String,
-    /// None: the released one.
-    pub checkpoint: Option<String>,
-    pub output: PathBuf,
-    pub view: View,
-    pub outputs: Vec<Output>,
-    pub backend: Choice,
-    pub rope: Option<RopePrecision>,
-    pub batch: usize,
-    pub profile: bool,
-}
-
-/// What came out of a [`Job`].
-pub struct Report {
-    /// [S, C, H, W] of the images that the model saw.
-    pub images: [usize; 4],
-    /// What it ran on.
-    pub device: String,
-    /// From the first image to the last feature written.
-    pub took: Duration,
-    /// Those of the last image.
-    pub last: Features,
-}
+pub use super::engine::open_model;
 
 /// The command.
 pub fn run(args: &args::Features, say: Say) -> Done {
-    let job = Job::new(args)?;
-    let report = job.run(say)?;
+    let recipe = recipe(args)?;
+    if let Some(folder) = &args.out_dir {
+        return many(&recipe, &args.inputs, folder, args.shard.unwrap_or(Shard::ALL), say);
+    }
+    let case = only(&args.inputs)?;
+    let output = args.output.clone().unwrap_or_else(|| default_output(&case, recipe.format));
+    let (report, device) = one(&recipe, &case, &output, say)?;
+    summary(&report, &device, say);
+    result(output.display())
+}
+
+/// Every case of `inputs` into `folder`.
+fn many(recipe: &Recipe, inputs: &[String], folder: &Path, shard: Shard, say: Say) -> Done {
+    let cases = Many::open(inputs, folder, shard)?;
+    let engine = Engine::open(recipe, say, |_| Ok(()))?;
+    let settings = Settings { ending: recipe.format.ending(), sha256: recipe.settings_sha256(), checkpoint: engine.checkpoint_id() };
+    cases.run(&settings, say, |case, target| {
+        refuse_overwriting(target, [&case.input].into_iter().chain(&recipe.checkpoint))?;
+        let input = Input::open(&case.input, recipe.view.clone())?;
+        let report = engine.run(case, input, target, say)?;
+        summary(&report, &engine.device(), say);
+        Ok(())
+    })
+}
+
+/// One case into the file `output`, and what it ran on. What can be refused is refused before the weights are loaded.
+pub fn one(recipe: &Recipe, case: &Case, output: &Path, say: Say) -> Result<(Report, String), Failure> {
+    refuse_overwriting(output, [&case.input].into_iter().chain(&recipe.checkpoint))?;
+    let input = Input::open(&case.input, recipe.view.clone())?;
+    let [count, channels, height, width] = input.shape();
+    recipe.slices.of(count)?;
+    let engine = Engine::open(recipe, say, |model| model.config().check_image(&[1, channels, height, width]).map(drop))?;
+    let report = engine.run(case, input, output, say)?;
+    Ok((report, engine.device()))
+}
+
+fn summary(report: &Report, device: &str, say: Say) {
     let [images, _, height, width] = report.images;
     let plural = if images == 1 { "" } else { "s" };
     let seconds = report.took.as_secs_f64();
-    say.note(format_args!("{images} image{plural} of {height} x {width} in {seconds:.2} s on {}", report.device));
-    result(job.output.display())
+    say.note(format_args!("{images} image{plural} of {height} x {width} in {seconds:.2} s on {device}"));
 }
 
-impl Job {
-    /// The job that the flags describe.
-    fn new(args: &args::Features) -> Result<Self> {
-        let mut outputs = Vec::new();
-        for output in args.tokens.iter().map(|&t| t.into()).chain(args.layers.iter().map(|&n| Output::Layer(n))) {
-            if !outputs.contains(&output) {
-                outputs.push(output);
-            }
+/// What the flags set.
+fn recipe(args: &args::Features) -> Result<Recipe> {
+    let tokens: Vec<Output> = match args.pool {
+        Some(pool) => vec![pool.into()],
+        None => args.tokens.iter().map(|&tokens| tokens.into()).collect(),
+    };
+    let mut outputs = Vec::new();
+    for output in tokens.into_iter().chain(args.layers.iter().map(|&n| Output::Layer(n))) {
+        if !outputs.contains(&output) {
+            outputs.push(output);
         }
-        Ok(Self {
-            input: args.input.clone(),
-            checkpoint: args.model.checkpoint.clone(),
-            output: args.output.clone().unwrap_or_else(|| default_output(&args.input)),
-            view: (&args.look).into(),
-            outputs,
-            backend: args.model.choice()?,
-            rope: args.model.rope.precision(),
-            batch: args.batch as usize,
-            profile: args.profile,
-        })
     }
+    let format = format(args.format, args.output.as_deref())?;
+    format.check(&outputs)?;
+    Ok(Recipe {
+        checkpoint: args.model.checkpoint.clone(),
+        view: (&args.look).into(),
+        slices: args.slices.clone(),
+        outputs,
+        format,
+        dtype: args.dtype.into(),
+        backend: args.model.choice()?,
+        rope: args.model.rope.precision(),
+        batch: args.batch.map(|batch| batch as usize),
+        max_memory: args.max_memory,
+        profile: args.profile,
+    })
+}
 
-    /// Runs every image through the model, a batch at a time. What can be refused is refused before the weights are loaded.
-    pub fn run(&self, say: Say) -> Result<Report> {
-        refuse_overwriting(&self.output, [&self.input].into_iter().chain(&self.checkpoint))?;
-        let mut input = Input::open(&self.input, self.view.clone())?;
-        let checkpoint = weights::or_released(self.checkpoint.as_deref(), say)?;
-        let model = open_model(&checkpoint, self.rope)?;
-        let images @ [count, channels, height, width] = input.shape();
-        let config = model.config().clone();
-        let (_, grid) = config.check_image(&[1, channels, height, width])?;
-        let request = Output::request(&self.outputs);
-        request.check(&config)?;
-        let backbone = Backbone::new(&model, self.backend.clone())?;
-        let provenance = Provenance {
-            input: self.input.clone(),
-            image: (height, width),
-            grid,
-            preprocessing: input.preprocessing(),
-            config: config.clone(),
-            checkpoint,
-            checkpoint_sha256: model.checkpoint().sha256()?,
-            backend: backbone.device(),
-        };
-        let mut file = FeatureFile::create(&self.output, &config, grid, count, &self.outputs, &provenance.metadata())?;
-        let mut progress = Progress::new(count, say);
-        let mut last = None;
-        for first in (0..count).step_by(self.batch) {
-            let batch = input.batch(first..count.min(first + self.batch))?;
-            let features = backbone.features(&batch, None, &request)?;
-            file.push(&features)?;
-            progress.step(batch.shape()[0]);
-            last = Some((batch, features));
+/// The format asked for, else the one that the output's ending names, else `.safetensors`.
+fn format(asked: Option<Format>, output: Option<&Path>) -> Result<Format> {
+    match (asked, output.and_then(Format::of)) {
+        (Some(asked), Some(named)) if asked != named => {
+            Err(Error::option("--format", format!("is {asked}, but the output's name ends in .{named}; leave one of them out")))
         }
-        file.finish()?;
-        let took = progress.finish();
-        let (batch, last) = last.expect("every input holds an image");
-        if self.profile {
-            say.note(backbone.profile(&batch, &request)?);
-        }
-        Ok(Report { images, device: backbone.device(), took, last })
+        (asked, named) => Ok(asked.or(named).unwrap_or_default()),
     }
 }
 
-/// The model, with what there is to say about it said, and another RoPE precision if one is asked for.
-pub fn open_model(checkpoint: &str, rope: Option<RopePrecision>) -> Result<Model> {
-    let mut model = Model::open(checkpoint)?;
-    model.warnings().iter().for_each(warn);
-    rope.into_iter().for_each(|rope| model.set_rope(rope));
-    Ok(model)
+/// Where the features of a case go if nothing else is said: `NAME.features.safetensors`, in the current folder.
+fn default_output(case: &Case, format: Format) -> PathBuf {
+    PathBuf::from(format!("{}.features.{format}", case.name()))
 }
 
 /// An output that is one of the inputs would take its place.

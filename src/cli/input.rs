@@ -1,13 +1,13 @@
 //! What the features are computed of: the slices of a scan, or images that are normalised already.
 
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use meddino::ct::{Images, Orient, Size, Volume, Window, prepare, resize};
-use meddino::output::Preprocessing;
+use meddino::output::{Place, Preprocessing};
 use meddino::{Result, Tensor};
 
 use super::args::Look;
+use super::say::warn;
 
 /// How an input becomes images.
 #[derive(Clone, Debug)]
@@ -53,6 +53,9 @@ impl Input {
             _ if is_safetensors => Source::Images(Images::open(name)?),
             _ => Source::Scan(Volume::open_series(name, view.series.as_deref())?.oriented(view.orient)?),
         };
+        if let Source::Scan(scan) = &source {
+            scan.warnings().iter().for_each(|warning| warn(format_args!("{name}: {warning}")));
+        }
         Ok(Self { source, view })
     }
 
@@ -90,27 +93,42 @@ impl Input {
     }
 
     /// Several images: [B, C, H, W], normalised.
-    pub fn batch(&mut self, indices: Range<usize>) -> Result<Tensor> {
+    pub fn batch(&mut self, indices: impl IntoIterator<Item = usize>) -> Result<Tensor> {
         let [_, c, h, w] = self.shape();
-        let count = indices.len();
-        let mut values = Vec::with_capacity(count * c * h * w);
+        let mut values = Vec::new();
         for index in indices {
             values.extend_from_slice(self.image(index)?.data());
         }
-        Ok(Tensor::new([count, c, h, w], values))
+        Ok(Tensor::new([values.len() / (c * h * w), c, h, w], values))
     }
 
     /// How its values become the image's.
     pub fn preprocessing(&self) -> Preprocessing {
+        let View { size, window, orient, .. } = self.view;
         match self.source {
-            Source::Scan(_) => Preprocessing::Window(self.view.window),
-            Source::Images(_) => Preprocessing::Done,
+            Source::Scan(_) => Preprocessing::Scan { window, size, orient },
+            Source::Images(_) => Preprocessing::Done { size },
         }
     }
-}
 
-/// Where the features of the input called `name` go if nothing else is said: `NAME.features.safetensors`, in the current folder.
-pub fn default_output(name: &str) -> PathBuf {
-    let stem = Path::new(name).file_stem().unwrap_or_default().to_string_lossy();
-    PathBuf::from(format!("{stem}.features.safetensors"))
+    /// The format and what else identifies a scan.
+    pub fn about(&self) -> &[(&'static str, String)] {
+        match &self.source {
+            Source::Scan(scan) => scan.about(),
+            Source::Images(_) => &[],
+        }
+    }
+
+    /// Where the patches of `slices` lie, if the input says so.
+    pub fn place(&self, slices: &[usize], patch_size: usize) -> Option<Place> {
+        let Source::Scan(scan) = &self.source else { return None };
+        let [_, _, height, width] = self.shape();
+        scan.affine().map(|&affine| Place {
+            affine,
+            slice: (scan.height(), scan.width()),
+            image: (height, width),
+            patch_size,
+            slices: slices.to_vec(),
+        })
+    }
 }

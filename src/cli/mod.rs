@@ -1,17 +1,24 @@
 //! The command line: flags become a job, the job's end becomes an exit code. The only place that prints.
 //!
 //! Results go to stdout or into files, everything said to people to stderr. Exit codes: 0 done, 1 an error (one line on stderr says which),
-//! 2 a mistake in the flags.
+//! 2 a mistake in the flags, 3 some of several cases failed and the others are done, 130 interrupted by Ctrl-C.
 
 mod args;
 mod bench;
+mod cases;
 mod checkpoint;
 mod demo;
 mod devices;
+mod engine;
 mod features;
 mod input;
+mod interrupt;
+mod manifest;
+mod many;
+mod memory;
 mod pca;
 mod picture;
+mod pipeline;
 mod progress;
 mod say;
 mod scene;
@@ -48,8 +55,16 @@ pub fn run() -> ExitCode {
         // A closed stdout: whoever read the results has had enough of them, as `head` has.
         Ok(()) | Err(Failure::StdoutClosed) => ExitCode::SUCCESS,
         Err(Failure::Error(error)) => {
-            say::error(&error);
+            say::error(error);
             ExitCode::FAILURE
+        }
+        Err(Failure::Cases(list)) => {
+            say::error(list);
+            ExitCode::from(3)
+        }
+        Err(Failure::Interrupted) => {
+            say::error("interrupted");
+            ExitCode::from(interrupt::EXIT_CODE)
         }
     }
 }

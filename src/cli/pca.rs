@@ -91,13 +91,12 @@ pub fn own(tokens: &Tensor) -> Result<Scores> {
 
 /// Runs the model on every slice.
 fn each_slice(scene: &mut Scene, backbone: &Backbone, say: Say, mut of: impl FnMut(&Tensor) -> Result<Scores>) -> Result<Vec<Scores>> {
-    let mut progress = Progress::new(scene.slices.len(), say);
+    let mut progress = Progress::new(0, scene.slices.len(), say);
     let mut all = Vec::new();
     for index in scene.slices.clone() {
         all.push(of(&scene.tokens(backbone, index)?)?);
         progress.step(1);
     }
-    progress.finish();
     Ok(all)
 }
 
@@ -105,14 +104,13 @@ fn each_slice(scene: &mut Scene, backbone: &Backbone, say: Say, mut of: impl FnM
 fn shared(scene: &mut Scene, backbone: &Backbone, folder: &Path, say: Say) -> Result<(Basis, Vec<Scores>)> {
     let mut moments = Moments::new(scene.width());
     let mut spool = Spool::new(folder, &[scene.mesh.grid.patches(), scene.width()])?;
-    let mut progress = Progress::new(scene.slices.len(), say);
+    let mut progress = Progress::new(0, scene.slices.len(), say);
     for index in scene.slices.clone() {
         let tokens = scene.tokens(backbone, index)?;
         moments.add(&tokens);
         spool.push(&tokens)?;
         progress.step(1);
     }
-    progress.finish();
     let basis = complete(moments.basis()?);
     let mut scores = Vec::new();
     spool.each(|tokens| scores.push(basis.scores(tokens)))?;

@@ -23,6 +23,9 @@ const SHEET: usize = 4096;
 /// The smallest a slice gets on a sheet.
 const THUMBNAIL: usize = 64;
 
+/// What the features' metadata say of all slices together, which may be on several pictures.
+const OF_ALL_SLICES: [&str; 4] = ["slices", "patch_affine", "slice_positions", "patch_steps"];
+
 /// One slice's map: paints itself over a canvas, with an alpha.
 pub type Paint<'a> = dyn Fn(&Panel, &mut Canvas, f32) + 'a;
 
@@ -111,10 +114,11 @@ impl Drawing {
 
 impl Target<'_> {
     fn write(&self, canvas: &Canvas, path: &Path, slices: &[usize]) -> Result<()> {
-        let list = slices.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let list = serde_json::json!(slices).to_string();
         let own = [("Title", self.title.clone()), ("Software", format!("meddino {}", env!("CARGO_PKG_VERSION"))), ("slices", list)];
         let own = own.into_iter().map(|(keyword, text)| (keyword.to_string(), text));
-        let all: Vec<(String, String)> = own.chain(self.provenance.clone()).collect();
+        let of_all = |keyword: &String| OF_ALL_SLICES.contains(&keyword.as_str());
+        let all: Vec<(String, String)> = own.chain(self.provenance.clone().into_iter().filter(|(keyword, _)| !of_all(keyword))).collect();
         write_png(canvas, path, &all)
     }
 }

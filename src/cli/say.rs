@@ -11,6 +11,10 @@ pub enum Failure {
     Error(Error),
     /// Nobody reads the results any more.
     StdoutClosed,
+    /// Ctrl-C.
+    Interrupted,
+    /// Some of several cases could not be done; each was told of when it happened.
+    Cases(String),
 }
 
 impl From<Error> for Failure {
@@ -43,8 +47,8 @@ pub fn warn(text: impl Display) {
     line(format_args!("warning: {text}"));
 }
 
-/// The last thing said before exit code 1.
-pub fn error(error: &Error) {
+/// What could not be done.
+pub fn error(error: impl Display) {
     line(format_args!("error: {error}"));
 }
 

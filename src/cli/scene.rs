@@ -12,7 +12,8 @@ use meddino::vit::model;
 use meddino::{Result, Tensor};
 
 use super::args::{Look, Model};
-use super::features::open_model;
+use super::cases::Case;
+use super::engine::open_model;
 use super::input::Input;
 use super::say::Say;
 use super::slices::Slices;
@@ -20,7 +21,7 @@ use super::weights;
 
 /// An open input and model. The weights are not loaded yet, so that what can be refused is refused before.
 pub struct Scene {
-    name: String,
+    case: Case,
     input: Input,
     checkpoint: String,
     model: model::Model,
@@ -35,8 +36,8 @@ pub struct Scene {
 impl Scene {
     /// Opens `input`, of which `slices` are looked at, or the middle one.
     pub fn open(input: &str, look: &Look, model: &Model, slices: Option<&Slices>, say: Say) -> Result<Self> {
-        let name = input.to_string();
-        let input = Input::open(input, look.into())?;
+        let case = Case { input: input.to_string() };
+        let input = Input::open(&case.input, look.into())?;
         let choice = model.choice()?;
         let [count, channels, height, width] = input.shape();
         let slices = slices.map_or_else(|| Ok(vec![count / 2]), |slices| slices.of(count))?;
@@ -45,7 +46,7 @@ impl Scene {
         let (_, grid) = model.config().check_image(&[1, channels, height, width])?;
         let [_, _, rows, cols] = input.slices();
         let mesh = Mesh::new(grid, model.config().patch_size, (height, width), (rows, cols));
-        Ok(Self { name, input, checkpoint, model, choice, grid, mesh, slices })
+        Ok(Self { case, input, checkpoint, model, choice, grid, mesh, slices })
     }
 
     /// How many slices the input has.
@@ -60,7 +61,7 @@ impl Scene {
 
     /// The files that no output may replace.
     pub fn sources(&self) -> [&String; 2] {
-        [&self.name, &self.checkpoint]
+        [&self.case.input, &self.checkpoint]
     }
 
     /// Loads the weights.
@@ -70,7 +71,7 @@ impl Scene {
 
     /// The patch tokens of slice `index`: [P, C].
     pub fn tokens(&mut self, backbone: &Backbone, index: usize) -> Result<Tensor> {
-        let image = self.input.batch(index..index + 1)?;
+        let image = self.input.batch([index])?;
         let patches = backbone.features(&image, None, &Request::default())?.patches();
         Ok(patches.reshaped([self.grid.patches(), self.width()]))
     }
@@ -79,8 +80,8 @@ impl Scene {
     pub fn shades(&mut self, index: usize, gray: Gray) -> Result<Tensor> {
         let slice = self.input.slice(index)?;
         let gray = match self.input.preprocessing() {
-            Preprocessing::Window(_) => gray,
-            Preprocessing::Done => Gray::spanning(&slice),
+            Preprocessing::Scan { .. } => gray,
+            Preprocessing::Done { .. } => Gray::spanning(&slice),
         };
         Ok(gray.shades(&slice))
     }
@@ -89,7 +90,11 @@ impl Scene {
     pub fn provenance(&self, backbone: &Backbone) -> Result<BTreeMap<String, String>> {
         let [_, _, height, width] = self.input.shape();
         let provenance = Provenance {
-            input: self.name.clone(),
+            input: self.case.input.clone(),
+            input_sha256: self.case.sha256()?,
+            about: self.input.about().to_vec(),
+            slices: self.slices.clone(),
+            place: self.input.place(&self.slices, self.model.config().patch_size),
             image: (height, width),
             grid: self.grid,
             preprocessing: self.input.preprocessing(),

@@ -35,13 +35,12 @@ fn draw(args: &Similarity, say: Say) -> Result<Vec<PathBuf>> {
     let backbone = scene.backbone()?;
     let provenance = scene.provenance(&backbone)?;
     let query = token(&scene.tokens(&backbone, home)?, patch);
-    let mut progress = Progress::new(slices.len(), say);
+    let mut progress = Progress::new(0, slices.len(), say);
     let mut maps = Vec::new();
     for &index in &slices {
         maps.push(cosine(&scene.tokens(&backbone, index)?, &query));
         progress.step(1);
     }
-    progress.finish();
 
     let shown = maps.iter().flat_map(Tensor::data).copied().collect::<Vec<_>>();
     let range = args.range.map_or_else(|| limits(&Tensor::new([shown.len()], shown)), |Limits(lo, hi)| (lo, hi));

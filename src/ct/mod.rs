@@ -13,7 +13,11 @@
 //! It knows nothing of checkpoints, models or devices. Files other than `.safetensors` need the feature `readers`.
 
 mod affine;
+#[cfg(feature = "readers")]
+mod dicom;
 mod images;
+#[cfg(feature = "readers")]
+mod nifti;
 #[cfg(feature = "readers")]
 mod npy;
 mod orient;
@@ -21,10 +25,14 @@ mod phantom;
 mod prepare;
 mod resize;
 mod source;
+mod spool;
+mod turn;
 mod volume;
 mod window;
 
 pub use affine::Affine;
+#[cfg(feature = "readers")]
+pub use dicom::{Series, is_dicom, series};
 pub use images::Images;
 pub use orient::Orient;
 pub use prepare::{Size, prepare};

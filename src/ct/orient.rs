@@ -3,7 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::source::Stored;
+use super::turn::Turn;
 use crate::error::Error;
+
+/// The angle off the patient's axes from which a scan is called oblique, in degrees.
+const OBLIQUE: f64 = 0.1;
+/// The relative difference of a pixel's sides from which a picture is called stretched.
+const STRETCHED: f64 = 1e-3;
 
 /// How a volume's axes are turned before its slices are taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +21,43 @@ pub enum Orient {
     Lps,
     /// As the file stores them.
     Stored,
+}
+
+impl Orient {
+    /// `stored`, turned; says what the axes make of its slices. Without an affine nothing is known, and nothing turned.
+    ///
+    /// # Errors
+    /// If the axes must be known and the file's affine is nonsense, or if a slice would be too large.
+    pub(super) fn apply(self, mut stored: Stored) -> Result<Stored, String> {
+        let Some(affine) = stored.affine else { return Ok(stored) };
+        if !affine.is_usable() {
+            let nonsense = format!("its affine makes no sense: {affine}, expected finite numbers and three independent directions");
+            if self == Self::Lps {
+                return Err(format!("{nonsense}; mend its header, or read the slices as they are stored with --orient stored"));
+            }
+            stored.warnings.push(format!("{nonsense}; where its voxels lie is not known"));
+            stored.affine = None;
+            return Ok(stored);
+        }
+        if self == Self::Lps {
+            let turn = Turn::to_lps(&affine);
+            let angle = turn.off_axis(&affine);
+            if angle > OBLIQUE {
+                let text = format!(
+                    "oblique: its axes lie up to {angle:.1} degrees off the patient's; slices follow the nearest ones, not resampled"
+                );
+                stored.warnings.push(text);
+            }
+            stored = turn.apply(stored)?;
+        }
+        if let Some([column, row, _]) = stored.affine.map(|affine| affine.spacing())
+            && (column / row - 1.0).abs() > STRETCHED
+        {
+            let text = format!("its slices have pixels {column:.3} mm wide and {row:.3} mm high: the model sees the picture stretched");
+            stored.warnings.push(text);
+        }
+        Ok(stored)
+    }
 }
 
 impl FromStr for Orient {

@@ -9,7 +9,7 @@ use super::affine::Affine;
 pub(super) struct Stored {
     /// [S, H, W]: slices, rows, columns. No side is 0.
     pub shape: [usize; 3],
-    /// Where the voxels lie, if the file says so; [`Affine::is_usable`] holds.
+    /// Where the voxels lie, if the file says so, be it nonsense: [`super::Orient`] tells.
     pub affine: Option<Affine>,
     /// The format and what else identifies the scan, as (name, text) for the metadata of outputs: `("format", "NIfTI-1")`.
     pub about: Vec<(&'static str, String)>,

@@ -5,6 +5,10 @@ use std::path::Path;
 
 use super::affine::Affine;
 #[cfg(feature = "readers")]
+use super::dicom;
+#[cfg(feature = "readers")]
+use super::nifti::{Nifti, is_nifti};
+#[cfg(feature = "readers")]
 use super::npy::Npy;
 use super::orient::Orient;
 use super::phantom;
@@ -14,7 +18,8 @@ use crate::tensor::Tensor;
 
 /// S slices of H x W pixels in Hounsfield units, all of one size.
 ///
-/// A slice stands as it does in DICOM: rows run anterior to posterior, columns from the patient's right to the left.
+/// Turned with [`Volume::oriented`], a slice stands as it does in DICOM: rows run anterior to posterior, columns from the patient's right to
+/// the left, and slice 0 is the most inferior one.
 #[derive(Debug)]
 pub struct Volume {
     name: String,
@@ -36,9 +41,14 @@ impl Slices for Memory {
 }
 
 impl Volume {
-    /// Opens a scan by its file's ending: `.npy` holding [H, W] or [S, H, W] of any numeric dtype, taken to be in HU.
+    /// Opens a scan: by what it holds, whatever its name, a DICOM file, or a folder of them with one CT series; or by its file's ending, in any
+    /// case:
     ///
-    /// Only the header is read.
+    /// - `.npy` holding [H, W] or [S, H, W] of any numeric dtype, taken to be in HU;
+    /// - `.nii`, `.nii.gz` or one of a pair `.hdr` and `.img`: NIfTI-1 of any real dtype, scaled as its header says.
+    ///
+    /// Only headers are read, and slices stand as they are stored until [`Volume::oriented`]. A compressed NIfTI file is inflated as slices are
+    /// asked for in order; when one is asked for again, or backwards, all of it goes into a temporary file once.
     ///
     /// # Errors
     /// If the file cannot be read, is no scan, or does not hold what its header says.
@@ -49,32 +59,46 @@ impl Volume {
         let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
         match ending.as_str() {
             "npy" => Ok(Self { name, stored: Npy::open(path)?.stored() }),
-            "png" | "jpg" | "jpeg" | "bmp" | "gif" | "tif" | "tiff" | "webp" => Err(Error::input(
+            _ if dicom::is_dicom(path)? => Ok(Self { name, stored: dicom::open(path, None)? }),
+            _ if is_nifti(path) => Ok(Self { name, stored: Nifti::open(path)? }),
+            "png" | "jpg" | "jpeg" | "bmp" | "gif" | "tif" | "tiff" | "webp" => {
+                Err(Error::input(name, "a picture holds shades of gray after somebody's windowing, and no HU; give the scan itself"))
+            }
+            _ => Err(Error::input(
                 name,
-                "a picture holds shades of gray after somebody's windowing, and no HU; give the scan itself, as .npy in HU",
+                "not a scan that can be read: expected a name ending in .npy (HU), .nii, .nii.gz, .hdr or .img, a DICOM file or a folder of them",
             )),
-            _ => Err(Error::input(name, "not a scan that can be read: expected a name ending in .npy (HU, [H, W] or [S, H, W])")),
         }
     }
 
-    /// As [`Volume::open`], of the series `series` where a folder of DICOM files holds several.
+    /// As [`Volume::open`], of the series `series` where a folder of DICOM files holds several: its number as [`super::series`] lists it, or the end of
+    /// its UID.
     ///
     /// # Errors
-    /// As [`Volume::open`]; if `series` is given and the scan is no DICOM.
+    /// As [`Volume::open`]; if `series` is given and names none or several, or the scan is no DICOM.
     #[cfg(feature = "readers")]
     pub fn open_series(path: impl AsRef<Path>, series: Option<&str>) -> Result<Self> {
         match series {
             None => Self::open(path),
+            Some(_) if dicom::is_dicom(path.as_ref())? => {
+                Ok(Self { name: path.as_ref().display().to_string(), stored: dicom::open(path.as_ref(), series)? })
+            }
             Some(series) => Err(Error::option("series", format!("{series} chooses among DICOM series, but the input is no DICOM"))),
         }
     }
 
-    /// Turned as `orient` says; a volume without an affine is taken to lie as it should.
+    /// Turned as `orient` says; a volume that does not say how it lies is taken to lie as it should. [`Volume::affine`] turns with it: a voxel
+    /// stays where it is in the patient. An oblique scan goes to the nearest axes, with a warning.
+    ///
+    /// Slices that are stored ones, mirrored or transposed, are read one at a time. Where slices must be cut across stored ones, the first read
+    /// writes all of the scan, as f32, into an unnamed temporary file (in the folder that `TMPDIR` names). Memory does not grow with the number
+    /// of slices in either case.
     ///
     /// # Errors
-    /// If the scan cannot be turned.
-    pub fn oriented(self, _orient: Orient) -> Result<Self> {
-        Ok(self)
+    /// If the axes must be known and the file's affine is nonsense, or if a slice would be too large.
+    pub fn oriented(self, orient: Orient) -> Result<Self> {
+        let stored = orient.apply(self.stored).map_err(|problem| Error::input(&self.name, problem))?;
+        Ok(Self { name: self.name, stored })
     }
 
     /// A scan that is in memory already: [H, W] or [S, H, W] in HU; errors call it `name`.
@@ -126,9 +150,9 @@ impl Volume {
         self.stored.shape[2]
     }
 
-    /// Where the voxels lie in the patient, if the scan says so.
+    /// Where the voxels lie in the patient, if the scan says so and it makes sense.
     pub fn affine(&self) -> Option<&Affine> {
-        self.stored.affine.as_ref()
+        self.stored.affine.as_ref().filter(|affine| affine.is_usable())
     }
 
     /// The format and what else identifies the scan, as (name, text).

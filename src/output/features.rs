@@ -1,10 +1,11 @@
-//! Features of many images in one `.safetensors` file, written image by image.
+//! Features of many images in one file, written image by image.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::format::Format;
 use crate::archive::{ArchiveWriter, Dtype, Stored};
 use crate::error::Result;
 use crate::tensor::Tensor;
@@ -20,6 +21,8 @@ pub enum Output {
     Storage,
     /// `x_norm_patchtokens` [S, P, C]
     Patch,
+    /// `x_norm_patchtokens_mean` [S, C]: the mean over an image's patches, summed in f64.
+    PatchMean,
     /// `x_prenorm` [S, T, C]: every token before the final norm.
     Prenorm,
     /// `layers.N` [S, T, C]: every token after block N and the final norm.
@@ -37,7 +40,7 @@ impl Output {
     fn shape(self, config: &Config, grid: Grid) -> Vec<usize> {
         let (c, r, p) = (config.embed_dim, config.n_storage_tokens, grid.patches());
         match self {
-            Self::Cls => vec![c],
+            Self::Cls | Self::PatchMean => vec![c],
             Self::Storage => vec![r, c],
             Self::Patch => vec![p, c],
             Self::Prenorm | Self::Layer(_) => vec![config.prefix_tokens() + p, c],
@@ -50,6 +53,7 @@ impl Output {
             Self::Cls => Cow::Owned(features.cls()),
             Self::Storage => Cow::Owned(features.storage()),
             Self::Patch => Cow::Owned(features.patches()),
+            Self::PatchMean => Cow::Owned(mean_over_tokens(&features.patches())),
             Self::Prenorm => Cow::Borrowed(features.x_prenorm.as_ref().expect("asked for by Output::request")),
             Self::Layer(n) => Cow::Borrowed(&features.layers.iter().find(|(i, _)| *i == n).expect("asked for by Output::request").1),
         }
@@ -63,18 +67,49 @@ impl fmt::Display for Output {
             Self::Cls => write!(f, "x_norm_clstoken"),
             Self::Storage => write!(f, "x_storage_tokens"),
             Self::Patch => write!(f, "x_norm_patchtokens"),
+            Self::PatchMean => write!(f, "x_norm_patchtokens_mean"),
             Self::Prenorm => write!(f, "x_prenorm"),
             Self::Layer(n) => write!(f, "layers.{n}"),
         }
     }
 }
 
-/// A `.safetensors` file of f32 features that is filled batch by batch, so that a volume's features are never all in memory.
+/// [B, P, C] -> [B, C], summed in f64.
+fn mean_over_tokens(x: &Tensor) -> Tensor {
+    let &[b, p, c] = x.shape() else { panic!("tokens are [B, P, C], not {:?}", x.shape()) };
+    let mean = |image: &[f32], channel: usize| {
+        let sum: f64 = image.iter().skip(channel).step_by(c).map(|&v| f64::from(v)).sum();
+        (sum / p as f64) as f32
+    };
+    let data = x.data().chunks_exact(p * c).flat_map(|image| (0..c).map(move |channel| mean(image, channel))).collect();
+    Tensor::new([b, c], data)
+}
+
+/// What a file of features holds.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    /// How many images, S.
+    pub images: usize,
+    /// The patches of each.
+    pub grid: Grid,
+    /// The tensors, in the file's order. Storage tokens are left out for a model that has none.
+    pub outputs: Vec<Output>,
+    /// Their type: f32 or f16.
+    pub dtype: Dtype,
+}
+
+/// A file of features that is filled batch by batch, so that a volume's features are never all in memory.
 ///
-/// The file gets its name when it is complete.
+/// The file gets its name when it is complete. Until then it grows as `.NAME.partial` beside it, where a run that wants the same file, to the byte of its
+/// header, goes on after the last image that a killed run made durable.
 #[derive(Debug)]
 pub struct FeatureFile {
     file: ArchiveWriter,
+    #[cfg_attr(not(feature = "readers"), expect(dead_code, reason = "for the formats that are written from the finished file"))]
+    path: PathBuf,
+    format: Format,
+    #[cfg_attr(not(feature = "readers"), expect(dead_code, reason = "for the formats that are written from the finished file"))]
+    metadata: BTreeMap<String, String>,
     /// The outputs in the file's order, and how many elements one image has of each.
     outputs: Vec<(Output, usize)>,
     images: usize,
@@ -82,34 +117,53 @@ pub struct FeatureFile {
 }
 
 impl FeatureFile {
-    /// Starts the file at `path` for `images` images of `grid` patches. `metadata` goes into its header.
-    ///
-    /// Tensors stand in the order of `outputs`; storage tokens are left out for a model that has none.
+    /// Starts the file at `path`, or goes on with it. `metadata` goes into it, see [`super::Provenance`].
     ///
     /// # Errors
-    /// If the file cannot be written there.
+    /// If the file cannot be written there, another run is writing it, or `format` holds one tensor and several are asked for;
+    /// for `.npy`, if a `.json` beside it is somebody else's.
     pub fn create(
         path: impl AsRef<Path>,
+        format: Format,
         config: &Config,
-        grid: Grid,
-        images: usize,
-        outputs: &[Output],
-        metadata: &BTreeMap<String, String>,
+        contents: &Contents,
+        metadata: BTreeMap<String, String>,
     ) -> Result<Self> {
+        let (path, images) = (path.as_ref().to_path_buf(), contents.images);
         let has = |output: &Output| *output != Output::Storage || config.n_storage_tokens > 0;
-        let kept: Vec<Output> = outputs.iter().copied().filter(has).collect();
-        let stored = |output: &Output| {
-            (output.to_string(), Stored { shape: [vec![images], output.shape(config, grid)].concat(), dtype: Dtype::F32 })
-        };
-        let file = ArchiveWriter::create(path.as_ref(), &kept.iter().map(stored).collect::<Vec<_>>(), metadata)?;
-        let outputs = kept.into_iter().map(|o| (o, o.shape(config, grid).iter().product())).collect();
-        Ok(Self { file, outputs, images, written: 0 })
+        let kept: Vec<Output> = contents.outputs.iter().copied().filter(has).collect();
+        format.check(&kept)?;
+        #[cfg(feature = "readers")]
+        if format == Format::Npy {
+            super::npy::check(&path)?;
+        }
+        let image = |output: &Output| output.shape(config, contents.grid);
+        let stored =
+            |output: &Output| (output.to_string(), Stored { shape: [vec![images], image(output)].concat(), dtype: contents.dtype });
+        let file = ArchiveWriter::create(&path, &kept.iter().map(stored).collect::<Vec<_>>(), &metadata)?;
+        let outputs: Vec<_> = kept.iter().map(|o| (*o, image(o).iter().product())).collect();
+        let written = usize::try_from(file.resumed()).unwrap_or(usize::MAX).min(images);
+        Ok(Self { file, path, format, metadata, outputs, images, written })
+    }
+
+    /// How many images are written: more than 0 at the start if a killed run had come that far.
+    pub fn written(&self) -> usize {
+        self.written
+    }
+
+    /// Writes once more from image `first` on.
+    ///
+    /// # Panics
+    /// If images before `first` are missing.
+    pub fn rewind(&mut self, first: usize) {
+        assert!(first <= self.written, "image {first} after {}", self.written);
+        self.written = first;
     }
 
     /// Writes the features of the next B images.
     ///
     /// # Errors
-    /// If the disk is full or fails.
+    /// If a value is beyond the type's range, or the disk is full or fails.
     ///
     /// # Panics
     /// If there are more images than promised, or a tensor has not the size promised or was not asked for.
@@ -122,7 +176,12 @@ impl FeatureFile {
             self.file.write(i, self.written * image, tensor.data())?;
         }
         self.written += batch;
-        Ok(())
+        self.file.count(self.written as u64)
+    }
+
+    /// Leaves the unfinished file for a later run; dropped, it is removed.
+    pub fn keep(self) {
+        self.file.keep();
     }
 
     /// Gives the complete file its name.
@@ -132,9 +191,16 @@ impl FeatureFile {
     ///
     /// # Panics
     /// If images are missing.
-    pub fn finish(self) -> Result<()> {
+    #[cfg_attr(not(feature = "readers"), expect(unused_mut, reason = "the other formats read the file"))]
+    pub fn finish(mut self) -> Result<()> {
         assert_eq!(self.written, self.images, "every promised image is written");
-        self.file.finish()
+        match self.format {
+            Format::Safetensors => self.file.finish(),
+            #[cfg(feature = "readers")]
+            Format::Npz => super::npz::write(&self.path, &mut self.file, &self.metadata),
+            #[cfg(feature = "readers")]
+            Format::Npy => super::npy::write(&self.path, &mut self.file, &self.metadata),
+        }
     }
 }
 
@@ -151,6 +217,28 @@ mod tests {
         Features { grid, x_norm: tokens(seed), x_prenorm: Some(tokens(-seed)), layers: vec![(1, tokens(2.0 * seed))], taps: Vec::new() }
     }
 
+    fn create(
+        path: &Path,
+        config: &Config,
+        grid: Grid,
+        images: usize,
+        outputs: &[Output],
+        metadata: BTreeMap<String, String>,
+    ) -> FeatureFile {
+        let contents = Contents { images, grid, outputs: outputs.to_vec(), dtype: Dtype::F32 };
+        FeatureFile::create(path, Format::Safetensors, config, &contents, metadata).expect("created")
+    }
+
+    #[test]
+    fn the_mean_is_over_patches_alone_and_each_channel_has_its_own() {
+        // One image of a cls token and three patches of two channels; a sum in f32 would lose the ones.
+        let x = Tensor::new([1, 4, 2], vec![9.0, 9.0, 1.0, 16_777_216.0, 2.0, 1.0, 6.0, 1.0]);
+        let features = Features { grid: Grid { rows: 1, cols: 3 }, x_norm: x, x_prenorm: None, layers: Vec::new(), taps: Vec::new() };
+        let mean = Output::PatchMean.of(&features).into_owned();
+        assert_eq!(mean.shape(), [1, 2]);
+        assert_eq!(mean.data(), [3.0, 5_592_406.0]);
+    }
+
     #[test]
     fn batches_land_where_their_images_belong() {
         let (config, grid) = (Config::micro(), Grid { rows: 2, cols: 3 });
@@ -160,7 +248,7 @@ mod tests {
         let metadata = BTreeMap::from([("note".to_string(), "\"quoted\"\n\u{e4}".to_string())]);
         let batches = [features(&config, grid, 2, 1e5), features(&config, grid, 1, 2e5)];
 
-        let mut file = FeatureFile::create(&path, &config, grid, 3, &outputs, &metadata).expect("created");
+        let mut file = create(&path, &config, grid, 3, &outputs, metadata);
         batches.iter().for_each(|batch| file.push(batch).expect("written"));
         assert!(!path.exists(), "the file has no name before it is complete");
         file.finish().expect("named");
@@ -184,7 +272,7 @@ mod tests {
         let (config, grid) = (Config { n_storage_tokens: 0, ..Config::micro() }, Grid { rows: 1, cols: 1 });
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("x.safetensors");
-        let mut file = FeatureFile::create(&path, &config, grid, 1, &[Output::Storage, Output::Cls], &BTreeMap::new()).expect("created");
+        let mut file = create(&path, &config, grid, 1, &[Output::Storage, Output::Cls], BTreeMap::new());
         file.push(&features(&config, grid, 1, 0.0)).expect("written");
         file.finish().expect("named");
         let bytes = std::fs::read(&path).expect("read");
@@ -196,7 +284,7 @@ mod tests {
     fn a_file_that_lacks_images_gets_no_name() {
         let folder = tempfile::tempdir().expect("a folder");
         let (config, grid) = (Config::micro(), Grid { rows: 1, cols: 1 });
-        let file = FeatureFile::create(folder.path().join("x"), &config, grid, 1, &[Output::Cls], &BTreeMap::new()).expect("created");
+        let file = create(&folder.path().join("x"), &config, grid, 1, &[Output::Cls], BTreeMap::new());
         file.finish().expect("not reached");
     }
 }

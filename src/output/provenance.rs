@@ -2,18 +2,48 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::ct::Window;
+use super::place::Place;
+use crate::ct::{Orient, Size, Window};
 use crate::vit::config::{Config, Grid};
 
 /// How the image came to be what the model saw.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Preprocessing {
-    /// HU were normalised by this window.
-    Window(Window),
-    /// The input was normalised already.
-    Done,
+    /// A scan was turned, its HU normalised, its slices resized.
+    Scan {
+        /// From HU to the image's values.
+        window: Window,
+        /// The size asked for.
+        size: Size,
+        /// How the slices lie.
+        orient: Orient,
+    },
+    /// The input was normalised already, and resized alone.
+    Done {
+        /// The size asked for.
+        size: Size,
+    },
+}
+
+impl Preprocessing {
+    fn to_json(&self) -> Value {
+        const RESIZE: &str = "bilinear, antialiased";
+        match self {
+            // An end at infinity, which JSON cannot say, is null: there is none.
+            Self::Scan { window, size, orient } => json!({
+                "window": window.to_string(),
+                "clamp_hu": [window.lo, window.hi],
+                "subtract": window.mean,
+                "divide": window.std,
+                "then_resize": RESIZE,
+                "size": size.to_string(),
+                "orient": orient.to_string(),
+            }),
+            Self::Done { size } => json!({"normalised": "by whoever made the input", "then_resize": RESIZE, "size": size.to_string()}),
+        }
+    }
 }
 
 /// Where features come from.
@@ -21,6 +51,14 @@ pub enum Preprocessing {
 pub struct Provenance {
     /// The input as the user named it.
     pub input: String,
+    /// SHA-256 of its bytes, in hexadecimal; `None` for what is built in.
+    pub input_sha256: Option<String>,
+    /// The format and what else identifies the scan, as (name, text).
+    pub about: Vec<(&'static str, String)>,
+    /// The slices of the scan that are in the file, counted from 0 as the scan is looked at, in the file's order.
+    pub slices: Vec<usize>,
+    /// Where the patches lie, if the scan says so.
+    pub place: Option<Place>,
     /// Height and width of the image that the model was given, in pixels.
     pub image: (usize, usize),
     /// The patches that it saw of it.
@@ -39,27 +77,117 @@ pub struct Provenance {
 
 impl Provenance {
     /// Names and texts, as `.safetensors` metadata holds them; what is not one word or number is JSON.
+    ///
+    /// | name | text |
+    /// |---|---|
+    /// | `meddino` | version of this program |
+    /// | `input` | the input as the user named it |
+    /// | `input_sha256` | SHA-256 of the input's bytes; of a folder, of its files' names and hashes |
+    /// | `scan` | JSON object: the format, and what else identifies the scan |
+    /// | `slices` | JSON list: the slices of the scan that are in the file, from 0, as `orient` counts them |
+    /// | `image` | JSON [height, width] in pixels of what the model was given |
+    /// | `grid` | JSON [rows, columns] of patches; patch tokens stand row by row |
+    /// | `patch_size` | side of a patch in the image's pixels |
+    /// | `preprocessing` | JSON object: `window` and what it stands for (`clamp_hu`, null where there is no end; `subtract`, `divide`), `size`, `orient`, `then_resize` |
+    /// | `affine` | JSON 4 x 4: from (column, row, slice) of the scan, as `orient` turned it, to RAS+ mm |
+    /// | `patch_affine` | JSON 4 x 4: from (patch column, patch row, position in `slices`) to the patch's centre in RAS+ mm |
+    /// | `slice_positions` | in place of `patch_affine` where `slices` have no equal steps: JSON list of the centre of patch (0, 0) of each, in RAS+ mm |
+    /// | `patch_steps` | with `slice_positions`: JSON list of the way to the next patch, to the right and down, in mm |
+    /// | `rope` | arithmetic of the position embedding |
+    /// | `norm_eps` | LayerNorm's epsilon |
+    /// | `checkpoint` | the checkpoint as the user named it |
+    /// | `checkpoint_sha256` | SHA-256 of its file |
+    /// | `backend` | what the features were computed on |
+    ///
+    /// A scan that does not say where it lies has no `affine`, and nothing that follows from it; seeded weights and built-in scans have no hash.
     pub fn metadata(&self) -> BTreeMap<String, String> {
         let config = &self.config;
-        let preprocessing = match &self.preprocessing {
-            Preprocessing::Window(w) => {
-                json!({"clamp_hu": [w.lo, w.hi], "subtract": w.mean, "divide": w.std, "then_resize": "bilinear, antialiased"})
-            }
-            Preprocessing::Done => json!({"normalised": "by whoever made the input", "then_resize": "bilinear, antialiased"}),
-        };
         let entries = [
             ("meddino", env!("CARGO_PKG_VERSION").to_string()),
             ("input", self.input.clone()),
+            ("slices", json!(self.slices).to_string()),
             ("image", json!([self.image.0, self.image.1]).to_string()),
             ("grid", json!([self.grid.rows, self.grid.cols]).to_string()),
             ("patch_size", config.patch_size.to_string()),
-            ("preprocessing", preprocessing.to_string()),
+            ("preprocessing", self.preprocessing.to_json().to_string()),
             ("rope", config.rope.name().to_string()),
             ("norm_eps", config.norm_eps.to_string()),
             ("checkpoint", self.checkpoint.clone()),
             ("backend", self.backend.clone()),
         ];
-        let hash = self.checkpoint_sha256.clone().map(|hash| ("checkpoint_sha256", hash));
-        entries.into_iter().chain(hash).map(|(name, text)| (name.to_string(), text)).collect()
+        let about: BTreeMap<_, _> = self.about.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        let known = [
+            (!about.is_empty()).then(|| ("scan", json!(about).to_string())),
+            self.input_sha256.clone().map(|hash| ("input_sha256", hash)),
+            self.checkpoint_sha256.clone().map(|hash| ("checkpoint_sha256", hash)),
+        ];
+        let place = self.place.as_ref().map(placed).into_iter().flatten();
+        entries.into_iter().chain(known.into_iter().flatten()).chain(place).map(|(name, text)| (name.to_string(), text)).collect()
+    }
+}
+
+fn placed(place: &Place) -> Vec<(&'static str, String)> {
+    let affine = ("affine", place.affine.to_string());
+    match place.patch_affine() {
+        Some(patch) => vec![affine, ("patch_affine", patch.to_string())],
+        None => vec![
+            affine,
+            ("slice_positions", json!(place.slice_positions()).to_string()),
+            ("patch_steps", json!(place.patch_steps()).to_string()),
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ct::Affine;
+
+    fn provenance(window: Window, place: Option<Place>) -> Provenance {
+        Provenance {
+            input: "scan.nii".into(),
+            input_sha256: None,
+            about: vec![("format", "NIfTI-1".into())],
+            slices: vec![0, 1, 5],
+            place,
+            image: (32, 32),
+            grid: Grid { rows: 2, cols: 2 },
+            preprocessing: Preprocessing::Scan { window, size: Size::Square(32), orient: Orient::Lps },
+            config: Config::micro(),
+            checkpoint: "seeded:0".into(),
+            checkpoint_sha256: None,
+            backend: "CPU".into(),
+        }
+    }
+
+    fn json_of(metadata: &BTreeMap<String, String>, name: &str) -> Value {
+        serde_json::from_str(&metadata[name]).unwrap_or_else(|e| panic!("{name}: {e}: {}", metadata[name]))
+    }
+
+    #[test]
+    fn a_window_without_ends_is_still_json() {
+        let said = json_of(&provenance(Window::NONE, None).metadata(), "preprocessing");
+        assert_eq!(said["clamp_hu"], json!([null, null]));
+        assert_eq!((said["window"].as_str(), said["size"].as_str(), said["orient"].as_str()), (Some("none"), Some("32"), Some("lps")));
+    }
+
+    #[test]
+    fn a_place_is_told_if_it_is_known() {
+        let names = ["affine", "patch_affine", "slice_positions", "patch_steps"];
+        let unknown = provenance(Window::DEMO, None).metadata();
+        assert!(names.iter().all(|name| !unknown.contains_key(*name)), "{unknown:?}");
+        assert_eq!(json_of(&unknown, "scan"), json!({"format": "NIfTI-1"}));
+
+        let affine = Affine::from_columns([-1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.5], [0.0, 0.0, 0.0]);
+        let place = Place { affine, slice: (32, 32), image: (32, 32), patch_size: 16, slices: vec![0, 1, 5] };
+        let listed = provenance(Window::DEMO, Some(place.clone())).metadata();
+        assert_eq!(json_of(&listed, "slice_positions"), json!([[-7.5, -7.5, 0.0], [-7.5, -7.5, 1.5], [-7.5, -7.5, 7.5]]));
+        assert_eq!(json_of(&listed, "patch_steps"), json!([[-16.0, 0.0, 0.0], [0.0, -16.0, 0.0]]));
+        assert!(!listed.contains_key("patch_affine"));
+
+        let stepped = provenance(Window::DEMO, Some(Place { slices: vec![1, 3], ..place })).metadata();
+        let want = json!([[-16.0, 0.0, 0.0, -7.5], [0.0, -16.0, 0.0, -7.5], [0.0, 0.0, 3.0, 1.5], [0.0, 0.0, 0.0, 1.0]]);
+        assert_eq!(json_of(&stepped, "patch_affine"), want);
+        assert!(stepped.contains_key("affine") && !stepped.contains_key("slice_positions"));
     }
 }

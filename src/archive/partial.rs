@@ -1,0 +1,281 @@
+//! A file that is filled over one run or several, beside its target, and gets the target's name when it is complete.
+
+use std::fmt::Display;
+use std::fs::{self, File, TryLockError};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::new_file::beside;
+use crate::error::{Error, Result};
+
+/// What stands after the data until the file is complete: this, the count of what is done, and the count's complement, by which a torn count is known.
+const MARK: &[u8; 16] = b"meddino partial\n";
+const TRAILER: u64 = 32;
+
+/// Progress is made durable this often at most: the disk is waited for each time.
+const SYNC_EVERY: Duration = Duration::from_millis(500);
+
+/// `.NAME.partial` beside the file NAME that it is to become, of known length, locked against other runs.
+///
+/// A process that is killed leaves it behind; the next one that wants the same header and length goes on where the count stands.
+/// [`Partial::commit`] renames it; dropped, it is removed; [`Partial::keep`] leaves it for a later run.
+#[derive(Debug)]
+pub struct Partial {
+    file: File,
+    path: PathBuf,
+    target: PathBuf,
+    /// Where the data end and the trailer begins.
+    end: u64,
+    resumed: u64,
+    synced: Option<Instant>,
+    leave: bool,
+}
+
+impl Partial {
+    /// Starts a file of `header` and `data_len` bytes of data that is to replace `target`, or goes on with the one that an earlier run left.
+    ///
+    /// # Errors
+    /// If `target` is no name for a file, its folder is missing or not writable, or another run is at it.
+    pub fn open(target: &Path, header: &[u8], data_len: u64) -> Result<Self> {
+        let path = beside(target, "partial")?;
+        let fail = |problem: String| Error::output(target.display(), problem);
+        let file = open_locked(&path).map_err(fail)?;
+        let end = header.len() as u64 + data_len;
+        let mut partial = Self { file, path, target: target.to_path_buf(), end, resumed: 0, synced: None, leave: false };
+        match partial.left_behind(header) {
+            Some(done) => partial.resumed = done,
+            None => partial.start(header)?,
+        }
+        Ok(partial)
+    }
+
+    /// What [`Partial::count`] last made durable in an earlier run, 0 in a new file.
+    pub fn resumed(&self) -> u64 {
+        self.resumed
+    }
+
+    /// The count of an earlier run that wanted the same file; none if this is no such file.
+    fn left_behind(&mut self, header: &[u8]) -> Option<u64> {
+        let length = self.file.metadata().ok()?.len();
+        let mut found = vec![0; if length < self.end { return None } else { header.len() }];
+        self.read_at(0, &mut found).ok().filter(|()| found == header)?;
+        // The trailer is cut off when everything is done, just before the file is renamed.
+        if length == self.end {
+            return Some(u64::MAX);
+        }
+        let mut trailer = [0; TRAILER as usize];
+        self.read_at(self.end, &mut trailer).ok().filter(|()| length == self.end + TRAILER)?;
+        let number = |at: usize| u64::from_le_bytes(trailer[at..at + 8].try_into().expect("eight bytes"));
+        (trailer[..16] == MARK[..] && number(16) == !number(24)).then(|| number(16))
+    }
+
+    fn start(&mut self, header: &[u8]) -> Result<()> {
+        let sized = self.file.set_len(0).and_then(|()| self.file.set_len(self.end + TRAILER));
+        sized.map_err(|e| self.failed(e))?;
+        self.write_at(0, header)?;
+        self.write_count(0)
+    }
+
+    fn write_count(&mut self, done: u64) -> Result<()> {
+        let trailer = [&MARK[..], &done.to_le_bytes(), &(!done).to_le_bytes()].concat();
+        self.write_at(self.end, &trailer)
+    }
+
+    /// Writes `bytes` at `offset` from the start.
+    ///
+    /// # Errors
+    /// If the disk is full or fails.
+    pub fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let written = self.file.seek(SeekFrom::Start(offset)).and_then(|_| self.file.write_all(bytes));
+        written.map_err(|e| self.failed(e))
+    }
+
+    /// Reads what was written at `offset`.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        let read = self.file.seek(SeekFrom::Start(offset)).and_then(|_| self.file.read_exact(bytes));
+        read.map_err(|e| self.failed(e))
+    }
+
+    /// Notes that `done` of whatever the caller counts is written, in such a way that a run after a crash can rely on it: the data reach the disk before
+    /// the count does. Now and then only, since that takes time.
+    ///
+    /// # Errors
+    /// If the disk is full or fails.
+    pub fn count(&mut self, done: u64) -> Result<()> {
+        if self.synced.is_some_and(|synced| synced.elapsed() < SYNC_EVERY) {
+            return Ok(());
+        }
+        self.file.sync_data().map_err(|e| self.failed(e))?;
+        self.synced = Some(Instant::now());
+        self.write_count(done)
+    }
+
+    /// Gives the complete file its name, in place of what had it before.
+    ///
+    /// # Errors
+    /// If the disk fails or the name is taken by something that cannot be replaced.
+    pub fn commit(mut self) -> Result<()> {
+        // The data first: a file without a trailer is complete.
+        let synced = self.file.sync_all().and_then(|()| self.file.set_len(self.end)).and_then(|()| self.file.sync_all());
+        synced.and_then(|()| fs::rename(&self.path, &self.target)).map_err(|e| self.failed(e))?;
+        self.leave = true;
+        Ok(())
+    }
+
+    /// Leaves the file for a later run.
+    pub fn keep(mut self) {
+        self.leave = true;
+    }
+
+    /// An error that names the target.
+    pub fn failed(&self, problem: impl Display) -> Error {
+        Error::output(self.target.display(), problem)
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.leave {
+            // Whatever hinders this, there is nothing better to do about it; the next run takes the file over.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The file at `path`, made if there is none, with a lock on it that ends with the process.
+fn open_locked(path: &Path) -> Result<File, String> {
+    let name = path.display();
+    loop {
+        let opened = File::options().read(true).write(true).create(true).truncate(false).open(path);
+        let file = opened.map_err(|e| format!("cannot write {name}: {e}"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(format!("another run is writing it ({name} is locked); wait for that run, or give another name"));
+            }
+            // Some network file systems know no locks.
+            Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(e)) => return Err(format!("cannot lock {name}: {e}")),
+        }
+        // The run that held the lock until now may have renamed or removed the file meanwhile: then the lock is on nothing.
+        if is_still(path, &file) {
+            return Ok(file);
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_still(path: &Path, file: &File) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |about: &fs::Metadata| (about.dev(), about.ino());
+    matches!((fs::metadata(path), file.metadata()), (Ok(named), Ok(open)) if identity(&named) == identity(&open))
+}
+
+#[cfg(not(unix))]
+fn is_still(path: &Path, _: &File) -> bool {
+    path.exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: &[u8] = b"header: 8 bytes follow\n";
+
+    /// A folder, and the file X in it.
+    fn target() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("X");
+        (folder, path)
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let name = |entry: std::io::Result<fs::DirEntry>| entry.expect("an entry").file_name().to_string_lossy().to_string();
+        fs::read_dir(folder).expect("listed").map(name).collect()
+    }
+
+    fn open(path: &Path) -> Partial {
+        Partial::open(path, HEADER, 8).expect("opened")
+    }
+
+    #[test]
+    fn what_an_earlier_run_left_is_gone_on_with() {
+        let (folder, path) = target();
+        let mut first = open(&path);
+        assert_eq!(first.resumed(), 0);
+        first.write_at(HEADER.len() as u64, b"abcd").expect("written");
+        first.count(4).expect("counted");
+        first.keep();
+        assert_eq!(names(folder.path()), [".X.partial"]);
+
+        let mut second = open(&path);
+        assert_eq!(second.resumed(), 4);
+        second.write_at(HEADER.len() as u64 + 4, b"efgh").expect("written");
+        second.commit().expect("renamed");
+        assert_eq!(fs::read(&path).expect("read"), [HEADER, b"abcdefgh"].concat());
+        assert_eq!(names(folder.path()), ["X"]);
+    }
+
+    #[test]
+    fn what_is_complete_but_for_its_name_is_complete() {
+        let (folder, path) = target();
+        fs::write(folder.path().join(".X.partial"), [HEADER, b"abcdefgh"].concat()).expect("written");
+        assert_eq!(open(&path).resumed(), u64::MAX);
+    }
+
+    #[test]
+    fn anything_else_is_started_anew() {
+        let (folder, path) = target();
+        let hidden = folder.path().join(".X.partial");
+        let mut left = open(&path);
+        left.count(7).expect("counted");
+        left.keep();
+        let whole = fs::read(&hidden).expect("read");
+        let changed = |at: usize| {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            bytes
+        };
+        let (count, mark) = (whole.len() - 16, whole.len() - 32);
+        let cut = whole[..whole.len() - 1].to_vec();
+        let long = [&whole[..], b"x"].concat();
+        for (what, bytes) in [
+            ("another header", changed(3)),
+            ("a torn count", changed(count)),
+            ("another mark", changed(mark)),
+            ("cut short", cut),
+            ("too long", long),
+            ("empty", Vec::new()),
+        ] {
+            fs::write(&hidden, bytes).expect("written");
+            let partial = open(&path);
+            assert_eq!(partial.resumed(), 0, "{what}");
+            partial.keep();
+            let zero = fs::read(&hidden).expect("read");
+            assert_eq!(zero[count..count + 8], [0; 8], "{what}");
+        }
+    }
+
+    #[test]
+    fn dropped_it_is_gone_and_the_old_file_stays() {
+        let (folder, path) = target();
+        fs::write(&path, "old").expect("written");
+        drop(open(&path));
+        assert_eq!(names(folder.path()), ["X"]);
+        assert_eq!(fs::read(&path).expect("read"), b"old");
+    }
+
+    #[test]
+    fn two_runs_do_not_share_a_file() {
+        let (_folder, path) = target();
+        let first = open(&path);
+        let error = Partial::open(&path, HEADER, 8).expect_err("locked").to_string();
+        assert!(error.contains("another run is writing it"), "{error}");
+        drop(first);
+        drop(open(&path));
+    }
+}

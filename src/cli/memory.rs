@@ -1,0 +1,121 @@
+//! How many images go through the model at once, by the memory that may be taken.
+
+use std::fmt;
+use std::fs;
+use std::str::FromStr;
+
+use meddino::backbone::Backbone;
+use meddino::vit::features::Request;
+use meddino::vit::model::Model;
+use meddino::{Error, Result};
+
+/// Beyond this many images a larger batch is no faster on a GPU.
+const MOST_GPU: usize = 16;
+/// The same on a CPU, whose caches a batch outgrows early.
+const MOST_CPU: usize = 4;
+/// What a process takes beside weights and images: code, stacks, the allocator's own; 16 to 24 MiB were measured.
+const PROCESS: usize = 24 << 20;
+/// On a GPU, whose free memory no portable interface tells; and on a CPU whose system does not tell.
+const DEFAULT: u64 = 4 << 30;
+
+/// A number of bytes, as `4GiB`, `512M` or `1e9` would be typed: a whole number and a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes(pub u64);
+
+impl FromStr for Bytes {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong = || Error::option("max-memory", format!("'{text}' is no amount of memory; give one as 4GiB or 512MiB"));
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let unit: u64 = match text[digits..].trim().to_lowercase().as_str() {
+            "" | "b" => 1,
+            "k" | "kib" => 1 << 10,
+            "m" | "mib" => 1 << 20,
+            "g" | "gib" => 1 << 30,
+            "t" | "tib" => 1 << 40,
+            "kb" => 1_000,
+            "mb" => 1_000_000,
+            "gb" => 1_000_000_000,
+            "tb" => 1_000_000_000_000,
+            _ => return Err(wrong()),
+        };
+        let bytes = text[..digits].parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).filter(|&n| n > 0);
+        bytes.map(Self).ok_or_else(wrong)
+    }
+}
+
+impl fmt::Display for Bytes {
+    /// In MiB, rounded up: given as an option, that is enough.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} MiB", self.0.div_ceil(1 << 20))
+    }
+}
+
+/// The largest batch for up to `count` images [C, H, W] that stays below `most`, the weights included.
+///
+/// Without `most`, a GPU may take 4 GiB and the CPU half of the memory that the system has available; a single image is then let through however large it is.
+pub fn batch(model: &Model, backbone: &Backbone, image: [usize; 3], count: usize, request: &Request, most: Option<Bytes>) -> Result<usize> {
+    let need = |batch: usize| need(model, backbone, image, batch, request);
+    let budget = most.map_or_else(|| default_budget(backbone), |bytes| bytes.0);
+    let most_images = if backbone.threads().is_some() { MOST_CPU } else { MOST_GPU };
+    let mut batch = most_images.min(count).max(1);
+    while batch > 1 && need(batch).map_or(true, |bytes| bytes > budget) {
+        batch /= 2;
+    }
+    match most {
+        Some(most) if batch == 1 && need(1)? > most.0 => Err(Error::option(
+            "max-memory",
+            format!(
+                "{most} are too few: one image of {} x {} needs {} with the weights; give more, or a smaller --size",
+                image[1],
+                image[2],
+                Bytes(need(1)?)
+            ),
+        )),
+        _ => Ok(batch),
+    }
+}
+
+fn default_budget(backbone: &Backbone) -> u64 {
+    let available = backbone.threads().and_then(|_| available_bytes());
+    available.map_or(DEFAULT, |bytes| bytes / 2)
+}
+
+/// What the system could give to new processes (Linux: `MemAvailable`, in KiB).
+fn available_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib << 10)
+}
+
+/// Bytes that a batch needs, the weights included: as planned on a GPU, derived from the forward pass on the CPU.
+fn need(model: &Model, backbone: &Backbone, [channels, height, width]: [usize; 3], batch: usize, request: &Request) -> Result<u64> {
+    if let Some(planned) = backbone.planned_bytes(&[batch, channels, height, width], request)? {
+        return Ok(planned);
+    }
+    let config = backbone.config();
+    let (c, t) = (config.embed_dim, config.prefix_tokens() + config.grid(height, width)?.patches());
+    // What serves every block: x, the normalised one, q k v before and after RoPE, attention's result: 9 C; the hidden layer: F.
+    let working = t * (9 * c + config.ffn_dim);
+    // What is kept of a batch, in the model, on its way to the file and being written, and its copies as bytes.
+    let kept = t * c * (1 + usize::from(request.prenorm) + request.layers.len()) * 4;
+    // Being read, waiting, computed on, and of the last batch.
+    let images = channels * height * width * 4;
+    Ok(((model.parameters() + batch * (working + kept + images)) * 4 + PROCESS) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_read_with_their_units() {
+        for (text, want) in [("4GiB", 4 << 30), ("512M", 512 << 20), ("3 kb", 3000), ("17", 17), ("1TiB", 1 << 40)] {
+            assert_eq!(text.parse::<Bytes>().expect(text), Bytes(want), "{text}");
+        }
+        for text in ["", "0", "GiB", "-1G", "1.5G", "4 apples", "99999999999999TiB"] {
+            assert!(text.parse::<Bytes>().is_err(), "{text}");
+        }
+    }
+}

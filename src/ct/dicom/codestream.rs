@@ -1,0 +1,76 @@
+//! The size that a JPEG, JPEG-LS or JPEG 2000 picture states in its own header.
+//!
+//! The codecs write into memory of the size that the DICOM file states, so that the two must be compared before.
+
+/// What a picture says of itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Picture {
+    pub rows: u32,
+    pub columns: u32,
+    pub components: u32,
+    /// Bits of a sample.
+    pub bits: u16,
+}
+
+/// The picture's own header; none if there is none.
+pub(super) fn picture(bytes: &[u8]) -> Option<Picture> {
+    match bytes {
+        [0xFF, 0xD8, rest @ ..] => jpeg(rest),
+        [0xFF, 0x4F, 0xFF, 0x51, rest @ ..] => jpeg_2000(rest),
+        // Some writers wrap the codestream into the boxes of a JP2 file.
+        [0, 0, 0, 12, b'j', b'P', ..] => {
+            let at = bytes.windows(4).position(|window| window == [0xFF, 0x4F, 0xFF, 0x51])?;
+            jpeg_2000(&bytes[at + 4..])
+        }
+        _ => None,
+    }
+}
+
+/// The frame header (ISO/IEC 10918-1, B.2.2) among the segments behind the start of image; SOF55 is JPEG-LS.
+fn jpeg(mut rest: &[u8]) -> Option<Picture> {
+    loop {
+        match *rest {
+            [0xFF, 0xFF, ..] => rest = &rest[1..],
+            // A marker without a segment.
+            [0xFF, 0x01 | 0xD0..=0xD7, ..] => rest = &rest[2..],
+            // Frame headers; DHT (C4), JPG (C8) and DAC (CC) lie between them.
+            [0xFF, 0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF | 0xF7, _, _, bits, r1, r0, c1, c0, components, ..] => {
+                let side = |high, low| u32::from(u16::from_be_bytes([high, low]));
+                return Some(Picture { rows: side(r1, r0), columns: side(c1, c0), components: components.into(), bits: bits.into() });
+            }
+            [0xFF, _, high, low, ..] => rest = rest.get(2 + usize::from(u16::from_be_bytes([high, low]))..)?,
+            _ => return None,
+        }
+    }
+}
+
+/// The SIZ segment (ISO/IEC 15444-1, A.5.1), which follows the start of codestream at once.
+fn jpeg_2000(rest: &[u8]) -> Option<Picture> {
+    let word = |at: usize| rest.get(at..at + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
+    // Lsiz and Rsiz take four bytes; then Xsiz, Ysiz, XOsiz, YOsiz, four words of tiles, Csiz, Ssiz, XRsiz, YRsiz.
+    let [x, y, x0, y0] = [word(4)?, word(8)?, word(12)?, word(16)?];
+    let &[c1, c0, depth, 1, 1] = rest.get(36..41)? else { return None };
+    let components = u32::from(u16::from_be_bytes([c1, c0]));
+    Some(Picture { rows: y.checked_sub(y0)?, columns: x.checked_sub(x0)?, components, bits: u16::from(depth & 0x7F) + 1 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_size_of_each_kind() {
+        let expected = Some(Picture { rows: 3, columns: 512, components: 1, bits: 12 });
+        let lossless = [0xFF, 0xD8, 0xFF, 0xE0, 0, 4, 1, 2, 0xFF, 0xFF, 0xC3, 0, 11, 12, 0, 3, 2, 0, 1, 1, 0x11, 0];
+        assert_eq!(picture(&lossless), expected);
+        let words = |words: &[u32]| words.iter().flat_map(|w| w.to_be_bytes()).collect::<Vec<u8>>();
+        let siz = [&[0xFF, 0x4F, 0xFF, 0x51, 0, 41, 0, 0][..], &words(&[522, 7, 10, 4, 512, 3, 0, 0]), &[0, 1, 0x8B, 1, 1]].concat();
+        assert_eq!(picture(&siz), expected);
+        for length in 0..lossless.len() - 3 {
+            assert_eq!(picture(&lossless[..length]), None, "cut to {length}");
+        }
+        for length in 0..siz.len() {
+            assert_eq!(picture(&siz[..length]), None, "cut to {length}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! DICOM: a file, or a folder of files, into one stack of CT slices in HU.
+//!
+//! Data flows `folder` (which files) -> `header` (what each says) -> `frame` (each slice) -> `series` (what belongs together) -> `geometry` (in which
+//! order, and where); `pixels` reads one slice when it is asked for, with `codestream` and `rle`. Only headers are held.
+//!
+//! HU are what pydicom's `apply_rescale` gives, rounded to f32. MONOCHROME1 says how values are shown and changes none of them. Padding outside the
+//! scanned field is left as it is where it is darker than air; where it would be brighter than any tissue it becomes air.
+
+mod codestream;
+mod folder;
+mod frame;
+mod geometry;
+mod header;
+mod pixels;
+mod rle;
+mod series;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use self::folder::{Broken, Found};
+use self::frame::Frame;
+use self::geometry::Stack;
+use self::pixels::Fragments;
+pub use self::series::Series;
+use super::source::{Slices, Stored};
+use crate::error::{Error, Result};
+
+/// Whether `path` is a folder or a file that begins as DICOM does, whatever its name: with a preamble, without, or with no meta information at all.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn is_dicom(path: impl AsRef<Path>) -> Result<bool> {
+    let path = path.as_ref();
+    Ok(path.is_dir() || header::is_dicom(path).map_err(|problem| Error::input(path.display(), problem))?)
+}
+
+/// The CT series that a folder of DICOM files, or a file, holds: every file below `path` is looked at, and no pixel is read.
+///
+/// # Errors
+/// If `path` cannot be read, or holds no CT slice.
+pub fn series(path: impl AsRef<Path>) -> Result<Vec<Series>> {
+    let path = path.as_ref();
+    let found = find(path).map_err(|problem| Error::input(path.display(), problem))?;
+    Ok(series::table(&series::groups(found.frames)))
+}
+
+/// Opens the series that `choice` names by its number or the end of its UID, or the only one.
+///
+/// # Errors
+/// If `path` cannot be read, holds no CT or several series without a choice; if a file of the series is damaged, or its slices are no stack.
+pub fn open(path: &Path, choice: Option<&str>) -> Result<Stored> {
+    let open = || -> Result<Stored, String> {
+        let mut found = find(path)?;
+        let mut groups = series::groups(std::mem::take(&mut found.frames));
+        let table = series::table(&groups);
+        let index = series::choose(&table, choice)?;
+        let stack = Stack::of(groups.swap_remove(index).frames)?;
+        stored(stack, &table[index], &found)
+    };
+    open().map_err(|problem| Error::input(path.display(), problem))
+}
+
+/// The CT slices under `path`, of which there is at least one.
+fn find(path: &Path) -> Result<Found, String> {
+    let found = Found::in_path(path)?;
+    if !found.frames.is_empty() {
+        return Ok(found);
+    }
+    Err(match (&found.broken[..], found.left_out()) {
+        ([broken, ..], _) if path.is_dir() => format!("no CT slice can be read; {}", named(broken)),
+        ([broken, ..], _) => broken.problem.clone(),
+        ([], Some(left_out)) => format!("holds no CT slice; {left_out}"),
+        ([], None) => "the folder is empty".into(),
+    })
+}
+
+fn named(broken: &Broken) -> String {
+    let name = broken.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    format!("{name}: {}", broken.problem)
+}
+
+/// The stack as every reader gives it. `series` is its line in the table.
+fn stored(stack: Stack, series: &Series, found: &Found) -> Result<Stored, String> {
+    // A slice that cannot be read must not be left out in silence, as the rest would pass for a whole scan.
+    let mut unknown = found.broken.iter().filter(|broken| broken.series.is_none());
+    if let Some(broken) = found.broken.iter().find(|broken| broken.series.as_ref() == Some(&series.uid)) {
+        return Err(format!("{}; mend the file, or move it away to go on without it", named(broken)));
+    }
+    let Stack { frames, affine, mut warnings } = stack;
+    if let Some(first) = unknown.next() {
+        warnings.push(format!(
+            "{} damaged files are left out, which may be slices of it; the first is {}",
+            1 + unknown.count(),
+            named(first)
+        ));
+    }
+    warnings.extend(found.left_out().map(|left_out| format!("left out: {left_out}")));
+    warnings.extend(doubts(&frames));
+    let first = &frames[0].image;
+    let about = vec![
+        ("format", "DICOM".to_string()),
+        ("transfer_syntax", first.encoding.transfer_syntax.name().to_string()),
+        ("series_uid", series.uid.clone()),
+        ("series_description", series.description.clone()),
+    ];
+    let [height, width] = series.size;
+    Ok(Stored { shape: [frames.len(), height, width], affine, about, warnings, slices: Box::new(Reader { frames, known: None }) })
+}
+
+/// Why the values of some slices may not be HU, each reason once.
+fn doubts(frames: &[Frame]) -> Vec<String> {
+    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    for frame in frames {
+        let padding = frame.rescale.padding_hu().filter(|&hu| hu > f64::from(frame::AIR)).map(|hu| {
+            if frame.rescale.replaces_padding() {
+                format!("pixels of PixelPaddingValue, which would be {hu} HU, are set to air ({} HU)", frame::AIR)
+            } else {
+                format!("pixels of PixelPaddingValue are kept at {hu} HU, as tissue may have that value too")
+            }
+        });
+        frame.image.doubt.iter().cloned().chain(padding).for_each(|reason| *reasons.entry(reason).or_default() += 1);
+    }
+    reasons.into_iter().map(|(reason, count)| format!("{reason} (in {count} of {} slices)", frames.len())).collect()
+}
+
+/// What `work` gives; a panic in it becomes an error. The crates that parse and decode may still hold one that no damaged file has shown yet.
+fn sheltered<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("damaged, so that its decoder gave up".into()))
+}
+
+/// Reads one slice at a time.
+#[derive(Debug)]
+struct Reader {
+    frames: Vec<Frame>,
+    /// The fragments of the file at this index of `frames`, read last: the next frame often is of the same file.
+    known: Option<(usize, Fragments)>,
+}
+
+impl Slices for Reader {
+    fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, String> {
+        let frame = &self.frames[index];
+        let same = |&(last, _): &(usize, Fragments)| std::sync::Arc::ptr_eq(&self.frames[last].image, &frame.image);
+        let mut known = self.known.take().filter(same).map(|(_, fragments)| fragments);
+        let stored = pixels::read(&frame.image, frame.index, &mut known);
+        self.known = known.map(|fragments| (index, fragments));
+        let stored = stored.map_err(|problem| format!("slice {index} ({}): {problem}", frame.image.name()))?;
+        Ok(frame.rescale.hu(stored.into_iter()))
+    }
+}

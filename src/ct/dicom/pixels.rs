@@ -1,0 +1,216 @@
+//! From the pixel data of a file to the stored values of one frame.
+
+use std::borrow::Cow;
+use std::io::{Read, Seek, SeekFrom};
+
+use dicom_dictionary_std::uids;
+use dicom_encoding::adapters::{PixelDataObject, RawPixelData};
+use dicom_encoding::transfer_syntax::Endianness;
+
+use super::frame::{Format, Image};
+use super::header::{Bytes, chain};
+use super::{codestream, rle, sheltered};
+
+/// A part of encapsulated pixel data: where its bytes begin, and how many they are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fragment {
+    start: u64,
+    length: u64,
+}
+
+/// The fragments of one file, remembered from one frame to the next.
+#[derive(Debug)]
+pub(super) struct Fragments {
+    /// The basic offset table: per frame, how far its first fragment's header lies behind the first of all.
+    offsets: Vec<u32>,
+    parts: Vec<Fragment>,
+}
+
+/// The stored values of frame `index`, row by row; `known` keeps the file's fragments for the next frame.
+///
+/// # Errors
+/// If the file cannot be read, or its pixels not be decoded.
+pub(super) fn read(image: &Image, index: u32, known: &mut Option<Fragments>) -> Result<Vec<i64>, String> {
+    let mut bytes = image.encoding.open(&image.path)?;
+    let syntax = image.encoding.transfer_syntax;
+    let format = image.format;
+    let Some(length) = image.pixels.length else {
+        let fragments = match known.take() {
+            Some(fragments) => fragments,
+            None => Fragments::list(&mut bytes, image.pixels.start)?,
+        };
+        let encoded = fragments.of_frame(&mut bytes, index, image.frames)?;
+        *known = Some(fragments);
+        return decode(syntax.uid(), &encoded, format);
+    };
+    if !syntax.is_codec_free() && syntax.is_encapsulated_pixel_data() {
+        return Err(format!("its transfer syntax is {}, but its pixel data is not encapsulated", syntax.name()));
+    }
+    let frame = format.len() as u64 * u64::from(format.allocated / 8);
+    debug_assert!(frame * (u64::from(index) + 1) <= length, "checked when the header was read");
+    let raw = take(&mut bytes, image.pixels.start + frame * u64::from(index), frame)?;
+    if syntax.endianness() == Endianness::Big && format.allocated == 8 {
+        return Err("8-bit pixels in big endian are not read: convert the file to little endian".into());
+    }
+    Ok(values(&raw, format.allocated, syntax.endianness(), format))
+}
+
+/// `length` bytes from `start`, which are known to be there.
+fn take(bytes: &mut Bytes, start: u64, length: u64) -> Result<Vec<u8>, String> {
+    if start.checked_add(length).is_none_or(|end| end > bytes.length) {
+        return Err(format!("its pixel data is cut off: {length} bytes at {start} reach beyond its {} bytes", bytes.length));
+    }
+    let mut taken = Vec::new();
+    taken.try_reserve_exact(length as usize).map_err(|_| format!("no memory for {length} bytes"))?;
+    bytes.reader.seek(SeekFrom::Start(start)).map_err(|e| e.to_string())?;
+    (&mut bytes.reader).take(length).read_to_end(&mut taken).map_err(|e| e.to_string())?;
+    if taken.len() as u64 != length {
+        return Err("the file ends inside its pixel data".into());
+    }
+    Ok(taken)
+}
+
+/// Pixels of `bits` bits as the values they mean.
+fn values(raw: &[u8], bits: u16, endianness: Endianness, format: Format) -> Vec<i64> {
+    let of = |pixel: &[u8]| {
+        let fold = |value: u32, byte: &u8| value << 8 | u32::from(*byte);
+        format.value(if endianness == Endianness::Big { pixel.iter().fold(0, fold) } else { pixel.iter().rev().fold(0, fold) })
+    };
+    raw.chunks_exact(usize::from(bits / 8)).map(of).collect()
+}
+
+impl Fragments {
+    /// Walks the items from the first one's header at `start`: the basic offset table, then fragments, up to the delimiter.
+    fn list(bytes: &mut Bytes, start: u64) -> Result<Self, String> {
+        let mut parts = Vec::new();
+        let mut at = start;
+        // The last delimiter is missing in some files.
+        while at + 8 <= bytes.length {
+            let head = take(bytes, at, 8)?;
+            let length = u64::from(u32::from_le_bytes([head[4], head[5], head[6], head[7]]));
+            match head[..4] {
+                [0xFE, 0xFF, 0x00, 0xE0] => parts.push(Fragment { start: at + 8, length }),
+                [0xFE, 0xFF, 0xDD, 0xE0] => break,
+                _ => return Err(format!("its pixel data is damaged: no fragment begins at byte {at}")),
+            }
+            at += 8 + length;
+        }
+        if parts.len() < 2 {
+            return Err("its pixel data holds no fragment: the file is damaged".into());
+        }
+        let table = parts.remove(0);
+        let table = take(bytes, table.start, table.length)?;
+        let offsets = table.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        Ok(Self { offsets, parts })
+    }
+
+    /// The encoded bytes of frame `index` of `frames`: one fragment each, or as the offset table has it.
+    fn of_frame(&self, bytes: &mut Bytes, index: u32, frames: u32) -> Result<Vec<u8>, String> {
+        let (index, frames) = (index as usize, frames as usize);
+        let first = self.parts[0].start;
+        let parts = if frames == 1 {
+            &self.parts[..]
+        } else if frames == self.parts.len() {
+            &self.parts[index..=index]
+        } else if frames == self.offsets.len() {
+            let begin = |frame: usize| self.offsets.get(frame).map_or(u64::MAX, |&offset| first + u64::from(offset));
+            let from = self.parts.partition_point(|part| part.start < begin(index));
+            let to = self.parts.partition_point(|part| part.start < begin(index + 1));
+            self.parts.get(from..to).unwrap_or_default()
+        } else {
+            return Err(format!("{} fragments hold {frames} frames, and no offset table says which", self.parts.len()));
+        };
+        let mut encoded = Vec::new();
+        for part in parts {
+            encoded.extend(take(bytes, part.start, part.length)?);
+        }
+        Ok(encoded)
+    }
+}
+
+/// One encoded frame, as the codecs ask for it.
+struct Encoded<'a> {
+    uid: &'a str,
+    bytes: &'a [u8],
+    format: Format,
+    /// 8 or 16, as many as the decoded pixels have.
+    bits: u16,
+}
+
+impl PixelDataObject for Encoded<'_> {
+    fn transfer_syntax_uid(&self) -> &str {
+        self.uid
+    }
+    fn rows(&self) -> Option<u16> {
+        Some(self.format.rows)
+    }
+    fn cols(&self) -> Option<u16> {
+        Some(self.format.columns)
+    }
+    fn samples_per_pixel(&self) -> Option<u16> {
+        Some(1)
+    }
+    fn bits_allocated(&self) -> Option<u16> {
+        Some(self.bits)
+    }
+    fn bits_stored(&self) -> Option<u16> {
+        Some(self.format.stored)
+    }
+    fn photometric_interpretation(&self) -> Option<&str> {
+        Some("MONOCHROME2")
+    }
+    fn number_of_frames(&self) -> Option<u32> {
+        Some(1)
+    }
+    fn number_of_fragments(&self) -> Option<u32> {
+        Some(1)
+    }
+    fn fragment(&self, fragment: usize) -> Option<Cow<'_, [u8]>> {
+        (fragment == 0).then_some(Cow::Borrowed(self.bytes))
+    }
+    fn offset_table(&self) -> Option<Cow<'_, [u32]>> {
+        None
+    }
+    fn raw_pixel_data(&self) -> Option<RawPixelData> {
+        Some(RawPixelData { fragments: vec![self.bytes.to_vec()].into(), offset_table: Vec::new().into() })
+    }
+}
+
+/// The stored values of an encoded frame.
+fn decode(uid: &str, encoded: &[u8], format: Format) -> Result<Vec<i64>, String> {
+    use dicom_encoding::TransferSyntaxIndex;
+    let syntax = dicom_transfer_syntax_registry::TransferSyntaxRegistry.get(uid).ok_or("unknown transfer syntax")?;
+    let name = syntax.name();
+    if uid == uids::RLE_LOSSLESS {
+        let raw = rle::decode(encoded, format.len(), usize::from(format.allocated / 8))?;
+        return Ok(values(&raw, format.allocated, Endianness::Little, format));
+    }
+    let Some(codec) = syntax.pixel_data_reader() else {
+        let hint = match uid {
+            uids::JPEGLS_LOSSLESS | uids::JPEGLS_NEAR_LOSSLESS => "build meddino with the feature jpeg-ls, or convert",
+            _ => "convert",
+        };
+        return Err(format!("its pixels are in {name}, which is not read: {hint} the file to Explicit VR Little Endian"));
+    };
+    // The codecs trust that a picture is of the size that the file says.
+    let picture = codestream::picture(encoded).ok_or_else(|| format!("its {name} is damaged: it does not begin as a picture"))?;
+    let expected = [usize::from(format.rows), usize::from(format.columns), 1];
+    let found = [picture.rows, picture.columns, picture.components].map(|n| n as usize);
+    if found != expected || picture.bits > format.allocated || picture.bits > 16 {
+        let bits = picture.bits;
+        return Err(format!(
+            "its {name} holds {found:?} rows, columns and components of {bits} bits, where the file says {expected:?} of {}",
+            format.allocated
+        ));
+    }
+    let bits = if picture.bits <= 8 { 8 } else { 16 };
+    let mut raw = Vec::new();
+    let object = Encoded { uid, bytes: encoded, format, bits };
+    let decoded = sheltered(|| codec.decode_frame(&object, 0, &mut raw).map_err(|e| chain(&e)));
+    decoded.map_err(|problem| format!("its {name} cannot be decoded: {problem}"))?;
+    let expected = format.len() * usize::from(bits / 8);
+    if raw.len() != expected {
+        return Err(format!("its {name} is damaged: {} bytes were decoded where {expected} should be", raw.len()));
+    }
+    Ok(values(&raw, bits, Endianness::Little, format))
+}

@@ -1,0 +1,178 @@
+//! The bytes of a file that may be compressed with gzip, read at any offset.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+
+use crate::ct::spool::Spool;
+
+/// What is inflated at a time where the bytes themselves are not asked for.
+const CHUNK: u64 = 1 << 20;
+/// The most that a byte of deflate can become: 258 bytes for two bits, and a little less for the headers.
+const MAX_RATIO: u64 = 1032;
+
+/// An open file; what it begins with says whether it is compressed, whatever its name.
+#[derive(Debug)]
+pub(super) struct Bytes {
+    source: Source,
+    /// The file's own length.
+    length: u64,
+    /// Where the bytes that are needed end, once inflated.
+    end: u64,
+}
+
+#[derive(Debug)]
+enum Source {
+    Plain(File),
+    /// The next byte that `inflate` gives is number `at`.
+    Gzip {
+        inflate: Box<MultiGzDecoder<BufReader<File>>>,
+        at: u64,
+    },
+    /// A gzip file, inflated.
+    Spooled(Spool),
+}
+
+impl Bytes {
+    /// # Errors
+    /// If there is no such file, or it cannot be read.
+    pub fn open(path: &Path) -> Result<Self, String> {
+        let mut file = File::open(path).map_err(|e| e.to_string())?;
+        let metadata = file.metadata().map_err(|e| e.to_string())?;
+        if !metadata.is_file() {
+            return Err("not a file".into());
+        }
+        let mut magic = [0; 2];
+        let found = fill(&mut file, &mut magic).0;
+        file.seek(SeekFrom::Start(0)).map_err(|e| e.to_string())?;
+        let is_gzip = found == 2 && magic == [0x1F, 0x8B];
+        let source = if is_gzip { Source::inflating(file) } else { Source::Plain(file) };
+        Ok(Self { source, length: metadata.len(), end: u64::MAX })
+    }
+
+    /// As many of the first bytes as there are, at most `len`.
+    ///
+    /// # Errors
+    /// If the file cannot be read or inflated. A file that ends early is none.
+    pub fn first(&mut self, len: usize) -> Result<Vec<u8>, String> {
+        let mut bytes = vec![0; len];
+        let (found, error) = match &mut self.source {
+            Source::Plain(file) => fill(file, &mut bytes),
+            Source::Gzip { inflate, at } => {
+                let (found, error) = fill(inflate, &mut bytes);
+                *at += found as u64;
+                (found, error)
+            }
+            Source::Spooled(_) => unreachable!("the first bytes are read before any other"),
+        };
+        bytes.truncate(found);
+        match error {
+            Some(e) if e.kind() != io::ErrorKind::UnexpectedEof => Err(format!("its gzip data are damaged: {e}")),
+            _ => Ok(bytes),
+        }
+    }
+
+    /// Holds the file to `len` bytes at `offset`: those alone will be read. Returns how many more there are, as far as is known.
+    ///
+    /// # Errors
+    /// If the file is too short for them: a plain one by its length, a compressed one if no compression could make it so short.
+    pub fn promise(&mut self, offset: u64, len: u64) -> Result<u64, String> {
+        let too_short =
+            |found: String| format!("its header promises {len} bytes of voxels at byte {offset}, but {found}: the file is damaged");
+        self.end = offset.checked_add(len).ok_or_else(|| too_short("no file is so long".into()))?;
+        match self.source {
+            Source::Plain(_) => self.length.checked_sub(self.end).ok_or_else(|| too_short(format!("it ends at byte {}", self.length))),
+            _ if self.end / MAX_RATIO > self.length => Err(too_short(format!("{} bytes of gzip cannot hold so much", self.length))),
+            _ => Ok(0),
+        }
+    }
+
+    /// Fills `bytes` from offset `at`.
+    ///
+    /// # Errors
+    /// If the file cannot be read, ends before, or its gzip data are damaged; if there is no room for a temporary file.
+    pub fn read_at(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), String> {
+        if matches!(self.source, Source::Gzip { at: passed, .. } if at < passed) {
+            self.spool()?;
+        }
+        match &mut self.source {
+            Source::Plain(file) => file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(bytes)).map_err(|e| e.to_string()),
+            Source::Gzip { .. } => {
+                self.skip_to(at)?;
+                self.inflate(bytes)
+            }
+            Source::Spooled(spool) => spool.read_at(at, bytes),
+        }
+    }
+
+    /// Inflates all that is needed into a temporary file, from the beginning.
+    fn spool(&mut self) -> Result<(), String> {
+        let Source::Gzip { inflate, .. } = &self.source else { return Ok(()) };
+        let mut file = inflate.get_ref().get_ref().try_clone().map_err(|e| e.to_string())?;
+        file.seek(SeekFrom::Start(0)).map_err(|e| e.to_string())?;
+        self.source = Source::inflating(file);
+        let mut spool = Spool::new(self.end)?;
+        let mut chunk = vec![0; CHUNK as usize];
+        for at in (0..self.end).step_by(CHUNK as usize) {
+            let part = &mut chunk[..CHUNK.min(self.end - at) as usize];
+            self.inflate(part)?;
+            spool.write_at(at, part)?;
+        }
+        self.source = Source::Spooled(spool);
+        Ok(())
+    }
+
+    fn skip_to(&mut self, to: u64) -> Result<(), String> {
+        let mut chunk = vec![0; CHUNK as usize];
+        while let Source::Gzip { at, .. } = self.source
+            && at < to
+        {
+            self.inflate(&mut chunk[..CHUNK.min(to - at) as usize])?;
+        }
+        Ok(())
+    }
+
+    /// The next bytes of a gzip file. With the last one that is needed, its checksum is verified.
+    fn inflate(&mut self, bytes: &mut [u8]) -> Result<(), String> {
+        let Source::Gzip { inflate, at } = &mut self.source else { unreachable!("a gzip file that is read forwards") };
+        let (found, error) = fill(inflate, bytes);
+        *at += found as u64;
+        if found < bytes.len() {
+            return Err(match error.filter(|e| e.kind() != io::ErrorKind::UnexpectedEof) {
+                Some(e) => format!("its gzip data are damaged after {at} inflated bytes: {e}"),
+                None => format!("its gzip data end after {at} inflated bytes of {}: the file is damaged or was cut short", self.end),
+            });
+        }
+        if *at == self.end
+            && let (_, Some(e)) = fill(inflate, &mut [0])
+            // What follows the last member of a gzip file, such as zeros that fill a block, is not of it.
+            && !e.to_string().contains("header")
+        {
+            return Err(format!("its gzip data are damaged: {e}"));
+        }
+        Ok(())
+    }
+}
+
+impl Source {
+    /// `file` stands at its beginning.
+    fn inflating(file: File) -> Self {
+        Self::Gzip { inflate: Box::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file))), at: 0 }
+    }
+}
+
+/// How many of `bytes` were filled before the end or an error.
+fn fill(from: &mut impl Read, bytes: &mut [u8]) -> (usize, Option<io::Error>) {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match from.read(&mut bytes[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return (filled, Some(e)),
+        }
+    }
+    (filled, None)
+}

@@ -1,0 +1,156 @@
+//! What a NIfTI-1 header says of the values, checked. Fields and codes: the NIfTI-1 standard, `nifti1.h`.
+
+use nifti::{Endianness, NiftiHeader, NiftiType};
+
+use super::bytes::Bytes;
+
+/// The header's length in bytes: `sizeof_hdr`.
+const LENGTH: usize = 348;
+/// `sizeof_hdr` of NIfTI-2.
+const LENGTH_2: i32 = 540;
+/// Where voxels begin in a single file without extensions.
+const FIRST_VOXEL: u64 = 352;
+/// The largest side of a slice: one of 16384 x 16384 takes 1 GiB as f32.
+const MAX_SIDE: usize = 16_384;
+
+/// A header that makes sense.
+#[derive(Debug)]
+pub(super) struct Header {
+    /// The fields as stored.
+    pub raw: NiftiHeader,
+    /// [S, H, W]: the file's axes k, j, i. No side is 0.
+    pub shape: [usize; 3],
+    /// How a voxel is stored: a real number of at most 64 bits.
+    pub kind: NiftiType,
+    pub is_big_endian: bool,
+    /// A value is `stored * slope + intercept`; 1 and 0 where the file gives none.
+    pub slope: f64,
+    pub intercept: f64,
+    /// Where the first voxel lies in the file that holds them, in bytes.
+    pub offset: u64,
+    /// Whether the voxels lie in a file of their own.
+    pub is_pair: bool,
+    /// What is unusual and was understood all the same.
+    pub warnings: Vec<String>,
+}
+
+impl Header {
+    /// # Errors
+    /// If the file is no NIfTI-1, or what it holds is no single volume of real numbers.
+    pub fn read(file: &mut Bytes) -> Result<Self, String> {
+        let bytes = file.first(LENGTH)?;
+        let raw = parse(&bytes)?;
+        let mut warnings = Vec::new();
+        let is_pair = &raw.magic == nifti::header::MAGIC_CODE_NI1;
+        let (slope, intercept) = scaling(&raw)?;
+        Ok(Self {
+            shape: shape(&raw)?,
+            kind: kind(&raw)?,
+            is_big_endian: raw.endianness == Endianness::Big,
+            slope,
+            intercept,
+            offset: offset(&raw, is_pair, &mut warnings)?,
+            is_pair,
+            raw,
+            warnings,
+        })
+    }
+
+    /// Bytes of all voxels: below 2^15 * 2^14 * 2^14 * 2^3 by the checks of the shape.
+    pub fn voxel_bytes(&self) -> u64 {
+        self.shape.iter().map(|&n| n as u64).product::<u64>() * self.kind.size_of() as u64
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<NiftiHeader, String> {
+    let not_nifti = |why: &str| format!("not a NIfTI-1 file: {why}");
+    let Some(&size) = bytes.first_chunk() else { return Err(not_nifti("it is empty or ends inside its header")) };
+    match [i32::from_le_bytes(size), i32::from_be_bytes(size)] {
+        sizes if sizes.contains(&(LENGTH as i32)) => {}
+        sizes if sizes.contains(&LENGTH_2) => {
+            return Err("NIfTI-2, which is not read here; save it as NIfTI-1, for example with nibabel: \
+                        nib.save(nib.Nifti1Image.from_image(nib.load(FILE)), \"scan.nii.gz\")"
+                .into());
+        }
+        _ => return Err(not_nifti("it begins neither as one nor as gzip")),
+    }
+    if bytes.len() < LENGTH {
+        return Err(not_nifti("it ends inside its header"));
+    }
+    let header = NiftiHeader::from_reader(bytes)
+        .map_err(|_| not_nifti("its magic is neither n+1 nor ni1 (Analyze 7.5 does not say how it lies)"))?;
+    // The crate takes the byte order from `dim[0]`: the length must agree.
+    if header.sizeof_hdr != LENGTH as i32 {
+        return Err(format!("broken header: dim[0] is no number of axes from 1 to 7 in the byte order of its length, {LENGTH}"));
+    }
+    Ok(header)
+}
+
+/// [S, H, W] of `dim`: one volume, whose further axes are all of length 1.
+fn shape(raw: &NiftiHeader) -> Result<[usize; 3], String> {
+    // The standard's dimensions are signed.
+    let dim = raw.dim.map(|n| n as i16);
+    let axes = match dim[0] {
+        n @ 1..=7 => &dim[1..=n as usize],
+        n => return Err(format!("broken header: {n} axes, expected 1 to 7")),
+    };
+    if axes.iter().any(|&n| n < 1) {
+        return Err(format!("broken header: {axes:?} voxels along its axes, expected at least 1 each"));
+    }
+    if axes.len() < 2 {
+        return Err(format!("expected a volume or a slice, found a line of {} values", axes[0]));
+    }
+    let volumes: u128 = axes[2..].iter().skip(1).map(|&n| n as u128).product();
+    if volumes > 1 {
+        return Err(format!(
+            "holds {volumes} volumes: {axes:?}; expected one. Split it first, for example with nibabel: nib.four_to_three"
+        ));
+    }
+    let [width, height, slices] = [0, 1, 2].map(|i| axes.get(i).map_or(1, |&n| n as usize));
+    if width > MAX_SIDE || height > MAX_SIDE {
+        return Err(format!("slices of {height} x {width} are beyond {MAX_SIDE} pixels a side"));
+    }
+    Ok([slices, height, width])
+}
+
+fn kind(raw: &NiftiHeader) -> Result<NiftiType, String> {
+    use NiftiType::{Complex64, Complex128, Complex256, Float128, Rgb24, Rgba32};
+    match raw.data_type() {
+        Ok(Rgb24 | Rgba32) => Err("its voxels are colours (RGB), and no HU: give the scan itself".into()),
+        Ok(Complex64 | Complex128 | Complex256) => Err("its voxels are complex numbers, and no HU".into()),
+        Ok(Float128) => Err("its voxels are floats of 128 bits; save it as float32 first".into()),
+        Ok(kind) => Ok(kind),
+        Err(_) if raw.datatype == 1 => Err("its voxels are single bits: a mask, and no HU".into()),
+        Err(_) => Err(format!("broken header: unknown datatype {}", raw.datatype)),
+    }
+}
+
+/// Slope and intercept. As the standard and nibabel have it, a slope of 0 means none; nibabel ignores one that is not finite, too.
+fn scaling(raw: &NiftiHeader) -> Result<(f64, f64), String> {
+    let (slope, intercept) = (f64::from(raw.scl_slope), f64::from(raw.scl_inter));
+    if slope == 0.0 || !slope.is_finite() {
+        return Ok((1.0, 0.0));
+    }
+    if !intercept.is_finite() {
+        return Err(format!("broken header: its values are scaled by scl_slope {slope}, but scl_inter is {intercept}"));
+    }
+    Ok((slope, intercept))
+}
+
+/// Where voxels begin: after the header and whatever extensions follow it.
+fn offset(raw: &NiftiHeader, is_pair: bool, warnings: &mut Vec<String>) -> Result<u64, String> {
+    let offset = f64::from(raw.vox_offset);
+    if !(0.0..1e15).contains(&offset) || offset.fract() != 0.0 {
+        return Err(format!("broken header: voxels are said to begin at byte {offset} (vox_offset)"));
+    }
+    match offset as u64 {
+        0 if !is_pair => {
+            warnings.push(format!("its header does not say where voxels begin (vox_offset 0); byte {FIRST_VOXEL} was taken"));
+            Ok(FIRST_VOXEL)
+        }
+        n @ 1..FIRST_VOXEL if !is_pair => {
+            Err(format!("broken header: voxels are said to begin at byte {n} (vox_offset), inside the header"))
+        }
+        n => Ok(n),
+    }
+}

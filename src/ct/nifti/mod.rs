@@ -1,0 +1,130 @@
+//! NIfTI-1: the format of neuroimaging, and of most public CT data sets. [`nifti`] reads the header; here is what a file must satisfy
+//! before it is believed, where its voxels lie, and how its values are read slice by slice.
+//!
+//! A plain file is read where a slice lies. A compressed one is inflated forwards as slices are asked for in order; the first request that goes
+//! back inflates all of it, once, into an unnamed temporary file. Memory holds one slice in every case.
+
+mod bytes;
+mod header;
+mod place;
+
+use std::path::{Path, PathBuf};
+
+use nifti::NiftiType;
+
+use self::bytes::Bytes;
+use self::header::Header;
+use super::source::{Slices, Stored};
+use crate::error::{Error, Result};
+
+/// The endings of files that are read here, in lower case.
+const ENDINGS: [&str; 6] = [".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz"];
+
+/// An open NIfTI-1 volume.
+#[derive(Debug)]
+pub(super) struct Nifti {
+    header: Header,
+    voxels: Bytes,
+}
+
+/// Whether `path` has the name of a NIfTI file: `.nii`, `.nii.gz`, or one of a pair `.hdr` and `.img`, in any case.
+pub(super) fn is_nifti(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
+impl Nifti {
+    /// Reads and checks the header; no memory is taken for values.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is no NIfTI-1, holds no scalar volume, or is shorter than its header says.
+    pub fn open(path: &Path) -> Result<Stored> {
+        Self::checked(path).map_err(|problem| Error::input(path.display(), problem))
+    }
+
+    fn checked(path: &Path) -> Result<Stored, String> {
+        let (head, image) = files(path)?;
+        let mut bytes = Bytes::open(&head)?;
+        let header = Header::read(&mut bytes)?;
+        let mut voxels = match (&image, header.is_pair) {
+            (None, false) => bytes,
+            (Some(image), true) => Bytes::open(image)?,
+            (None, true) => {
+                return Err("its header says that the voxels are in another file: give the .hdr file of a .hdr/.img pair".into());
+            }
+            (Some(_), false) => return Err(format!("{} is a whole NIfTI file, not the header of a pair: rename it .nii", head.display())),
+        };
+        let trailing = voxels.promise(header.offset, header.voxel_bytes())?;
+        let mut warnings = header.warnings.clone();
+        if trailing > 0 {
+            warnings.push(format!("{trailing} bytes follow the last voxel that its header describes; they are not read"));
+        }
+        let (affine, place) = place::affine(&header, &mut warnings);
+        let about = vec![("format", "NIfTI-1".to_owned()), ("affine_from", place.to_owned())];
+        Ok(Stored { shape: header.shape, affine: Some(affine), about, warnings, slices: Box::new(Self { header, voxels }) })
+    }
+}
+
+impl Slices for Nifti {
+    fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, String> {
+        let [_, height, width] = self.header.shape;
+        let len = height * width * self.header.kind.size_of();
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(len).map_err(|_| format!("no memory for {len} bytes"))?;
+        bytes.resize(len, 0);
+        self.voxels.read_at(self.header.offset + index as u64 * len as u64, &mut bytes)?;
+        Ok(decode(&self.header, &bytes))
+    }
+}
+
+/// The file with the header, and the one with the voxels where that is another.
+fn files(path: &Path) -> Result<(PathBuf, Option<PathBuf>), String> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let lower = name.to_ascii_lowercase();
+    let (stem, kind) = lower.strip_suffix(".gz").unwrap_or(&lower).rsplit_once('.').unwrap_or_default();
+    let stem = &name[..stem.len()];
+    let other = |kind: &str| {
+        let endings = [kind.to_owned(), format!("{kind}.gz"), kind.to_uppercase(), format!("{}.GZ", kind.to_uppercase())];
+        let found = endings.iter().map(|ending| path.with_file_name(format!("{stem}.{ending}"))).find(|file| file.is_file());
+        found.ok_or_else(|| format!("one file of a .hdr/.img pair, of which {stem}.{kind} is missing; both must lie in one folder"))
+    };
+    match kind {
+        "hdr" => Ok((path.into(), Some(other("img")?))),
+        "img" => Ok((other("hdr")?, Some(path.into()))),
+        _ => Ok((path.into(), None)),
+    }
+}
+
+/// Voxels as stored to HU: `value * slope + intercept` in f64, rounded to f32 once, as nibabel's `get_fdata` has it.
+fn decode(header: &Header, bytes: &[u8]) -> Vec<f32> {
+    match header.kind {
+        NiftiType::Uint8 => numbers(header, bytes, |b| f64::from(u8::from_le_bytes(b))),
+        NiftiType::Int8 => numbers(header, bytes, |b| f64::from(i8::from_le_bytes(b))),
+        NiftiType::Uint16 => numbers(header, bytes, |b| f64::from(u16::from_le_bytes(b))),
+        NiftiType::Int16 => numbers(header, bytes, |b| f64::from(i16::from_le_bytes(b))),
+        NiftiType::Uint32 => numbers(header, bytes, |b| f64::from(u32::from_le_bytes(b))),
+        NiftiType::Int32 => numbers(header, bytes, |b| f64::from(i32::from_le_bytes(b))),
+        NiftiType::Uint64 => numbers(header, bytes, |b| u64::from_le_bytes(b) as f64),
+        NiftiType::Int64 => numbers(header, bytes, |b| i64::from_le_bytes(b) as f64),
+        NiftiType::Float32 => numbers(header, bytes, |b| f64::from(f32::from_le_bytes(b))),
+        NiftiType::Float64 => numbers(header, bytes, f64::from_le_bytes),
+        kind => unreachable!("{kind:?} was refused when the file was opened"),
+    }
+}
+
+fn numbers<const N: usize>(header: &Header, bytes: &[u8], number: impl Fn([u8; N]) -> f64) -> Vec<f32> {
+    let Header { is_big_endian, slope, intercept, .. } = *header;
+    let value = |stored: &[u8]| {
+        let mut stored: [u8; N] = stored.try_into().expect("whole values");
+        if is_big_endian {
+            stored.reverse();
+        }
+        let mut value = number(stored) * slope;
+        // Without an intercept -0 stays -0.
+        if intercept != 0.0 {
+            value += intercept;
+        }
+        value as f32
+    };
+    bytes.chunks_exact(N).map(value).collect()
+}

@@ -1,0 +1,215 @@
+//! A scan's axes in another order and direction: slices are rearranged while they are read.
+
+use super::affine::Affine;
+use super::source::{Slices, Stored};
+use super::spool::Spool;
+
+/// What is held of a scan while it is spooled in another order, in bytes; one slice at least.
+const BUFFER: usize = 64 << 20;
+/// The largest side of a slice: one of 16384 x 16384 takes 1 GiB as f32.
+const MAX_SIDE: usize = 16_384;
+
+/// A permutation of the axes (0 column, 1 row, 2 slice), and which of them to reverse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Turn {
+    /// The stored axis that becomes each axis.
+    pub from: [usize; 3],
+    /// Whether each new axis runs against the stored one.
+    pub flip: [bool; 3],
+}
+
+impl Turn {
+    /// Everything stays.
+    const NONE: Self = Self { from: [0, 1, 2], flip: [false; 3] };
+
+    /// The turn after which columns run most nearly to the left, rows to posterior and slices to superior: each stored axis, from the
+    /// one most surely aligned to the least, takes the patient's axis it follows most, as nibabel's `io_orientation` has it.
+    ///
+    /// `affine` must be usable.
+    pub fn to_lps(affine: &Affine) -> Self {
+        let rotation = nearest_rotation(affine);
+        let strongest = |axis: usize| rotation.iter().map(|row| row[axis].abs()).fold(0.0, f64::max);
+        let mut axes = [0, 1, 2];
+        // Stable: of two that are aligned alike, the first goes first.
+        axes.sort_by(|&a, &b| strongest(b).total_cmp(&strongest(a)));
+        let mut turn = Self::NONE;
+        let mut free = vec![0, 1, 2];
+        for axis in axes {
+            // The first of equals, where `max_by` would take the last.
+            let patient = free.iter().copied().rev().max_by(|&a, &b| rotation[a][axis].abs().total_cmp(&rotation[b][axis].abs()));
+            let patient = patient.expect("three for three");
+            free.retain(|&other| other != patient);
+            // RAS+: left and posterior are the negative directions.
+            let toward = if patient == 2 { rotation[patient][axis] } else { -rotation[patient][axis] };
+            turn.from[patient] = axis;
+            turn.flip[patient] = toward < 0.0;
+        }
+        turn
+    }
+
+    /// How far the turned axes lie off the patient's, at most, in degrees.
+    pub fn off_axis(&self, affine: &Affine) -> f64 {
+        let angle = |patient: usize| {
+            let step = affine.column(self.from[patient]);
+            let across = (0..3).filter(|&i| i != patient).map(|i| step[i] * step[i]).sum::<f64>().sqrt();
+            across.atan2(step[patient].abs()).to_degrees()
+        };
+        (0..3).map(angle).fold(0.0, f64::max)
+    }
+
+    /// Where the voxels lie after the turn; `shape` is the stored [S, H, W].
+    pub fn affine(&self, affine: &Affine, shape: [usize; 3]) -> Affine {
+        let mut origin = affine.column(3);
+        let columns = [0, 1, 2].map(|axis| {
+            let step = affine.column(self.from[axis]);
+            if !self.flip[axis] {
+                return step;
+            }
+            let last = (length(shape, self.from[axis]) - 1) as f64;
+            origin.iter_mut().zip(step).for_each(|(o, s)| *o += last * s);
+            // Not `-s`, which would make -0 of 0.
+            step.map(|s| 0.0 - s)
+        });
+        Affine::from_columns(columns[0], columns[1], columns[2], origin)
+    }
+
+    /// `stored`, turned. What must be spooled is read when the first slice is asked for.
+    ///
+    /// # Errors
+    /// If a slice would be too large.
+    pub fn apply(self, stored: Stored) -> Result<Stored, String> {
+        if self == Self::NONE {
+            return Ok(stored);
+        }
+        let old = stored.shape;
+        let shape = [2, 1, 0].map(|axis| length(old, self.from[axis]));
+        if shape[1] > MAX_SIDE || shape[2] > MAX_SIDE {
+            let [_, h, w] = shape;
+            return Err(format!("its axial slices, of {h} x {w}, are beyond {MAX_SIDE} pixels a side; read it with --orient stored"));
+        }
+        let affine = stored.affine.map(|affine| self.affine(&affine, old));
+        let slices = Turned { turn: self, shape: old, stored: stored.slices, spool: None };
+        Ok(Stored { shape, affine, slices: Box::new(slices), ..stored })
+    }
+}
+
+/// Voxels along `axis` (0 column, 1 row, 2 slice) of [S, H, W].
+fn length(shape: [usize; 3], axis: usize) -> usize {
+    shape[2 - axis]
+}
+
+/// The rotation (or reflection) nearest to the affine's directions: the orthogonal factor of their polar decomposition, by Newton's
+/// iteration `R <- (R + R^-T) / 2` (Higham 1986), which converges for every matrix that has an inverse.
+fn nearest_rotation(affine: &Affine) -> [[f64; 3]; 3] {
+    let spacing = affine.spacing();
+    let mut r = affine.rows.map(|row| [0, 1, 2].map(|axis| row[axis] / spacing[axis]));
+    for _ in 0..64 {
+        let cofactor = cofactors(&r);
+        let det: f64 = (0..3).map(|i| r[0][i] * cofactor[0][i]).sum();
+        let next: [[f64; 3]; 3] = std::array::from_fn(|i| std::array::from_fn(|j| 0.5 * (r[i][j] + cofactor[i][j] / det)));
+        let change = (0..9).map(|i| (next[i / 3][i % 3] - r[i / 3][i % 3]).abs()).fold(0.0, f64::max);
+        r = next;
+        if change < 1e-14 {
+            break;
+        }
+    }
+    r
+}
+
+/// The inverse's transpose times the determinant.
+fn cofactors(m: &[[f64; 3]; 3]) -> [[f64; 3]; 3] {
+    let at = |i: usize, j: usize| m[i % 3][j % 3];
+    std::array::from_fn(|i| std::array::from_fn(|j| at(i + 1, j + 1) * at(i + 2, j + 2) - at(i + 1, j + 2) * at(i + 2, j + 1)))
+}
+
+/// Slices across any axis of a scan that stores them across its own.
+///
+/// Where the slices are the stored ones, each is read and rearranged. Where they are not, all are read once, in order, into a temporary
+/// file in which those asked for are contiguous.
+#[derive(Debug)]
+struct Turned {
+    turn: Turn,
+    /// The stored [S, H, W].
+    shape: [usize; 3],
+    stored: Box<dyn Slices>,
+    /// f32 [slices, S, others]: `slices` along the stored axis that slices go across, `others` along the one left.
+    spool: Option<Spool>,
+}
+
+impl Slices for Turned {
+    fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, String> {
+        let Turn { from, flip } = self.turn;
+        let across = from[2];
+        let index = if flip[2] { length(self.shape, across) - 1 - index } else { index };
+        // The stored axes along the rows of what is read, and down its columns.
+        let (along, down) = if across == 2 { (0, 1) } else { (1 - across, 2) };
+        let values = if across == 2 { self.stored.read_slice(index)? } else { self.read_spooled(index)? };
+        let plane = [length(self.shape, down), length(self.shape, along)];
+        Ok(rearranged(values, plane, from[0] != along, [flip[1], flip[0]]))
+    }
+}
+
+impl Turned {
+    /// Plane `index` across a stored column or row: [S, others].
+    fn read_spooled(&mut self, index: usize) -> Result<Vec<f32>, String> {
+        let mut spool = match self.spool.take() {
+            Some(spool) => spool,
+            None => self.fill_spool()?,
+        };
+        let len = self.shape[0] * length(self.shape, 1 - self.turn.from[2]);
+        let mut values = zeros(len)?;
+        let result = spool.read_at((index * len) as u64 * 4, bytemuck::cast_slice_mut(&mut values));
+        self.spool = Some(spool);
+        result.map(|()| values)
+    }
+
+    /// Reads every stored slice; a bounded number of them is held, so that each write is longer than one line.
+    fn fill_spool(&mut self) -> Result<Spool, String> {
+        let [slices, height, width] = self.shape;
+        let across = self.turn.from[2];
+        let (planes, others) = (length(self.shape, across), length(self.shape, 1 - across));
+        let mut spool = Spool::new((slices * height * width) as u64 * 4)?;
+        let held = (BUFFER / (height * width * 4)).clamp(1, slices);
+        let mut buffer = zeros(held * height * width)?;
+        for first in (0..slices).step_by(held) {
+            let count = held.min(slices - first);
+            // [planes, count, others]
+            let part = &mut buffer[..count * height * width];
+            for k in 0..count {
+                let slice = self.stored.read_slice(first + k)?;
+                for plane in 0..planes {
+                    let line = &mut part[(plane * count + k) * others..][..others];
+                    let (start, step) = if across == 0 { (plane, width) } else { (plane * width, 1) };
+                    line.iter_mut().zip(slice[start..].iter().step_by(step)).for_each(|(to, from)| *to = *from);
+                }
+            }
+            for (plane, lines) in part.chunks_exact(count * others).enumerate() {
+                spool.write_at(((plane * slices + first) * others) as u64 * 4, bytemuck::cast_slice(lines))?;
+            }
+        }
+        Ok(spool)
+    }
+}
+
+/// A plane [H, W], transposed if `transpose`, then with its rows and its columns reversed as `flip` says.
+fn rearranged(values: Vec<f32>, [height, width]: [usize; 2], transpose: bool, flip: [bool; 2]) -> Vec<f32> {
+    if !transpose && flip == [false; 2] {
+        return values;
+    }
+    // (length, step) down the new rows and along them.
+    let [down, along] = if transpose { [(width, 1), (height, width)] } else { [(height, width), (width, 1)] };
+    let at = |(length, step): (usize, usize), flip: bool, i: usize| (if flip { length - 1 - i } else { i }) * step;
+    let mut turned = Vec::with_capacity(values.len());
+    for row in 0..down.0 {
+        let start = at(down, flip[0], row);
+        turned.extend((0..along.0).map(|column| values[start + at(along, flip[1], column)]));
+    }
+    turned
+}
+
+fn zeros(len: usize) -> Result<Vec<f32>, String> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(len).map_err(|_| format!("no memory for {len} values"))?;
+    values.resize(len, 0.0);
+    Ok(values)
+}

@@ -1,0 +1,84 @@
+//! The kinds of files that features go into.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use super::features::Output;
+use crate::error::{Error, Result};
+
+/// A kind of file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Every tensor and the metadata in one file.
+    #[default]
+    Safetensors,
+    /// NumPy's zip archive: an array for each tensor, and `metadata`, a text that is JSON.
+    #[cfg(feature = "readers")]
+    Npz,
+    /// One NumPy array, and beside it the metadata in a `.json` of the same name.
+    #[cfg(feature = "readers")]
+    Npy,
+}
+
+impl Format {
+    /// Every format.
+    pub const ALL: &[Self] = &[
+        Self::Safetensors,
+        #[cfg(feature = "readers")]
+        Self::Npz,
+        #[cfg(feature = "readers")]
+        Self::Npy,
+    ];
+
+    /// The format that a file's ending names.
+    pub fn of(path: &Path) -> Option<Self> {
+        path.extension()?.to_str()?.to_lowercase().parse().ok()
+    }
+
+    /// The ending of its files' names, without a dot.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::Safetensors => "safetensors",
+            #[cfg(feature = "readers")]
+            Self::Npz => "npz",
+            #[cfg(feature = "readers")]
+            Self::Npy => "npy",
+        }
+    }
+
+    /// Whether a file of this kind can hold these.
+    ///
+    /// # Errors
+    /// If it holds one tensor, and another number is asked for.
+    pub fn check(self, outputs: &[Output]) -> Result<()> {
+        #[cfg(feature = "readers")]
+        if self == Self::Npy && outputs.len() != 1 {
+            let names: Vec<String> = outputs.iter().map(ToString::to_string).collect();
+            let problem = format!(
+                "a .npy file holds one tensor, and these are asked for: {}; choose one (--tokens patch, or --pool cls), or write .npz or .safetensors",
+                names.join(", ")
+            );
+            return Err(Error::option("format", problem));
+        }
+        let _ = outputs;
+        Ok(())
+    }
+}
+
+impl FromStr for Format {
+    type Err = Error;
+
+    /// `safetensors`, `npz` or `npy`.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let known = Self::ALL.iter().map(|format| format.ending()).collect::<Vec<_>>().join(", ");
+        let found = Self::ALL.iter().find(|format| format.ending() == text);
+        found.copied().ok_or_else(|| Error::option("format", format!("'{text}' is none of {known}")))
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.ending())
+    }
+}

@@ -1,0 +1,58 @@
+//! One tensor as a NumPy array, its metadata in a JSON file beside it.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use npyz::WriterBuilder;
+
+use crate::archive::{ArchiveWriter, Dtype, NewFile, Stored};
+use crate::error::{Error, Result};
+
+/// Whether the `.json` beside `path` may be replaced: only one that was written so.
+pub(super) fn check(path: &Path) -> Result<()> {
+    let beside = path.with_extension("json");
+    let Ok(text) = std::fs::read_to_string(&beside) else { return Ok(()) };
+    let ours = serde_json::from_str::<serde_json::Value>(&text).is_ok_and(|json| json.get("meddino").is_some());
+    if ours {
+        return Ok(());
+    }
+    Err(Error::output(path.display(), format!("its metadata would replace {}, which is no such file; give another name", beside.display())))
+}
+
+/// Copies the one tensor of `from` to the `.npy` file at `path`. The metadata go into the `.json` of the same name first: where there is an array, there is
+/// what explains it.
+pub(super) fn write(path: &Path, from: &mut ArchiveWriter, metadata: &BTreeMap<String, String>) -> Result<()> {
+    let beside = path.with_extension("json");
+    let mut json = NewFile::create_alone(&beside)?;
+    let text = serde_json::to_string_pretty(metadata).map_err(|e| json.failed(e))?;
+    json.write_at(0, text.as_bytes())?;
+
+    let mut array = NewFile::create_alone(path)?;
+    let (_, stored) = from.tensors().next().expect("one tensor, as Format::check sees to");
+    let (descr, shape) = described(stored);
+    let fail = |e: io::Error| Error::output(path.display(), e);
+    let mut out = BufWriter::new(array.stream());
+    write_header(&mut out, descr, &shape).map_err(fail)?;
+    from.stream(0, |bytes| out.write_all(bytes).map_err(fail))?;
+    out.flush().map_err(fail)?;
+    drop(out);
+    json.commit()?;
+    array.commit().map_err(|e| Error::output(path.display(), format!("{e} ({} is of this run already)", beside.display())))
+}
+
+/// NumPy's name of the type, and the shape.
+pub(super) fn described(stored: &Stored) -> (&'static str, Vec<u64>) {
+    let descr = match stored.dtype {
+        Dtype::F32 => "<f4",
+        Dtype::F16 => "<f2",
+        other => unreachable!("features are f32 or f16, not {other}"),
+    };
+    (descr, stored.shape.iter().map(|&n| n as u64).collect())
+}
+
+/// What stands before an array's values, which are row-major.
+pub(super) fn write_header(out: impl Write, descr: &str, shape: &[u64]) -> io::Result<()> {
+    let dtype = npyz::DType::Plain(descr.parse().map_err(io::Error::other)?);
+    npyz::WriteOptions::new_header_only().dtype(dtype).shape(shape).writer(out).write_header_only().map(drop)
+}

@@ -1,0 +1,219 @@
+//! Damaged, misleading and hostile files: each is refused by name and reason, or read with a warning; none takes memory for its claims.
+
+use std::fs::{self, File};
+use std::process::Command;
+
+use meddino::ct::{Orient, Volume};
+
+use super::file::{Folder, Nifti, gzip};
+
+/// Writes each case under its name, opens it turned to LPS, reads it, and compares what is said with what should be; `None` is no error.
+fn check(cases: Vec<(&str, Vec<u8>, Option<&str>)>) {
+    let folder = Folder::new();
+    let mut wrong = Vec::new();
+    for (name, bytes, said) in cases {
+        let path = folder.write(name, &bytes);
+        let read = Volume::open(&path).and_then(|scan| {
+            let mut scan = scan.oriented(Orient::Lps)?;
+            (0..scan.slices()).try_for_each(|s| scan.read_slice(s).map(drop))
+        });
+        let result = read.map_err(|e| e.to_string());
+        let right = match (&result, said) {
+            (Ok(()), None) => true,
+            (Err(error), Some(said)) => {
+                error.starts_with(&format!("input {}: ", path.display())) && error.contains(said) && !error.contains('\n')
+            }
+            _ => false,
+        };
+        if !right {
+            wrong.push(format!("{name}: expected {said:?}, found {result:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn with(change: impl FnOnce(&mut Nifti)) -> Vec<u8> {
+    Nifti::numbered().with(change).bytes()
+}
+
+#[test]
+fn headers() {
+    let fine = Nifti::numbered().bytes();
+    check(vec![
+        ("fine.nii", fine.clone(), None),
+        ("nothing.nii", Vec::new(), Some("not a NIfTI-1 file: it is empty or ends inside its header")),
+        ("nothing.nii.gz", Vec::new(), Some("not a NIfTI-1 file")),
+        ("cut_header.nii", fine[..200].to_vec(), Some("it ends inside its header")),
+        ("garbage.nii", vec![0x5A; 4096], Some("it begins neither as one nor as gzip")),
+        ("garbage.nii.gz", vec![0x5A; 4096], Some("it begins neither as one nor as gzip")),
+        ("png.nii", b"\x89PNG\r\n\x1a\n0000000000000000".to_vec(), Some("not a NIfTI-1 file")),
+        ("nifti_2.nii", with(|f| f.size = 540), Some("NIfTI-2, which is not read here; save it as NIfTI-1")),
+        ("nifti_2_big.nii", with(|f| (f.size, f.big_endian) = (540, true)), Some("NIfTI-2")),
+        ("analyze.nii", with(|f| f.magic = [0; 4]), Some("its magic is neither n+1 nor ni1")),
+        ("mixed_endian.nii", with(|f| (f.size, f.dim[0]) = (348_i32, 768)), Some("byte order")),
+        ("no_axes.nii", with(|f| f.dim[0] = 0), Some("0 axes, expected 1 to 7")),
+        ("line.nii", with(|f| f.dim[0] = 1), Some("found a line of 4 values")),
+        ("no_rows.nii", with(|f| f.dim[2] = 0), Some("[4, 0, 2] voxels along its axes")),
+        ("negative.nii", with(|f| f.dim[3] = -2), Some("[4, 3, -2] voxels along its axes")),
+        (
+            "four_volumes.nii",
+            with(|f| f.dim = [4, 4, 3, 2, 4, 1, 1, 1]),
+            Some("holds 4 volumes: [4, 3, 2, 4]; expected one. Split it first"),
+        ),
+        ("vectors.nii", with(|f| f.dim = [5, 4, 3, 2, 1, 3, 1, 1]), Some("holds 3 volumes")),
+        ("wide.nii", with(|f| f.dim[1] = 20_000), Some("beyond 16384 pixels a side")),
+        ("bits.nii", with(|f| f.datatype = 1), Some("single bits: a mask, and no HU")),
+        ("colours.nii", with(|f| f.datatype = 128), Some("colours (RGB)")),
+        ("colours_alpha.nii", with(|f| f.datatype = 2304), Some("colours (RGB)")),
+        ("complex.nii", with(|f| f.datatype = 32), Some("complex numbers")),
+        ("quadruple.nii", with(|f| f.datatype = 1536), Some("floats of 128 bits")),
+        ("unknown.nii", with(|f| f.datatype = 77), Some("unknown datatype 77")),
+        ("unscaled.nii", with(|f| (f.slope, f.intercept) = (2.0, f32::NAN)), Some("scl_inter is NaN")),
+        ("pair_alone.nii", with(|f| f.magic = *b"ni1\0"), Some("the voxels are in another file")),
+        ("half_a_pair.hdr", fine.clone(), Some("of which half_a_pair.img is missing")),
+        ("other_half.img", fine.clone(), Some("of which other_half.hdr is missing")),
+    ]);
+}
+
+#[test]
+fn sizes() {
+    let fine = Nifti::numbered().bytes();
+    let huge = with(|f| (f.dim, f.datatype) = ([3, 16_384, 16_384, 32_767, 1, 1, 1, 1], 64));
+    let two_60 = with(|f| f.dim = [7, 32_767, 32_767, 32_767, 32_767, 1, 1, 1]);
+    let offset = |n: f32| with(|f| f.vox_offset = n);
+    let zipped = gzip(&fine);
+    let broken = |at: usize| {
+        let mut bytes = zipped.clone();
+        bytes[at] ^= 0xFF;
+        bytes
+    };
+    check(vec![
+        ("short.nii", fine[..fine.len() - 1].to_vec(), Some("promises 48 bytes of voxels at byte 352, but it ends at byte 399")),
+        ("no_voxels.nii", fine[..352].to_vec(), Some("but it ends at byte 352")),
+        ("huge.nii", huge.clone(), Some("promises 70366596694016 bytes")),
+        ("huge.nii.gz", gzip(&huge), Some("bytes of gzip cannot hold so much")),
+        ("two_to_the_60.nii", two_60.clone(), Some("holds 32767 volumes")),
+        ("two_to_the_60.nii.gz", gzip(&two_60), Some("holds 32767 volumes")),
+        ("short.nii.gz", gzip(&fine[..390]), Some("end after 390 inflated bytes of 400")),
+        ("cut.nii.gz", zipped[..zipped.len() - 12].to_vec(), Some("the file is damaged or was cut short")),
+        ("no_checksum.nii.gz", zipped[..zipped.len() - 8].to_vec(), Some("its gzip data are damaged")),
+        ("wrong_checksum.nii.gz", broken(zipped.len() - 6), Some("its gzip data are damaged: corrupt")),
+        ("magic_alone.nii.gz", zipped[..2].to_vec(), Some("it is empty or ends inside its header")),
+        ("broken_stream.nii.gz", [&zipped[..10], &[0xFF; 64]].concat(), Some("its gzip data are damaged")),
+        ("offset_beyond.nii", offset(100_000.0), Some("at byte 100000, but it ends at byte 400")),
+        ("offset_beyond.nii.gz", gzip(&offset(400_000.0)), Some("cannot hold so much")),
+        ("offset_inside.nii", offset(348.0), Some("at byte 348 (vox_offset), inside the header")),
+        ("offset_nan.nii", offset(f32::NAN), Some("begin at byte NaN")),
+        ("offset_negative.nii", offset(-352.0), Some("begin at byte -352")),
+        ("offset_huge.nii", offset(1e30), Some("(vox_offset)")),
+        ("offset_fraction.nii", offset(352.5), Some("begin at byte 352.5")),
+        ("offset_none.nii", offset(0.0), None),
+    ]);
+}
+
+#[test]
+fn places_that_make_no_sense() {
+    let broken = |axis: usize, value: f32| Nifti::numbered().with(|f| (0..3).for_each(|row| f.srow[row * 4 + axis] = value));
+    let flat = |f: &mut Nifti| f.srow = [1.0, 2.0, 0.0, 0.0, 1.0, 2.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0];
+    let nan_quaternion = |f: &mut Nifti| (f.sform_code, f.qform_code, f.quatern[0]) = (0, 1, f32::NAN);
+    let nan_size = |f: &mut Nifti| (f.sform_code, f.pixdim[1]) = (0, f32::INFINITY);
+    let files = [
+        ("nan.nii", broken(1, f32::NAN)),
+        ("nan_origin.nii", broken(3, f32::NAN)),
+        ("zero_spacing.nii", broken(2, 0.0)),
+        ("infinite.nii", broken(0, f32::INFINITY)),
+        ("flat.nii", Nifti::numbered().with(flat)),
+        ("nan_quaternion.nii", Nifti::numbered().with(nan_quaternion)),
+        ("infinite_size.nii", Nifti::numbered().with(nan_size)),
+    ];
+    let folder = Folder::new();
+    for (name, file) in &files {
+        let scan = folder.open(name, &file.bytes());
+        assert_eq!(scan.affine(), None, "{name}");
+        let error = scan.oriented(Orient::Lps).expect_err(name).to_string();
+        assert!(error.contains("its affine makes no sense: [[") && error.contains("--orient stored"), "{error}");
+        let mut scan = folder.open(name, &file.bytes()).oriented(Orient::Stored).unwrap_or_else(|e| panic!("{e}"));
+        assert!(scan.warnings().iter().any(|w| w.contains("where its voxels lie is not known")), "{name}: {:?}", scan.warnings());
+        assert_eq!(scan.affine(), None, "{name}");
+        assert_eq!(scan.read_slice(1).expect("a slice").data()[0], 80.0, "{name}");
+    }
+}
+
+#[test]
+fn what_is_unusual_is_said() {
+    let folder = Folder::new();
+    let said = |bytes: &[u8], orient: Orient| {
+        let scan = folder.open("a.nii", bytes).oriented(orient).unwrap_or_else(|e| panic!("{e}"));
+        scan.warnings().join("; ")
+    };
+    assert_eq!(said(&Nifti::numbered().bytes(), Orient::Lps), "");
+    let longer = with(|f| f.voxels.extend([0; 5]));
+    assert!(said(&longer, Orient::Lps).starts_with("5 bytes follow the last voxel"));
+    assert!(said(&with(|f| f.vox_offset = 0.0), Orient::Lps).contains("(vox_offset 0); byte 352 was taken"));
+    // 1 in 100 about the third axis: 0.57 degrees.
+    let oblique = with(|f| (f.srow[1], f.srow[4]) = (-0.01, 0.01));
+    assert!(said(&oblique, Orient::Lps).starts_with("oblique: its axes lie up to 0.6 degrees off"), "{}", said(&oblique, Orient::Lps));
+    assert_eq!(said(&oblique, Orient::Stored), "");
+    let oblong = with(|f| f.srow[0] = 3.0);
+    for orient in [Orient::Lps, Orient::Stored] {
+        assert!(said(&oblong, orient).contains("3.000 mm wide and 1.000 mm high"), "{}", said(&oblong, orient));
+    }
+    // Stored as sagittal slices of 1 x 3 mm, which are axial ones of 1 x 1 mm when turned.
+    let sagittal = with(|f| f.srow = [0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0]);
+    assert!(said(&sagittal, Orient::Stored).contains("1.000 mm wide and 3.000 mm high"));
+    assert_eq!(said(&sagittal, Orient::Lps), "");
+}
+
+#[test]
+fn no_files() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path().join("folder.nii")).expect("created");
+    // Of the folder it may be said that it is none of any format.
+    for (name, said) in [("folder.nii", ["not a file", "the folder is empty"]), ("missing.nii.gz", ["No such file", "cannot find"])] {
+        let error = Volume::open(folder.path().join(name)).expect_err(name).to_string();
+        assert!(error.starts_with("input ") && said.iter().any(|s| error.contains(s)), "{error}");
+    }
+}
+
+/// A file as long as its header says, without taking the disk's space: what it promises must not be taken at once.
+#[test]
+fn terabytes_are_read_one_slice_at_a_time() {
+    let folder = Folder::new();
+    let path = folder.write("sparse.nii", &with(|f| f.dim = [3, 4096, 4096, 32_767, 1, 1, 1, 1]));
+    let file = File::options().write(true).open(&path).expect("opened");
+    if file.set_len(352 + 4096 * 4096 * 32_767 * 2).is_err() {
+        eprintln!("this file system has no sparse files of a terabyte: not tested");
+        return;
+    }
+    let mut scan = Volume::open(&path).expect("a volume").oriented(Orient::Lps).expect("turned");
+    assert_eq!(scan.slices(), 32_767);
+    assert!(scan.read_slice(32_766).expect("the last slice").data().iter().all(|&v| v == 0.0));
+}
+
+/// Slices across the stored ones need a temporary file: without a folder for it, or room in it, there is an error that says so.
+#[cfg(all(unix, feature = "cli"))]
+#[test]
+fn a_temporary_folder_that_is_missing_or_full() {
+    let folder = Folder::new();
+    let sagittal = Nifti::i16([16, 32, 32], (0..16 * 32 * 32).map(|n| n as i16))
+        .with(|f| f.srow = [0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
+    let path = folder.write("sagittal.nii", &sagittal.bytes());
+    let features = |before: &str, temporary: &str| {
+        let command = format!(
+            "{before} exec {} features {} -c seeded:0:micro --backend cpu --slices 0 --tokens cls -o {}/f.safetensors",
+            env!("CARGO_BIN_EXE_meddino"),
+            path.display(),
+            folder.path().display()
+        );
+        let output = Command::new("sh").args(["-c", &command]).env("TMPDIR", temporary).output().expect("started");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let here = folder.path().display().to_string();
+    let (code, said) = features("", &here);
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = features("", &format!("{here}/missing"));
+    assert!(code == Some(1) && said.contains("a temporary file of 1 MiB in") && said.contains("another folder in TMPDIR"), "{said}");
+    // Files may grow to 8 blocks: as good as a full disk.
+    let (code, said) = features("trap '' XFSZ; ulimit -f 8;", &here);
+    assert!(code == Some(1) && said.contains("a temporary file of 1 MiB in") && said.contains("make room there"), "{code:?} {said}");
+}

@@ -1,0 +1,9 @@
+//! NIfTI: values, sizes and places of files that the tests write byte by byte, and the turn to LPS of volumes in every storage order.
+#![cfg(feature = "readers")]
+#![allow(clippy::float_cmp, reason = "readers give values to the last bit")]
+
+mod file;
+mod hostile;
+mod orient;
+mod place;
+mod values;

@@ -1,0 +1,131 @@
+//! Where voxels lie: sform, qform, neither; units, and headers that are half broken. The numbers are nibabel's.
+
+use meddino::ct::Volume;
+
+use super::file::{Folder, Nifti};
+
+fn open(file: &Nifti) -> Volume {
+    // The folder goes; the file stays open.
+    Folder::new().open("a.nii", &file.bytes())
+}
+
+fn rows(scan: &Volume) -> [[f64; 4]; 3] {
+    scan.affine().expect("an affine").rows
+}
+
+fn warned(scan: &Volume, of: &str) -> bool {
+    scan.warnings().iter().any(|w| w.contains(of))
+}
+
+const SROW: [f32; 12] = [-0.5, 0.0, 0.25, 7.0, 0.0, 0.75, 0.0, -3.0, 0.125, 0.0, 2.0, 11.0];
+
+fn qform() -> Nifti {
+    Nifti::numbered().with(|f| {
+        (f.sform_code, f.qform_code, f.srow) = (0, 1, [f32::NAN; 12]);
+        f.pixdim = [1.0, 0.5, 0.75, 2.0, 0.0, 0.0, 0.0, 0.0];
+        f.quatern = [0.0, 0.0, 0.0, 10.0, 20.0, 30.0];
+    })
+}
+
+#[test]
+fn sform_goes_before_qform() {
+    let both = qform().with(|f| (f.sform_code, f.srow) = (2, SROW));
+    let want = [[-0.5, 0.0, 0.25, 7.0], [0.0, 0.75, 0.0, -3.0], [0.125, 0.0, 2.0, 11.0]];
+    for file in [both.clone(), both.with(|f| f.qform_code = 0)] {
+        let scan = open(&file);
+        assert_eq!(rows(&scan), want);
+        assert_eq!(scan.about()[1], ("affine_from", "sform".to_owned()));
+        assert!(scan.warnings().is_empty(), "{:?}", scan.warnings());
+    }
+}
+
+#[test]
+fn a_qform_is_a_quaternion_sizes_and_an_offset() {
+    let straight = [[0.5, 0.0, 0.0, 10.0], [0.0, 0.75, 0.0, 20.0], [0.0, 0.0, 2.0, 30.0]];
+    assert_eq!(rows(&open(&qform())), straight);
+    let mirrored = [straight[0], straight[1], [0.0, 0.0, -2.0, 30.0]];
+    assert_eq!(rows(&open(&qform().with(|f| f.pixdim[0] = -1.0))), mirrored);
+    // Half a turn about z: DICOM's axes.
+    let half = [[-0.5, 0.0, 0.0, 10.0], [0.0, -0.75, 0.0, 20.0], [0.0, 0.0, 2.0, 30.0]];
+    assert_eq!(rows(&open(&qform().with(|f| f.quatern[2] = 1.0))), half);
+    // nibabel, b, c, d = 0.1, -0.2, 0.3 in f32.
+    let any = rows(&open(&qform().with(|f| f.quatern[..3].copy_from_slice(&[0.1, -0.2, 0.3]))));
+    let want = [
+        [0.369_999_991_655, -0.447_312_847_677, -0.621_889_480_410, 10.0],
+        [0.258_208_563_926, 0.599_999_988_824, -0.610_944_756_596, 20.0],
+        [0.215_472_373_381, 0.049_104_273_889, 1.799_999_994_04, 30.0],
+    ];
+    for (got, want) in any.iter().flatten().zip(want.iter().flatten()) {
+        assert!((got - want).abs() < 1e-11, "{any:?}");
+    }
+}
+
+#[test]
+fn a_qform_that_is_half_broken_is_mended_and_said() {
+    let straight = rows(&open(&qform()));
+    for qfac in [0.0, 0.3, f32::NAN] {
+        assert_eq!(rows(&open(&qform().with(|f| f.pixdim[0] = qfac))), straight, "{qfac}");
+    }
+    let negative = open(&qform().with(|f| f.pixdim[2] = -0.75));
+    assert_eq!(rows(&negative), straight);
+    assert!(warned(&negative, "-0.75 (pixdim[2]); 0.75 was taken"), "{:?}", negative.warnings());
+    let zero = open(&qform().with(|f| f.pixdim[3] = 0.0));
+    assert_eq!(rows(&zero)[2], [0.0, 0.0, 1.0, 30.0]);
+    assert!(warned(&zero, "(pixdim[3] is 0); 1 was taken, so distances are wrong"), "{:?}", zero.warnings());
+    let long = open(&qform().with(|f| f.quatern[2] = 3.0));
+    assert_eq!(rows(&long)[0], [-0.5, 0.0, 0.0, 10.0]);
+    assert!(warned(&long, "of length 3.000"), "{:?}", long.warnings());
+    // As f32 has it, a half turn may be a little longer than 1: no reason for a warning.
+    let scan = open(&qform().with(|f| f.quatern[2] = 1.000_000_1));
+    assert!(scan.warnings().is_empty(), "{:?}", scan.warnings());
+}
+
+#[test]
+fn without_either_nibabels_assumption_is_stated() {
+    let scan = open(&qform().with(|f| f.qform_code = 0));
+    assert_eq!(rows(&scan), [[-0.5, 0.0, 0.0, 0.75], [0.0, 0.75, 0.0, -0.75], [0.0, 0.0, 2.0, -1.0]]);
+    assert!(warned(&scan, "does not say how it lies"), "{:?}", scan.warnings());
+    assert_eq!(scan.about()[1], ("affine_from", "assumption".to_owned()));
+}
+
+#[test]
+fn distances_are_in_millimetres() {
+    let want = [[-0.5, 0.0, 0.25, 7.0], [0.0, 0.75, 0.0, -3.0], [0.125, 0.0, 2.0, 11.0]];
+    for (units, factor) in [(0, 1.0), (2, 1.0), (2 + 8, 1.0), (1, 1e-3), (3 + 16, 1e3)] {
+        let scan = open(&Nifti::numbered().with(|f| (f.units, f.srow) = (units, SROW.map(|v| v * factor))));
+        for (got, want) in rows(&scan).iter().flatten().zip(want.iter().flatten()) {
+            assert!((got - want).abs() < 1e-6, "{units}: {got} for {want}");
+        }
+        assert_eq!(warned(&scan, "converted to millimetres"), units % 8 % 2 == 1, "{units}: {:?}", scan.warnings());
+    }
+}
+
+/// From one patch to the next the centre moves 16 pixels of the image, which are 32 of the slice, to the patient's left or back.
+#[cfg(feature = "cli")]
+#[test]
+fn features_say_where_each_patch_lies() {
+    let folder = Folder::new();
+    // Stored as RAS, 64 x 96 x 3 voxels of 0.5 x 0.75 x 2 mm.
+    let file = Nifti::i16([3, 96, 64], (0..64 * 96 * 3).map(|n| n as i16))
+        .with(|f| f.srow = [0.5, 0.0, 0.0, 7.0, 0.0, 0.75, 0.0, -3.0, 0.0, 0.0, 2.0, 11.0]);
+    let path = folder.write("ras.nii", &file.bytes());
+    let out = folder.path().join("out.safetensors");
+    let line = "-c seeded:0:micro --backend cpu --size 48x32 --slices 2,1,0 -q -o";
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_meddino"))
+        .args(["features", path.to_str().expect("UTF-8")])
+        .args(line.split(' '))
+        .arg(&out)
+        .output()
+        .expect("started");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let bytes = std::fs::read(&out).expect("written");
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).expect("safetensors");
+    let metadata = header.metadata().as_ref().expect("metadata");
+    let affine: Vec<Vec<f64>> = serde_json::from_str(&metadata["patch_affine"]).expect("JSON");
+    // The first patch is at the picture's left and top: the patient's right and front, where x and y are greatest.
+    let [right, anterior] = [7.0 + 0.5 * (63.0 - 15.5), -3.0 + 0.75 * (95.0 - 15.5)];
+    let want = [[-16.0, 0.0, 0.0, right], [0.0, -24.0, 0.0, anterior], [0.0, 0.0, -2.0, 15.0], [0.0, 0.0, 0.0, 1.0]];
+    for (got, want) in affine.iter().flatten().zip(want.iter().flatten()) {
+        assert!((got - want).abs() < 1e-4, "{affine:?}");
+    }
+}

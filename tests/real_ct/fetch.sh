@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Fetches real CT by package managers, never into the repository, and makes the cases of tests/real_ct*.rs of it. Prints the folder for
+# MEDDINO_REAL_CT on stdout. What is there already is not fetched again.
+#
+#   Debian     invesalius-examples   a head CT
+#   PyPI       totalsegmentator      a CT atlas of the brain (the wheel alone, without what it depends on)
+#   PyPI       pydicom, pydicom-data, nibabel, …   CT files of many codecs, and the readers to compare with: requirements.txt
+#   npm        ami.js                CT files in big endian and lossy JPEG 2000; left out where there is no npm
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=${MEDDINO_REAL_CT_CACHE:-$here/../../target/real-ct}
+mkdir -p "$root/packages"
+cd "$root"
+root=$PWD
+
+say() { echo "real CT: $*" >&2; }
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
+need() { command -v "$1" >/dev/null || { say "$1 is needed to get $2"; exit 1; }; }
+
+# What the cases are made by: another version makes them anew.
+made_by=$(cat "$here"/*.py "$here"/requirements.txt "$here"/fetch.sh | sha256sum)
+if [ "$(cat cases/made_by 2>/dev/null)" = "$made_by" ]; then
+    echo "$root/cases"
+    exit
+fi
+
+need python3 "the readers to compare with"
+if [ ! -x venv/bin/pip ]; then
+    say "making a Python environment"
+    if ! python3 -m venv venv >/dev/null 2>&1; then
+        as_root apt-get update -qq >&2
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+        python3 -m venv --clear venv >&2
+    fi
+fi
+venv/bin/pip install --quiet --disable-pip-version-check -r "$here/requirements.txt" >&2
+
+head=packages/invesalius-examples
+if [ ! -d $head ]; then
+    say "fetching the head CT (19 MB)"
+    need apt-get "Debian's invesalius-examples"
+    need dpkg-deb "Debian's invesalius-examples"
+    (
+        cd packages
+        rm -f invesalius-examples_*.deb
+        apt-get download -qq invesalius-examples >&2 || { as_root apt-get update -qq >&2 && apt-get download -qq invesalius-examples >&2; }
+        dpkg-deb -x invesalius-examples_*.deb invesalius-examples.part
+        mv invesalius-examples.part invesalius-examples
+    )
+fi
+
+if ! compgen -G "packages/totalsegmentator-*.whl" >/dev/null; then
+    say "fetching the atlas"
+    venv/bin/pip download --quiet --disable-pip-version-check --no-deps --dest packages totalsegmentator==2.18.0 >&2
+fi
+
+if [ ! -d packages/package ] && command -v npm >/dev/null; then
+    say "fetching ami.js"
+    (cd packages && npm pack --silent ami.js@0.33.0 >&2 && tar xzf ami.js-*.tgz) || say "npm gave no ami.js: its files are left out"
+fi
+[ -d packages/package ] || say "without npm's ami.js, its files are left out"
+
+say "making the cases"
+rm -rf cases
+mkdir cases
+venv/bin/python "$here/make_cases.py" cases "$head/usr/share/doc/invesalius-examples/examples/Cranium.inv3" packages/totalsegmentator-*.whl >&2
+venv/bin/python "$here/compare.py" cases >&2
+if [ -f "$here/compare_dicom.py" ]; then
+    ami=(packages/package/data/dicom)
+    [ -d "${ami[0]}" ] || ami=()
+    venv/bin/python "$here/compare_dicom.py" cases "${ami[@]}" >&2
+fi
+echo "$made_by" >cases/made_by
+echo "$root/cases"
