@@ -4,6 +4,9 @@
 mod common;
 #[path = "common/desk.rs"]
 mod desk;
+#[path = "nifti/file.rs"]
+#[allow(dead_code, reason = "some fields are for other tests")]
+mod nifti;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -230,4 +233,113 @@ fn two_patches_have_one_component_and_still_a_picture() {
     assert!([0, 255].contains(&shown.at(0, 0)[0]) && (127..=128).contains(&shown.at(0, 0)[1]), "{:?}", shown.at(0, 0));
     // One patch is like itself, and the bar has one number.
     succeed(&desk, &format!("similarity patch.npy {TINY} --point 3,3 -o patch.png"));
+}
+
+#[test]
+fn features_of_a_file_make_the_same_pictures() {
+    let desk = desk();
+    desk.succeed("features scan.npy -c seeded:0:tiny --slices 2,0 -o scan.features.safetensors");
+    let stored = "--features scan.features.safetensors";
+    let same = |computed: &str, read: &str| {
+        let (computed, read) = (draw(&desk, &format!("{computed} -o computed.png")), draw(&desk, read));
+        assert!(computed.pixels == read.pixels && (computed.height, computed.width) == (read.height, read.width));
+        read
+    };
+    let shown = same(&format!("pca scan.npy {TINY} --slice 2"), &format!("pca scan.npy {stored} --slice 2"));
+    assert!(desk.path("scan.pca.png").is_file());
+    for (keyword, want) in [("features", "scan.features.safetensors"), ("checkpoint", "seeded:0:tiny"), ("slices", "[2]")] {
+        assert_eq!(shown.texts.get(keyword).map(String::as_str), Some(want), "{keyword}: {:?}", shown.texts);
+    }
+    same(&format!("pca scan.npy {TINY} --slices 0,2 --fit volume"), &format!("pca scan.npy {stored} --slices all --fit volume"));
+    let point = "--point 70,40,0 --slices 0,2";
+    same(&format!("similarity scan.npy {TINY} {point}"), &format!("similarity scan.npy {stored} {point}"));
+
+    // Without a scan there is nothing to draw below the maps.
+    same(&format!("pca scan.npy {TINY} --layout map --slice 0"), &format!("pca {stored} --slice 0 -o alone.png"));
+    let named = draw(&desk, &format!("similarity {stored} --point 70,40"));
+    assert_eq!((named.texts["slices"].as_str(), desk.path("scan.similarity.png").is_file()), ("[0]", true));
+
+    // A basis knows where it comes from.
+    succeed(&desk, &format!("pca {stored} --slices all --fit volume --save-basis basis.safetensors -o x.png"));
+    let (_, said) = succeed(&desk, &format!("pca scan.npy {TINY} --basis basis.safetensors -o x.png"));
+    assert!(!said.contains("basis.safetensors"), "{said}");
+
+    // A scan of the same shape that is another one is warned of, one of another shape refused.
+    desk.npy("other.npy", &desk::hu(3, 96, 128));
+    let (_, said) = succeed(&desk, &format!("pca other.npy {stored} -o x.png"));
+    assert!(said.contains("warning: other.npy: not the file that the features in scan.features.safetensors were computed of"), "{said}");
+    let before = desk.files();
+    desk.images("plain.safetensors", &Tensor::zeros([1, 1, 32, 32]));
+    for (line, code, expected) in [
+        (format!("pca pair.npy {stored}"), 1, "they are of another scan"),
+        (format!("pca scan.npy {stored} --slice 1"), 1, "slice 1 is not among the features in the file"),
+        (format!("similarity scan.npy {stored} --point 3,3,1 --slices all"), 1, "slice 1 is not among the features in the file"),
+        ("pca scan.npy --features plain.safetensors".into(), 1, "holds no x_norm_patchtokens"),
+        (format!("pca {stored} -o scan.features.safetensors.png --save-basis scan.features.safetensors --fit volume"), 1, "is the input"),
+        (format!("pca scan.npy {stored} -c seeded:0"), 2, "cannot be used with"),
+        (format!("pca scan.npy {stored} --orient stored"), 2, "cannot be used with"),
+        ("pca".into(), 2, "<INPUT>"),
+    ] {
+        let output = desk.run(&line);
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(code) && said.contains(expected), "{line}: {:?}\n{said}", output.status.code());
+    }
+    assert_eq!(desk.files().len(), before.len() + 1, "{:?}", desk.files());
+}
+
+#[test]
+fn a_slice_has_its_shape_in_the_patient() {
+    let desk = Desk::new();
+    // 96 axial slices of 64 x 128: columns of 0.5 mm to the left, rows of 1 mm to posterior, 2 mm from slice to slice.
+    let voxel = |n: i32| (n * 37 % 1500 - 700) as i16;
+    let mut scan = nifti::Nifti::i16([96, 64, 128], (0..96 * 64 * 128).map(voxel));
+    scan.srow = [-0.5, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 2.0, 0.0];
+    std::fs::write(desk.path("axial.nii"), scan.bytes()).expect("written");
+    let size = |shown: &Shown| (shown.height, shown.width);
+    // 64 x 64 mm.
+    assert_eq!(size(&draw(&desk, &format!("pca axial.nii {TINY} --layout map"))), (448, 448));
+    // The same scan as a stack of coronal slices, whose columns run to the left and rows, of 2 mm, upwards: 192 x 64 mm.
+    scan.dim = [3, 128, 96, 64, 1, 1, 1, 1];
+    scan.srow = [-0.5, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 2.0, 0.0, 0.0];
+    std::fs::write(desk.path("coronal.nii"), scan.bytes()).expect("written");
+    let line = format!("coronal.nii {TINY} --orient stored --point 64,48");
+    let shown = draw(&desk, &format!("similarity {line} --layout beside"));
+    assert_eq!(shown.height, 448);
+    // The point is in the middle of CT and map, which are 149 pixels wide.
+    for middle in [75, 75 + 149 + 8] {
+        assert_eq!(shown.at(middle, 226), [255; 3]);
+    }
+    desk.succeed("features coronal.nii -c seeded:0:tiny --orient stored -o f.safetensors");
+    assert_eq!(size(&draw(&desk, "pca --features f.safetensors")), (448, 149));
+    assert_eq!(size(&draw(&desk, "pca coronal.nii --features f.safetensors")), (448, 149 * 2 + 8));
+    let (tall, wide) = size(&draw(&desk, &format!("pca coronal.nii {TINY} --orient stored --slices 0:2 --layout map -o sheet.png")));
+    // Captions of 7 letters, 12 pixels each but for the last gap, are wider than slices of 43.
+    assert_eq!((tall, wide), (128 + 14 + 16, 2 * 82 + 8));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn interrupted_it_leaves_nothing() {
+    for line in ["pca --fit volume --save-basis basis.safetensors", "pca", "similarity --point 9,9,0"] {
+        let desk = Desk::new();
+        desk.npy("long.npy", &desk::hu(300, 96, 96));
+        let line = format!("{line} long.npy {TINY} --slices all");
+        let mut command = desk.command(&line);
+        let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("started");
+        // SIGINT is bit 1 of the signals that the process has handlers for.
+        let caught = |status: &str| {
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("a mask of signals");
+            u64::from_str_radix(mask.trim(), 16).expect("a number") & 2 != 0
+        };
+        let since = std::time::Instant::now();
+        while !std::fs::read_to_string(format!("/proc/{}/status", child.id())).is_ok_and(|status| caught(&status)) {
+            assert!(since.elapsed().as_secs() < 60, "{line}: no handler");
+            std::thread::sleep(std::time::Duration::from_millis(3));
+        }
+        let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("sent");
+        let output = child.wait_with_output().expect("ended");
+        let said = text(&output.stderr);
+        assert!(sent.success() && output.status.code() == Some(130) && said.contains("error: interrupted"), "{line}: {output:?}");
+        assert_eq!(desk.files(), ["long.npy"], "{line}");
+    }
 }

@@ -340,12 +340,8 @@ impl From<Stored> for Dtype {
 /// greatest magnitude of each component is positive, so that colours do not change from run to run. The picture's path is printed on stdout.
 #[derive(clap::Args)]
 pub struct Pca {
-    /// What to look at, as for `features`
-    pub input: String,
     #[command(flatten)]
-    pub model: Model,
-    #[command(flatten)]
-    pub look: Look,
+    pub subject: Subject,
     #[command(flatten)]
     pub picture: Picture,
     /// The CT beside the components, the components over it, or the components alone
@@ -367,15 +363,12 @@ pub struct Pca {
 /// The point is marked, and a bar says which colour stands for which cosine. The picture's path is printed on stdout.
 #[derive(clap::Args)]
 pub struct Similarity {
-    /// What to look at, as for `features`
-    pub input: String,
-    /// The point, in pixels of the slice from its top left corner; with the slice that it is on if several are shown
+    #[command(flatten)]
+    pub subject: Subject,
+    /// The point, in pixels of the slice from its top left corner; with the slice that it is on if several are shown. Without INPUT, in pixels
+    /// of the image that the model saw
     #[arg(long, value_name = "X,Y[,SLICE]")]
     pub point: Point,
-    #[command(flatten)]
-    pub model: Model,
-    #[command(flatten)]
-    pub look: Look,
     #[command(flatten)]
     pub picture: Picture,
     /// The map over the CT, whose grays mix with its colours; the CT beside the map, whose colours are exactly the bar's; or the map alone
@@ -384,6 +377,21 @@ pub struct Similarity {
     /// The cosines at the ends of the colour bar [default: the least and the greatest that are shown]
     #[arg(long, value_name = "LO,HI", allow_hyphen_values = true)]
     pub range: Option<Limits>,
+}
+
+/// What pictures are made of.
+#[derive(clap::Args)]
+pub struct Subject {
+    /// What to look at, as for `features`; with --features it may be left out, and the CT is not drawn then
+    #[arg(required_unless_present = "features")]
+    pub input: Option<String>,
+    /// Take the patch tokens from this .safetensors, which `meddino features` wrote, in place of computing them
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["checkpoint", "backend", "device", "rope", "size", "window", "orient"])]
+    pub features: Option<PathBuf>,
+    #[command(flatten)]
+    pub model: Model,
+    #[command(flatten)]
+    pub look: Look,
 }
 
 /// What is on a picture, and where it goes.

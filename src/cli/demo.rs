@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use meddino::Error;
 use meddino::archive::Dtype;
 use meddino::backbone::Choice;
 use meddino::ct::{Size, Volume};
@@ -13,7 +14,6 @@ use meddino::output::{Format, Output};
 use meddino::picture::Gray;
 use meddino::vit::config::Config;
 use meddino::vit::features::Features;
-use meddino::{Error, Result};
 
 use super::args::{Demo, Layout};
 use super::cases::Case;
@@ -21,7 +21,7 @@ use super::engine::Recipe;
 use super::features::one;
 use super::input::View;
 use super::picture::{Drawing, Target};
-use super::say::{Done, Say, result};
+use super::say::{Done, Failure, Say, result};
 use super::slices::Slices;
 use super::{pca, similarity};
 
@@ -64,26 +64,26 @@ pub fn run(args: &Demo, say: Say) -> Done {
 }
 
 /// Draws the phantom's features: their principal components, and their similarity to [`POINT`].
-fn draw(features: &Features, folder: &Path) -> Result<[PathBuf; 2]> {
+fn draw(features: &Features, folder: &Path) -> Result<[PathBuf; 2], Failure> {
     let slice = Volume::phantom().read_slice(0)?;
     let shades = Gray::SOFT_TISSUE.shades(&slice);
     let tokens = features.patches();
     let tokens = tokens.clone().reshaped(&tokens.shape()[1..]); // [P, C]: the only image's
     let mesh = Mesh::new(features.grid, Config::vit_base().patch_size, (224, 224), (slice.shape()[0], slice.shape()[1]));
-    let mut drawing = Drawing { mesh, layout: Layout::Beside, smooth: false, gray: Gray::SOFT_TISSUE, bar: None };
+    let mut drawing = Drawing { mesh, pixel: (1.0, 1.0), layout: Layout::Beside, smooth: false, gray: Gray::SOFT_TISSUE, bar: None };
     let about = BTreeMap::from([("input".into(), "phantom".into()), ("checkpoint".into(), "seeded:0".into())]);
     let target = |output, title: &str| Target { output, title: title.into(), provenance: &about };
 
     let components = folder.join("phantom.pca.png");
     let scores = pca::own(&tokens)?;
-    drawing.write(&[0], &target(&components, "Principal components"), |_| Ok((shades.clone(), scores.clone().paint(), None)))?;
+    drawing.write(&[0], &target(&components, "Principal components"), |_| Ok((Some(shades.clone()), scores.clone().paint(), None)))?;
 
     let likeness = folder.join("phantom.similarity.png");
     let map = cosine(&tokens, &similarity::token(&tokens, mesh.patch_of_pixel(POINT.0, POINT.1)?));
     let range = limits(&map);
     drawing.bar = Some(range);
     drawing.write(&[0], &target(&likeness, "Cosine similarity"), |_| {
-        Ok((shades.clone(), similarity::paint(map.clone(), range), Some(POINT)))
+        Ok((Some(shades.clone()), similarity::paint(map.clone(), range), Some(POINT)))
     })?;
     Ok([components, likeness])
 }

@@ -111,6 +111,15 @@ impl Input {
         }
     }
 
+    /// Height and width of a pixel of a slice: in mm if the scan says so, else 1 and 1.
+    pub fn pixel(&self) -> (f64, f64) {
+        let Source::Scan(scan) = &self.source else { return (1.0, 1.0) };
+        scan.affine().map_or((1.0, 1.0), |affine| {
+            let [column, row, _] = affine.spacing();
+            (row, column)
+        })
+    }
+
     /// The format and what else identifies a scan.
     pub fn about(&self) -> &[(&'static str, String)] {
         match &self.source {

@@ -20,11 +20,13 @@ mod pca;
 mod picture;
 mod pipeline;
 mod progress;
+mod runner;
 mod say;
 mod scene;
 mod similarity;
 mod slices;
 mod spool;
+mod tokens;
 mod verify;
 mod weights;
 

@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use meddino::backbone::Backbone;
 use meddino::maps::{Basis, BasisFile, Moments, limits};
 use meddino::picture::{Canvas, Panel};
 use meddino::{Error, Result, Tensor};
 
 use super::args::{Fit, Pca};
+use super::interrupt;
 use super::picture::{Paint, Target, check_outputs, paths};
-use super::progress::Progress;
-use super::say::{Done, Say, result, warn};
+use super::say::{Done, Failure, Say, result, warn};
 use super::scene::Scene;
 use super::spool::Spool;
+use super::tokens::Source;
 
 /// What must be alike for two scans to share a basis, beside the width of a token.
 const SHARED: [&str; 3] = ["checkpoint_sha256", "rope", "preprocessing"];
@@ -34,37 +34,37 @@ pub fn run(args: &Pca, say: Say) -> Done {
     Ok(())
 }
 
-fn draw(args: &Pca, say: Say) -> Result<Vec<PathBuf>> {
-    let output = args.picture.output(&args.input, "pca")?;
-    let mut scene = Scene::open(&args.input, &args.look, &args.model, args.picture.slices.as_ref(), say)?;
+fn draw(args: &Pca, say: Say) -> Result<Vec<PathBuf>, Failure> {
+    let (mut scene, tokens) = Scene::open(&args.subject, args.picture.slices.as_ref(), say)?;
     let slices = scene.slices.clone();
+    let output = args.picture.output(&scene, "pca")?;
     let one_basis = args.fit == Fit::Volume || slices.len() == 1;
     if args.save_basis.is_some() && !one_basis {
         let problem = format!("each of the {} slices has a basis of its own; add --fit volume, or choose one slice", slices.len());
-        return Err(Error::option("--save-basis", problem));
+        return Err(Error::option("--save-basis", problem).into());
     }
-    check_outputs(paths(&output, &slices).iter().chain(&args.save_basis), scene.sources())?;
-    let given = args.basis.as_deref().map(|path| given(path, &scene)).transpose()?;
+    check_outputs(paths(&output, &slices).iter().chain(&args.save_basis), &[&scene.name, tokens.file()])?;
+    let given = args.basis.as_deref().map(|path| given(path, tokens.width())).transpose()?;
 
-    let backbone = scene.backbone()?;
-    let provenance = scene.provenance(&backbone)?;
+    let source = tokens.load()?;
+    let provenance = source.provenance(&scene)?;
+    let _watch = interrupt::Watch::new();
     let scored = match given {
         Some(file) => {
             warn_of_differences(&file, &provenance, args.basis.as_deref().unwrap_or(Path::new("")));
-            let score = |tokens: &Tensor| Ok(Scores { scores: file.basis.scores(tokens), limits: file.limits });
-            each_slice(&mut scene, &backbone, say, score)?
+            each_slice(&source, &mut scene, say, |tokens| Ok(Scores { scores: file.basis.scores(tokens), limits: file.limits }))?
         }
         None if one_basis => {
-            let (basis, scored) = shared(&mut scene, &backbone, folder(&output), say)?;
+            let (basis, scored) = shared(&source, &mut scene, folder(&output), say)?;
             if let Some(path) = &args.save_basis {
                 BasisFile { basis, limits: scored[0].limits, metadata: provenance.clone() }.save(path)?;
             }
             scored
         }
-        None => each_slice(&mut scene, &backbone, say, own)?,
+        None => each_slice(&source, &mut scene, say, own)?,
     };
-    let drawing = args.picture.drawing(scene.mesh, args.layout);
-    let title = format!("Principal components of MedDINOv3 features: {}", args.input);
+    let drawing = args.picture.drawing(&scene, args.layout);
+    let title = format!("Principal components of MedDINOv3 features: {}", scene.name);
     let target = Target { output: &output, title, provenance: &provenance };
     let mut scored = scored.into_iter();
     drawing.write(&slices, &target, |i| {
@@ -89,28 +89,31 @@ pub fn own(tokens: &Tensor) -> Result<Scores> {
     Ok(Scores { limits: limits(&scores), scores })
 }
 
-/// Runs the model on every slice.
-fn each_slice(scene: &mut Scene, backbone: &Backbone, say: Say, mut of: impl FnMut(&Tensor) -> Result<Scores>) -> Result<Vec<Scores>> {
-    let mut progress = Progress::new(0, scene.slices.len(), say);
+/// The scores of every slice.
+fn each_slice(
+    source: &Source,
+    scene: &mut Scene,
+    say: Say,
+    mut of: impl FnMut(&Tensor) -> Result<Scores> + Send,
+) -> Result<Vec<Scores>, Failure> {
     let mut all = Vec::new();
-    for index in scene.slices.clone() {
-        all.push(of(&scene.tokens(backbone, index)?)?);
-        progress.step(1);
-    }
+    let slices = scene.slices.clone();
+    source.each(scene, &slices, say, |tokens| {
+        all.push(of(&tokens)?);
+        Ok(())
+    })?;
     Ok(all)
 }
 
 /// The components of all slices' tokens together, and every slice's scores by them. The tokens wait on disk, in `folder`, for the components.
-fn shared(scene: &mut Scene, backbone: &Backbone, folder: &Path, say: Say) -> Result<(Basis, Vec<Scores>)> {
-    let mut moments = Moments::new(scene.width());
-    let mut spool = Spool::new(folder, &[scene.mesh.grid.patches(), scene.width()])?;
-    let mut progress = Progress::new(0, scene.slices.len(), say);
-    for index in scene.slices.clone() {
-        let tokens = scene.tokens(backbone, index)?;
+fn shared(source: &Source, scene: &mut Scene, folder: &Path, say: Say) -> Result<(Basis, Vec<Scores>), Failure> {
+    let (slices, width) = (scene.slices.clone(), source.width());
+    let mut moments = Moments::new(width);
+    let mut spool = Spool::new(folder, &[scene.mesh.grid.patches(), width])?;
+    source.each(scene, &slices, say, |tokens| {
         moments.add(&tokens);
-        spool.push(&tokens)?;
-        progress.step(1);
-    }
+        spool.push(&tokens)
+    })?;
     let basis = complete(moments.basis()?);
     let mut scores = Vec::new();
     spool.each(|tokens| scores.push(basis.scores(tokens)))?;
@@ -131,13 +134,12 @@ fn complete(basis: Basis) -> Basis {
 }
 
 /// The basis in a file, which must fit the model.
-fn given(path: &Path, scene: &Scene) -> Result<BasisFile> {
+fn given(path: &Path, width: usize) -> Result<BasisFile> {
     let file = BasisFile::open(path)?;
-    if file.basis.width() == scene.width() {
+    if file.basis.width() == width {
         return Ok(file);
     }
-    let problem =
-        format!("is of tokens {} wide, and this model's are {}: it was made with another model", file.basis.width(), scene.width());
+    let problem = format!("is of tokens {} wide, and this model's are {width}: it was made with another model", file.basis.width());
     Err(Error::input(path.display(), problem))
 }
 

@@ -7,9 +7,9 @@ use meddino::picture::{Canvas, Panel};
 use meddino::{Error, Result, Tensor};
 
 use super::args::{Limits, Point, Similarity};
+use super::interrupt;
 use super::picture::{Paint, Target, check_outputs, paths};
-use super::progress::Progress;
-use super::say::{Done, Say, result};
+use super::say::{Done, Failure, Say, result};
 use super::scene::Scene;
 use super::slices::Slices;
 
@@ -21,33 +21,42 @@ pub fn run(args: &Similarity, say: Say) -> Done {
     Ok(())
 }
 
-fn draw(args: &Similarity, say: Say) -> Result<Vec<PathBuf>> {
-    let output = args.picture.output(&args.input, "similarity")?;
+fn draw(args: &Similarity, say: Say) -> Result<Vec<PathBuf>, Failure> {
     let Point { x, y, slice } = args.point;
     // A point names its slice, and then that one is shown if nothing else is said.
     let named = slice.map(|slice| Slices::List(vec![slice as i64]));
-    let mut scene = Scene::open(&args.input, &args.look, &args.model, args.picture.slices.as_ref().or(named.as_ref()), say)?;
+    let (mut scene, tokens) = Scene::open(&args.subject, args.picture.slices.as_ref().or(named.as_ref()), say)?;
     let slices = scene.slices.clone();
-    let home = home(slice, &slices, scene.count())?;
+    let home = home(slice, &slices, scene.count)?;
     let patch = scene.mesh.patch_of_pixel(x, y)?;
-    check_outputs(&paths(&output, &slices), scene.sources())?;
+    tokens.check(home)?;
+    let output = args.picture.output(&scene, "similarity")?;
+    check_outputs(&paths(&output, &slices), &[&scene.name, tokens.file()])?;
 
-    let backbone = scene.backbone()?;
-    let provenance = scene.provenance(&backbone)?;
-    let query = token(&scene.tokens(&backbone, home)?, patch);
-    let mut progress = Progress::new(0, slices.len(), say);
-    let mut maps = Vec::new();
-    for &index in &slices {
-        maps.push(cosine(&scene.tokens(&backbone, index)?, &query));
-        progress.step(1);
-    }
+    let source = tokens.load()?;
+    let _watch = interrupt::Watch::new();
+    let mut query = Vec::new();
+    let mut at_home = None;
+    source.each(&mut scene, &[home], say, |tokens| {
+        query = token(&tokens, patch);
+        at_home = Some(cosine(&tokens, &query));
+        Ok(())
+    })?;
+    let others: Vec<usize> = slices.iter().copied().filter(|&slice| slice != home).collect();
+    let mut elsewhere = Vec::new();
+    source.each(&mut scene, &others, say, |tokens| {
+        elsewhere.push(cosine(&tokens, &query));
+        Ok(())
+    })?;
+    let mut elsewhere = elsewhere.into_iter();
+    let maps: Vec<Tensor> = slices.iter().filter_map(|&slice| if slice == home { at_home.clone() } else { elsewhere.next() }).collect();
 
     let shown = maps.iter().flat_map(Tensor::data).copied().collect::<Vec<_>>();
     let range = args.range.map_or_else(|| limits(&Tensor::new([shown.len()], shown)), |Limits(lo, hi)| (lo, hi));
-    let mut drawing = args.picture.drawing(scene.mesh, args.layout);
+    let mut drawing = args.picture.drawing(&scene, args.layout);
     drawing.bar = Some(range);
-    let title = format!("Cosine similarity of MedDINOv3 features to pixel {x},{y} of slice {home}: {}", args.input);
-    let target = Target { output: &output, title, provenance: &provenance };
+    let title = format!("Cosine similarity of MedDINOv3 features to pixel {x},{y} of slice {home}: {}", scene.name);
+    let target = Target { output: &output, title, provenance: &source.provenance(&scene)? };
     let mut maps = maps.into_iter();
     drawing.write(&slices, &target, |i| {
         let map = maps.next().expect("a map of each slice, in order");

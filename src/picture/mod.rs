@@ -13,7 +13,8 @@
 //! let mesh = Mesh::new(grid, 16, (224, 224), (512, 512));
 //! let map = cosine(&tokens, &tokens.data()[2 * mesh.patch_of_pixel(300, 250)?..][..2]); // [P]
 //!
-//! let panel = Panel::new(mesh, 256);
+//! // pixels of 0.7 x 0.7 mm
+//! let panel = Panel::new(mesh, (0.7, 0.7), 256);
 //! let ct = panel.ct(&Gray::SOFT_TISSUE.shades(&slice));
 //! let mut overlay = ct.clone();
 //! panel.heat(&mut overlay, 0.6, &map, limits(&map));

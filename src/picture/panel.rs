@@ -10,19 +10,22 @@ use crate::tensor::Tensor;
 #[derive(Clone, Copy, Debug)]
 pub struct Panel {
     mesh: Mesh,
+    /// Of the shown slice, in pixels of the picture.
     height: usize,
     width: usize,
     smooth: bool,
 }
 
 impl Panel {
-    /// The slice of `mesh` with its longer side shown on `side` pixels; patches are shown as blocks.
+    /// The slice of `mesh` with its longer side shown on `side` pixels; patches are shown as blocks. `pixel` is the height and width of a pixel of the
+    /// slice, in any unit: what is twice as high in the patient is so in the picture.
     ///
     /// # Panics
     /// If `side` is 0.
-    pub fn new(mesh: Mesh, side: usize) -> Self {
-        let (height, width) = mesh.slice;
-        let shown = |pixels: usize| (pixels * side).div_ceil(height.max(width)).max(1);
+    pub fn new(mesh: Mesh, pixel: (f64, f64), side: usize) -> Self {
+        assert!(side > 0, "a panel has pixels");
+        let (height, width) = (mesh.slice.0 as f64 * pixel.0, mesh.slice.1 as f64 * pixel.1);
+        let shown = |length: f64| ((length / height.max(width) * side as f64).round() as usize).clamp(1, side);
         Self { mesh, height: shown(height), width: shown(width), smooth: false }
     }
 
@@ -106,9 +109,11 @@ mod tests {
     use super::*;
     use crate::vit::config::Grid;
 
+    const SQUARE: (f64, f64) = (1.0, 1.0);
+
     /// A slice of 40 x 36 at its own size: 2 x 2 patches; 8 rows and 4 columns are not seen.
     fn panel(side: usize) -> Panel {
-        Panel::new(Mesh::new(Grid { rows: 2, cols: 2 }, 16, (40, 36), (40, 36)), side)
+        Panel::new(Mesh::new(Grid { rows: 2, cols: 2 }, 16, (40, 36), (40, 36)), SQUARE, side)
     }
 
     #[test]
@@ -138,6 +143,25 @@ mod tests {
         panel(40).heat(&mut canvas, 0.5, &Tensor::new([4], vec![0.0, 0.0, 0.0, 1.0]), (0.0, 1.0));
         assert_eq!(*canvas.at(20, 20), blend(colour(0.5), colour(1.0), 0.5));
         assert_eq!(*canvas.at(35, 39), [0; 3]);
+    }
+
+    #[test]
+    fn a_slice_has_its_shape_in_the_patient() {
+        // 40 x 36 pixels, 3 mm high and 1.5 mm wide: 120 x 54 mm.
+        let mesh = Mesh::new(Grid { rows: 2, cols: 2 }, 16, (40, 36), (40, 36));
+        let panel = Panel::new(mesh, (3.0, 1.5), 120);
+        let mut canvas = panel.blank();
+        assert_eq!((canvas.height(), canvas.width()), (120, 54));
+        panel.heat(&mut canvas, 1.0, &Tensor::new([4], vec![0.0, 0.2, 0.4, 1.0]), (0.0, 1.0));
+        // Patches are 48 x 24, and end at row 96 and column 48.
+        for (x, y, want) in [(23, 47, colour(0.0)), (24, 47, colour(0.2)), (23, 48, colour(0.4)), (47, 95, colour(1.0)), (48, 95, [0; 3])] {
+            assert_eq!(*canvas.at(x, y), want, "{x},{y}");
+        }
+        // A pixel in the middle is marked there.
+        panel.mark(&mut canvas, 17, 19);
+        assert_eq!(*canvas.at(26, 58), [255; 3]);
+        let thin = Panel::new(mesh, (1e-9, 1.0), 100).blank();
+        assert_eq!((thin.height(), thin.width()), (1, 100));
     }
 
     #[test]
