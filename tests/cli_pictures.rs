@@ -318,6 +318,29 @@ fn a_slice_has_its_shape_in_the_patient() {
 }
 
 #[test]
+fn anterior_is_up_and_the_patients_right_is_left() {
+    let desk = Desk::new();
+    // Stored RAS+: columns run to the right, rows to anterior. Bone where the patient is right (i from 64) and anterior (j from 64), else air.
+    let bone = |n: usize| if n % 96 >= 64 && n / 96 % 96 >= 64 { 700 } else { -1000 };
+    let scan = nifti::Nifti::i16([2, 96, 96], (0..2 * 96 * 96).map(bone));
+    std::fs::write(desk.path("ras.nii"), scan.bytes()).expect("written");
+    let shown = draw(&desk, &format!("similarity ras.nii {TINY} --point 8,8 --layout beside"));
+    // Each is 448 pixels a side, and a third of that is bone. The map is brightest where the point is.
+    let third = 448 / 3;
+    let brightest = shown.at(456 + 5, 5);
+    for (x, y) in [(5, 5), (third - 5, 5), (5, third - 5)] {
+        assert_eq!(shown.at(x, y), [255; 3], "{x},{y}");
+    }
+    for (x, y) in [(third + 5, 5), (5, third + 5), (440, 440), (440, 5), (5, 440)] {
+        assert_eq!(shown.at(x, y), [0; 3], "{x},{y}");
+        assert_ne!(shown.at(456 + x, y), brightest, "{x},{y}");
+    }
+    // As it is stored, it stands on its head.
+    let stored = draw(&desk, &format!("similarity ras.nii {TINY} --point 8,8 --layout beside --orient stored -o stored.png"));
+    assert_eq!((stored.at(5, 5), stored.at(440, 440)), ([0; 3], [255; 3]));
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn interrupted_it_leaves_nothing() {
     for line in ["pca --fit volume --save-basis basis.safetensors", "pca", "similarity --point 9,9,0"] {

@@ -20,7 +20,7 @@ const ALPHA: f32 = 0.6;
 /// The longer side of a slice, in pixels: at least and at most for a picture of its own.
 const SIDES: (usize, usize) = (448, 1024);
 
-/// The width and height that a sheet of many slices keeps to.
+/// About what the width and height of a sheet of many slices keep to, in pixels; gaps and captions come on top.
 const SHEET: usize = 4096;
 
 /// The smallest a slice gets on a sheet.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::format::Format;
 use crate::archive::Archive;
 use crate::ct::{Orient, Size};
 use crate::error::{Error, Result};
@@ -13,6 +14,9 @@ use crate::vit::config::{Grid, MAX_SIDE};
 
 /// The tensor that holds them: [S, P, C].
 const PATCHES: &str = "x_norm_patchtokens";
+
+/// The largest slice number that is believed; a NIfTI file has at most 32767.
+const MAX_SLICE: usize = 1 << 24;
 
 /// An open `.safetensors` file of features with patch tokens. What its metadata say is held against its tensor.
 #[derive(Debug)]
@@ -38,6 +42,9 @@ impl StoredFeatures {
     }
 
     fn checked(path: &Path) -> Result<Self, String> {
+        if let Some(format) = Format::of(path).filter(|&format| format != Format::Safetensors) {
+            return Err(format!("a .{format}; features are read from .safetensors alone: write them with --format safetensors"));
+        }
         let archive = Archive::open(path)?;
         let shape = match archive.tensors().get(PATCHES) {
             Some(stored) if stored.dtype.size().is_none() => return Err(format!("{PATCHES}: expected floats, found {}", stored.dtype)),
@@ -55,7 +62,10 @@ impl StoredFeatures {
             let value = said(name)?;
             let list = value.as_array().map_or_else(|| vec![&value], |list| list.iter().collect());
             let whole = |v: &&Value| v.as_u64().and_then(|n| usize::try_from(n).ok());
-            list.iter().map(whole).collect::<Option<Vec<_>>>().ok_or_else(|| format!("its metadata say that {name} is {value}"))
+            list.iter()
+                .map(whole)
+                .collect::<Option<Vec<_>>>()
+                .ok_or_else(|| format!("its metadata say that {name} is {value}; expected whole numbers"))
         };
         let (slices, grid, image, patch_size) = (numbers("slices")?, numbers("grid")?, numbers("image")?, numbers("patch_size")?);
         let (&[rows, cols], &[height, width], &[patch_size]) = (&grid[..], &image[..], &patch_size[..]) else {
@@ -68,6 +78,9 @@ impl StoredFeatures {
         }
         if [slices.len(), rows * cols] != shape[..2] {
             return Err(format!("{PATCHES} is {shape:?}, but its metadata say {} slices of {rows} x {cols} patches", slices.len()));
+        }
+        if let Some(slice) = slices.iter().find(|&&slice| slice > MAX_SLICE) {
+            return Err(format!("its metadata name slice {slice}, which no scan has"));
         }
         let name = path.display().to_string();
         Ok(Self { name, archive, shape, slices, grid: Grid { rows, cols }, image: (height, width), patch_size })
@@ -150,5 +163,87 @@ impl StoredFeatures {
             0 => Ok(Tensor::new([p, c], values)),
             n => Err(fail(format!("slice {} holds {n} values that are NaN or infinite", self.slices[position]))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::{ArchiveWriter, Dtype, Stored};
+
+    /// A file of two slices of 2 x 3 patches of 16 pixels, 2 channels, as `change` leaves its metadata and values.
+    fn open(shape: &[usize], dtype: Dtype, change: impl FnOnce(&mut BTreeMap<String, String>, &mut Vec<f32>)) -> Result<StoredFeatures> {
+        let said = [
+            ("slices", "[3, 1]"),
+            ("grid", "[2, 3]"),
+            ("image", "[40, 48]"),
+            ("patch_size", "16"),
+            ("preprocessing", "{\"size\": \"40x48\", \"orient\": \"stored\"}"),
+            ("patch_affine", "[[0.0, 0.0, 1.0, 0.0], [8.0, 0.0, 0.0, 0.0], [0.0, -32.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]"),
+        ];
+        let mut metadata = said.map(|(name, text)| (name.to_string(), text.to_string())).into();
+        let mut values = (0..shape.iter().product::<usize>()).map(|i| i as f32).collect();
+        change(&mut metadata, &mut values);
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x.safetensors");
+        let stored = (PATCHES.to_string(), Stored { shape: shape.to_vec(), dtype });
+        let mut file = ArchiveWriter::create(&path, &[stored], &metadata).expect("created");
+        file.write(0, 0, &values).expect("written");
+        file.finish().expect("named");
+        StoredFeatures::open(&path)
+    }
+
+    #[test]
+    fn tokens_and_what_is_said_of_them_are_read() {
+        for dtype in [Dtype::F32, Dtype::F16] {
+            let file = open(&[2, 6, 2], dtype, |_, _| {}).expect("features");
+            assert_eq!((file.slices(), file.width(), file.patch_size(), file.image()), (&[3, 1][..], 2, 16, (40, 48)));
+            assert_eq!(
+                (file.grid(), file.size(), file.orient()),
+                (Grid { rows: 2, cols: 3 }, Size::Exact { height: 40, width: 48 }, Some(Orient::Stored))
+            );
+            assert_eq!(file.patch_mm(), Some((32.0, 8.0)));
+            let second: Vec<f32> = (12..24_u8).map(f32::from).collect();
+            assert_eq!(file.patches(1).expect("read"), Tensor::new([6, 2], second));
+        }
+        let steps = |metadata: &mut BTreeMap<String, String>, text: &str| {
+            metadata.remove("patch_affine");
+            metadata.insert("patch_steps".into(), text.into());
+        };
+        let listed = open(&[2, 6, 2], Dtype::F32, |metadata, _| steps(metadata, "[[3.0, 4.0, 0.0], [0.0, 0.0, 7.0]]")).expect("features");
+        assert_eq!(listed.patch_mm(), Some((7.0, 5.0)));
+        let flat = open(&[2, 6, 2], Dtype::F32, |metadata, _| steps(metadata, "[[0.0, 0.0, 0.0], [0.0, 0.0, 7.0]]")).expect("features");
+        assert_eq!(flat.patch_mm(), None);
+        let broken = open(&[2, 6, 2], Dtype::F32, |_, values| values[13] = f32::NAN).expect("features");
+        assert!(broken.patches(0).is_ok());
+        let said = broken.patches(1).expect_err("NaN").to_string();
+        assert!(said.contains("slice 1 holds 1 values that are NaN"), "{said}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let cases: [(&[usize], &str, &str, &str); 12] = [
+            (&[6, 2], "", "", "expected [S, P, C], found [6, 2]"),
+            (&[2, 6, 0], "", "", "expected [S, P, C], found [2, 6, 0]"),
+            (&[3, 6, 2], "", "", "is [3, 6, 2], but its metadata say 2 slices of 2 x 3 patches"),
+            (&[2, 5, 2], "", "", "is [2, 5, 2], but"),
+            (&[2, 6, 2], "slices", "[3]", "say 1 slices"),
+            (&[2, 6, 2], "slices", "[0, 18446744073709551615]", "name slice 18446744073709551615"),
+            (&[2, 6, 2], "slices", "[0, -1]", "slices is [0,-1]"),
+            (&[2, 6, 2], "grid", "[3, 2]", "say 3 x 2 patches of 16 pixels in an image of 40 x 48"),
+            (&[2, 6, 2], "patch_size", "0", "patches of 0 pixels"),
+            (&[2, 6, 2], "image", "[40]", "image [40]"),
+            (&[2, 6, 2], "image", "[40, 1e30]", "image is [40,1e+30]; expected whole numbers"),
+            (&[2, 6, 2], "grid", "2 x 3", "say that grid is 2 x 3"),
+        ];
+        for (shape, name, text, said) in cases {
+            let put = |metadata: &mut BTreeMap<String, String>, _: &mut Vec<f32>| drop(metadata.insert(name.into(), text.into()));
+            let error = open(shape, Dtype::F32, put).expect_err("refused").to_string();
+            assert!(error.contains(said), "{shape:?} {name} {text}: {error}");
+        }
+        let error = open(&[2, 6, 2], Dtype::F32, |metadata, _| drop(metadata.remove("grid"))).expect_err("refused").to_string();
+        assert!(error.contains("its metadata have no grid"), "{error}");
+        let error = StoredFeatures::open("x.npz").expect_err("refused").to_string();
+        assert!(cfg!(not(feature = "readers")) || error.contains("write them with --format safetensors"), "{error}");
     }
 }
