@@ -15,12 +15,13 @@ use meddino::picture::Gray;
 use meddino::vit::config::Config;
 use meddino::vit::features::Features;
 
-use super::args::{Demo, Layout};
+use super::args::Demo;
 use super::cases::Case;
 use super::engine::Recipe;
 use super::features::one;
 use super::input::View;
 use super::picture::{Drawing, Target};
+use super::picture_args::Layout;
 use super::say::{Done, Failure, Say, result};
 use super::slices::Slices;
 use super::{pca, similarity};

@@ -18,6 +18,7 @@ mod many;
 mod memory;
 mod pca;
 mod picture;
+mod picture_args;
 mod pipeline;
 mod progress;
 mod runner;

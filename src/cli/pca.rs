@@ -7,9 +7,9 @@ use meddino::maps::{Basis, BasisFile, Moments, limits};
 use meddino::picture::{Canvas, Panel};
 use meddino::{Error, Result, Tensor};
 
-use super::args::{Fit, Pca};
 use super::interrupt;
 use super::picture::{Paint, Target, check_outputs, paths};
+use super::picture_args::{Fit, Pca};
 use super::say::{Done, Failure, Say, result, warn};
 use super::scene::Scene;
 use super::spool::Spool;

@@ -8,9 +8,9 @@ use meddino::maps::Mesh;
 use meddino::picture::{Canvas, Gray, Panel, bar, beside, captioned, sheet, write_png};
 use meddino::{Error, Result, Tensor};
 
-use super::args::{Layout, Picture};
 use super::features::refuse_overwriting;
 use super::interrupt;
+use super::picture_args::{Layout, Picture};
 use super::say::Failure;
 use super::scene::Scene;
 

@@ -8,9 +8,9 @@ use meddino::output::{Preprocessing, StoredFeatures};
 use meddino::picture::Gray;
 use meddino::{Error, Result, Tensor};
 
-use super::args::Subject;
 use super::cases::Case;
 use super::input::{Input, View};
+use super::picture_args::Subject;
 use super::runner::open_model;
 use super::say::{Say, warn};
 use super::slices::Slices;

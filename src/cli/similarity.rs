@@ -6,9 +6,9 @@ use meddino::maps::{cosine, limits};
 use meddino::picture::{Canvas, Panel};
 use meddino::{Error, Result, Tensor};
 
-use super::args::{Limits, Point, Similarity};
 use super::interrupt;
 use super::picture::{Paint, Target, check_outputs, paths};
+use super::picture_args::{Limits, Point, Similarity};
 use super::say::{Done, Failure, Say, result};
 use super::scene::Scene;
 use super::slices::Slices;
