@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use meddino::Tensor;
-use meddino::cpu::{self, Epilogue, Layer};
+use meddino::cpu::{self, Bf16, Epilogue, Layer, Precision};
 use meddino::vit::config::{Config, Grid};
 use meddino::vit::features::Request;
 use meddino::vit::model::Model;
@@ -25,33 +25,50 @@ fn row(group: &mut BenchmarkGroup<WallTime>, name: &str, throughput: Throughput,
     group.bench_function(name, |bencher| bencher.iter_batched(|| (), |()| run(), BatchSize::PerIteration));
 }
 
-fn kernels(criterion: &mut Criterion) {
+/// What there is: f32, and bf16 where the machine has it; each with what its rows' names end in.
+fn precisions() -> impl Iterator<Item = (Precision, &'static str)> {
+    [(Precision::F32, "")].into_iter().chain(Bf16::here().map(|bf16| (Precision::Bf16(bf16), " bf16")))
+}
+
+/// The linear layers and attention.
+fn products(criterion: &mut Criterion) {
     let config = Config::vit_base();
     let (c, hidden, heads, t) = (config.embed_dim, config.ffn_dim, config.num_heads, config.prefix_tokens() + GRID.patches());
-    let mut group = criterion.benchmark_group("cpu/T=201");
-    group.sample_size(20).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3));
-
+    let mut group = group(criterion);
     let gamma = noise(4, &[c]);
-    for (name, n, k) in [("attn.qkv", 3 * c, c), ("attn.proj", c, c), ("mlp.fc1", hidden, c), ("mlp.fc2", c, hidden)] {
-        let layer = Layer::from(Linear { weight: noise(2, &[n, k]), bias: Some(noise(3, &[n])) });
-        let (x, residual) = (noise(1, &[1, t, k]), noise(5, &[1, t, n]));
-        row(&mut group, &format!("matmul {name}"), Throughput::Elements((2 * t * n * k) as u64), || {
-            let epilogue = match name {
-                "attn.qkv" => Epilogue::Bias,
-                "mlp.fc1" => Epilogue::BiasGelu,
-                _ => Epilogue::LayerScaleResidual(&gamma),
-            };
-            let mut y = residual.clone();
-            cpu::matmul(&x, &layer, epilogue, &mut y);
-            y
+    for (precision, suffix) in precisions() {
+        for (name, n, k) in [("attn.qkv", 3 * c, c), ("attn.proj", c, c), ("mlp.fc1", hidden, c), ("mlp.fc2", c, hidden)] {
+            let layer = Layer::new(Linear { weight: noise(2, &[n, k]), bias: Some(noise(3, &[n])) }, precision);
+            let (x, residual) = (noise(1, &[1, t, k]), noise(5, &[1, t, n]));
+            row(&mut group, &format!("matmul {name}{suffix}"), Throughput::Elements((2 * t * n * k) as u64), || {
+                let epilogue = match name {
+                    "attn.qkv" => Epilogue::Bias,
+                    "mlp.fc1" => Epilogue::BiasGelu,
+                    _ => Epilogue::LayerScaleResidual(&gamma),
+                };
+                let mut y = residual.clone();
+                cpu::matmul(&x, &layer, epilogue, &mut y);
+                y
+            });
+        }
+        let rotated = noise(1, &[3, 1, heads, t, config.head_dim()]);
+        row(&mut group, &format!("attention{suffix}"), Throughput::Elements((4 * t * t * c) as u64), || {
+            Tensor::made(|y| cpu::attention(&rotated, precision, y))
         });
     }
+    group.finish();
+}
+
+/// What is bound by memory, in f32 always.
+fn elementwise(criterion: &mut Criterion) {
+    let config = Config::vit_base();
+    let (c, hidden, heads, t) = (config.embed_dim, config.ffn_dim, config.num_heads, config.prefix_tokens() + GRID.patches());
+    let mut group = group(criterion);
     let qkv = noise(1, &[1, t, 3 * c]);
     let angles = table(&config, GRID);
-    let rope = || Tensor::made(|y| cpu::rope(&qkv, &angles, heads, config.prefix_tokens(), config.rope, y));
-    row(&mut group, "rope", Throughput::Bytes((4 * 2 * 3 * t * c) as u64), rope);
-    let rotated = rope();
-    row(&mut group, "attention", Throughput::Elements((4 * t * t * c) as u64), || Tensor::made(|y| cpu::attention(&rotated, y)));
+    row(&mut group, "rope", Throughput::Bytes((4 * 2 * 3 * t * c) as u64), || {
+        Tensor::made(|y| cpu::rope(&qkv, &angles, heads, config.prefix_tokens(), config.rope, y))
+    });
     let (x, norm) = (noise(1, &[1, t, c]), Norm { weight: noise(2, &[c]), bias: noise(3, &[c]) });
     row(&mut group, "layernorm", Throughput::Bytes((4 * 2 * t * c) as u64), || {
         Tensor::made(|y| cpu::layernorm(&x, &norm, config.norm_eps, y))
@@ -65,20 +82,28 @@ fn kernels(criterion: &mut Criterion) {
     group.finish();
 }
 
+fn group(criterion: &mut Criterion) -> BenchmarkGroup<'_, WallTime> {
+    let mut group = criterion.benchmark_group("cpu/T=201");
+    group.sample_size(20).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3));
+    group
+}
+
 /// A model of one block, patch embedding and final norm included.
 fn block(criterion: &mut Criterion) {
     let model = Model::open("seeded:0").expect("seeded weights");
     let mut weights = model.weights().expect("seeded weights");
     weights.blocks.truncate(1);
-    let (weights, config) = (cpu::layers(weights), Config { depth: 1, ..model.config().clone() });
+    let config = Config { depth: 1, ..model.config().clone() };
     let image = noise(1, &[1, 1, 224, 224]);
-    let mut group = criterion.benchmark_group("cpu/T=201");
-    group.sample_size(20).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3));
-    row(&mut group, "a model of one block", Throughput::Elements(config.product_flops(GRID)), || {
-        cpu::forward(&weights, &config, &image, None, &Request::default()).expect("features").x_norm
-    });
+    let mut group = group(criterion);
+    for (precision, suffix) in precisions() {
+        let layers = cpu::layers(weights.clone(), precision);
+        row(&mut group, &format!("a model of one block{suffix}"), Throughput::Elements(config.product_flops(GRID)), || {
+            cpu::forward(&layers, &config, &image, None, &Request::default()).expect("features").x_norm
+        });
+    }
     group.finish();
 }
 
-criterion_group!(on_the_cpu, kernels, block);
+criterion_group!(on_the_cpu, products, elementwise, block);
 criterion_main!(on_the_cpu);

@@ -44,7 +44,7 @@ fn block(context: &Context, config: &Config, weights: &Weights<Tensor>, grid: Gr
     // The same block on the CPU: what the tokens of an image become from one tap to the next.
     let image = noise(1, &[1, 3, grid.rows * config.patch_size, grid.cols * config.patch_size]);
     let table_values = rope::table(config, grid);
-    let weights = meddino::cpu::layers(weights.clone());
+    let weights = meddino::cpu::layers(weights.clone(), meddino::cpu::Precision::F32);
     let patches = meddino::cpu::patch_embed(&image, &weights.patch_embed, config.patch_size);
     let before = meddino::cpu::tokens(&patches, &weights.cls_token, weights.storage_tokens.as_ref(), None);
     let shallow = Config { depth: 1, ..config.clone() };
@@ -92,7 +92,8 @@ fn benches(criterion: &mut Criterion) {
     let (image, request) = (noise(1, &[1, 1, 224, 224]), Request::default());
     let gpu = Gpu::new(&context, &config, &weights).expect("room for the weights");
     let got = gpu.forward(&image, None, &request).expect("features");
-    let want = meddino::cpu::forward(&meddino::cpu::layers(weights.clone()), &config, &image, None, &request).expect("features");
+    let want = meddino::cpu::forward(&meddino::cpu::layers(weights.clone(), meddino::cpu::Precision::F32), &config, &image, None, &request)
+        .expect("features");
     let error = Row::new("x_norm", &got.x_norm, &want.x_norm).relative_l2;
     assert!(error < 2e-4, "the forward pass is wrong: relative L2 {error:.2e}");
     let input = forward::Input { batch: 1, channels: 1, height: 224, width: 224, masked: false };

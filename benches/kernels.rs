@@ -160,7 +160,7 @@ fn rope_and_attention(context: &Context, config: &Config, grid: Grid) -> [Case; 
         attention.input(&Tensor::new([1, n, t, d], values))
     });
     let y = attention.recorder.attention("attention", Heads { q, k, v }).expect("recorded");
-    let want = Tensor::made(|y| cpu::attention(&rotated, y));
+    let want = Tensor::made(|y| cpu::attention(&rotated, cpu::Precision::F32, y));
     [rope.done(&[heads.q, heads.k, heads.v], rotated), attention.done(&[y], want)]
 }
 

@@ -69,7 +69,10 @@ impl Backbone {
     /// If a tensor cannot be read, or the backend cannot be had.
     pub fn new(model: &Model, choice: Choice) -> Result<Self> {
         match choice.selection() {
-            None => Ok(Self { config: model.config().clone(), backend: Backend::Cpu(Box::new(cpu::layers(model.weights()?))) }),
+            None => Ok(Self {
+                config: model.config().clone(),
+                backend: Backend::Cpu(Box::new(cpu::layers(model.weights()?, cpu::Precision::F32))),
+            }),
             Some(selection) => Self::on(model, &Context::new(&selection)?),
         }
     }

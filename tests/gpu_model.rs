@@ -119,8 +119,14 @@ fn every_tap_is_the_cpus() {
                 let image = image(shape);
                 let patches = shape[0] * (shape[2] / 16) * (shape[3] / 16);
                 let mask: Option<Vec<bool>> = masked.then(|| (0..patches).map(|p| p % 3 == 1).collect());
-                let want =
-                    meddino::cpu::forward(&meddino::cpu::layers(weights.clone()), &config, &image, mask.as_deref(), &request).unwrap();
+                let want = meddino::cpu::forward(
+                    &meddino::cpu::layers(weights.clone(), meddino::cpu::Precision::F32),
+                    &config,
+                    &image,
+                    mask.as_deref(),
+                    &request,
+                )
+                .unwrap();
                 let gpu = Gpu::new(&context, &config, &weights).unwrap();
                 let got = gpu.forward(&image, mask.as_deref(), &request).unwrap();
                 assert_close(&got, &want, tolerance(rope));
@@ -216,7 +222,8 @@ fn a_batch_that_is_too_large_is_refused_and_the_next_call_works() {
     let refused = gpu.forward(&image([32, 1, 224, 224]), None, &request).unwrap_err().to_string();
     assert!(refused.contains("bytes") && refused.contains("8388608") && refused.contains("--batch"), "{refused}");
     let small = image([1, 1, 32, 32]);
-    let want = meddino::cpu::forward(&meddino::cpu::layers(weights.clone()), &config, &small, None, &request).unwrap();
+    let want = meddino::cpu::forward(&meddino::cpu::layers(weights.clone(), meddino::cpu::Precision::F32), &config, &small, None, &request)
+        .unwrap();
     assert_close(&gpu.forward(&small, None, &request).unwrap(), &want, 2e-6);
 }
 

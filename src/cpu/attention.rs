@@ -1,38 +1,102 @@
 //! Self-attention with an online softmax: no T x T matrix is ever held.
+#![allow(clippy::inline_always, reason = "what a function for an instruction set calls must be inlined into it")]
+#![allow(clippy::needless_lifetimes, reason = "pulp's macro makes a struct of the arguments, which needs their lifetime named")]
 
 use std::borrow::Cow;
 
+use pulp::{Arch, Simd};
 use rayon::prelude::*;
 
-use super::product::{COLS, ROWS, add_eight, interleave, tile};
-use super::simd::{Softmax, softmax_columns};
+use super::bf16::{pairs_along, pairs_down};
+use super::dot::Bf16;
+use super::matmul::Precision;
+use super::product::{COLS, ROWS, add_eight_simd, interleave, tile_simd};
+use super::simd::{Softmax, softmax_columns, softmax_columns_simd};
+use super::window::Windows;
 use crate::tensor::Tensor;
 
-/// Queries of one task, a column each: the scores of a key are a row, so that the softmax runs along registers.
+/// Queries that are a column each: the scores of a key are a row, so that the softmax runs along registers.
 const QUERIES: usize = COLS;
-/// Keys of one step, whole blocks: their scores stay in the first-level cache, and no f32 sum is longer.
+/// Queries of one task: a step's k and v are read from afar once for all of them.
+const TASK_QUERIES: usize = 3 * QUERIES;
+/// Keys of one step, whole tiles: their scores stay in the first-level cache, and no f32 sum is longer.
 const KEYS: usize = 10 * ROWS;
 /// The channels of v that are summed together.
 const CHANNELS: usize = 8;
 
 /// q, k, v as [3, B, N, T, D] into out [B, T, C]: `softmax(q k^T / sqrt D) v` for each head, heads side by side in C.
-pub fn attention(qkv: &Tensor, out: &mut Tensor) {
+pub fn attention(qkv: &Tensor, precision: Precision, out: &mut Tensor) {
     let &[3, batch, heads, t, d] = qkv.shape() else { panic!("q, k, v are [3, B, N, T, D], not {:?}", qkv.shape()) };
-    let c = heads * d;
     let (q, kv) = qkv.data().split_at(batch * heads * t * d);
     let (k, v) = kv.split_at(batch * heads * t * d);
     let (v, width) = padded(v, d);
-    for (b, image) in out.resize([batch, t, c]).chunks_exact_mut(t * c).enumerate() {
-        image.par_chunks_mut(QUERIES * c).enumerate().for_each(|(block, rows)| {
-            let queries = rows.len() / c;
-            for n in 0..heads {
-                let head = b * heads + n;
-                let q = &q[(head * t + block * QUERIES) * d..][..queries * d];
-                let attended = attend(q, &k[head * t * d..][..t * d], &v[head * t * width..][..t * width], d);
-                for (i, row) in rows.chunks_exact_mut(c).enumerate() {
-                    for (y, channel) in row[n * d..(n + 1) * d].iter_mut().zip(attended.chunks_exact(QUERIES)) {
-                        *y = channel[i];
-                    }
+    let out = out.resize([batch, t, heads * d]);
+    match precision {
+        Precision::F32 => each_head(q, [heads, t, d], out, |head, columns| {
+            let (k, v) = (&k[head * t * d..][..t * d], &v[head * t * width..][..t * width]);
+            for (k, v) in k.chunks(KEYS * d).zip(v.chunks(KEYS * width)) {
+                columns.iter_mut().for_each(|columns| step(k, v, d, columns));
+            }
+        }),
+        Precision::Bf16(bf16) => {
+            let (half, pairs) = (d.div_ceil(2), t.div_ceil(2));
+            let k = pairs_along(k, d);
+            let mut v_pairs = vec![0; batch * heads * pairs * width];
+            v_pairs.par_chunks_mut(pairs * width).zip(v.par_chunks(t * width)).for_each(|(pairs, v)| pairs_down(v, width, pairs));
+            each_head(q, [heads, t, d], out, |head, columns| {
+                let (k, v) = (&k[head * t * half..][..t * half], &v_pairs[head * pairs * width..][..pairs * width]);
+                let queries: Vec<Vec<u32>> = columns.iter().map(|columns| columns.pairs(half)).collect();
+                for (k, v) in k.chunks(KEYS * half).zip(v.chunks(KEYS / 2 * width)) {
+                    columns.iter_mut().zip(&queries).for_each(|(columns, queries)| step_bf16(bf16, k, v, queries, columns));
+                }
+            });
+        }
+    }
+}
+
+/// QUERIES queries of one head, a column each, and what is known of their attention so far.
+struct Columns {
+    /// `q / sqrt D`, [D, QUERIES]
+    q: Vec<f32>,
+    /// Of exp(score) v: [W, QUERIES], W = D filled up to whole groups of channels.
+    sums: Vec<f32>,
+    softmax: Softmax,
+}
+
+impl Columns {
+    /// q [Q, D] with at most QUERIES rows; columns without a row are zeros.
+    fn new(q: &[f32], d: usize) -> Self {
+        let mut scaled = vec![0.0; d * QUERIES];
+        interleave::<QUERIES>(q, d, 1.0 / (d as f32).sqrt(), &mut scaled);
+        Self { q: scaled, sums: vec![0.0; d.next_multiple_of(CHANNELS) * QUERIES], softmax: Softmax::new() }
+    }
+
+    /// The queries in bf16: [D/2, QUERIES] pairs.
+    fn pairs(&self, half: usize) -> Vec<u32> {
+        let mut pairs = vec![0; half * QUERIES];
+        pairs_down(&self.q, QUERIES, &mut pairs);
+        pairs
+    }
+}
+
+/// q [B, N, T, D] into out [B, T, C], some queries of one head at a time: `attend(head of B * N, columns)` goes over all keys.
+fn each_head(q: &[f32], [heads, t, d]: [usize; 3], out: &mut [f32], attend: impl Fn(usize, &mut [Columns]) + Sync) {
+    let groups = t.div_ceil(TASK_QUERIES);
+    for (b, image) in out.chunks_exact_mut(t * heads * d).enumerate() {
+        let out = Windows::new(image, heads * d, TASK_QUERIES, d);
+        // Threads work on the same head, whose keys and values both then find near.
+        (0..heads * groups).into_par_iter().for_each(|task| {
+            let (n, group) = (task / groups, task % groups);
+            let mut window = out.take(group, n);
+            let head = b * heads + n;
+            let q = &q[(head * t + group * TASK_QUERIES) * d..][..window.rows() * d];
+            let mut columns: Vec<Columns> = q.chunks(QUERIES * d).map(|q| Columns::new(q, d)).collect();
+            attend(head, &mut columns);
+            for row in 0..window.rows() {
+                let (columns, i) = (&columns[row / QUERIES], row % QUERIES);
+                let weight = columns.softmax.weight(i);
+                for (y, channel) in window.row(row).iter_mut().zip(columns.sums.chunks_exact(QUERIES)) {
+                    *y = channel[i] / weight;
                 }
             }
         });
@@ -50,25 +114,35 @@ fn padded(v: &[f32], d: usize) -> (Cow<'_, [f32]>, usize) {
     (Cow::Owned(wide), width)
 }
 
-/// One head, at most QUERIES queries: q [Q, D], k [T, D], v [T, W] with W = D filled up to whole groups of channels -> [W, QUERIES].
-fn attend(q: &[f32], k: &[f32], v: &[f32], d: usize) -> Vec<f32> {
-    let width = d.next_multiple_of(CHANNELS);
-    let mut scaled = vec![0.0; d * QUERIES];
-    interleave::<QUERIES>(q, d, 1.0 / (d as f32).sqrt(), &mut scaled);
-    let mut sums = vec![0.0; width * QUERIES];
+/// Some keys more: k [keys, D], v [keys, W].
+#[pulp::with_simd(step = Arch::new())]
+#[inline(always)]
+fn step_simd<'a, S: Simd>(simd: S, k: &'a [f32], v: &'a [f32], d: usize, columns: &'a mut Columns) {
+    let (keys, width) = (k.len() / d, d.next_multiple_of(CHANNELS));
     let mut scores = [0.0; KEYS * QUERIES];
-    let mut softmax = Softmax::new();
-    for (k, v) in k.chunks(KEYS * d).zip(v.chunks(KEYS * width)) {
-        let keys = k.len() / d;
-        for (k, scores) in k.chunks(ROWS * d).zip(scores.as_chunks_mut().0) {
-            tile(k, d, &scaled, scores);
-        }
-        let scores = &mut scores[..keys * QUERIES];
-        softmax_columns(scores, &mut softmax, &mut sums);
-        for (group, sums) in sums.chunks_exact_mut(CHANNELS * QUERIES).enumerate() {
-            add_eight(v, width, group * CHANNELS, scores, sums);
-        }
+    for (k, scores) in k.chunks(ROWS * d).zip(scores.as_chunks_mut().0) {
+        tile_simd(simd, k, d, &columns.q, scores);
     }
-    softmax.divide(&mut sums);
-    sums
+    let scores = &mut scores[..keys * QUERIES];
+    softmax_columns_simd(simd, scores, &mut columns.softmax, &mut columns.sums);
+    for (group, sums) in columns.sums.chunks_exact_mut(CHANNELS * QUERIES).enumerate() {
+        add_eight_simd(simd, v, width, group * CHANNELS, scores, sums);
+    }
+}
+
+/// [`step`] with the factors of both products in bf16: k [keys, D/2] pairs along, v [keys/2, W] pairs down, queries [D/2, QUERIES]. The softmax is f32.
+fn step_bf16(bf16: Bf16, k: &[u32], v: &[u32], queries: &[u32], columns: &mut Columns) {
+    let half = queries.len() / QUERIES;
+    let (keys, width) = (k.len() / half, columns.sums.len() / QUERIES);
+    let (mut scores, mut weights) = ([0.0; KEYS * QUERIES], [0; KEYS / 2 * QUERIES]);
+    for (k, scores) in k.chunks(ROWS * half).zip(scores.as_chunks_mut().0) {
+        bf16.tile(k, half, queries, scores);
+    }
+    let scores = &mut scores[..keys * QUERIES];
+    softmax_columns(scores, &mut columns.softmax, &mut columns.sums);
+    let weights = &mut weights[..keys.div_ceil(2) * QUERIES];
+    pairs_down(scores, QUERIES, weights);
+    for (group, sums) in columns.sums.chunks_exact_mut(CHANNELS * QUERIES).enumerate() {
+        bf16.add_eight(v, width, group * CHANNELS, weights, sums);
+    }
 }

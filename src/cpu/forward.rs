@@ -28,6 +28,7 @@ pub fn forward(
         config.check_mask(mask.len(), batch, grid)?;
     }
     let (heads, prefix, eps) = (config.num_heads, config.prefix_tokens(), config.norm_eps);
+    let precision = weights.patch_embed.precision();
     let mut taps = Vec::new();
     let mut tap = |name: String, x: &Tensor| {
         if request.taps {
@@ -46,7 +47,7 @@ pub fn forward(
         layernorm(&x, &block.norm1, eps, &mut h);
         matmul(&h, &block.attn.qkv, Epilogue::Bias, &mut qkv);
         rope(&qkv, &table, heads, prefix, config.rope, &mut rotated);
-        attention(&rotated, &mut a);
+        attention(&rotated, precision, &mut a);
         matmul(&a, &block.attn.proj, Epilogue::LayerScaleResidual(&block.ls1), &mut x);
 
         layernorm(&x, &block.norm2, eps, &mut h);

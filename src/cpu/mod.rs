@@ -3,6 +3,8 @@
 //! One file a kernel, of the same name as its shader. It knows the model's sizes and weights; it does not know of graphs or devices.
 
 mod attention;
+mod bf16;
+mod dot;
 mod forward;
 mod gelu;
 mod gemm;
@@ -17,11 +19,12 @@ mod tokens;
 mod window;
 
 pub use attention::attention;
+pub use dot::Bf16;
 pub use forward::forward;
 pub use gelu::gelu;
 pub use gemm::peak_flops;
 pub use layernorm::layernorm;
-pub use matmul::{Epilogue, Layer, layers, matmul};
+pub use matmul::{Epilogue, Layer, Precision, layers, matmul};
 pub use patch_embed::patch_embed;
 pub use rope::rope;
 pub use tokens::tokens;

@@ -47,11 +47,6 @@ impl Strips {
         [self.k, self.n]
     }
 
-    /// How many strips there are.
-    pub fn len(&self) -> usize {
-        self.n.div_ceil(COLS)
-    }
-
     /// Strip `index`: [K, COLS].
     pub fn strip(&self, index: usize) -> &[f32] {
         &self.data[index * self.k * COLS..][..self.k * COLS]
@@ -78,23 +73,23 @@ pub fn interleave<const WIDTH: usize>(rows: &[f32], k: usize, scale: f32, out: &
 pub fn tile_simd<'a, S: Simd>(simd: S, lhs: &'a [f32], stride: usize, strip: &'a [f32], out: &'a mut Tile) {
     let last = lhs.len().div_ceil(stride) - 1;
     let k = strip.len() / COLS;
-    out.fill(0.0);
     for first in (0..k).step_by(PANEL) {
         let panel = first..k.min(first + PANEL);
         let row = |row: usize| &lhs[row.min(last) * stride..][panel.clone()];
         let strip = &strip[panel.start * COLS..panel.end * COLS];
+        let is_first = first == 0;
         match S::F32_LANES {
-            16 => rows::<S, ROWS, 2>(simd, from_fn(row), strip, out),
-            8 => (0..ROWS).step_by(3).for_each(|i| rows::<S, 3, 4>(simd, from_fn(|j| row(i + j)), strip, &mut out[i * COLS..])),
-            4 => (0..ROWS).step_by(3).for_each(|i| rows::<S, 3, 8>(simd, from_fn(|j| row(i + j)), strip, &mut out[i * COLS..])),
-            _ => (0..ROWS).for_each(|i| rows::<S, 1, 32>(simd, from_fn(|j| row(i + j)), strip, &mut out[i * COLS..])),
+            16 => rows::<S, ROWS, 2>(simd, from_fn(row), strip, is_first, out),
+            8 => (0..ROWS).step_by(3).for_each(|i| rows::<S, 3, 4>(simd, from_fn(|j| row(i + j)), strip, is_first, &mut out[i * COLS..])),
+            4 => (0..ROWS).step_by(3).for_each(|i| rows::<S, 3, 8>(simd, from_fn(|j| row(i + j)), strip, is_first, &mut out[i * COLS..])),
+            _ => (0..ROWS).for_each(|i| rows::<S, 1, 32>(simd, from_fn(|j| row(i + j)), strip, is_first, &mut out[i * COLS..])),
         }
     }
 }
 
-/// `out += lhs strip`, R rows of VECTORS registers each; all of them stay in registers from beginning to end.
+/// `out = lhs strip` if it is the first panel, else `out += ..`, R rows of VECTORS registers each; all of them stay in registers from beginning to end.
 #[inline(always)]
-fn rows<S: Simd, const R: usize, const VECTORS: usize>(simd: S, lhs: [&[f32]; R], strip: &[f32], out: &mut [f32]) {
+fn rows<S: Simd, const R: usize, const VECTORS: usize>(simd: S, lhs: [&[f32]; R], strip: &[f32], is_first: bool, out: &mut [f32]) {
     let k = strip.len() / COLS;
     let lhs = lhs.map(|row| &row[..k]);
     let mut sums = [[simd.splat_f32s(0.0); VECTORS]; R];
@@ -107,7 +102,13 @@ fn rows<S: Simd, const R: usize, const VECTORS: usize>(simd: S, lhs: [&[f32]; R]
             }
         }
     }
-    add(simd, &sums, out);
+    if is_first {
+        for (out, sums) in out.chunks_exact_mut(COLS).zip(&sums) {
+            S::as_mut_simd_f32s(out).0.copy_from_slice(sums);
+        }
+    } else {
+        add(simd, &sums, out);
+    }
 }
 
 /// `out += lhs^T strip`: lhs [K, width], of which columns `first..first + 8` make the rows of `out` [8, COLS]; K in one sum.

@@ -45,13 +45,9 @@ impl Softmax {
         Self { largest: [f32::NEG_INFINITY; COLS], weight: [0.0; COLS] }
     }
 
-    /// `sums` [.., COLS] by the denominators.
-    pub fn divide(&self, sums: &mut [f32]) {
-        for row in sums.as_chunks_mut::<COLS>().0 {
-            for (v, weight) in row.iter_mut().zip(&self.weight) {
-                *v /= weight;
-            }
-        }
+    /// The denominator of column `index`.
+    pub fn weight(&self, index: usize) -> f32 {
+        self.weight[index]
     }
 }
 
@@ -197,8 +193,7 @@ mod tests {
             softmax_columns(&mut step, &mut softmax, &mut sums);
             step.chunks_exact(COLS).for_each(|row| sums.iter_mut().zip(row).for_each(|(s, v)| *s += v));
         }
-        softmax.divide(&mut sums);
-        assert!(sums.iter().all(|s| (s - 1.0).abs() < 1e-6), "{sums:?}");
+        assert!(sums.iter().enumerate().all(|(i, s)| (s / softmax.weight(i) - 1.0).abs() < 1e-6), "{sums:?}");
         for i in 0..COLS {
             let column = || scores.iter().skip(i).step_by(COLS).map(|&v| f64::from(v));
             let largest = column().fold(f64::NEG_INFINITY, f64::max);

@@ -49,7 +49,12 @@ fn check(table: &mut Table, shape: Shape, peak: f32, variants: &[(&str, Limits)]
     let error = 5e-7 * f64::from(peak.max(2.0));
     let tolerance = Tolerance { atol: error, rtol: 1e-6, l2: error };
     let heads_first = Tensor::new([3, batch, heads, tokens, head_dim], [&q[..], &k, &v].concat());
-    table.twin(&format!("{shape:?}, peak {peak}"), tolerance, &want, Tensor::made(|y| cpu::attention(&heads_first, y)).data());
+    table.twin(
+        &format!("{shape:?}, peak {peak}"),
+        tolerance,
+        &want,
+        Tensor::made(|y| cpu::attention(&heads_first, cpu::Precision::F32, y)).data(),
+    );
     for &(variant, limits) in variants {
         let name = format!("{variant} {shape:?}, peak {peak}, bindings of {}", limits.max_binding);
         table.check(&name, limits, tolerance, &want, |case| {

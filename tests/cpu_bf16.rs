@@ -1,0 +1,108 @@
+//! The CPU's bf16 products: against sums in f64, and whole models against PyTorch's answers in f32.
+//!
+//! A machine without AVX512-BF16 has none; it says that nothing was tested.
+
+mod common;
+
+use common::{Golden, uniform};
+use meddino::Tensor;
+use meddino::cpu::{self, Bf16, Epilogue, Layer, Precision};
+use meddino::vit::features::Request;
+use meddino::vit::model::Model;
+use meddino::vit::weights::Linear;
+use rayon::ThreadPoolBuilder;
+
+fn bf16() -> Option<Precision> {
+    let here = Bf16::here();
+    if here.is_none() {
+        eprintln!("SKIPPED: this machine has no AVX512-BF16");
+    }
+    here.map(Precision::Bf16)
+}
+
+/// Values that bf16 holds exactly.
+fn exact(name: &str, shape: &[usize]) -> Tensor {
+    let values = uniform(name, shape.iter().product(), 0);
+    Tensor::new(shape, values.into_iter().map(|v| half::bf16::from_f32(v).to_f32()).collect())
+}
+
+fn relative_l2(got: &[f32], want: impl Iterator<Item = f64>) -> f64 {
+    let (off, all) = got.iter().zip(want).fold((0.0, 0.0), |(off, all), (&g, w)| (off + (f64::from(g) - w).powi(2), all + w * w));
+    (off / all).sqrt()
+}
+
+/// Factors that bf16 holds make products that f32 holds: what is left is the error of sums in f32.
+#[test]
+fn layers_of_any_size() {
+    let Some(precision) = bf16() else { return };
+    for [m, n, k] in [[1, 1, 1], [12, 32, 2], [13, 33, 7], [217, 65, 64], [201, 96, 768], [5, 40, 3072]] {
+        let (x, weight, bias) = (exact("x", &[m, k]), exact("weight", &[n, k]), exact("bias", &[n]));
+        let layer = Layer::new(Linear { weight: weight.clone(), bias: Some(bias.clone()) }, precision);
+        let y = Tensor::made(|y| cpu::matmul(&x, &layer, Epilogue::Bias, y));
+        let dot = |(a, b): (&[f32], &[f32])| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+        let want = x
+            .data()
+            .chunks(k)
+            .flat_map(|row| weight.data().chunks(k).zip(bias.data()).map(move |(column, &bias)| dot((row, column)) + f64::from(bias)));
+        let off = relative_l2(y.data(), want);
+        assert!(off < 1e-6, "[{m}, {n}, {k}]: relative L2 {off:.1e}");
+    }
+}
+
+/// bf16 keeps eight bits: the queries, once scaled, and the softmax's weights are rounded by up to 2^-9, at random.
+#[test]
+fn attention_of_any_size() {
+    let Some(precision) = bf16() else { return };
+    for (heads, t, d) in [(1, 1, 4), (2, 7, 12), (3, 33, 20), (2, 121, 64), (2, 201, 64), (1, 401, 80)] {
+        let qkv = exact("qkv", &[3, 2, heads, t, d]);
+        let [got, want] = [precision, Precision::F32].map(|precision| Tensor::made(|y| cpu::attention(&qkv, precision, y)));
+        let off = relative_l2(got.data(), want.data().iter().map(|&v| f64::from(v)));
+        assert!(off < 4e-3, "{heads} heads of {t} x {d}: relative L2 {off:.1e}");
+    }
+}
+
+/// Every factor of every product is off by up to 2^-9: the outputs by half a percent to one.
+const TOLERANCE: f64 = 1.2e-2;
+
+fn check(name: &str) {
+    let Some(precision) = bf16() else { return };
+    let golden = Golden::open(name);
+    let mut model = Model::open(&golden.weights).expect("seeded weights");
+    model.set_rope(golden.rope);
+    let layers = cpu::layers(model.weights().expect("seeded weights"), precision);
+    let features = cpu::forward(&layers, model.config(), &golden.image, golden.mask.as_deref(), &golden.request).expect("features");
+    let rows = golden.compare(&features);
+    let table: Vec<String> = rows.iter().map(|(tensor, off, _)| format!("{name} {tensor}: relative L2 {off:.2e}")).collect();
+    println!("{}", table.join("\n"));
+    assert!(rows.iter().all(|(_, off, _)| *off <= TOLERANCE), "beyond {TOLERANCE}:\n{}", table.join("\n"));
+}
+
+#[test]
+fn base_at_224() {
+    check("base_224_rope-bf16");
+}
+
+#[test]
+fn base_batched_and_not_square() {
+    check("base_b2_160x240_rope-f32");
+}
+
+#[test]
+fn tiny_masked() {
+    check("tiny_b2_48x80_rope-bf16_masked");
+}
+
+#[test]
+fn threads_change_no_bit() {
+    let Some(precision) = bf16() else { return };
+    let model = Model::open("seeded:0:tiny").expect("seeded weights");
+    let layers = cpu::layers(model.weights().expect("seeded weights"), precision);
+    let image = Tensor::new([1, 1, 400, 416], uniform("image", 400 * 416, 3));
+    let bits = |threads| {
+        let pool = ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+        let features = pool.install(|| cpu::forward(&layers, model.config(), &image, None, &Request::default())).expect("features");
+        features.x_norm.data().iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+    };
+    let one = bits(1);
+    assert!([2, 3, 7].iter().all(|&threads| bits(threads) == one));
+}
