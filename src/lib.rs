@@ -20,11 +20,13 @@
 //! - [`ct`]: scans, and the way from a slice to an image.
 //! - [`vit`]: the model, its weights, its forward pass; [`checkpoint`]: the files it comes from.
 //! - [`backbone`]: model and backend in, features out; [`gpu`] and [`cpu`] are the backends, [`graph`] and [`kernels`] what the GPU is made of.
+//! - [`maps`]: features into what people can look at: principal components, similarity; `picture` (feature `pictures`) makes PNGs of them.
 //! - [`output`]: features into files; [`archive`]: the safetensors files underneath; [`verify`]: how far two runs are apart.
 //!
 //! # Features
 //! - `cli` (default): the `meddino` command.
 //! - `hub` (default): `hub`, the released checkpoint from the Hugging Face hub, cached.
+//! - `pictures` (default): PNG pictures of features, and principal components.
 //! - `readers` (default): `.npy` scans. Without default features the library has the model, both backends and checkpoints.
 
 pub mod archive;
@@ -38,7 +40,10 @@ pub mod graph;
 #[cfg(feature = "hub")]
 pub mod hub;
 pub mod kernels;
+pub mod maps;
 pub mod output;
+#[cfg(feature = "pictures")]
+pub mod picture;
 pub mod tensor;
 pub mod verify;
 pub mod vit;

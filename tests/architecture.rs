@@ -19,6 +19,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("gpu", &["error", "tensor", "graph", "kernels", "vit"]),
     ("ct", &["error", "tensor", "archive", "vit"]),
     ("verify", &["error", "tensor", "archive", "vit", "backbone"]),
+    ("maps", &["error", "tensor", "archive", "vit"]),
+    ("picture", &["error", "tensor", "archive", "ct", "maps"]),
     ("output", &["error", "tensor", "archive", "vit", "ct"]),
     ("backbone", &["error", "tensor", "graph", "vit", "cpu", "gpu"]),
 ];

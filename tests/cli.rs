@@ -279,6 +279,9 @@ fn demo_goes_all_the_way() {
     }
     let (tensors, _) = desk.read("new/folder/phantom.features.safetensors");
     assert_eq!(tensors["x_norm_patchtokens"].shape(), [1, 196, 768]);
+    for picture in ["new/folder/phantom.pca.png", "new/folder/phantom.similarity.png"] {
+        assert!(said.contains(picture) && desk.path(picture).is_file(), "{said}");
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ use meddino::{Error, Result};
 
 use super::cases::Shard;
 use super::memory::Bytes;
+use super::picture_args::{Pca, Similarity};
 use super::slices::Slices;
 
 /// MedDINOv3 features from CT scans, on any GPU or none.
@@ -32,6 +33,8 @@ pub struct Args {
 #[derive(Subcommand)]
 pub enum Command {
     Features(Box<Features>),
+    Pca(Box<Pca>),
+    Similarity(Box<Similarity>),
     Inspect(Inspect),
     Convert(Convert),
     Verify(Verify),
@@ -232,7 +235,7 @@ pub struct Convert {
     pub dtype: Stored,
 }
 
-/// Try it without data or weights: a synthetic thorax slice through an untrained model
+/// Try it without data or weights: a synthetic thorax slice through an untrained model, to features and pictures
 #[derive(clap::Args)]
 pub struct Demo {
     /// Where its files go; made if it does not exist

@@ -11,8 +11,8 @@ use meddino::{Result, Tensor, cpu};
 use serde_json::{Value, json};
 
 use super::args::Bench;
-use super::features::{open_backbone, open_model};
 use super::input::{Input, View};
+use super::runner::{open_backbone, open_model};
 use super::say::{Done, Say, result};
 
 /// What was measured.

@@ -35,6 +35,16 @@ impl Case {
         }
     }
 
+    /// The one case that `input` names, for commands that look at one.
+    pub fn one(input: &str) -> Result<Self> {
+        match &all(&[input.to_string()])?[..] {
+            [case] => Ok(case.clone()),
+            several => {
+                Err(Error::input(input, format!("the folder holds {} scans; give one of them, as {}", several.len(), several[0].input)))
+            }
+        }
+    }
+
     /// What its content is known by: the SHA-256 of a file, or of a folder's file names and hashes; none for what is built in.
     pub fn sha256(&self) -> Result<Option<String>> {
         let path = Path::new(&self.input);
@@ -113,23 +123,28 @@ fn search(folder: &Path, except: Option<&Path>, found: &mut Vec<Case>) -> Result
     folders.iter().filter(|folder| is_real_folder(folder) && !is_except(folder)).try_for_each(|folder| search(folder, except, found))
 }
 
-/// The one case that `inputs` name. A folder without volumes is one: its reader knows what to say of several series, and of none.
+/// The one case that `inputs` name, which features of a single input are computed of.
 pub fn only(inputs: &[String]) -> Result<Case> {
+    match &all(inputs)?[..] {
+        [case] => Ok(case.clone()),
+        several => {
+            Err(Error::option("--out-dir", format!("the inputs are {} cases; say which folder their features go into", several.len())))
+        }
+    }
+}
+
+/// Every case that `inputs` name. A single folder without volumes is one: its reader knows what to say of several series, and of none.
+fn all(inputs: &[String]) -> Result<Vec<Case>> {
     if let [input] = inputs
         && Path::new(input).is_dir()
     {
         let mut found = Vec::new();
         search(Path::new(input), None, &mut found).map_err(|e| Error::input(input, e))?;
         if found.iter().all(|case| Path::new(&case.input).is_dir()) {
-            return Ok(Case { input: input.clone() });
+            return Ok(vec![Case { input: input.clone() }]);
         }
     }
-    match &find(inputs, None)?[..] {
-        [case] => Ok(case.clone()),
-        several => {
-            Err(Error::option("--out-dir", format!("the inputs are {} cases; say which folder their features go into", several.len())))
-        }
-    }
+    find(inputs, None)
 }
 
 /// What a folder holds, sorted, without hidden names.

@@ -1,21 +1,33 @@
-//! `meddino demo`: the whole way from a scan to features, on a machine with neither scans nor weights.
+//! `meddino demo`: the whole way from a scan to features and pictures, on a machine with neither scans nor weights.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use meddino::Error;
 use meddino::archive::Dtype;
 use meddino::backbone::{Choice, Tuning};
-use meddino::ct::Size;
+use meddino::ct::{Size, Volume};
+use meddino::maps::{Mesh, cosine, limits};
 use meddino::output::{Format, Output};
+use meddino::picture::Gray;
+use meddino::vit::config::Config;
+use meddino::vit::features::Features;
 
 use super::args::Demo;
 use super::cases::Case;
 use super::engine::Recipe;
 use super::features::one;
 use super::input::View;
-use super::say::{Done, Say, result};
+use super::picture::{Drawing, Target};
+use super::picture_args::Layout;
+use super::say::{Done, Failure, Say, result};
 use super::slices::Slices;
+use super::{pca, similarity};
+
+/// Column and row of a pixel in the phantom's left ventricle.
+const POINT: (usize, usize) = (312, 246);
 
 /// The demo, and a few lines on stdout that say what it did.
 pub fn run(args: &Demo, say: Say) -> Done {
@@ -38,6 +50,7 @@ pub fn run(args: &Demo, say: Say) -> Done {
         profile: false,
     };
     let (report, device) = one(&recipe, &Case { input: "phantom".into() }, &output, say)?;
+    let pictures = draw(&report.last, folder)?;
     let (cls, patches) = (report.last.cls(), report.last.patches());
     let first: Vec<String> = cls.data()[..4].iter().map(|v| format!("{v:.4}")).collect();
     result("scan      phantom: a synthetic thorax slice, 512 x 512, in HU")?;
@@ -46,5 +59,33 @@ pub fn run(args: &Demo, say: Say) -> Done {
     result(format_args!("features  cls {:?} = [{}, ...], patches {:?}", cls.shape(), first.join(", "), patches.shape()))?;
     result(format_args!("backend   {device}"))?;
     result(format_args!("time      {:.2} s for the image, {:.2} s in all", report.took.as_secs_f64(), started.elapsed().as_secs_f64()))?;
-    result(format_args!("written   {}", output.display()))
+    result(format_args!("written   {}", output.display()))?;
+    let [components, similarity] = &pictures;
+    result(format_args!("          {}: principal components of the patches, as colours", components.display()))?;
+    result(format_args!("          {}: how alike each patch is to the one marked in the heart", similarity.display()))
+}
+
+/// Draws the phantom's features: their principal components, and their similarity to [`POINT`].
+fn draw(features: &Features, folder: &Path) -> Result<[PathBuf; 2], Failure> {
+    let slice = Volume::phantom().read_slice(0)?;
+    let shades = Gray::SOFT_TISSUE.shades(&slice);
+    let tokens = features.patches();
+    let tokens = tokens.clone().reshaped(&tokens.shape()[1..]); // [P, C]: the only image's
+    let mesh = Mesh::new(features.grid, Config::vit_base().patch_size, (224, 224), (slice.shape()[0], slice.shape()[1]));
+    let mut drawing = Drawing { mesh, pixel: (1.0, 1.0), layout: Layout::Beside, smooth: false, gray: Gray::SOFT_TISSUE, bar: None };
+    let about = BTreeMap::from([("input".into(), "phantom".into()), ("checkpoint".into(), "seeded:0".into())]);
+    let target = |output, title: &str| Target { output, title: title.into(), provenance: &about };
+
+    let components = folder.join("phantom.pca.png");
+    let scores = pca::own(&tokens)?;
+    drawing.write(&[0], &target(&components, "Principal components"), |_| Ok((Some(shades.clone()), scores.clone().paint(), None)))?;
+
+    let likeness = folder.join("phantom.similarity.png");
+    let map = cosine(&tokens, &similarity::token(&tokens, mesh.patch_of_pixel(POINT.0, POINT.1)?));
+    let range = limits(&map);
+    drawing.bar = Some(range);
+    drawing.write(&[0], &target(&likeness, "Cosine similarity"), |_| {
+        Ok((Some(shades.clone()), similarity::paint(map.clone(), range), Some(POINT)))
+    })?;
+    Ok([components, likeness])
 }

@@ -4,20 +4,21 @@ use std::path::Path;
 use std::time::Duration;
 
 use meddino::archive::{Dtype, sha256};
-use meddino::backbone::{Backbone, Choice, Tuning};
-use meddino::output::{Contents, FeatureFile, Format, Output, Provenance};
+use meddino::backbone::{Choice, Tuning};
+use meddino::output::{Contents, FeatureFile, Format, Output};
 use meddino::vit::config::RopePrecision;
 use meddino::vit::features::{Features, Request};
 use meddino::vit::model::Model;
-use meddino::{Error, Result, Tensor};
+use meddino::{Error, Result};
 
 use super::cases::Case;
 use super::input::{Input, View};
 use super::memory::{self, Bytes};
 use super::progress::Progress;
+use super::runner::{Runner, open_model};
 use super::say::{Failure, Say, warn};
 use super::slices::Slices;
-use super::{interrupt, pipeline, weights};
+use super::{interrupt, weights};
 
 /// Everything that decides what is computed, but for the input and where it goes.
 #[derive(Debug)]
@@ -60,11 +61,7 @@ impl Recipe {
 /// A recipe with its model loaded.
 pub struct Engine<'a> {
     recipe: &'a Recipe,
-    /// The file, or `seeded:N`.
-    checkpoint: String,
-    model: Model,
-    backbone: Backbone,
-    checkpoint_sha256: Option<String>,
+    runner: Runner,
     request: Request,
 }
 
@@ -76,32 +73,30 @@ impl<'a> Engine<'a> {
         let request = Output::request(&recipe.outputs);
         request.check(model.config())?;
         check(&model)?;
-        let backbone = open_backbone(&model, recipe.backend.clone(), recipe.tuning)?;
-        let checkpoint_sha256 = model.checkpoint().sha256()?;
-        Ok(Self { recipe, checkpoint, model, backbone, checkpoint_sha256, request })
+        Ok(Self { recipe, runner: Runner::load(checkpoint, model, recipe.backend.clone(), recipe.tuning)?, request })
     }
 
     /// What it runs on.
     pub fn device(&self) -> String {
-        self.backbone.device()
+        self.runner.backbone.device()
     }
 
     /// What the weights are known by.
     pub fn checkpoint_id(&self) -> &str {
-        self.checkpoint_sha256.as_deref().unwrap_or(&self.checkpoint)
+        self.runner.checkpoint_sha256.as_deref().unwrap_or(&self.runner.checkpoint)
     }
 
     /// Runs the chosen slices of `input`, which `case` names, through the model, a batch at a time, into the file `target`.
     pub fn run(&self, case: &Case, mut input: Input, target: &Path, say: Say) -> Result<Report, Failure> {
         let [count, channels, height, width] = input.shape();
         let slices = self.recipe.slices.of(count)?;
-        let (_, grid) = self.model.config().check_image(&[1, channels, height, width])?;
+        let (_, grid) = self.runner.model.config().check_image(&[1, channels, height, width])?;
         let batch = self.batch([channels, height, width], slices.len())?;
-        let metadata = self.provenance(case, &input, &slices)?.metadata();
+        let metadata = self.runner.provenance(case, &input, &slices)?.metadata();
         let contents = Contents { images: slices.len(), grid, outputs: self.recipe.outputs.clone(), dtype: self.recipe.dtype };
 
         let _watch = interrupt::Watch::new();
-        let mut file = FeatureFile::create(target, self.recipe.format, self.model.config(), &contents, metadata)?;
+        let mut file = FeatureFile::create(target, self.recipe.format, self.runner.model.config(), &contents, metadata)?;
         if file.written() > 0 {
             say.note(format_args!(
                 "{}: {} of {} slices are there from a run that was cut off",
@@ -114,22 +109,13 @@ impl<'a> Engine<'a> {
         file.rewind(file.written().min(slices.len() - 1));
         let mut progress = Progress::new(file.written(), slices.len(), say);
         let mut last = None;
-        let mut batches = slices[file.written()..].chunks(batch);
-        let done = pipeline::run(
-            || batches.next().map(|indices| input.batch(indices.iter().copied()).map_err(Failure::from)),
-            |images| {
-                if interrupt::asked() {
-                    return Err(Failure::Interrupted);
-                }
-                Ok((self.backbone.features(&images, None, &self.request)?, images))
-            },
-            |(features, images): (Features, Tensor)| {
-                file.push(&features)?;
-                progress.step(images.shape()[0]);
-                last = Some((features, images));
-                Ok(())
-            },
-        );
+        let left = &slices[file.written()..];
+        let done = self.runner.stream(&mut input, left, batch, &self.request, |features, images| {
+            file.push(&features)?;
+            progress.step(images.shape()[0]);
+            last = Some((features, images));
+            Ok(())
+        });
         if let Err(failure) = done {
             // A device that was lost says nothing against what it did before.
             if matches!(failure, Failure::Error(Error::Gpu { .. })) && file.written() > 0 {
@@ -142,7 +128,7 @@ impl<'a> Engine<'a> {
         let took = progress.elapsed();
         let (last, images) = last.expect("at least one image was left to do");
         if self.recipe.profile {
-            say.note(self.backbone.profile(&images, &self.request)?);
+            say.note(self.runner.backbone.profile(&images, &self.request)?);
         }
         Ok(Report { images: [slices.len(), channels, height, width], took, last })
     }
@@ -150,41 +136,7 @@ impl<'a> Engine<'a> {
     fn batch(&self, image: [usize; 3], count: usize) -> Result<usize> {
         match self.recipe.batch {
             Some(batch) => Ok(batch),
-            None => memory::batch(&self.model, &self.backbone, image, count, &self.request, self.recipe.max_memory),
+            None => memory::batch(&self.runner.model, &self.runner.backbone, image, count, &self.request, self.recipe.max_memory),
         }
     }
-
-    fn provenance(&self, case: &Case, input: &Input, slices: &[usize]) -> Result<Provenance> {
-        let config = self.model.config().clone();
-        let [_, _, height, width] = input.shape();
-        Ok(Provenance {
-            input: case.input.clone(),
-            input_sha256: case.sha256()?,
-            about: input.about().to_vec(),
-            slices: slices.to_vec(),
-            place: input.place(slices, config.patch_size),
-            image: (height, width),
-            grid: config.grid(height, width)?,
-            preprocessing: input.preprocessing(),
-            config,
-            checkpoint: self.checkpoint.clone(),
-            checkpoint_sha256: self.checkpoint_sha256.clone(),
-            backend: self.backbone.device(),
-        })
-    }
-}
-
-/// The model, with what there is to say about it said, and another RoPE precision if one is asked for.
-pub fn open_model(checkpoint: &str, rope: Option<RopePrecision>) -> Result<Model> {
-    let mut model = Model::open(checkpoint)?;
-    model.warnings().iter().for_each(warn);
-    rope.into_iter().for_each(|rope| model.set_rope(rope));
-    Ok(model)
-}
-
-/// The model on its backend, with what there is to say about that said.
-pub fn open_backbone(model: &Model, choice: Choice, tuning: Tuning) -> Result<Backbone> {
-    let backbone = Backbone::tuned(model, choice, tuning)?;
-    backbone.warnings().iter().for_each(warn);
-    Ok(backbone)
 }

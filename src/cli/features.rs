@@ -12,8 +12,6 @@ use super::input::Input;
 use super::many::{Many, Settings};
 use super::say::{Done, Failure, Say, result};
 
-pub use super::engine::{open_backbone, open_model};
-
 /// The command.
 pub fn run(args: &args::Features, say: Say) -> Done {
     let recipe = recipe(args)?;

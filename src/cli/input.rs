@@ -74,6 +74,15 @@ impl Input {
         }
     }
 
+    /// Slice `index` as people look at it, [H, W]: in HU, or the first channel of an image that is normalised already.
+    pub fn slice(&mut self, index: usize) -> Result<Tensor> {
+        let [_, _, h, w] = self.slices();
+        match &mut self.source {
+            Source::Scan(scan) => scan.read_slice(index),
+            Source::Images(images) => Ok(Tensor::new([h, w], images.read(index)?.data()[..h * w].to_vec())),
+        }
+    }
+
     /// Image `index`: [1, C, H, W], normalised.
     fn image(&mut self, index: usize) -> Result<Tensor> {
         let [_, _, h, w] = self.shape();
@@ -100,6 +109,15 @@ impl Input {
             Source::Scan(_) => Preprocessing::Scan { window, size, orient },
             Source::Images(_) => Preprocessing::Done { size },
         }
+    }
+
+    /// Height and width of a pixel of a slice: in mm if the scan says so, else 1 and 1.
+    pub fn pixel(&self) -> (f64, f64) {
+        let Source::Scan(scan) = &self.source else { return (1.0, 1.0) };
+        scan.affine().map_or((1.0, 1.0), |affine| {
+            let [column, row, _] = affine.spacing();
+            (row, column)
+        })
     }
 
     /// The format and what else identifies a scan.

@@ -7,6 +7,8 @@ use std::process::exit;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use super::say::{Done, Failure};
+
 /// As shells report a process that SIGINT ended.
 pub const EXIT_CODE: u8 = 130;
 
@@ -14,7 +16,7 @@ static ASKED: AtomicBool = AtomicBool::new(false);
 /// How many [`Watch`]es there are.
 static WATCHES: AtomicUsize = AtomicUsize::new(0);
 
-/// While it lives, the first Ctrl-C is left to [`asked`]; without it, and at the second, the process ends at once.
+/// While it lives, the first Ctrl-C is left to [`check`]; without it, and at the second, the process ends at once.
 pub struct Watch(());
 
 impl Watch {
@@ -39,7 +41,7 @@ impl Drop for Watch {
     }
 }
 
-/// Whether the user wants out.
-pub fn asked() -> bool {
-    ASKED.load(Ordering::SeqCst)
+/// Whether the work may go on: it ends if the user wants out.
+pub fn check() -> Done {
+    if ASKED.load(Ordering::SeqCst) { Err(Failure::Interrupted) } else { Ok(()) }
 }

@@ -48,9 +48,7 @@ impl Many {
         }
         let (mut skipped, mut failed) = (0, Vec::new());
         for (number, case) in std::mem::take(&mut self.cases).iter().enumerate() {
-            if interrupt::asked() {
-                return Err(Failure::Interrupted);
-            }
+            interrupt::check()?;
             let target = self.folder.join(format!("{}.{}", case.name(), settings.ending));
             let done = self.one(case, &target, settings, |case, target| {
                 say.note(format_args!("case {} of {total}: {}", number + 1, case.input));

@@ -16,10 +16,18 @@ mod interrupt;
 mod manifest;
 mod many;
 mod memory;
+mod pca;
+mod picture;
+mod picture_args;
 mod pipeline;
 mod progress;
+mod runner;
 mod say;
+mod scene;
+mod similarity;
 mod slices;
+mod spool;
+mod tokens;
 mod verify;
 mod weights;
 
@@ -36,6 +44,8 @@ pub fn run() -> ExitCode {
     let say = Say { quiet: args.quiet };
     let done = match &args.command {
         Command::Features(args) => features::run(args, say),
+        Command::Pca(args) => pca::run(args, say),
+        Command::Similarity(args) => similarity::run(args, say),
         Command::Inspect(args) => checkpoint::inspect(args),
         Command::Convert(args) => checkpoint::convert(args, say),
         Command::Verify(args) => verify::run(args, say),

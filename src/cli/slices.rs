@@ -56,6 +56,21 @@ impl Slices {
     }
 }
 
+impl Slices {
+    /// Those that are meant of `count` slices and are among `stored`: of all or a range what there is, of a list each.
+    ///
+    /// # Errors
+    /// If a slice of a list is not stored, or there is none.
+    pub fn among(&self, stored: &[usize], count: usize) -> Result<Vec<usize>> {
+        let (found, others): (Vec<usize>, Vec<usize>) = self.of(count)?.into_iter().partition(|slice| stored.contains(slice));
+        match (self, &others[..]) {
+            (Self::List(_), &[other, ..]) => Err(Error::option("slices", format!("slice {other} is not among the features in the file"))),
+            _ if found.is_empty() => Err(Error::option("slices", "the range holds none of the slices in the file of features")),
+            _ => Ok(found),
+        }
+    }
+}
+
 fn missing(index: i64, count: usize) -> Error {
     Error::option("slices", format!("there is no slice {index}: this input has {count}, 0 to {}", count - 1))
 }
@@ -83,6 +98,19 @@ mod tests {
         }
         for text in ["", "x", "1:2:0", "1:2:-1", "1:2:3:4", "10", "-11", "5:5", "6:2", "1,,2"] {
             assert!(of(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn of_stored_slices_a_range_takes_what_there_is_and_a_list_all() {
+        let among = |text: &str| text.parse::<Slices>().expect("slices").among(&[6, 4, 2], 10).map_err(|e| e.to_string());
+        for (text, want) in [("all", &[2, 4, 6][..]), ("3:", &[4, 6]), ("-6:", &[4, 6]), ("6,2", &[6, 2]), ("-4", &[6])] {
+            assert_eq!(among(text).as_deref(), Ok(want), "{text}");
+        }
+        for (text, said) in
+            [("5", "slice 5 is not among"), ("2,-1", "slice 9 is not among"), ("7:", "holds none"), ("10", "this input has 10")]
+        {
+            assert!(among(text).is_err_and(|error| error.contains(said)), "{text}");
         }
     }
 }

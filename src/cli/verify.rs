@@ -8,8 +8,8 @@ use meddino::vit::features::Request;
 use meddino::{Error, Result, Tensor};
 
 use super::args::Verify;
-use super::features::open_model;
 use super::input::{Input, View};
+use super::runner::open_model;
 use super::say::{Done, Say, result, warn};
 
 /// Every comparison that can be made, as a table; an error if any is off.

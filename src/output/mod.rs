@@ -1,4 +1,4 @@
-//! Features into files. A file appears whole or not at all.
+//! Features into files, and patch tokens out of them again. A file appears whole or not at all.
 
 mod features;
 mod format;
@@ -8,8 +8,10 @@ mod npy;
 mod npz;
 mod place;
 mod provenance;
+mod stored;
 
 pub use features::{Contents, FeatureFile, Output};
 pub use format::Format;
 pub use place::Place;
 pub use provenance::{Preprocessing, Provenance};
+pub use stored::StoredFeatures;

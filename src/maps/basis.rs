@@ -1,0 +1,83 @@
+//! Three principal components of tokens, and the scores that they give.
+
+use crate::tensor::Tensor;
+
+/// As many as a picture has colours.
+pub(super) const COMPONENTS: usize = 3;
+
+/// A mean and three orthogonal directions, with the variance along each: what turns a token into three whitened scores.
+///
+/// Kept in f32, so that a stored basis gives the same scores as the fitted one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Basis {
+    /// `[C]`
+    pub(super) mean: Tensor,
+    /// [3, C]; zeros where a direction is missing.
+    pub(super) components: Tensor,
+    /// `[3]`, descending; 0 where a direction is missing.
+    pub(super) variance: Tensor,
+}
+
+impl Basis {
+    /// Of a `mean` `[C]` and up to three (direction `[C]`, variance).
+    #[cfg(feature = "pictures")]
+    pub(super) fn new(mean: impl Iterator<Item = f64>, directions: Vec<(Vec<f64>, f64)>) -> Self {
+        let mean: Vec<f32> = mean.map(|v| v as f32).collect();
+        let (width, mut variance, mut components) = (mean.len(), vec![0.0; COMPONENTS], vec![0.0; COMPONENTS * mean.len()]);
+        for (k, (direction, along)) in directions.into_iter().enumerate() {
+            variance[k] = along as f32;
+            components[k * width..][..width].iter_mut().zip(direction).for_each(|(to, v)| *to = v as f32);
+        }
+        Self {
+            mean: Tensor::new([width], mean),
+            components: Tensor::new([COMPONENTS, width], components),
+            variance: Tensor::new([COMPONENTS], variance),
+        }
+    }
+
+    /// Width of a token, C.
+    pub fn width(&self) -> usize {
+        self.mean.cols()
+    }
+
+    /// The mean token: `[C]`.
+    pub fn mean(&self) -> &Tensor {
+        &self.mean
+    }
+
+    /// The directions, of length 1: [3, C]; zeros where fewer than three were found.
+    pub fn components(&self) -> &Tensor {
+        &self.components
+    }
+
+    /// The variance along each direction: `[3]`, descending.
+    pub fn variance(&self) -> &Tensor {
+        &self.variance
+    }
+
+    /// How many directions there are: 3, or fewer where the tokens vary in fewer.
+    pub fn rank(&self) -> usize {
+        self.variance.data().iter().filter(|v| **v > 0.0).count()
+    }
+
+    /// Whitened scores of `tokens` [.., C]: [.., 3]. A token's deviation from the mean along each direction, over the standard deviation there;
+    /// 0 along a missing direction. As scikit-learn's `PCA(n_components=3, whiten=True).transform`; sums are in f64.
+    ///
+    /// # Panics
+    /// If the tokens have another width.
+    #[must_use]
+    pub fn scores(&self, tokens: &Tensor) -> Tensor {
+        let width = self.width();
+        assert_eq!(tokens.cols(), width, "tokens are {width} wide");
+        let mut scores = Vec::with_capacity(tokens.rows() * COMPONENTS);
+        for token in tokens.data().chunks_exact(width) {
+            for (direction, &variance) in self.components.data().chunks_exact(width).zip(self.variance.data()) {
+                let terms = token.iter().zip(self.mean.data()).zip(direction);
+                let along: f64 = terms.map(|((&t, &m), &d)| (f64::from(t) - f64::from(m)) * f64::from(d)).sum();
+                scores.push(if variance > 0.0 { (along / f64::from(variance).sqrt()) as f32 } else { 0.0 });
+            }
+        }
+        let outer = &tokens.shape()[..tokens.shape().len() - 1];
+        Tensor::new([outer, &[COMPONENTS]].concat(), scores)
+    }
+}

@@ -1,0 +1,134 @@
+//! How the patches lie on the slice that they were computed of.
+
+use crate::error::{Error, Result};
+use crate::vit::config::Grid;
+
+/// The patch grid over a slice: the slice is resized to the image, whose top left part the patches cover.
+///
+/// A place on the slice is (x, y) in pixels to the right and down from its top left corner; pixel 0 reaches from 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mesh {
+    /// The patches.
+    pub grid: Grid,
+    /// Height and width of the slice in pixels.
+    pub slice: (usize, usize),
+    /// Height and width of one patch in pixels of the slice.
+    patch: (f64, f64),
+}
+
+impl Mesh {
+    /// Patches of `patch_size` pixels of the image [`image.0`, `image.1`] that a slice of `slice` (height, width) became.
+    pub fn new(grid: Grid, patch_size: usize, image: (usize, usize), slice: (usize, usize)) -> Self {
+        let side = |slice: usize, image: usize| (patch_size * slice) as f64 / image as f64;
+        Self { grid, slice, patch: (side(slice.0, image.0), side(slice.1, image.1)) }
+    }
+
+    /// The patch at a place, row-major; `None` where the model saw nothing: beyond the last whole patch.
+    pub fn patch_at(&self, x: f64, y: f64) -> Option<usize> {
+        let (row, col) = ((y / self.patch.0).floor(), (x / self.patch.1).floor());
+        let inside = row >= 0.0 && col >= 0.0 && row < self.grid.rows as f64 && col < self.grid.cols as f64;
+        inside.then(|| row as usize * self.grid.cols + col as usize)
+    }
+
+    /// The four patches whose centres are around a place, and how much each counts in bilinear interpolation; beyond the outermost centres their values go
+    /// on. `None` as in [`Mesh::patch_at`].
+    pub fn around(&self, x: f64, y: f64) -> Option<[(usize, f32); 4]> {
+        self.patch_at(x, y)?;
+        let ((top, bottom, down), (left, right, across)) =
+            (neighbours(y / self.patch.0, self.grid.rows), neighbours(x / self.patch.1, self.grid.cols));
+        let at = |row: usize, col: usize| row * self.grid.cols + col;
+        Some([
+            (at(top, left), (1.0 - down) * (1.0 - across)),
+            (at(top, right), (1.0 - down) * across),
+            (at(bottom, left), down * (1.0 - across)),
+            (at(bottom, right), down * across),
+        ])
+    }
+
+    /// The patch at the centre of pixel (`x`, `y`) of the slice.
+    ///
+    /// # Errors
+    /// If it is outside of what the model saw; the valid pixels are named.
+    pub fn patch_of_pixel(&self, x: usize, y: usize) -> Result<usize> {
+        let center = |i: usize| i as f64 + 0.5;
+        let (height, width) = self.slice;
+        let found = if x < width && y < height { self.patch_at(center(x), center(y)) } else { None };
+        found.ok_or_else(|| {
+            let last_x = (0..width).rev().find(|&x| self.patch_at(center(x), 0.0).is_some()).unwrap_or(0);
+            let last_y = (0..height).rev().find(|&y| self.patch_at(0.0, center(y)).is_some()).unwrap_or(0);
+            let unseen = if (last_y + 1, last_x + 1) == self.slice {
+                ""
+            } else {
+                "; what is beyond makes no whole patch, and --size 224 would show it too"
+            };
+            Error::option(
+                "point",
+                format!(
+                    "{x},{y} is outside: on this slice of {height} x {width} X goes from 0 to {last_x} and Y from 0 to {last_y}{unseen}"
+                ),
+            )
+        })
+    }
+}
+
+/// The cells whose centres are before and after `place`, in cells from 0 to `cells`, and how far it is from the first to the second, 0 to 1.
+fn neighbours(place: f64, cells: usize) -> (usize, usize, f32) {
+    let place = (place - 0.5).clamp(0.0, (cells - 1) as f64);
+    let before = place.floor() as usize;
+    (before, (before + 1).min(cells - 1), (place - place.floor()) as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pixel_finds_its_patch() {
+        // A slice of 40 x 100 at its own size: 2 x 6 patches, 8 rows and 4 columns are not seen.
+        let native = Mesh::new(Grid { rows: 2, cols: 6 }, 16, (40, 100), (40, 100));
+        // A slice of 64 x 32 resized to 32 x 32: a patch is 32 rows high and 16 columns wide.
+        let resized = Mesh::new(Grid { rows: 2, cols: 2 }, 16, (32, 32), (64, 32));
+        let cases = [
+            (native, (0, 0), Some(0)),
+            (native, (15, 15), Some(0)),
+            (native, (16, 15), Some(1)),
+            (native, (95, 31), Some(11)),
+            (native, (96, 31), None),
+            (native, (95, 32), None),
+            (native, (99, 39), None),
+            (native, (100, 0), None),
+            (resized, (15, 31), Some(0)),
+            (resized, (16, 31), Some(1)),
+            (resized, (15, 32), Some(2)),
+            (resized, (31, 63), Some(3)),
+            (resized, (32, 0), None),
+        ];
+        for (mesh, (x, y), want) in cases {
+            assert_eq!(mesh.patch_of_pixel(x, y).ok(), want, "{x},{y} of {mesh:?}");
+        }
+        let said = native.patch_of_pixel(96, 0).expect_err("unseen").to_string();
+        assert!(said.contains("X goes from 0 to 95 and Y from 0 to 31; what is beyond"), "{said}");
+        let said = resized.patch_of_pixel(32, 0).expect_err("outside").to_string();
+        assert!(said.ends_with("X goes from 0 to 31 and Y from 0 to 63"), "{said}");
+    }
+
+    #[test]
+    fn between_centres_values_are_mixed_and_beyond_them_they_go_on() {
+        let mesh = Mesh::new(Grid { rows: 2, cols: 3 }, 16, (32, 48), (64, 96)); // a patch is 32 x 32
+        let value = |x: f64, y: f64| -> f32 {
+            mesh.around(x, y).expect("seen").iter().map(|&(p, w)| w * [0.0, 1.0, 2.0, 10.0, 11.0, 12.0][p]).sum()
+        };
+        for (x, y, want) in [
+            (16.0, 16.0, 0.0),
+            (0.0, 0.0, 0.0),
+            (32.0, 16.0, 0.5),
+            (80.0, 48.0, 12.0),
+            (95.9, 63.9, 12.0),
+            (48.0, 32.0, 6.0),
+            (40.0, 24.0, 3.25),
+        ] {
+            assert!((value(x, y) - want).abs() < 1e-6, "{} for {want} at {x},{y}", value(x, y));
+        }
+        assert!(mesh.around(96.0, 0.0).is_none());
+    }
+}

@@ -1,0 +1,122 @@
+//! Canvases put together: beside each other, under captions, in a sheet of many, with a colour bar.
+
+use super::canvas::Canvas;
+use super::colour::{Rgb, colour};
+use super::font;
+
+const GROUND: Rgb = [0; 3];
+const INK: Rgb = [235; 3];
+
+/// Pixels between canvases.
+const GAP: usize = 8;
+
+/// How many values are written beside a colour bar.
+const TICKS: usize = 5;
+
+/// Canvases from left to right, on black.
+///
+/// # Panics
+/// If there is none.
+pub fn beside(canvases: &[Canvas]) -> Canvas {
+    let height = canvases.iter().map(Canvas::height).max().expect("a canvas");
+    let width = canvases.iter().map(|c| c.width() + GAP).sum::<usize>() - GAP;
+    let mut whole = Canvas::new(height, width, GROUND);
+    let mut x = 0;
+    for canvas in canvases {
+        whole.put((x, 0), canvas);
+        x += canvas.width() + GAP;
+    }
+    whole
+}
+
+/// A canvas over a line that says which slice it is.
+pub fn captioned(canvas: &Canvas, slice: usize) -> Canvas {
+    let text = format!("slice {slice}");
+    let scale = text_scale(canvas.height());
+    let (width, height) = font::size(text.len(), scale);
+    let mut whole = Canvas::new(canvas.height() + height + 2 * GAP, canvas.width().max(width), GROUND);
+    whole.put((0, 0), canvas);
+    whole.write(((whole.width() - width) / 2, canvas.height() + GAP), &text, scale, INK);
+    whole
+}
+
+/// Canvases of one size in rows of `columns`, on black.
+///
+/// # Panics
+/// If there is none, or `columns` is 0.
+pub fn sheet(canvases: &[Canvas], columns: usize) -> Canvas {
+    let columns = columns.min(canvases.len());
+    let (height, width) = (canvases[0].height() + GAP, canvases[0].width() + GAP);
+    let mut whole = Canvas::new(canvases.len().div_ceil(columns) * height - GAP, columns * width - GAP, GROUND);
+    for (i, canvas) in canvases.iter().enumerate() {
+        whole.put((i % columns * width, i / columns * height), canvas);
+    }
+    whole
+}
+
+/// The colours from `lo` (below) to `hi` (above), with numbers, `height` pixels high.
+pub fn bar(limits: (f32, f32), height: usize) -> Canvas {
+    let scale = text_scale(height);
+    let labels = labels(limits);
+    let letters = labels.iter().map(String::len).max().unwrap_or(0);
+    let (text_width, text_height) = font::size(letters, scale);
+    // Above and below the numbers at the ends, and to the right of all, there is some room.
+    let (margin, thick, tick) = (text_height, 10 * scale, 2 * scale);
+    let length = height.saturating_sub(2 * margin).max(TICKS);
+    let mut canvas = Canvas::new(length + 2 * margin, thick + tick + 2 * scale + text_width + GAP, GROUND);
+    for y in 0..length {
+        canvas.fill((0, margin + y), (thick, 1), colour(1.0 - y as f32 / (length - 1) as f32));
+    }
+    for (i, label) in labels.iter().enumerate() {
+        let y = margin + (length - 1) * (TICKS - 1 - i) / (TICKS - 1);
+        canvas.fill((thick, y), (tick, scale.div_ceil(2)), INK);
+        canvas.write((thick + tick + 2 * scale, y - text_height / 2), label, scale, INK);
+    }
+    canvas
+}
+
+/// The values at evenly spaced places from `lo` to `hi`, with as many decimals as tell them apart: from 2 to 6.
+fn labels((lo, hi): (f32, f32)) -> Vec<String> {
+    let step = f64::from(hi - lo) / (TICKS - 1) as f64;
+    let decimals = if step > 0.0 { (1.0 - step.log10().floor()).clamp(2.0, 6.0) as usize } else { 2 };
+    (0..TICKS).map(|i| format!("{:.decimals$}", f64::from(lo) + step * i as f64)).collect()
+}
+
+/// Pixels of a letter's dot on a canvas of `height`: letters are a fortieth of it high, and never too small to read.
+fn text_scale(height: usize) -> usize {
+    (height / (40 * font::HEIGHT)).max(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_tell_their_places_apart() {
+        assert_eq!(labels((-1.0, 1.0)), ["-1.00", "-0.50", "0.00", "0.50", "1.00"]);
+        assert_eq!(labels((0.96, 1.0)), ["0.960", "0.970", "0.980", "0.990", "1.000"]);
+        assert_eq!(labels((1.0, 1.0)), ["1.00"; 5]);
+    }
+
+    #[test]
+    fn canvases_stand_where_they_should() {
+        let tile = |shade: u8| Canvas::new(2, 3, [shade; 3]);
+        let whole = sheet(&[tile(1), tile(2), tile(3)], 2);
+        assert_eq!((whole.height(), whole.width()), (4 + GAP, 6 + GAP));
+        let at = |x: usize, y: usize| whole.pixels()[y * whole.width() + x][0];
+        assert_eq!([at(0, 0), at(3 + GAP, 1), at(2, 2 + GAP), at(3 + GAP, 2 + GAP), at(4, 0)], [1, 2, 3, 0, 0]);
+        let pair = beside(&[tile(1), Canvas::new(5, 1, [9; 3])]);
+        assert_eq!((pair.height(), pair.width()), (5, 4 + GAP));
+        assert_eq!(pair.pixels()[pair.width() - 1], [9; 3]);
+    }
+
+    #[test]
+    fn a_bar_runs_from_dark_below_to_light_above() {
+        for height in [8, 64, 256, 1024] {
+            let bar = bar((0.5, 1.0), height);
+            let column: Vec<Rgb> = (0..bar.height()).map(|y| bar.pixels()[y * bar.width()]).collect();
+            let drawn: Vec<&Rgb> = column.iter().filter(|c| **c != GROUND).collect();
+            assert_eq!((*drawn[0], **drawn.last().expect("drawn")), (colour(1.0), colour(0.0)), "{height}");
+        }
+    }
+}
