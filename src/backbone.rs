@@ -213,6 +213,17 @@ impl Backbone {
         }
     }
 
+    /// FLOP/s of one large matrix product on the same device: on a GPU by the model's own kernels and in its precision, on the CPU by the `gemm` crate in f32.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn peak_flops(&self) -> Result<f64> {
+        match &self.backend {
+            Backend::Cpu(_) => Ok(cpu::peak_flops()),
+            Backend::Gpu(gpu) => gpu.context().peak_flops(),
+        }
+    }
+
     /// How many threads compute, on the CPU.
     pub fn threads(&self) -> Option<usize> {
         matches!(self.backend, Backend::Cpu(_)).then(rayon::current_num_threads)

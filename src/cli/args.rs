@@ -246,7 +246,7 @@ pub struct Demo {
 /// Say how fast the model runs here: seconds an image, GFLOP/s, memory
 ///
 /// Runs the built-in thorax slice once to warm up, then --runs times, each run timed from the image on the host to the features on the host.
-/// The GFLOP/s count the model's matrix products alone; on the CPU they are also given as a share of what one large product of f32 reaches.
+/// The GFLOP/s count the model's matrix products alone, and are also given as a share of what one large product reaches there (on a CPU in f32).
 #[derive(clap::Args)]
 pub struct Bench {
     /// The weights as for `features` [default: seeded:0]

@@ -7,7 +7,7 @@ use meddino::backbone::Tuning;
 use meddino::ct::Size;
 use meddino::graph::Tier;
 use meddino::vit::features::Request;
-use meddino::{Result, Tensor, cpu};
+use meddino::{Result, Tensor};
 use serde_json::{Value, json};
 
 use super::args::Bench;
@@ -28,8 +28,8 @@ struct Measured {
     seconds: Vec<f64>,
     /// Of one image: [`meddino::vit::config::Config::product_flops`].
     flops: u64,
-    /// FLOP/s of one large product on the same device; measured on the CPU alone.
-    peak: Option<f64>,
+    /// FLOP/s of one large product on the same device.
+    peak: f64,
     /// On a GPU what is planned, on the CPU the most that the process held; where that can be known.
     bytes: Option<u64>,
 }
@@ -69,7 +69,7 @@ fn measure(args: &Bench, say: Say) -> Result<Measured> {
         batch,
         seconds,
         flops: model.config().product_flops(grid),
-        peak: on_cpu.then(cpu::peak_flops),
+        peak: backbone.peak_flops()?,
         bytes,
     })
 }
@@ -84,8 +84,8 @@ impl Measured {
         self.flops as f64 / self.median() / 1e9
     }
 
-    fn share(&self) -> Option<f64> {
-        self.peak.map(|peak| self.gflops() * 1e9 / peak)
+    fn share(&self) -> f64 {
+        self.gflops() * 1e9 / self.peak
     }
 
     fn to_json(&self) -> Value {
@@ -102,7 +102,7 @@ impl Measured {
             "min_s": self.seconds[0],
             "gflop": self.flops as f64 / 1e9,
             "gflop_per_s": self.gflops(),
-            "matmul_gflop_per_s": self.peak.map(|peak| peak / 1e9),
+            "matmul_gflop_per_s": self.peak / 1e9,
             "matmul_share": self.share(),
             "peak_bytes": self.bytes,
             "version": env!("CARGO_PKG_VERSION"),
@@ -117,9 +117,7 @@ impl Measured {
         result(format_args!("precision {}{tier}", self.tuning.precision))?;
         result(format_args!("time      {:.4} s an image (median), {:.4} s (least)", self.median(), self.seconds[0]))?;
         result(format_args!("speed     {:.1} GFLOP/s ({:.1} GFLOP an image)", self.gflops(), self.flops as f64 / 1e9))?;
-        if let Some((peak, share)) = self.peak.zip(self.share()) {
-            result(format_args!("          {:.0} % of a large product's {:.1} GFLOP/s", share * 100.0, peak / 1e9))?;
-        }
+        result(format_args!("          {:.0} % of a large product's {:.1} GFLOP/s", self.share() * 100.0, self.peak / 1e9))?;
         match self.bytes {
             Some(bytes) => result(format_args!("memory    {} MiB at most", bytes >> 20)),
             None => result("memory    not known on this system"),

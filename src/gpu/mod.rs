@@ -5,6 +5,7 @@ mod devices;
 mod executable;
 mod model;
 mod pace;
+mod peak;
 mod pipelines;
 mod profile;
 mod readback;

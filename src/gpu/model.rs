@@ -181,3 +181,50 @@ impl Pass {
         Ok(features)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::Selection;
+    use crate::vit::model::Model;
+    use std::io::Write;
+
+    /// What large images take beside the weights, as planned and as the device's allocator counts it. Blocks share slots, so one block of ViT-B
+    /// takes as much as twelve.
+    #[test]
+    fn large_images_fit_small_devices() {
+        let context = match Context::new(&Selection::Auto) {
+            Ok(context) => context,
+            Err(problem) => {
+                assert!(std::env::var_os("MEDDINO_REQUIRE_GPU").is_none_or(|v| v != "1"), "MEDDINO_REQUIRE_GPU=1, but {problem}");
+                let _ = writeln!(std::io::stderr(), "SKIPPED large_images_fit_small_devices: {problem}");
+                return;
+            }
+        };
+        let model = Model::open("seeded:0").expect("seeded weights");
+        let mut weights = model.weights().expect("seeded weights");
+        weights.blocks.truncate(1);
+        let config = Config { depth: 1, ..model.config().clone() };
+        let gpu = Gpu::new(&context, &config, &weights).expect("room for the weights");
+        let allocated = || context.device().generate_allocator_report().map(|report| report.total_allocated_bytes);
+        for (side, most) in [(896, 250_000_000), (2048, 700_000_000)] {
+            let (shape, request) = ([1, 1, side, side], Request::default());
+            let Bytes { inputs, outputs, slots, .. } = gpu.bytes(&shape, false, &request).expect("a plan");
+            let planned = inputs + outputs + slots;
+            let (twelve, _) =
+                record(model.config(), *gpu.context.limits(), gpu.input(&shape, false).expect("an image"), &request).expect("recorded");
+            assert_eq!(plan(&twelve, gpu.context.limits()).expect("a plan").bytes().slots, slots, "blocks share slots");
+            let before = allocated();
+            let pass = gpu.prepare(gpu.input(&shape, false).expect("an image"), &request).expect("room");
+            let taken = allocated().zip(before).map(|(after, before)| after - before);
+            println!("{side}: {:.1} MB planned, {:.1} MB allocated", planned as f64 / 1e6, taken.map_or(f64::NAN, |b| b as f64 / 1e6));
+            assert!(planned <= most, "{side}: {planned} bytes are planned");
+            // The allocator rounds; drivers without a report of it cannot be asked.
+            assert!(
+                taken.is_none_or(|taken| taken >= planned && taken <= most),
+                "{side}: {taken:?} bytes are allocated, {planned} planned"
+            );
+            drop(pass);
+        }
+    }
+}

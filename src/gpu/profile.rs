@@ -81,6 +81,11 @@ impl Profile {
         self.grouped(|timed| block(&timed.label))
     }
 
+    /// The dispatch that took longest: what a desktop on the same device may have to wait for.
+    pub fn longest(&self) -> Option<&Timed> {
+        self.dispatches.iter().flatten().max_by_key(|timed| timed.time)
+    }
+
     fn grouped<'a>(&'a self, key: impl Fn(&'a Timed) -> &'a str) -> Vec<Row> {
         let mut rows: Vec<Row> = Vec::new();
         for timed in self.dispatches.iter().flatten() {
@@ -105,7 +110,7 @@ fn block(label: &str) -> &str {
 }
 
 impl fmt::Display for Profile {
-    /// Two tables: by kernel, by block.
+    /// Two tables, by kernel and by block, and the longest dispatch.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let whole = Row { name: "all".to_owned(), dispatches: 0, time: self.wall, cost: self.cost };
         writeln!(f, "{}: {:.2} ms by the host's clock, {:.1} GFLOP/s", self.device, millis(self.wall), whole.gflops())?;
@@ -120,6 +125,9 @@ impl fmt::Display for Profile {
                 let (name, ms) = (&row.name, millis(row.time));
                 writeln!(f, "{name:<20} {:>6} {ms:>12.3} {share:>6.1} {:>10.1} {:>9.1}", row.dispatches, row.gflops(), row.gbytes())?;
             }
+        }
+        if let Some(Timed { label, kernel, time, .. }) = self.longest() {
+            writeln!(f, "\nThe longest dispatch took {:.2} ms: {kernel} of {label}.", millis(*time))?;
         }
         Ok(())
     }
