@@ -178,10 +178,19 @@ impl Backbone {
     /// # Errors
     /// If the image, the mask or the request does not fit the model, or the device fails.
     pub fn features(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Features> {
-        match &self.backend {
-            Backend::Cpu(weights) => cpu::forward(weights, &self.config, image, mask, request),
-            Backend::Gpu(gpu) => gpu.forward(image, mask, request),
-        }
+        self.submit(image, mask, request)?.wait()
+    }
+
+    /// Begins the same: a GPU goes on with it by itself, and may be given the next batch before the features of this one are waited for; the
+    /// CPU computes at once.
+    ///
+    /// # Errors
+    /// As [`Backbone::features`].
+    pub fn submit(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
+        Ok(Pending(match &self.backend {
+            Backend::Cpu(weights) => Stage::Done(Box::new(cpu::forward(weights, &self.config, image, mask, request)?)),
+            Backend::Gpu(gpu) => Stage::Submitted(Box::new(gpu.submit(image, mask, request)?)),
+        }))
     }
 
     /// How it computes: as was asked for or, on a GPU, as was fallen back to.
@@ -258,5 +267,28 @@ impl Backbone {
 impl fmt::Debug for Backbone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Backbone").field("config", &self.config).field("device", &self.device()).finish_non_exhaustive()
+    }
+}
+
+/// Features that are being computed: what [`Backbone::submit`] gives.
+#[derive(Debug)]
+pub struct Pending(Stage);
+
+#[derive(Debug)]
+enum Stage {
+    Done(Box<Features>),
+    Submitted(Box<gpu::Pending>),
+}
+
+impl Pending {
+    /// Blocks until the features are there.
+    ///
+    /// # Errors
+    /// If they are not finite, or the device fails.
+    pub fn wait(self) -> Result<Features> {
+        match self.0 {
+            Stage::Done(features) => Ok(*features),
+            Stage::Submitted(pending) => pending.wait(),
+        }
     }
 }

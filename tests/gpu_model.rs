@@ -282,3 +282,29 @@ fn a_profile_names_kernels_and_blocks() {
     let matmuls = 2 * 2 * 14 * 12 * 64 * 64;
     assert!(profile.cost.flops > matmuls && profile.cost.flops < 2 * matmuls, "{} against {matmuls}", profile.cost.flops);
 }
+
+/// Three batches on their way at once, two of them through the same buffers, taken in another order and by other threads.
+#[test]
+fn batches_overlap_and_keep_apart() {
+    let Some(context) = device::context() else { return };
+    let (config, weights) = open("seeded:0:tiny", RopePrecision::F32);
+    let gpu = Gpu::new(&context, &config, &weights).unwrap();
+    let request = everything(&config);
+    let first = image([2, 3, 70, 115]);
+    let images = [Tensor::new([2, 3, 70, 115], first.data().iter().map(|v| 0.5 - v).collect()), image([1, 1, 48, 80]), first];
+    let alone: Vec<Features> = images.iter().map(|image| gpu.forward(image, None, &request).unwrap()).collect();
+    assert!(!same_bits(&alone[0], &alone[2]));
+    for _ in 0..5 {
+        let mut pending: Vec<_> = images.iter().map(|image| gpu.submit(image, None, &request).unwrap()).collect();
+        let (last, middle) = (pending.pop().unwrap(), pending.pop().unwrap());
+        assert!(same_bits(&last.wait().unwrap(), &alone[2]));
+        std::thread::scope(|scope| {
+            let middle = scope.spawn(|| middle.wait().unwrap());
+            // Submitting polls as well, and may take the other thread's call.
+            let again = gpu.submit(&images[0], None, &request).unwrap();
+            assert!(same_bits(&middle.join().unwrap(), &alone[1]));
+            assert!(same_bits(&again.wait().unwrap(), &alone[0]));
+        });
+        assert!(same_bits(&pending.pop().unwrap().wait().unwrap(), &alone[0]));
+    }
+}

@@ -43,9 +43,10 @@ impl Runner {
             || batches.next().map(|indices| input.batch(indices.iter().copied()).map_err(Failure::from)),
             |images| {
                 interrupt::check()?;
-                Ok((self.backbone.features(&images, None, request)?, images))
+                Ok((self.backbone.submit(&images, None, request)?, images))
             },
-            |(features, images)| take(features, images),
+            // While one batch is waited for here, a GPU has the next.
+            |(pending, images)| take(pending.wait()?, images),
         )
     }
 

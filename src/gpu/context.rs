@@ -216,6 +216,11 @@ impl Context {
         }
     }
 
+    /// Blocks until the device has done one submission and what went before it; in a browser it returns at once.
+    pub(super) fn wait_for(&self, submission: &wgpu::SubmissionIndex, doing: &str) -> Result<()> {
+        self.poll(doing, wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: None })
+    }
+
     /// Blocks until the device has done all that was submitted and has called back; in a browser it returns at once.
     pub(super) fn wait(&self, doing: &str) -> Result<()> {
         self.poll(doing, wgpu::PollType::wait_indefinitely())

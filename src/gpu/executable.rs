@@ -7,7 +7,7 @@ use super::pipelines::Bindings;
 use super::readback::Readback;
 use super::weights::{GpuWeights, decoded, encoded};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Place, Plan, TensorId, View};
+use crate::graph::{Elem, Graph, Place, Plan, TensorId, View};
 use crate::tensor::Tensor;
 
 /// Most declared FLOPs in one submission of [`Executable::run`]: a slow GPU (0.2 TFLOP/s) does it within the second or so after which a
@@ -162,13 +162,32 @@ impl Executable {
     /// # Errors
     /// If the device is out of memory or lost.
     pub fn read_all(&self, ids: &[TensorId]) -> Result<Vec<Tensor>> {
-        let begun: Vec<Readback> = ids.iter().map(|&id| self.read(id)).collect::<Result<_>>()?;
-        let tensor = |(readback, &id): (Readback, &TensorId)| {
-            let info = self.graph.info(id);
-            let bytes = readback.bytes(&self.context)?;
-            Ok(Tensor::new(info.shape.clone(), decoded(&bytes, info.elem, info.len())))
-        };
-        begun.into_iter().zip(ids).map(tensor).collect()
+        let begun: Vec<Arriving> = ids.iter().map(|&id| self.begin(id)).collect::<Result<_>>()?;
+        begun.into_iter().map(Arriving::wait).collect()
+    }
+
+    /// [`Executable::read`], which knows what the values will be.
+    pub(super) fn begin(&self, id: TensorId) -> Result<Arriving> {
+        let info = self.graph.info(id);
+        Ok(Arriving { context: self.context.clone(), readback: self.read(id)?, shape: info.shape.clone(), elem: info.elem })
+    }
+}
+
+/// An output on its way to the host. What its executable does after the copy was submitted changes it no more.
+#[derive(Debug)]
+pub(super) struct Arriving {
+    context: Context,
+    readback: Readback,
+    shape: Vec<usize>,
+    elem: Elem,
+}
+
+impl Arriving {
+    /// Blocks until it is there.
+    pub fn wait(self) -> Result<Tensor> {
+        let bytes = self.readback.bytes(&self.context)?;
+        let len = self.shape.iter().product();
+        Ok(Tensor::new(self.shape, decoded(&bytes, self.elem, len)))
     }
 }
 

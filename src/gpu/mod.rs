@@ -15,7 +15,7 @@ mod weights;
 pub use context::Context;
 pub use devices::{Auto, DeviceReport, Devices, Kind, Selection, devices};
 pub use executable::Executable;
-pub use model::Gpu;
+pub use model::{Gpu, Pending};
 pub use profile::{Profile, Row, Timed};
 pub use readback::Readback;
 pub use weights::GpuWeights;

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::context::Context;
-use super::executable::Executable;
+use super::executable::{Arriving, Executable};
 use super::profile::Profile;
 use super::weights::GpuWeights;
 use crate::error::{Error, Result};
@@ -83,12 +83,21 @@ impl Gpu {
     /// # Errors
     /// If the image, the mask or the request does not fit the model, or the device refuses the work, is out of memory or lost.
     pub fn forward(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Features> {
+        self.submit(image, mask, request)?.wait()
+    }
+
+    /// Has the device run a batch of images through the model, and does not wait. Another batch may be submitted before this one's features are
+    /// taken: then the device never waits for the host. Each batch on its way takes memory for its features, and no more.
+    ///
+    /// # Errors
+    /// As [`Gpu::forward`].
+    pub fn submit(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
         let (_, grid) = self.config.check_image(image.shape())?;
         let passes = self.prepared(image.shape(), mask, request)?;
         let pass = passes.last().expect("the prepared pass");
         pass.write(image, mask)?;
         pass.executable.run()?;
-        pass.read(grid)
+        pass.begin(grid)
     }
 
     /// Runs the same once more, a dispatch at a time, and says where the time goes.
@@ -162,18 +171,42 @@ impl Pass {
         self.executable.write(id, 0, &mask)
     }
 
-    fn read(&self, grid: Grid) -> Result<Features> {
+    /// Has what was asked for copied to the host.
+    fn begin(&self, grid: Grid) -> Result<Pending> {
         let Forward { x_norm, x_prenorm, layers, taps, .. } = &self.forward;
-        let ids: Vec<TensorId> =
-            [*x_norm].into_iter().chain(*x_prenorm).chain(layers.iter().map(|l| l.1)).chain(taps.iter().map(|t| t.1)).collect();
-        let mut read = self.executable.read_all(&ids)?.into_iter();
-        let mut next = || read.next().expect("a tensor for each id");
-        let features = Features {
+        let begin = |id: &TensorId| self.executable.begin(*id);
+        Ok(Pending {
             grid,
-            x_norm: next(),
-            x_prenorm: x_prenorm.map(|_| next()),
-            layers: layers.iter().map(|(n, _)| (*n, next())).collect(),
-            taps: taps.iter().map(|(name, _)| (name.clone(), next())).collect(),
+            x_norm: begin(x_norm)?,
+            x_prenorm: x_prenorm.as_ref().map(begin).transpose()?,
+            layers: layers.iter().map(|(n, id)| Ok((*n, begin(id)?))).collect::<Result<_>>()?,
+            taps: taps.iter().map(|(name, id)| Ok((name.clone(), begin(id)?))).collect::<Result<_>>()?,
+        })
+    }
+}
+
+/// Features on their way from the device: what [`Gpu::submit`] gives.
+#[derive(Debug)]
+pub struct Pending {
+    grid: Grid,
+    x_norm: Arriving,
+    x_prenorm: Option<Arriving>,
+    layers: Vec<(usize, Arriving)>,
+    taps: Vec<(String, Arriving)>,
+}
+
+impl Pending {
+    /// Blocks until the features are there.
+    ///
+    /// # Errors
+    /// If they are not finite, or the device is lost.
+    pub fn wait(self) -> Result<Features> {
+        let features = Features {
+            grid: self.grid,
+            x_norm: self.x_norm.wait()?,
+            x_prenorm: self.x_prenorm.map(Arriving::wait).transpose()?,
+            layers: self.layers.into_iter().map(|(n, x)| Ok((n, x.wait()?))).collect::<Result<_>>()?,
+            taps: self.taps.into_iter().map(|(name, x)| Ok((name, x.wait()?))).collect::<Result<_>>()?,
         };
         if features.x_norm.data().iter().any(|v| !v.is_finite()) {
             return Err(Error::option("image", "the features are not finite: the image or the weights hold values beyond f32's range"));

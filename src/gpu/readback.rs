@@ -2,8 +2,9 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context as Task, Poll, Waker};
+use std::time::Duration;
 
 use super::context::Context;
 use crate::error::{Error, Result};
@@ -13,8 +14,12 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub struct Readback {
     staging: wgpu::Buffer,
-    shared: Arc<Mutex<Shared>>,
+    submission: wgpu::SubmissionIndex,
+    shared: Arc<(Mutex<Shared>, Condvar)>,
 }
+
+/// How long a device may take to call back once it has done its work: it is another thread that is calling.
+const CALLBACK: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -31,23 +36,25 @@ impl Readback {
             let staging = context.device().create_buffer(&descriptor);
             let mut encoder = context.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("readback") });
             encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size());
-            context.queue().submit([encoder.finish()]);
-            let shared = Arc::new(Mutex::new(Shared::default()));
+            let submission = context.queue().submit([encoder.finish()]);
+            let shared = Arc::<(Mutex<Shared>, Condvar)>::default();
             let told = Arc::clone(&shared);
             staging.map_async(wgpu::MapMode::Read, .., move |mapped| {
-                let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-                told.mapped = Some(mapped);
-                if let Some(waker) = told.waker.take() {
+                let (shared, called) = &*told;
+                let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                shared.mapped = Some(mapped);
+                called.notify_all();
+                if let Some(waker) = shared.waker.take() {
                     waker.wake();
                 }
             });
-            Ok(Self { staging, shared })
+            Ok(Self { staging, submission, shared })
         })
     }
 
     /// The bytes, if they are there. The mapping ends with the staging buffer, that is with `self`.
     fn take(&self) -> Option<Result<Vec<u8>>> {
-        let mapped = self.shared.lock().unwrap_or_else(PoisonError::into_inner).mapped.take()?;
+        let mapped = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).mapped.take()?;
         let failed = |e: String| Error::gpu(format!("reading back: {e}; the device may be lost: open it anew, or use --backend cpu"));
         Some(mapped.map_err(|e| failed(e.to_string())).and_then(|()| {
             let view = self.staging.get_mapped_range(..).map_err(|e| failed(e.to_string()))?;
@@ -57,7 +64,11 @@ impl Readback {
 
     /// Blocks until the bytes are there.
     pub(super) fn bytes(self, context: &Context) -> Result<Vec<u8>> {
-        context.wait("reading back")?;
+        context.wait_for(&self.submission, "reading back")?;
+        // Another thread, which was submitting, may have found the work done and be about to call.
+        let (shared, called) = &*self.shared;
+        let shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(called.wait_timeout_while(shared, CALLBACK, |shared| shared.mapped.is_none()));
         self.take().unwrap_or_else(|| Err(Error::gpu("reading back: the device has forgotten the copy; open it anew")))
     }
 
@@ -75,7 +86,7 @@ impl Future for Readback {
 
     fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
         // The waker goes in first: the callback may come between the look and the leaving.
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner).waker = Some(task.waker().clone());
+        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).waker = Some(task.waker().clone());
         self.take().map_or(Poll::Pending, |bytes| Poll::Ready(bytes.map(|b| bytemuck::pod_collect_to_vec(&b))))
     }
 }
