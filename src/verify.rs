@@ -51,8 +51,9 @@ impl Tolerance {
     /// every sum. Patches that such errors moved about would show in their cosine.
     pub const F16: Self = Self { relative_l2: 3e-3, cosine: 0.9999 };
 
-    /// For runs of which one has the factors of its products in bf16, each off by up to 2^-9.
-    pub const BF16: Self = Self { relative_l2: 1.2e-2, cosine: 0.9995 };
+    /// For runs of which one has the factors of its products in bf16, each off by up to 2^-9: what PyTorch's autocast keeps from PyTorch's f32 on the
+    /// seeded weights (up to 2.3e-2, single tokens most; a model all in bf16 is up to 7e-2 away).
+    pub const BF16: Self = Self { relative_l2: 2.5e-2, cosine: 0.9995 };
 }
 
 /// How far one tap of two runs is apart.

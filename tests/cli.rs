@@ -13,6 +13,7 @@ use std::process::Stdio;
 use common::Golden;
 use desk::{Desk, hu, text};
 use meddino::Tensor;
+use meddino::cpu::Bf16;
 use meddino::ct::{Size, Volume, Window, prepare};
 use meddino::graph::{Elem, Tier};
 use meddino::vit::config::{Config, Grid, RopePrecision};
@@ -328,9 +329,18 @@ fn kernels_are_those_asked_for_or_refused_by_name() {
         let said = text(&refused.stderr);
         assert!(refused.status.code() == Some(1) && words.iter().all(|word| said.contains(word)), "{wrong}: {said}");
     }
+    let bf16 = desk.run(&format!("{bench} --backend cpu --precision bf16"));
+    if Bf16::here().is_some() {
+        let told: serde_json::Value = serde_json::from_slice(&bf16.stdout).expect("JSON");
+        assert_eq!(told["precision"].as_str(), Some("bf16"), "{told:#}");
+    } else {
+        assert!(bf16.status.code() == Some(1) && text(&bf16.stderr).contains("AVX512-BF16"), "{}", text(&bf16.stderr));
+    }
     let refused = desk.run(&format!("{bench} --backend gpu --tier warp"));
     assert!(refused.status.code() == Some(2) && text(&refused.stderr).contains("cooperative16"), "{}", text(&refused.stderr));
     let Some(context) = device::context() else { return };
+    let refused = desk.run(&format!("{bench} --backend gpu --precision bf16"));
+    assert!(refused.status.code() == Some(1) && text(&refused.stderr).contains("--backend cpu"), "{}", text(&refused.stderr));
     for (tier, elem) in Tier::ALL.into_iter().flat_map(|tier| [(tier, Elem::F32), (tier, Elem::F16)]) {
         let line = format!("{bench} --backend gpu --tier {tier} --precision {}", elem.name());
         let ran = desk.run(&line);

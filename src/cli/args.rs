@@ -152,7 +152,7 @@ pub struct Model {
 #[derive(clap::Args)]
 pub struct Kernels {
     /// In what the factors of products are held, sums being f32 always: f32; f16, on a GPU (features within 3e-3 of f32's); bf16, on a CPU with
-    /// AVX512-BF16 (about 7e-3); or auto, which is f32
+    /// AVX512-BF16 (about 1e-2, as by PyTorch's autocast); or auto, which is f32
     #[arg(long, default_value = "auto")]
     pub precision: Precision,
     /// How the GPU's kernels are written: baseline, direct (for software GPUs), subgroups, cooperative8 or cooperative16 (tensor cores)
