@@ -1,9 +1,11 @@
-"""meddino on the CPU beside PyTorch, ONNX Runtime and OpenVINO: f32, the same seeded weights and image, interleaved in one run.
+"""meddino on the CPU beside PyTorch, ONNX Runtime and OpenVINO: the same seeded weights and image, interleaved in one run.
 
     cargo build --release
-    python benches/peers/cpu.py --out benches/results/cpu.json          (needs torch, numpy, safetensors, onnx, onnxscript, onnxruntime, openvino)
+    python benches/peers/cpu.py --out benches/results/cpu.json
+    python benches/peers/cpu.py --precision bf16 --out benches/results/cpu_bf16.json          (both need torch, numpy, safetensors, onnx, onnxscript, onnxruntime, openvino)
 
-Every peer's features are held against PyTorch's before anything is timed (relative L2 of x_norm, f32 RoPE). Then, round after round, each engine in turn
+Every peer's features are held against PyTorch's in f32 before anything is timed (relative L2 of x_norm, f32 RoPE). In bf16 PyTorch runs under
+autocast, and ONNX Runtime, which has no bf16 on a CPU, not at all. Then, round after round, each engine in turn
 warms up once and runs a few images; a round gives its median, the table the median of the rounds. `ratio` is the median, over the rounds, of a peer's
 seconds by ours in that round. Each engine has `--threads` threads; a pause before it lets the others' threads go to sleep.
 """
@@ -32,7 +34,7 @@ from safetensors.numpy import load_file, save_file
 import reference as R
 import seeded as S
 
-TOLERANCE = 2e-5  # of two f32 engines; bf16 anywhere would be 1e-3 and more
+TOLERANCE = {"f32": 2e-5, "bf16": 3e-2}  # bf16 anywhere is 1e-3 and more
 
 
 class Model(torch.nn.Module):
@@ -61,7 +63,7 @@ def timed(run, runs):
     return statistics.median(seconds)
 
 
-def peers(model, image, folder, threads):
+def peers(model, image, folder, threads, precision):
     """name -> function of nothing that runs one image and gives [1, T, C]."""
     size = image.shape[-1]
     table = R.rope_table(R.rope_periods(64, torch.float32), size // 16, size // 16, torch.float32)
@@ -73,53 +75,55 @@ def peers(model, image, folder, threads):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    config = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    config = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     request = openvino.Core().compile_model(path, "CPU", config).create_infer_request()
 
     def run_torch():
-        with torch.inference_mode():
-            return model(image).numpy()
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            return model(image).float().numpy()
 
-    return {
+    engines = {
         "PyTorch": run_torch,
         "ONNX Runtime": lambda: session.run(None, {"image": x})[0],
         "OpenVINO": lambda: request.infer({"image": x})[0],
     }
+    return {name: run for name, run in engines.items() if precision == "f32" or name != "ONNX Runtime"}
 
 
-def ours(binary, threads, *args):
+def ours(binary, threads, precision, *args):
     env = dict(os.environ, RAYON_NUM_THREADS=str(threads))
-    command = [binary, *args, "-q", "-c", "seeded:0", "--backend", "cpu", "--rope", "f32"]
+    command = [binary, *args, "-q", "-c", "seeded:0", "--backend", "cpu", "--rope", "f32", "--precision", precision]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(command)}: {done.stderr}")
     return done.stdout
 
 
-def our_features(binary, image, folder, threads):
+def our_features(binary, image, folder, threads, precision):
     save_file({"image": image.numpy()}, os.path.join(folder, "image.safetensors"))
     out = os.path.join(folder, "out.safetensors")
-    ours(binary, threads, "features", os.path.join(folder, "image.safetensors"), "-o", out)
+    ours(binary, threads, precision, "features", os.path.join(folder, "image.safetensors"), "-o", out)
     f = load_file(out)
     return np.concatenate([f["x_norm_clstoken"][:, None], f["x_storage_tokens"], f["x_norm_patchtokens"]], 1)
 
 
-def measure(size, rounds, runs, model, binary, threads, folder):
+def measure(size, rounds, runs, model, binary, threads, precision, folder):
     image = torch.from_numpy(S.uniform("image", 3 * size * size, 0).reshape(1, 3, size, size)) * 2
-    engines = peers(model, image, folder, threads)
-    want = engines["PyTorch"]().astype(np.float64)
+    engines = peers(model, image, folder, threads, precision)
+    with torch.inference_mode():
+        want = model(image).numpy().astype(np.float64)
     distance = lambda got: float(np.linalg.norm(got - want) / np.linalg.norm(want))
     distances = {name: distance(run()) for name, run in engines.items()}
-    distances["meddino"] = distance(our_features(binary, image, folder, threads))
+    distances["meddino"] = distance(our_features(binary, image, folder, threads, precision))
     for name, d in distances.items():
-        if not d <= TOLERANCE:
-            sys.exit(f"{name} at {size}: {d:.1e} from PyTorch, beyond {TOLERANCE:.0e}: not worth timing")
+        if not d <= TOLERANCE[precision]:
+            sys.exit(f"{name} at {size}: {d:.1e} from PyTorch, beyond {TOLERANCE[precision]:.0e}: not worth timing")
 
     seconds = {name: [] for name in ["meddino", *engines]}
     shares = []
     for _ in range(rounds):
         time.sleep(1)
-        said = json.loads(ours(binary, threads, "bench", "--json", "--size", str(size), "--runs", str(runs)))
+        said = json.loads(ours(binary, threads, precision, "bench", "--json", "--size", str(size), "--runs", str(runs)))
         seconds["meddino"].append(said["median_s"])
         shares.append(said["matmul_share"])
         for name, run in engines.items():
@@ -146,6 +150,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ap.add_argument("--binary", default=os.path.join(root, "target", "release", "meddino"))
     ap.add_argument("--threads", type=int, default=2)
+    ap.add_argument("--precision", choices=["f32", "bf16"], default="f32")
     ap.add_argument("--cases", default="224:7:5,512:5:2,896:3:1", help="size:rounds:runs a round, ...")
     ap.add_argument("--out", required=True)
     a = ap.parse_args()
@@ -157,7 +162,7 @@ def main():
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "threads": a.threads,
-        "precision": "f32",
+        "precision": a.precision,
         "versions": {
             "meddino": subprocess.run([a.binary, "--version"], capture_output=True, text=True).stdout.split()[-1],
             "PyTorch": torch.__version__,
@@ -171,7 +176,7 @@ def main():
         size, rounds, runs = map(int, case.split(":"))
         R.rope_table = rope_table
         with tempfile.TemporaryDirectory() as folder:
-            report["sizes"].append(measure(size, rounds, runs, model, a.binary, a.threads, folder))
+            report["sizes"].append(measure(size, rounds, runs, model, a.binary, a.threads, a.precision, folder))
         with open(a.out, "w") as f:
             json.dump(report, f, indent=1)
 
