@@ -76,6 +76,27 @@ mod tests {
         assert_eq!((done, written), (Ok(()), (0..1000).collect()));
     }
 
+    /// What `compute` only begins, as on a GPU, `write` waits for: meanwhile others are begun, but not without end.
+    #[test]
+    fn two_are_computed_ahead_of_the_one_that_is_written() {
+        let (began, begun) = std::sync::mpsc::channel();
+        let mut numbers = 0..10;
+        let done = run(
+            || numbers.next().map(Ok),
+            |i| began.send(i).map(|()| i).map_err(|_| "nobody counts"),
+            move |i| {
+                let ahead = |wait| begun.recv_timeout(std::time::Duration::from_millis(wait)).ok();
+                match i {
+                    0 if [ahead(10_000), ahead(10_000), ahead(10_000), ahead(20)] != [Some(0), Some(1), Some(2), None] => {
+                        Err("not two ahead")
+                    }
+                    _ => Ok(()),
+                }
+            },
+        );
+        assert_eq!(done, Ok(()));
+    }
+
     #[test]
     fn an_error_of_any_stage_ends_all() {
         for (fails, said, last) in [((7, NEVER, NEVER), "read", 6), ((NEVER, 7, NEVER), "compute", 6), ((NEVER, NEVER, 7), "write", 7)] {

@@ -46,7 +46,10 @@ impl Runner {
                 Ok((self.backbone.submit(&images, None, request)?, images))
             },
             // While one batch is waited for here, a GPU has the next.
-            |(pending, images)| take(pending.wait()?, images),
+            |(pending, images)| {
+                interrupt::check()?;
+                take(pending.wait()?, images)
+            },
         )
     }
 
