@@ -45,7 +45,7 @@ fn measure(args: &Bench, say: Say) -> Result<Measured> {
     let slice = Input::open("phantom", View::demo(Size::Square(size)))?.batch(0..1)?;
     let images = Tensor::new([batch, 1, size, size], slice.data().repeat(batch));
 
-    let backbone = Backbone::new(&model, args.model.choice()?)?;
+    let backbone = Backbone::new(&model, args.model.compute.choice()?)?;
     say.note(format_args!("{} runs of {batch} x {size} x {size} on {}", args.runs, backbone.device()));
     let run = || -> Result<f64> {
         let started = Instant::now();

@@ -66,7 +66,7 @@ impl Scene {
 fn of_scan(name: &str, subject: &Subject, slices: Option<&Slices>, say: Say) -> Result<(Scene, Tokens)> {
     let case = Case::one(name)?;
     let input = Input::open(&case.input, (&subject.look).into())?;
-    let choice = subject.model.choice()?;
+    let choice = subject.model.compute.choice()?;
     let [count, channels, height, width] = input.shape();
     let slices = slices.map_or_else(|| Ok(vec![count / 2]), |slices| slices.of(count))?;
     let checkpoint = weights::or_released(subject.model.checkpoint.as_deref(), say)?;
