@@ -107,6 +107,8 @@ fn header_of(affine: &Affine, [slices, height, width]: [usize; 3]) -> NiftiHeade
         pixdim: [1.0, x, y, z, 0.0, 0.0, 0.0, 0.0],
         xyzt_units: MILLIMETRES,
         regular: b'r',
+        // None, unless the axes allow it.
+        qform_code: 0,
         sform_code: SCANNER,
         srow_x: rows[0],
         srow_y: rows[1],

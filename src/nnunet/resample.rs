@@ -93,3 +93,45 @@ pub(super) fn between(i: usize, from: usize, to: usize) -> (usize, usize, f64) {
     let before = at as usize;
     (before, (before + 1).min(from - 1), at - before as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::Archive;
+
+    /// What scikit-image makes of noise, at sizes that grow, shrink and are one pixel.
+    #[test]
+    fn images_are_resized_as_scikit_image_does() {
+        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/nnunet/prepare/resized.safetensors");
+        let golden = Archive::open(golden.as_ref()).expect("a golden");
+        let mut checked = 0;
+        for name in golden.tensors().keys() {
+            let [from, to, order] = name.split('.').collect::<Vec<_>>()[..] else { continue };
+            let size = |text: &str| text.split_once('x').map(|(h, w)| [h, w].map(|n| n.parse::<usize>().expect("a side"))).expect("HxW");
+            let ([from, to], image) = ([from, to].map(size), golden.read(from).expect("values"));
+            let wide: Vec<f64> = image.data().iter().copied().map(f64::from).collect();
+            let got = if order == "3" { cubic(wide, from, to) } else { linear(&wide, from, to) };
+            let want = golden.read(name).expect("values");
+            assert_eq!(got.len(), want.data().len(), "{name}");
+            for (i, (got, want)) in got.iter().zip(want.data()).enumerate() {
+                assert!((got - f64::from(*want)).abs() < 1e-6, "{name}: {got} for {want} at {i}");
+            }
+            checked += 1;
+        }
+        assert_eq!(checked, 14);
+    }
+
+    /// Whole images by [`between`].
+    fn linear(values: &[f64], from: [usize; 2], to: [usize; 2]) -> Vec<f64> {
+        let mut out = Vec::new();
+        for y in 0..to[0] {
+            let (above, below, down) = between(y, from[0], to[0]);
+            for x in 0..to[1] {
+                let (before, after, across) = between(x, from[1], to[1]);
+                let row = |row: usize| values[row * from[1] + before] * (1.0 - across) + values[row * from[1] + after] * across;
+                out.push(row(above) * (1.0 - down) + row(below) * down);
+            }
+        }
+        out
+    }
+}

@@ -66,7 +66,7 @@ mod tests {
         let thin = [0.7, 0.7];
         for (old, by_slice) in [
             ([1.5, 0.7, 0.7], Some(false)),
-            ([2.1, 0.7, 0.7], Some(false)),
+            ([2.0, 0.7, 0.7], Some(false)),
             ([2.2, 0.7, 0.7], Some(true)),
             // Two coarse axes: none is singled out.
             ([5.0, 5.0, 1.0], Some(false)),
