@@ -41,9 +41,11 @@ pub mod graph;
 pub mod hub;
 pub mod kernels;
 pub mod maps;
+pub mod nnunet;
 pub mod output;
 #[cfg(feature = "pictures")]
 pub mod picture;
+pub mod segmenter;
 pub mod tensor;
 pub mod verify;
 pub mod vit;

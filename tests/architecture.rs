@@ -23,6 +23,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("picture", &["error", "tensor", "archive", "ct", "maps"]),
     ("output", &["error", "tensor", "archive", "vit", "ct"]),
     ("backbone", &["error", "tensor", "graph", "vit", "cpu", "gpu"]),
+    ("nnunet", &["error", "tensor", "archive", "checkpoint", "vit", "ct"]),
+    ("segmenter", &["error", "tensor", "vit", "cpu", "backbone", "nnunet"]),
 ];
 
 /// A text, and the rooms in which alone it may stand.

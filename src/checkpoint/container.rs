@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use pytorch_reader::PickleValue;
+
 use super::pth::PthFile;
 use crate::archive::{Archive, Stored};
 
@@ -80,9 +82,17 @@ impl Reader {
 
     /// The string under a top-level key of a pickled dictionary, if that is what stands there.
     pub fn top_level_string(&self, key: &str) -> Option<String> {
+        match self.top_level(key) {
+            Some(PickleValue::String(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// What stands under a top-level key of a pickled dictionary.
+    pub fn top_level(&self, key: &str) -> Option<PickleValue> {
         match self {
             Self::Safetensors(_) => None,
-            Self::Pth(file) => file.top_level_string(key),
+            Self::Pth(file) => file.top_level(key),
         }
     }
 

@@ -91,6 +91,8 @@ pub(super) struct Contents<'a> {
     pub convention: Convention,
     /// The backbone's tensors: name without wrapping -> name in the file and tensor.
     pub names: Names<'a>,
+    /// The tensors of nnU-Net's segmentation decoder, likewise; they are among the ignored, too.
+    pub decoder: Names<'a>,
     pub ignored: Vec<Ignored>,
 }
 
@@ -103,7 +105,7 @@ pub(super) fn detect(reader: &Reader) -> Result<Contents<'_>, String> {
     if let Layout::NnUnet { trainer } = &wrapping.layout {
         refuse::trainer(trainer.as_deref())?;
     }
-    let (names, ignored) = wrapping.take_off(reader)?;
+    let (names, decoder, ignored) = wrapping.take_off(reader)?;
     refuse::models(&names)?;
     let convention = Convention::of(&names).ok_or_else(|| unknown(reader))?;
     let layout = match (wrapping.layout, convention) {
@@ -116,7 +118,7 @@ pub(super) fn detect(reader: &Reader) -> Result<Contents<'_>, String> {
         }
         (layout, Convention::Base) => layout,
     };
-    Ok(Contents { layout, convention, names, ignored })
+    Ok(Contents { layout, convention, names, decoder, ignored })
 }
 
 fn unknown(reader: &Reader) -> String {
@@ -165,9 +167,9 @@ impl Wrapping {
         Self { layout: Layout::Flat, outer: String::new(), inner: "backbone." }
     }
 
-    /// The network's names without what is around them; the rest of the file, with reasons.
-    fn take_off<'a>(&self, reader: &'a Reader) -> Result<(Names<'a>, Vec<Ignored>), String> {
-        let (mut names, mut ignored) = (Names::new(), Vec::new());
+    /// The backbone's names without what is around them, the decoder's, and all that is not the backbone, with reasons.
+    fn take_off<'a>(&self, reader: &'a Reader) -> Result<(Names<'a>, Names<'a>, Vec<Ignored>), String> {
+        let (mut names, mut decoder, mut ignored) = (Names::new(), Names::new(), Vec::new());
         for (raw, tensor) in reader.tensors() {
             let Some(name) = raw.strip_prefix(&self.outer) else {
                 ignored.push(Ignored { name: raw.clone(), reason: self.beside(raw) });
@@ -175,13 +177,18 @@ impl Wrapping {
             };
             let name = plain(name);
             let name = name.strip_prefix(self.inner).unwrap_or(&name).to_string();
-            if let Some(reason) = head(&name) {
-                ignored.push(Ignored { name: raw.clone(), reason });
-            } else if let Some((other, _)) = names.insert(name.clone(), (raw, tensor)) {
+            let reason = head(&name);
+            ignored.extend(reason.map(|reason| Ignored { name: raw.clone(), reason }));
+            let twice = match reason {
+                None => names.insert(name.clone(), (raw, tensor)),
+                Some(DECODER) => decoder.insert(name.clone(), (raw, tensor)),
+                Some(_) => None,
+            };
+            if let Some((other, _)) = twice {
                 return Err(format!("{other} and {raw} both stand for {name}; keep one of them"));
             }
         }
-        Ok((names, ignored))
+        Ok((names, decoder, ignored))
     }
 
     /// Why a tensor outside the network is left out.
@@ -203,12 +210,15 @@ fn plain(name: &str) -> String {
     name
 }
 
+/// Why nnU-Net's decoder is left out of the backbone.
+const DECODER: &str = "segmentation decoder, no part of the backbone";
+
 /// Why a tensor of the network that is no part of the backbone is left out.
 fn head(name: &str) -> Option<&'static str> {
     const HEADS: [(&str, &str); 5] = [
         ("dino_head", "training head"),
         ("ibot", "training head"),
-        ("up_projection.", "segmentation decoder, no part of the backbone"),
+        ("up_projection.", DECODER),
         ("head.", "classification head"),
         ("classifier.", "classification head"),
     ];

@@ -14,12 +14,13 @@ mod pth;
 mod recipe;
 mod refuse;
 mod seeded;
+mod training;
 mod write;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::archive::sha256_of_file;
+use crate::archive::{Stored, sha256_of_file};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -28,6 +29,7 @@ pub use container::Container;
 pub use hints::{CONFIG_KEY, Hints};
 pub use layout::{Ignored, Layout};
 pub use recipe::Entry;
+pub use training::Training;
 pub use write::write_safetensors;
 
 use container::Reader;
@@ -44,6 +46,14 @@ pub struct Checkpoint {
     hints: Hints,
     warnings: Vec<String>,
     periods: Option<Vec<f32>>,
+    decoder: Decoder,
+}
+
+/// What a checkpoint holds of a segmentation decoder: its parameters, and their names in the file.
+#[derive(Default)]
+struct Decoder {
+    entries: Vec<Entry>,
+    recipes: BTreeMap<String, Recipe>,
 }
 
 /// Where values come from.
@@ -66,7 +76,7 @@ impl Checkpoint {
     fn read(path: &Path, source_name: &str) -> Result<Self, String> {
         refuse::shards(path)?;
         let reader = Reader::open(path)?;
-        let layout::Contents { layout, convention, names, mut ignored } = layout::detect(&reader)?;
+        let layout::Contents { layout, convention, names, decoder, mut ignored } = layout::detect(&reader)?;
         let (hints, warnings) = hints::gather(&layout, path, &reader.metadata())?;
         let convention::Assembled { recipes, periods } = convention.assemble(&names, &mut ignored)?;
         let entries = recipes.iter().map(|(name, recipe)| recipe.entry(name, reader.tensors())).collect::<Result<_, _>>()?;
@@ -79,6 +89,7 @@ impl Checkpoint {
             hints,
             warnings,
             periods: None,
+            decoder: Decoder::of(&decoder),
             origin: Origin::File { path: path.into(), reader: Box::new(reader), recipes },
         };
         if let Some(raw) = periods {
@@ -111,6 +122,7 @@ impl Checkpoint {
             hints: Hints::default(),
             warnings: vec!["seeded weights are untrained: the features mean nothing".into()],
             periods: None,
+            decoder: Decoder::default(),
         }
     }
 
@@ -166,18 +178,37 @@ impl Checkpoint {
         self.periods.as_deref()
     }
 
-    /// Reads the parameter `name`, as f32. Nothing is cached: each call reads the file again.
+    /// Every parameter of the segmentation decoder (`up_projection.*`) that an nnU-Net checkpoint holds beside the backbone, sorted by name.
+    pub fn decoder(&self) -> &[Entry] {
+        &self.decoder.entries
+    }
+
+    /// What an nnU-Net checkpoint says of how it was trained, and of how it is to be used.
+    ///
+    /// # Errors
+    /// If the file is none, or a value in it is not what nnU-Net writes.
+    pub fn training(&self) -> Result<Training> {
+        let training = match (&self.layout, &self.origin) {
+            (Layout::NnUnet { trainer }, Origin::File { reader, .. }) => Training::of(reader, trainer.as_deref()),
+            _ => Err(format!("is no nnU-Net checkpoint ({})", self.layout)),
+        };
+        training.map_err(|problem| Error::checkpoint(&self.source_name, problem))
+    }
+
+    /// Reads the parameter `name`, of the backbone or the decoder, as f32. Nothing is cached: each call reads the file again.
     ///
     /// # Errors
     /// If there is no such parameter, its bytes cannot be read or are damaged, or a value is NaN or infinite.
     pub fn load(&self, name: &str) -> Result<Tensor> {
         let fail = |problem: String| Error::checkpoint(&self.source_name, format!("tensor {name} {problem}"));
-        let entry = self.entry(name).ok_or_else(|| fail("is not in it".into()))?;
+        let decoder = |entry: &&Entry| entry.name == name;
+        let entry = self.entry(name).or_else(|| self.decoder.entries.iter().find(decoder));
+        let entry = entry.ok_or_else(|| fail("is not in it".into()))?;
         let tensor = match &self.origin {
             Origin::Seed(seed) => seeded::tensor(*seed, name, &entry.shape),
             Origin::File { reader, recipes, .. } => {
-                let values = recipes[name].read(reader).map_err(fail)?;
-                Tensor::new(entry.shape.clone(), values)
+                let recipe = recipes.get(name).unwrap_or_else(|| &self.decoder.recipes[name]);
+                Tensor::new(entry.shape.clone(), recipe.read(reader).map_err(fail)?)
             }
         };
         match tensor.data().iter().position(|v| !v.is_finite()) {
@@ -197,5 +228,17 @@ impl Checkpoint {
         let Origin::File { path, .. } = &self.origin else { return Ok(None) };
         let hash = sha256_of_file(path).map_err(|e| Error::checkpoint(&self.source_name, format!("cannot be read to its end: {e}")))?;
         Ok(Some(hash))
+    }
+}
+
+impl Decoder {
+    fn of(names: &layout::Names) -> Self {
+        let entry = |(name, (_, stored)): (&String, &(&String, &Stored))| Entry {
+            name: name.clone(),
+            shape: stored.shape.clone(),
+            dtype: stored.dtype,
+        };
+        let recipe = |(name, (raw, _)): (&String, &(&String, &Stored))| (name.clone(), Recipe::Whole((*raw).clone()));
+        Self { entries: names.iter().map(entry).collect(), recipes: names.iter().map(recipe).collect() }
     }
 }

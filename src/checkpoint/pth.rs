@@ -76,12 +76,9 @@ impl PthFile {
         &self.tensors
     }
 
-    /// The string under a key of the root dictionary. The pickle is parsed once more for it, the tensors are not touched.
-    pub fn top_level_string(&self, key: &str) -> Option<String> {
-        match PytorchReader::read_pickle_data(&self.path, Some(key)) {
-            Ok(PickleValue::String(text)) => Some(text),
-            _ => None,
-        }
+    /// What stands under a key of the root dictionary. The pickle is parsed once more for it, the tensors are not touched.
+    pub fn top_level(&self, key: &str) -> Option<PickleValue> {
+        PytorchReader::read_pickle_data(&self.path, Some(key)).ok()
     }
 
     /// The bytes of `name`, contiguous and row-major whatever its strides are in the file.

@@ -15,6 +15,7 @@ use meddino::{Error, Result};
 use super::cases::Shard;
 use super::memory::Bytes;
 use super::picture_args::{Pca, Similarity};
+use super::segment_args::Segment;
 use super::slices::Slices;
 
 /// MedDINOv3 features from CT scans, on any GPU or none.
@@ -35,6 +36,7 @@ pub enum Command {
     Features(Box<Features>),
     Pca(Box<Pca>),
     Similarity(Box<Similarity>),
+    Segment(Box<Segment>),
     Inspect(Inspect),
     Convert(Convert),
     Verify(Verify),
@@ -135,15 +137,22 @@ pub struct Model {
     /// [default: the released ones, as `meddino download` has them; for bench seeded:0]
     #[arg(short, long, value_name = "FILE|seeded:N")]
     pub checkpoint: Option<String>,
+    #[command(flatten)]
+    pub compute: Compute,
+    /// Arithmetic of the position embedding: auto is what this kind of checkpoint was trained with (bf16 for MedDINOv3, f32 for Meta's)
+    #[arg(long, default_value = "auto")]
+    pub rope: Rope,
+}
+
+/// What a model runs on.
+#[derive(clap::Args)]
+pub struct Compute {
     /// What to compute on: auto takes a real GPU if there is one, else the CPU
     #[arg(long, default_value = "auto")]
     pub backend: Backend,
     /// Which GPU: a number or a part of a name as `meddino devices` lists them, low-power or high-performance. Implies --backend gpu
     #[arg(long, value_name = "NUMBER|NAME")]
     pub device: Option<Selection>,
-    /// Arithmetic of the position embedding: auto is what this kind of checkpoint was trained with (bf16 for MedDINOv3, f32 for Meta's)
-    #[arg(long, default_value = "auto")]
-    pub rope: Rope,
     #[command(flatten)]
     pub kernels: Kernels,
 }
@@ -324,7 +333,7 @@ pub enum Backend {
     Cpu,
 }
 
-impl Model {
+impl Compute {
     /// The backend that the flags mean.
     pub fn choice(&self) -> Result<Choice> {
         match (self.backend, &self.device) {

@@ -48,7 +48,7 @@ fn measure(args: &Bench, say: Say) -> Result<Measured> {
     let slice = Input::open("phantom", View::demo(Size::Square(size)))?.batch(0..1)?;
     let images = Tensor::new([batch, 1, size, size], slice.data().repeat(batch));
 
-    let backbone = open_backbone(&model, args.model.choice()?, args.model.kernels.tuning())?;
+    let backbone = open_backbone(&model, args.model.compute.choice()?, args.model.compute.kernels.tuning())?;
     say.note(format_args!("{} runs of {batch} x {size} x {size} on {}", args.runs, backbone.device()));
     let run = || -> Result<f64> {
         let started = Instant::now();

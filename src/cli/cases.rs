@@ -134,7 +134,7 @@ pub fn only(inputs: &[String]) -> Result<Case> {
 }
 
 /// Every case that `inputs` name. A single folder without volumes is one: its reader knows what to say of several series, and of none.
-fn all(inputs: &[String]) -> Result<Vec<Case>> {
+pub fn all(inputs: &[String]) -> Result<Vec<Case>> {
     if let [input] = inputs
         && Path::new(input).is_dir()
     {
@@ -156,12 +156,12 @@ fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Whether every case has a name of its own.
-pub fn check_names(cases: &[Case]) -> Result<()> {
+pub fn check_names(cases: &[Case], name: fn(&Case) -> String) -> Result<()> {
     let mut seen: BTreeMap<String, &Case> = BTreeMap::new();
     for case in cases {
         // Some file systems take upper and lower case for the same.
-        if let Some(other) = seen.insert(case.name().to_lowercase(), case) {
-            let name = case.name();
+        if let Some(other) = seen.insert(name(case).to_lowercase(), case) {
+            let name = name(case);
             return Err(Error::option(
                 "--out-dir",
                 format!("{} and {} would both be written as {name}; run them apart", other.input, case.input),
@@ -269,8 +269,8 @@ mod tests {
 
     #[test]
     fn two_cases_of_one_name_are_refused() {
-        assert!(check_names(&[case("a/x.npy"), case("b/y.npy")]).is_ok());
-        let error = check_names(&[case("a/x.npy"), case("b/X.nii.gz")]).expect_err("refused").to_string();
+        assert!(check_names(&[case("a/x.npy"), case("b/y.npy")], Case::name).is_ok());
+        let error = check_names(&[case("a/x.npy"), case("b/X.nii.gz")], Case::name).expect_err("refused").to_string();
         assert!(error.contains("a/x.npy and b/X.nii.gz would both"), "{error}");
     }
 

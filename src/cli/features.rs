@@ -27,16 +27,17 @@ pub fn run(args: &args::Features, say: Say) -> Done {
 
 /// Every case of `inputs` into `folder`.
 fn many(recipe: &Recipe, inputs: &[String], folder: &Path, shard: Shard, say: Say) -> Done {
-    let cases = Many::open(inputs, folder, shard)?;
+    let cases = Many::open(inputs, folder, shard, Case::name)?;
     let engine = Engine::open(recipe, say, |_| Ok(()))?;
     let settings = Settings { ending: recipe.format.ending(), sha256: recipe.settings_sha256(), checkpoint: engine.checkpoint_id() };
-    cases.run(&settings, say, |case, target| {
+    let work = |case: &Case, target: &Path| {
         refuse_overwriting(target, [&case.input].into_iter().chain(&recipe.checkpoint))?;
         let input = Input::open(&case.input, recipe.view.clone())?;
         let report = engine.run(case, input, target, say)?;
         summary(&report, &engine.device(), say);
         Ok(())
-    })
+    };
+    cases.run(&settings, say, work, |_, target, _| result(target.display()))
 }
 
 /// One case into the file `output`, and what it ran on. What can be refused is refused before the weights are loaded.
@@ -78,8 +79,8 @@ fn recipe(args: &args::Features) -> Result<Recipe> {
         outputs,
         format,
         dtype: args.dtype.into(),
-        backend: args.model.choice()?,
-        tuning: args.model.kernels.tuning(),
+        backend: args.model.compute.choice()?,
+        tuning: args.model.compute.kernels.tuning(),
         rope: args.model.rope.precision(),
         batch: args.batch.map(|batch| batch as usize),
         max_memory: args.max_memory,

@@ -8,13 +8,15 @@ use meddino::{Error, Result};
 use super::cases::{Case, Shard, check_names, find};
 use super::interrupt;
 use super::manifest::{Manifest, Work};
-use super::say::{self, Done, Failure, Say, result};
+use super::say::{self, Done, Failure, Say};
 
 /// The cases of a run and the folder that their outputs go into.
 pub struct Many {
     folder: PathBuf,
     shard: Shard,
     cases: Vec<Case>,
+    /// What the outputs of a case are called, without an ending.
+    name: fn(&Case) -> String,
     manifest: Manifest,
 }
 
@@ -29,19 +31,25 @@ pub struct Settings<'a> {
 }
 
 impl Many {
-    /// Finds the cases that `inputs` name, and takes the share of `shard`. The folder is made if there is none.
-    pub fn open(inputs: &[String], folder: &Path, shard: Shard) -> Result<Self> {
+    /// Finds the cases that `inputs` name, whose outputs will be called as `name` says, and takes the share of `shard`. The folder is made if there is none.
+    pub fn open(inputs: &[String], folder: &Path, shard: Shard, name: fn(&Case) -> String) -> Result<Self> {
         let all = find(inputs, Some(folder))?;
-        check_names(&all)?;
+        check_names(&all, name)?;
         fs::create_dir_all(folder).map_err(|e| Error::output(folder.display(), format!("the folder cannot be made: {e}")))?;
         let manifest = Manifest::open(folder, shard)?;
-        Ok(Self { folder: folder.to_path_buf(), shard, cases: shard.take(all), manifest })
+        Ok(Self { folder: folder.to_path_buf(), shard, cases: shard.take(all), name, manifest })
     }
 
-    /// Does `work` for every case that is not finished already, and prints where the outputs are.
+    /// Does `work` for every case that is not finished already, and has `show` print where the outputs are, and what `work` gave if it had to be done.
     ///
     /// A case that fails is told of at once, and again in the failure that this ends with.
-    pub fn run(mut self, settings: &Settings, say: Say, mut work: impl FnMut(&Case, &Path) -> Result<(), Failure>) -> Done {
+    pub fn run<T>(
+        mut self,
+        settings: &Settings,
+        say: Say,
+        mut work: impl FnMut(&Case, &Path) -> Result<T, Failure>,
+        mut show: impl FnMut(&Case, &Path, Option<T>) -> Done,
+    ) -> Done {
         let total = self.cases.len();
         if self.shard != Shard::ALL {
             say.note(format_args!("shard {} of {}: {total} cases", self.shard.index, self.shard.of));
@@ -49,22 +57,22 @@ impl Many {
         let (mut skipped, mut failed) = (0, Vec::new());
         for (number, case) in std::mem::take(&mut self.cases).iter().enumerate() {
             interrupt::check()?;
-            let target = self.folder.join(format!("{}.{}", case.name(), settings.ending));
+            let target = self.folder.join(format!("{}.{}", (self.name)(case), settings.ending));
             let done = self.one(case, &target, settings, |case, target| {
                 say.note(format_args!("case {} of {total}: {}", number + 1, case.input));
                 work(case, target)
             });
             match done {
-                Ok(true) => {}
-                Ok(false) => skipped += 1,
+                Ok(done) => {
+                    skipped += usize::from(done.is_none());
+                    show(case, &target, done)?;
+                }
                 Err(Failure::Error(error)) => {
                     say::error(&error);
                     failed.push(error.to_string());
-                    continue;
                 }
                 Err(other) => return Err(other),
             }
-            result(target.display())?;
         }
         if skipped > 0 {
             say.note(format_args!("{skipped} of {total} cases were finished by an earlier run and are left as they are"));
@@ -76,14 +84,14 @@ impl Many {
         }
     }
 
-    /// One case; whether it had to be done.
-    fn one(
+    /// One case; what `work` gave, if it had to be done.
+    fn one<T>(
         &mut self,
         case: &Case,
         target: &Path,
         settings: &Settings,
-        mut work: impl FnMut(&Case, &Path) -> Result<(), Failure>,
-    ) -> Result<bool, Failure> {
+        mut work: impl FnMut(&Case, &Path) -> Result<T, Failure>,
+    ) -> Result<Option<T>, Failure> {
         let this = Work {
             output: target.file_name().unwrap_or_default().to_string_lossy().to_string(),
             input_sha256: case.sha256()?.unwrap_or_default(),
@@ -91,10 +99,10 @@ impl Many {
             checkpoint: settings.checkpoint.to_string(),
         };
         if self.manifest.is_finished(&this) {
-            return Ok(false);
+            return Ok(None);
         }
-        work(case, target)?;
+        let done = work(case, target)?;
         self.manifest.add(&case.input, this)?;
-        Ok(true)
+        Ok(Some(done))
     }
 }

@@ -57,28 +57,28 @@ impl fmt::Display for Bytes {
 /// Without `most`, a GPU may take 4 GiB and the CPU half of the memory that the system has available; a single image is then let through however large it is.
 pub fn batch(model: &Model, backbone: &Backbone, image: [usize; 3], count: usize, request: &Request, most: Option<Bytes>) -> Result<usize> {
     let need = |batch: usize| need(model, backbone, image, batch, request);
-    let budget = most.map_or_else(|| default_budget(backbone), |bytes| bytes.0);
-    let most_images = if backbone.threads().is_some() { MOST_CPU } else { MOST_GPU };
-    let mut batch = most_images.min(count).max(1);
+    let what = format!("one image of {} x {} needs {{}} with the weights; give more, or a smaller --size", image[1], image[2]);
+    fit(count, backbone.threads().is_some(), most, need, &what)
+}
+
+/// The largest batch of up to `count` that stays below `most`, where `need` says how many bytes one takes. If not even one does, `what` is the reason, with {}
+/// for what one needs; without `most` it is let through.
+pub fn fit(count: usize, on_cpu: bool, most: Option<Bytes>, need: impl Fn(usize) -> Result<u64>, what: &str) -> Result<usize> {
+    let budget = most.map_or_else(|| default_budget(on_cpu), |bytes| bytes.0);
+    let mut batch = if on_cpu { MOST_CPU } else { MOST_GPU }.min(count).max(1);
     while batch > 1 && need(batch).map_or(true, |bytes| bytes > budget) {
         batch /= 2;
     }
     match most {
-        Some(most) if batch == 1 && need(1)? > most.0 => Err(Error::option(
-            "max-memory",
-            format!(
-                "{most} are too few: one image of {} x {} needs {} with the weights; give more, or a smaller --size",
-                image[1],
-                image[2],
-                Bytes(need(1)?)
-            ),
-        )),
+        Some(most) if batch == 1 && need(1)? > most.0 => {
+            Err(Error::option("max-memory", format!("{most} are too few: {}", what.replace("{}", &Bytes(need(1)?).to_string()))))
+        }
         _ => Ok(batch),
     }
 }
 
-fn default_budget(backbone: &Backbone) -> u64 {
-    let available = backbone.threads().and_then(|_| available_bytes());
+fn default_budget(on_cpu: bool) -> u64 {
+    let available = if on_cpu { available_bytes() } else { None };
     available.map_or(DEFAULT, |bytes| bytes / 2)
 }
 

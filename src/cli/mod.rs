@@ -24,6 +24,8 @@ mod progress;
 mod runner;
 mod say;
 mod scene;
+mod segment;
+mod segment_args;
 mod similarity;
 mod slices;
 mod spool;
@@ -46,6 +48,7 @@ pub fn run() -> ExitCode {
         Command::Features(args) => features::run(args, say),
         Command::Pca(args) => pca::run(args, say),
         Command::Similarity(args) => similarity::run(args, say),
+        Command::Segment(args) => segment::run(args, say),
         Command::Inspect(args) => checkpoint::inspect(args),
         Command::Convert(args) => checkpoint::convert(args, say),
         Command::Verify(args) => verify::run(args, say),

@@ -66,7 +66,7 @@ impl Scene {
 fn of_scan(name: &str, subject: &Subject, slices: Option<&Slices>, say: Say) -> Result<(Scene, Tokens)> {
     let case = Case::one(name)?;
     let input = Input::open(&case.input, (&subject.look).into())?;
-    let (choice, tuning) = (subject.model.choice()?, subject.model.kernels.tuning());
+    let (choice, tuning) = (subject.model.compute.choice()?, subject.model.compute.kernels.tuning());
     let [count, channels, height, width] = input.shape();
     let slices = slices.map_or_else(|| Ok(vec![count / 2]), |slices| slices.of(count))?;
     let checkpoint = weights::or_released(subject.model.checkpoint.as_deref(), say)?;

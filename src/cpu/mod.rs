@@ -4,12 +4,14 @@
 
 mod attention;
 mod bf16;
+mod decode;
 mod dot;
 mod forward;
 mod gelu;
 mod gemm;
 mod layernorm;
 mod matmul;
+mod mosaic;
 mod patch_embed;
 mod product;
 mod rope;
@@ -19,12 +21,14 @@ mod tokens;
 mod window;
 
 pub use attention::attention;
+pub use decode::{decode, decode_bytes, decoder_layers};
 pub use dot::Bf16;
 pub use forward::forward;
 pub use gelu::gelu;
 pub use gemm::peak_flops;
-pub use layernorm::layernorm;
+pub use layernorm::{layernorm, layernorm_gelu};
 pub use matmul::{Epilogue, Layer, Precision, layers, matmul};
+pub use mosaic::mosaic;
 pub use patch_embed::patch_embed;
 pub use rope::rope;
 pub use tokens::tokens;

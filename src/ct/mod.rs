@@ -15,6 +15,8 @@
 mod affine;
 #[cfg(feature = "readers")]
 mod dicom;
+#[cfg(feature = "readers")]
+mod geometry;
 mod images;
 #[cfg(feature = "readers")]
 mod nifti;
@@ -24,6 +26,7 @@ mod orient;
 mod phantom;
 mod prepare;
 mod resize;
+mod scratch;
 mod source;
 mod spool;
 mod turn;
@@ -33,9 +36,12 @@ mod window;
 pub use affine::Affine;
 #[cfg(feature = "readers")]
 pub use dicom::{Series, is_dicom, series};
+#[cfg(feature = "readers")]
+pub use geometry::Geometry;
 pub use images::Images;
 pub use orient::Orient;
 pub use prepare::{Size, prepare};
 pub use resize::resize;
+pub use scratch::Scratch;
 pub use volume::Volume;
 pub use window::Window;

@@ -70,7 +70,14 @@ impl Npy {
 
     /// As a scan: HU as they are, and nothing known of where they lie.
     pub fn stored(self) -> Stored {
-        Stored { shape: self.shape, affine: None, about: vec![("format", "NumPy".into())], warnings: Vec::new(), slices: Box::new(self) }
+        Stored {
+            shape: self.shape,
+            affine: None,
+            about: vec![("format", "NumPy".into())],
+            nifti: None,
+            warnings: Vec::new(),
+            slices: Box::new(self),
+        }
     }
 
     fn read_bytes(&mut self, at: u64, len: usize) -> Result<Vec<u8>, String> {

@@ -13,6 +13,9 @@ pub(super) struct Stored {
     pub affine: Option<Affine>,
     /// The format and what else identifies the scan, as (name, text) for the metadata of outputs: `("format", "NIfTI-1")`.
     pub about: Vec<(&'static str, String)>,
+    /// The header of a NIfTI file, for others that lie where it lies; none once the axes are turned.
+    #[cfg(feature = "readers")]
+    pub nifti: Option<Box<nifti::NiftiHeader>>,
     /// What may make the result other than expected, a sentence each, without the file's name.
     pub warnings: Vec<String>,
     /// The values.

@@ -89,7 +89,14 @@ impl Turn {
         }
         let affine = stored.affine.map(|affine| self.affine(&affine, old));
         let slices = Turned { turn: self, shape: old, stored: stored.slices, spool: None };
-        Ok(Stored { shape, affine, slices: Box::new(slices), ..stored })
+        Ok(Stored {
+            shape,
+            affine,
+            #[cfg(feature = "readers")]
+            nifti: None,
+            slices: Box::new(slices),
+            ..stored
+        })
     }
 }
 

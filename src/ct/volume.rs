@@ -7,12 +7,15 @@ use super::affine::Affine;
 #[cfg(feature = "readers")]
 use super::dicom;
 #[cfg(feature = "readers")]
+use super::geometry::Geometry;
+#[cfg(feature = "readers")]
 use super::nifti::{Nifti, is_nifti};
 #[cfg(feature = "readers")]
 use super::npy::Npy;
 use super::orient::Orient;
 use super::phantom;
 use super::source::{Slices, Stored};
+use super::turn::Turn;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -101,6 +104,31 @@ impl Volume {
         Ok(Self { name: self.name, stored })
     }
 
+    /// With its axes in another order: `order` names, for slices, rows and columns, the axis (0 slices, 1 rows, 2 columns) that becomes it.
+    ///
+    /// What [`Volume::oriented`] says of memory and temporary files holds here, too.
+    ///
+    /// # Errors
+    /// If a slice would be too large.
+    ///
+    /// # Panics
+    /// If `order` is no order of 0, 1 and 2.
+    pub fn transposed(self, order: [usize; 3]) -> Result<Self> {
+        assert!((0..3).all(|axis| order.contains(&axis)), "{order:?} is no order of the axes");
+        let turn = Turn { from: [2, 1, 0].map(|axis| 2 - order[axis]), flip: [false; 3] };
+        let stored = turn.apply(self.stored).map_err(|problem| Error::input(&self.name, problem))?;
+        Ok(Self { name: self.name, stored })
+    }
+
+    /// Where its voxels lie, for files that lie there, too.
+    ///
+    /// # Errors
+    /// If that is not known, or makes no sense.
+    #[cfg(feature = "readers")]
+    pub fn geometry(&self) -> Result<Geometry> {
+        Geometry::of(&self.stored).map_err(|problem| Error::input(&self.name, problem))
+    }
+
     /// A scan that is in memory already: [H, W] or [S, H, W] in HU; errors call it `name`.
     ///
     /// # Errors
@@ -121,8 +149,21 @@ impl Volume {
     /// `hu` is [S, H, W].
     fn in_memory(name: String, hu: Tensor) -> Self {
         let shape = hu.shape().try_into().expect("[S, H, W]");
-        let slices = Box::new(Memory { hu });
-        Self { name, stored: Stored { shape, affine: None, about: Vec::new(), warnings: Vec::new(), slices } }
+        Self::of_slices(name, shape, Box::new(Memory { hu }))
+    }
+
+    /// Slices that say nothing of where they lie: [S, H, W].
+    pub(super) fn of_slices(name: String, shape: [usize; 3], slices: Box<dyn Slices>) -> Self {
+        let stored = Stored {
+            shape,
+            affine: None,
+            about: Vec::new(),
+            #[cfg(feature = "readers")]
+            nifti: None,
+            warnings: Vec::new(),
+            slices,
+        };
+        Self { name, stored }
     }
 
     /// One built-in synthetic thorax slice, 512 x 512, the same values on every machine: for trying things out without data.

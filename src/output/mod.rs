@@ -3,15 +3,25 @@
 mod features;
 mod format;
 #[cfg(feature = "readers")]
+mod labels;
+#[cfg(feature = "readers")]
 mod npy;
 #[cfg(feature = "readers")]
 mod npz;
+#[cfg(feature = "readers")]
+mod order;
 mod place;
+#[cfg(feature = "readers")]
+mod probabilities;
 mod provenance;
 mod stored;
 
 pub use features::{Contents, FeatureFile, Output};
 pub use format::Format;
+#[cfg(feature = "readers")]
+pub use labels::LabelFile;
 pub use place::Place;
+#[cfg(feature = "readers")]
+pub use probabilities::ProbabilityFile;
 pub use provenance::{Preprocessing, Provenance};
 pub use stored::StoredFeatures;

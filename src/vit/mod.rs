@@ -1,6 +1,7 @@
 //! The model: its sizes, its parameters and its forward pass. It knows no file format and no device.
 
 pub mod config;
+pub mod decoder;
 pub mod features;
 pub mod forward;
 mod infer;

@@ -199,13 +199,13 @@ impl<T> Block<T> {
 }
 
 impl<T> Linear<T> {
-    fn try_map<'a, U, E>(&'a self, f: &mut impl FnMut(&'a T) -> Result<U, E>) -> Result<Linear<U>, E> {
+    pub(super) fn try_map<'a, U, E>(&'a self, f: &mut impl FnMut(&'a T) -> Result<U, E>) -> Result<Linear<U>, E> {
         Ok(Linear { weight: f(&self.weight)?, bias: self.bias.as_ref().map(&mut *f).transpose()? })
     }
 }
 
 impl<T> Norm<T> {
-    fn try_map<'a, U, E>(&'a self, f: &mut impl FnMut(&'a T) -> Result<U, E>) -> Result<Norm<U>, E> {
+    pub(super) fn try_map<'a, U, E>(&'a self, f: &mut impl FnMut(&'a T) -> Result<U, E>) -> Result<Norm<U>, E> {
         Ok(Norm { weight: f(&self.weight)?, bias: f(&self.bias)? })
     }
 }

@@ -3,6 +3,7 @@
 
 mod attention;
 mod cases;
+mod decode;
 #[path = "../device/mod.rs"]
 mod device;
 mod elementwise;

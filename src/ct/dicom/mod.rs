@@ -106,7 +106,14 @@ fn stored(stack: Stack, series: &Series, found: &Found) -> Result<Stored, String
         ("series_description", series.description.clone()),
     ];
     let [height, width] = series.size;
-    Ok(Stored { shape: [frames.len(), height, width], affine, about, warnings, slices: Box::new(Reader { frames, known: None }) })
+    Ok(Stored {
+        shape: [frames.len(), height, width],
+        affine,
+        about,
+        nifti: None,
+        warnings,
+        slices: Box::new(Reader { frames, known: None }),
+    })
 }
 
 /// Why the values of some slices may not be HU, each reason once.

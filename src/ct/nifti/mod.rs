@@ -61,7 +61,8 @@ impl Nifti {
         }
         let (affine, place) = place::affine(&header, &mut warnings);
         let about = vec![("format", "NIfTI-1".to_owned()), ("affine_from", place.to_owned())];
-        Ok(Stored { shape: header.shape, affine: Some(affine), about, warnings, slices: Box::new(Self { header, voxels }) })
+        let nifti = Some(Box::new(header.raw.clone()));
+        Ok(Stored { shape: header.shape, affine: Some(affine), about, nifti, warnings, slices: Box::new(Self { header, voxels }) })
     }
 }
 

@@ -1,0 +1,46 @@
+//! What nnU-Net writes into a checkpoint beside the weights, as far as prediction needs it.
+
+use pytorch_reader::PickleValue;
+
+use super::container::Reader;
+use super::layout::printable;
+
+/// How an nnU-Net checkpoint was trained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Training {
+    /// `trainer_name`: the class that trained it.
+    pub trainer: String,
+    /// `init_args.configuration`: the configuration of the plans that it was trained with.
+    pub configuration: String,
+    /// `inference_allowed_mirroring_axes`: the axes of an image (0 rows, 1 columns) along which it may be mirrored; none if mirroring was no part of training.
+    pub mirror_axes: Vec<usize>,
+}
+
+impl Training {
+    pub(super) fn of(reader: &Reader, trainer: Option<&str>) -> Result<Self, String> {
+        let missing = |key: &str| format!("holds no {key}: it is no whole nnU-Net checkpoint");
+        let configuration = match reader.top_level("init_args") {
+            Some(PickleValue::Dict(mut args)) => args.remove("configuration"),
+            _ => None,
+        };
+        let Some(PickleValue::String(configuration)) = configuration else { return Err(missing("init_args.configuration")) };
+        let mirror_axes = match reader.top_level("inference_allowed_mirroring_axes") {
+            None => return Err(missing("inference_allowed_mirroring_axes")),
+            Some(PickleValue::None) => Vec::new(),
+            Some(PickleValue::List(axes)) => axes.iter().map(axis).collect::<Result<_, _>>()?,
+            Some(other) => return Err(wrong(&other)),
+        };
+        Ok(Self { trainer: trainer.ok_or_else(|| missing("trainer_name"))?.to_string(), configuration, mirror_axes })
+    }
+}
+
+fn axis(value: &PickleValue) -> Result<usize, String> {
+    match value {
+        PickleValue::Int(axis @ (0 | 1)) => Ok(*axis as usize),
+        other => Err(wrong(other)),
+    }
+}
+
+fn wrong(value: &PickleValue) -> String {
+    format!("says inference_allowed_mirroring_axes {}; expected some of the axes 0 and 1 of an image", printable(&format!("{value:?}")))
+}

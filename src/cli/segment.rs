@@ -1,0 +1,240 @@
+//! `meddino segment`: scans and a fine-tuned network become maps of labels.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use meddino::archive::sha256;
+use meddino::ct::{Geometry, Volume};
+use meddino::nnunet::{Frame, Prepared, Results, Segmented, Tiling};
+use meddino::output::{LabelFile, ProbabilityFile};
+use meddino::segmenter::Segmenter;
+use meddino::{Error, Result, Tensor};
+use serde_json::json;
+
+use super::cases::{Case, Shard, all};
+use super::features::refuse_overwriting;
+use super::many::{Many, Settings};
+use super::memory;
+use super::progress::Progress;
+use super::say::{Done, Failure, Say, result, warn};
+use super::segment_args::Segment;
+use super::{interrupt, pipeline};
+
+/// The command.
+pub fn run(args: &Segment, say: Say) -> Done {
+    let results = Results::open(&args.model, &args.folds()?, &args.chk)?;
+    results.folds.iter().for_each(|(fold, network)| network.model.warnings().iter().for_each(|text| warn(format_args!("{fold}: {text}"))));
+    let folds: Vec<&str> = results.folds.iter().map(|(fold, _)| fold.as_str()).collect();
+    say.note(format_args!("{}: {} of {}", args.model.display(), folds.join(", "), results.configuration.name));
+    let mirror_axes = if args.disable_tta { &[] } else { results.mirror_axes() };
+    let tiling = Tiling::new(results.configuration.tile, args.step()?, mirror_axes);
+    if is_file_name(&args.output) {
+        return one(args, &results, &tiling, say);
+    }
+    let cases = Many::open(&args.input, &args.output, args.shard.unwrap_or(Shard::ALL), name)?;
+    let segmenter = open(&results, args)?;
+    let job = Job { args, results: &results, tiling: &tiling, segmenter: &segmenter };
+    let checkpoint = results.sha256()?;
+    let settings = Settings { ending: &results.dataset.file_ending[1..], sha256: job.settings_sha256(), checkpoint: &checkpoint };
+    let work = |case: &Case, target: &Path| job.run(Scan::open(case, args)?, target, say);
+    cases.run(&settings, say, work, |case, target, summary| job.show(case, target, summary.as_ref()))
+}
+
+/// The one case into the file that was named. What can be refused is refused before the weights are loaded.
+fn one(args: &Segment, results: &Results, tiling: &Tiling, say: Say) -> Done {
+    let cases = all(&args.input)?;
+    let [case] = &cases[..] else {
+        let problem = format!("{} is a file, but the inputs are {} cases; name a folder", args.output.display(), cases.len());
+        return Err(Error::option("--output", problem).into());
+    };
+    refuse_overwriting(&args.output, [&case.input])?;
+    let scan = Scan::open(case, args)?;
+    let segmenter = open(results, args)?;
+    let job = Job { args, results, tiling, segmenter: &segmenter };
+    let summary = job.run(scan, &args.output, say)?;
+    job.show(case, &args.output, Some(&summary))
+}
+
+/// The networks on their backend, with what there is to say about that said.
+fn open(results: &Results, args: &Segment) -> Result<Segmenter> {
+    let segmenter = Segmenter::new(results, &args.compute.choice()?, args.compute.kernels.tuning())?;
+    segmenter.warnings().iter().for_each(warn);
+    Ok(segmenter)
+}
+
+fn is_file_name(output: &Path) -> bool {
+    let name = output.to_string_lossy().to_lowercase();
+    !output.is_dir() && [".nii.gz", ".nii"].iter().any(|ending| name.ends_with(ending))
+}
+
+/// A case's name as nnU-Net has it, which numbers the channels: `case` for `case_0000.nii.gz`.
+fn name(case: &Case) -> String {
+    let name = case.name();
+    name.strip_suffix("_0000").filter(|name| !name.is_empty()).unwrap_or(&name).to_string()
+}
+
+/// An open scan, its axes as stored, and where it lies.
+struct Scan {
+    volume: Volume,
+    geometry: Geometry,
+}
+
+impl Scan {
+    fn open(case: &Case, args: &Segment) -> Result<Self> {
+        refuse_channel(case)?;
+        let volume = Volume::open_series(&case.input, args.series.as_deref())?;
+        volume.warnings().iter().for_each(|text| warn(format_args!("{}: {text}", case.input)));
+        let geometry = volume.geometry()?;
+        Ok(Self { volume, geometry })
+    }
+}
+
+/// Refuses `case_0001` beside `case_0000`, which is another channel of the same case.
+fn refuse_channel(case: &Case) -> Result<()> {
+    let name = case.name();
+    let Some((stem, channel)) = name.rsplit_once('_') else { return Ok(()) };
+    let is_channel = channel.len() == 4 && channel != "0000" && channel.bytes().all(|b| b.is_ascii_digit());
+    let first = case.input.replace(&name, &format!("{stem}_0000"));
+    if is_channel && Path::new(&first).exists() {
+        return Err(Error::input(
+            &case.input,
+            format!("is channel {channel} of the case {stem}, beside {first}; only one channel, CT, is supported"),
+        ));
+    }
+    Ok(())
+}
+
+/// Everything that turns scans into labels.
+struct Job<'a> {
+    args: &'a Segment,
+    results: &'a Results,
+    tiling: &'a Tiling,
+    segmenter: &'a Segmenter,
+}
+
+/// How much of a scan each label takes.
+struct Summary {
+    /// By label.
+    voxels: Vec<u64>,
+    voxel_ml: f64,
+}
+
+impl Job<'_> {
+    /// What decides the labels beside the networks, hashed. Which device computes does not count.
+    fn settings_sha256(&self) -> String {
+        let Segment { step_size, disable_tta, save_probabilities, series, .. } = self.args;
+        let (version, precision) = (env!("CARGO_PKG_VERSION"), self.args.compute.kernels.tuning().precision);
+        sha256(format!("{version} segment {precision} {step_size} {disable_tta} {save_probabilities} {series:?}").as_bytes())
+    }
+
+    /// Segments `scan` into the file `target`.
+    fn run(&self, scan: Scan, target: &Path, say: Say) -> Result<Summary, Failure> {
+        let Scan { volume, geometry } = scan;
+        let mut prepared = Prepared::new(volume, geometry.spacing(), &self.results.configuration)?;
+        let frame = prepared.frame().clone();
+        let batch = self.batch(&frame)?;
+        let mut summary = Summary { voxels: vec![0; self.segmenter.classes()], voxel_ml: geometry.voxel_ml() };
+
+        let _watch = interrupt::Watch::new();
+        let mut output = Output::create(target, &geometry, self)?;
+        let mut progress = Progress::new(0, frame.shape[0], say);
+        let mut slices = 0..frame.shape[0];
+        pipeline::run(
+            || slices.next().map(|index| prepared.slice(index).map_err(Failure::from)),
+            |slice| {
+                interrupt::check()?;
+                let scores = slice.map(|slice| self.scores(&slice, batch)).transpose()?;
+                Ok(frame.restore(scores.as_ref(), self.segmenter.classes(), self.args.save_probabilities))
+            },
+            |segmented: Segmented| {
+                segmented.labels.iter().for_each(|label| summary.voxels[usize::from(*label)] += 1);
+                output.push(&segmented)?;
+                progress.step(1);
+                Ok(())
+            },
+        )?;
+        output.finish()?;
+        let [count, height, width] = frame.shape;
+        let (seconds, device) = (progress.elapsed().as_secs_f64(), self.segmenter.device());
+        say.note(format_args!("{count} slices of {height} x {width} in {seconds:.2} s on {device}"));
+        Ok(summary)
+    }
+
+    /// The scores of a slice [H, W]; Ctrl-C ends it between two batches of tiles.
+    fn scores(&self, slice: &Tensor, batch: usize) -> Result<Tensor, Failure> {
+        self.tiling.run(slice, self.segmenter.classes(), batch, |tiles| {
+            interrupt::check()?;
+            Ok(self.segmenter.scores(tiles)?)
+        })
+    }
+
+    /// How many tiles go through the network at once.
+    fn batch(&self, frame: &Frame) -> Result<usize> {
+        if let Some(batch) = self.args.batch {
+            return Ok(batch as usize);
+        }
+        let ([rows, columns], [_, height, width]) = (self.results.configuration.tile, frame.shape);
+        // The scores of a slice being summed and on their way back; what is saved of it, computed, waiting and being written.
+        let pixels = 2 * frame.padded.iter().product::<usize>() + height * width * if self.args.save_probabilities { 4 } else { 1 };
+        let slice = (self.segmenter.classes() * pixels * size_of::<f32>()) as u64;
+        let need = |batch: usize| self.segmenter.bytes([batch, 1, rows, columns]).map(|bytes| bytes + slice);
+        let what = format!("one tile of {rows} x {columns} needs {{}} with the weights; give more");
+        memory::fit(self.tiling.passes(frame.padded), self.segmenter.is_on_cpu(), self.args.max_memory, need, &what)
+    }
+
+    /// Prints where the labels of a case are and how much each takes; without a summary, an earlier run was done with it.
+    fn show(&self, case: &Case, target: &Path, summary: Option<&Summary>) -> Done {
+        let names = &self.results.dataset.labels;
+        let ml = |voxels: u64| voxels as f64 * summary.map_or(0.0, |summary| summary.voxel_ml);
+        let counted =
+            summary.map(|summary| names.iter().zip(&summary.voxels).enumerate().skip(1).map(|(label, (name, n))| (label, name, *n)));
+        let counted: Option<Vec<_>> = counted.map(Iterator::collect);
+        if self.args.json {
+            let row =
+                |(label, name, voxels): &(usize, &String, u64)| json!({"label": label, "name": name, "voxels": voxels, "ml": ml(*voxels)});
+            let labels = counted.map(|counted| counted.iter().map(row).collect::<Vec<_>>());
+            return result(json!({"input": case.input, "output": target.display().to_string(), "labels": labels}));
+        }
+        result(target.display())?;
+        let Some(counted) = counted else { return Ok(()) };
+        let width = counted.iter().map(|(_, name, _)| name.chars().count()).max().unwrap_or(0).max("name".len());
+        result(format_args!("  label  {:width$}  {:>10}  {:>10}", "name", "voxels", "ml"))?;
+        counted.iter().try_for_each(|(label, name, n)| result(format_args!("  {label:>5}  {name:width$}  {n:>10}  {:>10.2}", ml(*n))))
+    }
+}
+
+/// The files that a case becomes.
+struct Output {
+    labels: LabelFile,
+    probabilities: Option<ProbabilityFile>,
+}
+
+impl Output {
+    fn create(target: &Path, geometry: &Geometry, job: &Job) -> Result<Self> {
+        let (classes, order) = (job.segmenter.classes(), job.results.configuration.transpose);
+        let metadata = || BTreeMap::from([("labels".to_string(), json!(job.results.dataset.labels).to_string())]);
+        let create = |path: PathBuf| ProbabilityFile::create(&path, classes, geometry.shape(), order, metadata());
+        let probabilities = job.args.save_probabilities.then(|| create(beside(target))).transpose()?;
+        Ok(Self { labels: LabelFile::create(target, geometry, classes, order)?, probabilities })
+    }
+
+    fn push(&mut self, segmented: &Segmented) -> Result<()> {
+        if let (Some(file), Some(probabilities)) = (&mut self.probabilities, &segmented.probabilities) {
+            file.push(probabilities)?;
+        }
+        self.labels.push(&segmented.labels)
+    }
+
+    /// The labels last: where they are, the case is done.
+    fn finish(self) -> Result<()> {
+        self.probabilities.map(ProbabilityFile::finish).transpose()?;
+        self.labels.finish()
+    }
+}
+
+/// `NAME.npz` beside `NAME.nii.gz`.
+fn beside(target: &Path) -> PathBuf {
+    let stem =
+        if target.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz")) { target.with_extension("") } else { target.to_path_buf() };
+    stem.with_extension("npz")
+}

@@ -1,0 +1,88 @@
+//! The flags of `segment`, as they are typed and as `--help` explains them.
+
+use std::path::PathBuf;
+
+use meddino::nnunet::Folds;
+use meddino::{Error, Result};
+
+use super::args::Compute;
+use super::cases::Shard;
+use super::memory::Bytes;
+
+/// Segment scans with a network that was fine-tuned within nnU-Net: label maps as NIfTI, lying exactly where the scans lie
+///
+/// Takes the results folder of a Primus trainer of MedDINOv3 (a configuration for slices of one CT channel), and does what nnUNetv2_predict does with it: the
+/// same preparation, tiles, mirroring and folds. The path of each label map and a table of its labels are printed on stdout.
+///
+/// Into a folder, case_0000.nii.gz becomes case.nii.gz. Cases that an earlier run finished with the same input, settings and weights are left as they are; one
+/// that fails does not stop the others, and the exit code is 3 then. A case that was cut off begins anew.
+#[derive(clap::Args)]
+pub struct Segment {
+    /// The results folder, TRAINER__PLANS__CONFIGURATION: plans.json, dataset.json and fold_K/checkpoint_final.pth
+    #[arg(short, long, value_name = "RESULTS_FOLDER")]
+    pub model: PathBuf,
+    /// What to segment: NIfTI (.nii, .nii.gz, .hdr and .img); a DICOM file, or a folder with one series of them; or a folder of any of those, as nnU-Net's
+    /// imagesTs
+    #[arg(short, long, required = true, num_args = 1.., value_name = "INPUT")]
+    pub input: Vec<String>,
+    /// Where the labels go: a folder, made if it does not exist, or for a single input a file that ends in .nii.gz or .nii
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    /// Which folds' networks to take, their scores' mean: numbers, or all for fold_all [default: every fold_K there is, else fold_all]
+    #[arg(short, long, num_args = 1.., value_delimiter = ',', value_name = "FOLDS|all")]
+    pub folds: Vec<String>,
+    /// Which checkpoint of a fold to take
+    #[arg(long, value_name = "NAME", default_value = "checkpoint_final.pth", alias = "checkpoint")]
+    pub chk: String,
+    /// How far a tile is from the next, in tiles: above 0, at most 1
+    #[arg(long, value_name = "STEP", default_value = "0.5")]
+    pub step_size: f64,
+    /// Do not mirror: up to four times as fast, and less exact
+    #[arg(long)]
+    pub disable_tta: bool,
+    /// Write the probability of every class at every voxel, too, as NAME.npz: large
+    #[arg(long)]
+    pub save_probabilities: bool,
+    /// As JSON, a line for each case
+    #[arg(long)]
+    pub json: bool,
+    /// Do the Ith of N parts of the cases: for job arrays, which may share an output folder
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
+    /// Which DICOM series of a folder: its number in the list that is shown when there are several, or the end of its UID
+    #[arg(long, value_name = "NUMBER|UID")]
+    pub series: Option<String>,
+    #[command(flatten)]
+    pub compute: Compute,
+    /// Memory that may be taken, from which the number of tiles at a time follows, as 4GiB; on a GPU the device's [default: on a GPU 4GiB, else half of what is
+    /// free]
+    #[arg(long, value_name = "SIZE", conflicts_with = "batch")]
+    pub max_memory: Option<Bytes>,
+    /// How many tiles of a slice go through the network at once, whatever memory that takes
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub batch: Option<u32>,
+}
+
+impl Segment {
+    /// The folds that the flags mean.
+    pub fn folds(&self) -> Result<Folds> {
+        let number = |text: &String| {
+            let wrong = || Error::option("folds", format!("'{text}' is no number; expected numbers, or all for fold_all alone"));
+            text.parse().map_err(|_| wrong())
+        };
+        match &self.folds[..] {
+            [] => Ok(Folds::Found),
+            [all] if all == "all" => Ok(Folds::All),
+            numbers => Ok(Folds::These(numbers.iter().map(number).collect::<Result<_>>()?)),
+        }
+    }
+
+    /// How far tiles are apart.
+    pub fn step(&self) -> Result<f64> {
+        // Below a hundredth, thousands of tiles would cover a slice.
+        if (0.01..=1.0).contains(&self.step_size) {
+            return Ok(self.step_size);
+        }
+        Err(Error::option("step-size", format!("{} is not between 0.01 and 1", self.step_size)))
+    }
+}

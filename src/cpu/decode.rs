@@ -1,0 +1,55 @@
+//! The segmentation decoder, as its definition reads.
+
+use super::{Epilogue, Layer, Precision, layernorm_gelu, matmul, mosaic};
+use crate::tensor::Tensor;
+use crate::vit::config::Grid;
+use crate::vit::decoder::{DECODER_EPS, Decoder, FAN};
+
+/// Patches that are decoded at a time: what is on its way does not grow with the image, and the products are still large.
+const PATCHES: usize = 216;
+
+/// A decoder in the form that [`decode`] takes.
+pub fn decoder_layers(decoder: Decoder<Tensor>, precision: Precision) -> Decoder<Tensor, Layer> {
+    decoder.map_linears(|linear| Layer::new(linear, precision))
+}
+
+/// layers, each [B, T, C] whose last P tokens are the patches of `grid`, side by side -> scores [B, K, H, W] of every pixel.
+pub fn decode(decoder: &Decoder<Tensor, Layer>, layers: &[&Tensor], grid: Grid) -> Tensor {
+    let &[batch, tokens, c] = layers[0].shape() else { panic!("layers are [B, T, C], not {:?}", layers[0].shape()) };
+    let (side, patches) = (1 << decoder.stages.len(), grid.patches());
+    let [_, classes] = decoder.classify.shape();
+    let mut maps = Tensor::zeros([batch, classes, grid.rows * side, grid.cols * side]);
+    let image = maps.data().len() / batch;
+    let [mut x, mut h] = [(); 2].map(|()| Tensor::empty());
+    for (b, maps) in maps.data_mut().chunks_exact_mut(image).enumerate() {
+        for first in (0..patches).step_by(PATCHES) {
+            let mut rows = PATCHES.min(patches - first);
+            let token = b * tokens + tokens - patches + first;
+            concatenate(layers, token * c..(token + rows) * c, x.resize([rows, layers.len() * c]), c);
+            for stage in &decoder.stages {
+                let [_, out] = stage.up.shape();
+                matmul(&x, &stage.up, Epilogue::Bias, &mut h);
+                rows *= FAN;
+                h.resize([rows, out / FAN]);
+                layernorm_gelu(&h, &stage.norm, DECODER_EPS, &mut x);
+            }
+            matmul(&x, &decoder.classify, Epilogue::Bias, &mut h);
+            mosaic(h.data(), first, grid, side, maps);
+        }
+    }
+    maps
+}
+
+/// The values at `range` of every layer, rows of `c` beside each other.
+fn concatenate(layers: &[&Tensor], range: std::ops::Range<usize>, out: &mut [f32], c: usize) {
+    for (i, layer) in layers.iter().enumerate() {
+        let rows = out[i * c..].chunks_mut(layers.len() * c).zip(layer.data()[range.clone()].chunks_exact(c));
+        rows.for_each(|(out, row)| out[..c].copy_from_slice(row));
+    }
+}
+
+/// What [`decode`] takes beside its result at most, in bytes, for a decoder of `channels` (what goes in, then after each stage): two neighbours in its chain.
+pub fn decode_bytes(channels: &[usize]) -> usize {
+    let row = |i: usize| FAN.pow(i as u32) * channels[i];
+    (0..channels.len()).map(row).max().unwrap_or(0) * PATCHES * 2 * size_of::<f32>()
+}

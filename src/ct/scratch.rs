@@ -1,0 +1,63 @@
+//! Slices that are kept on disk for a second look.
+
+use super::source::Slices;
+use super::spool::Spool;
+use super::volume::Volume;
+use crate::error::{Error, Result};
+
+/// Slices of H x W values that are put one after another into an unnamed temporary file (in the folder that `TMPDIR` names), and read in any order after that.
+#[derive(Debug)]
+pub struct Scratch {
+    spool: Spool,
+    /// [S, H, W]
+    shape: [usize; 3],
+    kept: usize,
+}
+
+impl Scratch {
+    /// A file that will take slices of `shape` [S, H, W].
+    ///
+    /// # Errors
+    /// If the temporary folder takes no file.
+    pub fn new(shape: [usize; 3]) -> Result<Self> {
+        let spool = Spool::new(shape.iter().product::<usize>() as u64 * 4).map_err(fail)?;
+        Ok(Self { spool, shape, kept: 0 })
+    }
+
+    /// Keeps the next slice.
+    ///
+    /// # Errors
+    /// If the disk is full or fails.
+    ///
+    /// # Panics
+    /// If it has another size, or all are there.
+    pub fn push(&mut self, slice: &[f32]) -> Result<()> {
+        let [slices, height, width] = self.shape;
+        assert!(slice.len() == height * width && self.kept < slices, "slice {} of {:?}", self.kept, self.shape);
+        self.spool.write_at((self.kept * slice.len()) as u64 * 4, bytemuck::cast_slice(slice)).map_err(fail)?;
+        self.kept += 1;
+        Ok(())
+    }
+
+    /// The slices as a volume, which errors call `name`.
+    ///
+    /// # Panics
+    /// If slices are missing.
+    pub fn into_volume(self, name: impl Into<String>) -> Volume {
+        assert_eq!(self.kept, self.shape[0], "every slice is kept");
+        Volume::of_slices(name.into(), self.shape, Box::new(self))
+    }
+}
+
+impl Slices for Scratch {
+    fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, String> {
+        let len = self.shape[1] * self.shape[2];
+        let mut values = vec![0.0; len];
+        self.spool.read_at((index * len) as u64 * 4, bytemuck::cast_slice_mut(&mut values))?;
+        Ok(values)
+    }
+}
+
+fn fail(problem: String) -> Error {
+    Error::output("a temporary file", problem)
+}

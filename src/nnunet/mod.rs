@@ -1,0 +1,22 @@
+//! A fine-tuned network as nnU-Net leaves it: what its results folder says, and what is done around the network, from a scan to labels.
+//!
+//! Data flows `results` (plans, dataset, folds) -> `prepare` (crop, normalise, resample, pad) -> `tiles` (windows, mirroring, Gaussian weights) -> the
+//! network -> `restore` (back to the scan's voxels, labels). A slice is all that is held of a scan. Everything is as nnU-Net 2.5 does it, but that scores
+//! are summed in f32 where nnU-Net sums them in f16: labels differ where the best two scores nearly tie. It knows no device.
+
+mod dataset;
+mod json;
+mod plans;
+mod prepare;
+mod resample;
+mod restore;
+mod results;
+mod spacing;
+mod tiles;
+
+pub use dataset::Dataset;
+pub use plans::{Configuration, CtNormalization};
+pub use prepare::{Frame, Prepared};
+pub use restore::Segmented;
+pub use results::{Folds, Network, Results};
+pub use tiles::Tiling;

@@ -1,0 +1,75 @@
+//! From the network's scores back to the scan's voxels: resampled linearly, the best class of each, in the uncropped frame.
+
+use rayon::prelude::*;
+
+use super::prepare::Frame;
+use super::resample::between;
+use crate::tensor::Tensor;
+
+/// What became of one slice.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segmented {
+    /// The label of each voxel of the scan's slice, row-major: [H, W].
+    pub labels: Vec<u16>,
+    /// The probability of each class at each voxel, if asked for: [K, H, W].
+    pub probabilities: Option<Tensor>,
+}
+
+impl Frame {
+    /// The slice of scores [K, H, W] as [`super::Tiling`] makes them of the padded slice; without scores, of a slice where all is background.
+    ///
+    /// Outside the box of what is not 0 every voxel is background: label 0, with probability 1.
+    pub fn restore(&self, scores: Option<&Tensor>, classes: usize, with_probabilities: bool) -> Segmented {
+        let [_, height, width] = self.shape;
+        let mut labels = vec![0; height * width];
+        let mut probabilities = with_probabilities.then(|| {
+            let mut probabilities = Tensor::zeros([classes, height, width]);
+            probabilities.data_mut()[..height * width].fill(1.0);
+            probabilities
+        });
+        let Some(scores) = scores else { return Segmented { labels, probabilities } };
+        let [_, rows, columns] = &self.cropped;
+        let lines: Vec<Vec<f32>> = (0..rows.len()).into_par_iter().map(|row| self.line(scores, row)).collect();
+        for (row, line) in rows.clone().zip(lines) {
+            for (column, scores) in columns.clone().zip(line.chunks_exact(classes)) {
+                labels[row * width + column] = best(scores);
+                if let Some(probabilities) = &mut probabilities {
+                    let voxel = probabilities.data_mut()[row * width + column..].iter_mut().step_by(height * width);
+                    voxel.zip(softmax(scores)).for_each(|(to, p)| *to = p);
+                }
+            }
+        }
+        Segmented { labels, probabilities }
+    }
+
+    /// The scores of row `row` of the cropped slice: [W, K].
+    fn line(&self, scores: &Tensor, row: usize) -> Vec<f32> {
+        let &[classes, height, width] = scores.shape() else { panic!("scores are [K, H, W], not {:?}", scores.shape()) };
+        assert_eq!([height, width], self.padded, "the padded slice's scores");
+        let ([rows, columns], [top, left]) = (self.cropped_size(), self.offset());
+        let (above, below, down) = between(row, self.resized[0], rows);
+        let mut line = vec![0.0; columns * classes];
+        for (class, map) in scores.data().chunks_exact(height * width).enumerate() {
+            let at = |row: usize, column: usize| f64::from(map[(top + row) * width + left + column]);
+            let between_rows = |column: usize| at(above, column) * (1.0 - down) + at(below, column) * down;
+            for (column, out) in line[class..].iter_mut().step_by(classes).enumerate() {
+                let (before, after, across) = between(column, self.resized[1], columns);
+                *out = (between_rows(before) * (1.0 - across) + between_rows(after) * across) as f32;
+            }
+        }
+        line
+    }
+}
+
+/// The class of the greatest score, the first of equals.
+fn best(scores: &[f32]) -> u16 {
+    let greater = |best: usize, i: usize| if scores[i] > scores[best] { i } else { best };
+    (1..scores.len()).fold(0, greater) as u16
+}
+
+/// The scores' softmax.
+fn softmax(scores: &[f32]) -> impl Iterator<Item = f32> {
+    let greatest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f32 = scores.iter().map(|v| (v - greatest).exp()).sum();
+    scores.iter().map(move |v| (v - greatest).exp() / sum)
+}

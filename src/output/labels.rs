@@ -1,0 +1,103 @@
+//! A map of labels as a NIfTI file that lies exactly where the scan lies.
+
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::order::Order;
+use crate::archive::NewFile;
+use crate::ct::{Geometry, Scratch};
+use crate::error::{Error, Result};
+
+/// Above so many labels one does not fit into a byte.
+const BYTE: usize = 256;
+
+/// A `.nii` or `.nii.gz` of unsigned whole numbers, written slice by slice; it gets its name when it is complete. Voxel sizes, qform, sform and units are those
+/// of the scan, to the bit.
+#[derive(Debug)]
+pub struct LabelFile {
+    file: NewFile,
+    voxels: Voxels,
+    is_wide: bool,
+    /// Where slices do not come in the file's order: those so far, and the order in which they come.
+    turned: Option<(Scratch, Order)>,
+}
+
+#[derive(Debug)]
+enum Voxels {
+    Plain(BufWriter<std::fs::File>),
+    Gzip(Box<GzEncoder<BufWriter<std::fs::File>>>),
+}
+
+impl LabelFile {
+    /// Starts the file at `path`, compressed if that ends in `.gz`, for `classes` labels from 0 on: a byte each, or two if one does not hold them.
+    ///
+    /// Slices will come across the axis `order[0]` of the scan (0 slices, 1 rows, 2 columns), with rows along `order[1]` and columns along `order[2]`. Unless
+    /// that is the scan's own order, they go into a temporary file first.
+    ///
+    /// # Errors
+    /// If the file cannot be written there.
+    pub fn create(path: impl AsRef<Path>, geometry: &Geometry, classes: usize, order: [usize; 3]) -> Result<Self> {
+        let path = path.as_ref();
+        let mut file = NewFile::create_alone(path)?;
+        let stream = file.stream().try_clone().map_err(|e| file.failed(e))?;
+        let buffer = BufWriter::with_capacity(1 << 16, stream);
+        let is_gzip = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz"));
+        let voxels = if is_gzip { Voxels::Gzip(Box::new(GzEncoder::new(buffer, Compression::default()))) } else { Voxels::Plain(buffer) };
+        let is_wide = classes > BYTE;
+        let order = Order(order);
+        let turned = if order.is_own() { None } else { Some((Scratch::new(order.of(geometry.shape()))?, order)) };
+        let mut labels = Self { file, voxels, is_wide, turned };
+        labels.write_all(&geometry.nifti_labels(if is_wide { 2 } else { 1 }))?;
+        Ok(labels)
+    }
+
+    /// Writes the next slice, row-major.
+    ///
+    /// # Errors
+    /// If the disk is full or fails.
+    pub fn push(&mut self, labels: &[u16]) -> Result<()> {
+        match &mut self.turned {
+            Some((scratch, _)) => scratch.push(&labels.iter().map(|label| f32::from(*label)).collect::<Vec<_>>()),
+            None => self.write(labels.iter().copied()),
+        }
+    }
+
+    fn write(&mut self, labels: impl Iterator<Item = u16>) -> Result<()> {
+        let bytes: Vec<u8> =
+            if self.is_wide { labels.flat_map(u16::to_le_bytes).collect() } else { labels.map(|label| label as u8).collect() };
+        self.write_all(&bytes)
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
+        let written = match &mut self.voxels {
+            Voxels::Plain(file) => file.write_all(bytes),
+            Voxels::Gzip(file) => file.write_all(bytes),
+        };
+        written.map_err(|e| self.file.failed(e))
+    }
+
+    /// Gives the complete file its name.
+    ///
+    /// # Errors
+    /// If the disk is full or fails.
+    pub fn finish(mut self) -> Result<()> {
+        if let Some((scratch, order)) = self.turned.take() {
+            let mut volume = scratch.into_volume("labels").transposed(order.back())?;
+            for index in 0..volume.slices() {
+                let slice = volume.read_slice(index)?;
+                self.write(slice.data().iter().map(|v| *v as u16))?;
+            }
+        }
+        let Self { file, voxels, .. } = self;
+        let flush = |buffer: BufWriter<std::fs::File>| buffer.into_inner().map(drop).map_err(io::IntoInnerError::into_error);
+        let flushed = match voxels {
+            Voxels::Plain(buffer) => flush(buffer),
+            Voxels::Gzip(gzip) => gzip.finish().and_then(flush),
+        };
+        flushed.map_err(|e: io::Error| -> Error { file.failed(e) })?;
+        file.commit()
+    }
+}

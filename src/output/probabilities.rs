@@ -1,0 +1,74 @@
+//! The probability of every class at every voxel, as nnU-Net saves it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::order::Order;
+use crate::archive::{ArchiveWriter, Dtype, Stored};
+use crate::ct::Scratch;
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+/// An `.npz` that holds `probabilities` [K, S, H, W] in f32, class by class, filled slice by slice by way of a file beside it; it gets its name when it is
+/// complete.
+#[derive(Debug)]
+pub struct ProbabilityFile {
+    path: PathBuf,
+    file: ArchiveWriter,
+    metadata: BTreeMap<String, String>,
+    /// [K, S, H, W] of the scan.
+    shape: [usize; 4],
+    written: usize,
+    /// Where slices do not come in the scan's order: those so far, by class, and the order in which they come.
+    turned: Option<(Vec<Scratch>, Order)>,
+}
+
+impl ProbabilityFile {
+    /// Starts the file at `path` for `classes` classes of a scan of `shape` [S, H, W], whose slices come in `order`, as for [`super::LabelFile`].
+    ///
+    /// # Errors
+    /// If the file cannot be written there.
+    pub fn create(path: &Path, classes: usize, shape: [usize; 3], order: [usize; 3], metadata: BTreeMap<String, String>) -> Result<Self> {
+        let [s, h, w] = shape;
+        let stored = Stored { shape: vec![classes, s, h, w], dtype: Dtype::F32 };
+        let file = ArchiveWriter::create(path, &[("probabilities".into(), stored)], &metadata)?;
+        let order = Order(order);
+        let scratches = || (0..classes).map(|_| Scratch::new(order.of(shape))).collect::<Result<Vec<_>>>();
+        let turned = if order.is_own() { None } else { Some((scratches()?, order)) };
+        Ok(Self { path: path.to_path_buf(), file, metadata, shape: [classes, s, h, w], written: 0, turned })
+    }
+
+    /// Writes the next slice, [K, H, W].
+    ///
+    /// # Errors
+    /// If the disk is full or fails.
+    pub fn push(&mut self, probabilities: &Tensor) -> Result<()> {
+        let planes = probabilities.data().chunks_exact(probabilities.data().len() / self.shape[0]);
+        if let Some((scratches, _)) = &mut self.turned {
+            return scratches.iter_mut().zip(planes).try_for_each(|(scratch, plane)| scratch.push(plane));
+        }
+        let slice = self.written;
+        self.written += 1;
+        planes.enumerate().try_for_each(|(class, plane)| self.write(class, slice, plane))
+    }
+
+    fn write(&mut self, class: usize, slice: usize, plane: &[f32]) -> Result<()> {
+        self.file.write(0, (class * self.shape[1] + slice) * plane.len(), plane)
+    }
+
+    /// Gives the complete file its name.
+    ///
+    /// # Errors
+    /// If the disk is full or fails.
+    pub fn finish(mut self) -> Result<()> {
+        if let Some((scratches, order)) = self.turned.take() {
+            for (class, scratch) in scratches.into_iter().enumerate() {
+                let mut volume = scratch.into_volume("probabilities").transposed(order.back())?;
+                for slice in 0..volume.slices() {
+                    self.write(class, slice, volume.read_slice(slice)?.data())?;
+                }
+            }
+        }
+        super::npz::write(&self.path, &mut self.file, &self.metadata)
+    }
+}

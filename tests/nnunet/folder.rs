@@ -1,0 +1,207 @@
+//! Results folders that are not served: each is refused with what is wrong and what would be right.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::Path;
+
+use crate::desk::{Desk, text};
+use crate::{BIASED, MULTISCALE, SINGLE, common, copied, edit, results, scan};
+
+type Change = Box<dyn Fn(&Path)>;
+/// What is done to a folder, the flags, and what is said of it.
+type Row = (&'static str, Change, &'static str, &'static str);
+
+fn plans(from: &'static str, to: &'static str) -> Change {
+    Box::new(move |model| edit(&model.join("plans.json"), from, to))
+}
+
+fn dataset(from: &'static str, to: &'static str) -> Change {
+    Box::new(move |model| edit(&model.join("dataset.json"), from, to))
+}
+
+/// Puts the text `to` in place of `from` in the pickle of fold 0's checkpoint, where texts stand behind their lengths.
+fn pickle(from: &'static str, to: &'static str) -> Change {
+    let [from, to] = [from, to].map(|text| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat());
+    Box::new(move |model| {
+        let path = model.join("fold_0/checkpoint_final.pth");
+        let mut old = zip::ZipArchive::new(fs::File::open(&path).expect("a file")).expect("a zip");
+        let mut new = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+        for i in 0..old.len() {
+            let mut entry = old.by_index(i).expect("an entry");
+            let (mut bytes, name) = (Vec::new(), entry.name().expect("a name").to_string());
+            entry.read_to_end(&mut bytes).expect("read");
+            if name.ends_with("data.pkl") {
+                let places: Vec<_> = (0..=bytes.len() - from.len()).filter(|&at| bytes[at..].starts_with(&from)).collect();
+                assert!(!places.is_empty(), "{}", String::from_utf8_lossy(&from));
+                places.iter().rev().for_each(|&at| drop(bytes.splice(at..at + from.len(), to.iter().copied())));
+            }
+            new.start_file(name, stored).expect("started");
+            new.write_all(&bytes).expect("written");
+        }
+        let bytes = new.finish().expect("finished").into_inner();
+        fs::write(path, bytes).expect("written");
+    })
+}
+
+fn file(name: &'static str, with: &'static str) -> Change {
+    Box::new(move |model| {
+        fs::create_dir_all(model.join(name).parent().expect("a folder")).expect("made");
+        fs::copy(common::data(with), model.join(name)).map(drop).expect("copied");
+    })
+}
+
+fn without(name: &'static str) -> Change {
+    Box::new(move |model| fs::remove_file(model.join(name)).expect("removed"))
+}
+
+fn nothing() -> Change {
+    Box::new(|_| {})
+}
+
+fn check(cases: Vec<Row>) {
+    let mut wrong = Vec::new();
+    for (name, change, flags, said) in cases {
+        let desk = Desk::new();
+        change(&copied(&desk, MULTISCALE));
+        let output = desk.run(&format!("segment -m model -i {} -o labels.nii.gz --backend cpu {flags}", scan("thin").display()));
+        let stderr = text(&output.stderr);
+        let error = stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+        if output.status.code() != Some(1) || !stderr.contains(said) || error.is_empty() || desk.path("labels.nii.gz").exists() {
+            wrong.push(format!("{name}: {} and '{said}' not in: {stderr}", output.status));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn plans_that_are_not_served_are_refused_by_name() {
+    let chain = "\"2d_small\": {\n   \"inherits_from\": \"2d_middle\"";
+    let cases: Vec<Row> = vec![
+        ("no plans", without("plans.json"), "", "plans.json: No such file"),
+        ("no dataset", without("dataset.json"), "", "an nnU-Net results folder (TRAINER__PLANS__CONFIGURATION) holds"),
+        ("no such fold", nothing(), "-f 3", "there is no fold_3/checkpoint_final.pth; its folds: fold_0, fold_1"),
+        ("no fold_all", nothing(), "-f all", "there is no fold_all/checkpoint_final.pth"),
+        ("no such checkpoint", nothing(), "--chk checkpoint_best.pth", "its folds: none with checkpoint_best.pth"),
+        ("no number", nothing(), "-f one", "'one' is no number"),
+        ("damaged plans", plans("\"configurations\"", "configurations"), "", "plans.json: is damaged"),
+        (
+            "no configuration",
+            plans("\"2d_small\"", "\"2d_other\""),
+            "",
+            "has no configuration \"2d_small\"; it has [\"2d\",\"2d_middle\",\"2d_other\"]",
+        ),
+        (
+            "a parent that is not there",
+            plans(chain, "\"2d_small\": {\n   \"inherits_from\": \"2d_gone\""),
+            "",
+            "has no configuration \"2d_gone\"",
+        ),
+        ("a loop", plans(chain, "\"2d_small\": {\n   \"inherits_from\": \"2d_small\""), "", "inherits from itself"),
+        ("volumes", plans("64,\n    80", "64,\n    80,\n    80"), "", "is for volumes"),
+        ("a ragged tile", plans("64,\n    80", "64,\n    72"), "", "patch_size [64, 72]; expected multiples of 16"),
+        ("a huge tile", plans("64,\n    80", "64,\n    99999999"), "", "patch_size [64,99999999]; expected two sides"),
+        ("no spacing", plans("0.9,\n    1.0", "0.0,\n    1.0"), "", "spacing [0.0,1.0]; expected two distances"),
+        (
+            "a cascade",
+            plans("\"preprocessor_name\"", "\"previous_stage\": \"2d\", \"preprocessor_name\""),
+            "",
+            "a cascade, which is not supported",
+        ),
+        ("normalisation", plans("CTNormalization", "ZScoreNormalization"), "", "only CTNormalization is supported"),
+        ("channels", plans("\"CTNormalization\"", "\"CTNormalization\", \"CTNormalization\""), "", "is for 2 channels"),
+        ("a preprocessor", plans("DefaultPreprocessor", "OtherPreprocessor"), "", "only DefaultPreprocessor is supported"),
+        ("a reader", plans("SimpleITKIO", "NibabelIOWithReorient"), "", "only SimpleITKIO or NibabelIO is supported"),
+        ("a label manager", plans("\"LabelManager\"", "\"OtherManager\""), "", "only LabelManager is supported"),
+        (
+            "a resampler",
+            plans("\"resample_data_or_seg_to_shape\"", "\"resample_torch_fornnunet\""),
+            "",
+            "only resample_data_or_seg_to_shape",
+        ),
+        ("an order", plans("\"order\": 3", "\"order\": 1"), "", "expected order 3 and is_seg false"),
+        (
+            "axes",
+            plans("\"transpose_forward\": [\n  0,\n  1,\n  2", "\"transpose_forward\": [\n  1,\n  2,\n  0"),
+            "",
+            "which do not undo each other",
+        ),
+        (
+            "no axis",
+            plans("\"transpose_forward\": [\n  0,\n  1,\n  2", "\"transpose_forward\": [\n  0,\n  1,\n  3"),
+            "",
+            "expected an order of the axes",
+        ),
+        ("no percentiles", plans("percentile_00_5", "percentile"), "", "holds no percentile_00_5"),
+        ("crossed percentiles", plans("-240.0", "291.0"), "", "percentile_99_5 290, which is less"),
+    ];
+    check(cases);
+}
+
+#[test]
+fn datasets_checkpoints_and_flags_that_are_not_served_are_refused_by_name() {
+    const BIASED_PTH: &str =
+        "fixtures/nnunet/results/dinov3_base_primus_multiscale_Trainer__nnUNetPlans__2d_small/fold_0/checkpoint_final.pth";
+    let cases: Vec<Row> = vec![
+        ("too few labels", dataset("\"kidney\": 2,", ""), "", "expected background 0, then 1, 2 and so on"),
+        (
+            "another count",
+            dataset("\"spleen\": 3", "\"spleen\": 3, \"heart\": 4"),
+            "",
+            "tells 4 classes apart, but dataset.json names 5 labels",
+        ),
+        ("regions", dataset("\"spleen\": 3", "\"spleen\": [2, 3]"), "", "is trained on regions"),
+        ("regions by class", dataset("\"numTraining\"", "\"regions_class_order\": [1, 2], \"numTraining\""), "", "is trained on regions"),
+        ("two channels", dataset("\"0\": \"CT\"", "\"0\": \"CT\", \"1\": \"PET\""), "", "2 channels; only one, CT, is supported"),
+        ("other files", dataset(".nii.gz", ".mha"), "", "file_ending \".mha\"; only .nii.gz and .nii are supported"),
+        ("a flat checkpoint", file("fold_0/checkpoint_final.pth", "fixtures/micro/flat.pth"), "", "is no nnU-Net checkpoint (flat"),
+        ("another network's fold", file("fold_1/checkpoint_final.pth", BIASED_PTH), "", "is of another network than fold_0"),
+        (
+            "another trainer",
+            pickle(MULTISCALE, "nnUNetTrainer_of_the_same_length_as_that"),
+            "",
+            "was trained by nnUNetTrainer_of_the_same_length_as_that, whose network is not MedDINOv3's",
+        ),
+        (
+            "one scale for four",
+            pickle(MULTISCALE, SINGLE),
+            "-f 0",
+            "over 1 of the model's layers: up_projection.decode.0.0.weight [64, 32, 2, 2] instead of [16, 32, 2, 2]",
+        ),
+        ("a decoder's tensor", pickle("up_projection.decode.2.1.bias", "up_projection.decode.2.1.bigs"), "", "decode.2.1.bias is missing"),
+        ("no configuration in it", pickle("configuration", "configuratiom"), "", "holds no init_args.configuration"),
+        (
+            "no axes in it",
+            pickle("inference_allowed_mirroring_axes", "inference_allowed_mirroring_eyes"),
+            "",
+            "holds no inference_allowed_mirroring_axes",
+        ),
+        ("a step of nothing", nothing(), "--step-size 0", "step-size: 0 is not between 0.01 and 1"),
+        ("little memory", nothing(), "--max-memory 1MiB", "max-memory: 1 MiB are too few: one tile of 64 x 80 needs"),
+    ];
+    check(cases);
+}
+
+#[test]
+fn a_folder_that_is_none_is_said_so() {
+    let desk = Desk::new();
+    let pth = results(BIASED).join("fold_0/checkpoint_final.pth");
+    for model in ["nowhere".to_string(), pth.display().to_string()] {
+        let output = desk.run(&format!("segment -m {model} -i x.nii -o y.nii"));
+        assert!(text(&output.stderr).contains("expected an nnU-Net results folder"), "{}", text(&output.stderr));
+    }
+}
+
+/// Labels are counted without the one that training ignored; numbers may stand as texts; older files say `modality`.
+#[test]
+fn other_spellings_are_understood() {
+    for change in [
+        dataset("\"spleen\": 3", "\"spleen\": \"3\", \"ignore\": 4"),
+        dataset("channel_names", "modality"),
+        plans("SimpleITKIO", "NibabelIO"),
+    ] {
+        let desk = Desk::new();
+        change(&copied(&desk, MULTISCALE));
+        desk.succeed(&format!("segment -m model -f 0 --disable-tta -i {} -o labels.nii.gz --backend cpu", scan("thin").display()));
+    }
+}

@@ -1,0 +1,111 @@
+//! Labels and probabilities of whole scans, against those of `golden/nnunet.py`, which was itself held against nnU-Net's own code.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use crate::common::{data, max_abs, read_safetensors};
+use crate::desk::Desk;
+use crate::{BIASED, MULTISCALE, SINGLE, copied, edit, labels, results, scan};
+
+/// Labels of a golden, and where its best two classes nearly tie.
+struct Golden {
+    labels: Vec<u16>,
+    ties: Vec<bool>,
+}
+
+fn golden(run: &str) -> Golden {
+    let coded = labels(data(&format!("fixtures/nnunet/expected/{run}.nii.gz")));
+    Golden { labels: coded.iter().map(|code| code % 128).collect(), ties: coded.iter().map(|code| *code >= 128).collect() }
+}
+
+/// `probabilities` [K, S, H, W] of an `.npz`, and its shape.
+fn probabilities(path: &Path) -> (Vec<usize>, Vec<f32>) {
+    let mut zip = zip::ZipArchive::new(File::open(path).expect("a file")).expect("a zip");
+    let mut bytes = Vec::new();
+    zip.by_name("probabilities.npy").expect("an entry").read_to_end(&mut bytes).expect("read");
+    let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    let text = String::from_utf8_lossy(&bytes[10..header]).to_string();
+    assert!(text.contains("'<f4'") && text.contains("'fortran_order': False"), "{text}");
+    let shape = text.split_once('(').and_then(|(_, rest)| rest.split_once(')')).expect("a shape").0;
+    let shape = shape.split(',').filter_map(|n| n.trim().parse().ok()).collect();
+    (shape, bytes[header..].chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four"))).collect())
+}
+
+/// Every 4th row and column.
+fn thinned(shape: &[usize], values: &[f32]) -> Vec<f32> {
+    let (height, width) = (shape[2], shape[3]);
+    let rows = values.chunks_exact(width).enumerate().filter(|(i, _)| i % height % 4 == 0);
+    rows.flat_map(|(_, row)| row.iter().step_by(4).copied()).collect()
+}
+
+fn check(run: &str, model: &Path, case: &str, flags: &str) {
+    let desk = Desk::new();
+    let line = format!("segment -m {} -i {} -o out --backend cpu --save-probabilities {flags}", model.display(), scan(case).display());
+    desk.succeed(&line);
+    let labels = labels(desk.path(&format!("out/{case}.nii.gz")));
+    let golden = golden(run);
+    assert_eq!(labels.len(), golden.labels.len());
+    let near = golden.ties.iter().filter(|tie| **tie).count();
+    assert!(near * 50 < labels.len(), "{run}: {near} near ties of {} voxels decide little", labels.len());
+    let wrong: Vec<usize> = (0..labels.len()).filter(|&i| labels[i] != golden.labels[i]).collect();
+    let clear = wrong.iter().filter(|i| !golden.ties[**i]).count();
+    assert_eq!(clear, 0, "{run}: voxels that are no near ties, of {}", labels.len());
+    for class in 0..4_u16 {
+        let count = |labels: &[u16]| labels.iter().filter(|label| **label == class).count();
+        let (got, want) = (count(&labels), count(&golden.labels));
+        let both = labels.iter().zip(&golden.labels).filter(|(got, want)| **got == class && **want == class).count();
+        let dice = 2.0 * both as f64 / (got + want) as f64;
+        assert!(want <= 1000 || dice >= 0.999, "{run}: Dice {dice} of class {class}");
+    }
+    let (shape, got) = probabilities(&desk.path(&format!("out/{case}.npz")));
+    let (_, want) = &read_safetensors(&data(&format!("fixtures/nnunet/expected/{run}.safetensors"))).0[0];
+    let got = thinned(&shape, &got);
+    assert_eq!(got.len(), want.data().len(), "{run}: {shape:?}");
+    let apart = max_abs(&got, want.data());
+    println!("{run}: {} of {} voxels differ, {near} near ties; probabilities within {apart:.1e}", wrong.len(), labels.len());
+    assert!(apart <= 1e-3, "{run}: probabilities {apart:e} apart");
+}
+
+#[test]
+fn thick_slices_in_overlapping_tiles_with_mirroring() {
+    check("thick", &results(MULTISCALE), "thick", "-f 0");
+}
+
+#[test]
+fn without_mirroring() {
+    check("thick_plain", &results(MULTISCALE), "thick", "-f 0 --disable-tta --batch 3");
+}
+
+#[test]
+fn the_mean_of_two_folds() {
+    check("thick_folds", &results(MULTISCALE), "thick", "-f 0 1");
+    // Every fold that is there.
+    check("thick_folds", &results(MULTISCALE), "thick", "--batch 1");
+}
+
+#[test]
+fn an_oblique_scan_smaller_than_a_tile() {
+    check("thin", &results(MULTISCALE), "thin", "-f 0");
+}
+
+#[test]
+fn a_network_with_a_qkv_bias_and_no_storage_tokens() {
+    check("thick_biased", &results(BIASED), "thick", "");
+}
+
+#[test]
+fn a_network_of_a_single_scale() {
+    check("thin_single", &results(SINGLE), "thin", "");
+}
+
+#[test]
+fn plans_that_transpose() {
+    let desk = Desk::new();
+    let model = copied(&desk, MULTISCALE);
+    let plans = model.join("plans.json");
+    for key in ["transpose_forward", "transpose_backward"] {
+        edit(&plans, &format!("\"{key}\": [\n  0,\n  1,\n  2\n ]"), &format!("\"{key}\": [1, 0, 2]"));
+    }
+    check("coronal", &model, "coronal", "-f 0");
+}

@@ -1,0 +1,88 @@
+//! Many cases: names, what is printed, what is skipped, what fails.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::desk::{Desk, text};
+use crate::{MULTISCALE, results, scan};
+
+/// A desk with `imagesTs` of two scans.
+fn desk() -> Desk {
+    let desk = Desk::new();
+    fs::create_dir(desk.path("imagesTs")).expect("made");
+    for case in ["thin", "thick"] {
+        fs::copy(scan(case), desk.path(&format!("imagesTs/{case}_0000.nii.gz"))).expect("copied");
+    }
+    desk
+}
+
+fn line(flags: &str) -> String {
+    format!("segment -m {} -f 0 --disable-tta -o out --backend cpu {flags}", results(MULTISCALE).display())
+}
+
+#[test]
+fn names_are_those_of_nnunet_and_finished_cases_are_left() {
+    let desk = desk();
+    let shown = desk.succeed(&line("-i imagesTs --save-probabilities"));
+    let heads: Vec<&str> = shown.lines().filter(|line| !line.starts_with(' ')).collect();
+    assert_eq!(heads, ["out/thick.nii.gz", "out/thin.nii.gz"]);
+    assert!(shown.contains("  label  name        voxels          ml\n      1  liver "), "{shown}");
+    let mut names: Vec<_> = fs::read_dir(desk.path("out")).expect("listed").map(|e| e.expect("an entry").file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["manifest.jsonl", "thick.nii.gz", "thick.npz", "thin.nii.gz", "thin.npz"]);
+
+    let before = fs::read(desk.path("out/thin.nii.gz")).expect("read");
+    let again = desk.run(&line("-i imagesTs --save-probabilities"));
+    assert!(text(&again.stderr).contains("2 of 2 cases were finished by an earlier run"), "{}", text(&again.stderr));
+    assert_eq!(text(&again.stdout).lines().count(), 2);
+    // Other settings are other work; the labels are the same.
+    let other = desk.run(&line("-i imagesTs --json"));
+    assert!(!text(&other.stderr).contains("finished by an earlier run"));
+    assert_eq!(fs::read(desk.path("out/thin.nii.gz")).expect("read"), before);
+    assert!(desk.run(&line("-i imagesTs")).status.success());
+}
+
+#[test]
+fn a_summary_counts_voxels_and_millilitres() {
+    let desk = desk();
+    let shown = desk.succeed(&line("-i imagesTs/thin_0000.nii.gz --json"));
+    let summary: Value = serde_json::from_str(&shown).expect("JSON");
+    assert_eq!(summary["output"], "out/thin.nii.gz");
+    let labels = summary["labels"].as_array().expect("labels");
+    let names: Vec<_> = labels.iter().map(|label| (label["label"].as_u64(), label["name"].as_str())).collect();
+    assert_eq!(names, [(Some(1), Some("liver")), (Some(2), Some("kidney")), (Some(3), Some("spleen"))]);
+    let voxels = crate::labels(desk.path("out/thin.nii.gz"));
+    for (label, said) in (1_u16..).zip(labels) {
+        let count = voxels.iter().filter(|v| **v == label).count();
+        assert!(count > 0 && said["voxels"] == count, "{said}");
+        // 2 x 1.1 x 1.1 mm.
+        let ml = said["ml"].as_f64().expect("a number");
+        assert!((ml - count as f64 * 2.42e-3).abs() < 1e-4, "{said}");
+    }
+}
+
+#[test]
+fn a_case_that_fails_does_not_stop_the_others() {
+    let desk = desk();
+    fs::write(desk.path("imagesTs/broken_0000.nii.gz"), "no scan").expect("written");
+    fs::copy(scan("thin"), desk.path("imagesTs/thin_0001.nii.gz")).expect("copied");
+    let output = desk.run(&line("-i imagesTs"));
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("2 of 4 cases failed"), "{said}");
+    assert!(said.contains("is channel 0001 of the case thin"), "{said}");
+    assert_eq!(text(&output.stdout).lines().filter(|line| !line.starts_with(' ')).count(), 2);
+    assert!(!desk.path("out/broken.nii.gz").exists() && desk.path("out/thin.nii.gz").exists());
+    let hidden =
+        fs::read_dir(desk.path("out")).expect("listed").any(|e| e.expect("an entry").file_name().to_string_lossy().starts_with('.'));
+    assert!(!hidden, "a case that failed leaves nothing behind");
+}
+
+#[test]
+fn shards_share_the_cases() {
+    let desk = desk();
+    assert_eq!(desk.succeed(&line("-i imagesTs --json --shard 1/2")).lines().count(), 1);
+    assert_eq!(desk.succeed(&line("-i imagesTs --json --shard 2/2")).lines().count(), 1);
+    assert!(desk.path("out/thin.nii.gz").exists() && desk.path("out/thick.nii.gz").exists());
+}
