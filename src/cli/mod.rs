@@ -16,6 +16,7 @@ mod interrupt;
 mod manifest;
 mod many;
 mod memory;
+mod overlay;
 mod pca;
 mod picture;
 mod picture_args;

@@ -15,9 +15,10 @@ use super::cases::{Case, Shard, all};
 use super::features::refuse_overwriting;
 use super::many::{Many, Settings};
 use super::memory;
+use super::overlay::Overlay;
 use super::progress::Progress;
 use super::say::{Done, Failure, Say, result, warn};
-use super::segment_args::Segment;
+use super::segment_args::{Also, Segment};
 use super::{interrupt, pipeline};
 
 /// The command.
@@ -36,7 +37,7 @@ pub fn run(args: &Segment, say: Say) -> Done {
     let job = Job { args, results: &results, tiling: &tiling, segmenter: &segmenter };
     let checkpoint = results.sha256()?;
     let settings = Settings { ending: &results.dataset.file_ending[1..], sha256: job.settings_sha256(), checkpoint: &checkpoint };
-    let work = |case: &Case, target: &Path| job.run(Scan::open(case, args)?, target, say);
+    let work = |case: &Case, target: &Path| job.run(case, Scan::open(case, args)?, target, say);
     cases.run(&settings, say, work, |case, target, summary| job.show(case, target, summary.as_ref()))
 }
 
@@ -51,7 +52,7 @@ fn one(args: &Segment, results: &Results, tiling: &Tiling, say: Say) -> Done {
     let scan = Scan::open(case, args)?;
     let segmenter = open(results, args)?;
     let job = Job { args, results, tiling, segmenter: &segmenter };
-    let summary = job.run(scan, &args.output, say)?;
+    let summary = job.run(case, scan, &args.output, say)?;
     job.show(case, &args.output, Some(&summary))
 }
 
@@ -122,13 +123,15 @@ struct Summary {
 impl Job<'_> {
     /// What decides the labels beside the networks, hashed. Which device computes does not count.
     fn settings_sha256(&self) -> String {
-        let Segment { step_size, disable_tta, save_probabilities, series, .. } = self.args;
-        let (version, precision) = (env!("CARGO_PKG_VERSION"), self.args.compute.kernels.tuning().precision);
-        sha256(format!("{version} segment {precision} {step_size} {disable_tta} {save_probabilities} {series:?}").as_bytes())
+        let Segment { step_size, disable_tta, series, also, compute, .. } = self.args;
+        let Also { save_probabilities, overlay, gray, .. } = also;
+        let (version, precision) = (env!("CARGO_PKG_VERSION"), compute.kernels.tuning().precision);
+        let settings = format!("{precision} {step_size} {disable_tta} {save_probabilities} {series:?} {overlay} {gray}");
+        sha256(format!("{version} segment {settings}").as_bytes())
     }
 
     /// Segments `scan` into the file `target`.
-    fn run(&self, scan: Scan, target: &Path, say: Say) -> Result<Summary, Failure> {
+    fn run(&self, case: &Case, scan: Scan, target: &Path, say: Say) -> Result<Summary, Failure> {
         let Scan { volume, geometry } = scan;
         let mut prepared = Prepared::new(volume, geometry.spacing(), &self.results.configuration)?;
         let frame = prepared.frame().clone();
@@ -144,7 +147,7 @@ impl Job<'_> {
             |slice| {
                 interrupt::check()?;
                 let scores = slice.map(|slice| self.scores(&slice, batch)).transpose()?;
-                Ok(frame.restore(scores.as_ref(), self.segmenter.classes(), self.args.save_probabilities))
+                Ok(frame.restore(scores.as_ref(), self.segmenter.classes(), self.args.also.save_probabilities))
             },
             |segmented: Segmented| {
                 segmented.labels.iter().for_each(|label| summary.voxels[usize::from(*label)] += 1);
@@ -154,6 +157,11 @@ impl Job<'_> {
             },
         )?;
         output.finish()?;
+        if self.args.also.overlay {
+            let picture =
+                Overlay { scan: &case.input, series: self.args.series.as_deref(), labels: target, names: &self.results.dataset.labels };
+            picture.write(&beside(target, "png"), self.args.also.gray)?;
+        }
         let [count, height, width] = frame.shape;
         let (seconds, device) = (progress.elapsed().as_secs_f64(), self.segmenter.device());
         say.note(format_args!("{count} slices of {height} x {width} in {seconds:.2} s on {device}"));
@@ -175,7 +183,7 @@ impl Job<'_> {
         }
         let ([rows, columns], [_, height, width]) = (self.results.configuration.tile, frame.shape);
         // The scores of a slice being summed and on their way back; what is saved of it, computed, waiting and being written.
-        let pixels = 2 * frame.padded.iter().product::<usize>() + height * width * if self.args.save_probabilities { 4 } else { 1 };
+        let pixels = 2 * frame.padded.iter().product::<usize>() + height * width * if self.args.also.save_probabilities { 4 } else { 1 };
         let slice = (self.segmenter.classes() * pixels * size_of::<f32>()) as u64;
         let need = |batch: usize| self.segmenter.bytes([batch, 1, rows, columns]).map(|bytes| bytes + slice);
         let what = format!("one tile of {rows} x {columns} needs {{}} with the weights; give more");
@@ -189,7 +197,7 @@ impl Job<'_> {
         let counted =
             summary.map(|summary| names.iter().zip(&summary.voxels).enumerate().skip(1).map(|(label, (name, n))| (label, name, *n)));
         let counted: Option<Vec<_>> = counted.map(Iterator::collect);
-        if self.args.json {
+        if self.args.also.json {
             let row =
                 |(label, name, voxels): &(usize, &String, u64)| json!({"label": label, "name": name, "voxels": voxels, "ml": ml(*voxels)});
             let labels = counted.map(|counted| counted.iter().map(row).collect::<Vec<_>>());
@@ -214,7 +222,7 @@ impl Output {
         let (classes, order) = (job.segmenter.classes(), job.results.configuration.transpose);
         let metadata = || BTreeMap::from([("labels".to_string(), json!(job.results.dataset.labels).to_string())]);
         let create = |path: PathBuf| ProbabilityFile::create(&path, classes, geometry.shape(), order, metadata());
-        let probabilities = job.args.save_probabilities.then(|| create(beside(target))).transpose()?;
+        let probabilities = job.args.also.save_probabilities.then(|| create(beside(target, "npz"))).transpose()?;
         Ok(Self { labels: LabelFile::create(target, geometry, classes, order)?, probabilities })
     }
 
@@ -232,9 +240,9 @@ impl Output {
     }
 }
 
-/// `NAME.npz` beside `NAME.nii.gz`.
-fn beside(target: &Path) -> PathBuf {
+/// `NAME.ENDING` beside `NAME.nii.gz`.
+fn beside(target: &Path, ending: &str) -> PathBuf {
     let stem =
         if target.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz")) { target.with_extension("") } else { target.to_path_buf() };
-    stem.with_extension("npz")
+    stem.with_extension(ending)
 }

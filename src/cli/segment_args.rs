@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use meddino::nnunet::Folds;
+use meddino::picture::Gray;
 use meddino::{Error, Result};
 
 use super::args::Compute;
@@ -40,12 +41,8 @@ pub struct Segment {
     /// Do not mirror: up to four times as fast, and less exact
     #[arg(long)]
     pub disable_tta: bool,
-    /// Write the probability of every class at every voxel, too, as NAME.npz: large
-    #[arg(long)]
-    pub save_probabilities: bool,
-    /// As JSON, a line for each case
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub also: Also,
     /// Do the Ith of N parts of the cases: for job arrays, which may share an output folder
     #[arg(long, value_name = "I/N")]
     pub shard: Option<Shard>,
@@ -61,6 +58,23 @@ pub struct Segment {
     /// How many tiles of a slice go through the network at once, whatever memory that takes
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub batch: Option<u32>,
+}
+
+/// What is given beside the labels.
+#[derive(clap::Args)]
+pub struct Also {
+    /// Write the probability of every class at every voxel, too, as NAME.npz: large
+    #[arg(long)]
+    pub save_probabilities: bool,
+    /// Draw the labels over the axial slice that has most of them, beside the slice alone, as NAME.png
+    #[arg(long)]
+    pub overlay: bool,
+    /// How the CT is shown there, in HU: the middle gray, and how far it is from black to white
+    #[arg(long, value_name = "LEVEL,WIDTH", default_value = "40,400", allow_hyphen_values = true)]
+    pub gray: Gray,
+    /// As JSON, a line for each case
+    #[arg(long)]
+    pub json: bool,
 }
 
 impl Segment {

@@ -13,6 +13,15 @@ pub fn colour(t: f32) -> Rgb {
     linear(l, a, b).map(|v| (encoded(v) * 255.0).round() as u8)
 }
 
+/// A colour for thing `index` of many that are told apart by colour alone: of one lightness and chroma, their hues a golden angle apart, so that any first few
+/// are far from each other.
+#[must_use]
+pub fn distinct(index: usize) -> Rgb {
+    const GOLDEN_ANGLE: f32 = 137.507_77;
+    let hue = (30.0 + GOLDEN_ANGLE * (index % 1000) as f32).to_radians();
+    linear(0.75, 0.12 * hue.cos(), 0.12 * hue.sin()).map(|v| (encoded(v.clamp(0.0, 1.0)) * 255.0).round() as u8)
+}
+
 /// The place in OKLab: (L, a, b).
 fn path(t: f32) -> [f32; 3] {
     let lightness = 0.25 + 0.68 * t;
@@ -61,6 +70,16 @@ mod tests {
             assert!(linear(lightness, 0.0, 0.0).iter().all(|v| (v - want).abs() < 1e-5), "{lightness}");
         }
         assert!((encoded(0.214_041) - 0.5).abs() < 1e-4);
+    }
+
+    #[test]
+    fn things_are_told_apart() {
+        let apart = |a: Rgb, b: Rgb| a.iter().zip(b).map(|(a, b)| (i32::from(*a) - i32::from(b)).abs()).sum::<i32>();
+        for i in 0..12 {
+            for j in 0..i {
+                assert!(apart(distinct(i), distinct(j)) > 20, "{i} {:?} and {j} {:?}", distinct(i), distinct(j));
+            }
+        }
     }
 
     #[test]

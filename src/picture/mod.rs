@@ -36,8 +36,8 @@ mod png_file;
 mod sheet;
 
 pub use canvas::Canvas;
-pub use colour::{Rgb, colour};
+pub use colour::{Rgb, colour, distinct};
 pub use gray::Gray;
 pub use panel::Panel;
 pub use png_file::write_png;
-pub use sheet::{bar, beside, captioned, sheet};
+pub use sheet::{bar, beside, captioned, key, sheet};

@@ -1,7 +1,7 @@
 //! One slice at the size at which it is shown, and the maps that belong to it.
 
 use super::canvas::{Canvas, blend};
-use super::colour::{Rgb, colour};
+use super::colour::{Rgb, colour, distinct};
 use crate::ct::resize;
 use crate::maps::Mesh;
 use crate::tensor::Tensor;
@@ -57,12 +57,12 @@ impl Panel {
     /// # Panics
     /// If there is not a score for each patch, or the canvas is not of this panel's size; so in [`Panel::heat`].
     pub fn components(&self, canvas: &mut Canvas, alpha: f32, scores: &Tensor, limits: (f32, f32)) {
-        self.paint(canvas, alpha, scores, |[r, g, b]: [f32; 3]| [r, g, b].map(|v| (share(v, limits) * 255.0).round() as u8));
+        self.paint(canvas, alpha, scores, |[r, g, b]: [f32; 3]| Some([r, g, b].map(|v| (share(v, limits) * 255.0).round() as u8)));
     }
 
     /// Lays `values` `[P]` over `canvas`, `alpha` of them (0 to 1), in the colours of [`colour`], from `lo` to `hi`.
     pub fn heat(&self, canvas: &mut Canvas, alpha: f32, values: &Tensor, limits: (f32, f32)) {
-        self.paint(canvas, alpha, values, |[v]: [f32; 1]| colour(share(v, limits)));
+        self.paint(canvas, alpha, values, |[v]: [f32; 1]| Some(colour(share(v, limits))));
     }
 
     /// Marks pixel (`x`, `y`) of the slice on `canvas`.
@@ -73,8 +73,14 @@ impl Panel {
         canvas.ring((at(x, self.width, width), at(y, self.height, height)), (side / 64.0).max(4.0), (side / 256.0).max(1.0));
     }
 
-    /// Colours every pixel that a patch covers by the patch's K values, of `values` [P, K] or, for K = 1, `[P]`.
-    fn paint<const K: usize>(&self, canvas: &mut Canvas, alpha: f32, values: &Tensor, of: impl Fn([f32; K]) -> Rgb) {
+    /// Lays `labels` `[P]` over `canvas`, `alpha` of them (0 to 1), each in its own colour, as [`distinct`] has it; label 0 is not drawn.
+    pub fn labels(&self, canvas: &mut Canvas, alpha: f32, labels: &Tensor) {
+        let sharp = self.smooth(false);
+        sharp.paint(canvas, alpha, labels, |[label]: [f32; 1]| (label as usize).checked_sub(1).map(distinct));
+    }
+
+    /// Colours every pixel that a patch covers, and `of` gives a colour for, by the patch's K values, of `values` [P, K] or, for K = 1, `[P]`.
+    fn paint<const K: usize>(&self, canvas: &mut Canvas, alpha: f32, values: &Tensor, of: impl Fn([f32; K]) -> Option<Rgb>) {
         assert_eq!(values.data().len(), self.mesh.grid.patches() * K, "{K} values a patch");
         assert_eq!((canvas.height(), canvas.width()), (self.height, self.width), "a canvas of this panel");
         let patch = |p: usize| -> [f32; K] { values.data()[p * K..][..K].try_into().expect("K values") };
@@ -90,9 +96,9 @@ impl Panel {
                 } else {
                     self.mesh.patch_at(px, py).map(patch)
                 };
-                if let Some(values) = found {
+                if let Some(rgb) = found.and_then(&of) {
                     let pixel = canvas.at(x, y);
-                    *pixel = blend(*pixel, of(values), alpha);
+                    *pixel = blend(*pixel, rgb, alpha);
                 }
             }
         }
@@ -162,6 +168,14 @@ mod tests {
         assert_eq!(*canvas.at(26, 58), [255; 3]);
         let thin = Panel::new(mesh, (1e-9, 1.0), 100).blank();
         assert_eq!((thin.height(), thin.width()), (1, 100));
+    }
+
+    #[test]
+    fn labels_have_their_own_colours_and_the_background_has_none() {
+        let mut canvas = Canvas::new(40, 36, [9; 3]);
+        panel(40).smooth(true).labels(&mut canvas, 1.0, &Tensor::new([4], vec![0.0, 1.0, 2.0, 1.0]));
+        let at = |x: usize, y: usize| *canvas.clone().at(x, y);
+        assert_eq!([at(3, 3), at(20, 3), at(3, 20), at(20, 20)], [[9; 3], distinct(0), distinct(1), distinct(0)]);
     }
 
     #[test]

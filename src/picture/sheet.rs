@@ -1,7 +1,7 @@
 //! Canvases put together: beside each other, under captions, in a sheet of many, with a colour bar.
 
 use super::canvas::Canvas;
-use super::colour::{Rgb, colour};
+use super::colour::{Rgb, colour, distinct};
 use super::font;
 
 const GROUND: Rgb = [0; 3];
@@ -75,6 +75,26 @@ pub fn bar(limits: (f32, f32), height: usize) -> Canvas {
     canvas
 }
 
+/// Each of `labels` with its colour, as [`distinct`] gives it to label 1 first, in as many columns as a canvas `height` pixels high takes.
+///
+/// # Panics
+/// If a label is 0, which has no colour.
+pub fn key(labels: &[usize], height: usize) -> Canvas {
+    let scale = text_scale(height);
+    let letters = labels.iter().map(|label| label.to_string().len()).max().unwrap_or(0);
+    let (text_width, text_height) = font::size(letters, scale);
+    let (line, swatch) = (text_height + GAP, 2 * text_height);
+    let column = swatch + 2 * scale + text_width + 2 * GAP;
+    let rows = (height / line).clamp(1, labels.len().max(1));
+    let mut canvas = Canvas::new(rows * line, labels.len().div_ceil(rows).max(1) * column, GROUND);
+    for (i, label) in labels.iter().enumerate() {
+        let (x, y) = (i / rows * column, i % rows * line);
+        canvas.fill((x, y), (swatch, text_height), distinct(label - 1));
+        canvas.write((x + swatch + 2 * scale, y), &label.to_string(), scale, INK);
+    }
+    canvas
+}
+
 /// The values at evenly spaced places from `lo` to `hi`, with as many decimals as tell them apart: from 2 to 6.
 fn labels((lo, hi): (f32, f32)) -> Vec<String> {
     let step = f64::from(hi - lo) / (TICKS - 1) as f64;
@@ -96,6 +116,16 @@ mod tests {
         assert_eq!(labels((-1.0, 1.0)), ["-1.00", "-0.50", "0.00", "0.50", "1.00"]);
         assert_eq!(labels((0.96, 1.0)), ["0.960", "0.970", "0.980", "0.990", "1.000"]);
         assert_eq!(labels((1.0, 1.0)), ["1.00"; 5]);
+    }
+
+    #[test]
+    fn a_key_has_a_line_for_every_label() {
+        for (labels, height) in [(&[1_usize, 2, 3][..], 448), (&[7], 10), (&[], 448), (&[1, 20, 300, 4, 5, 6, 7], 60)] {
+            let canvas = key(labels, height);
+            let shown = labels.iter().filter(|label| canvas.pixels().contains(&distinct(**label - 1))).count();
+            assert_eq!(shown, labels.len(), "{labels:?}");
+            assert!(canvas.height() <= height.max(24), "{labels:?}");
+        }
     }
 
     #[test]

@@ -150,11 +150,12 @@ def scans():
     scan("coronal", (76, 4, 84), (0.9, 5.0, 0.85), np.s_[3:, :, 2:80], 3, [[-1, 0, 0], [0, 1, 0], [0, 0, -1]])
 
 
-def steps(name, spacing):
-    """A scan of steps between two values, other ones in every slice: splines overshoot, and what they are held to shows."""
+def steps(name, spacing, low=(-150, -20, 30), high=(-40, 60, 200)):
+    """A scan of steps between two values, other ones in every slice: splines overshoot, and what they are held to shows. Some voxels are 0."""
     rng = np.random.default_rng(7)
-    low, high = np.array([-150, -20, 30])[:, None, None], np.array([-40, 60, 200])[:, None, None]
+    low, high = (np.array(v)[:, None, None] for v in (low, high))
     hu = np.where(rng.random((3, 31, 37)) < 0.5, low, high).astype(np.int16)
+    hu[1, 12, 9:12] = 0
     hu[:, :3] = hu[:, :, 30:] = 0
     image = nib.Nifti1Image(hu.transpose(2, 1, 0), np.diag([*spacing[::-1], 1]))
     (root / "prepare").mkdir(exist_ok=True)
@@ -194,6 +195,8 @@ def main():
     scans()
     steps("by_slice", (5.0, 0.8, 0.8))
     steps("whole", (2.0, 0.8, 0.8))
+    # 0 is the least value.
+    steps("above", (2.0, 0.8, 0.8), (20, 90, 40), (60, 120, 200))
     resized()
     folders = {t: root / "results" / f"{t}__nnUNetPlans__2d_small" for t in (MULTI, BIASED, SINGLE)}
     expected("thick", folders[MULTI], "thick", [0], True)

@@ -16,7 +16,7 @@ fn prepared(path: &str) -> Prepared {
 /// Splines overshoot at steps: they are held to the range of the slice, or of the whole scan.
 #[test]
 fn slices_are_cropped_normalised_resampled_and_padded() {
-    for name in ["by_slice", "whole"] {
+    for name in ["by_slice", "whole", "above"] {
         let mut scan = prepared(&format!("fixtures/nnunet/prepare/{name}.nii.gz"));
         let (golden, _) = read_safetensors(&data(&format!("fixtures/nnunet/prepare/{name}.safetensors")));
         let (_, want) = &golden[0];
