@@ -140,7 +140,7 @@ fn quaternion(affine: &Affine) -> Option<(f32, [f64; 3])> {
     // r[i][j]: component i of axis j.
     let r: [[f64; 3]; 3] = std::array::from_fn(|i| std::array::from_fn(|j| axes[j][i]));
     let [xx, yy, zz] = [r[0][0], r[1][1], r[2][2]];
-    // The square of four times each of a, b, c, d: what is largest divides best.
+    // The square of twice each of a, b, c, d: what is largest divides best.
     let squares = [1.0 + xx + yy + zz, 1.0 + xx - yy - zz, 1.0 - xx + yy - zz, 1.0 - xx - yy + zz];
     let largest = (0..4).max_by(|&i, &j| squares[i].total_cmp(&squares[j])).expect("four");
     let twice = squares[largest].max(0.0).sqrt();

@@ -11,8 +11,8 @@ use crate::archive::NewFile;
 use crate::ct::{Geometry, Scratch};
 use crate::error::{Error, Result};
 
-/// Above so many labels one does not fit into a byte.
-const BYTE: usize = 256;
+/// The most labels, the background among them, that nnU-Net writes as a byte each.
+const BYTE: usize = 255;
 
 /// A `.nii` or `.nii.gz` of unsigned whole numbers, written slice by slice; it gets its name when it is complete. Voxel sizes, qform, sform and units are those
 /// of the scan, to the bit.
@@ -32,7 +32,7 @@ enum Voxels {
 }
 
 impl LabelFile {
-    /// Starts the file at `path`, compressed if that ends in `.gz`, for `classes` labels from 0 on: a byte each, or two if one does not hold them.
+    /// Starts the file at `path`, compressed if that ends in `.gz`, for `classes` labels from 0 on: a byte each, or two for more than 255.
     ///
     /// Slices will come across the axis `order[0]` of the scan (0 slices, 1 rows, 2 columns), with rows along `order[1]` and columns along `order[2]`. Unless
     /// that is the scan's own order, they go into a temporary file first.

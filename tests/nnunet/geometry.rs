@@ -28,7 +28,12 @@ fn segment(desk: &Desk, input: &Path, output: &str) -> Vec<u8> {
         results(MULTISCALE).display(),
         input.display()
     ));
-    let bytes = fs::read(desk.path(output)).expect("labels");
+    inflated(&desk.path(output))
+}
+
+/// What a file holds that may be compressed.
+fn inflated(path: &Path) -> Vec<u8> {
+    let bytes = fs::read(path).expect("labels");
     let mut inflated = Vec::new();
     match GzDecoder::new(&bytes[..]).read_to_end(&mut inflated) {
         Ok(_) => inflated,
@@ -106,6 +111,8 @@ fn labels_of_a_dicom_series_lie_where_it_lies() {
         ("coronal", "1\\0\\0\\0\\0\\-1", [0.0, 2.0, 0.0], true),
         ("sagittal", "0\\1\\0\\0\\0\\-1", [-2.0, 0.0, 0.0], true),
         ("oblique", "0.6\\0.8\\0\\0\\0\\-1", [-0.8 * 2.0, 0.6 * 2.0, 0.0], true),
+        ("turned left", "0.8\\0.6\\0\\-0.6\\0.8\\0", [0.0, 0.0, 3.0], true),
+        ("turned right", "0.8\\-0.6\\0\\0.6\\0.8\\0", [0.0, 0.0, 3.0], true),
         ("turned over", "-0.6\\0.8\\0\\0.8\\0.6\\0", [0.0, 0.0, -2.0], true),
         // A tilted gantry shifts slices against each other, which a qform cannot say.
         ("tilted", "1\\0\\0\\0\\1\\0", [0.0, 0.7, 2.5], false),
@@ -154,23 +161,25 @@ fn many_labels_take_two_bytes() {
     let desk = Desk::new();
     fs::write(desk.path("scan.nii"), blank().bytes()).expect("written");
     let geometry = Volume::open(desk.path("scan.nii")).and_then(|scan| scan.geometry()).expect("a scan");
-    for (classes, most) in [(2, 1), (256, 255), (257, 256), (65_536, 65_535)] {
+    // As nnU-Net: two bytes from 255 labels beside the background on.
+    for (classes, bits) in [(2_u32, 8), (255, 8), (256, 16), (257, 16), (65_536, 16)] {
+        let of = |i: usize| (i as u32 * 37 % classes) as u16;
         for (order, shape) in [([0, 1, 2], [3, 20, 24]), ([2, 0, 1], [24, 3, 20]), ([1, 2, 0], [20, 24, 3])] {
-            let mut file = LabelFile::create(desk.path("labels.nii.gz"), &geometry, classes, order).expect("created");
-            let at = |index: [usize; 3]| ((index[0] * 20 + index[1]) * 24 + index[2]) as u16 * 37 % most;
+            let mut file = LabelFile::create(desk.path("labels.nii.gz"), &geometry, classes as usize, order).expect("created");
             let [slices, rows, columns] = shape;
             for slice in 0..slices {
                 let mut labels = Vec::new();
                 for place in 0..rows * columns {
                     let mut index = [0; 3];
                     (index[order[0]], index[order[1]], index[order[2]]) = (slice, place / columns, place % columns);
-                    labels.push(at(index));
+                    labels.push(of((index[0] * 20 + index[1]) * 24 + index[2]));
                 }
                 file.push(&labels).expect("written");
             }
             file.finish().expect("written");
-            let want: Vec<u16> = (0..3 * 20 * 24).map(|i| i as u16 * 37 % most).collect();
+            let want: Vec<u16> = (0..3 * 20 * 24).map(of).collect();
             assert_eq!(crate::labels(desk.path("labels.nii.gz")), want, "{classes} {order:?}");
+            assert_eq!(inflated(&desk.path("labels.nii.gz"))[72], bits, "{classes}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use meddino::ct::{Orient, Volume};
 use serde_json::Value;
 
 use crate::desk::{Desk, text};
@@ -87,38 +88,40 @@ fn shards_share_the_cases() {
     assert!(desk.path("out/thin.nii.gz").exists() && desk.path("out/thick.nii.gz").exists());
 }
 
-/// The picture shows the labels that the file holds, over the slice that has most of them, the patient's right on the left.
+/// The picture shows the labels that the file holds, over the axial slice that has most of them, as radiologists hang it, however the scan is stored.
 #[test]
 fn an_overlay_shows_the_slice_with_most_labels() {
     let desk = desk();
-    desk.succeed(&line("-i imagesTs/thick_0000.nii.gz --overlay"));
-    let file = std::io::BufReader::new(fs::File::open(desk.path("out/thick.png")).expect("a picture"));
-    let mut reader = png::Decoder::new(file).read_info().expect("a PNG");
-    let mut bytes = vec![0; reader.output_buffer_size().expect("small")];
-    let info = reader.next_frame(&mut bytes).expect("a picture");
-    let text = |keyword: &str| {
-        let chunk = reader.info().utf8_text.iter().find(|chunk| chunk.keyword == keyword).expect("a text");
-        serde_json::from_str::<Value>(&chunk.get_text().expect("UTF-8")).expect("JSON")
-    };
-    let labels = crate::labels(desk.path("out/thick.nii.gz"));
-    let counts: Vec<_> = labels.chunks_exact(96 * 108).map(|slice| slice.iter().filter(|label| **label > 0).count()).collect();
-    let most = (0..5).rev().max_by_key(|&i| counts[i]).expect("slices");
-    assert_eq!(text("slices"), serde_json::json!([most]), "{counts:?}");
-    assert_eq!(text("labels")[2], serde_json::json!({"label": 3, "name": "spleen"}));
+    for case in ["thick", "thin"] {
+        desk.succeed(&line(&format!("-i imagesTs/{case}_0000.nii.gz --overlay")));
+        let file = std::io::BufReader::new(fs::File::open(desk.path(&format!("out/{case}.png"))).expect("a picture"));
+        let mut reader = png::Decoder::new(file).read_info().expect("a PNG");
+        let mut bytes = vec![0; reader.output_buffer_size().expect("small")];
+        let info = reader.next_frame(&mut bytes).expect("a picture");
+        let text = |keyword: &str| {
+            let chunk = reader.info().utf8_text.iter().find(|chunk| chunk.keyword == keyword).expect("a text");
+            serde_json::from_str::<Value>(&chunk.get_text().expect("UTF-8")).expect("JSON")
+        };
+        let mut volume = Volume::open(desk.path(&format!("out/{case}.nii.gz"))).and_then(|v| v.oriented(Orient::Lps)).expect("labels");
+        let slices: Vec<_> = (0..volume.slices()).map(|i| volume.read_slice(i).expect("read").into_data()).collect();
+        let count = |i: usize| slices[i].iter().filter(|label| **label > 0.0).count();
+        let most = (0..slices.len()).rev().max_by_key(|&i| count(i)).expect("slices");
+        assert_eq!(text("slices"), serde_json::json!([most]));
+        assert_eq!(text("labels")[2], serde_json::json!({"label": 3, "name": "spleen"}));
 
-    // Stored as LPS, it is shown as stored: 108 x 96 pixels at a side of 448, after a slice alone and a gap.
-    let slice = &labels[most * 96 * 108..][..96 * 108];
-    let (scale, left) = (448.0 / 108.0, 448 + 8);
-    let pixel = |x: usize, y: usize| <[u8; 3]>::try_from(&bytes[(y * info.width as usize + x) * 3..][..3]).expect("three");
-    for (i, label) in slice.iter().enumerate() {
-        let place = |i: usize| ((i as f64 + 0.5) * scale) as usize;
-        let (x, y) = (place(i % 108), place(i / 108));
-        let (plain, over) = (pixel(x, y), pixel(left + x, y));
-        assert!(plain[0] == plain[1] && plain[1] == plain[2], "the CT is gray");
-        let want = label.checked_sub(1).map_or(plain, |label| {
-            let colour = meddino::picture::distinct(usize::from(label));
-            [0, 1, 2].map(|k| f32::midpoint(f32::from(plain[k]), f32::from(colour[k])).round() as u8)
-        });
-        assert!((0..3).all(|k| over[k].abs_diff(want[k]) <= 1), "{i}, label {label}: {over:?} for {want:?}");
+        // The slice alone, the longer side on 448 pixels, then a gap, then the same with labels.
+        let (width, scale) = (volume.width(), 448.0 / volume.width() as f64);
+        let pixel = |x: usize, y: usize| <[u8; 3]>::try_from(&bytes[(y * info.width as usize + x) * 3..][..3]).expect("three");
+        for (i, label) in slices[most].iter().enumerate() {
+            let place = |i: usize| ((i as f64 + 0.5) * scale) as usize;
+            let (x, y) = (place(i % width), place(i / width));
+            let (plain, over) = (pixel(x, y), pixel(448 + 8 + x, y));
+            assert!(plain[0] == plain[1] && plain[1] == plain[2], "the CT is gray");
+            let want = (*label as usize).checked_sub(1).map_or(plain, |label| {
+                let colour = meddino::picture::distinct(label);
+                [0, 1, 2].map(|k| f32::midpoint(f32::from(plain[k]), f32::from(colour[k])).round() as u8)
+            });
+            assert!((0..3).all(|k| over[k].abs_diff(want[k]) <= 1), "{case} {i}, label {label}: {over:?} for {want:?}");
+        }
     }
 }

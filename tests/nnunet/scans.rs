@@ -118,7 +118,11 @@ fn slices_are_resampled_together_if_the_plans_say_so() {
     run("forced.nii.gz");
     edit(&plans, "\"force_separate_z\": true", "\"force_separate_z\": false");
     run("together.nii.gz");
+    // nnU-Net's own function takes false for what is not said.
+    edit(&plans, "\"order_z\": 0,\n    \"force_separate_z\": false", "\"order_z\": 0");
+    run("unsaid.nii.gz");
     let bytes = |name: &str| fs::read(desk.path(name)).expect("read");
     assert!(bytes("auto.npz") == bytes("forced.npz") && bytes("auto.nii.gz") == bytes("forced.nii.gz"));
+    assert!(bytes("unsaid.npz") == bytes("together.npz"));
     assert!(bytes("auto.npz") != bytes("together.npz"), "splines are held to the range of the slice, or of the scan");
 }
