@@ -87,7 +87,7 @@ impl Gpu {
     }
 
     /// Has the device run a batch of images through the model, and does not wait. Another batch may be submitted before this one's features are
-    /// taken: then the device never waits for the host. Each batch on its way takes memory for its features, and no more.
+    /// taken: then the device need not wait for the host. Each batch on its way takes memory for its features, and no more.
     ///
     /// # Errors
     /// As [`Gpu::forward`].
