@@ -2,7 +2,8 @@
 // is a patch, read from the image where it stands: K = Cin PATCH^2, in the weight's order (channel, row, column).
 //
 // rows are the patches of all images, row-major in each; pixels below and right of the last whole patch are not seen. An image of one
-// channel stands for Cin equal ones. The loop over K is that of shared/gemm_*.wgsl, whose head says which invocation does what.
+// channel stands for Cin equal ones: K is PATCH^2, with the weight summed over them. The loop over K is that of shared/gemm_*.wgsl, whose
+// head says which invocation does what.
 //
 // Where an image does not fit one binding, a dispatch does some patch rows of one image and one channel, and adds to what the channels
 // before it have left in y.
@@ -14,13 +15,13 @@ struct Params {
     grid_cols: u32, // W / PATCH
     patches: u32, // P
     image_pitch: u32, // elements from an image to the next
-    channel_pitch: u32, // elements from a channel to the next; 0 for an image of one channel
+    channel_pitch: u32, // elements from a channel to the next
     first_pixel: u32, // place in `image` of patch 0
     first_patch: u32, // this dispatch's first patch
     first_channel: u32, // 0: y starts with the bias; else this dispatch's channel, which adds to y
     channels: u32, // Cin
     first_row: u32, // row of y of the first patch
-    pad0: u32,
+    folded: u32, // channels of the weight to be summed: Cin for an image of one channel, else 1
     pad1: u32,
     pad2: u32,
 }
@@ -53,13 +54,16 @@ fn load_x(row: u32, k4: u32) -> vec4<f32> {
 }
 
 fn load_w(col: u32, k4: u32) -> vec4<f32> {
-    let at = (col * params.channels + params.first_channel) * PATCH * PATCH + 4u * k4;
-    if PATCH % 4u == 0u {
-        return vec4<f32>(weight[at], weight[at + 1u], weight[at + 2u], weight[at + 3u]);
-    }
     var four = vec4<f32>(0.0);
-    for (var i = 0u; i < min(params.k - 4u * k4, 4u); i++) {
-        four[i] = weight[at + i];
+    for (var channel = 0u; channel < params.folded; channel++) {
+        let at = (col * params.channels + params.first_channel + channel) * PATCH * PATCH + 4u * k4;
+        if PATCH % 4u == 0u {
+            four += vec4<f32>(weight[at], weight[at + 1u], weight[at + 2u], weight[at + 3u]);
+        } else {
+            for (var i = 0u; i < min(params.k - 4u * k4, 4u); i++) {
+                four[i] += weight[at + i];
+            }
+        }
     }
     return four;
 }

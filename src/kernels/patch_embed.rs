@@ -33,7 +33,8 @@ struct Piece {
     bound: Range<usize>,
     /// Those of them that it writes.
     rows: Range<usize>,
-    channels: Range<usize>,
+    /// Channels of the image.
+    planes: Range<usize>,
     /// The bound part of the image.
     window: View,
     /// The place in it of the first pixel of the first row's patch row.
@@ -44,7 +45,7 @@ struct Piece {
 
 impl Recorder {
     /// `image` [B, 1 or Cin, H, W], `weight` [C, Cin, p, p] and `bias` `[C]` give [B, P, C], P = (H / p) (W / p), patches row-major. One
-    /// channel stands for Cin equal ones; a remainder of H or W below one patch is not seen.
+    /// channel stands for Cin equal ones, at the price of one; a remainder of H or W below one patch is not seen.
     ///
     /// # Errors
     /// If the device's limits are too narrow for any piece of it.
@@ -70,6 +71,7 @@ impl Recorder {
         let (rows, patches) = (layer.batch * layer.patches(), layer.patches());
         let tile = Tile::plain(&self.limits);
         let (reach, _) = tile.reach(&self.limits);
+        // Patches are read slower than rows of a product: what one channel saves is left as a margin.
         let patch = layer.channels * layer.patch * layer.patch;
         let row_cost = Cost { flops: 2 * (patch * layer.embed_dim) as u64, bytes: 4 * (patch + layer.embed_dim) as u64 };
         let wanted = self.affordable(row_cost, tile.m as usize);
@@ -78,7 +80,7 @@ impl Recorder {
         if whole.len <= bindable {
             let all = |bound: Range<usize>| Piece {
                 rows: bound.clone(),
-                channels: 0..layer.channels,
+                planes: 0..layer.planes,
                 window: whole,
                 first_pixel: 0,
                 first_patch: bound.start,
@@ -104,7 +106,7 @@ impl Recorder {
 
     fn embed(&mut self, layer: &Layer, piece: &Piece, y: TensorId) {
         let tile = Tile::plain(&self.limits);
-        let (m, k) = (piece.rows.len(), piece.channels.len() * layer.patch * layer.patch);
+        let (m, k) = (piece.rows.len(), piece.planes.len() * layer.patch * layer.patch);
         let reads = vec![piece.window, self.graph.view(layer.weight), self.graph.view(layer.bias)];
         let plane = layer.height * layer.width;
         let mut constants = tile.constants();
@@ -123,12 +125,13 @@ impl Recorder {
                 layer.grid_cols(),
                 layer.patches(),
                 layer.planes * plane,
-                if layer.planes == 1 { 0 } else { plane },
+                plane,
                 piece.first_pixel,
                 piece.first_patch,
-                piece.channels.start,
+                piece.planes.start,
                 layer.channels,
                 piece.rows.start - piece.bound.start,
+                if layer.planes == 1 { layer.channels } else { 1 },
             ]),
             workgroups: tile.workgroups(m, layer.embed_dim),
         });
@@ -145,7 +148,7 @@ impl Layer<'_> {
         self.height / self.patch * self.grid_cols()
     }
 
-    /// The dispatch for `rows` of one `image`, by the channel in `plane`, or by all of the weight's if the image has but one.
+    /// The dispatch for `rows` of one `image`, by one of its channels.
     fn piece(&self, image: usize, plane: usize, bound: Range<usize>, rows: Range<usize>, align: usize) -> Piece {
         let first = rows.start - image * self.patches();
         let last = rows.end - 1 - image * self.patches();
@@ -155,7 +158,7 @@ impl Layer<'_> {
         Piece {
             bound,
             rows,
-            channels: if self.planes == 1 { 0..self.channels } else { plane..plane + 1 },
+            planes: plane..plane + 1,
             window: View { tensor: self.image, offset, len: start - offset + patch_rows.len() * self.patch * self.width },
             first_pixel: start - offset,
             first_patch: first % self.grid_cols(),
