@@ -98,7 +98,7 @@ fn block(criterion: &mut Criterion) {
     let mut group = group(criterion);
     for (precision, suffix) in precisions() {
         let layers = cpu::layers(weights.clone(), precision);
-        row(&mut group, &format!("a model of one block{suffix}"), Throughput::Elements(config.product_flops(GRID)), || {
+        row(&mut group, &format!("a model of one block{suffix}"), Throughput::Elements(config.product_flops(1, GRID)), || {
             cpu::forward(&layers, &config, &image, None, &Request::default()).expect("features").x_norm
         });
     }

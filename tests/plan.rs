@@ -166,7 +166,7 @@ fn the_models_formula_counts_the_products_that_its_graph_declares() {
         let tokens = config.prefix_tokens() + grid.patches();
         // Attention declares its softmax too: four operations a score.
         let softmax = (4 * batch * config.depth * config.num_heads * tokens * tokens) as u64;
-        assert_eq!(declared - softmax, batch as u64 * config.product_flops(grid), "{height} x {width}");
+        assert_eq!(declared - softmax, batch as u64 * config.product_flops(channels, grid), "{height} x {width}");
     }
 }
 

@@ -68,7 +68,7 @@ fn measure(args: &Bench, say: Say) -> Result<Measured> {
         size,
         batch,
         seconds,
-        flops: model.config().product_flops(grid),
+        flops: model.config().product_flops(images.shape()[1], grid),
         peak: backbone.peak_flops()?,
         bytes,
     })

@@ -159,10 +159,11 @@ impl Config {
     }
 
     /// Floating-point operations of the matrix products of one image, a multiplication and an addition counting two: the patch embedding, the linear
-    /// layers, and attention's `q k^T` and `p v`. What comes between them (LayerNorm, RoPE, softmax, GELU) is under 1 % and left out.
-    pub fn product_flops(&self, grid: Grid) -> u64 {
+    /// layers, and attention's `q k^T` and `p v`. What comes between them (LayerNorm, RoPE, softmax, GELU) is under 1 % and left out. `channels` are the
+    /// image's: one that stands for all needs one channel of products, with the weight summed over its channels.
+    pub fn product_flops(&self, channels: usize, grid: Grid) -> u64 {
         let (c, t) = (self.embed_dim, self.prefix_tokens() + grid.patches());
-        let patch_embed = grid.patches() * self.in_chans * self.patch_size.pow(2) * c;
+        let patch_embed = grid.patches() * channels * self.patch_size.pow(2) * c;
         let linear = t * c * (3 * c + c + 2 * self.ffn_dim);
         let attention = 2 * t * t * c;
         2 * (patch_embed + self.depth * (linear + attention)) as u64
