@@ -11,12 +11,14 @@ use criterion::{BatchSize, Criterion, Throughput};
 use meddino::Tensor;
 use meddino::cpu;
 use meddino::gpu::{Context, Executable, GpuWeights, Selection};
-use meddino::graph::{Role, TensorId, plan};
-use meddino::kernels::{Epilogue, Heads, Recorder};
+use meddino::graph::{Elem, Role, TensorId, plan};
+use meddino::kernels::{Epilogue, Heads, Mosaic, Recorder};
 use meddino::verify::Row;
 use meddino::vit::config::{Config, Grid, RopePrecision};
+use meddino::vit::decoder::{DECODER_EPS, Decoder, Shape};
 use meddino::vit::rope::table;
-use meddino::vit::weights::{Linear, Norm};
+use meddino::vit::scores::{self, Piece};
+use meddino::vit::weights::{Linear, Norm, Spec};
 
 use common::noise;
 
@@ -137,6 +139,51 @@ fn layernorm(context: &Context, config: &Config, tokens: usize) -> Case {
     case.done(&[y], Tensor::made(|y| cpu::layernorm(&x, &norm, config.norm_eps, y)))
 }
 
+/// The decoder of a multiscale trainer: its last stage's norm, the way of its pixels to the maps, and the whole of it.
+fn decode(context: &Context, config: &Config, grid: Grid) -> [Case; 3] {
+    const CLASSES: usize = 14;
+    let channels = [4 * config.embed_dim, 384, 192, 96, 48];
+    let (side, area) = (config.patch_size, config.patch_size * config.patch_size);
+    let pixels = grid.patches() * area;
+    let [x, scores] = [48, CLASSES].map(|n| noise(1, &[pixels, n]));
+    let norm = Norm { weight: noise(2, &[48]), bias: noise(3, &[48]) };
+    let mut layernorm_gelu = Case::new("layernorm_gelu", context);
+    let ids = [&x, &norm.weight, &norm.bias].map(|values| layernorm_gelu.input(values));
+    let y = layernorm_gelu.recorder.layernorm_gelu("layernorm_gelu", ids[0], ids[1], ids[2], DECODER_EPS).expect("recorded");
+
+    let mut mosaic = Case::new("mosaic", context);
+    let id = mosaic.input(&scores);
+    let maps = mosaic.recorder.joined(Elem::F32, "maps", [1, CLASSES, grid.rows * side, grid.cols * side]);
+    let to = Mosaic { maps, grid: [grid.rows, grid.cols], side };
+    mosaic.recorder.mosaic("mosaic", id, &(0..grid.patches()), to).expect("recorded");
+    let mut want = vec![0.0; CLASSES * pixels];
+    cpu::mosaic(scores.data(), 0, grid, side, &mut want);
+
+    let shape = Shape { layers: vec![2, 5, 8, 11], channels: channels.to_vec(), classes: CLASSES };
+    let scaled = |spec: &Spec| {
+        let by = if spec.shape.len() == 2 { (spec.shape[1] as f32).sqrt().recip() } else { 1.0 };
+        Tensor::new(spec.shape.clone(), noise(7, &spec.shape).data().iter().map(|v| v * by).collect::<Vec<_>>())
+    };
+    let decoder = Decoder::linear_specs(&shape).map(&mut |spec: &Spec| scaled(spec));
+    let tokens = noise(8, &[1, grid.patches(), channels[0]]);
+    let mut whole = Case::new("decode", context);
+    let d = decoder.map(&mut |leaf: &Tensor| whole.input(leaf));
+    let pieces: Vec<Piece> = scores::pieces(&mut whole.recorder, &shape, grid.patches())
+        .into_iter()
+        .map(|Piece { patches, .. }| {
+            let values = tokens.data()[patches.start * channels[0]..patches.end * channels[0]].to_vec();
+            Piece { tokens: whole.input(&Tensor::new([patches.len(), channels[0]], values)), patches }
+        })
+        .collect();
+    let decoded = scores::decode(&mut whole.recorder, &shape, &d, &pieces, (1, grid)).expect("recorded");
+    let layers = cpu::decoder_layers(decoder, cpu::Precision::F32);
+    [
+        layernorm_gelu.done(&[y], Tensor::made(|y| cpu::layernorm_gelu(&x, &norm, DECODER_EPS, y))),
+        mosaic.done(&[maps], Tensor::new([CLASSES, pixels], want)),
+        whole.done(&[decoded], cpu::decode(&layers, &[&tokens], grid)),
+    ]
+}
+
 fn gelu(context: &Context, config: &Config, tokens: usize) -> Case {
     let x = noise(1, &[1, tokens, config.ffn_dim]);
     let mut case = Case::new("gelu", context);
@@ -183,6 +230,7 @@ fn main() {
         cases.extend([layernorm(&context, &config, t), gelu(&context, &config, t)]);
         cases.extend(rope_and_attention(&context, &config, grid));
         cases.extend(layers(&context, &config, t));
+        cases.extend(decode(&context, &config, grid));
         cases.into_iter().for_each(|case| case.run(&mut criterion, &context, t));
     }
     criterion.final_summary();

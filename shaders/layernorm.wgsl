@@ -1,15 +1,22 @@
-// y[r, :] = (x[r, :] - mean) / sqrt(var + EPS) * weight + bias, with mean and (biased) variance of row r over its C elements.
+// y[r, :] = finish((x[r, :] - mean) / sqrt(var + EPS) * weight + bias), with mean and (biased) variance of row r over its C elements.
 //
-// One workgroup a row, its LANES invocations striding over the row's C / PACK packs. The row is centred by a first mean, whose error (of the
-// size of the row's sum's) is the mean of the centred row: it mends the mean, and the variance, as in the corrected two-pass algorithm
-// (Chan, Golub, LeVeque 1983). The difference of two large moments, in one pass, would cancel.
-@group(0) @binding(0) var<storage, read> x: array<Pack>; // [rows, C]
+// ROW_LANES of a workgroup's LANES invocations do a row, striding over its C / PACK packs: long rows take the whole workgroup, short ones
+// share it. The row is centred by a first mean, whose error (of the size of the row's sum's) is the mean of the centred row: it mends the
+// mean, and the variance, as in the corrected two-pass algorithm (Chan, Golub, LeVeque 1983). The difference of two large moments, in one
+// pass, would cancel.
+// Rows of x follow each other; those of y may be parts of longer ones. Rows past the end repeat the last one and are not stored, for
+// everyone must come to the sums.
+@group(0) @binding(0) var<storage, read> x: array<InPack>; // [rows, C]
 @group(0) @binding(1) var<storage, read> weight: array<Pack>; // [C]
 @group(0) @binding(2) var<storage, read> bias: array<Pack>; // [C]
-@group(0) @binding(3) var<storage, read_write> y: array<OutPack>; // [rows, C]
+@group(0) @binding(3) var<storage, read_write> y: array<OutPack>; // [rows, C], rows `pitch` apart
 
 struct Params {
+    rows: u32,
     packs: u32, // C / PACK
+    from_pack: u32, // of x's first row
+    to_pack: u32, // of y's first row
+    pitch: u32, // packs from a row of y to the next
     pad0: u32,
     pad1: u32,
     pad2: u32,
@@ -18,19 +25,21 @@ struct Params {
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
-    let start = group.x * params.packs;
+    let row = group.x * (LANES / ROW_LANES) + lane.index / ROW_LANES;
+    let place = lane.index % ROW_LANES;
+    let start = params.from_pack + min(row, params.rows - 1u) * params.packs;
     let width = f32(params.packs * PACK);
 
     var sum = Pack(0.0);
-    for (var i = lane.index; i < params.packs; i += LANES) {
-        sum += x[start + i];
+    for (var i = place; i < params.packs; i += ROW_LANES) {
+        sum += Pack(x[start + i]);
     }
     let first_mean = sum_over_lanes(lane, vec2<f32>(total(sum), 0.0)).x / width;
 
     sum = Pack(0.0);
     var squares = Pack(0.0);
-    for (var i = lane.index; i < params.packs; i += LANES) {
-        let centred = x[start + i] - first_mean;
+    for (var i = place; i < params.packs; i += ROW_LANES) {
+        let centred = Pack(x[start + i]) - first_mean;
         sum += centred;
         squares += centred * centred;
     }
@@ -38,8 +47,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
     let mean = first_mean + moments.x;
     let variance = moments.y - moments.x * moments.x;
 
-    let scale = 1.0 / sqrt(variance + EPS);
-    for (var i = lane.index; i < params.packs; i += LANES) {
-        y[start + i] = OutPack((x[start + i] - mean) * scale * weight[i] + bias[i]);
+    if row < params.rows {
+        let scale = 1.0 / sqrt(variance + EPS);
+        let to = params.to_pack + row * params.pitch;
+        for (var i = place; i < params.packs; i += ROW_LANES) {
+            y[to + i] = OutPack(finish((Pack(x[start + i]) - mean) * scale * weight[i] + bias[i]));
+        }
     }
 }

@@ -25,6 +25,14 @@ pub enum Choice {
 }
 
 impl Choice {
+    /// The device that it means, to compute as `tuning` says.
+    pub(crate) fn device(self, tuning: Tuning) -> Result<Device> {
+        match self.selection() {
+            None => Ok(Device::Cpu(tuning.on_the_cpu()?)),
+            Some(selection) => Ok(Device::Gpu(Context::new_tuned(&selection, tuning.elem()?, tuning.tier)?)),
+        }
+    }
+
     /// The adapter that it means, or none for the CPU.
     fn selection(self) -> Option<Selection> {
         match self {
@@ -36,6 +44,12 @@ impl Choice {
             },
         }
     }
+}
+
+/// What a [`Choice`] comes to.
+pub(crate) enum Device {
+    Cpu(cpu::Precision),
+    Gpu(Context),
 }
 
 /// In what the factors of products are held. Sums, statistics and the residual stream are f32 always.
@@ -136,12 +150,13 @@ impl Backbone {
     /// # Errors
     /// As [`Backbone::new`], or if the backend cannot compute so.
     pub fn tuned(model: &Model, choice: Choice, tuning: Tuning) -> Result<Self> {
-        let Some(selection) = choice.selection() else {
-            let precision = tuning.on_the_cpu()?;
-            let layers = Box::new(cpu::layers(model.weights()?, precision));
-            return Ok(Self { config: model.config().clone(), backend: Backend::Cpu(layers) });
-        };
-        Self::on(model, &Context::new_tuned(&selection, tuning.elem()?, tuning.tier)?)
+        match choice.device(tuning)? {
+            Device::Gpu(context) => Self::on(model, &context),
+            Device::Cpu(precision) => {
+                let layers = Box::new(cpu::layers(model.weights()?, precision));
+                Ok(Self { config: model.config().clone(), backend: Backend::Cpu(layers) })
+            }
+        }
     }
 
     /// Loads a model's weights onto a device: one of ours, or a host's by [`Context::from_host`], with the kernels that it is tuned to.
@@ -160,16 +175,15 @@ impl Backbone {
 
     /// What the features are computed on, for people: `CPU (2 threads)`.
     pub fn device(&self) -> String {
-        let precision = match self.tuning().precision {
-            Precision::F32 => String::new(),
-            other => format!(", {other}"),
-        };
         match &self.backend {
-            Backend::Cpu(_) => format!("CPU ({} threads{precision})", rayon::current_num_threads()),
-            Backend::Gpu(gpu) => {
-                let info = gpu.context().info();
-                format!("{} ({:?}{precision})", info.name, info.backend)
+            Backend::Cpu(_) => {
+                let precision = match self.tuning().precision {
+                    Precision::F32 => String::new(),
+                    other => format!(", {other}"),
+                };
+                format!("CPU ({} threads{precision})", rayon::current_num_threads())
             }
+            Backend::Gpu(gpu) => gpu.context().name(),
         }
     }
 

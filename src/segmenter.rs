@@ -2,17 +2,17 @@
 
 use std::fmt;
 
-use crate::backbone::{self, Backbone, Choice, Tuning};
-use crate::cpu::{self, Bf16, Layer, Precision};
+use crate::backbone::{Backbone, Choice, Device, Tuning};
+use crate::cpu::{self, Layer};
 use crate::error::{Error, Result};
+use crate::gpu::Scorer;
+use crate::graph::Bytes;
 use crate::nnunet::{Network, Results, Tiling};
 use crate::tensor::Tensor;
 use crate::vit::decoder::Decoder;
 use crate::vit::features::Request;
 
-/// The networks of a results folder, ready to run.
-///
-/// The encoder runs on the backend that was chosen; the decoder on the CPU.
+/// The networks of a results folder, ready to run on a GPU or the CPU, each whole.
 pub struct Segmenter {
     folds: Vec<Fold>,
     request: Request,
@@ -24,9 +24,9 @@ pub struct Segmenter {
     parameters: usize,
 }
 
-struct Fold {
-    encoder: Backbone,
-    decoder: Decoder<Tensor, Layer>,
+enum Fold {
+    Cpu { encoder: Box<Backbone>, decoder: Decoder<Tensor, Layer> },
+    Gpu(Box<Scorer>),
 }
 
 impl Segmenter {
@@ -35,11 +35,18 @@ impl Segmenter {
     /// # Errors
     /// If a tensor cannot be read, or the backend cannot be had or cannot compute so.
     pub fn new(results: &Results, choice: &Choice, tuning: Tuning) -> Result<Self> {
+        let device = choice.clone().device(tuning)?;
         let fold = |network: &Network| {
-            let encoder = Backbone::tuned(&network.model, choice.clone(), tuning)?;
-            let bf16 = Bf16::here().filter(|_| tuning.precision == backbone::Precision::Bf16);
-            let decoder = cpu::decoder_layers(network.decoder_weights()?, bf16.map_or(Precision::F32, Precision::Bf16));
-            Ok(Fold { encoder, decoder })
+            let (model, decoder) = (&network.model, network.decoder_weights()?);
+            Ok(match &device {
+                Device::Gpu(context) => {
+                    Fold::Gpu(Box::new(Scorer::new(context, model.config(), &model.weights()?, &network.decoder, &decoder)?))
+                }
+                Device::Cpu(precision) => {
+                    let encoder = Box::new(Backbone::tuned(model, Choice::Cpu, tuning)?);
+                    Fold::Cpu { encoder, decoder: cpu::decoder_layers(decoder, *precision) }
+                }
+            })
         };
         let (_, first) = &results.folds[0];
         let request = first.request();
@@ -58,9 +65,12 @@ impl Segmenter {
         self.classes
     }
 
-    /// What the encoder runs on, for people.
+    /// What the networks run on, for people.
     pub fn device(&self) -> String {
-        self.folds[0].encoder.device()
+        match &self.folds[0] {
+            Fold::Cpu { encoder, .. } => encoder.device(),
+            Fold::Gpu(scorer) => scorer.context().name(),
+        }
     }
 
     /// The scores [B, K, H, W] of tiles [B, 1, H, W], normalised: the folds' mean.
@@ -88,13 +98,18 @@ impl Segmenter {
     }
 
     fn of_fold(&self, fold: &Fold, tiles: &Tensor) -> Result<Tensor> {
-        let features = fold.encoder.features(tiles, None, &self.request)?;
-        let mut layers: Vec<&Tensor> = features.layers.iter().map(|(_, x)| x).collect();
-        // The last block's output through the final norm is there in any case, and not among the layers that were asked for.
-        if self.takes_last {
-            layers.push(&features.x_norm);
-        }
-        let scores = cpu::decode(&fold.decoder, &layers, features.grid);
+        let scores = match fold {
+            Fold::Cpu { encoder, decoder } => {
+                let features = encoder.features(tiles, None, &self.request)?;
+                let mut layers: Vec<&Tensor> = features.layers.iter().map(|(_, x)| x).collect();
+                // The last block's output through the final norm is there in any case, and not among the layers that were asked for.
+                if self.takes_last {
+                    layers.push(&features.x_norm);
+                }
+                cpu::decode(decoder, &layers, features.grid)
+            }
+            Fold::Gpu(scorer) => scorer.scores(tiles)?,
+        };
         if scores.data().iter().any(|v| !v.is_finite()) {
             return Err(Error::option("image", "the scores are not finite: the image or the weights hold values beyond f32's range"));
         }
@@ -103,25 +118,30 @@ impl Segmenter {
 
     /// What a user should know and may not expect of the backend.
     pub fn warnings(&self) -> &[String] {
-        self.folds[0].encoder.warnings()
+        match &self.folds[0] {
+            Fold::Cpu { encoder, .. } => encoder.warnings(),
+            Fold::Gpu(scorer) => scorer.context().warnings(),
+        }
     }
 
-    /// Whether the encoder, too, runs on the CPU.
+    /// Whether the networks run on the CPU.
     pub fn is_on_cpu(&self) -> bool {
-        self.folds[0].encoder.threads().is_some()
+        matches!(self.folds[0], Fold::Cpu { .. })
     }
 
-    /// About how many bytes a batch of tiles [B, 1, H, W] needs, the weights included: of the device's memory if the encoder runs on a GPU, else of the host's.
+    /// About how many bytes a batch of tiles [B, 1, H, W] needs, the weights included: of the device's memory if the networks run on a GPU, else of the host's.
     ///
     /// # Errors
     /// If the tiles hold no patch, or do not fit the device.
     pub fn bytes(&self, tiles: [usize; 4]) -> Result<u64> {
-        let planned = self.folds.iter().map(|fold| fold.encoder.planned_bytes(&tiles, &self.request)).collect::<Result<Vec<_>>>()?;
-        if let Some(bytes) = planned.into_iter().sum::<Option<u64>>() {
-            return Ok(bytes);
-        }
-        let [batch, _, height, width] = tiles;
-        let config = self.folds[0].encoder.config();
+        let planned = |fold: &Fold| match fold {
+            Fold::Gpu(scorer) => {
+                scorer.bytes(&tiles).map(|Bytes { weights, inputs, outputs, slots, .. }| weights + inputs + outputs + slots)
+            }
+            Fold::Cpu { .. } => Ok(0),
+        };
+        let Fold::Cpu { encoder, .. } = &self.folds[0] else { return self.folds.iter().map(planned).sum() };
+        let ([batch, _, height, width], config) = (tiles, encoder.config());
         let (c, tokens) = (config.embed_dim, config.prefix_tokens() + config.grid(height, width)?.patches());
         // As `cli/memory.rs` has it for features: what serves every block, and the layers that are kept.
         let encoder = tokens * (9 * c + config.ffn_dim + (1 + self.request.layers.len()) * c);

@@ -4,17 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use meddino::graph::{Elem, Kernel, Limits, Role, Tier};
-use meddino::kernels::{Epilogue, Heads, Mask, Recorder};
+use meddino::kernels::{Columns, Epilogue, Heads, Mask, Mosaic, Recorder};
 
 /// Each operation in each of its forms, for rows of `c` elements (a multiple of 4 or not).
 fn record(limits: Limits, c: usize) -> Recorder {
     let mut g = Recorder::new(limits);
     let mut handed = |shape: &[usize]| g.tensor_of(limits.elem, "t", shape, Role::Input);
     let (x, weight, qkv) = (handed(&[2, 5, c]), handed(&[7, c]), handed(&[2, 5, 3 * 64]));
+    let pixels = handed(&[32, 7]);
     let heads = Heads { q: handed(&[2, 2, 5, 32]), k: handed(&[2, 2, 5, 32]), v: handed(&[2, 2, 5, 32]) };
     let mut tensor = |shape: &[usize]| g.tensor("t", shape, Role::Input);
     let (stream, residual, vector) = (tensor(&[2, 5, c]), tensor(&[2, 5, 7]), tensor(&[7]));
     let (wide, one, storage, mask) = (tensor(&[c]), tensor(&[1, 1, c]), tensor(&[1, 2, c]), tensor(&[2, 5]));
+    let (rows, long) = (tensor(&[3, 512]), tensor(&[512]));
     let (image, kernel) = (tensor(&[2, 3, 9, 8]), tensor(&[7, 3, 4, 4]));
     let table = tensor(&[2, 4, 16]);
     let scaled = Epilogue::BiasLayerScaleResidual { bias: vector, gamma: vector, residual };
@@ -23,6 +25,12 @@ fn record(limits: Limits, c: usize) -> Recorder {
     }
     g.gelu("gelu", wide).unwrap();
     g.layernorm("layernorm", stream, wide, wide, 1e-6).unwrap();
+    g.layernorm("layernorm", rows, long, long, 1e-6).unwrap();
+    g.layernorm_gelu("layernorm_gelu", x, wide, wide, 1e-6).unwrap();
+    let joined = g.joined(limits.elem, "joined", [8, 2 * c]);
+    g.layernorm_patches("patches", stream, [wide; 2], 1e-6, &Columns { patches: 0..8, of_each: 4, joined, column: c }).unwrap();
+    let maps = g.joined(Elem::F32, "maps", [1, 7, 4, 8]);
+    g.mosaic("mosaic", pixels, &(0..2), Mosaic { maps, grid: [1, 2], side: 4 }).unwrap();
     g.tokens("tokens", stream, one, None, None).unwrap();
     g.tokens("tokens", stream, one, Some(storage), Some(Mask { mask, token: one })).unwrap();
     g.patch_embed("patch_embed", image, kernel, vector).unwrap();

@@ -1,4 +1,4 @@
-// As reduce.wgsl, with each subgroup's sum by one subgroup operation: workgroup memory holds a value a subgroup, none where one subgroup is
+// As reduce.wgsl where ROW_LANES is LANES, with each subgroup's sum by one subgroup operation: workgroup memory holds a value a subgroup, none where one subgroup is
 // all. A subgroup's sum has the same bits in all its invocations, and everyone adds the subgroups in the same order.
 var<workgroup> subgroup_values: array<vec2<f32>, LANES>;
 

@@ -126,6 +126,15 @@ impl Context {
         &self.info
     }
 
+    /// The device for people, with the precision where it is not f32: `NVIDIA H100 (Vulkan, f16)`.
+    pub fn name(&self) -> String {
+        let precision = match self.limits.elem {
+            Elem::F32 => "",
+            Elem::F16 => ", f16",
+        };
+        format!("{} ({:?}{precision})", self.info.name, self.info.backend)
+    }
+
     /// What the device allows.
     pub fn limits(&self) -> &Limits {
         &self.limits

@@ -1,14 +1,16 @@
-//! Running graphs on a GPU: the only room, with the facade, that knows wgpu. Graphs come in, tensors go out; [`Gpu`] alone knows the model.
+//! Running graphs on a GPU: the only room, with the facade, that knows wgpu. Graphs come in, tensors go out; [`Gpu`] and [`Scorer`] alone know the model.
 
 mod context;
 mod devices;
 mod executable;
 mod model;
 mod pace;
+mod passes;
 mod peak;
 mod pipelines;
 mod profile;
 mod readback;
+mod scorer;
 mod tune;
 mod weights;
 
@@ -18,6 +20,7 @@ pub use executable::Executable;
 pub use model::{Gpu, Pending};
 pub use profile::{Profile, Row, Timed};
 pub use readback::Readback;
+pub use scorer::Scorer;
 pub use weights::GpuWeights;
 /// The version of wgpu whose devices a host may lend.
 pub use wgpu;

@@ -1,9 +1,8 @@
-//! The model on a GPU: the backend. The one file of this room that knows the model; the others know graphs.
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
+//! The model on a GPU: the backend. With `scorer`, the one file of this room that knows the model; the others know graphs.
 
 use super::context::Context;
 use super::executable::{Arriving, Executable};
+use super::passes::{Passes, Wanted};
 use super::profile::Profile;
 use super::weights::GpuWeights;
 use crate::error::{Error, Result};
@@ -15,24 +14,18 @@ use crate::vit::forward::{Forward, Input, record, stored};
 use crate::vit::rope;
 use crate::vit::weights::Weights;
 
-/// Prepared passes that are kept: enough for a scan whose slices and last, smaller batch alternate with another size.
-const KEPT: usize = 4;
-
 /// A model's weights on a device, and the passes prepared for the image sizes seen lately.
 #[derive(Debug)]
 pub struct Gpu {
     context: Context,
     config: Config,
     weights: GpuWeights,
-    /// Most recently used last.
-    passes: Mutex<Vec<Pass>>,
+    passes: Passes<(Input, Request), Pass>,
 }
 
 /// A prepared forward pass.
 #[derive(Debug)]
 struct Pass {
-    input: Input,
-    request: Request,
     forward: Forward,
     executable: Executable,
 }
@@ -62,7 +55,7 @@ impl Gpu {
         let elem = context.limits().elem;
         let leaves = specs.leaves().into_iter().zip(weights.leaves());
         let weights = GpuWeights::upload_as(&context, leaves.map(|(spec, tensor)| (spec.name.as_str(), tensor, stored(spec, elem))))?;
-        Ok(Self { context, config: config.clone(), weights, passes: Mutex::default() })
+        Ok(Self { context, config: config.clone(), weights, passes: Passes::default() })
     }
 
     /// The device.
@@ -93,8 +86,7 @@ impl Gpu {
     /// As [`Gpu::forward`].
     pub fn submit(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
         let (_, grid) = self.config.check_image(image.shape())?;
-        let passes = self.prepared(image.shape(), mask, request)?;
-        let pass = passes.last().expect("the prepared pass");
+        let pass = self.wanted(image.shape(), mask, request)?;
         pass.write(image, mask)?;
         pass.executable.run()?;
         pass.begin(grid)
@@ -105,8 +97,7 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::forward`].
     pub fn profile(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Profile> {
-        let passes = self.prepared(image.shape(), mask, request)?;
-        let pass = passes.last().expect("the prepared pass");
+        let pass = self.wanted(image.shape(), mask, request)?;
         pass.write(image, mask)?;
         pass.executable.run()?;
         pass.executable.profile()
@@ -126,31 +117,12 @@ impl Gpu {
         Ok(Input { batch, channels: image_shape[1], height: image_shape[2], width: image_shape[3], masked })
     }
 
-    /// The passes, locked, the wanted one last: its buffers belong to one run at a time.
-    fn prepared(&self, image_shape: &[usize], mask: Option<&[bool]>, request: &Request) -> Result<MutexGuard<'_, Vec<Pass>>> {
+    fn wanted(&self, image_shape: &[usize], mask: Option<&[bool]>, request: &Request) -> Result<Wanted<'_, (Input, Request), Pass>> {
         let input = self.input(image_shape, mask.is_some())?;
         if let Some(mask) = mask {
             self.config.check_mask(mask.len(), input.batch, self.config.grid(input.height, input.width)?)?;
         }
-        let mut passes = self.passes.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = passes.iter().position(|pass| pass.input == input && pass.request == *request).map(|at| passes.remove(at));
-        let pass = kept.map_or_else(|| self.prepare_beside(&mut passes, input, request), Ok)?;
-        passes.push(pass);
-        Ok(passes)
-    }
-
-    /// A new pass, for which old ones may have to go.
-    fn prepare_beside(&self, passes: &mut Vec<Pass>, input: Input, request: &Request) -> Result<Pass> {
-        if passes.len() == KEPT {
-            passes.remove(0);
-        }
-        let prepared = self.prepare(input, request);
-        if prepared.is_ok() || passes.is_empty() {
-            return prepared;
-        }
-        // Passes of other sizes may be what fills the device.
-        passes.clear();
-        self.prepare(input, request)
+        self.passes.wanted((input, request.clone()), |(input, request)| self.prepare(*input, request))
     }
 
     fn prepare(&self, input: Input, request: &Request) -> Result<Pass> {
@@ -159,7 +131,7 @@ impl Gpu {
         let executable = Executable::new(&self.context, graph, planned, &self.weights)?;
         let grid = self.config.grid(input.height, input.width)?;
         executable.write(forward.table, 0, rope::table(&self.config, grid).data())?;
-        Ok(Pass { input, request: request.clone(), forward, executable })
+        Ok(Pass { forward, executable })
     }
 }
 

@@ -1,12 +1,53 @@
 //! Layer normalisation of each row.
 
+use std::ops::Range;
+
 use super::cut::cut;
 use super::{LANES, Recorder, pack, rows_of, shared, words};
 use crate::error::Result;
-use crate::graph::{Constant, Cost, Dispatch, Elem, Kernel, Limits, TensorId, Tier};
+use crate::graph::{Constant, Cost, Dispatch, Elem, Kernel, Limits, TensorId, Tier, View};
 
 /// Operations an element: mean 1, moments of the centred row 4, result 4.
 const FLOPS: u64 = 9;
+
+/// The longest rows that one invocation does alone on a software GPU, where barriers are dear: beyond, invocations reading far apart cost more.
+const ALONE: usize = 512;
+
+/// What becomes of a normalised element before it is stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Finish {
+    Plain,
+    Gelu,
+}
+
+/// A weight `[C]`, a bias `[C]`, and epsilon.
+#[derive(Clone, Copy)]
+struct Norm {
+    weight: TensorId,
+    bias: TensorId,
+    eps: f32,
+}
+
+/// Where patches of [B, T, C] go, so that layers come to stand side by side without a copy.
+#[derive(Clone, Debug)]
+pub struct Columns {
+    /// Which patches, numbered through the batch: the last tokens of each image are its patches.
+    pub patches: Range<usize>,
+    /// How many patches an image has.
+    pub of_each: usize,
+    /// [patches, N C], made by [`Recorder::joined`].
+    pub joined: TensorId,
+    /// The first of the C columns.
+    pub column: usize,
+}
+
+/// Rows of a piece: how many, and in elements of what is bound, where those of x and y begin and how far those of y are apart.
+struct Rows {
+    count: usize,
+    from: usize,
+    to: usize,
+    pitch: usize,
+}
 
 impl Recorder {
     /// `(x - mean) / sqrt(var + eps) * weight + bias` of each row of x [.., C], with `weight` `[C]` and `bias` `[C]`; the result has x's shape,
@@ -23,39 +64,118 @@ impl Recorder {
     /// # Errors
     /// As [`Recorder::layernorm`].
     pub fn layernorm_as(&mut self, elem: Elem, label: &str, x: TensorId, weight: TensorId, bias: TensorId, eps: f32) -> Result<TensorId> {
-        let (rows, c) = self.matrix(x);
+        let shape = self.graph.info(x).shape.clone();
+        assert_eq!(shape.last(), self.graph.info(weight).shape.last(), "{label}: rows are as long as the weight");
+        self.normalise(label, x, Norm { weight, bias, eps }, Finish::Plain, (elem, shape))
+    }
+
+    /// [`Recorder::gelu`] of [`Recorder::layernorm`], over rows as long as `weight` `[C]`, whatever x's shape: [N, C] of [`Recorder::elem`].
+    ///
+    /// # Errors
+    /// As [`Recorder::layernorm`].
+    pub fn layernorm_gelu(&mut self, label: &str, x: TensorId, weight: TensorId, bias: TensorId, eps: f32) -> Result<TensorId> {
+        let c = self.graph.info(weight).len();
+        let shape = vec![self.graph.info(x).len() / c, c];
+        self.normalise(label, x, Norm { weight, bias, eps }, Finish::Gelu, (self.elem(), shape))
+    }
+
+    /// [`Recorder::layernorm`] of patches of x [B, T, C], by `[weight, bias]`, into columns that are part of longer rows.
+    ///
+    /// # Errors
+    /// As [`Recorder::layernorm`].
+    pub fn layernorm_patches(&mut self, label: &str, x: TensorId, [weight, bias]: [TensorId; 2], eps: f32, to: &Columns) -> Result<()> {
+        let &Columns { ref patches, of_each, joined, column } = to;
+        let [batch, tokens, c] = self.shape(label, x);
+        let (_, pitch) = self.matrix(joined);
         self.expect_len(label, weight, c);
         self.expect_len(label, bias, c);
-        let (part, width) = pack(c);
-        let row_bytes = [c * Elem::F32.bytes(), c * elem.bytes()];
-        let wanted = self.affordable(Cost { flops: FLOPS * c as u64, bytes: row_bytes.iter().sum::<usize>() as u64 }, 1);
-        let pieces = cut(&self.limits, label, rows, &row_bytes, self.limits.max_workgroups as usize, wanted)?;
-        let y = self.result_of(elem, label, self.graph.info(x).shape.clone());
+        self.expect_len(label, joined, patches.len() * pitch);
+        let fits = patches.end <= batch * of_each && of_each <= tokens && column + c <= pitch;
+        assert!(fits, "{label}: patches {patches:?}, {of_each} of {tokens} tokens, columns from {column} of {pitch}");
+        let elems = [self.elem_of(x), self.elem_of(joined)];
+        let (kernel, reach) = kernel(&self.limits, c, elems, Finish::Plain, eps);
+        let most = reach * self.limits.max_workgroups as usize;
+        for image in patches.start / of_each..patches.end.div_ceil(of_each) {
+            let own = patches.start.max(image * of_each)..patches.end.min((image + 1) * of_each);
+            let first = (image + 1) * (tokens - of_each) + own.start;
+            for piece in cut(&self.limits, label, own.len(), &[], most, usize::MAX)? {
+                let (view, from) = self.around(x, (first + piece.start) * c..(first + piece.end) * c);
+                let to = (own.start - patches.start + piece.start) * pitch + column;
+                let rows = Rows { count: piece.len(), from, to, pitch };
+                let write = self.graph.view(joined);
+                self.push_rows(label, (kernel.clone(), reach), [view, write], Norm { weight, bias, eps }, &rows);
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows of x, as long as the norm's weight, into a tensor of their own.
+    fn normalise(&mut self, label: &str, x: TensorId, norm: Norm, finish: Finish, (elem, shape): (Elem, Vec<usize>)) -> Result<TensorId> {
+        let c = self.graph.info(norm.weight).len();
+        let rows = self.graph.info(x).len() / c;
+        self.expect_len(label, x, rows * c);
+        self.expect_len(label, norm.bias, c);
+        let elems = [self.elem_of(x), elem];
+        let (kernel, reach) = kernel(&self.limits, c, elems, finish, norm.eps);
+        let row_bytes = elems.map(|elem| c * elem.bytes());
+        let wanted = self.affordable(Cost { flops: FLOPS * c as u64, bytes: row_bytes.iter().sum::<usize>() as u64 }, reach);
+        let pieces = cut(&self.limits, label, rows, &row_bytes, reach * self.limits.max_workgroups as usize, wanted)?;
+        let y = self.result_of(elem, label, shape);
         for piece in pieces {
-            let reads = vec![rows_of(x, &piece, c), self.graph.view(weight), self.graph.view(bias)];
-            let write = rows_of(y, &piece, c);
-            self.graph.push(Dispatch {
-                label: label.to_owned(),
-                kernel: Kernel {
-                    name: "layernorm",
-                    parts: vec![part, reduction(&self.limits), include_str!("../../shaders/layernorm.wgsl")],
-                    constants: vec![("LANES", LANES.into()), ("EPS", eps.into()), ("OutPack", Constant::Elem(elem, width))],
-                },
-                cost: Cost { flops: FLOPS * (piece.len() * c) as u64, bytes: self.bytes(reads.iter().chain([&write])) },
-                reads,
-                write,
-                params: words(&[c / width]),
-                workgroups: [piece.len() as u32, 1, 1],
-            });
+            let views = [rows_of(x, &piece, c), rows_of(y, &piece, c)];
+            let rows = Rows { count: piece.len(), from: 0, to: 0, pitch: c };
+            self.push_rows(label, (kernel.clone(), reach), views, norm, &rows);
         }
         Ok(y)
     }
+
+    fn push_rows(&mut self, label: &str, (kernel, reach): (Kernel, usize), [x, y]: [View; 2], norm: Norm, rows: &Rows) {
+        let c = self.graph.info(norm.weight).len();
+        let (_, width) = pack(c);
+        let moved = rows.count * c * (self.elem_of(x.tensor).bytes() + self.elem_of(y.tensor).bytes());
+        self.graph.push(Dispatch {
+            label: label.to_owned(),
+            kernel,
+            reads: vec![x, self.graph.view(norm.weight), self.graph.view(norm.bias)],
+            write: y,
+            params: words(&[rows.count, c / width, rows.from / width, rows.to / width, rows.pitch / width]),
+            workgroups: [rows.count.div_ceil(reach) as u32, 1, 1],
+            cost: Cost { flops: FLOPS * (rows.count * c) as u64, bytes: (moved + 8 * c) as u64 },
+        });
+    }
+}
+
+/// The shader for rows of `c`, and how many of them a workgroup does.
+fn kernel(limits: &Limits, c: usize, [x, y]: [Elem; 2], finish: Finish, eps: f32) -> (Kernel, usize) {
+    let (part, width) = pack(c);
+    let row_lanes = row_lanes(limits, c, c / width);
+    let finish: &[&str] = match finish {
+        Finish::Plain => &[include_str!("../../shaders/layernorm/plain.wgsl")],
+        Finish::Gelu => &[shared::GELU, include_str!("../../shaders/layernorm/gelu.wgsl")],
+    };
+    let mut parts = vec![part, reduction(limits, row_lanes)];
+    parts.extend(finish);
+    parts.push(include_str!("../../shaders/layernorm.wgsl"));
+    let (in_pack, out_pack) = (Constant::Elem(x, width), Constant::Elem(y, width));
+    let constants =
+        vec![("LANES", LANES.into()), ("ROW_LANES", row_lanes.into()), ("EPS", eps.into()), ("InPack", in_pack), ("OutPack", out_pack)];
+    (Kernel { name: "layernorm", parts, constants }, (LANES / row_lanes) as usize)
+}
+
+/// How many invocations do a row: as many as have two packs each.
+fn row_lanes(limits: &Limits, c: usize, packs: usize) -> u32 {
+    if limits.software && c <= ALONE {
+        return 1;
+    }
+    let half = (packs as u32 / 2).clamp(1, LANES);
+    1 << half.ilog2()
 }
 
 /// How a workgroup's sums are taken.
-fn reduction(limits: &Limits) -> &'static str {
+fn reduction(limits: &Limits, row_lanes: u32) -> &'static str {
     match limits.tier {
-        Tier::Baseline | Tier::Direct => shared::REDUCE,
-        Tier::Subgroups | Tier::Cooperative8 | Tier::Cooperative16 => shared::REDUCE_SUBGROUPS,
+        _ if row_lanes == 1 => shared::REDUCE_ALONE,
+        Tier::Subgroups | Tier::Cooperative8 | Tier::Cooperative16 if row_lanes == LANES => shared::REDUCE_SUBGROUPS,
+        _ => shared::REDUCE,
     }
 }

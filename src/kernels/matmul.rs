@@ -58,6 +58,15 @@ impl Recorder {
     /// # Errors
     /// If the device's limits are too narrow for any piece of it.
     pub fn matmul(&mut self, label: &str, x: TensorId, weight: TensorId, epilogue: Epilogue) -> Result<TensorId> {
+        let (_, residual) = epilogue.reads();
+        self.matmul_as(if residual.is_some() { Elem::F32 } else { self.elem() }, label, x, weight, epilogue)
+    }
+
+    /// The same with elements of another type: f32 for an output.
+    ///
+    /// # Errors
+    /// As [`Recorder::matmul`].
+    pub fn matmul_as(&mut self, elem: Elem, label: &str, x: TensorId, weight: TensorId, epilogue: Epilogue) -> Result<TensorId> {
         let (m, k) = self.matrix(x);
         let [n, _] = self.shape(label, weight);
         self.expect_len(label, weight, n * k);
@@ -65,7 +74,7 @@ impl Recorder {
         vectors.iter().for_each(|&id| self.expect_len(label, id, n));
         residual.iter().for_each(|&id| self.expect_len(label, id, m * n));
 
-        let elems = [self.elem_of(x), self.elem_of(weight), if residual.is_some() { Elem::F32 } else { self.elem() }];
+        let elems = [self.elem_of(x), self.elem_of(weight), elem];
         let [x_bytes, weight_bytes, y_bytes] = elems.map(Elem::bytes);
         let tile = Tile::choose(&self.limits, elems[0]);
         let (most_rows, most_cols) = tile.reach(&self.limits);

@@ -10,11 +10,14 @@ mod gelu;
 mod gemm;
 mod layernorm;
 mod matmul;
+mod mosaic;
 mod patch_embed;
 mod rope;
 mod tokens;
 
+pub use layernorm::Columns;
 pub use matmul::Epilogue;
+pub use mosaic::Mosaic;
 pub use rope::Heads;
 pub use tokens::Mask;
 
@@ -35,6 +38,7 @@ mod shared {
     pub const PACK_F32: &str = include_str!("../../shaders/shared/pack_f32.wgsl");
     pub const PACK_VEC4: &str = include_str!("../../shaders/shared/pack_vec4.wgsl");
     pub const REDUCE: &str = include_str!("../../shaders/shared/reduce.wgsl");
+    pub const REDUCE_ALONE: &str = include_str!("../../shaders/shared/reduce_alone.wgsl");
     pub const REDUCE_SUBGROUPS: &str = include_str!("../../shaders/shared/reduce_subgroups.wgsl");
 }
 
@@ -61,9 +65,19 @@ impl Recorder {
         self.graph.tensor_of(elem, label, shape, role)
     }
 
+    /// A tensor of which several operations write a part each: [`Recorder::layernorm_patches`], [`Recorder::mosaic`].
+    pub fn joined(&mut self, elem: Elem, label: impl Into<String>, shape: impl Into<Vec<usize>>) -> TensorId {
+        self.graph.tensor_of(elem, label, shape, Role::Intermediate)
+    }
+
     /// The type of what operations hand to each other: [`Limits::elem`].
     pub fn elem(&self) -> Elem {
         self.limits.elem
+    }
+
+    /// What the device allows.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// Keeps an operation's result to the end, for the caller to read.
@@ -117,6 +131,13 @@ impl Recorder {
     fn matrix(&self, id: TensorId) -> (usize, usize) {
         let shape = &self.graph.info(id).shape;
         shape.split_last().map_or((1, 1), |(&cols, outer)| (outer.iter().product(), cols))
+    }
+
+    /// The shortest view that may be bound and holds these elements, and where in it they begin.
+    fn around(&self, id: TensorId, elements: Range<usize>) -> (View, usize) {
+        let step = (self.limits.alignment as usize / self.elem_of(id).bytes()).max(1);
+        let offset = elements.start / step * step;
+        (View { tensor: id, offset, len: elements.end - offset }, elements.start - offset)
     }
 
     /// Holds a tensor to the number of elements that an operation needs.

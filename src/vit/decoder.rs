@@ -115,6 +115,19 @@ impl Decoder<Spec> {
     }
 }
 
+impl Decoder<Spec> {
+    /// The same parameters as [`Decoder::load`] gives them: every convolution as a linear layer.
+    pub fn linear_specs(shape: &Shape) -> Self {
+        let mut specs = Self::specs(shape);
+        for (stage, pair) in specs.stages.iter_mut().zip(shape.channels.windows(2)) {
+            stage.up.weight.shape = vec![FAN * pair[1], pair[0]];
+            stage.up.bias.iter_mut().for_each(|bias| bias.shape = vec![FAN * pair[1]]);
+        }
+        specs.classify.weight.shape.truncate(2);
+        specs
+    }
+}
+
 impl<T> Decoder<T> {
     /// The same tree with `f` applied to each leaf, in the checkpoint's order; the first error ends it.
     ///
@@ -124,6 +137,12 @@ impl<T> Decoder<T> {
         let stage = |stage: &'a Stage<T>| Ok(Stage { up: stage.up.try_map(f)?, norm: stage.norm.try_map(f)? });
         let stages = self.stages.iter().map(stage).collect::<Result<_, E>>()?;
         Ok(Decoder { stages, classify: self.classify.try_map(f)? })
+    }
+
+    /// The same tree with `f` applied to each leaf, in the checkpoint's order.
+    pub fn map<'a, U>(&'a self, f: &mut impl FnMut(&'a T) -> U) -> Decoder<U> {
+        let Ok(mapped) = self.try_map(&mut |t: &'a T| Ok::<U, std::convert::Infallible>(f(t)));
+        mapped
     }
 
     /// The leaves, in the checkpoint's order.

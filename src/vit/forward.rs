@@ -77,10 +77,11 @@ pub fn record(config: &Config, limits: Limits, input: Input, request: &Request) 
     Ok((g.finish(), Forward { image, table, mask, x_norm, x_prenorm, layers, taps }))
 }
 
-/// The type of a parameter on a device that computes in `elem`: the blocks' matrices, which are nearly all of a model, are of that type; vectors,
+/// The type of a parameter on a device that computes in `elem`: the matrices of blocks and decoder, nearly all of a model, are of that type; vectors,
 /// tokens and the patch embedding stay f32, for they meet the residual stream.
 pub fn stored(spec: &Spec, elem: Elem) -> Elem {
-    if spec.name.starts_with("blocks.") && spec.shape.len() == 2 { elem } else { Elem::F32 }
+    let product = ["blocks.", "up_projection."].iter().any(|part| spec.name.starts_with(part)) && spec.shape.len() == 2;
+    if product { elem } else { Elem::F32 }
 }
 
 /// Records one transformer block, whose tensors and dispatches are named `at.`...: x [B, T, C] -> [B, T, C].

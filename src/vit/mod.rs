@@ -7,5 +7,6 @@ pub mod forward;
 mod infer;
 pub mod model;
 pub mod rope;
+pub mod scores;
 pub mod summary;
 pub mod weights;

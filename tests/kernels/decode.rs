@@ -1,13 +1,16 @@
-//! The segmentation decoder on the CPU against its definition: transposed convolutions, LayerNorm over channels, GELU, a 1 x 1 convolution, on whole maps.
+//! The segmentation decoder against its definition: transposed convolutions, LayerNorm over channels, GELU, a 1 x 1 convolution, on whole maps.
 
 use meddino::cpu::{Precision, decode, decoder_layers};
+use meddino::graph::{Elem, Limits};
+use meddino::kernels::{Columns, Mosaic};
 use meddino::vit::config::Grid;
-use meddino::vit::decoder::{DECODER_EPS, Decoder, FAN, Stage};
+use meddino::vit::decoder::{DECODER_EPS, Decoder, FAN, Shape, Stage};
+use meddino::vit::scores;
 use meddino::vit::weights::{Linear, Norm};
 use meddino::{Tensor, cpu};
 
-use crate::cases::{EXACT, Table, Tolerance, noise, wide};
-use crate::elementwise::gelu;
+use crate::cases::{EXACT, Table, Tolerance, noise, noise_of, wide};
+use crate::elementwise::{gelu, layernorm};
 
 /// A map in f64: [C, H, W].
 struct Map {
@@ -94,12 +97,51 @@ fn check(table: &mut Table, batch: usize, grid: Grid, prefix: usize, layers: usi
     let (weight, bias) = (noise(98, classes * last), noise(99, classes));
     let want: Vec<f64> = maps.iter().flat_map(|map| classify(map, &weight, &bias).values).collect();
     let last = Linear { weight: Tensor::new([classes, last], weight), bias: Some(Tensor::new([classes], bias)) };
-    let decoder = decoder_layers(Decoder { stages, classify: last }, Precision::F32);
+    let decoder = Decoder { stages, classify: last };
+    let rows: Vec<f32> = (0..batch * grid.patches())
+        .flat_map(|patch| layers.iter().map(move |layer| (patch, layer)))
+        .flat_map(|(patch, layer)| layer.data()[(patch / grid.patches() * tokens + prefix + patch % grid.patches()) * c..][..c].to_vec())
+        .collect();
+    check_recorded(table, (batch, grid), channels, &decoder, &rows, &want);
+    let decoder = decoder_layers(decoder, Precision::F32);
     let got = decode(&decoder, &layers.iter().collect::<Vec<_>>(), grid);
     let side = 1 << (channels.len() - 1);
     assert_eq!(got.shape(), [batch, classes, grid.rows * side, grid.cols * side]);
     let name = format!("{batch} x {} x {}, {channels:?} -> {classes}", grid.rows, grid.cols);
     table.twin(&name, Tolerance { atol: 2e-5, rtol: 1e-5, l2: 2e-6 }, &want, got.data());
+}
+
+/// The same recorded for the device, whole and in as many pieces as narrow bindings make it.
+fn check_recorded(
+    table: &mut Table,
+    (batch, grid): (usize, Grid),
+    channels: &[usize],
+    decoder: &Decoder<Tensor>,
+    rows: &[f32],
+    want: &[f64],
+) {
+    let classes = decoder.classify.weight.shape()[0];
+    let shape = Shape { layers: vec![0], channels: channels.to_vec(), classes };
+    let [(_, tiled), (_, direct)] = table.variants();
+    // The least in which a map can be bound where it begins; of 16 x 16 pixels a patch, no more than three patches are decoded together then.
+    let map = (grid.patches() << (2 * decoder.stages.len())) as u64 * 4;
+    let narrow = Limits { max_binding: if map.is_multiple_of(256) { map.max(24 << 10) } else { 64 * map }, ..direct };
+    for limits in [tiled, direct, narrow] {
+        let name = format!("{batch} x {} x {}, {channels:?} -> {classes}, bindings of {}", grid.rows, grid.cols, limits.max_binding);
+        table.check(&name, limits, Tolerance { atol: 2e-5, rtol: 1e-5, l2: 2e-6 }, want, |case| {
+            let d = decoder.map(&mut |leaf: &Tensor| case.input("weight", leaf.shape(), leaf.data()));
+            let pieces: Vec<scores::Piece> = scores::pieces(&mut case.recorder, &shape, batch * grid.patches())
+                .into_iter()
+                .map(|scores::Piece { patches, .. }| {
+                    let values = &rows[patches.start * channels[0]..patches.end * channels[0]];
+                    scores::Piece { tokens: case.input("tokens", &[patches.len(), channels[0]], values), patches }
+                })
+                .collect();
+            let cut = limits.max_binding == 24 << 10 && decoder.stages.len() == 4;
+            assert_eq!(pieces.len() > 1, cut && batch * grid.patches() > 3, "{} pieces", pieces.len());
+            Ok(vec![scores::decode(&mut case.recorder, &shape, &d, &pieces, (batch, grid))?])
+        });
+    }
 }
 
 #[test]
@@ -117,47 +159,139 @@ fn decode_is_its_definition_on_ragged_grids() {
     table.finish();
 }
 
-/// Values that are their own place.
+/// Pixels, patch by patch, whose values are their own places on the maps [K, rows side, cols side]; `from` is added.
+fn places(grid: Grid, stages: usize, classes: usize, from: usize) -> Vec<f32> {
+    let side = 1 << stages;
+    let (height, width) = (grid.rows * side, grid.cols * side);
+    let mut pixels = Vec::new();
+    for patch in 0..grid.patches() {
+        for z in 0..side * side {
+            // The way down through the stages: at each, 2 bits say which quarter.
+            let (mut y, mut x) = (patch / grid.cols, patch % grid.cols);
+            for stage in (0..stages).rev() {
+                (y, x) = (2 * y + (z >> (2 * stage + 1) & 1), 2 * x + (z >> (2 * stage) & 1));
+            }
+            pixels.extend((0..classes).map(|class| (from + (class * height + y) * width + x) as f32));
+        }
+    }
+    pixels
+}
+
+const MOSAICS: [(usize, usize, usize, usize); 6] = [(1, 1, 0, 1), (2, 3, 1, 1), (3, 2, 2, 2), (1, 5, 4, 3), (4, 4, 3, 1), (3, 5, 2, 7)];
+
 #[test]
 fn mosaic_puts_every_pixel_where_it_belongs() {
     let mut table = Table::new("mosaic");
-    for (rows, cols, stages, classes) in [(1, 1, 0, 1), (2, 3, 1, 1), (3, 2, 2, 2), (1, 5, 4, 3), (4, 4, 3, 1)] {
+    for (rows, cols, stages, classes) in MOSAICS {
         let (side, grid) = (1 << stages, Grid { rows, cols });
-        let (height, width) = (rows * side, cols * side);
-        let mut pixels = Vec::new();
-        for patch in 0..rows * cols {
-            for z in 0..side * side {
-                // The way down through the stages: at each, 2 bits say which quarter.
-                let (mut y, mut x) = (patch / cols, patch % cols);
-                for stage in (0..stages).rev() {
-                    (y, x) = (2 * y + (z >> (2 * stage + 1) & 1), 2 * x + (z >> (2 * stage) & 1));
-                }
-                pixels.extend((0..classes).map(|class| ((class * height + y) * width + x) as f32));
-            }
-        }
-        let mut maps = vec![-1.0; classes * height * width];
+        let pixels = places(grid, stages, classes, 0);
+        let mut maps = vec![-1.0; classes * grid.patches() * side * side];
         let patch = side * side * classes;
         // In two goes, as the decoder does it.
         let cut = rows * cols / 2;
         cpu::mosaic(&pixels[cut * patch..], cut, grid, side, &mut maps);
         cpu::mosaic(&pixels[..cut * patch], 0, grid, side, &mut maps);
-        let want: Vec<f32> = (0..maps.len()).map(|i| i as f32).collect();
-        table.twin(&format!("{rows} x {cols} of {side}, {classes}"), EXACT, &wide(&want), &maps);
+        let want: Vec<f64> = (0..maps.len()).map(|i| i as f64).collect();
+        let name = format!("{rows} x {cols} of {side}, {classes}");
+        table.twin(&name, EXACT, &want, &maps);
+        for batch in [1, 2, 3] {
+            let wide_enough = |least: usize, limits: Limits| Limits { max_binding: limits.max_binding.max(least as u64), ..limits };
+            let map = 4 * maps.len() / classes;
+            // A map must be bound whole, and where it may begin.
+            let forced = table.forced(256, 4).map(|(_, limits)| wide_enough(4 * 256 * classes.max(map), limits));
+            for limits in table.variants().map(|(_, own)| own).into_iter().chain(forced) {
+                check_mosaic(&mut table, (&format!("{name}, {batch} images"), limits), (batch, grid), stages, classes);
+            }
+        }
     }
     table.finish();
 }
 
-/// One pass over rows gives the bits of two.
+/// In two pieces, which need not end where an image does.
+fn check_mosaic(table: &mut Table, (name, limits): (&str, Limits), (batch, grid): (usize, Grid), stages: usize, classes: usize) {
+    let (side, image) = (1 << stages, grid.patches() << (2 * stages));
+    let pixels: Vec<f32> = (0..batch).flat_map(|b| places(grid, stages, classes, b * classes * image)).collect();
+    let want: Vec<f64> = (0..pixels.len()).map(|i| i as f64).collect();
+    let (patch, all) = (side * side * classes, batch * grid.patches());
+    table.check(&format!("{name}, bindings of {}", limits.max_binding), limits, EXACT, &want, |case| {
+        let shape = [batch, classes, grid.rows * side, grid.cols * side];
+        let maps = case.recorder.joined(Elem::F32, "maps", shape);
+        let to = Mosaic { maps, grid: [grid.rows, grid.cols], side };
+        for patches in [0..all / 3, all / 3..all].into_iter().filter(|patches| !patches.is_empty()) {
+            let values = &pixels[patches.start * patch..patches.end * patch];
+            let id = case.input("pixels", &[values.len() / classes, classes], values);
+            case.recorder.mosaic("mosaic", id, &patches, to)?;
+        }
+        Ok(vec![maps])
+    });
+}
+
+/// One pass over rows gives the bits of two on the CPU; the kernel is held to f64.
 #[test]
 fn layernorm_gelu_is_gelu_of_layernorm() {
     let mut table = Table::new("layernorm_gelu");
-    for (rows, c) in [(1, 1), (3, 4), (1030, 5), (17, 192), (5, 4100)] {
-        let x = Tensor::new([rows, c], noise(1, rows * c));
-        let norm = Norm { weight: Tensor::new([c], noise(2, c)), bias: Tensor::new([c], noise(3, c)) };
+    let [(_, tiled), (_, direct)] = table.variants();
+    let [(_, forced), _] = table.forced(64 << 10, 3);
+    let mut variants = vec![tiled, direct, forced];
+    variants.extend(table.tiers().into_iter().map(|(_, limits)| limits));
+    for (rows, c) in [(1, 1), (3, 4), (1030, 5), (33, 48), (17, 192), (5, 4100)] {
+        let values = [(1, rows * c), (2, c), (3, c)].map(|(seed, n)| noise(seed, n));
+        let x = Tensor::new([rows, c], values[0].clone());
+        let norm = Norm { weight: Tensor::new([c], values[1].clone()), bias: Tensor::new([c], values[2].clone()) };
         let mut want = Tensor::made(|y| cpu::layernorm(&x, &norm, DECODER_EPS, y));
         cpu::gelu(want.data_mut());
         let got = Tensor::made(|y| cpu::layernorm_gelu(&x, &norm, DECODER_EPS, y));
         table.twin(&format!("{rows} x {c}"), EXACT, &wide(want.data()), got.data());
+        for limits in &variants {
+            let stored = noise_of(limits.elem, 1, rows * c);
+            let want: Vec<f64> = layernorm(&stored, &values[1], &values[2], DECODER_EPS).into_iter().map(gelu).collect();
+            let name = format!("{} over {}, {rows} x {c}", limits.tier, limits.elem.name());
+            // A row of one has no variance: its bias alone is left.
+            let tolerance = Tolerance { atol: 2e-6, rtol: 2e-6, l2: 8e-7 }.stored(limits.elem);
+            table.check(&name, *limits, tolerance, &want, |case| {
+                // Four rows of c in one, as a stage's product leaves them, where they come by fours.
+                let shape = if rows % 4 == 0 { [rows / 4, 4 * c] } else { [rows, c] };
+                let x = case.handed("x", &shape, &stored);
+                let (weight, bias) = (case.input("weight", &[c], &values[1]), case.input("bias", &[c], &values[2]));
+                Ok(vec![case.recorder.layernorm_gelu("layernorm_gelu", x, weight, bias, DECODER_EPS)?])
+            });
+        }
+    }
+    table.finish();
+}
+
+/// The patches of two layers side by side, in pieces that need not end where an image does.
+#[test]
+fn layernorm_of_patches_puts_layers_side_by_side() {
+    let mut table = Table::new("layernorm_patches");
+    let [(_, tiled), (_, direct)] = table.variants();
+    let mut variants = vec![tiled, direct, Limits { max_workgroups: 2, ..tiled }];
+    variants.extend(table.tiers().into_iter().map(|(_, limits)| limits));
+    for (batch, prefix, of_each, c) in [(1, 0, 1, 4), (2, 5, 7, 12), (3, 1, 4, 5), (2, 5, 3, 64), (1, 5, 40, 20)] {
+        let (tokens, all) = (prefix + of_each, batch * of_each);
+        let layers = [1, 2].map(|seed| noise(seed, batch * tokens * c));
+        let (weight, bias) = (noise(3, c), noise(4, c));
+        let normed = layers.clone().map(|x| layernorm(&x, &weight, &bias, 1e-6));
+        let token = |patch: usize| patch / of_each * tokens + prefix + patch % of_each;
+        let row = |patch: usize| normed.iter().flat_map(move |layer| layer[token(patch) * c..][..c].iter().copied());
+        let want: Vec<f64> = (0..all).flat_map(row).collect();
+        for limits in &variants {
+            let name = format!("{} over {}, {batch} x {prefix} + {of_each} x {c}", limits.tier, limits.elem.name());
+            table.check(&name, *limits, Tolerance { atol: 2e-6, rtol: 1e-6, l2: 6e-7 }.stored(limits.elem), &want, |case| {
+                let ids = [0, 1].map(|i| case.input("x", &[batch, tokens, c], &layers[i]));
+                let norm = [case.input("weight", &[c], &weight), case.input("bias", &[c], &bias)];
+                let (mut joined, elem) = (Vec::new(), limits.elem);
+                for patches in [0..all / 2, all / 2..all].into_iter().filter(|patches| !patches.is_empty()) {
+                    let y = case.recorder.joined(elem, "joined", [patches.len(), 2 * c]);
+                    for (place, x) in ids.into_iter().enumerate() {
+                        let to = Columns { patches: patches.clone(), of_each, joined: y, column: place * c };
+                        case.recorder.layernorm_patches("layernorm_patches", x, norm, 1e-6, &to)?;
+                    }
+                    joined.push(y);
+                }
+                Ok(joined)
+            });
+        }
     }
     table.finish();
 }

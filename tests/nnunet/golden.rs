@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::common::{data, max_abs, read_safetensors};
 use crate::desk::Desk;
+use crate::device;
 use crate::{BIASED, MULTISCALE, SINGLE, copied, edit, labels, results, scan};
 
 /// Labels of a golden, and where its best two classes nearly tie.
@@ -39,10 +40,19 @@ fn thinned(shape: &[usize], values: &[f32]) -> Vec<f32> {
     rows.flat_map(|(_, row)| row.iter().step_by(4).copied()).collect()
 }
 
+/// On the CPU, and on a GPU: visibly skipped there where none is at hand, unless `MEDDINO_REQUIRE_GPU=1`.
 fn check(run: &str, model: &Path, case: &str, flags: &str) {
+    let backends = if device::context().is_some() { &["cpu", "gpu"][..] } else { &["cpu"] };
+    backends.iter().for_each(|backend| check_on(backend, run, model, case, flags));
+}
+
+fn check_on(backend: &str, run: &str, model: &Path, case: &str, flags: &str) {
     let desk = Desk::new();
-    let line = format!("segment -m {} -i {} -o out --backend cpu --save-probabilities {flags}", model.display(), scan(case).display());
-    desk.succeed(&line);
+    desk.succeed(&format!(
+        "segment -m {} -i {} -o out --backend {backend} --save-probabilities {flags}",
+        model.display(),
+        scan(case).display()
+    ));
     let labels = labels(desk.path(&format!("out/{case}.nii.gz")));
     let golden = golden(run);
     assert_eq!(labels.len(), golden.labels.len());
@@ -63,8 +73,8 @@ fn check(run: &str, model: &Path, case: &str, flags: &str) {
     let got = thinned(&shape, &got);
     assert_eq!(got.len(), want.data().len(), "{run}: {shape:?}");
     let apart = max_abs(&got, want.data());
-    println!("{run}: {} of {} voxels differ, {near} near ties; probabilities within {apart:.1e}", wrong.len(), labels.len());
-    assert!(apart <= 1e-3, "{run}: probabilities {apart:e} apart");
+    println!("{run} on {backend}: {} of {} voxels differ, {near} near ties; probabilities within {apart:.1e}", wrong.len(), labels.len());
+    assert!(apart <= 1e-3, "{run} on {backend}: probabilities {apart:e} apart");
 }
 
 #[test]

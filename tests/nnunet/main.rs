@@ -4,6 +4,8 @@
 mod common;
 #[path = "../common/desk.rs"]
 mod desk;
+#[path = "../device/mod.rs"]
+mod device;
 #[path = "../common/dicom.rs"]
 #[allow(dead_code, reason = "each test file uses its own part of this module")]
 mod dicom;
