@@ -29,7 +29,7 @@ impl Choice {
     pub(crate) fn device(self, tuning: Tuning) -> Result<Device> {
         match self.selection() {
             None => Ok(Device::Cpu(tuning.on_the_cpu()?)),
-            Some(selection) => Ok(Device::Gpu(Context::new_tuned(&selection, tuning.elem()?, tuning.tier)?)),
+            Some(selection) => Ok(Device::Gpu(Box::new(Context::new_tuned(&selection, tuning.elem()?, tuning.tier)?))),
         }
     }
 
@@ -49,7 +49,7 @@ impl Choice {
 /// What a [`Choice`] comes to.
 pub(crate) enum Device {
     Cpu(cpu::Precision),
-    Gpu(Context),
+    Gpu(Box<Context>),
 }
 
 /// In what the factors of products are held. Sums, statistics and the residual stream are f32 always.

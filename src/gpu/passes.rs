@@ -27,14 +27,9 @@ impl<K: PartialEq, P> Passes<K, P> {
     /// Whatever `prepare` says, when no other pass takes up memory.
     pub fn wanted(&self, key: K, prepare: impl Fn(&K) -> Result<P>) -> Result<Wanted<'_, K, P>> {
         let mut passes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let pass = match passes.iter().position(|(kept, _)| *kept == key) {
-            Some(at) => passes.remove(at),
-            None => {
-                let pass = prepare_beside(&mut passes, &key, prepare)?;
-                (key, pass)
-            }
-        };
-        passes.push(pass);
+        let kept = passes.iter().position(|(kept, _)| *kept == key).map(|at| passes.remove(at).1);
+        let pass = kept.map_or_else(|| prepare_beside(&mut passes, &key, prepare), Ok)?;
+        passes.push((key, pass));
         Ok(Wanted(passes))
     }
 }
@@ -77,11 +72,11 @@ mod tests {
             };
             assert_eq!(*passes.wanted(key, prepare).unwrap(), 10 * key);
         };
-        [1, 2, 1, 3, 4, 1, 5, 1, 3].map(want);
+        [1, 2, 1, 3, 4, 1, 5, 1, 3].into_iter().for_each(want);
         assert_eq!(made.take(), [1, 2, 3, 4, 5]);
         want(2);
         assert_eq!(made.take(), [2], "the fifth drove it out");
-        [5, 1, 3, 2].map(want);
+        [5, 1, 3, 2].into_iter().for_each(want);
         assert_eq!(made.take(), [0; 0], "4 went for 2");
     }
 
