@@ -10,9 +10,6 @@ use crate::graph::{Constant, Cost, Dispatch, Elem, Kernel, Limits, TensorId, Tie
 /// Operations an element: mean 1, moments of the centred row 4, result 4.
 const FLOPS: u64 = 9;
 
-/// The longest rows that one invocation does alone on a software GPU, where barriers are dear: beyond, invocations reading far apart cost more.
-const ALONE: usize = 512;
-
 /// What becomes of a normalised element before it is stored.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Finish {
@@ -148,7 +145,7 @@ impl Recorder {
 /// The shader for rows of `c`, and how many of them a workgroup does.
 fn kernel(limits: &Limits, c: usize, [x, y]: [Elem; 2], finish: Finish, eps: f32) -> (Kernel, usize) {
     let (part, width) = pack(c);
-    let row_lanes = row_lanes(limits, c, c / width);
+    let row_lanes = row_lanes(limits, c / width);
     let finish: &[&str] = match finish {
         Finish::Plain => &[include_str!("../../shaders/layernorm/plain.wgsl")],
         Finish::Gelu => &[shared::GELU, include_str!("../../shaders/layernorm/gelu.wgsl")],
@@ -162,9 +159,9 @@ fn kernel(limits: &Limits, c: usize, [x, y]: [Elem; 2], finish: Finish, eps: f32
     (Kernel { name: "layernorm", parts, constants }, (LANES / row_lanes) as usize)
 }
 
-/// How many invocations do a row: as many as have two packs each.
-fn row_lanes(limits: &Limits, c: usize, packs: usize) -> u32 {
-    if limits.software && c <= ALONE {
+/// How many invocations do a row: as many as have two packs each; on a software GPU, where barriers are dear, one.
+fn row_lanes(limits: &Limits, packs: usize) -> u32 {
+    if limits.software {
         return 1;
     }
     let half = (packs as u32 / 2).clamp(1, LANES);
