@@ -252,16 +252,17 @@ impl Backbone {
         matches!(self.backend, Backend::Cpu(_)).then(rayon::current_num_threads)
     }
 
-    /// Bytes of device memory that a batch of this shape and the weights are planned to take together; the CPU plans nothing.
+    /// Bytes of device memory that a batch of this shape and the weights are planned to take together, and the features of `pending` batches on their way
+    /// to the host at once ([`Backbone::submit`]); the CPU plans nothing.
     ///
     /// # Errors
     /// If the images do not fit the model, or the pass does not fit the device.
-    pub fn planned_bytes(&self, image_shape: &[usize], request: &Request) -> Result<Option<u64>> {
+    pub fn planned_bytes(&self, image_shape: &[usize], pending: u64, request: &Request) -> Result<Option<u64>> {
         match &self.backend {
             Backend::Cpu(_) => Ok(None),
             Backend::Gpu(gpu) => {
                 let bytes = gpu.bytes(image_shape, false, request)?;
-                Ok(Some(bytes.weights + bytes.inputs + bytes.outputs + bytes.slots))
+                Ok(Some(bytes.total() + pending * bytes.outputs))
             }
         }
     }

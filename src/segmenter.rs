@@ -6,7 +6,6 @@ use crate::backbone::{Backbone, Choice, Device, Tuning};
 use crate::cpu::{self, Layer};
 use crate::error::{Error, Result};
 use crate::gpu::Scorer;
-use crate::graph::Bytes;
 use crate::nnunet::{Network, Results, Tiling};
 use crate::tensor::Tensor;
 use crate::vit::decoder::Decoder;
@@ -135,9 +134,7 @@ impl Segmenter {
     /// If the tiles hold no patch, or do not fit the device.
     pub fn bytes(&self, tiles: [usize; 4]) -> Result<u64> {
         let planned = |fold: &Fold| match fold {
-            Fold::Gpu(scorer) => {
-                scorer.bytes(&tiles).map(|Bytes { weights, inputs, outputs, slots, .. }| weights + inputs + outputs + slots)
-            }
+            Fold::Gpu(scorer) => scorer.bytes(&tiles).map(|bytes| bytes.total() + bytes.outputs),
             Fold::Cpu { .. } => Ok(0),
         };
         let Fold::Cpu { encoder, .. } = &self.folds[0] else { return self.folds.iter().map(planned).sum() };

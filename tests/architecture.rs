@@ -24,7 +24,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("output", &["error", "tensor", "archive", "vit", "ct"]),
     ("backbone", &["error", "tensor", "graph", "vit", "cpu", "gpu"]),
     ("nnunet", &["error", "tensor", "archive", "checkpoint", "vit", "ct"]),
-    ("segmenter", &["error", "tensor", "vit", "cpu", "gpu", "graph", "backbone", "nnunet"]),
+    ("segmenter", &["error", "tensor", "vit", "cpu", "gpu", "backbone", "nnunet"]),
 ];
 
 /// A text, and the rooms in which alone it may stand.

@@ -1,11 +1,12 @@
-"""meddino on the CPU beside PyTorch, ONNX Runtime and OpenVINO: the same seeded weights and image, interleaved in one run.
+"""meddino on the CPU beside PyTorch, ONNX Runtime, OpenVINO and candle: the same seeded weights and image, interleaved in one run.
 
     cargo build --release
+    cargo build --release --manifest-path benches/peers/candle/Cargo.toml --config 'build.rustflags=["-Ctarget-cpu=native"]'
     python benches/peers/cpu.py --out benches/results/cpu.json
     python benches/peers/cpu.py --precision bf16 --out benches/results/cpu_bf16.json          (both need torch, numpy, safetensors, onnx, onnxscript, onnxruntime, openvino)
 
 Every peer's features are held against PyTorch's in f32 before anything is timed (relative L2 of x_norm, f32 RoPE). In bf16 PyTorch runs under
-autocast, and ONNX Runtime, which has no bf16 on a CPU, not at all. Then, round after round, each engine in turn
+autocast, and ONNX Runtime and candle, which have no bf16 on a CPU, not at all. candle is left out where it was not built. Then, round after round, each engine in turn
 warms up once and runs a few images; a round gives its median, the table the median of the rounds. `ratio` is the median, over the rounds, of a peer's
 seconds by ours in that round. Each engine has `--threads` threads; a pause before it lets the others' threads go to sleep.
 """
@@ -90,6 +91,26 @@ def peers(model, image, folder, threads, precision):
     return {name: run for name, run in engines.items() if precision == "f32" or name != "ONNX Runtime"}
 
 
+def candle(binary, weights, image, folder, threads):
+    """-> a function of a number of runs that gives candle's features and its seconds an image, by its own clock."""
+    size = image.shape[-1]
+    table = R.rope_table(R.rope_periods(64, torch.float32), size // 16, size // 16, torch.float32)
+    prefix = [torch.zeros(5, 32), torch.ones(5, 32)]
+    sin, cos = (torch.cat([p, t[:, :32]]).contiguous().numpy() for p, t in zip(prefix, table))
+    at = {name: os.path.join(folder, f"candle_{name}.safetensors") for name in ["weights", "input", "out"]}
+    save_file({name: w.numpy() for name, w in weights.items()}, at["weights"])
+    save_file({"image": image.numpy(), "sin": sin, "cos": cos}, at["input"])
+
+    def run(runs):
+        command = [binary, at["weights"], at["input"], str(runs), at["out"]]
+        done = subprocess.run(command, env=dict(os.environ, RAYON_NUM_THREADS=str(threads)), capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"{' '.join(command)}: {done.stderr}")
+        return load_file(at["out"])["x"], float(done.stdout)
+
+    return run
+
+
 def ours(binary, threads, precision, *args):
     env = dict(os.environ, RAYON_NUM_THREADS=str(threads))
     command = [binary, *args, "-q", "-c", "seeded:0", "--backend", "cpu", "--rope", "f32", "--precision", precision]
@@ -107,19 +128,24 @@ def our_features(binary, image, folder, threads, precision):
     return np.concatenate([f["x_norm_clstoken"][:, None], f["x_storage_tokens"], f["x_norm_patchtokens"]], 1)
 
 
-def measure(size, rounds, runs, model, binary, threads, precision, folder):
+def measure(size, rounds, runs, model, weights, a, folder):
+    binary, threads, precision = a.binary, a.threads, a.precision
     image = torch.from_numpy(S.uniform("image", 3 * size * size, 0).reshape(1, 3, size, size)) * 2
     engines = peers(model, image, folder, threads, precision)
     with torch.inference_mode():
         want = model(image).numpy().astype(np.float64)
     distance = lambda got: float(np.linalg.norm(got - want) / np.linalg.norm(want))
     distances = {name: distance(run()) for name, run in engines.items()}
+    alone = {}
+    if precision == "f32" and os.path.exists(a.candle):
+        alone["candle"] = candle(a.candle, weights, image, folder, threads)
+        distances["candle"] = distance(alone["candle"](1)[0])
     distances["meddino"] = distance(our_features(binary, image, folder, threads, precision))
     for name, d in distances.items():
         if not d <= TOLERANCE[precision]:
             sys.exit(f"{name} at {size}: {d:.1e} from PyTorch, beyond {TOLERANCE[precision]:.0e}: not worth timing")
 
-    seconds = {name: [] for name in ["meddino", *engines]}
+    seconds = {name: [] for name in ["meddino", *engines, *alone]}
     shares = []
     for _ in range(rounds):
         time.sleep(1)
@@ -129,6 +155,9 @@ def measure(size, rounds, runs, model, binary, threads, precision, folder):
         for name, run in engines.items():
             time.sleep(1)
             seconds[name].append(timed(run, runs))
+        for name, run in alone.items():
+            time.sleep(1)
+            seconds[name].append(run(runs)[1])
     row = {}
     for name, s in seconds.items():
         ratio = statistics.median(t / u for t, u in zip(s, seconds["meddino"]))
@@ -149,6 +178,7 @@ def cpu_name():
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ap.add_argument("--binary", default=os.path.join(root, "target", "release", "meddino"))
+    ap.add_argument("--candle", default=os.path.join(here, "candle", "target", "release", "candle-peer"))
     ap.add_argument("--threads", type=int, default=2)
     ap.add_argument("--precision", choices=["f32", "bf16"], default="f32")
     ap.add_argument("--cases", default="224:7:5,512:5:2,896:3:1", help="size:rounds:runs a round, ...")
@@ -176,7 +206,7 @@ def main():
         size, rounds, runs = map(int, case.split(":"))
         R.rope_table = rope_table
         with tempfile.TemporaryDirectory() as folder:
-            report["sizes"].append(measure(size, rounds, runs, model, a.binary, a.threads, a.precision, folder))
+            report["sizes"].append(measure(size, rounds, runs, model, weights, a, folder))
         with open(a.out, "w") as f:
             json.dump(report, f, indent=1)
 

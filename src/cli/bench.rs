@@ -59,7 +59,7 @@ fn measure(args: &Bench, say: Say) -> Result<Measured> {
     let mut seconds = (0..args.runs).map(|_| run()).collect::<Result<Vec<_>>>()?;
     seconds.sort_by(f64::total_cmp);
     let on_cpu = backbone.threads().is_some();
-    let bytes = if on_cpu { peak_resident_bytes() } else { backbone.planned_bytes(images.shape(), &request)? };
+    let bytes = if on_cpu { peak_resident_bytes() } else { backbone.planned_bytes(images.shape(), 1, &request)? };
     Ok(Measured {
         device: backbone.device(),
         threads: backbone.threads(),

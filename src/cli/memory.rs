@@ -13,6 +13,8 @@ use meddino::{Error, Result};
 const MOST_GPU: usize = 16;
 /// The same on a CPU, whose caches a batch outgrows early.
 const MOST_CPU: usize = 4;
+/// Batches whose features are on their way from a GPU at once: just submitted, waiting in the pipeline, and waited for by its writer.
+const ON_THEIR_WAY: u64 = 3;
 /// What a process takes beside weights and images: code, stacks, the allocator's own; 16 to 24 MiB were measured.
 const PROCESS: usize = 24 << 20;
 /// On a GPU, whose free memory no portable interface tells; and on a CPU whose system does not tell.
@@ -91,7 +93,7 @@ fn available_bytes() -> Option<u64> {
 
 /// Bytes that a batch needs, the weights included: as planned on a GPU, derived from the forward pass on the CPU.
 fn need(model: &Model, backbone: &Backbone, [channels, height, width]: [usize; 3], batch: usize, request: &Request) -> Result<u64> {
-    if let Some(planned) = backbone.planned_bytes(&[batch, channels, height, width], request)? {
+    if let Some(planned) = backbone.planned_bytes(&[batch, channels, height, width], ON_THEIR_WAY, request)? {
         return Ok(planned);
     }
     let config = backbone.config();

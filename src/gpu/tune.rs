@@ -115,7 +115,8 @@ impl Probe {
         let [(q, q_id), (k, k_id), (v, v_id)] = [0; 3].map(|_| self.input(elem, &[1, heads, tokens, head_dim]));
         let attended = self.g.attention("attention", Heads { q: q_id, k: k_id, v: v_id })?;
 
-        let c = 68;
+        // Rows so long that a whole workgroup does one.
+        let c = 516;
         let [(rows, rows_id), (scale, scale_id), (shift, shift_id)] = [3, 1, 1].map(|rows| self.input(Elem::F32, &[rows, c]));
         let normed = self.g.layernorm("layernorm", rows_id, scale_id, shift_id, 1e-6)?;
         Ok([

@@ -38,6 +38,13 @@ pub struct Bytes {
     pub live: u64,
 }
 
+impl Bytes {
+    /// All that is allocated: weights, inputs, outputs and slots.
+    pub fn total(&self) -> u64 {
+        self.weights + self.inputs + self.outputs + self.slots
+    }
+}
+
 /// A place for every tensor of a graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
