@@ -61,6 +61,7 @@ impl Case {
         for (id, values) in &self.inputs {
             executable.write(*id, 0, values.data()).expect("inputs are written");
         }
+        self.results.iter().for_each(|&id| executable.zero(id).expect("results begin as zeros, for some are sums"));
         executable.run().expect("the kernel runs");
         let got: Vec<f32> = executable.read_all(&self.results).expect("results are read").into_iter().flat_map(Tensor::into_data).collect();
         let flat = |values: Vec<f32>| Tensor::new([values.len()], values);
@@ -139,6 +140,18 @@ fn layernorm(context: &Context, config: &Config, tokens: usize) -> Case {
     case.done(&[y], Tensor::made(|y| cpu::layernorm(&x, &norm, config.norm_eps, y)))
 }
 
+/// A slice of one tile, all of whose pixels weigh 1.
+fn onto(case: &mut Case, classes: usize, grid: Grid, side: usize) -> Mosaic {
+    let (height, width) = (grid.rows * side, grid.cols * side);
+    Mosaic {
+        sums: case.recorder.joined(Elem::F32, "sums", [classes, height, width]),
+        weights: case.input(&Tensor::new([height, width], vec![1.0; height * width])),
+        places: case.input(&Tensor::zeros([1, 4])),
+        grid: [grid.rows, grid.cols],
+        side,
+    }
+}
+
 /// The decoder of a multiscale trainer: its last stage's norm, the way of its pixels to the maps, and the whole of it.
 fn decode(context: &Context, config: &Config, grid: Grid) -> [Case; 3] {
     const CLASSES: usize = 14;
@@ -153,9 +166,8 @@ fn decode(context: &Context, config: &Config, grid: Grid) -> [Case; 3] {
 
     let mut mosaic = Case::new("mosaic", context);
     let id = mosaic.input(&scores);
-    let maps = mosaic.recorder.joined(Elem::F32, "maps", [1, CLASSES, grid.rows * side, grid.cols * side]);
-    let to = Mosaic { maps, grid: [grid.rows, grid.cols], side };
-    mosaic.recorder.mosaic("mosaic", id, &(0..grid.patches()), to).expect("recorded");
+    let to = onto(&mut mosaic, CLASSES, grid, side);
+    mosaic.recorder.mosaic("mosaic", id, &(0..grid.patches()), &to).expect("recorded");
     let mut want = vec![0.0; CLASSES * pixels];
     cpu::mosaic(scores.data(), 0, grid, side, &mut want);
 
@@ -175,12 +187,13 @@ fn decode(context: &Context, config: &Config, grid: Grid) -> [Case; 3] {
             Piece { tokens: whole.input(&Tensor::new([patches.len(), channels[0]], values)), patches }
         })
         .collect();
-    let decoded = scores::decode(&mut whole.recorder, &shape, &d, &pieces, (1, grid)).expect("recorded");
+    let whole_to = onto(&mut whole, CLASSES, grid, side);
+    scores::decode(&mut whole.recorder, &d, &pieces, &whole_to).expect("recorded");
     let layers = cpu::decoder_layers(decoder, cpu::Precision::F32);
     [
         layernorm_gelu.done(&[y], Tensor::made(|y| cpu::layernorm_gelu(&x, &norm, DECODER_EPS, y))),
-        mosaic.done(&[maps], Tensor::new([CLASSES, pixels], want)),
-        whole.done(&[decoded], cpu::decode(&layers, &[&tokens], grid)),
+        mosaic.done(&[to.sums], Tensor::new([CLASSES, pixels], want)),
+        whole.done(&[whole_to.sums], cpu::decode(&layers, &[&tokens], grid)),
     ]
 }
 

@@ -72,47 +72,49 @@ impl Segmenter {
         }
     }
 
-    /// The scores [B, K, H, W] of tiles [B, 1, H, W], normalised: the folds' mean.
+    /// The scores [K, H, W] of a slice [H, W] as [`crate::nnunet::Prepared`] gives it, the folds' mean: at most `batch` tiles at a time, before each of which
+    /// `check` may stop it.
     ///
     /// # Errors
-    /// If the tiles do not fit the model, or the device fails.
-    pub fn scores(&self, tiles: &Tensor) -> Result<Tensor> {
-        let (first, others) = self.folds.split_first().expect("at least one fold");
-        let mut sum = self.of_fold(first, tiles)?;
-        for fold in others {
-            let scores = self.of_fold(fold, tiles)?;
-            sum.data_mut().iter_mut().zip(scores.data()).for_each(|(sum, v)| *sum += v);
-        }
-        let count = self.folds.len() as f32;
-        sum.data_mut().iter_mut().for_each(|v| *v /= count);
-        Ok(sum)
-    }
-
-    /// The scores [K, H, W] of a slice [H, W] as [`crate::nnunet::Prepared`] gives it, at most `batch` tiles at a time.
-    ///
-    /// # Errors
-    /// As [`Segmenter::scores`].
-    pub fn slice(&self, slice: &Tensor, tiling: &Tiling, batch: usize) -> Result<Tensor> {
-        tiling.run(slice, self.classes, batch, |tiles| self.scores(tiles))
-    }
-
-    fn of_fold(&self, fold: &Fold, tiles: &Tensor) -> Result<Tensor> {
-        let scores = match fold {
-            Fold::Cpu { encoder, decoder } => {
-                let features = encoder.features(tiles, None, &self.request)?;
-                let mut layers: Vec<&Tensor> = features.layers.iter().map(|(_, x)| x).collect();
-                // The last block's output through the final norm is there in any case, and not among the layers that were asked for.
-                if self.takes_last {
-                    layers.push(&features.x_norm);
-                }
-                cpu::decode(decoder, &layers, features.grid)
+    /// If the tiles do not fit the model, the device fails, or `check` says so.
+    pub fn slice<E: From<Error>>(
+        &self,
+        slice: &Tensor,
+        tiling: &Tiling,
+        batch: usize,
+        mut check: impl FnMut() -> Result<(), E>,
+    ) -> Result<Tensor, E> {
+        let mut scores = Tensor::empty();
+        for fold in &self.folds {
+            let sums = match fold {
+                Fold::Gpu(scorer) => on_gpu(scorer, slice, tiling, batch, &mut check)?,
+                Fold::Cpu { encoder, decoder } => tiling.sums(slice, self.classes, batch, |tiles| {
+                    check()?;
+                    Ok::<_, E>(self.on_cpu(encoder, decoder, tiles)?)
+                })?,
+            };
+            if scores.data().is_empty() {
+                scores = sums;
+            } else {
+                scores.data_mut().iter_mut().zip(sums.data()).for_each(|(sum, v)| *sum += v);
             }
-            Fold::Gpu(scorer) => scorer.scores(tiles)?,
-        };
+        }
+        tiling.mean(&mut scores, self.folds.len());
         if scores.data().iter().any(|v| !v.is_finite()) {
-            return Err(Error::option("image", "the scores are not finite: the image or the weights hold values beyond f32's range"));
+            return Err(Error::option("image", "the scores are not finite: the image or the weights hold values beyond f32's range").into());
         }
         Ok(scores)
+    }
+
+    /// The scores [B, K, h, w] of tiles [B, 1, h, w].
+    fn on_cpu(&self, encoder: &Backbone, decoder: &Decoder<Tensor, Layer>, tiles: &Tensor) -> Result<Tensor> {
+        let features = encoder.features(tiles, None, &self.request)?;
+        let mut layers: Vec<&Tensor> = features.layers.iter().map(|(_, x)| x).collect();
+        // The last block's output through the final norm is there in any case, and not among the layers that were asked for.
+        if self.takes_last {
+            layers.push(&features.x_norm);
+        }
+        Ok(cpu::decode(decoder, &layers, features.grid))
     }
 
     /// What a user should know and may not expect of the backend.
@@ -128,13 +130,13 @@ impl Segmenter {
         matches!(self.folds[0], Fold::Cpu { .. })
     }
 
-    /// About how many bytes a batch of tiles [B, 1, H, W] needs, the weights included: of the device's memory if the networks run on a GPU, else of the host's.
+    /// About how many bytes a batch of tiles [B, 1, h, w] of a slice of `size` [H, W] needs, the weights included: of the device's memory if the networks run on a GPU, else of the host's.
     ///
     /// # Errors
     /// If the tiles hold no patch, or do not fit the device.
-    pub fn bytes(&self, tiles: [usize; 4]) -> Result<u64> {
+    pub fn bytes(&self, tiles: [usize; 4], size: [usize; 2]) -> Result<u64> {
         let planned = |fold: &Fold| match fold {
-            Fold::Gpu(scorer) => scorer.bytes(&tiles).map(|bytes| bytes.total() + bytes.outputs),
+            Fold::Gpu(scorer) => scorer.bytes(&tiles, size).map(|bytes| bytes.total() + bytes.outputs),
             Fold::Cpu { .. } => Ok(0),
         };
         let Fold::Cpu { encoder, .. } = &self.folds[0] else { return self.folds.iter().map(planned).sum() };
@@ -145,6 +147,27 @@ impl Segmenter {
         let scores = 2 * self.classes * height * width;
         Ok(((self.parameters + batch * (encoder + scores + height * width)) * 4 + cpu::decode_bytes(&self.channels)) as u64)
     }
+}
+
+/// The weighted sums [K, H, W] of a slice, which stay on the device until all tiles are in.
+fn on_gpu<E: From<Error>>(
+    scorer: &Scorer,
+    slice: &Tensor,
+    tiling: &Tiling,
+    batch: usize,
+    mut check: impl FnMut() -> Result<(), E>,
+) -> Result<Tensor, E> {
+    let (size, [rows, columns]) = ([slice.shape()[0], slice.shape()[1]], tiling.tile());
+    let passes = tiling.passes(size);
+    // Batches of one size, for the sums belong to one prepared pass.
+    let batch = (1..=batch.min(passes.len())).rev().find(|batch| passes.len().is_multiple_of(*batch)).unwrap_or(1);
+    let sums = scorer.slice(size, &[batch, 1, rows, columns], tiling.weights())?;
+    for passes in passes.chunks(batch) {
+        check()?;
+        let places: Vec<_> = passes.iter().map(|pass| (pass.corner, pass.mirrored)).collect();
+        sums.add(&tiling.cut(slice, passes), &places)?;
+    }
+    Ok(sums.finish()?)
 }
 
 impl fmt::Debug for Segmenter {

@@ -16,6 +16,7 @@ fn record(limits: Limits, c: usize) -> Recorder {
     let mut tensor = |shape: &[usize]| g.tensor("t", shape, Role::Input);
     let (stream, residual, vector) = (tensor(&[2, 5, c]), tensor(&[2, 5, 7]), tensor(&[7]));
     let (wide, one, storage, mask) = (tensor(&[c]), tensor(&[1, 1, c]), tensor(&[1, 2, c]), tensor(&[2, 5]));
+    let (weights, places) = (tensor(&[4, 8]), tensor(&[1, 4]));
     let (rows, long) = (tensor(&[3, 512]), tensor(&[512]));
     let (image, kernel) = (tensor(&[2, 3, 9, 8]), tensor(&[7, 3, 4, 4]));
     let table = tensor(&[2, 4, 16]);
@@ -29,8 +30,8 @@ fn record(limits: Limits, c: usize) -> Recorder {
     g.layernorm_gelu("layernorm_gelu", x, wide, wide, 1e-6).unwrap();
     let joined = g.joined(limits.elem, "joined", [8, 2 * c]);
     g.layernorm_patches("patches", stream, [wide; 2], 1e-6, &Columns { patches: 0..8, of_each: 4, joined, column: c }).unwrap();
-    let maps = g.joined(Elem::F32, "maps", [1, 7, 4, 8]);
-    g.mosaic("mosaic", pixels, &(0..2), Mosaic { maps, grid: [1, 2], side: 4 }).unwrap();
+    let sums = g.joined(Elem::F32, "sums", [7, 4, 8]);
+    g.mosaic("mosaic", pixels, &(0..2), &Mosaic { sums, weights, places, grid: [1, 2], side: 4 }).unwrap();
     g.tokens("tokens", stream, one, None, None).unwrap();
     g.tokens("tokens", stream, one, Some(storage), Some(Mask { mask, token: one })).unwrap();
     g.patch_embed("patch_embed", image, kernel, vector).unwrap();

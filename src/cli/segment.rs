@@ -8,7 +8,7 @@ use meddino::ct::{Geometry, Volume};
 use meddino::nnunet::{Frame, Prepared, Results, Segmented, Tiling};
 use meddino::output::{LabelFile, ProbabilityFile};
 use meddino::segmenter::Segmenter;
-use meddino::{Error, Result, Tensor};
+use meddino::{Error, Result};
 use serde_json::json;
 
 use super::cases::{Case, Shard, all};
@@ -146,7 +146,7 @@ impl Job<'_> {
             || slices.next().map(|index| prepared.slice(index).map_err(Failure::from)),
             |slice| {
                 interrupt::check()?;
-                let scores = slice.map(|slice| self.scores(&slice, batch)).transpose()?;
+                let scores = slice.map(|slice| self.segmenter.slice(&slice, self.tiling, batch, interrupt::check)).transpose()?;
                 Ok(frame.restore(scores.as_ref(), self.segmenter.classes(), self.args.also.save_probabilities))
             },
             |segmented: Segmented| {
@@ -168,14 +168,6 @@ impl Job<'_> {
         Ok(summary)
     }
 
-    /// The scores of a slice [H, W]; Ctrl-C ends it between two batches of tiles.
-    fn scores(&self, slice: &Tensor, batch: usize) -> Result<Tensor, Failure> {
-        self.tiling.run(slice, self.segmenter.classes(), batch, |tiles| {
-            interrupt::check()?;
-            Ok(self.segmenter.scores(tiles)?)
-        })
-    }
-
     /// How many tiles go through the network at once.
     fn batch(&self, frame: &Frame) -> Result<usize> {
         if let Some(batch) = self.args.batch {
@@ -185,9 +177,9 @@ impl Job<'_> {
         // The scores of a slice being summed and on their way back; what is saved of it, computed, waiting and being written.
         let pixels = 2 * frame.padded.iter().product::<usize>() + height * width * if self.args.also.save_probabilities { 4 } else { 1 };
         let slice = (self.segmenter.classes() * pixels * size_of::<f32>()) as u64;
-        let need = |batch: usize| self.segmenter.bytes([batch, 1, rows, columns]).map(|bytes| bytes + slice);
+        let need = |batch: usize| self.segmenter.bytes([batch, 1, rows, columns], frame.padded).map(|bytes| bytes + slice);
         let what = format!("one tile of {rows} x {columns} needs {{}} with the weights; give more");
-        memory::fit(self.tiling.passes(frame.padded), self.segmenter.is_on_cpu(), self.args.max_memory, need, &what)
+        memory::fit(self.tiling.passes(frame.padded).len(), self.segmenter.is_on_cpu(), self.args.max_memory, need, &what)
     }
 
     /// Prints where the labels of a case are and how much each takes; without a summary, an earlier run was done with it.

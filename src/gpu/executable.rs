@@ -114,6 +114,20 @@ impl Executable {
         })
     }
 
+    /// Fills an input or an output with zeros.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn zero(&self, id: TensorId) -> Result<()> {
+        let Some(buffer) = self.buffer(id) else { return Ok(()) };
+        self.context.checked(&format!("clearing {}", self.graph.info(id).label), || {
+            let mut encoder = self.context.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("meddino") });
+            encoder.clear_buffer(buffer, 0, None);
+            self.context.queue().submit([encoder.finish()]);
+            Ok(())
+        })
+    }
+
     /// Encodes and submits the whole graph, in several submissions where it is long. It does not wait.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ pub use executable::Executable;
 pub use model::{Gpu, Pending};
 pub use profile::{Profile, Row, Timed};
 pub use readback::Readback;
-pub use scorer::Scorer;
+pub use scorer::{Scorer, Slice};
 pub use weights::GpuWeights;
 /// The version of wgpu whose devices a host may lend.
 pub use wgpu;

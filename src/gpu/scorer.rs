@@ -1,10 +1,10 @@
-//! A fine-tuned network on a GPU: images in, a score for every class at every pixel out.
+//! A fine-tuned network on a GPU: tiles of a slice in, a score for every class at every pixel of it out.
 
 use super::context::Context;
 use super::executable::Executable;
-use super::passes::Passes;
+use super::passes::{Passes, Wanted};
 use super::weights::GpuWeights;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Bytes, plan};
 use crate::tensor::Tensor;
 use crate::vit::config::Config;
@@ -21,8 +21,11 @@ pub struct Scorer {
     config: Config,
     shape: Shape,
     weights: GpuWeights,
-    passes: Passes<Input, Pass>,
+    passes: Passes<Key, Pass>,
 }
+
+/// Tiles, and the size [Y, X] of the slice that they are of.
+type Key = (Input, [usize; 2]);
 
 #[derive(Debug)]
 struct Pass {
@@ -51,38 +54,103 @@ impl Scorer {
         &self.context
     }
 
-    /// The scores [B, K, H, W] of a batch of normalised images [B, in_chans, H, W], or [B, 1, H, W] whose one channel stands for all, of which whole patches
-    /// count; blocks until they are on the host.
+    /// Begins a slice of `size` [Y, X], to be summed up of tiles of shape [B, in_chans, H, W], or [B, 1, H, W] whose one channel stands for all, the pixels
+    /// of which weigh `weights` [H, W]. One slice at a time: another waits until this one is finished or dropped.
     ///
     /// # Errors
-    /// If the images do not fit the model, or the device refuses the work, is out of memory or lost.
-    pub fn scores(&self, images: &Tensor) -> Result<Tensor> {
-        let pass = self.passes.wanted(self.input(images.shape())?, |input| self.prepare(*input))?;
-        pass.executable.write(pass.scores.image, 0, images.data())?;
-        pass.executable.run()?;
-        Ok(pass.executable.read_all(&[pass.scores.maps])?.remove(0))
+    /// If the tiles do not fit the model or the slice, or the device is out of memory or lost.
+    pub fn slice(&self, size: [usize; 2], tiles: &[usize], weights: &[f32]) -> Result<Slice<'_>> {
+        let pass = self.passes.wanted(self.key(tiles, size)?, |key| self.prepare(*key))?;
+        pass.executable.write(pass.scores.weights, 0, weights)?;
+        pass.executable.zero(pass.scores.sums)?;
+        Ok(Slice { context: &self.context, pass })
     }
 
-    /// What a pass over images of this shape needs on the device, before anything is allocated.
+    /// What tiles of this shape and a slice of this size need on the device, before anything is allocated.
     ///
     /// # Errors
-    /// If the images do not fit the model, or the pass does not fit the device.
-    pub fn bytes(&self, image_shape: &[usize]) -> Result<Bytes> {
-        let (graph, _) = record(&self.config, &self.shape, *self.context.limits(), self.input(image_shape)?)?;
+    /// If they do not fit the model, each other, or the device.
+    pub fn bytes(&self, tiles: &[usize], size: [usize; 2]) -> Result<Bytes> {
+        let (input, size) = self.key(tiles, size)?;
+        let (graph, _) = record(&self.config, &self.shape, *self.context.limits(), input, size)?;
         plan(&graph, self.context.limits()).map(|plan| plan.bytes())
     }
 
-    fn input(&self, image_shape: &[usize]) -> Result<Input> {
-        let (batch, _) = self.config.check_image(image_shape)?;
-        Ok(Input { batch, channels: image_shape[1], height: image_shape[2], width: image_shape[3], masked: false })
+    fn key(&self, tiles: &[usize], size: [usize; 2]) -> Result<Key> {
+        let (batch, grid) = self.config.check_image(tiles)?;
+        let (height, width, p) = (tiles[2], tiles[3], self.config.patch_size);
+        if [grid.rows * p, grid.cols * p] != [height, width] || height > size[0] || width > size[1] {
+            return Err(Error::option(
+                "tiles",
+                format!(
+                    "tiles of {height} x {width} must be whole patches of {p} x {p}, and lie within a slice of {} x {}",
+                    size[0], size[1]
+                ),
+            ));
+        }
+        Ok((Input { batch, channels: tiles[1], height, width, masked: false }, size))
     }
 
-    fn prepare(&self, input: Input) -> Result<Pass> {
-        let (graph, scores) = record(&self.config, &self.shape, *self.context.limits(), input)?;
+    fn prepare(&self, (input, size): Key) -> Result<Pass> {
+        let (graph, scores) = record(&self.config, &self.shape, *self.context.limits(), input, size)?;
         let planned = plan(&graph, self.context.limits())?;
         let executable = Executable::new(&self.context, graph, planned, &self.weights)?;
         let grid = self.config.grid(input.height, input.width)?;
         executable.write(scores.table, 0, rope::table(&self.config, grid).data())?;
         Ok(Pass { scores, executable })
+    }
+}
+
+/// A slice whose scores are being summed on the device.
+pub struct Slice<'a> {
+    context: &'a Context,
+    pass: Wanted<'a, Key, Pass>,
+}
+
+impl Slice<'_> {
+    /// Adds the scores of a batch of normalised tiles, of the shape that was begun with: `places` says of each tile the row and column of its corner, and
+    /// whether it is mirrored down and across; its scores go back to where they belong.
+    ///
+    /// # Errors
+    /// If the device refuses the work, is out of memory or lost.
+    ///
+    /// # Panics
+    /// If the tiles are of another shape, or one does not lie within the slice: a programmer's mistake.
+    pub fn add(&self, tiles: &Tensor, places: &[([usize; 2], [bool; 2])]) -> Result<()> {
+        let Pass { scores, executable } = &*self.pass;
+        let info = |id| executable.graph().info(id).shape.as_slice();
+        let (&[_, _, height, width], &[_, rows, columns]) = (info(scores.image), info(scores.sums)) else { panic!("tiles, and a slice") };
+        assert_eq!(
+            (tiles.shape(), places.len()),
+            (info(scores.image), tiles.shape()[0]),
+            "as many tiles as were begun with, each with a place"
+        );
+        assert!(
+            places.iter().all(|([row, column], _)| row + height <= rows && column + width <= columns),
+            "{places:?} in {rows} x {columns}"
+        );
+        // Rows and columns are far below 2^24: f32 holds them.
+        let place = |([row, column], [down, across]): &([usize; 2], [bool; 2])| {
+            [*row as f32, *column as f32, f32::from(u8::from(*down)), f32::from(u8::from(*across))]
+        };
+        executable.write(scores.image, 0, tiles.data())?;
+        executable.write(scores.places, 0, &places.iter().flat_map(place).collect::<Vec<f32>>())?;
+        executable.run()?;
+        // One batch at a time, so that whoever adds them can stop in between.
+        self.context.wait("segmenting a batch of tiles")
+    }
+
+    /// The weighted sums [K, Y, X]; blocks until they are on the host.
+    ///
+    /// # Errors
+    /// If the device is out of memory or lost.
+    pub fn finish(self) -> Result<Tensor> {
+        Ok(self.pass.executable.read_all(&[self.pass.scores.sums])?.remove(0))
+    }
+}
+
+impl std::fmt::Debug for Slice<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Slice").field("pass", &*self.pass).finish_non_exhaustive()
     }
 }

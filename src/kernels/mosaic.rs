@@ -1,78 +1,87 @@
-//! Pixels that stand patch by patch, put where they belong on a map.
+//! Scores of tiles, put where they belong on a slice and summed there.
 
 use std::ops::Range;
 
 use super::cut::cut;
-use super::{LANES, Recorder, rows_of, words};
+use super::{LANES, Recorder, words};
 use crate::error::Result;
 use crate::graph::{Cost, Dispatch, Elem, Kernel, TensorId};
 
-/// Where the pixels of a batch belong.
+/// Where the scores of a batch of tiles go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mosaic {
-    /// [B, K, rows side, cols side], made by [`Recorder::joined`].
-    pub maps: TensorId,
-    /// Patches down and across an image.
+    /// [K, H, W], made by [`Recorder::joined`]: what is there is added to, so the caller zeroes it before the first tile.
+    pub sums: TensorId,
+    /// [h, w]: what the pixels of a tile weigh.
+    pub weights: TensorId,
+    /// [B, 4] of f32: the row and column of each tile's corner on the slice; 1 if it is mirrored down, else 0; and the same across. A tile must lie
+    /// within the slice.
+    pub places: TensorId,
+    /// Patches down and across a tile.
     pub grid: [usize; 2],
     /// Of a patch, in pixels: a power of two.
     pub side: usize,
 }
 
 impl Recorder {
-    /// `pixels` [patches side^2, K] of the patches numbered `patches` among all of the batch, each patch's in Z-order (the bits of a pixel's row and column
-    /// in it interleaved, the row's first), to where they belong.
+    /// Adds `pixels` [patches side^2, K] of the patches numbered `patches` among those of all tiles, each patch's in Z-order (the bits of a pixel's row and
+    /// column in it interleaved, the row's first), times the weights, to where they belong; those of mirrored tiles go back to their places.
     ///
     /// # Errors
     /// If the device's limits are too narrow for any piece of it.
-    pub fn mosaic(&mut self, label: &str, pixels: TensorId, patches: &Range<usize>, to: Mosaic) -> Result<()> {
-        let Mosaic { maps, grid: [rows, cols], side } = to;
-        let [batch, classes, height, width] = self.shape(label, maps);
+    pub fn mosaic(&mut self, label: &str, pixels: TensorId, patches: &Range<usize>, to: &Mosaic) -> Result<()> {
+        let &Mosaic { sums, weights, places, grid: [rows, cols], side } = to;
+        let ([classes, height, width], [batch, _]) = (self.shape(label, sums), self.shape(label, places));
         let (area, of_each, map) = (side * side, rows * cols, height * width);
-        assert!(side.is_power_of_two() && [height, width] == [rows * side, cols * side], "{label}: {to:?} of {height} x {width}");
+        assert!(side.is_power_of_two() && rows * side <= height && cols * side <= width, "{label}: {to:?} on {height} x {width}");
         assert!(patches.end <= batch * of_each, "{label}: patches {patches:?} of {batch} x {of_each}");
         self.expect_len(label, pixels, patches.len() * area * classes);
-        let most = (self.limits.max_workgroups * LANES) as usize / area;
-        let bound_maps = cut(&self.limits, label, batch * classes, &[4 * map], usize::MAX, usize::MAX)?;
-        for piece in cut(&self.limits, label, patches.len(), &[], most, usize::MAX)? {
-            let piece = patches.start + piece.start..patches.start + piece.end;
-            for image in piece.start / of_each..piece.end.div_ceil(of_each) {
-                let own = piece.start.max(image * of_each)..piece.end.min((image + 1) * of_each);
-                let row = (own.start - patches.start) * area * classes;
-                let (view, at) = self.around(pixels, row..row + own.len() * area * classes);
-                for bound in &bound_maps {
-                    let moved = bound.start.max(image * classes)..bound.end.min((image + 1) * classes);
-                    if moved.is_empty() {
-                        continue;
-                    }
-                    let (class, write) = (moved.start - image * classes, rows_of(maps, bound, map));
-                    let place = (own.start - image * of_each) * area;
-                    // A pixel's row need not begin at a multiple of K elements behind the binding's start: the rest is added to the class.
-                    let from = [at / classes, class + at % classes];
-                    let count = own.len() * area;
-                    self.graph.push(Dispatch {
-                        label: label.to_owned(),
-                        kernel: kernel(self.elem_of(pixels), side),
-                        reads: vec![view],
-                        write,
-                        params: words(&[
-                            count,
-                            from[0],
-                            place,
-                            cols,
-                            classes,
-                            from[1],
-                            moved.len(),
-                            (moved.start - bound.start) * map,
-                            map,
-                        ]),
-                        workgroups: [count.div_ceil(LANES as usize) as u32, 1, 1],
-                        cost: Cost { flops: 0, bytes: (count * moved.len() * (self.elem_of(pixels).bytes() + 4)) as u64 },
-                    });
-                }
+        self.expect_len(label, weights, of_each * area);
+        self.expect_len(label, places, 4 * batch);
+        // What is bound may begin a little before what is read or written.
+        let bytes = (self.limits.max_binding - self.limits.alignment) as usize;
+        let most = ((self.limits.max_workgroups * LANES) as usize / area).min(bytes / (area * classes * self.elem_of(pixels).bytes()));
+        let bound = bytes / (4 * map);
+        for own in pieces_of_images(patches, of_each, most) {
+            let tile = own.start / of_each;
+            let (view, at) = self.around(pixels, elements(own.start - patches.start..own.end - patches.start, area * classes));
+            for moved in cut(&self.limits, label, classes, &[], bound, usize::MAX)? {
+                let (write, first) = self.around(sums, elements(moved.clone(), map));
+                // Where what is bound begins, a pixel's K scores need not: the rest is added to the class.
+                let (first_pixel, first_class) = (at / classes, at % classes + moved.start);
+                let (count, place) = (own.len() * area, (own.start - tile * of_each) * area);
+                self.graph.push(Dispatch {
+                    label: label.to_owned(),
+                    kernel: kernel(self.elem_of(pixels), side),
+                    reads: vec![view, self.graph.view(weights), self.graph.view(places)],
+                    write,
+                    params: words(&[count, first_pixel, place, cols, rows, classes, first_class, moved.len(), first, map, width, tile]),
+                    workgroups: [count.div_ceil(LANES as usize) as u32, 1, 1],
+                    cost: Cost {
+                        flops: 2 * (count * moved.len()) as u64,
+                        bytes: (count * (moved.len() * (self.elem_of(pixels).bytes() + 8) + 4)) as u64,
+                    },
+                });
             }
         }
         Ok(())
     }
+}
+
+/// Patches in pieces of one image each, and of no more than `most`, but one.
+fn pieces_of_images(patches: &Range<usize>, of_each: usize, most: usize) -> Vec<Range<usize>> {
+    let (mut pieces, mut start) = (Vec::new(), patches.start);
+    while start < patches.end {
+        let end = patches.end.min((start / of_each + 1) * of_each).min(start + most.max(1));
+        pieces.push(start..end);
+        start = end;
+    }
+    pieces
+}
+
+/// The elements of rows of `len`.
+fn elements(rows: Range<usize>, len: usize) -> Range<usize> {
+    rows.start * len..rows.end * len
 }
 
 fn kernel(pixels: Elem, side: usize) -> Kernel {

@@ -18,11 +18,13 @@ pub struct Tiling {
     weights: Vec<f32>,
 }
 
-/// A tile on its way through the network: its first row and column, and the axes along which it is mirrored.
-#[derive(Clone, Copy, Debug)]
-struct Pass {
-    corner: [usize; 2],
-    mirrored: [bool; 2],
+/// A tile on its way through the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// Its first row and column.
+    pub corner: [usize; 2],
+    /// Whether it is mirrored down (its rows), and across (its columns).
+    pub mirrored: [bool; 2],
 }
 
 impl Tiling {
@@ -31,12 +33,18 @@ impl Tiling {
         Self { tile, step, mirror_axes: mirror_axes.to_vec(), weights: gaussian(tile) }
     }
 
-    /// How many tiles go through the network for a slice of `size`, mirrored ones too.
-    pub fn passes(&self, size: [usize; 2]) -> usize {
-        self.all(size).len()
+    /// Rows and columns of a tile.
+    pub fn tile(&self) -> [usize; 2] {
+        self.tile
     }
 
-    fn all(&self, size: [usize; 2]) -> Vec<Pass> {
+    /// What the pixels of a tile weigh: [rows, columns].
+    pub fn weights(&self) -> &[f32] {
+        &self.weights
+    }
+
+    /// The tiles of a slice of `size`, no side of which is less than a tile's, mirrored ones too.
+    pub fn passes(&self, size: [usize; 2]) -> Vec<Pass> {
         let [rows, columns] = [0, 1].map(|axis| starts(size[axis], self.tile[axis], self.step));
         let mirrors = |axis: usize| if self.mirror_axes.contains(&axis) { &[false, true][..] } else { &[false] };
         let mut passes = Vec::new();
@@ -50,12 +58,17 @@ impl Tiling {
         passes
     }
 
-    /// The scores [K, H, W] of image [H, W], no side of which is less than a tile's: `network` gives the scores [B, K, h, w] of at most `batch` tiles
-    /// [B, 1, h, w].
+    /// Tiles [B, 1, h, w] of an image [H, W], mirrored as they are to be.
+    pub fn cut(&self, image: &Tensor, passes: &[Pass]) -> Tensor {
+        let tiles = passes.iter().flat_map(|pass| self.pixels(image, *pass)).collect();
+        Tensor::new([passes.len(), 1, self.tile[0], self.tile[1]], tiles)
+    }
+
+    /// The weighted sums [K, H, W] over all tiles of image [H, W]: `network` gives the scores [B, K, h, w] of at most `batch` tiles [B, 1, h, w].
     ///
     /// # Errors
     /// Whatever `network` says.
-    pub fn run<E>(
+    pub fn sums<E>(
         &self,
         image: &Tensor,
         classes: usize,
@@ -65,24 +78,29 @@ impl Tiling {
         let &[height, width] = image.shape() else { panic!("a slice is [H, W], not {:?}", image.shape()) };
         let [rows, columns] = self.tile;
         let mut sums = Tensor::zeros([classes, height, width]);
-        let mut weights = vec![0.0; height * width];
-        for passes in self.all([height, width]).chunks(batch) {
-            let tiles = passes.iter().flat_map(|pass| self.cut(image, *pass)).collect();
-            let scores = network(&Tensor::new([passes.len(), 1, rows, columns], tiles))?;
+        for passes in self.passes([height, width]).chunks(batch) {
+            let scores = network(&self.cut(image, passes))?;
             assert_eq!(scores.shape(), [passes.len(), classes, rows, columns], "scores of every tile");
             for (pass, scores) in passes.iter().zip(scores.data().chunks_exact(classes * rows * columns)) {
                 let maps = sums.data_mut().chunks_exact_mut(height * width).zip(scores.chunks_exact(rows * columns));
                 maps.for_each(|(sums, scores)| self.add(*pass, Some(scores), sums, width));
-                self.add(*pass, None, &mut weights, width);
             }
         }
-        let maps = sums.data_mut().chunks_exact_mut(height * width);
-        maps.for_each(|map| map.iter_mut().zip(&weights).for_each(|(sum, weight)| *sum /= weight));
         Ok(sums)
     }
 
+    /// Weighted sums [K, H, W], of as many networks, made the scores that they are sums of.
+    pub fn mean(&self, sums: &mut Tensor, networks: usize) {
+        let &[_, height, width] = sums.shape() else { panic!("sums are [K, H, W], not {:?}", sums.shape()) };
+        let mut weights = vec![0.0; height * width];
+        self.passes([height, width]).iter().for_each(|pass| self.add(*pass, None, &mut weights, width));
+        weights.iter_mut().for_each(|weight| *weight *= networks as f32);
+        let maps = sums.data_mut().chunks_exact_mut(height * width);
+        maps.for_each(|map| map.iter_mut().zip(&weights).for_each(|(sum, weight)| *sum /= weight));
+    }
+
     /// The pixels of a tile, mirrored.
-    fn cut(&self, image: &Tensor, pass: Pass) -> Vec<f32> {
+    fn pixels(&self, image: &Tensor, pass: Pass) -> Vec<f32> {
         let width = image.cols();
         let mut tile = Vec::with_capacity(self.tile[0] * self.tile[1]);
         for row in 0..self.tile[0] {
@@ -180,8 +198,9 @@ mod tests {
                         pixels.flat_map(|p| [p.to_vec(), p.iter().map(|v| 2.0 * v).collect(), (0..256).map(|i| (i % 16) as f32).collect()]);
                     Ok::<_, ()>(Tensor::new([x.shape()[0], 3, 16, 16], scores.flatten().collect()))
                 };
-                let scores = tiling.run(&image, 3, batch, network).expect("scores");
-                assert_eq!(tiles, tiling.passes([21, 30]));
+                let mut scores = tiling.sums(&image, 3, batch, network).expect("scores");
+                tiling.mean(&mut scores, 1);
+                assert_eq!(tiles, tiling.passes([21, 30]).len());
                 let (own, rest) = scores.data().split_at(630);
                 assert!(own.iter().zip(image.data()).all(|(got, want)| (got - want).abs() < 1e-3), "{axes:?} {batch}");
                 assert!(rest.iter().zip(image.data()).all(|(got, want)| (got - 2.0 * want).abs() < 2e-3), "{axes:?} {batch}");

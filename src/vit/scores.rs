@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::config::{Config, Grid};
+use super::config::Config;
 use super::decoder::{DECODER_EPS, Decoder, FAN, Shape};
 use super::forward::{Input, block, stored};
 use super::weights::{Spec, Weights};
@@ -21,8 +21,12 @@ pub struct Scores {
     pub image: TensorId,
     /// Input: sines and cosines of every patch [2, P, D/2], as [`super::rope::table`] makes them.
     pub table: TensorId,
-    /// Output: a score for every class at every pixel [B, K, H, W].
-    pub maps: TensorId,
+    /// Input: what the pixels of an image weigh [H, W].
+    pub weights: TensorId,
+    /// Input: where each image lies on the slice [B, 4], as [`Mosaic`] has it.
+    pub places: TensorId,
+    /// Output: the scores of every class at every pixel of the slice [K, Y, X], weighted; a run adds to what is there.
+    pub sums: TensorId,
 }
 
 /// Patches that are decoded together.
@@ -41,11 +45,14 @@ impl Piece {
     }
 }
 
-/// Records a whole pass for a device that allows `limits`.
+/// Records a whole pass over tiles of a slice of `size` [Y, X] for a device that allows `limits`.
 ///
 /// # Errors
-/// If the images hold no patch, or the device's limits are too narrow.
-pub fn record(config: &Config, shape: &Shape, limits: Limits, input: Input) -> Result<(Graph, Scores)> {
+/// If the tiles hold no patch, or the device's limits are too narrow.
+///
+/// # Panics
+/// If the tiles are no whole number of patches, or larger than the slice: a programmer's mistake.
+pub fn record(config: &Config, shape: &Shape, limits: Limits, input: Input, size: [usize; 2]) -> Result<(Graph, Scores)> {
     let Input { batch, channels, height, width, .. } = input;
     let grid = config.grid(height, width)?;
     let mut g = Recorder::new(limits);
@@ -55,6 +62,13 @@ pub fn record(config: &Config, shape: &Shape, limits: Limits, input: Input) -> R
     let image = g.tensor("image", [batch, channels, height, width], Role::Input);
     let table = g.tensor("rope", [2, grid.patches(), config.head_dim() / 2], Role::Input);
 
+    let to = Mosaic {
+        sums: g.joined(Elem::F32, "sums", [shape.classes, size[0], size[1]]),
+        weights: g.tensor("weights", [height, width], Role::Input),
+        places: g.tensor("places", [batch, 4], Role::Input),
+        grid: [grid.rows, grid.cols],
+        side: config.patch_size,
+    };
     let pieces = pieces(&mut g, shape, batch * grid.patches());
     let bias = w.patch_embed.bias.expect("a patch embedding has a bias");
     let patch_embed = g.patch_embed("patch_embed", image, w.patch_embed.weight, bias)?;
@@ -69,8 +83,9 @@ pub fn record(config: &Config, shape: &Shape, limits: Limits, input: Input) -> R
             }
         }
     }
-    let maps = decode(&mut g, shape, &d, &pieces, (batch, grid))?;
-    Ok((g.finish(), Scores { image, table, maps }))
+    decode(&mut g, &d, &pieces, &to)?;
+    g.keep(to.sums);
+    Ok((g.finish(), Scores { image, table, weights: to.weights, places: to.places, sums: to.sums }))
 }
 
 /// The pieces in which `patches` are decoded, whose tokens are still to be written.
@@ -87,13 +102,11 @@ pub fn pieces(g: &mut Recorder, shape: &Shape, patches: usize) -> Vec<Piece> {
     (0..patches).step_by(most).map(piece).collect()
 }
 
-/// Records the decoder over `pieces` of the patches of a batch of images of this grid: [B, K, H, W].
+/// Records the decoder over `pieces` of the patches of tiles, whose scores go `to` the slice that they are of.
 ///
 /// # Errors
 /// If the device's limits are too narrow.
-pub fn decode(g: &mut Recorder, shape: &Shape, d: &Decoder<TensorId>, pieces: &[Piece], (batch, grid): (usize, Grid)) -> Result<TensorId> {
-    let side = 1 << d.stages.len();
-    let maps = g.joined(Elem::F32, "scores", [batch, shape.classes, grid.rows * side, grid.cols * side]);
+pub fn decode(g: &mut Recorder, d: &Decoder<TensorId>, pieces: &[Piece], to: &Mosaic) -> Result<()> {
     for piece in pieces {
         let mut x = piece.tokens;
         for (i, stage) in d.stages.iter().enumerate() {
@@ -103,8 +116,7 @@ pub fn decode(g: &mut Recorder, shape: &Shape, d: &Decoder<TensorId>, pieces: &[
         }
         let at = format!("up_projection.decode.{}", d.stages.len());
         let pixels = g.matmul_as(Elem::F32, &at, x, d.classify.weight, Epilogue::bias(d.classify.bias))?;
-        g.mosaic("scores", pixels, &piece.patches, Mosaic { maps, grid: [grid.rows, grid.cols], side })?;
+        g.mosaic("mosaic", pixels, &piece.patches, to)?;
     }
-    g.keep(maps);
-    Ok(maps)
+    Ok(())
 }

@@ -40,11 +40,13 @@ pub struct Case {
     pub recorder: Recorder,
     limits: Limits,
     inputs: Vec<(TensorId, Vec<f32>)>,
+    /// Results that are added to: they begin as zeros.
+    sums: Vec<TensorId>,
 }
 
 impl Case {
     pub fn new(limits: Limits) -> Self {
-        Self { recorder: Recorder::new(limits), limits, inputs: Vec::new() }
+        Self { recorder: Recorder::new(limits), limits, inputs: Vec::new(), sums: Vec::new() }
     }
 
     pub fn input(&mut self, name: &str, shape: &[usize], values: &[f32]) -> TensorId {
@@ -60,6 +62,13 @@ impl Case {
         id
     }
 
+    /// A result that operations add to.
+    pub fn sum(&mut self, name: &str, shape: &[usize]) -> TensorId {
+        let id = self.recorder.joined(Elem::F32, name, shape);
+        self.sums.push(id);
+        id
+    }
+
     /// All results of what was recorded, one after another: with the shaders' run-time checks, and without.
     ///
     /// # Errors
@@ -72,7 +81,7 @@ impl Case {
             let graph = with_sentinels(self.recorder.graph(), results, self.recorder.graph().steps());
             let executable = self.prepare(context, graph)?;
             for _ in 0..2 {
-                runs.push(run_once(&executable, results)?);
+                runs.push(self.run_once(&executable, results)?);
             }
         }
         let bits = |run: &Vec<Vec<f32>>| run.iter().flatten().map(|v| v.to_bits()).collect::<Vec<_>>();
@@ -106,6 +115,33 @@ impl Case {
         Ok(())
     }
 
+    fn run_once(&self, executable: &Executable, results: &[TensorId]) -> Result<Vec<Vec<f32>>, String> {
+        for &id in results {
+            let len = executable.graph().info(id).len();
+            let mut values = vec![SENTINEL; len];
+            if self.sums.contains(&id) {
+                values[..len - SENTINELS].fill(0.0);
+            }
+            executable.write(id, 0, &values).map_err(|e| e.to_string())?;
+        }
+        executable.run().map_err(|e| e.to_string())?;
+        let tensors = executable.read_all(results).map_err(|e| e.to_string())?;
+        let mut values = Vec::new();
+        for (tensor, &id) in tensors.into_iter().zip(results) {
+            let untouched = sentinel(executable.graph().info(id).elem);
+            let mut result = tensor.into_data();
+            let sentinels = result.split_off(result.len() - SENTINELS);
+            if let Some(at) = sentinels.iter().position(|v| v.to_bits() != untouched) {
+                return Err(format!("sentinel {at} behind the result was overwritten with {}", sentinels[at]));
+            }
+            if let Some(at) = result.iter().position(|v| v.to_bits() == untouched) {
+                return Err(format!("element {at} of {} was not written", result.len()));
+            }
+            values.push(result);
+        }
+        Ok(values)
+    }
+
     /// A graph on the device, its inputs written.
     fn prepare(&self, context: &Context, graph: Graph) -> Result<Executable, String> {
         let planned = plan(&graph, context.limits()).map_err(|e| e.to_string())?;
@@ -136,29 +172,6 @@ fn with_sentinels(graph: &Graph, results: &[TensorId], steps: &[Dispatch]) -> Gr
         padded.push(step);
     }
     padded
-}
-
-fn run_once(executable: &Executable, results: &[TensorId]) -> Result<Vec<Vec<f32>>, String> {
-    for &id in results {
-        let len = executable.graph().info(id).len();
-        executable.write(id, 0, &vec![SENTINEL; len]).map_err(|e| e.to_string())?;
-    }
-    executable.run().map_err(|e| e.to_string())?;
-    let tensors = executable.read_all(results).map_err(|e| e.to_string())?;
-    let mut values = Vec::new();
-    for (tensor, &id) in tensors.into_iter().zip(results) {
-        let untouched = sentinel(executable.graph().info(id).elem);
-        let mut result = tensor.into_data();
-        let sentinels = result.split_off(result.len() - SENTINELS);
-        if let Some(at) = sentinels.iter().position(|v| v.to_bits() != untouched) {
-            return Err(format!("sentinel {at} behind the result was overwritten with {}", sentinels[at]));
-        }
-        if let Some(at) = result.iter().position(|v| v.to_bits() == untouched) {
-            return Err(format!("element {at} of {} was not written", result.len()));
-        }
-        values.push(result);
-    }
-    Ok(values)
 }
 
 /// How far a result may be from its oracle: `|got - want| <= atol + rtol |want|` for each element, and relative L2 over all.

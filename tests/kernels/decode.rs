@@ -1,7 +1,7 @@
 //! The segmentation decoder against its definition: transposed convolutions, LayerNorm over channels, GELU, a 1 x 1 convolution, on whole maps.
 
 use meddino::cpu::{Precision, decode, decoder_layers};
-use meddino::graph::{Elem, Limits};
+use meddino::graph::Limits;
 use meddino::kernels::{Columns, Mosaic};
 use meddino::vit::config::Grid;
 use meddino::vit::decoder::{DECODER_EPS, Decoder, FAN, Shape, Stage};
@@ -122,13 +122,19 @@ fn check_recorded(
 ) {
     let classes = decoder.classify.weight.shape()[0];
     let shape = Shape { layers: vec![0], channels: channels.to_vec(), classes };
+    let side = 1 << decoder.stages.len();
+    let image = grid.patches() * side * side;
+    let stacked: Vec<f64> = (0..classes)
+        .flat_map(|k| (0..batch).flat_map(move |b| (b * classes + k) * image..(b * classes + k + 1) * image))
+        .map(|i| want[i])
+        .collect();
     let [(_, tiled), (_, direct)] = table.variants();
-    // The least in which a map can be bound where it begins; of 16 x 16 pixels a patch, no more than six patches are decoded together then.
-    let map = (grid.patches() << (2 * decoder.stages.len())) as u64 * 4;
-    let narrow = Limits { max_binding: if map.is_multiple_of(256) { map.max(24 << 10) } else { 64 * map }, ..direct };
+    // Little more than one class's map; of 16 x 16 pixels a patch, no more than six patches are decoded together then.
+    let map = (batch * image * 4) as u64;
+    let narrow = Limits { max_binding: (map + 256).max(24 << 10), ..direct };
     for limits in [tiled, direct, narrow] {
         let name = format!("{batch} x {} x {}, {channels:?} -> {classes}, bindings of {}", grid.rows, grid.cols, limits.max_binding);
-        table.check(&name, limits, Tolerance { atol: 2e-5, rtol: 1e-5, l2: 2e-6 }, want, |case| {
+        table.check(&name, limits, Tolerance { atol: 2e-5, rtol: 1e-5, l2: 2e-6 }, &stacked, |case| {
             let d = decoder.map(&mut |leaf: &Tensor| case.input("weight", leaf.shape(), leaf.data()));
             let pieces: Vec<scores::Piece> = scores::pieces(&mut case.recorder, &shape, batch * grid.patches())
                 .into_iter()
@@ -137,9 +143,20 @@ fn check_recorded(
                     scores::Piece { tokens: case.input("tokens", &[patches.len(), channels[0]], values), patches }
                 })
                 .collect();
-            let cut = limits.max_binding == 24 << 10 && decoder.stages.len() == 4;
-            assert_eq!(pieces.len() > 1, cut && batch * grid.patches() > 6, "{} pieces", pieces.len());
-            Ok(vec![scores::decode(&mut case.recorder, &shape, &d, &pieces, (batch, grid))?])
+            let cut = limits == narrow && decoder.stages.len() == 4 && batch * grid.patches() > 6;
+            assert!(!cut || pieces.len() > 1, "narrow bindings make several pieces");
+            // Tiles of a slice, one below the other.
+            let (height, width) = (grid.rows * side, grid.cols * side);
+            let places: Vec<f32> = (0..batch).flat_map(|b| [(b * height) as f32, 0.0, 0.0, 0.0]).collect();
+            let to = Mosaic {
+                sums: case.sum("sums", &[classes, batch * height, width]),
+                weights: case.input("weights", &[height, width], &vec![1.0; height * width]),
+                places: case.input("places", &[batch, 4], &places),
+                grid: [grid.rows, grid.cols],
+                side,
+            };
+            scores::decode(&mut case.recorder, &d, &pieces, &to)?;
+            Ok(vec![to.sums])
         });
     }
 }
@@ -195,34 +212,48 @@ fn mosaic_puts_every_pixel_where_it_belongs() {
         let name = format!("{rows} x {cols} of {side}, {classes}");
         table.twin(&name, EXACT, &want, &maps);
         for batch in [1, 2, 3] {
-            let wide_enough = |least: usize, limits: Limits| Limits { max_binding: limits.max_binding.max(least as u64), ..limits };
-            let map = 4 * maps.len() / classes;
-            // A map must be bound whole, and where it may begin.
-            let forced = table.forced(256, 4).map(|(_, limits)| wide_enough(4 * 256 * classes.max(map), limits));
+            let map = (4 * (grid.rows * side + 5) * (grid.cols * side + 4)) as u64;
+            // One class at a time, or all.
+            let forced = table.forced(256 + map, 4).map(|(_, limits)| limits);
             for limits in table.variants().map(|(_, own)| own).into_iter().chain(forced) {
-                check_mosaic(&mut table, (&format!("{name}, {batch} images"), limits), (batch, grid), stages, classes);
+                check_mosaic(&mut table, (&format!("{name}, {batch} tiles"), limits), (batch, grid), stages, classes);
             }
         }
     }
     table.finish();
 }
 
-/// In two pieces, which need not end where an image does.
+/// Overlapping tiles, mirrored in every way, in two pieces that need not end where a tile does; whole numbers, whose sums are exact.
 fn check_mosaic(table: &mut Table, (name, limits): (&str, Limits), (batch, grid): (usize, Grid), stages: usize, classes: usize) {
-    let (side, image) = (1 << stages, grid.patches() << (2 * stages));
-    let pixels: Vec<f32> = (0..batch).flat_map(|b| places(grid, stages, classes, b * classes * image)).collect();
-    let want: Vec<f64> = (0..pixels.len()).map(|i| i as f64).collect();
+    let side = 1 << stages;
+    let (height, width) = (grid.rows * side, grid.cols * side);
+    let (rows, cols, image) = (height + 5, width + 4, height * width);
+    let pixels: Vec<f32> = (0..batch).flat_map(|b| places(grid, stages, classes, b)).collect();
+    let weights: Vec<f32> = (0..image).map(|i| (1 + i * i % 7) as f32).collect();
+    let places: Vec<[usize; 4]> = (0..batch).map(|b| [2 * b, 4 - b, (b + 1) % 2, (b + classes) % 2]).collect();
+    let mut want = vec![0.0; classes * rows * cols];
+    for (b, [row, col, down, across]) in places.iter().enumerate() {
+        for (i, at) in (0..classes * image).map(|i| (i, i % image)) {
+            let (y, x) = (at / width, at % width);
+            let (y, x) = (if *down == 1 { height - 1 - y } else { y }, if *across == 1 { width - 1 - x } else { x });
+            want[(i / image * rows + row + y) * cols + col + x] += f64::from(weights[y * width + x]) * (b + i) as f64;
+        }
+    }
     let (patch, all) = (side * side * classes, batch * grid.patches());
     table.check(&format!("{name}, bindings of {}", limits.max_binding), limits, EXACT, &want, |case| {
-        let shape = [batch, classes, grid.rows * side, grid.cols * side];
-        let maps = case.recorder.joined(Elem::F32, "maps", shape);
-        let to = Mosaic { maps, grid: [grid.rows, grid.cols], side };
+        let to = Mosaic {
+            sums: case.sum("sums", &[classes, rows, cols]),
+            weights: case.input("weights", &[height, width], &weights),
+            places: case.input("places", &[batch, 4], &places.as_flattened().iter().map(|v| *v as f32).collect::<Vec<_>>()),
+            grid: [grid.rows, grid.cols],
+            side,
+        };
         for patches in [0..all / 3, all / 3..all].into_iter().filter(|patches| !patches.is_empty()) {
             let values = &pixels[patches.start * patch..patches.end * patch];
             let id = case.input("pixels", &[values.len() / classes, classes], values);
-            case.recorder.mosaic("mosaic", id, &patches, to)?;
+            case.recorder.mosaic("mosaic", id, &patches, &to)?;
         }
-        Ok(vec![maps])
+        Ok(vec![to.sums])
     });
 }
 
