@@ -90,7 +90,8 @@ fn some_words_have_their_rooms() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A kernel's noun stands in shaders/X.wgsl, kernels/X.rs, cpu/X.rs, one test table and one bench row.
+/// A kernel's noun stands in shaders/X.wgsl, kernels/X.rs, one test table and one bench row; its twin on the CPU in cpu/X.rs or, where what it computes is no
+/// part of the model, in ct/X.rs or maps/X.rs.
 #[test]
 fn a_kernel_has_one_name_everywhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -106,7 +107,10 @@ fn a_kernel_has_one_name_everywhere() {
         }
         kernels += 1;
         let noun = path.file_stem().expect("a name").to_string_lossy().to_string();
-        missing.extend(["kernels", "cpu"].iter().map(|room| format!("src/{room}/{noun}.rs")).filter(|file| !root.join(file).exists()));
+        for rooms in [&["kernels"][..], &["cpu", "ct", "maps"]] {
+            let found = rooms.iter().any(|room| root.join(format!("src/{room}/{noun}.rs")).exists());
+            missing.extend((!found).then(|| format!("{noun}.rs in {}", rooms.join(", "))));
+        }
         missing.extend(
             [("a test", &tests), ("a bench", &benches)]
                 .iter()

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use meddino::graph::{Elem, Kernel, Limits, Role, Tier};
-use meddino::kernels::{Columns, Epilogue, Heads, Mask, Mosaic, Recorder};
+use meddino::kernels::{Columns, Epilogue, Field, Heads, Mask, Mosaic, Recorder, Values};
 
 /// Each operation in each of its forms, for rows of `c` elements (a multiple of 4 or not).
 fn record(limits: Limits, c: usize) -> Recorder {
@@ -19,6 +19,7 @@ fn record(limits: Limits, c: usize) -> Recorder {
     let (weights, places) = (tensor(&[4, 8]), tensor(&[1, 4]));
     let (rows, long) = (tensor(&[3, 512]), tensor(&[512]));
     let (image, kernel) = (tensor(&[2, 3, 9, 8]), tensor(&[7, 3, 4, 4]));
+    let (directions, taps) = (tensor(&[3, c]), tensor(&[2, 5]));
     let table = tensor(&[2, 4, 16]);
     let scaled = Epilogue::BiasLayerScaleResidual { bias: vector, gamma: vector, residual };
     for epilogue in [Epilogue::None, Epilogue::Bias(vector), Epilogue::BiasGelu(vector), scaled] {
@@ -35,6 +36,11 @@ fn record(limits: Limits, c: usize) -> Recorder {
     g.tokens("tokens", stream, one, None, None).unwrap();
     g.tokens("tokens", stream, one, Some(storage), Some(Mask { mask, token: one })).unwrap();
     g.patch_embed("patch_embed", image, kernel, vector).unwrap();
+    for (tokens, query) in [(stream, wide), (rows, long)] {
+        g.similarity("similarity", tokens, query).unwrap();
+    }
+    g.basis("basis", stream, wide, directions).unwrap();
+    g.resize("resize", image, Field { first: 72, height: 9, width: 8, channels: 1 }, [taps; 2], Values::SAME, [1, 1, 2, 2]).unwrap();
     for bf16 in [false, true] {
         g.rope("rope", qkv, table, 2, bf16).unwrap();
     }
