@@ -34,6 +34,7 @@ pub mod backbone;
 pub mod checkpoint;
 pub mod cpu;
 pub mod ct;
+pub mod embedding;
 pub mod error;
 pub mod gpu;
 pub mod graph;

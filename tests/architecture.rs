@@ -23,13 +23,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("picture", &["error", "tensor", "archive", "ct", "maps"]),
     ("output", &["error", "tensor", "archive", "vit", "ct"]),
     ("backbone", &["error", "tensor", "graph", "vit", "cpu", "gpu"]),
+    ("embedding", &["error", "gpu", "graph", "kernels", "vit", "ct", "maps"]),
     ("nnunet", &["error", "tensor", "archive", "checkpoint", "vit", "ct"]),
     ("segmenter", &["error", "tensor", "vit", "cpu", "gpu", "backbone", "nnunet"]),
 ];
 
 /// A text, and the rooms in which alone it may stand.
 const MAY_SAY: &[(&str, &[&str])] = &[
-    ("wgpu::", &["gpu"]),
+    ("wgpu::", &["gpu", "embedding"]),
     ("include_str!", &["kernels", "lib"]),
     ("blocks.{", &["checkpoint", "vit", "cpu", "gpu", "cli"]),
     ("ureq::", &["hub"]),

@@ -16,6 +16,7 @@ mod patch_embed;
 mod resize;
 mod rope;
 mod similarity;
+mod texture;
 mod tokens;
 
 pub use layernorm::Columns;
@@ -23,6 +24,7 @@ pub use matmul::Epilogue;
 pub use mosaic::Mosaic;
 pub use resize::{Field, Values, taps};
 pub use rope::Heads;
+pub use texture::{TEXTURE_SIDE, texture_read, texture_write};
 pub use tokens::Mask;
 
 use std::ops::Range;
