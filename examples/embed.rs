@@ -24,8 +24,8 @@ const SHADERS: &str = "
 struct Shape { height: u32, width: u32, rows: u32, cols: u32, prefix: u32, patch_size: u32, chosen: u32, pad: u32 }
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<storage, read> slice: array<f32>; // HU [height, width]
-@group(1) @binding(0) var<storage, read> scores: array<f32>; // [prefix + rows cols, 3]
-@group(1) @binding(1) var similarity: texture_2d<f32>; // [height, width]
+@group(0) @binding(2) var<storage, read> scores: array<f32>; // [prefix + rows cols, 3]
+@group(0) @binding(3) var similarity: texture_2d<f32>; // [height, width]
 
 @vertex fn corners(@builtin(vertex_index) i: u32) -> @builtin(position) vec4<f32> {
     return vec4<f32>(f32(i & 1u) * 4.0 - 1.0, f32(i >> 1u) * 4.0 - 1.0, 0.0, 1.0);
@@ -88,7 +88,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     while tokens.is_none() {
         let begun = Instant::now();
         let mut encoder = host.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        host.draw(&mut encoder, &host.background, &[&host.background_group(&shape)], wgpu::LoadOp::Clear(wgpu::Color::BLACK));
+        host.draw(&mut encoder, &host.background, &host.background_group(&shape), wgpu::LoadOp::Clear(wgpu::Color::BLACK));
         if frames == 0 {
             pass.encode_slice(&mut encoder, Source::Buffer { buffer: &host.slice, offset: 0 })?;
         }
@@ -119,12 +119,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // One submission: the host draws, we compute, the host's shader reads what we computed.
     let mut encoder = host.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-    host.draw(&mut encoder, &host.background, &[&host.background_group(&shape)], wgpu::LoadOp::Clear(wgpu::Color::BLACK));
+    host.draw(&mut encoder, &host.background, &host.background_group(&shape), wgpu::LoadOp::Clear(wgpu::Color::BLACK));
     scores.encode(&mut encoder);
     similarity.encode(&mut encoder, layout.prefix + CHOSEN.0 * layout.grid.cols + CHOSEN.1)?;
     picture.encode(&mut encoder, &alike)?;
-    let groups = [&host.background_group(&shape), &host.overlay_group(&scores.map().buffer, &alike)];
-    host.draw(&mut encoder, &host.overlay, &groups, wgpu::LoadOp::Load);
+    host.draw(&mut encoder, &host.overlay, &host.overlay_group(&shape, &scores.map().buffer, &alike), wgpu::LoadOp::Load);
     let pixels = host.copy_screen(&context, &mut encoder);
     host.show(encoder)?;
     println!("submissions besides the host's own: {}", gpu.context().submissions() - loaded);
@@ -199,18 +198,17 @@ impl Host {
     }
 
     fn background_group(&self, shape: &wgpu::Buffer) -> wgpu::BindGroup {
-        self.group(&self.background, 0, &[shape.as_entire_binding(), self.slice.as_entire_binding()])
+        self.group(&self.background, [(0, shape.as_entire_binding()), (1, self.slice.as_entire_binding())])
     }
 
-    fn overlay_group(&self, scores: &wgpu::Buffer, alike: &wgpu::TextureView) -> wgpu::BindGroup {
-        self.group(&self.overlay, 1, &[scores.as_entire_binding(), wgpu::BindingResource::TextureView(alike)])
+    fn overlay_group(&self, shape: &wgpu::Buffer, scores: &wgpu::Buffer, alike: &wgpu::TextureView) -> wgpu::BindGroup {
+        let alike = wgpu::BindingResource::TextureView(alike);
+        self.group(&self.overlay, [(0, shape.as_entire_binding()), (2, scores.as_entire_binding()), (3, alike)])
     }
 
-    fn group(&self, pipeline: &wgpu::RenderPipeline, index: u32, resources: &[wgpu::BindingResource<'_>]) -> wgpu::BindGroup {
-        let entry =
-            |(binding, resource): (u32, &wgpu::BindingResource<'static>)| wgpu::BindGroupEntry { binding, resource: resource.clone() };
-        let entries: Vec<_> = (0..).zip(resources).map(entry).collect();
-        let layout = pipeline.get_bind_group_layout(index);
+    fn group<const N: usize>(&self, pipeline: &wgpu::RenderPipeline, resources: [(u32, wgpu::BindingResource<'_>); N]) -> wgpu::BindGroup {
+        let entries = resources.map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource });
+        let layout = pipeline.get_bind_group_layout(0);
         self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout: &layout, entries: &entries })
     }
 
@@ -219,7 +217,7 @@ impl Host {
         &self,
         encoder: &mut wgpu::CommandEncoder,
         pipeline: &wgpu::RenderPipeline,
-        groups: &[&wgpu::BindGroup],
+        group: &wgpu::BindGroup,
         load: wgpu::LoadOp<wgpu::Color>,
     ) {
         let view = self.screen.create_view(&wgpu::TextureViewDescriptor::default());
@@ -233,9 +231,7 @@ impl Host {
             ..Default::default()
         });
         pass.set_pipeline(pipeline);
-        for (index, group) in (0..).zip(groups) {
-            pass.set_bind_group(index, *group, &[]);
-        }
+        pass.set_bind_group(0, group, &[]);
         pass.draw(0..3, 0..1);
     }
 

@@ -92,7 +92,7 @@ impl Host {
             vertex: wgpu::VertexState {
                 module: &module,
                 entry_point: Some("corners"),
-                compilation_options: Default::default(),
+                compilation_options: wgpu::PipelineCompilationOptions::default(),
                 buffers: &[],
             },
             primitive: wgpu::PrimitiveState::default(),
@@ -101,7 +101,7 @@ impl Host {
             fragment: Some(wgpu::FragmentState {
                 module: &module,
                 entry_point: Some("shade"),
-                compilation_options: Default::default(),
+                compilation_options: wgpu::PipelineCompilationOptions::default(),
                 targets: &[Some(target.format().into())],
             }),
             multiview_mask: None,

@@ -33,7 +33,15 @@ fn oracle(x: &[f32], field: Field, [down, across]: [&Lines; 2], values: Values) 
     y
 }
 
-fn check(table: &mut Table, name: &str, limits: Limits, x: &[f32], field: Field, lines: [&Lines; 2], values: Values, twin: Option<&[f32]>) {
+fn check(
+    table: &mut Table,
+    name: &str,
+    limits: Limits,
+    (x, field): (&[f32], Field),
+    lines: [&Lines; 2],
+    values: Values,
+    twin: Option<&[f32]>,
+) {
     let want = oracle(x, field, lines, values);
     let tolerance = Tolerance { atol: 2e-6, rtol: 1e-6, l2: 3e-7 };
     if let Some(twin) = twin {
@@ -59,7 +67,7 @@ fn check_slice(table: &mut Table, limits: Limits, window: Window, from: (usize, 
     let field = Field { first: 0, height: from.0, width: from.1, channels: 1 };
     let divisor = (f64::from(window.std) + 1e-8) as f32;
     let values = Values { lo: window.lo, hi: window.hi, mean: window.mean, divisor, ..Values::SAME };
-    check(table, &format!("{from:?} to {to:?}"), limits, &x, field, [&down, &across], values, Some(image.data()));
+    check(table, &format!("{from:?} to {to:?}"), limits, (&x, field), [&down, &across], values, Some(image.data()));
 }
 
 #[test]
@@ -93,7 +101,7 @@ fn a_map_comes_to_pixels() {
             let [down, across] = mesh.lines();
             let values = Values { scale: 0.5, shift: 0.25, lo: 0.0, hi: 0.6, mean: 0.1, divisor: 0.7 };
             let name = format!("{grid:?} to {slice:?}, {channels} channels");
-            check(&mut table, &name, own, &map, field, [&down, &across], values, None);
+            check(&mut table, &name, own, (&map, field), [&down, &across], values, None);
             let twin: Vec<f32> = (0..slice.0 * slice.1)
                 .flat_map(|i| {
                     let around = mesh.around((i % slice.1) as f64 + 0.5, (i / slice.1) as f64 + 0.5);
@@ -101,7 +109,7 @@ fn a_map_comes_to_pixels() {
                     (0..channels).map(value).collect::<Vec<f32>>()
                 })
                 .collect();
-            check(&mut table, &name, own, &map, field, [&down, &across], Values::SAME, Some(&twin));
+            check(&mut table, &name, own, (&map, field), [&down, &across], Values::SAME, Some(&twin));
         }
     }
     table.finish();
