@@ -1,6 +1,6 @@
 //! Inside another program's wgpu device: features of what it shows, on the device that it shows it with.
 //!
-//! A viewer or a tool that owns a [`wgpu::Device`](crate::gpu::wgpu::Device) lends it. A slice that lies in one of its buffers or textures becomes tokens in a
+//! A viewer or a tool that owns a [device of wgpu](crate::gpu::wgpu::Device) lends it. A slice that lies in one of its buffers or textures becomes tokens in a
 //! buffer that its shaders read; nothing comes to the host's memory in between, and no frame waits. `examples/embed.rs` is such a program, whole.
 //!
 //! ```no_run
