@@ -10,9 +10,11 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion, Throughput};
 use meddino::Tensor;
 use meddino::cpu;
+use meddino::ct::{self, Size, Window, prepare};
 use meddino::gpu::{Context, Executable, GpuWeights, Selection};
 use meddino::graph::{Elem, Role, TensorId, plan};
-use meddino::kernels::{Epilogue, Heads, Mosaic, Recorder};
+use meddino::kernels::{Epilogue, Field, Heads, Mosaic, Recorder, Values, taps};
+use meddino::maps::{Moments, cosine};
 use meddino::verify::Row;
 use meddino::vit::config::{Config, Grid, RopePrecision};
 use meddino::vit::decoder::{DECODER_EPS, Decoder, Shape};
@@ -224,6 +226,44 @@ fn rope_and_attention(context: &Context, config: &Config, grid: Grid) -> [Case; 
     [rope.done(&[heads.q, heads.k, heads.v], rotated), attention.done(&[y], want)]
 }
 
+/// What a host makes of a slice, and of the tokens that come of it.
+fn around_the_model(context: &Context, config: &Config, grid: Grid) -> [Case; 3] {
+    const SLICE: usize = 512;
+    let (height, width) = (grid.rows * config.patch_size, grid.cols * config.patch_size);
+    let slice = Tensor::new([SLICE, SLICE], noise(1, &[SLICE, SLICE]).data().iter().map(|v| v * 1500.0).collect::<Vec<_>>());
+    let mut resize = Case::new("resize", context);
+    let x = resize.input(&slice);
+    let lines = [height, width].map(|side| {
+        let table = taps(&ct::taps(SLICE, side));
+        resize.input(&Tensor::new([side, table.len() / side], table))
+    });
+    let Window { lo, hi, mean, std } = Window::DEMO;
+    let (field, values) = (
+        Field { first: 0, height: SLICE, width: SLICE, channels: 1 },
+        Values { lo, hi, mean, divisor: (f64::from(std) + 1e-8) as f32, ..Values::SAME },
+    );
+    let image = resize.recorder.resize("resize", x, field, lines, values, [1, 1, height, width]).expect("recorded");
+
+    let c = config.embed_dim;
+    let tokens = noise(2, &[config.prefix_tokens() + grid.patches(), c]);
+    let query = tokens.data()[3 * c..4 * c].to_vec();
+    let mut similarity = Case::new("similarity", context);
+    let ids = [&tokens, &Tensor::new([c], query.clone())].map(|values| similarity.input(values));
+    let cosines = similarity.recorder.similarity("similarity", ids[0], ids[1]).expect("recorded");
+
+    let mut moments = Moments::new(c);
+    moments.add(&tokens);
+    let fitted = moments.basis().expect("noise has directions");
+    let mut basis = Case::new("basis", context);
+    let ids = [&tokens, fitted.mean(), &fitted.whitened()].map(|values| basis.input(values));
+    let scores = basis.recorder.basis("basis", ids[0], ids[1], ids[2]).expect("recorded");
+    [
+        resize.done(&[image], prepare(&slice, &Window::DEMO, Size::Exact { height, width })),
+        similarity.done(&[cosines], cosine(&tokens, &query)),
+        basis.done(&[scores], fitted.scores(&tokens)),
+    ]
+}
+
 fn main() {
     let context = match Context::new(&Selection::Auto) {
         Ok(context) => context,
@@ -244,6 +284,7 @@ fn main() {
         cases.extend(rope_and_attention(&context, &config, grid));
         cases.extend(layers(&context, &config, t));
         cases.extend(decode(&context, &config, grid));
+        cases.extend(around_the_model(&context, &config, grid));
         cases.into_iter().for_each(|case| case.run(&mut criterion, &context, t));
     }
     criterion.final_summary();

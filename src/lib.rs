@@ -20,6 +20,7 @@
 //! - [`ct`]: scans, and the way from a slice to an image.
 //! - [`vit`]: the model, its weights, its forward pass; [`checkpoint`]: the files it comes from.
 //! - [`backbone`]: model and backend in, features out; [`gpu`] and [`cpu`] are the backends, [`graph`] and [`kernels`] what the GPU is made of.
+//! - [`embedding`]: a model inside another program's wgpu device, from its textures to its shaders; how, and what it costs a frame.
 //! - [`maps`]: features into what people can look at: principal components, similarity; `picture` (feature `pictures`) makes PNGs of them.
 //! - [`output`]: features into files; [`archive`]: the safetensors files underneath; [`verify`]: how far two runs are apart.
 //!
@@ -27,13 +28,17 @@
 //! - `cli` (default): the `meddino` command.
 //! - `hub` (default): `hub`, the released checkpoint from the Hugging Face hub, cached.
 //! - `pictures` (default): PNG pictures of features, and principal components.
-//! - `readers` (default): `.npy` scans. Without default features the library has the model, both backends and checkpoints.
+//! - `readers` (default): scans in `.npy`, NIfTI and DICOM.
+//! - `jpeg-ls`: DICOM compressed by JPEG-LS; needs CMake and a C++ compiler.
+//!
+//! Without default features the library has the model, both backends, checkpoints and [`embedding`], and none of the dependencies of the others.
 
 pub mod archive;
 pub mod backbone;
 pub mod checkpoint;
 pub mod cpu;
 pub mod ct;
+pub mod embedding;
 pub mod error;
 pub mod gpu;
 pub mod graph;

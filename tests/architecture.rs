@@ -23,13 +23,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("picture", &["error", "tensor", "archive", "ct", "maps"]),
     ("output", &["error", "tensor", "archive", "vit", "ct"]),
     ("backbone", &["error", "tensor", "graph", "vit", "cpu", "gpu"]),
+    ("embedding", &["error", "gpu", "graph", "kernels", "vit", "ct", "maps"]),
     ("nnunet", &["error", "tensor", "archive", "checkpoint", "vit", "ct"]),
     ("segmenter", &["error", "tensor", "vit", "cpu", "gpu", "backbone", "nnunet"]),
 ];
 
 /// A text, and the rooms in which alone it may stand.
 const MAY_SAY: &[(&str, &[&str])] = &[
-    ("wgpu::", &["gpu"]),
+    ("wgpu::", &["gpu", "embedding"]),
     ("include_str!", &["kernels", "lib"]),
     ("blocks.{", &["checkpoint", "vit", "cpu", "gpu", "cli"]),
     ("ureq::", &["hub"]),
@@ -90,7 +91,8 @@ fn some_words_have_their_rooms() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A kernel's noun stands in shaders/X.wgsl, kernels/X.rs, cpu/X.rs, one test table and one bench row.
+/// A kernel's noun stands in shaders/X.wgsl, kernels/X.rs, one test table and one bench row; its twin on the CPU in cpu/X.rs or, where what it computes is no
+/// part of the model, in ct/X.rs or maps/X.rs.
 #[test]
 fn a_kernel_has_one_name_everywhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -106,7 +108,10 @@ fn a_kernel_has_one_name_everywhere() {
         }
         kernels += 1;
         let noun = path.file_stem().expect("a name").to_string_lossy().to_string();
-        missing.extend(["kernels", "cpu"].iter().map(|room| format!("src/{room}/{noun}.rs")).filter(|file| !root.join(file).exists()));
+        for rooms in [&["kernels"][..], &["cpu", "ct", "maps"]] {
+            let found = rooms.iter().any(|room| root.join(format!("src/{room}/{noun}.rs")).exists());
+            missing.extend((!found).then(|| format!("{noun}.rs in {}", rooms.join(", "))));
+        }
         missing.extend(
             [("a test", &tests), ("a bench", &benches)]
                 .iter()

@@ -172,7 +172,7 @@ fn weights_are_uploaded_once_and_named_when_missing() {
 fn a_host_lends_its_device_and_submits_itself() {
     let Some(own) = device::context() else { return };
     let (device, queue) = (own.device().clone(), own.queue().clone());
-    let context = Context::from_host(device.clone(), queue.clone());
+    let context = Context::from_host(device.clone(), queue.clone()).unwrap();
     assert_eq!((context.limits(), context.abilities().f16), (own.limits(), own.abilities().f16));
     let (executable, x, y) = small(&context);
     executable.write(x, 0, &[7.0; 100]).unwrap();

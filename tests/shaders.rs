@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use meddino::gpu::REQUIRED;
 use meddino::graph::{Elem, Kernel, Limits, Role, Tier};
-use meddino::kernels::{Columns, Epilogue, Heads, Mask, Mosaic, Recorder};
+use meddino::kernels::{Columns, Epilogue, Field, Heads, Mask, Mosaic, Recorder, Values, texture_read, texture_write};
 
 /// Each operation in each of its forms, for rows of `c` elements (a multiple of 4 or not).
 fn record(limits: Limits, c: usize) -> Recorder {
@@ -19,6 +20,7 @@ fn record(limits: Limits, c: usize) -> Recorder {
     let (weights, places) = (tensor(&[4, 8]), tensor(&[1, 4]));
     let (rows, long) = (tensor(&[3, 512]), tensor(&[512]));
     let (image, kernel) = (tensor(&[2, 3, 9, 8]), tensor(&[7, 3, 4, 4]));
+    let (directions, taps) = (tensor(&[3, c]), tensor(&[2, 5]));
     let table = tensor(&[2, 4, 16]);
     let scaled = Epilogue::BiasLayerScaleResidual { bias: vector, gamma: vector, residual };
     for epilogue in [Epilogue::None, Epilogue::Bias(vector), Epilogue::BiasGelu(vector), scaled] {
@@ -35,6 +37,11 @@ fn record(limits: Limits, c: usize) -> Recorder {
     g.tokens("tokens", stream, one, None, None).unwrap();
     g.tokens("tokens", stream, one, Some(storage), Some(Mask { mask, token: one })).unwrap();
     g.patch_embed("patch_embed", image, kernel, vector).unwrap();
+    for (tokens, query) in [(stream, wide), (rows, long)] {
+        g.similarity("similarity", tokens, query).unwrap();
+    }
+    g.basis("basis", stream, wide, directions).unwrap();
+    g.resize("resize", image, Field { first: 72, height: 9, width: 8, channels: 1 }, [taps; 2], Values::SAME, [1, 1, 2, 2]).unwrap();
     for bf16 in [false, true] {
         g.rope("rope", qkv, table, 2, bf16).unwrap();
     }
@@ -47,7 +54,9 @@ fn variants() -> BTreeMap<String, Kernel> {
     let tiers = Tier::ALL.into_iter().flat_map(|tier| [Elem::F32, Elem::F16].map(|elem| (tier, elem)));
     let limits = tiers.map(|(tier, elem)| Limits { software: tier == Tier::Direct, tier, elem, subgroup_size: 32, ..Limits::DEFAULT });
     let forms = limits.flat_map(|limits| [8, 7].map(|c| record(limits, c)));
-    forms.flat_map(|g| g.graph().steps().iter().map(|s| (s.kernel.source(), s.kernel.clone())).collect::<Vec<_>>()).collect()
+    let kernels = forms.flat_map(|g| g.graph().steps().iter().map(|s| s.kernel.clone()).collect::<Vec<_>>());
+    let copies = [1, 2, 3, 4].map(texture_write).into_iter().chain([texture_read()]);
+    kernels.chain(copies).map(|kernel| (kernel.source(), kernel)).collect()
 }
 
 #[test]
@@ -74,12 +83,21 @@ fn check(source: &str) -> Result<(), String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
     let mut validator = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), needs(source));
     validator.validate(&module).map_err(|e| e.emit_to_string(source))?;
+    let bound = module.global_variables.iter().filter(|(_, v)| matches!(v.space, naga::AddressSpace::Storage { .. })).count() as u64;
+    let required = |name: &str| REQUIRED.iter().find(|r| r.limit == name).expect("it is required").least;
+    if bound > required("max_storage_buffers_per_shader_stage") {
+        return Err(format!("{bound} storage buffers"));
+    }
     let [entry] = module.entry_points.as_slice() else { return Err("one entry point is wanted".to_owned()) };
     let invocations: u32 = entry.workgroup_size.iter().product();
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx()).map_err(|e| e.to_string())?;
     let workgroup = module.global_variables.iter().filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup);
     let memory: u32 = workgroup.map(|(_, v)| layouter[v.ty].size).sum();
+    let axes = [required("max_compute_workgroup_size_x"), required("max_compute_workgroup_size_y"), 1];
+    if entry.workgroup_size.iter().zip(axes).any(|(&size, most)| u64::from(size) > most) {
+        return Err(format!("workgroups of {:?}", entry.workgroup_size));
+    }
     if entry.name != "main" || invocations > Limits::DEFAULT.max_invocations || memory > Limits::DEFAULT.workgroup_memory {
         return Err(format!("entry {}, {invocations} invocations, {memory} bytes of workgroup memory", entry.name));
     }

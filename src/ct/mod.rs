@@ -41,7 +41,7 @@ pub use geometry::Geometry;
 pub use images::Images;
 pub use orient::Orient;
 pub use prepare::{Size, prepare};
-pub use resize::resize;
+pub use resize::{resize, taps};
 pub use scratch::Scratch;
 pub use volume::Volume;
 pub use window::Window;

@@ -37,6 +37,19 @@ pub fn resize(x: &Tensor, height: usize, width: usize) -> Tensor {
     y
 }
 
+/// The inputs that each of `outputs` lines is made of, of `inputs` lines: the first, and the weights of it and of those that follow. What [`resize`] does
+/// along an axis, for those who do it elsewhere.
+///
+/// # Panics
+/// If there are no inputs or no outputs.
+pub fn taps(inputs: usize, outputs: usize) -> Vec<(usize, Vec<f32>)> {
+    assert!(inputs * outputs > 0, "no image has a side of 0");
+    if inputs == outputs {
+        return (0..outputs).map(|i| (i, vec![1.0])).collect();
+    }
+    filter(inputs, outputs).into_iter().map(|taps| (taps.first, taps.weights)).collect()
+}
+
 /// The inputs that one output is made of.
 struct Taps {
     first: usize,

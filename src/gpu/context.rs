@@ -1,8 +1,11 @@
 //! A device and its queue, opened by us or lent by a host, and the one place where its failures become errors.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::devices::{self, Selection};
+use super::needs;
 use super::pipelines::Pipelines;
 use crate::error::{Error, Result};
 use crate::graph::{Abilities, Elem, Limits, Tier};
@@ -17,6 +20,9 @@ pub struct Context {
     abilities: Abilities,
     pub(super) warnings: Vec<String>,
     faults: Arc<Faults>,
+    counts: Arc<Counts>,
+    /// [`crate::graph::Cost::work`] a second, where it was measured.
+    pub(super) speed: Option<f64>,
     pub(super) pipelines: Arc<Pipelines>,
 }
 
@@ -25,6 +31,13 @@ pub struct Context {
 struct Faults {
     lost: Mutex<Option<String>>,
     uncaptured: Mutex<Option<String>>,
+}
+
+/// How often this context and its clones have done what a host may want to do alone.
+#[derive(Debug, Default)]
+struct Counts {
+    submissions: AtomicU64,
+    polls: AtomicU64,
 }
 
 fn set(slot: &Mutex<Option<String>>, text: String) {
@@ -74,7 +87,7 @@ impl Context {
         };
         let refused = |e| Error::gpu(format!("{chosen} cannot be opened: {e}; choose another with --device, or use --backend cpu"));
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(refused)?;
-        let mut context = Self::from_host(device, queue);
+        let mut context = Self::from_host(device, queue)?;
         context.abilities = devices::abilities(&context.info, context.device.features(), &adapter.cooperative_matrix_properties());
         context.watch();
         if let Some(Limits { software, max_work, .. }) = limits {
@@ -86,24 +99,30 @@ impl Context {
 
     /// Uses a host's device and queue: nothing about them is changed, no handler is installed, and every buffer is the host's device's.
     /// Kernels are the plainest, over f32, until [`Context::tuned`]; cooperative matrices are for devices of our own.
-    /// The device should allow what [`Context::features`] and [`Context::host_limits`] list; with less, plans are cut smaller or refused.
-    pub fn from_host(device: wgpu::Device, queue: wgpu::Queue) -> Self {
+    /// [`super::descriptor`] says what the host should ask for when it opens the device; with narrower limits plans are cut smaller.
+    ///
+    /// # Errors
+    /// If the device lacks what [`super::REQUIRED`] lists.
+    pub fn from_host(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
         let info = device.adapter_info();
-        Self {
+        needs::check(&info.name, &device.limits())?;
+        Ok(Self {
             limits: devices::limits_of(&device.limits(), info.device_type),
             abilities: devices::abilities(&info, device.features(), &[]),
             warnings: Vec::new(),
             faults: Arc::default(),
+            counts: Arc::default(),
+            speed: None,
             pipelines: Arc::default(),
             info,
             device,
             queue,
-        }
+        })
     }
 
     /// The features that this engine makes use of where an adapter has them; a host asks for these. None is needed.
     pub fn features(adapter: &wgpu::Adapter) -> wgpu::Features {
-        (adapter.features() & OPTIONAL_FEATURES).difference(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
+        needs::wanted(adapter.features())
     }
 
     /// The limits for which a host should ask, so that large images need not be cut into small pieces.
@@ -225,6 +244,27 @@ impl Context {
         }
     }
 
+    /// Submissions by this context, its clones and what was made of them, so far. A host that encodes into its own encoder sees none added.
+    pub fn submissions(&self) -> u64 {
+        self.counts.submissions.load(Ordering::Relaxed)
+    }
+
+    /// Polls of the device by the same, so far.
+    pub fn polls(&self) -> u64 {
+        self.counts.polls.load(Ordering::Relaxed)
+    }
+
+    /// [`crate::graph::Cost::work`] that the device does in this time; `None` where its speed is not known.
+    pub(crate) fn work_in(&self, time: Duration) -> Option<u64> {
+        self.speed.map(|speed| (speed * time.as_secs_f64()) as u64)
+    }
+
+    /// The one way by which work of ours is submitted.
+    pub(super) fn submit(&self, commands: impl IntoIterator<Item = wgpu::CommandBuffer>) -> wgpu::SubmissionIndex {
+        self.counts.submissions.fetch_add(1, Ordering::Relaxed);
+        self.queue.submit(commands)
+    }
+
     /// Blocks until the device has done one submission and what went before it; in a browser it returns at once.
     pub(super) fn wait_for(&self, submission: &wgpu::SubmissionIndex, doing: &str) -> Result<()> {
         self.poll(doing, wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: None })
@@ -236,6 +276,7 @@ impl Context {
     }
 
     fn poll(&self, doing: &str, how: wgpu::PollType) -> Result<()> {
+        self.counts.polls.fetch_add(1, Ordering::Relaxed);
         // wgpu panics when the device is lost while it waits.
         let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.device.poll(how)));
         if polled.is_err() {

@@ -1,6 +1,7 @@
 //! A graph with every GPU object it needs: made once, encoded often.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use super::context::Context;
 use super::pipelines::Bindings;
@@ -85,6 +86,27 @@ impl Executable {
         }
     }
 
+    /// Records dispatches from the one at `from` on: as many as are planned to take no longer than `budget` together, but at least one. Returns the place
+    /// of the next, the number of all when they are through. Where the device's speed is not known, it is one at a time.
+    pub fn encode_some(&self, encoder: &mut wgpu::CommandEncoder, from: usize, budget: Duration) -> usize {
+        let (most, steps) = (self.context.work_in(budget).unwrap_or(0), self.graph.steps());
+        let mut work = 0;
+        let fitting = steps[from..].iter().take_while(|step| {
+            work += step.cost.work();
+            work <= most
+        });
+        let end = (from + fitting.count().max(1)).min(steps.len());
+        self.encode_steps(encoder, from..end);
+        end
+    }
+
+    /// How long these dispatches are planned to take, by their declared cost and the device's measured speed in the model's large operations; `None` where
+    /// it was not measured.
+    pub fn planned_time(&self, steps: Range<usize>) -> Option<Duration> {
+        let work: u64 = self.graph.steps()[steps].iter().map(|step| step.cost.work()).sum();
+        self.context.speed.map(|speed| Duration::from_secs_f64(work as f64 / speed))
+    }
+
     /// Records one dispatch in a pass of its own, between two timestamps.
     pub(super) fn encode_timed(
         &self,
@@ -123,7 +145,7 @@ impl Executable {
         self.context.checked(&format!("clearing {}", self.graph.info(id).label), || {
             let mut encoder = self.context.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("meddino") });
             encoder.clear_buffer(buffer, 0, None);
-            self.context.queue().submit([encoder.finish()]);
+            self.context.submit([encoder.finish()]);
             Ok(())
         })
     }
@@ -137,7 +159,7 @@ impl Executable {
             for steps in self.submissions() {
                 let mut encoder = self.context.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("meddino") });
                 self.encode_steps(&mut encoder, steps);
-                self.context.queue().submit([encoder.finish()]);
+                self.context.submit([encoder.finish()]);
             }
             Ok(())
         })

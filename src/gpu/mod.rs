@@ -4,6 +4,7 @@ mod context;
 mod devices;
 mod executable;
 mod model;
+mod needs;
 mod pace;
 mod passes;
 mod peak;
@@ -11,6 +12,7 @@ mod pipelines;
 mod profile;
 mod readback;
 mod scorer;
+mod texture;
 mod tune;
 mod weights;
 
@@ -18,9 +20,11 @@ pub use context::Context;
 pub use devices::{Auto, DeviceReport, Devices, Kind, Selection, devices};
 pub use executable::Executable;
 pub use model::{Gpu, Pending};
+pub use needs::{REQUIRED, Required, WANTED, Wanted, descriptor};
 pub use profile::{Profile, Row, Timed};
 pub use readback::Readback;
 pub use scorer::{Scorer, Slice};
+pub(crate) use texture::TextureCopy;
 pub use weights::GpuWeights;
 /// The version of wgpu whose devices a host may lend.
 pub use wgpu;

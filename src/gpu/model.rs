@@ -63,6 +63,11 @@ impl Gpu {
         &self.context
     }
 
+    /// The model's sizes and precisions.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// The weights, shared by the passes of every image size.
     pub fn weights(&self) -> &GpuWeights {
         &self.weights

@@ -39,6 +39,7 @@ impl Context {
             })?;
             self.limits.max_work = Some((product.min(attention) * DISPATCH.as_secs_f64()) as u64);
         }
+        self.speed = self.limits.max_work.map(|work| work as f64 / DISPATCH.as_secs_f64());
         Ok(self)
     }
 

@@ -197,7 +197,7 @@ impl Executable {
                 self.encode_timed(&mut encoder, step, writes);
             }
             encoder.resolve_query_set(&query_set, 0..count, &resolved, 0);
-            context.queue().submit([encoder.finish()]);
+            context.submit([encoder.finish()]);
             Ok(resolved)
         })?;
         let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&Readback::begin(context, &resolved)?.bytes(context)?);

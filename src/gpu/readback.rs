@@ -14,7 +14,8 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub struct Readback {
     staging: wgpu::Buffer,
-    submission: wgpu::SubmissionIndex,
+    /// `None` where the host submits it.
+    submission: Option<wgpu::SubmissionIndex>,
     shared: Arc<(Mutex<Shared>, Condvar)>,
 }
 
@@ -31,25 +32,30 @@ impl Readback {
     /// Submits a copy of `buffer` and asks for it to be mapped.
     pub(super) fn begin(context: &Context, buffer: &wgpu::Buffer) -> Result<Self> {
         context.checked("reading back", || {
-            let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-            let descriptor = wgpu::BufferDescriptor { label: Some("readback"), size: buffer.size(), usage, mapped_at_creation: false };
-            let staging = context.device().create_buffer(&descriptor);
             let mut encoder = context.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("readback") });
-            encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size());
-            let submission = context.queue().submit([encoder.finish()]);
-            let shared = Arc::<(Mutex<Shared>, Condvar)>::default();
-            let told = Arc::clone(&shared);
-            staging.map_async(wgpu::MapMode::Read, .., move |mapped| {
-                let (shared, called) = &*told;
-                let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                shared.mapped = Some(mapped);
-                called.notify_all();
-                if let Some(waker) = shared.waker.take() {
-                    waker.wake();
-                }
-            });
-            Ok(Self { staging, submission, shared })
+            let readback = Self::encode(context, &mut encoder, buffer);
+            Ok(Self { submission: Some(context.submit([encoder.finish()])), ..readback })
         })
+    }
+
+    /// Records a copy of `buffer` (usage `COPY_SRC`) and the mapping of it, for a host that submits and polls itself. Never ready if that is not submitted.
+    pub fn encode(context: &Context, encoder: &mut wgpu::CommandEncoder, buffer: &wgpu::Buffer) -> Self {
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let descriptor = wgpu::BufferDescriptor { label: Some("readback"), size: buffer.size(), usage, mapped_at_creation: false };
+        let staging = context.device().create_buffer(&descriptor);
+        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size());
+        let shared = Arc::<(Mutex<Shared>, Condvar)>::default();
+        let told = Arc::clone(&shared);
+        encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |mapped| {
+            let (shared, called) = &*told;
+            let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+            shared.mapped = Some(mapped);
+            called.notify_all();
+            if let Some(waker) = shared.waker.take() {
+                waker.wake();
+            }
+        });
+        Self { staging, submission: None, shared }
     }
 
     /// The bytes, if they are there. The mapping ends with the staging buffer, that is with `self`.
@@ -64,7 +70,10 @@ impl Readback {
 
     /// Blocks until the bytes are there.
     pub(super) fn bytes(self, context: &Context) -> Result<Vec<u8>> {
-        context.wait_for(&self.submission, "reading back")?;
+        match &self.submission {
+            Some(submission) => context.wait_for(submission, "reading back")?,
+            None => context.wait("reading back")?,
+        }
         // Another thread, which was submitting, may have found the work done and be about to call.
         let (shared, called) = &*self.shared;
         let shared = shared.lock().unwrap_or_else(PoisonError::into_inner);

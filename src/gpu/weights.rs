@@ -65,6 +65,11 @@ impl GpuWeights {
         Ok(weights)
     }
 
+    /// Gives a parameter a buffer that is there already: what another graph computes, or a host.
+    pub fn lend(&mut self, name: &str, buffer: wgpu::Buffer) {
+        self.buffers.insert(name.to_owned(), buffer);
+    }
+
     /// The buffer of a parameter.
     pub fn get(&self, name: &str) -> Option<&wgpu::Buffer> {
         self.buffers.get(name)
@@ -101,7 +106,7 @@ pub(super) fn decoded(bytes: &[u8], elem: Elem, len: usize) -> Vec<f32> {
 /// Lets the device take what was written, so that the host's copies are freed.
 fn settle(context: &Context) -> Result<()> {
     context.checked("uploading weights", || {
-        context.queue().submit([]);
+        context.submit([]);
         Ok(())
     })?;
     context.wait("uploading weights")

@@ -160,7 +160,7 @@ fn kernel(limits: &Limits, c: usize, [x, y]: [Elem; 2], finish: Finish, eps: f32
 }
 
 /// How many invocations do a row: as many as have two packs each; on a software GPU, where barriers are dear, one.
-fn row_lanes(limits: &Limits, packs: usize) -> u32 {
+pub(super) fn row_lanes(limits: &Limits, packs: usize) -> u32 {
     if limits.software {
         return 1;
     }
@@ -169,7 +169,7 @@ fn row_lanes(limits: &Limits, packs: usize) -> u32 {
 }
 
 /// How a workgroup's sums are taken.
-fn reduction(limits: &Limits, row_lanes: u32) -> &'static str {
+pub(super) fn reduction(limits: &Limits, row_lanes: u32) -> &'static str {
     match limits.tier {
         _ if row_lanes == 1 => shared::REDUCE_ALONE,
         Tier::Subgroups | Tier::Cooperative8 | Tier::Cooperative16 if row_lanes == LANES => shared::REDUCE_SUBGROUPS,

@@ -5,6 +5,7 @@
 //! device's [`Limits`]. Wrong shapes are a programmer's mistake and panic; what does not fit the device is an error.
 
 mod attention;
+mod basis;
 mod cut;
 mod gelu;
 mod gemm;
@@ -12,13 +13,18 @@ mod layernorm;
 mod matmul;
 mod mosaic;
 mod patch_embed;
+mod resize;
 mod rope;
+mod similarity;
+mod texture;
 mod tokens;
 
 pub use layernorm::Columns;
 pub use matmul::Epilogue;
 pub use mosaic::Mosaic;
+pub use resize::{Field, Values, taps};
 pub use rope::Heads;
+pub use texture::{TEXTURE_SIDE, texture_read, texture_write};
 pub use tokens::Mask;
 
 use std::ops::Range;

@@ -60,6 +60,19 @@ impl Basis {
         self.variance.data().iter().filter(|v| **v > 0.0).count()
     }
 
+    /// The directions over the standard deviation along each: [3, C]; zeros where one is missing. What a token's deviation from the mean is multiplied by to
+    /// give its [`Basis::scores`].
+    #[must_use]
+    pub fn whitened(&self) -> Tensor {
+        let over = |(direction, &variance): (&[f32], &f32)| {
+            let deviation = f64::from(variance).sqrt();
+            direction.iter().map(|&d| if variance > 0.0 { (f64::from(d) / deviation) as f32 } else { 0.0 }).collect::<Vec<_>>()
+        };
+        let width = self.width();
+        let rows = self.components.data().chunks_exact(width).zip(self.variance.data());
+        Tensor::new([COMPONENTS, width], rows.flat_map(over).collect())
+    }
+
     /// Whitened scores of `tokens` [.., C]: [.., 3]. A token's deviation from the mean along each direction, over the standard deviation there;
     /// 0 along a missing direction. As scikit-learn's `PCA(n_components=3, whiten=True).transform`; sums are in f64.
     ///

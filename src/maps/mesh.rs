@@ -45,6 +45,21 @@ impl Mesh {
         ])
     }
 
+    /// [`Mesh::around`] at the centres of pixels, for every row of the slice and for every column: the first row (or column) of patches that counts, and the
+    /// weights of it and of the one that follows; no weight where the model saw nothing.
+    pub fn lines(&self) -> [Vec<(usize, Vec<f32>)>; 2] {
+        let line = |place: f64, cells: usize| {
+            let (before, after, way) = neighbours(place, cells);
+            match () {
+                () if place.floor() >= cells as f64 => (before, vec![]),
+                () if before == after => (before, vec![1.0]),
+                () => (before, vec![1.0 - way, way]),
+            }
+        };
+        let lines = |pixels: usize, patch: f64, cells: usize| (0..pixels).map(|i| line((i as f64 + 0.5) / patch, cells)).collect();
+        [lines(self.slice.0, self.patch.0, self.grid.rows), lines(self.slice.1, self.patch.1, self.grid.cols)]
+    }
+
     /// The patch at the centre of pixel (`x`, `y`) of the slice.
     ///
     /// # Errors
@@ -130,5 +145,30 @@ mod tests {
             assert!((value(x, y) - want).abs() < 1e-6, "{} for {want} at {x},{y}", value(x, y));
         }
         assert!(mesh.around(96.0, 0.0).is_none());
+    }
+
+    #[test]
+    fn lines_are_what_is_around_the_centres() {
+        for mesh in
+            [Mesh::new(Grid { rows: 2, cols: 3 }, 16, (40, 50), (64, 91)), Mesh::new(Grid { rows: 1, cols: 1 }, 16, (16, 20), (5, 4))]
+        {
+            let [rows, columns] = mesh.lines();
+            assert_eq!((rows.len(), columns.len()), mesh.slice);
+            let mut seen = 0;
+            for (y, (top, down)) in rows.iter().enumerate() {
+                for (x, (left, across)) in columns.iter().enumerate() {
+                    let mut got = vec![0.0; mesh.grid.patches()];
+                    for (a, b) in (0..down.len()).flat_map(|a| (0..across.len()).map(move |b| (a, b))) {
+                        got[(top + a) * mesh.grid.cols + left + b] += down[a] * across[b];
+                    }
+                    let mut want = vec![0.0; mesh.grid.patches()];
+                    let around = mesh.around(x as f64 + 0.5, y as f64 + 0.5);
+                    seen += usize::from(around.is_some());
+                    around.into_iter().flatten().for_each(|(patch, weight)| want[patch] += weight);
+                    assert_eq!(got, want, "{x},{y} of {mesh:?}");
+                }
+            }
+            assert!(seen > 0 && seen < rows.len() * columns.len());
+        }
     }
 }

@@ -27,7 +27,7 @@ pub struct Input {
 /// Which tensors of a recorded pass are what.
 #[derive(Clone, Debug)]
 pub struct Forward {
-    /// Input: the normalised images [B, Cin or 1, H, W].
+    /// The normalised images [B, Cin or 1, H, W]; with [`record`], an input.
     pub image: TensorId,
     /// Input: sines and cosines of every patch [2, P, D/2], as [`super::rope::table`] makes them.
     pub table: TensorId,
@@ -48,33 +48,47 @@ pub struct Forward {
 /// # Errors
 /// If the images hold no patch, a layer is no block of this model, or the device's limits are too narrow.
 pub fn record(config: &Config, limits: Limits, input: Input, request: &Request) -> Result<(Graph, Forward)> {
-    request.check(config)?;
     let Input { batch, channels, height, width, masked } = input;
-    let patches = config.grid(height, width)?.patches();
     let mut g = Recorder::new(limits);
-    let w = Weights::specs(config).map(&mut |spec| g.tensor_of(stored(spec, limits.elem), &spec.name, spec.shape.clone(), Role::Weight));
     let image = g.tensor("image", [batch, channels, height, width], Role::Input);
+    let forward = record_on(&mut g, config, image, masked, request)?;
+    Ok((g.finish(), forward))
+}
+
+/// Records the same behind whatever made the `image` [B, Cin or 1, H, W].
+///
+/// # Errors
+/// As [`record`].
+///
+/// # Panics
+/// If the image has not four axes: a programmer's mistake.
+pub fn record_on(g: &mut Recorder, config: &Config, image: TensorId, masked: bool, request: &Request) -> Result<Forward> {
+    request.check(config)?;
+    let &[batch, _, height, width] = g.graph().info(image).shape.as_slice() else { panic!("an image has four axes") };
+    let patches = config.grid(height, width)?.patches();
+    let elem = g.elem();
+    let w = Weights::specs(config).map(&mut |spec| g.tensor_of(stored(spec, elem), &spec.name, spec.shape.clone(), Role::Weight));
     let table = g.tensor("rope", [2, patches, config.head_dim() / 2], Role::Input);
     let mask = masked.then(|| g.tensor("mask", [batch, patches], Role::Input));
     let (mut layers, mut taps) = (Vec::new(), Vec::new());
 
     let patch_embed = g.patch_embed("patch_embed", image, w.patch_embed.weight, bias(&w.patch_embed))?;
-    tap(&mut g, request, &mut taps, "patch_embed", patch_embed);
+    tap(g, request, &mut taps, "patch_embed", patch_embed);
     let masking = mask.zip(w.mask_token).map(|(mask, token)| Mask { mask, token });
     let mut x = g.tokens("tokens", patch_embed, w.cls_token, w.storage_tokens, masking)?;
     for (i, b) in w.blocks.iter().enumerate() {
-        x = block(&mut g, config, &format!("blocks.{i}"), b, x, table)?;
-        tap(&mut g, request, &mut taps, &format!("blocks.{i}"), x);
+        x = block(g, config, &format!("blocks.{i}"), b, x, table)?;
+        tap(g, request, &mut taps, &format!("blocks.{i}"), x);
         if request.layers.contains(&i) {
-            layers.push((i, final_norm(&mut g, config, &format!("layers.{i}"), &w.norm, x)?));
+            layers.push((i, final_norm(g, config, &format!("layers.{i}"), &w.norm, x)?));
         }
     }
-    let x_norm = final_norm(&mut g, config, "norm", &w.norm, x)?;
+    let x_norm = final_norm(g, config, "norm", &w.norm, x)?;
     if request.prenorm {
         g.keep(x);
     }
     let x_prenorm = request.prenorm.then_some(x);
-    Ok((g.finish(), Forward { image, table, mask, x_norm, x_prenorm, layers, taps }))
+    Ok(Forward { image, table, mask, x_norm, x_prenorm, layers, taps })
 }
 
 /// The type of a parameter on a device that computes in `elem`: the matrices of blocks and decoder, nearly all of a model, are of that type; vectors,

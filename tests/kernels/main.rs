@@ -7,7 +7,9 @@ mod decode;
 #[path = "../device/mod.rs"]
 mod device;
 mod elementwise;
+mod maps;
 mod matmul;
 mod patch_embed;
+mod resize;
 mod rope;
 mod tokens;

@@ -1,0 +1,15 @@
+//! From a scan to features: `cargo run --release --example features`.
+
+use meddino::backbone::{Backbone, Choice};
+use meddino::ct::{Size, Volume, Window, prepare};
+use meddino::vit::{features::Request, model::Model};
+
+fn main() -> meddino::Result<()> {
+    let model = Model::open("seeded:0:tiny")?; // random weights; or a checkpoint: "MedDINOv3-B-CT3M.pth"
+    let backbone = Backbone::new(&model, Choice::Auto)?;
+    let mut scan = Volume::phantom(); // or Volume::open("scan.nii.gz")
+    let image = prepare(&scan.read_slice(0)?, &Window::DEMO, Size::Native); // [1, 1, H, W]
+    let features = backbone.features(&image, None, &Request::default())?;
+    println!("{:?}, patch tokens {:?}, on {}", features.grid, features.patches().shape(), backbone.device());
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! Copies between a host's textures and tensors, as passes in the host's encoder.
+
+use super::context::Context;
+use crate::error::{Error, Result};
+use crate::graph::Kernel;
+use crate::kernels::{TEXTURE_SIDE, texture_read, texture_write};
+
+/// The formats whose first channel can be read.
+const READABLE: [wgpu::TextureFormat; 3] = [wgpu::TextureFormat::R32Float, wgpu::TextureFormat::R16Float, wgpu::TextureFormat::Rgba8Unorm];
+
+/// The one that can be written.
+const WRITTEN: wgpu::TextureFormat = wgpu::TextureFormat::Rgba16Float;
+
+/// A copy in one direction.
+#[derive(Debug)]
+pub(crate) struct TextureCopy {
+    device: wgpu::Device,
+    layout: wgpu::BindGroupLayout,
+    pipeline: wgpu::ComputePipeline,
+    reads: bool,
+}
+
+impl TextureCopy {
+    /// The first channel of a texture [H, W] into a buffer [H, W] of f32.
+    ///
+    /// # Errors
+    /// If the device refuses the shader or is lost.
+    pub fn reader(context: &Context) -> Result<Self> {
+        let sample_type = wgpu::TextureSampleType::Float { filterable: false };
+        let view_dimension = wgpu::TextureViewDimension::D2;
+        let texture = wgpu::BindingType::Texture { sample_type, view_dimension, multisampled: false };
+        Self::new(context, &texture_read(), [texture, storage(false)], true)
+    }
+
+    /// A buffer [H, W, `channels`] of f32 into a texture [H, W].
+    ///
+    /// # Errors
+    /// As [`TextureCopy::reader`].
+    pub fn writer(context: &Context, channels: usize) -> Result<Self> {
+        let (access, view_dimension) = (wgpu::StorageTextureAccess::WriteOnly, wgpu::TextureViewDimension::D2);
+        let texture = wgpu::BindingType::StorageTexture { access, format: WRITTEN, view_dimension };
+        Self::new(context, &texture_write(channels), [storage(true), texture], false)
+    }
+
+    fn new(context: &Context, kernel: &Kernel, kinds: [wgpu::BindingType; 2], reads: bool) -> Result<Self> {
+        let device = context.device();
+        context.checked("preparing a copy of a texture", || {
+            let visibility = wgpu::ShaderStages::COMPUTE;
+            let entry = |(binding, ty)| wgpu::BindGroupLayoutEntry { binding, visibility, ty, count: None };
+            let entries: Vec<_> = (0..).zip(kinds).map(entry).collect();
+            let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries });
+            let source = wgpu::ShaderSource::Wgsl(kernel.source().into());
+            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source });
+            let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(kernel.name),
+                bind_group_layouts: &[Some(&layout)],
+                ..Default::default()
+            });
+            let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(kernel.name),
+                layout: Some(&pipeline_layout),
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options: wgpu::PipelineCompilationOptions::default(),
+                cache: None,
+            });
+            Ok(Self { device: device.clone(), layout, pipeline, reads })
+        })
+    }
+
+    /// Records the copy between `buffer` and a whole two-dimensional texture of [`height`, `width`] texels.
+    ///
+    /// # Errors
+    /// If the texture is of another size or format, or may not be bound so.
+    pub fn encode(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        buffer: &wgpu::Buffer,
+        view: &wgpu::TextureView,
+        [height, width]: [usize; 2],
+    ) -> Result<()> {
+        self.check(view.texture(), [height, width])?;
+        let buffer = buffer.as_entire_binding();
+        let texture = wgpu::BindingResource::TextureView(view);
+        let resources = if self.reads { [texture, buffer] } else { [buffer, texture] };
+        let entries: Vec<_> = (0..).zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
+        let descriptor = wgpu::BindGroupDescriptor { label: Some("meddino texture"), layout: &self.layout, entries: &entries };
+        let bind_group = self.device.create_bind_group(&descriptor);
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("meddino texture"), timestamp_writes: None });
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &bind_group, &[]);
+        pass.dispatch_workgroups((width as u32).div_ceil(TEXTURE_SIDE), (height as u32).div_ceil(TEXTURE_SIDE), 1);
+        Ok(())
+    }
+
+    fn check(&self, texture: &wgpu::Texture, [height, width]: [usize; 2]) -> Result<()> {
+        let refuse = |problem: String| Err(Error::option("texture", problem));
+        let size = [texture.height() as usize, texture.width() as usize];
+        if size != [height, width] || texture.dimension() != wgpu::TextureDimension::D2 || texture.sample_count() != 1 {
+            return refuse(format!(
+                "it has {} x {} texels ({:?}, {} samples); expected {height} x {width}, two-dimensional, one sample",
+                size[0],
+                size[1],
+                texture.dimension(),
+                texture.sample_count()
+            ));
+        }
+        let (formats, usage) = if self.reads {
+            (&READABLE[..], wgpu::TextureUsages::TEXTURE_BINDING)
+        } else {
+            (&[WRITTEN][..], wgpu::TextureUsages::STORAGE_BINDING)
+        };
+        if !formats.contains(&texture.format()) {
+            return refuse(format!("its format is {:?}; expected one of {formats:?}", texture.format()));
+        }
+        if !texture.usage().contains(usage) {
+            return refuse(format!("its usage is {:?}; create it with {usage:?} too", texture.usage()));
+        }
+        Ok(())
+    }
+}
+
+fn storage(read_only: bool) -> wgpu::BindingType {
+    wgpu::BindingType::Buffer { ty: wgpu::BufferBindingType::Storage { read_only }, has_dynamic_offset: false, min_binding_size: None }
+}

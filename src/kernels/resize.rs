@@ -1,0 +1,107 @@
+//! Separable resampling of an image, by tables of which source lines make which.
+
+use super::cut::cut;
+use super::{Recorder, rows_of, words};
+use crate::error::Result;
+use crate::graph::{Cost, Dispatch, Kernel, TensorId};
+
+/// Invocations of a workgroup along each axis.
+const SIDE: u32 = 8;
+
+/// Operations of a pixel under one tap: the change of its value 6, its product and sum 2.
+const FLOPS: u64 = 8;
+
+/// What becomes of a value before it is weighed: `(clamp(v scale + shift, lo, hi) - mean) / divisor`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Values {
+    /// Multiplied by first: units of what is stored to those of `lo` and `hi`.
+    pub scale: f32,
+    /// Added after.
+    pub shift: f32,
+    /// The least value; finite.
+    pub lo: f32,
+    /// The greatest; finite.
+    pub hi: f32,
+    /// Subtracted.
+    pub mean: f32,
+    /// Divided by at last.
+    pub divisor: f32,
+}
+
+impl Values {
+    /// As they are.
+    pub const SAME: Self = Self { scale: 1.0, shift: 0.0, lo: f32::MIN, hi: f32::MAX, mean: 0.0, divisor: 1.0 };
+}
+
+/// The image that is resampled: [`height`, `width`, `channels`] of a tensor's elements from `first` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// The first element.
+    pub first: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Values a pixel.
+    pub channels: usize,
+}
+
+/// The table that [`Recorder::resize`] reads: for each line its first source line, how many count, and their weights, filled up with zeros to the
+/// longest: [lines, 2 + most].
+pub fn taps(lines: &[(usize, Vec<f32>)]) -> Vec<f32> {
+    let most = lines.iter().map(|(_, weights)| weights.len()).max().unwrap_or(0);
+    let line = |(first, weights): &(usize, Vec<f32>)| {
+        let mut row = vec![*first as f32, weights.len() as f32];
+        row.extend(weights);
+        row.resize(2 + most, 0.0);
+        row
+    };
+    lines.iter().flat_map(line).collect()
+}
+
+impl Recorder {
+    /// The `field` of `x`, its values changed by `values`, as an image of as many rows as `down` [H, 2 + taps] has and columns as `across` [W, 2 + taps],
+    /// which [`taps`] makes. The result is of `shape`, H W channels elements of f32 in that order; a pixel that no tap reaches is 0.
+    ///
+    /// # Errors
+    /// If the device's limits are too narrow for any piece of it; the source is bound whole.
+    pub fn resize(
+        &mut self,
+        label: &str,
+        x: TensorId,
+        field: Field,
+        [down, across]: [TensorId; 2],
+        values: Values,
+        shape: impl Into<Vec<usize>>,
+    ) -> Result<TensorId> {
+        let Field { first, height, width, channels } = field;
+        let ([rows, down_len], [cols, across_len]) = (self.shape(label, down), self.shape(label, across));
+        assert!(first + height * width * channels <= self.graph.info(x).len() && height * width * channels > 0, "{label}: {field:?}");
+        let constants = [("SIDE", SIDE as usize), ("CHANNELS", channels), ("DOWN", down_len), ("ACROSS", across_len)];
+        let constants = constants.map(|(name, value)| (name, (value as u32).into())).to_vec();
+        let kernel = Kernel { name: "resize", parts: vec![include_str!("../../shaders/resize.wgsl")], constants };
+        let taps = ((down_len - 2) * (across_len - 2)) as u64;
+        // A piece reads the part of the source that its rows are made of.
+        let cost = |some: usize| {
+            let pixels = (some * cols * channels) as u64;
+            Cost { flops: FLOPS * taps * pixels, bytes: 4 * (pixels + (height * width * channels * some / rows) as u64) }
+        };
+        let most = (SIDE * self.limits.max_workgroups) as usize;
+        let pieces = cut(&self.limits, label, rows, &[4 * cols * channels], most, self.affordable(cost(1), SIDE as usize))?;
+        let y = self.result(label, shape);
+        self.expect_len(label, y, rows * cols * channels);
+        for piece in pieces {
+            let numbers = [values.scale, values.shift, values.lo, values.hi, values.mean, values.divisor].map(|v| v.to_bits() as usize);
+            self.graph.push(Dispatch {
+                label: label.to_owned(),
+                kernel: kernel.clone(),
+                reads: [x, down, across].map(|id| self.graph.view(id)).to_vec(),
+                write: rows_of(y, &piece, cols * channels),
+                params: words(&[&[first, height, width, piece.start, piece.len(), cols], &numbers[..]].concat()),
+                workgroups: [(cols as u32).div_ceil(SIDE), (piece.len() as u32).div_ceil(SIDE), 1],
+                cost: cost(piece.len()),
+            });
+        }
+        Ok(y)
+    }
+}

@@ -1,0 +1,22 @@
+//! Between a host's textures and our tensors: copies, no part of a graph.
+
+use crate::graph::Kernel;
+
+/// Pixels of a workgroup along each axis.
+pub const TEXTURE_SIDE: u32 = 8;
+
+/// A texture's first channel into a tensor [H, W] of f32. Bindings: the texture, the tensor.
+pub fn texture_read() -> Kernel {
+    let parts = vec![include_str!("../../shaders/texture/read.wgsl")];
+    Kernel { name: "texture read", parts, constants: vec![("SIDE", TEXTURE_SIDE.into())] }
+}
+
+/// A tensor [H, W, `channels`] of f32 into a texture of `rgba16float`. Bindings: the tensor, the texture.
+///
+/// # Panics
+/// If a texel has not so many channels.
+pub fn texture_write(channels: usize) -> Kernel {
+    assert!((1..=4).contains(&channels), "a texel has 1 to 4 channels, not {channels}");
+    let parts = vec![include_str!("../../shaders/texture/write.wgsl")];
+    Kernel { name: "texture write", parts, constants: vec![("SIDE", TEXTURE_SIDE.into()), ("CHANNELS", (channels as u32).into())] }
+}

@@ -1,0 +1,548 @@
+//! Inside a host's wgpu device: its passes and ours in one submission, its shaders on our buffers, and nothing submitted or polled by us.
+
+mod common;
+mod device;
+
+use std::future::Future;
+use std::task::{Context as Task, Poll, Waker};
+use std::time::Duration;
+
+use common::relative_l2;
+use meddino::Tensor;
+use meddino::cpu;
+use meddino::ct::{Size, Window, prepare};
+use meddino::embedding::{Map, Pass, Picture, Scores, Settings, Similarity, Source};
+use meddino::gpu::{self, Context, Executable, Gpu, Readback};
+use meddino::maps::{Moments, cosine};
+use meddino::vit::features::{Features, Request};
+use meddino::vit::model::Model;
+
+/// A program that owns its device.
+struct Host {
+    adapter: wgpu::Adapter,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+}
+
+fn adapter() -> Option<wgpu::Adapter> {
+    // Says so, or fails, where there is none.
+    device::context()?;
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+    Some(pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default())).expect("an adapter"))
+}
+
+impl Host {
+    fn new() -> Option<Self> {
+        let adapter = adapter()?;
+        let (device, queue) = pollster::block_on(adapter.request_device(&gpu::descriptor(&adapter).expect("enough"))).expect("a device");
+        Some(Self { adapter, device, queue })
+    }
+
+    fn lend(&self) -> Context {
+        Context::from_host(self.device.clone(), self.queue.clone()).expect("enough")
+    }
+
+    fn model(&self, source: &str) -> Gpu {
+        let model = Model::open(source).expect("seeded weights");
+        Gpu::new(&self.lend(), model.config(), &model.weights().expect("seeded weights")).expect("room")
+    }
+
+    fn encoder(&self) -> wgpu::CommandEncoder {
+        self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
+    }
+
+    fn buffer(&self, values: &[f32], usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        let size = 4 * values.len() as u64;
+        let usage = usage | wgpu::BufferUsages::COPY_DST;
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
+        self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(values));
+        buffer
+    }
+
+    fn texture(&self, [height, width]: [usize; 2], format: wgpu::TextureFormat, usage: wgpu::TextureUsages) -> wgpu::Texture {
+        self.device.create_texture(&wgpu::TextureDescriptor {
+            label: None,
+            size: wgpu::Extent3d { width: width as u32, height: height as u32, depth_or_array_layers: 1 },
+            mip_level_count: 1,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format,
+            usage,
+            view_formats: &[],
+        })
+    }
+
+    fn filled(&self, [height, width]: [usize; 2], format: wgpu::TextureFormat, bytes: &[u8]) -> wgpu::Texture {
+        let texture = self.texture([height, width], format, wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::COPY_DST);
+        let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some((bytes.len() / height) as u32), rows_per_image: None };
+        self.queue.write_texture(texture.as_image_copy(), bytes, layout, texture.size());
+        texture
+    }
+
+    /// A pass over the whole of `target` with this fragment shader, which may read storage buffers from binding 0 on.
+    fn render(&self, encoder: &mut wgpu::CommandEncoder, target: &wgpu::Texture, fragment: &str, buffers: &[&wgpu::Buffer]) {
+        let corners = "@vertex fn corners(@builtin(vertex_index) i: u32) -> @builtin(position) vec4<f32> {
+            return vec4<f32>(f32(i & 1u) * 4.0 - 1.0, f32(i >> 1u) * 4.0 - 1.0, 0.0, 1.0);
+        }";
+        let source = wgpu::ShaderSource::Wgsl(format!("{corners}\n{fragment}").into());
+        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source });
+        let pipeline = self.device.create_render_pipeline(&wgpu::RenderPipelineDescriptor {
+            label: None,
+            layout: None,
+            vertex: wgpu::VertexState {
+                module: &module,
+                entry_point: Some("corners"),
+                compilation_options: wgpu::PipelineCompilationOptions::default(),
+                buffers: &[],
+            },
+            primitive: wgpu::PrimitiveState::default(),
+            depth_stencil: None,
+            multisample: wgpu::MultisampleState::default(),
+            fragment: Some(wgpu::FragmentState {
+                module: &module,
+                entry_point: Some("shade"),
+                compilation_options: wgpu::PipelineCompilationOptions::default(),
+                targets: &[Some(target.format().into())],
+            }),
+            multiview_mask: None,
+            cache: None,
+        });
+        let view = target.create_view(&wgpu::TextureViewDescriptor::default());
+        let mut pass = encoder.begin_render_pass(&wgpu::RenderPassDescriptor {
+            color_attachments: &[Some(wgpu::RenderPassColorAttachment {
+                view: &view,
+                depth_slice: None,
+                resolve_target: None,
+                ops: wgpu::Operations { load: wgpu::LoadOp::Clear(wgpu::Color::BLACK), store: wgpu::StoreOp::Store },
+            })],
+            ..Default::default()
+        });
+        pass.set_pipeline(&pipeline);
+        if !buffers.is_empty() {
+            let resources =
+                (0..).zip(buffers).map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() });
+            let entries: Vec<_> = resources.collect();
+            let layout = pipeline.get_bind_group_layout(0);
+            let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout: &layout, entries: &entries });
+            pass.set_bind_group(0, &group, &[]);
+        }
+        pass.draw(0..3, 0..1);
+    }
+
+    /// The host's own way to bring a texture of `bytes` a texel home; its rows are multiples of 256 bytes.
+    fn copied(&self, encoder: &mut wgpu::CommandEncoder, texture: &wgpu::Texture, bytes: u32) -> wgpu::Buffer {
+        let bytes_per_row = bytes * texture.width();
+        assert!(bytes_per_row.is_multiple_of(256));
+        let size = u64::from(bytes_per_row * texture.height());
+        let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ;
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
+        let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(bytes_per_row), rows_per_image: None };
+        let to = wgpu::TexelCopyBufferInfo { buffer: &buffer, layout };
+        encoder.copy_texture_to_buffer(texture.as_image_copy(), to, texture.size());
+        encoder.map_buffer_on_submit(&buffer, wgpu::MapMode::Read, .., |mapped| mapped.expect("mapped"));
+        buffer
+    }
+
+    fn submit(&self, encoder: wgpu::CommandEncoder) {
+        self.queue.submit([encoder.finish()]);
+    }
+
+    fn poll(&self) {
+        self.device.poll(wgpu::PollType::wait_indefinitely()).expect("the device finishes");
+    }
+
+    /// Submits, waits, reads.
+    fn finish(&self, mut encoder: wgpu::CommandEncoder, map: &Map) -> Vec<f32> {
+        let values = map.read(&mut encoder);
+        self.submit(encoder);
+        self.poll();
+        pollster::block_on(values).expect("values")
+    }
+
+    fn image_of(&self, pass: &Pass, mut encoder: wgpu::CommandEncoder, context: &Context) -> Vec<f32> {
+        let values = Readback::encode(context, &mut encoder, pass.image().0);
+        self.submit(encoder);
+        self.poll();
+        pollster::block_on(values).expect("values")
+    }
+}
+
+fn bytes_of<T: bytemuck::Pod>(buffer: &wgpu::Buffer) -> Vec<T> {
+    bytemuck::pod_collect_to_vec(&buffer.get_mapped_range(..).expect("mapped"))
+}
+
+/// The value that the host's shader below paints.
+fn hu(x: usize, y: usize) -> f32 {
+    ((x * 37 + y * 91 + x * y) % 2500) as f32 - 1250.0
+}
+
+const PAINT: &str = "@fragment fn shade(@builtin(position) p: vec4<f32>) -> @location(0) f32 {
+    let at = vec2<u32>(p.xy);
+    return f32((at.x * 37u + at.y * 91u + at.x * at.y) % 2500u) - 1250.0;
+}";
+
+fn slice([height, width]: [usize; 2]) -> Tensor {
+    Tensor::new([height, width], (0..height * width).map(|i| hu(i % width, i / width)).collect::<Vec<_>>())
+}
+
+fn on_the_cpu(source: &str, image: &Tensor, request: &Request) -> Features {
+    let model = Model::open(source).expect("seeded weights");
+    let layers = cpu::layers(model.weights().expect("seeded weights"), cpu::Precision::F32);
+    cpu::forward(&layers, model.config(), image, None, request).expect("features")
+}
+
+#[test]
+fn one_submission_renders_computes_and_shows() {
+    let Some(host) = Host::new() else { return };
+    let (size, source) = ([80, 96], "seeded:0:tiny");
+    let gpu = host.model(source);
+    let before = (gpu.context().submissions(), gpu.context().polls());
+    assert!(before.0 > 0 && before.1 > 0, "loading submits and waits, and is counted");
+    let request = Request { layers: vec![0], prenorm: true, taps: false };
+    let settings = Settings { size: Size::Exact { height: 64, width: 70 }, request: request.clone(), ..Settings::new(size[0], size[1]) };
+    let mut pass = Pass::new(&gpu, &settings).expect("a pass");
+    let layout = pass.layout();
+
+    // The host paints a slice, we take it, the host's shader reads the tokens and shows them as a picture [T, C].
+    let usage = wgpu::TextureUsages::RENDER_ATTACHMENT | wgpu::TextureUsages::TEXTURE_BINDING;
+    let painted = host.texture(size, wgpu::TextureFormat::R32Float, usage);
+    let shown = [(); 3].map(|()| {
+        let usage = wgpu::TextureUsages::RENDER_ATTACHMENT | wgpu::TextureUsages::COPY_SRC;
+        host.texture([layout.tokens, layout.channels], wgpu::TextureFormat::R32Float, usage)
+    });
+    let show = format!(
+        "@group(0) @binding(0) var<storage, read> tokens: array<f32>;
+        @fragment fn shade(@builtin(position) p: vec4<f32>) -> @location(0) f32 {{
+            return tokens[u32(p.y) * {}u + u32(p.x)];
+        }}",
+        layout.channels
+    );
+    let mut encoder = host.encoder();
+    host.render(&mut encoder, &painted, PAINT, &[]);
+    pass.encode_slice(&mut encoder, Source::Texture(&painted.create_view(&wgpu::TextureViewDescriptor::default()))).expect("a slice");
+    pass.encode(&mut encoder);
+    let ours = [pass.tokens(), pass.layer(0).expect("asked for"), pass.prenorm().expect("asked for")];
+    for (target, tokens) in shown.iter().zip(ours) {
+        host.render(&mut encoder, target, &show, &[tokens]);
+    }
+    let home = shown.each_ref().map(|texture| host.copied(&mut encoder, texture, 4));
+    let ours = pass.read(&mut encoder);
+    host.submit(encoder);
+    host.poll();
+    assert_eq!((gpu.context().submissions(), gpu.context().polls()), before, "ours are none");
+    assert!(pass.layer(1).is_none());
+
+    let image = prepare(&slice(size), &settings.window, settings.size);
+    let want = on_the_cpu(source, &image, &request);
+    let want = [&want.x_norm, &want.layers[0].1, want.x_prenorm.as_ref().expect("asked for")];
+    for (home, want) in home.iter().zip(want) {
+        let error = relative_l2(&bytes_of::<f32>(home), want.data());
+        assert!(error < 2e-4, "the host sees tokens {error:.1e} from the CPU's");
+    }
+    assert_eq!(pollster::block_on(ours).expect("tokens"), bytes_of::<f32>(&home[0]));
+    assert_eq!((layout.tokens, layout.prefix, layout.channels), (5 + 16, 5, 128));
+}
+
+#[test]
+fn every_source_gives_the_cpus_image() {
+    let Some(host) = Host::new() else { return };
+    let gpu = host.model("seeded:0:micro");
+    let from = [75, 64];
+    let hu = slice(from);
+    let at = |texture: &wgpu::Texture| texture.create_view(&wgpu::TextureViewDescriptor::default());
+    let halves: Vec<half::f16> = hu.data().iter().map(|&v| half::f16::from_f32(v)).collect();
+    let eights: Vec<u8> = (0..from[0] * from[1]).flat_map(|i| [(i * 7 % 256) as u8, 9, 99, 255]).collect();
+    let bytes: Vec<u8> = hu.data().iter().flat_map(|v| v.to_le_bytes()).collect();
+    let textures = [
+        host.filled(from, wgpu::TextureFormat::R32Float, &bytes),
+        host.filled(from, wgpu::TextureFormat::R16Float, bytemuck::cast_slice(&halves)),
+        host.filled(from, wgpu::TextureFormat::Rgba8Unorm, &eights),
+    ];
+    let views = textures.each_ref().map(at);
+    let padded = [&[f32::NAN; 3], hu.data(), &[f32::NAN; 2]].concat();
+    let buffer = host.buffer(&padded, wgpu::BufferUsages::COPY_SRC);
+    let half_hu = Tensor::new(from, halves.iter().map(|v| v.to_f32()).collect::<Vec<_>>());
+    let eighth_hu = Tensor::new(from, eights.chunks_exact(4).map(|v| f32::from(v[0]) / 255.0 * 2400.0 - 1200.0).collect::<Vec<_>>());
+    let cases = [
+        ("buffer", Source::Buffer { buffer: &buffer, offset: 12 }, (1.0, 0.0), &hu),
+        ("R32Float", Source::Texture(&views[0]), (1.0, 0.0), &hu),
+        ("R16Float", Source::Texture(&views[1]), (1.0, 0.0), &half_hu),
+        ("Rgba8Unorm", Source::Texture(&views[2]), (2400.0, -1200.0), &eighth_hu),
+    ];
+    let abdomen = Window { lo: -160.0, hi: 240.0, mean: 40.0, std: 80.5 };
+    for size in [Size::Native, Size::Square(32), Size::Exact { height: 112, width: 97 }] {
+        for window in [Window::DEMO, abdomen, Window::NONE] {
+            for (name, source, rescale, hu) in cases {
+                let settings = Settings { size, window, rescale, ..Settings::new(from[0], from[1]) };
+                let mut pass = Pass::new(&gpu, &settings).expect("a pass");
+                let mut encoder = host.encoder();
+                pass.encode_slice(&mut encoder, source).expect("a slice");
+                pass.encode(&mut encoder);
+                let got = host.image_of(&pass, encoder, gpu.context());
+                let error = relative_l2(&got, prepare(hu, &window, size).data());
+                assert!(error <= 1e-6, "{name}, {size}, {window}: {error:.1e} from the CPU's");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_said() {
+    let Some(host) = Host::new() else { return };
+    let gpu = host.model("seeded:0:micro");
+    let refused = |settings: Settings| Pass::new(&gpu, &settings).map(|_| ()).unwrap_err().to_string();
+    assert!(refused(Settings::new(0, 64)).contains("0 x 64"));
+    assert!(refused(Settings::new(8, 64)).contains("hold no patch"));
+    assert!(refused(Settings { rescale: (f32::NAN, 0.0), ..Settings::new(64, 64) }).contains("NaN"));
+    assert!(
+        refused(Settings { request: Request { layers: vec![2], ..Request::default() }, ..Settings::new(64, 64) }).contains("no block 2")
+    );
+    let mut pass = Pass::new(&gpu, &Settings::new(64, 64)).expect("a pass");
+    let mut encoder = host.encoder();
+    let mut refused = |source: Source<'_>| pass.encode_slice(&mut encoder, source).unwrap_err().to_string();
+    let buffer = host.buffer(&[0.0; 64 * 64], wgpu::BufferUsages::COPY_SRC);
+    let closed = host.buffer(&[0.0; 64 * 64], wgpu::BufferUsages::STORAGE);
+    assert!(refused(Source::Buffer { buffer: &buffer, offset: 4 }).contains("do not fit its 16384 bytes"));
+    assert!(refused(Source::Buffer { buffer: &buffer, offset: u64::MAX - 3 }).contains("do not fit"));
+    assert!(refused(Source::Buffer { buffer: &closed, offset: 0 }).contains("COPY_SRC"));
+    let view = |size, format, usage| host.texture(size, format, usage).create_view(&wgpu::TextureViewDescriptor::default());
+    let (binding, other) = (wgpu::TextureUsages::TEXTURE_BINDING, wgpu::TextureUsages::COPY_DST);
+    assert!(refused(Source::Texture(&view([64, 32], wgpu::TextureFormat::R32Float, binding))).contains("64 x 32 texels"));
+    assert!(
+        refused(Source::Texture(&view([64, 64], wgpu::TextureFormat::R8Unorm, binding))).contains("R8Unorm; expected one of [R32Float")
+    );
+    assert!(refused(Source::Texture(&view([64, 64], wgpu::TextureFormat::R32Float, other))).contains("TEXTURE_BINDING"));
+    let similarity = Similarity::new(&pass.map()).expect("room");
+    assert!(similarity.encode(&mut encoder, 5 + 16).unwrap_err().to_string().contains("no token 21: there are 21"));
+}
+
+#[test]
+fn a_device_that_allows_too_little_is_refused_by_name() {
+    let Some(adapter) = adapter() else { return };
+    let required_limits = wgpu::Limits { max_storage_buffers_per_shader_stage: 4, ..wgpu::Limits::defaults() };
+    let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
+    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("a device");
+    let refused = Context::from_host(device, queue).map(|_| ()).unwrap_err().to_string();
+    let said = "max_storage_buffers_per_shader_stage is 4 and should be at least 6";
+    assert!(refused.contains(said) && refused.contains(&adapter.get_info().name), "{refused}");
+    // A feature that only a wish needs is asked for where the wish is.
+    let plain = wgpu::DeviceDescriptor::default();
+    let (device, queue) = pollster::block_on(adapter.request_device(&plain)).expect("a device");
+    let context = Context::from_host(device, queue).expect("enough");
+    let refused = context.tuned(meddino::graph::Elem::F16, None).map(|_| ()).unwrap_err().to_string();
+    assert!(refused.contains("have no f16"), "{refused}");
+}
+
+#[test]
+fn what_to_ask_for_is_there() {
+    let Some(host) = Host::new() else { return };
+    let wanted = gpu::WANTED.iter().fold(wgpu::Features::empty(), |all, wanted| all | wanted.feature);
+    assert_eq!(host.device.features(), host.adapter.features() & wanted);
+    assert_eq!(host.device.limits().max_storage_buffer_binding_size, host.adapter.limits().max_storage_buffer_binding_size);
+    assert_eq!(Context::features(&host.adapter), host.adapter.features() & wanted);
+}
+
+#[test]
+fn two_models_share_a_device_and_a_submission() {
+    let Some(host) = Host::new() else { return };
+    let size = [64, 48];
+    let buffer = host.buffer(slice(size).data(), wgpu::BufferUsages::COPY_SRC);
+    let models = ["seeded:0:tiny", "seeded:3:micro"].map(|source| (source, host.model(source)));
+    let mut encoder = host.encoder();
+    let passes = models.each_ref().map(|(_, gpu)| {
+        let mut pass = Pass::new(gpu, &Settings::new(size[0], size[1])).expect("a pass");
+        pass.encode_slice(&mut encoder, Source::Buffer { buffer: &buffer, offset: 0 }).expect("a slice");
+        pass.encode(&mut encoder);
+        let tokens = pass.read(&mut encoder);
+        (pass, tokens)
+    });
+    host.submit(encoder);
+    host.poll();
+    for ((source, _), (_, tokens)) in models.iter().zip(passes) {
+        let want = on_the_cpu(source, &prepare(&slice(size), &Window::DEMO, Size::Native), &Request::default()).x_norm;
+        let error = relative_l2(&pollster::block_on(tokens).expect("tokens"), want.data());
+        assert!(error < 2e-4, "{source}: {error:.1e}");
+    }
+}
+
+#[test]
+fn a_pass_in_pieces_keeps_to_its_budget_and_gives_the_same_bits() {
+    let Some(host) = Host::new() else { return };
+    let gpu = host.model("seeded:0:tiny");
+    let size = [160, 176];
+    let buffer = host.buffer(slice(size).data(), wgpu::BufferUsages::COPY_SRC);
+    let source = Source::Buffer { buffer: &buffer, offset: 0 };
+    let settings = Settings::new(size[0], size[1]);
+    let mut whole = Pass::new(&gpu, &settings).expect("a pass");
+    let mut encoder = host.encoder();
+    whole.encode_slice(&mut encoder, source).expect("a slice");
+    let start = whole.progress();
+    assert!(start.done == 0 && !start.is_finished());
+    whole.encode(&mut encoder);
+    assert!(whole.progress().is_finished());
+    let want = host.finish(encoder, &whole.map());
+    let total = whole.planned_time(start, whole.progress()).expect("a speed was measured");
+
+    let frame = total / 40;
+    let mut fine = Pass::new(&gpu, &Settings { frame: Some(frame), ..settings }).expect("a pass");
+    assert!(fine.progress().of > whole.progress().of, "dispatches are cut to the frame: {} of {}", fine.progress().of, whole.progress().of);
+    for (finely, budget) in [(false, total / 3), (false, total / 40), (false, Duration::ZERO), (true, frame)] {
+        let pass = if finely { &mut fine } else { &mut whole };
+        let mut encoder = host.encoder();
+        pass.encode_slice(&mut encoder, source).expect("a slice");
+        let (mut pieces, mut single, mut last) = (0, 0, pass.progress());
+        while !last.is_finished() {
+            let now = pass.encode_some(&mut encoder, budget);
+            host.submit(std::mem::replace(&mut encoder, host.encoder()));
+            let planned = pass.planned_time(last, now).expect("a speed was measured");
+            // What is rounded to nanoseconds may be one too long.
+            let fits = planned <= budget + Duration::from_nanos(1);
+            assert!(fits || now.done == last.done + 1, "{planned:?} of {budget:?} for dispatches {} to {}", last.done, now.done);
+            // Nothing that would have fitted is left for later.
+            let one_more = embedding_progress(now.done + 1, now.of);
+            let would_fit = !now.is_finished() && pass.planned_time(last, one_more).expect("a speed") < budget;
+            assert!(!would_fit, "dispatch {} would have fitted", now.done);
+            single += usize::from(!fits);
+            pieces += 1;
+            last = now;
+        }
+        println!("{budget:?} of {total:?}: {} dispatches in {pieces} pieces, {single} beyond the budget", last.of);
+        assert!(pieces >= 3);
+        assert_eq!(pass.encode_some(&mut encoder, budget), last, "nothing is left");
+        let got = host.finish(encoder, &pass.map());
+        assert!(got.iter().zip(&want).all(|(a, b)| a.to_bits() == b.to_bits()), "other bits in pieces of {budget:?}");
+    }
+    // A new slice in the middle of a pass begins it anew.
+    let other = host.buffer(&vec![0.0; size[0] * size[1]], wgpu::BufferUsages::COPY_SRC);
+    let mut encoder = host.encoder();
+    whole.encode_slice(&mut encoder, Source::Buffer { buffer: &other, offset: 0 }).expect("a slice");
+    whole.encode_some(&mut encoder, total / 3);
+    whole.encode_slice(&mut encoder, source).expect("a slice");
+    while !whole.encode_some(&mut encoder, total / 3).is_finished() {}
+    assert_eq!(host.finish(encoder, &whole.map()), want);
+}
+
+fn embedding_progress(done: usize, of: usize) -> meddino::embedding::Progress {
+    meddino::embedding::Progress { done, of }
+}
+
+#[test]
+fn maps_of_tokens_are_the_cpus() {
+    let Some(host) = Host::new() else { return };
+    let gpu = host.model("seeded:0:tiny");
+    let size = [96, 64];
+    let buffer = host.buffer(slice(size).data(), wgpu::BufferUsages::COPY_SRC);
+    let mut pass = Pass::new(&gpu, &Settings { size: Size::Square(80), ..Settings::new(size[0], size[1]) }).expect("a pass");
+    let mut encoder = host.encoder();
+    pass.encode_slice(&mut encoder, Source::Buffer { buffer: &buffer, offset: 0 }).expect("a slice");
+    pass.encode(&mut encoder);
+    let layout = pass.layout();
+    let tokens = Tensor::new([layout.tokens, layout.channels], host.finish(encoder, &pass.map()));
+    let token = |n: usize| &tokens.data()[n * layout.channels..(n + 1) * layout.channels];
+
+    let similarity = Similarity::new(&pass.map()).expect("room");
+    for chosen in [0, layout.prefix + 7, layout.tokens - 1] {
+        let mut encoder = host.encoder();
+        similarity.encode(&mut encoder, chosen).expect("a token");
+        let got = host.finish(encoder, similarity.map());
+        let error = relative_l2(&got, cosine(&tokens, token(chosen)).data());
+        assert!(error < 1e-6 && (got[chosen] - 1.0).abs() < 1e-6, "token {chosen}: {error:.1e}");
+    }
+    // A token from elsewhere.
+    let elsewhere: Vec<f32> = token(3).iter().map(|v| 0.5 - v).collect();
+    host.queue.write_buffer(similarity.query(), 0, bytemuck::cast_slice(&elsewhere));
+    let mut encoder = host.encoder();
+    similarity.encode_query(&mut encoder);
+    let got = host.finish(encoder, similarity.map());
+    assert!(relative_l2(&got, cosine(&tokens, &elsewhere).data()) < 1e-6);
+
+    let mut moments = Moments::new(layout.channels);
+    moments.add(&tokens);
+    let basis = moments.basis().expect("directions");
+    let scores = Scores::new(&pass.map(), &basis).expect("room");
+    let want = basis.scores(&tokens);
+    // To a texture of the slice's size, by what lies around each pixel.
+    let (mesh, range) = (pass.mesh(), (-1.5, 1.5));
+    let picture = Picture::new(scores.map(), &mesh, range).expect("room");
+    let texture =
+        host.texture(size, wgpu::TextureFormat::Rgba16Float, wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_SRC);
+    let view = texture.create_view(&wgpu::TextureViewDescriptor::default());
+    let mut encoder = host.encoder();
+    scores.encode(&mut encoder);
+    picture.encode(&mut encoder, &view).expect("a texture");
+    let home = host.copied(&mut encoder, &texture, 8);
+    let got = host.finish(encoder, scores.map());
+    let error = relative_l2(&got, want.data());
+    assert!(error < 2e-6, "{error:.1e}");
+    let painted: Vec<f32> = bytes_of::<half::f16>(&home).into_iter().map(half::f16::to_f32).collect();
+    let inside = |v: f32| (v.clamp(range.0, range.1) - range.0) / (range.1 - range.0);
+    for (i, texel) in painted.chunks_exact(4).enumerate() {
+        let around = mesh.around((i % size[1]) as f64 + 0.5, (i / size[1]) as f64 + 0.5);
+        let value = |k: usize| around.iter().flatten().map(|&(p, w)| w * inside(want.data()[(layout.prefix + p) * 3 + k])).sum::<f32>();
+        for (k, &got) in texel.iter().enumerate() {
+            let want = if k < 3 { value(k) } else { 1.0 };
+            assert!((got - want).abs() < 6e-4, "texel {i} channel {k}: {got} for {want}");
+        }
+    }
+    let refused = |usage, format, size| {
+        let view = host.texture(size, format, usage).create_view(&wgpu::TextureViewDescriptor::default());
+        picture.encode(&mut host.encoder(), &view).unwrap_err().to_string()
+    };
+    let storage = wgpu::TextureUsages::STORAGE_BINDING;
+    assert!(refused(storage, wgpu::TextureFormat::Rgba8Unorm, size).contains("Rgba16Float"));
+    assert!(refused(wgpu::TextureUsages::COPY_SRC, wgpu::TextureFormat::Rgba16Float, size).contains("STORAGE_BINDING"));
+    assert!(refused(storage, wgpu::TextureFormat::Rgba16Float, [64, 64]).contains("expected 96 x 64"));
+    assert!(Picture::new(&pass.map(), &mesh, range).unwrap_err().to_string().contains("128 channels"));
+    assert!(Picture::new(scores.map(), &mesh, (1.0, 1.0)).unwrap_err().to_string().contains("1 to 1"));
+    let mut narrow = Moments::new(2);
+    narrow.add(&Tensor::new([3, 2], vec![0.0, 1.0, 2.0, 5.0, 7.0, 8.0]));
+    assert!(Scores::new(&pass.map(), &narrow.basis().expect("directions")).unwrap_err().to_string().contains("2 wide"));
+}
+
+/// A browser's rules: nobody may wait; what is not ready is asked again.
+#[test]
+fn a_readback_is_pending_until_the_host_polls() {
+    let Some(host) = Host::new() else { return };
+    let gpu = host.model("seeded:0:micro");
+    let mut pass = Pass::new(&gpu, &Settings::new(32, 32)).expect("a pass");
+    let buffer = host.buffer(slice([32, 32]).data(), wgpu::BufferUsages::COPY_SRC);
+    let mut encoder = host.encoder();
+    pass.encode_slice(&mut encoder, Source::Buffer { buffer: &buffer, offset: 0 }).expect("a slice");
+    pass.encode(&mut encoder);
+    let mut values = Box::pin(pass.read(&mut encoder));
+    let mut task = Task::from_waker(Waker::noop());
+    assert!(values.as_mut().poll(&mut task).is_pending());
+    host.submit(encoder);
+    let tokens = loop {
+        match values.as_mut().poll(&mut task) {
+            Poll::Ready(tokens) => break tokens.expect("tokens"),
+            Poll::Pending => host.device.poll(wgpu::PollType::Poll).map(|_| std::thread::yield_now()).expect("a device"),
+        }
+    };
+    let want = on_the_cpu("seeded:0:micro", &prepare(&slice([32, 32]), &Window::DEMO, Size::Native), &Request::default());
+    assert!(relative_l2(&tokens, want.x_norm.data()) < 2e-4);
+}
+
+/// A pass moves to another thread, as wgpu's own objects do.
+#[test]
+fn what_is_lent_may_move_between_threads() {
+    fn moves<T: Send + Sync>() {}
+    moves::<Context>();
+    moves::<Gpu>();
+    moves::<Executable>();
+    moves::<Pass>();
+    moves::<Similarity>();
+    moves::<Scores>();
+    moves::<Picture>();
+    moves::<Readback>();
+    let Some(host) = Host::new() else { return };
+    let gpu = std::thread::scope(|scope| scope.spawn(|| host.model("seeded:0:micro")).join().expect("loaded elsewhere"));
+    let mut pass = std::thread::spawn(move || Pass::new(&gpu, &Settings::new(32, 32)).expect("a pass")).join().expect("prepared elsewhere");
+    let mut encoder = host.encoder();
+    host.queue.write_buffer(pass.slice(), 0, bytemuck::cast_slice(slice([32, 32]).data()));
+    pass.restart();
+    while !pass.encode_some(&mut encoder, Duration::from_millis(2)).is_finished() {}
+    let got = host.finish(encoder, &pass.map());
+    let want = on_the_cpu("seeded:0:micro", &prepare(&slice([32, 32]), &Window::DEMO, Size::Native), &Request::default());
+    assert!(relative_l2(&got, want.x_norm.data()) < 2e-4);
+}
