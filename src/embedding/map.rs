@@ -93,7 +93,7 @@ impl Similarity {
         Ok(())
     }
 
-    /// The buffer of the token that others are compared with, [C] of f32: for one from elsewhere (`COPY_DST`), and [`Similarity::encode_query`].
+    /// The buffer of the token that others are compared with, `[C]` of f32: for one from elsewhere (`COPY_DST`), and [`Similarity::encode_query`].
     pub fn query(&self) -> &wgpu::Buffer {
         &self.query
     }
