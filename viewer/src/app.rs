@@ -147,7 +147,7 @@ impl App {
     }
 
     /// Says something above the slice, until it is closed.
-    pub(super) fn notice(&mut self, text: impl ToString) {
+    pub(super) fn notice(&mut self, text: &impl ToString) {
         let text = text.to_string();
         if !self.notices.contains(&text) {
             self.notices.push(text);
@@ -156,14 +156,14 @@ impl App {
 
     fn check(&mut self, done: Result<(), Error>) {
         if let Err(problem) = done {
-            self.notice(problem);
+            self.notice(&problem);
         }
     }
 
     /// Takes everything that threads, dialogs and the device have to say.
     fn hear(&mut self, context: &egui::Context) {
         let objections: Vec<String> = self.objections.try_iter().collect();
-        objections.into_iter().for_each(|text| self.notice(text));
+        objections.into_iter().for_each(|text| self.notice(&text));
         let dropped = context.input(|input| input.raw.dropped_files.first().map(|file| file.path().to_path_buf()));
         if let Some(path) = self.chosen.1.try_iter().last().or(dropped) {
             self.open(&path);
@@ -171,7 +171,7 @@ impl App {
         while let Ok(word) = self.loading.1.try_recv() {
             if let Loading::Ready(engine) = &word {
                 let warnings = engine.warnings.clone();
-                warnings.into_iter().for_each(|text| self.notice(text));
+                warnings.into_iter().for_each(|text| self.notice(&text));
             }
             self.weights = Some(word);
             self.lay_mesh();
@@ -187,7 +187,7 @@ impl App {
     fn take(&mut self, read: Read, context: &egui::Context) {
         match read {
             Read::Opened(scan) => {
-                scan.warnings.iter().for_each(|text| self.notice(format!("{}: {text}", scan.name)));
+                scan.warnings.iter().for_each(|text| self.notice(&format!("{}: {text}", scan.name)));
                 self.opening = None;
                 (self.index, self.since) = (scan.shape[0] / 2, Instant::now());
                 self.scan = Some(scan);
@@ -195,7 +195,7 @@ impl App {
             }
             Read::Refused(problem) => {
                 self.opening = None;
-                self.notice(problem);
+                self.notice(&problem);
             }
             Read::Slice { index, hu } => {
                 self.asked = false;
@@ -203,7 +203,7 @@ impl App {
                     Ok(hu) => self.slice.show(index, hu),
                     Err(problem) => {
                         self.slice.show(index, Arc::new(self.blank()));
-                        self.notice(problem);
+                        self.notice(&problem);
                     }
                 }
             }
@@ -229,7 +229,7 @@ impl App {
         let image = self.size.of(height, width);
         match engine.config.grid(image.0, image.1) {
             Ok(grid) => self.mesh = Some(Mesh::new(grid, engine.config.patch_size, image, (height, width))),
-            Err(problem) => self.notice(problem),
+            Err(problem) => self.notice(&problem),
         }
     }
 
@@ -284,11 +284,11 @@ impl App {
         let chosen = self.overlay.query().filter(|query| self.overlay.mode == Mode::Similarity && query.slice == shown);
         let picture = Picture { slice: size, pixel, gray, overlay, mark: chosen.map(|query| query.place) };
         let did = view::show(ui, &picture);
-        self.answer(did, shown, tokens.as_deref(), ui.ctx());
+        self.answer(&did, shown, tokens.as_deref(), ui.ctx());
     }
 
     /// Does what the mouse asked for on slice `shown` with these tokens [P, C].
-    fn answer(&mut self, did: Did, shown: usize, tokens: Option<&Tensor>, context: &egui::Context) {
+    fn answer(&mut self, did: &Did, shown: usize, tokens: Option<&Tensor>, context: &egui::Context) {
         self.over = did.over;
         self.turned += did.scrolled;
         let whole = self.turned.trunc();

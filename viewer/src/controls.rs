@@ -85,7 +85,7 @@ impl App {
         for (index, text) in self.notices.iter().enumerate() {
             egui::Frame::new().fill(Color32::from_rgb(90, 40, 30)).inner_margin(6.0).show(ui, |ui| {
                 ui.horizontal(|ui| {
-                    if ui.small_button("✖").clicked() {
+                    if ui.small_button("×").clicked() {
                         closed = Some(index);
                     }
                     ui.add(egui::Label::new(RichText::new(text).color(Color32::WHITE)).wrap());
@@ -107,14 +107,17 @@ impl App {
             let mut at = self.index + 1;
             ui.spacing_mut().slider_width = (ui.available_width() - 110.0).max(50.0);
             let slider = Slider::new(&mut at, 1..=slices).suffix(format!(" / {slices}"));
-            if ui.add_enabled(slices > 1, slider).on_hover_text("the wheel, the arrow keys and page up and down turn slices too").changed() {
+            if ui.add_enabled(slices > 1, slider).on_hover_text("the wheel, the arrow keys and page up and down turn slices too").changed()
+            {
                 self.go_to(at - 1);
             }
         });
         ui.horizontal(|ui| {
             let place = self.over.map(|place| (place, self.slice.hu_at(place)));
             let Some(((x, y), Some(hu))) = place else {
-                ui.weak("wheel: slices · right drag: level and width · click: what is like this? click again: hold it · Esc: the slice alone");
+                ui.weak(
+                    "wheel: slices · right drag: level and width · click: what is like this? click again: hold it · Esc: the slice alone",
+                );
                 return;
             };
             ui.monospace(format!("x {:4}  y {:4}  {hu:6.0} HU", x as usize, y as usize));
@@ -195,7 +198,10 @@ impl App {
     /// What can be done where there are no weights, because of `why`.
     fn choose_weights(&mut self, ui: &mut Ui, why: &str) {
         ui.label(why);
-        let about = format!("{} of {}, some 340 MB, from the Hugging Face hub; to have it from a file, start with -c FILE", RELEASED.file, RELEASED.repository);
+        let about = format!(
+            "{} of {}, some 340 MB, from the Hugging Face hub; to have it from a file, start with -c FILE",
+            RELEASED.file, RELEASED.repository
+        );
         if ui.button("Download the released weights").on_hover_text(about).clicked() {
             self.load(Source::Released, ui.ctx());
         }
@@ -210,8 +216,8 @@ impl App {
         let (text, share) = match self.jobs.progress() {
             Some((slice, Some(share))) => (format!("slice {}", slice + 1), share),
             Some((slice, None)) => (format!("slice {}: getting ready", slice + 1), 0.0),
-            None if self.cache.holds(self.index) => ("this slice's are there".to_owned(), 1.0),
-            None => ("none of this slice".to_owned(), 0.0),
+            None if self.cache.holds(self.index) => ("this slice: done".to_owned(), 1.0),
+            None => ("this slice: not yet".to_owned(), 0.0),
         };
         ui.add(ProgressBar::new(share).text(text));
         if let Some((done, of)) = self.jobs.whole() {
@@ -223,7 +229,11 @@ impl App {
             let room = self.cache.room(bytes);
             let missing = self.cache.len() < slices.min(room);
             let button = ui.add_enabled(missing, Button::new("Whole volume"));
-            let about = if room < slices { format!("the {room} slices that fit into the cache (--cache), nearest first") } else { "every slice, nearest first".into() };
+            let about = if room < slices {
+                format!("the {room} slices that fit into the cache (--cache), nearest first")
+            } else {
+                "every slice, nearest first".into()
+            };
             if button.on_hover_text(about).clicked() {
                 self.jobs.want_whole(slices, self.index, room, &self.cache);
             }

@@ -20,7 +20,7 @@ pub enum What {
 pub fn open(what: What, context: &egui::Context, chosen: &Sender<PathBuf>) {
     // Some systems want dialogs to begin on the thread of the window; waiting for them may be anywhere.
     let (context, chosen) = (context.clone(), chosen.clone());
-    let wait = |picked: Option<rfd::FileHandle>| {
+    let wait = move |picked: Option<rfd::FileHandle>| {
         if let Some(file) = picked {
             // If nobody listens any more the window is closing.
             let _ = chosen.send(file.path().to_path_buf());

@@ -31,7 +31,7 @@ impl Engine {
     /// Loads `checkpoint` onto the window's device.
     fn open(checkpoint: &str, device: &RenderState) -> Result<Self> {
         let model = Model::open(checkpoint)?;
-        let context = Context::from_host(device.device.clone(), device.queue.clone()).tuned(Elem::F32, None)?;
+        let context = Context::from_host(device.device.clone(), device.queue.clone())?.tuned(Elem::F32, None)?;
         let gpu = Gpu::new(&context, model.config(), &model.weights()?)?;
         let warnings = [model.checkpoint().warnings(), model.warnings(), context.warnings()].concat();
         Ok(Self { name: checkpoint.into(), config: model.config().clone(), gpu, warnings })
@@ -101,7 +101,9 @@ fn checkpoint(source: Source, tell: &mut dyn FnMut(Loading)) -> Result<String> {
             Event::Waiting => tell(Loading::Waiting("another program is downloading the same file".into())),
             _ => {}
         })?;
-        let unicode = |path: std::ffi::OsString| Error::checkpoint(path.display(), "expected a path in Unicode; set HF_HOME to a folder with such a name");
+        let unicode = |path: std::ffi::OsString| {
+            Error::checkpoint(path.display(), "expected a path in Unicode; set HF_HOME to a folder with such a name")
+        };
         return path.into_os_string().into_string().map_err(unicode);
     };
     Ok(name)

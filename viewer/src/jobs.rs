@@ -126,7 +126,10 @@ impl Jobs {
                 Err(TryRecvError::Empty) => self.state = State::Preparing(slice, image, prepared),
                 Err(TryRecvError::Disconnected) => {
                     self.fail(slice);
-                    return Err(Error::gpu(format!("the model could not be prepared for images of {:?}; try another --size", image.shape())));
+                    return Err(Error::gpu(format!(
+                        "the model could not be prepared for images of {:?}; try another --size",
+                        image.shape()
+                    )));
                 }
                 Ok(pass) => {
                     let begun = pass.and_then(|mut pass| pass.begin(&image).map(|()| pass));

@@ -42,7 +42,7 @@ pub struct Painted {
     /// Which fit it was asked for.
     pub fit: u64,
     /// A colour a patch, and what they were made with.
-    pub painted: Result<(Vec<[u8; 3]>, Arc<Colours>)>,
+    pub colours: Result<(Vec<[u8; 3]>, Arc<Colours>)>,
 }
 
 struct Ask {
@@ -67,7 +67,7 @@ impl Painter {
             for Ask { slice, fit, tokens, colours } in asked {
                 let colours = colours.map_or_else(|| Colours::of(&tokens).map(Arc::new), Ok);
                 let painted = colours.map(|colours| (colours.paint(&tokens), colours));
-                if answer.send(Painted { slice, fit, painted }).is_err() {
+                if answer.send(Painted { slice, fit, colours: painted }).is_err() {
                     break;
                 }
                 context.request_repaint();

@@ -131,9 +131,9 @@ impl Overlay {
     /// # Errors
     /// If a slice has none.
     pub fn hear(&mut self) -> Result<(), Error> {
-        while let Some(Painted { slice, fit, painted }) = self.painter.answer() {
+        while let Some(Painted { slice, fit, colours }) = self.painter.answer() {
             if fit == self.fit {
-                self.components.insert(slice, painted?);
+                self.components.insert(slice, colours?);
             }
         }
         Ok(())

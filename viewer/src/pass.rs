@@ -76,11 +76,6 @@ impl Pass {
         self.image
     }
 
-    /// The patches of an image.
-    pub fn grid(&self) -> Grid {
-        self.grid
-    }
-
     /// Begins with an image; what was begun before is forgotten.
     ///
     /// # Errors
@@ -110,7 +105,7 @@ impl Pass {
         } else if let Some(readback) = &mut self.readback {
             if let Poll::Ready(values) = Pin::new(readback).poll(&mut Task::from_waker(Waker::noop())) {
                 self.readback = None;
-                return self.patches(values?).map(Step::Done);
+                return self.patches(&values?).map(Step::Done);
             }
         } else {
             self.readback = Some(self.executable.read(self.forward.x_norm)?);
@@ -152,7 +147,7 @@ impl Pass {
     }
 
     /// The last tokens of all [1, T, C]: those of the patches.
-    fn patches(&self, x_norm: Vec<f32>) -> Result<Tensor> {
+    fn patches(&self, x_norm: &[f32]) -> Result<Tensor> {
         let info = self.executable.graph().info(self.forward.x_norm);
         let (patches, width) = (self.grid.patches(), info.shape[2]);
         let first = (info.shape[1] - patches) * width;

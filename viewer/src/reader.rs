@@ -136,7 +136,7 @@ mod tests {
 
     /// The next answer, waited for.
     fn next(reader: &Reader) -> Read {
-        let (scan, read) = reader.answers.recv_timeout(std::time::Duration::from_secs(60)).expect("an answer");
+        let (scan, read) = reader.answers.recv_timeout(std::time::Duration::from_mins(1)).expect("an answer");
         assert_eq!(scan, reader.scan);
         read
     }

@@ -100,7 +100,8 @@ mod tests {
         let mut slice = Slice::new();
         assert_eq!(slice.hu_at((0.0, 0.0)), None);
         slice.show(3, Arc::new(Tensor::new([2, 3], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0])));
-        for (place, want) in [((0.5, 0.5), Some(0.0)), ((2.9, 1.1), Some(5.0)), ((3.0, 0.0), None), ((-0.1, 0.0), None), ((0.0, 2.0), None)] {
+        for (place, want) in [((0.5, 0.5), Some(0.0)), ((2.9, 1.1), Some(5.0)), ((3.0, 0.0), None), ((-0.1, 0.0), None), ((0.0, 2.0), None)]
+        {
             assert_eq!(slice.hu_at(place), want, "{place:?}");
         }
     }

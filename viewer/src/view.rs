@@ -1,6 +1,6 @@
 //! The picture in the middle: the slice, what lies over it, and what the mouse does there.
 
-use eframe::egui::{self, Color32, Event, MouseWheelUnit, PointerButton, Pos2, Rect, Sense, Stroke, TextureId, Ui, Vec2};
+use eframe::egui::{Color32, Event, MouseWheelUnit, PointerButton, Pos2, Rect, Sense, Stroke, TextureId, Ui, Vec2};
 use meddino::maps::Mesh;
 
 /// Points of a fine wheel or a touch pad that are a slice.
