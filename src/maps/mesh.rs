@@ -23,6 +23,11 @@ impl Mesh {
         Self { grid, slice, patch: (side(slice.0, image.0), side(slice.1, image.1)) }
     }
 
+    /// Height and width of what the patches cover, from the top left corner, in pixels of the slice.
+    pub fn covered(&self) -> (f64, f64) {
+        (self.patch.0 * self.grid.rows as f64, self.patch.1 * self.grid.cols as f64)
+    }
+
     /// The patch at a place, row-major; `None` where the model saw nothing: beyond the last whole patch.
     pub fn patch_at(&self, x: f64, y: f64) -> Option<usize> {
         let (row, col) = ((y / self.patch.0).floor(), (x / self.patch.1).floor());
@@ -121,6 +126,7 @@ mod tests {
         for (mesh, (x, y), want) in cases {
             assert_eq!(mesh.patch_of_pixel(x, y).ok(), want, "{x},{y} of {mesh:?}");
         }
+        assert_eq!((native.covered(), resized.covered()), ((32.0, 96.0), (64.0, 32.0)));
         let said = native.patch_of_pixel(96, 0).expect_err("unseen").to_string();
         assert!(said.contains("X goes from 0 to 95 and Y from 0 to 31; what is beyond"), "{said}");
         let said = resized.patch_of_pixel(32, 0).expect_err("outside").to_string();

@@ -1,0 +1,334 @@
+//! The viewer: what it holds, what it hears between frames, and how a frame is laid out.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use eframe::egui::{self, Key};
+use eframe::egui_wgpu::RenderState;
+use meddino::ct::Size;
+use meddino::maps::Mesh;
+use meddino::{Error, Tensor};
+
+use crate::args::Args;
+use crate::cache::Cache;
+use crate::device;
+use crate::engine::{self, Engine, Loading, Source};
+use crate::frames::Frames;
+use crate::jobs::Jobs;
+use crate::overlay::{Mode, Overlay};
+use crate::reader::{Read, Reader, Scan};
+use crate::slice::Slice;
+use crate::view::{self, Did, Picture};
+
+/// How long a slice is looked at before its features are computed: whoever turns the wheel passes by.
+const PASSING: Duration = Duration::from_millis(150);
+
+/// Everything behind the window.
+pub struct App {
+    pub(super) device: RenderState,
+    frames: Frames,
+    size: Size,
+    /// What the device objects to.
+    objections: Receiver<String>,
+    pub(super) chosen: (Sender<PathBuf>, Receiver<PathBuf>),
+    loading: (Sender<Loading>, Receiver<Loading>),
+    /// How far the model is; none where nobody has said which.
+    pub(super) weights: Option<Loading>,
+    reader: Reader,
+    pub(super) scan: Option<Scan>,
+    /// The scan that is being opened.
+    pub(super) opening: Option<String>,
+    /// The slice that is wanted, and since when.
+    pub(super) index: usize,
+    since: Instant,
+    /// Whether a slice was asked of the reader and has not come.
+    asked: bool,
+    /// Part of a slice that the wheel turned.
+    turned: f32,
+    pub(super) slice: Slice,
+    pub(super) cache: Cache,
+    pub(super) jobs: Jobs,
+    pub(super) overlay: Overlay,
+    /// How patches lie on the slices; once scan and model are there.
+    pub(super) mesh: Option<Mesh>,
+    /// Where the mouse is: (x, y) in pixels of the slice.
+    pub(super) over: Option<(f64, f64)>,
+    pub(super) notices: Vec<String>,
+}
+
+impl App {
+    /// A window on what `args` name.
+    ///
+    /// # Errors
+    /// If the window is not drawn by wgpu.
+    pub fn new(context: &eframe::CreationContext<'_>, args: Args, frames: Frames) -> Result<Self, String> {
+        let device = context.wgpu_render_state.clone().ok_or("the window is not drawn by wgpu")?;
+        let egui = &context.egui_ctx;
+        egui.set_theme(egui::Theme::Dark);
+        let (objection, objections) = channel();
+        device::watch(&device, &objection);
+        let mut app = Self {
+            device,
+            frames,
+            size: args.size,
+            objections,
+            chosen: channel(),
+            loading: channel(),
+            weights: None,
+            reader: Reader::start(egui, args.size),
+            scan: None,
+            opening: None,
+            index: 0,
+            since: Instant::now(),
+            asked: false,
+            turned: 0.0,
+            slice: Slice::new(),
+            cache: Cache::new(args.cache_bytes()),
+            jobs: Jobs::new(args.budget()),
+            overlay: Overlay::new(egui),
+            mesh: None,
+            over: None,
+            notices: Vec::new(),
+        };
+        match args.checkpoint {
+            Some(named) => app.load(Source::Named(named), egui),
+            None if engine::cached().is_some() => app.load(Source::Released, egui),
+            None => {}
+        }
+        if let Some(scan) = args.scan {
+            app.open(&scan);
+        }
+        Ok(app)
+    }
+
+    /// Begins to open a scan; the one that is shown goes.
+    pub(super) fn open(&mut self, path: &Path) {
+        self.reader.open(path);
+        (self.scan, self.mesh, self.over, self.asked) = (None, None, None, false);
+        self.opening = Some(path.display().to_string());
+        self.slice.clear();
+        self.forget_features();
+    }
+
+    /// Begins to load a model; the one that is there goes.
+    pub(super) fn load(&mut self, source: Source, context: &egui::Context) {
+        engine::load(source, &self.device, context, &self.loading.0);
+        self.weights = Some(Loading::Opening);
+        self.mesh = None;
+        self.jobs.forget_model();
+        self.forget_features();
+    }
+
+    fn forget_features(&mut self) {
+        self.jobs.clear();
+        self.cache.clear();
+        self.overlay.clear();
+    }
+
+    /// The model, once it is there.
+    pub(super) fn engine(&self) -> Option<&Arc<Engine>> {
+        if let Some(Loading::Ready(engine)) = &self.weights { Some(engine) } else { None }
+    }
+
+    /// Bytes that the features of a slice take.
+    pub(super) fn slice_bytes(&self) -> Option<usize> {
+        Some(self.mesh?.grid.patches() * self.engine()?.config.embed_dim * size_of::<f32>())
+    }
+
+    /// Shows slice `index` as soon as it has been read.
+    pub(super) fn go_to(&mut self, index: usize) {
+        let last = self.scan.as_ref().map_or(0, |scan| scan.shape[0] - 1);
+        let index = index.min(last);
+        if index != self.index {
+            (self.index, self.since) = (index, Instant::now());
+        }
+    }
+
+    /// Says something above the slice, until it is closed.
+    pub(super) fn notice(&mut self, text: &impl ToString) {
+        let text = text.to_string();
+        if !self.notices.contains(&text) {
+            self.notices.push(text);
+        }
+    }
+
+    fn check(&mut self, done: Result<(), Error>) {
+        if let Err(problem) = done {
+            self.notice(&problem);
+        }
+    }
+
+    /// Takes everything that threads, dialogs and the device have to say.
+    fn hear(&mut self, context: &egui::Context) {
+        let objections: Vec<String> = self.objections.try_iter().collect();
+        objections.into_iter().for_each(|text| self.notice(&text));
+        let dropped = context.input(|input| input.raw.dropped_files.first().map(|file| file.path().to_path_buf()));
+        if let Some(path) = self.chosen.1.try_iter().last().or(dropped) {
+            self.open(&path);
+        }
+        while let Ok(word) = self.loading.1.try_recv() {
+            if let Loading::Ready(engine) = &word {
+                let warnings = engine.warnings.clone();
+                warnings.into_iter().for_each(|text| self.notice(&text));
+            }
+            self.weights = Some(word);
+            self.lay_mesh();
+        }
+        while let Some(read) = self.reader.answer() {
+            self.take(read, context);
+        }
+        let heard = self.overlay.hear();
+        self.check(heard);
+    }
+
+    /// Takes what was read.
+    fn take(&mut self, read: Read, context: &egui::Context) {
+        match read {
+            Read::Opened(scan) => {
+                scan.warnings.iter().for_each(|text| self.notice(&format!("{}: {text}", scan.name)));
+                self.opening = None;
+                (self.index, self.since) = (scan.shape[0] / 2, Instant::now());
+                self.scan = Some(scan);
+                self.lay_mesh();
+            }
+            Read::Refused(problem) => {
+                self.opening = None;
+                self.notice(&problem);
+            }
+            Read::Slice { index, hu } => {
+                self.asked = false;
+                match hu {
+                    Ok(hu) => self.slice.show(index, hu),
+                    Err(problem) => {
+                        self.slice.show(index, Arc::new(self.blank()));
+                        self.notice(&problem);
+                    }
+                }
+            }
+            Read::Image { index, image } => {
+                if let Some(engine) = self.engine().cloned() {
+                    let read = self.jobs.read(index, image, &engine, context);
+                    self.check(read);
+                }
+            }
+        }
+    }
+
+    /// What is shown of a slice that cannot be read: air.
+    fn blank(&self) -> Tensor {
+        let [_, height, width] = self.scan.as_ref().map_or([1, 1, 1], |scan| scan.shape);
+        Tensor::new([height, width], vec![-1024.0; height * width])
+    }
+
+    /// Finds how patches lie on the slices, once scan and model are known.
+    fn lay_mesh(&mut self) {
+        let (Some(scan), Some(engine)) = (&self.scan, self.engine()) else { return };
+        let [_, height, width] = scan.shape;
+        let image = self.size.of(height, width);
+        match engine.config.grid(image.0, image.1) {
+            Ok(grid) => self.mesh = Some(Mesh::new(grid, engine.config.patch_size, image, (height, width))),
+            Err(problem) => self.notice(&problem),
+        }
+    }
+
+    /// Has read and computed what is missing, a frame's worth of it.
+    fn go_on(&mut self, context: &egui::Context) {
+        if self.scan.is_none() {
+            return;
+        }
+        if !self.asked && self.slice.index() != Some(self.index) {
+            self.reader.slice(self.index);
+            self.asked = true;
+        }
+        if self.mesh.is_none() {
+            return;
+        }
+        let looked_at = self.since.elapsed();
+        let shown = (looked_at >= PASSING).then_some(self.index);
+        if let Some(left) = PASSING.checked_sub(looked_at) {
+            context.request_repaint_after(left);
+        }
+        let done = self.jobs.go_on(&self.reader, &mut self.cache, shown);
+        if self.jobs.computing() || matches!(done, Ok(Some(_)) | Err(_)) {
+            context.request_repaint();
+        }
+        self.check(done.map(|_| ()));
+    }
+
+    /// Keys that go through the slices.
+    fn keys(&mut self, context: &egui::Context) {
+        if context.memory(|memory| memory.focused().is_some()) {
+            return;
+        }
+        let steps = [(Key::ArrowUp, -1), (Key::ArrowDown, 1), (Key::PageUp, -10), (Key::PageDown, 10)];
+        let by: isize = context.input(|input| steps.iter().filter(|(key, _)| input.key_pressed(*key)).map(|(_, by)| by).sum());
+        self.go_to(self.index.saturating_add_signed(by));
+        if context.input(|input| input.key_pressed(Key::Escape)) {
+            self.overlay.mode = Mode::Nothing;
+        }
+    }
+
+    /// The slice and what lies over it.
+    fn picture(&mut self, ui: &mut egui::Ui) {
+        let Some(scan) = &self.scan else { return };
+        let (size, pixel) = ((scan.shape[1], scan.shape[2]), scan.pixel);
+        let Some(gray) = self.slice.texture(ui.ctx()).map(egui::TextureHandle::id) else { return };
+        let shown = self.slice.index().unwrap_or(self.index);
+        let tokens = self.cache.get(shown).cloned();
+        let overlay = self.mesh.zip(tokens.as_ref()).and_then(|(mesh, tokens)| {
+            let texture = self.overlay.texture(ui.ctx(), shown, &mesh, tokens)?.id();
+            Some((texture, mesh, self.overlay.opacity))
+        });
+        let chosen = self.overlay.query().filter(|query| self.overlay.mode == Mode::Similarity && query.slice == shown);
+        let picture = Picture { slice: size, pixel, gray, overlay, mark: chosen.map(|query| query.place) };
+        let did = view::show(ui, &picture);
+        self.answer(&did, shown, tokens.as_deref(), ui.ctx());
+    }
+
+    /// Does what the mouse asked for on slice `shown` with these tokens [P, C].
+    fn answer(&mut self, did: &Did, shown: usize, tokens: Option<&Tensor>, context: &egui::Context) {
+        self.over = did.over;
+        self.turned += did.scrolled;
+        let whole = self.turned.trunc();
+        self.turned -= whole;
+        self.go_to(self.index.saturating_add_signed(whole as isize));
+        if let Some((by, side)) = did.dragged {
+            self.slice.adjust(by, side);
+        }
+        let mut choose = self.overlay.mode == Mode::Similarity && self.overlay.following;
+        if did.clicked {
+            // The click that holds a patch chooses it as well.
+            self.overlay.following = !choose;
+            self.overlay.mode = Mode::Similarity;
+            choose = true;
+        }
+        if let (true, Some(place), Some(mesh), Some(tokens)) = (choose, did.over, &self.mesh, tokens) {
+            let before = self.overlay.query().map(|query| (query.slice, query.place));
+            if before != Some((shown, place)) {
+                self.overlay.ask(shown, place, mesh, tokens);
+                // The map of this place is drawn in the next frame.
+                context.request_repaint();
+            }
+        }
+    }
+}
+
+impl eframe::App for App {
+    fn logic(&mut self, context: &egui::Context, _frame: &mut eframe::Frame) {
+        self.frames.begin();
+        self.hear(context);
+        self.go_on(context);
+    }
+
+    fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
+        self.keys(ui.ctx());
+        self.bars(ui);
+        egui::CentralPanel::no_frame().show(ui, |ui| {
+            self.notices(ui);
+            if self.scan.is_some() { self.picture(ui) } else { self.welcome(ui) }
+        });
+        self.frames.end(self.jobs.computing(), self.cache.len());
+    }
+}

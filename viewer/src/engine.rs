@@ -1,0 +1,110 @@
+//! The model on the window's device, made ready on a thread of its own: weights are large, and shaders take time to compile.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::thread;
+
+use eframe::egui;
+use eframe::egui_wgpu::RenderState;
+use meddino::gpu::{Context, Gpu};
+use meddino::graph::Elem;
+use meddino::hub::{Event, Hub, RELEASED};
+use meddino::vit::config::Config;
+use meddino::vit::model::Model;
+use meddino::{Error, Result};
+
+/// A model on the device.
+#[derive(Debug)]
+pub struct Engine {
+    /// As the user named its weights.
+    pub name: String,
+    /// Its sizes.
+    pub config: Config,
+    /// Its weights on the device.
+    pub gpu: Gpu,
+    /// What a user should know of the weights and the device.
+    pub warnings: Vec<String>,
+}
+
+impl Engine {
+    /// Loads `checkpoint` onto the window's device.
+    fn open(checkpoint: &str, device: &RenderState) -> Result<Self> {
+        let model = Model::open(checkpoint)?;
+        let context = Context::from_host(device.device.clone(), device.queue.clone())?.tuned(Elem::F32, None)?;
+        let gpu = Gpu::new(&context, model.config(), &model.weights()?)?;
+        let warnings = [model.checkpoint().warnings(), model.warnings(), context.warnings()].concat();
+        Ok(Self { name: checkpoint.into(), config: model.config().clone(), gpu, warnings })
+    }
+
+    /// The device's name and API, for people.
+    pub fn device(&self) -> String {
+        let info = self.gpu.context().info();
+        format!("{} ({:?})", info.name, info.backend)
+    }
+}
+
+/// Where the weights come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A file, or `seeded:N`.
+    Named(String),
+    /// The released ones, from the cache or, if they are not there, from the hub.
+    Released,
+}
+
+/// How far the weights are.
+#[derive(Debug)]
+pub enum Loading {
+    /// So many bytes of so many are downloaded.
+    Download { done: u64, size: u64 },
+    /// What the download waits for.
+    Waiting(String),
+    /// The model is being put onto the device.
+    Opening,
+    /// It is there.
+    Ready(Arc<Engine>),
+    /// It cannot be had.
+    Failed(Error),
+}
+
+/// The released checkpoint, if the cache holds it.
+pub fn cached() -> Option<PathBuf> {
+    Hub::from_env().ok()?.cached(&RELEASED)
+}
+
+/// Begins to make a model ready; `told` hears how far it is, and the window is drawn anew for each word.
+pub fn load(source: Source, device: &RenderState, context: &egui::Context, told: &Sender<Loading>) {
+    let (device, context, told) = (device.clone(), context.clone(), told.clone());
+    thread::spawn(move || {
+        let mut tell = |word: Loading| {
+            // If nobody listens any more the window is closing.
+            let _ = told.send(word);
+            context.request_repaint();
+        };
+        let opened = checkpoint(source, &mut tell).and_then(|checkpoint| {
+            tell(Loading::Opening);
+            Engine::open(&checkpoint, &device)
+        });
+        tell(match opened {
+            Ok(engine) => Loading::Ready(Arc::new(engine)),
+            Err(problem) => Loading::Failed(problem),
+        });
+    });
+}
+
+fn checkpoint(source: Source, tell: &mut dyn FnMut(Loading)) -> Result<String> {
+    let Source::Named(name) = source else {
+        let path = Hub::from_env()?.fetch(&RELEASED, &mut |event| match event {
+            Event::Receiving { done, size } => tell(Loading::Download { done, size }),
+            Event::Retrying { problem, pause } => tell(Loading::Waiting(format!("{problem}; trying again in {} s", pause.as_secs()))),
+            Event::Waiting => tell(Loading::Waiting("another program is downloading the same file".into())),
+            _ => {}
+        })?;
+        let unicode = |path: std::ffi::OsString| {
+            Error::checkpoint(path.display(), "expected a path in Unicode; set HF_HOME to a folder with such a name")
+        };
+        return path.into_os_string().into_string().map_err(unicode);
+    };
+    Ok(name)
+}

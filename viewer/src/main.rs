@@ -1,0 +1,55 @@
+//! `meddino-viewer`: a CT scan in a window, and what MedDINOv3 sees in it.
+//!
+//! The window and the model share one wgpu device: [`device`] asks for what the model makes use of when the window is opened, and the model borrows it.
+//! Features are computed a few dispatches a frame ([`pass`]), so that the window stays alive while they are.
+
+mod app;
+mod args;
+mod cache;
+mod controls;
+mod device;
+mod dialog;
+mod engine;
+mod frames;
+mod jobs;
+mod maps;
+mod overlay;
+mod pass;
+mod reader;
+mod slice;
+mod view;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    let frames = match args.log_frames.as_deref().map(frames::Frames::create).transpose() {
+        Ok(frames) => frames.unwrap_or_default(),
+        Err(problem) => return failed(&problem),
+    };
+    let options = eframe::NativeOptions {
+        viewport: eframe::egui::ViewportBuilder::default()
+            .with_title("meddino")
+            .with_app_id("meddino-viewer")
+            .with_inner_size([1100.0, 800.0])
+            .with_min_inner_size([640.0, 480.0])
+            .with_drag_and_drop(true),
+        wgpu_options: device::configuration(),
+        renderer: eframe::Renderer::Wgpu,
+        ..Default::default()
+    };
+    match eframe::run_native("meddino-viewer", options, Box::new(|context| Ok(Box::new(app::App::new(context, args, frames)?)))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => failed(&format_args!(
+            "no window: {problem}; it needs a display, and a Vulkan, Metal or DX12 driver with compute shaders (Mesa's software Vulkan will do)"
+        )),
+    }
+}
+
+/// What ends the viewer before there is a window to say it in.
+fn failed(problem: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("error: {problem}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,191 @@
+//! What lies over the slice: principal components, or how alike every patch is to one of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use eframe::egui::{self, Color32, ColorImage, TextureHandle, TextureOptions};
+use meddino::maps::{Mesh, cosine, limits};
+use meddino::picture::colour;
+use meddino::{Error, Tensor};
+
+use crate::maps::{Colours, Painted, Painter};
+
+/// What is laid over the slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing.
+    Nothing,
+    /// The patches' first three principal components as red, green and blue.
+    Components,
+    /// The cosine of one patch's token to every other.
+    Similarity,
+}
+
+/// The patch that others are compared with.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// The slice it was chosen on.
+    pub slice: usize,
+    /// Where on that slice: (x, y) in pixels.
+    pub place: (f64, f64),
+    patch: usize,
+    token: Vec<f32>,
+}
+
+/// What the texture shows.
+#[derive(Clone, Debug, PartialEq)]
+enum Key {
+    Components { slice: usize, fit: u64 },
+    Similarity { slice: usize, of: (usize, usize) },
+}
+
+/// The overlay, as it is set and as it was drawn last.
+pub struct Overlay {
+    /// What is laid over the slice.
+    pub mode: Mode,
+    /// How much of it, 0 to 1.
+    pub opacity: f32,
+    /// Whether values pass from patch to patch.
+    pub smooth: bool,
+    /// Whether the similarity's patch is the one under the mouse.
+    pub following: bool,
+    query: Option<Query>,
+    painter: Painter,
+    /// Which fit of components is in use, so that answers of an older one are passed over.
+    fit: u64,
+    shared: Option<Arc<Colours>>,
+    components: HashMap<usize, (Vec<[u8; 3]>, Arc<Colours>)>,
+    asked: Option<(usize, u64)>,
+    /// What is alike: the cosines of the slice that is shown, and between which values colours are spread.
+    cosines: Option<(Tensor, (f32, f32))>,
+    shown: Option<(Key, bool, TextureHandle)>,
+}
+
+impl Overlay {
+    /// Nothing is laid over the slice.
+    pub fn new(context: &egui::Context) -> Self {
+        Self {
+            mode: Mode::Nothing,
+            opacity: 0.5,
+            smooth: true,
+            following: false,
+            query: None,
+            painter: Painter::start(context),
+            fit: 0,
+            shared: None,
+            components: HashMap::new(),
+            asked: None,
+            cosines: None,
+            shown: None,
+        }
+    }
+
+    /// Forgets what belongs to a scan and a model; what was set stays.
+    pub fn clear(&mut self) {
+        (self.query, self.cosines, self.shown, self.shared) = (None, None, None, None);
+        self.refit();
+    }
+
+    /// Whether all slices have the colours of one.
+    pub fn shares_colours(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// Gives every slice the colours of `slice`, or each its own.
+    pub fn share_colours(&mut self, slice: Option<usize>) {
+        self.shared = slice.and_then(|slice| self.components.get(&slice)).map(|(_, colours)| Arc::clone(colours));
+        self.refit();
+    }
+
+    fn refit(&mut self) {
+        self.fit += 1;
+        (self.asked, self.shown) = (None, None);
+        self.components.clear();
+    }
+
+    /// The patch that others are compared with.
+    pub fn query(&self) -> Option<&Query> {
+        self.query.as_ref()
+    }
+
+    /// Compares others with the patch at `place`, (x, y) in pixels of `slice`, if there is one.
+    pub fn ask(&mut self, slice: usize, place: (f64, f64), mesh: &Mesh, tokens: &Tensor) {
+        let Some(patch) = mesh.patch_at(place.0, place.1) else { return };
+        let width = tokens.cols();
+        self.query = Some(Query { slice, place, patch, token: tokens.data()[patch * width..][..width].to_vec() });
+    }
+
+    /// The cosine of the chosen patch to the one at a place of the shown slice.
+    pub fn cosine_at(&self, place: (f64, f64), mesh: &Mesh) -> Option<f32> {
+        let (cosines, _) = self.cosines.as_ref().filter(|_| self.mode == Mode::Similarity)?;
+        cosines.data().get(mesh.patch_at(place.0, place.1)?).copied()
+    }
+
+    /// Between which cosines colours are spread.
+    pub fn limits(&self) -> Option<(f32, f32)> {
+        self.cosines.as_ref().filter(|_| self.mode == Mode::Similarity).map(|(_, limits)| *limits)
+    }
+
+    /// What came from the thread that fits components.
+    ///
+    /// # Errors
+    /// If a slice has none.
+    pub fn hear(&mut self) -> Result<(), Error> {
+        while let Some(Painted { slice, fit, colours }) = self.painter.answer() {
+            if fit == self.fit {
+                self.components.insert(slice, colours?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The texture to lay over the patches of `slice`, a texel a patch; none while there is none.
+    pub fn texture(&mut self, context: &egui::Context, slice: usize, mesh: &Mesh, tokens: &Arc<Tensor>) -> Option<&TextureHandle> {
+        let key = match self.mode {
+            Mode::Nothing => return None,
+            Mode::Components => Key::Components { slice, fit: self.fit },
+            Mode::Similarity => {
+                let query = self.query.as_ref()?;
+                Key::Similarity { slice, of: (query.slice, query.patch) }
+            }
+        };
+        if self.shown.as_ref().is_none_or(|(shown, smooth, _)| *shown != key || *smooth != self.smooth) {
+            let colours = self.colours(&key, tokens)?;
+            let size = [mesh.grid.cols, mesh.grid.rows];
+            let image = ColorImage::new(size, colours.into_iter().map(|[r, g, b]| Color32::from_rgb(r, g, b)).collect());
+            let options = if self.smooth { TextureOptions::LINEAR } else { TextureOptions::NEAREST };
+            match &mut self.shown {
+                Some((shown, smooth, texture)) => {
+                    texture.set(image, options);
+                    (*shown, *smooth) = (key, self.smooth);
+                }
+                None => self.shown = Some((key, self.smooth, context.load_texture("overlay", image, options))),
+            }
+        }
+        self.shown.as_ref().map(|(_, _, texture)| texture)
+    }
+
+    /// A colour a patch, if they are there.
+    fn colours(&mut self, key: &Key, tokens: &Arc<Tensor>) -> Option<Vec<[u8; 3]>> {
+        match *key {
+            Key::Components { slice, fit } => {
+                if let Some((colours, _)) = self.components.get(&slice) {
+                    return Some(colours.clone());
+                }
+                if self.asked != Some((slice, fit)) {
+                    self.painter.ask(slice, fit, tokens, self.shared.as_ref());
+                    self.asked = Some((slice, fit));
+                }
+                None
+            }
+            Key::Similarity { .. } => {
+                let cosines = cosine(tokens, &self.query.as_ref()?.token);
+                let (lo, hi) = limits(&cosines);
+                let share = |v: &f32| if hi > lo { (v - lo) / (hi - lo) } else { 0.5 };
+                let colours = cosines.data().iter().map(|v| colour(share(v))).collect();
+                self.cosines = Some((cosines, (lo, hi)));
+                Some(colours)
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The scan, read on a thread of its own: files can be slow, and a frame must not wait for them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use eframe::egui;
+use meddino::ct::{Orient, Size, Volume, Window, prepare};
+use meddino::{Error, Result, Tensor};
+
+/// What is known of a scan once it is open.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    /// As the user named it.
+    pub name: String,
+    /// Slices, rows, columns.
+    pub shape: [usize; 3],
+    /// Height and width of a pixel, in mm; squares where the scan does not say.
+    pub pixel: (f64, f64),
+    /// What is odd about it.
+    pub warnings: Vec<String>,
+}
+
+/// What the thread answers. Answers about a scan that is no longer looked at carry its number, and are passed over.
+#[derive(Debug)]
+pub enum Read {
+    /// A scan is open.
+    Opened(Scan),
+    /// A scan cannot be opened.
+    Refused(Error),
+    /// Slice `index` to be looked at: [H, W] in HU.
+    Slice { index: usize, hu: Result<Arc<Tensor>> },
+    /// Slice `index` as the model takes it: [1, 1, H', W'], normalised.
+    Image { index: usize, image: Result<Tensor> },
+}
+
+enum Ask {
+    Open(PathBuf),
+    Slice(usize),
+    Image(usize),
+}
+
+/// The thread's other end.
+pub struct Reader {
+    asks: Sender<(u64, Ask)>,
+    answers: Receiver<(u64, Read)>,
+    scan: u64,
+}
+
+impl Reader {
+    /// Starts the thread; `size` is that of the model's images. Every answer has the window drawn anew.
+    pub fn start(context: &egui::Context, size: Size) -> Self {
+        let ((asks, asked), (answer, answers)) = (channel(), channel());
+        let context = context.clone();
+        thread::spawn(move || {
+            let mut open = None;
+            for (scan, ask) in asked {
+                let read = answer_to(ask, &mut open, size);
+                if answer.send((scan, read)).is_err() {
+                    break;
+                }
+                context.request_repaint();
+            }
+        });
+        Self { asks, answers, scan: 0 }
+    }
+
+    /// Asks for a scan; what was asked of the one before is answered no more.
+    pub fn open(&mut self, path: &Path) {
+        self.scan += 1;
+        self.ask(Ask::Open(path.into()));
+    }
+
+    /// Asks for a slice to look at.
+    pub fn slice(&self, index: usize) {
+        self.ask(Ask::Slice(index));
+    }
+
+    /// Asks for a slice as the model takes it.
+    pub fn image(&self, index: usize) {
+        self.ask(Ask::Image(index));
+    }
+
+    /// The next answer about the present scan, if there is one.
+    pub fn answer(&self) -> Option<Read> {
+        self.answers.try_iter().find(|(scan, _)| *scan == self.scan).map(|(_, read)| read)
+    }
+
+    fn ask(&self, ask: Ask) {
+        // The thread ends with the channel, that is with the window.
+        let _ = self.asks.send((self.scan, ask));
+    }
+}
+
+fn answer_to(ask: Ask, open: &mut Option<Volume>, size: Size) -> Read {
+    let mut read = |index| open.as_mut().ok_or_else(|| Error::input("the scan", "is not open")).and_then(|volume| volume.read_slice(index));
+    match ask {
+        Ask::Open(path) => {
+            *open = None;
+            match volume(&path) {
+                Ok(volume) => {
+                    let scan = about(&volume);
+                    *open = Some(volume);
+                    Read::Opened(scan)
+                }
+                Err(problem) => Read::Refused(problem),
+            }
+        }
+        Ask::Slice(index) => Read::Slice { index, hu: read(index).map(Arc::new) },
+        Ask::Image(index) => Read::Image { index, image: read(index).map(|hu| prepare(&hu, &Window::DEMO, size)) },
+    }
+}
+
+fn volume(path: &Path) -> Result<Volume> {
+    let volume = if path == Path::new("phantom") && !path.exists() { Volume::phantom() } else { Volume::open(path)? };
+    volume.oriented(Orient::Lps)
+}
+
+fn about(volume: &Volume) -> Scan {
+    let pixel = volume.affine().map_or((1.0, 1.0), |affine| {
+        let [column, row, _] = affine.spacing();
+        (row, column)
+    });
+    Scan {
+        name: volume.name().to_owned(),
+        shape: [volume.slices(), volume.height(), volume.width()],
+        pixel,
+        warnings: volume.warnings().to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The next answer, waited for.
+    fn next(reader: &Reader) -> Read {
+        let (scan, read) = reader.answers.recv_timeout(std::time::Duration::from_mins(1)).expect("an answer");
+        assert_eq!(scan, reader.scan);
+        read
+    }
+
+    #[test]
+    fn scans_are_read_and_refused() {
+        let mut reader = Reader::start(&egui::Context::default(), Size::Square(64));
+        reader.open(Path::new("phantom"));
+        assert!(matches!(next(&reader), Read::Opened(Scan { shape: [1, 512, 512], .. })));
+        reader.image(0);
+        assert!(matches!(next(&reader), Read::Image { index: 0, image: Ok(image) } if image.shape() == [1, 1, 64, 64]));
+        reader.open(Path::new("no such scan.nii"));
+        assert!(matches!(next(&reader), Read::Refused(problem) if problem.to_string().contains("no such scan.nii")));
+        reader.slice(0);
+        assert!(matches!(next(&reader), Read::Slice { hu: Err(_), .. }), "no scan is open after one was refused");
+    }
+}

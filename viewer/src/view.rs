@@ -1,0 +1,104 @@
+//! The picture in the middle: the slice, what lies over it, and what the mouse does there.
+
+use eframe::egui::{Color32, Event, MouseWheelUnit, PointerButton, Pos2, Rect, Sense, Stroke, TextureId, Ui, Vec2};
+use meddino::maps::Mesh;
+
+/// Points of a fine wheel or a touch pad that are a slice.
+const POINTS_A_SLICE: f32 = 40.0;
+
+/// What is drawn.
+pub struct Picture {
+    /// Rows and columns of the slice.
+    pub slice: (usize, usize),
+    /// Height and width of a pixel, in any unit.
+    pub pixel: (f64, f64),
+    /// The slice in gray.
+    pub gray: TextureId,
+    /// What lies over its patches, and how much of it, 0 to 1.
+    pub overlay: Option<(TextureId, Mesh, f32)>,
+    /// Where a patch was chosen: (x, y) in pixels of the slice.
+    pub mark: Option<(f64, f64)>,
+}
+
+/// What the mouse did.
+#[derive(Debug, Default)]
+pub struct Did {
+    /// Where it is: (x, y) in pixels of the slice.
+    pub over: Option<(f64, f64)>,
+    /// It clicked there.
+    pub clicked: bool,
+    /// Slices that its wheel turned.
+    pub scrolled: f32,
+    /// A drag with its right button, in points, and the points of the view's shorter side.
+    pub dragged: Option<(Vec2, f32)>,
+}
+
+/// Draws a picture as large as there is room.
+pub fn show(ui: &mut Ui, picture: &Picture) -> Did {
+    let (area, response) = ui.allocate_exact_size(ui.available_size(), Sense::click_and_drag());
+    let (height, width) = (picture.slice.0 as f64 * picture.pixel.0, picture.slice.1 as f64 * picture.pixel.1);
+    let rect = fit(area, (width / height) as f32);
+    let painter = ui.painter_at(area);
+    painter.rect_filled(area, 0.0, Color32::BLACK);
+    painter.image(picture.gray, rect, unit(), Color32::WHITE);
+    if let Some((texture, mesh, opacity)) = &picture.overlay {
+        let seen = Rect::from_min_size(rect.min, rect.size() * covered(mesh));
+        let alpha = (opacity.clamp(0.0, 1.0) * 255.0).round() as u8;
+        painter.image(*texture, seen, unit(), Color32::from_rgba_unmultiplied(255, 255, 255, alpha));
+    }
+    let (rows, cols) = (picture.slice.0 as f32, picture.slice.1 as f32);
+    if let Some((x, y)) = picture.mark {
+        let at = rect.min + Vec2::new(x as f32 / cols, y as f32 / rows) * rect.size();
+        for (width, colour) in [(3.0, Color32::BLACK), (1.5, Color32::WHITE)] {
+            painter.circle_stroke(at, 7.0, Stroke::new(width, colour));
+        }
+    }
+    let over = response.hover_pos().filter(|at| rect.contains(*at)).map(|at| {
+        let share = (at - rect.min) / rect.size();
+        (f64::from(share.x * cols), f64::from(share.y * rows))
+    });
+    Did {
+        over,
+        clicked: over.is_some() && response.clicked_by(PointerButton::Primary),
+        scrolled: if response.hovered() { scrolled(ui) } else { 0.0 },
+        dragged: response.dragged_by(PointerButton::Secondary).then(|| (response.drag_delta(), area.width().min(area.height()).max(1.0))),
+    }
+}
+
+fn unit() -> Rect {
+    Rect::from_min_max(Pos2::ZERO, Pos2::new(1.0, 1.0))
+}
+
+/// The largest rectangle of an aspect (width over height) in the middle of an area.
+fn fit(area: Rect, aspect: f32) -> Rect {
+    let width = area.width().min(area.height() * aspect);
+    Rect::from_center_size(area.center(), Vec2::new(width, width / aspect))
+}
+
+/// Which share of the slice patches cover, from its top left corner: (across, down).
+fn covered(mesh: &Mesh) -> Vec2 {
+    let (rows, cols) = mesh.covered();
+    Vec2::new((cols / mesh.slice.1 as f64) as f32, (rows / mesh.slice.0 as f64) as f32)
+}
+
+/// Slices that the wheel turned since the last frame, down being forward.
+fn scrolled(ui: &Ui) -> f32 {
+    let turned = |event: &Event| match event {
+        Event::MouseWheel { unit: MouseWheelUnit::Point, delta, .. } => -delta.y / POINTS_A_SLICE,
+        Event::MouseWheel { delta, .. } => -delta.y,
+        _ => 0.0,
+    };
+    ui.input(|input| input.events.iter().map(turned).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_keep_their_shape() {
+        let area = Rect::from_min_size(Pos2::new(10.0, 20.0), Vec2::new(200.0, 100.0));
+        assert_eq!(fit(area, 1.0), Rect::from_min_size(Pos2::new(60.0, 20.0), Vec2::new(100.0, 100.0)));
+        assert_eq!(fit(area, 4.0), Rect::from_min_size(Pos2::new(10.0, 45.0), Vec2::new(200.0, 50.0)));
+    }
+}

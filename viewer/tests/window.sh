@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# The viewer in a window that nobody sees (Xvfb), on whatever Vulkan there is: the phantom is shown, components and similarity are laid over it, the map follows
+# the mouse, a scan that is none is refused in words, and frames keep coming while features are computed. Screenshots go to the folder that the first argument
+# names (default: target/viewer-test); the second is a viewer already built.
+#
+# xvfb, xdotool and imagemagick are installed where this runs as root, or sudo asks for no password; ends with 3, and says so, where they cannot be had.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+shots=${1:-target/viewer-test}
+viewer=${2:-}
+# The slowest frame, in ms, that the viewer may be the cause of.
+slowest=250
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
+has_tools() { for tool in Xvfb xdotool import convert compare; do command -v "$tool" >/dev/null || return 1; done; }
+if ! has_tools && command -v apt-get >/dev/null && as_root true 2>/dev/null; then
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends xvfb xdotool imagemagick >/dev/null || true
+fi
+has_tools || { echo "SKIPPED: the viewer's window, for want of xvfb, xdotool and imagemagick" >&2; exit 3; }
+if [ -z "$viewer" ]; then
+    cargo build --locked -p meddino-viewer
+    viewer=target/debug/meddino-viewer
+fi
+rm -rf "$shots" && mkdir -p "$shots"
+
+width=1100 height=800
+# The picture: left of the settings, below what is said above it, above the slider.
+picture=800x600+10+90
+exec 9>"$shots/display"
+Xvfb -displayfd 9 -screen 0 "${width}x${height}x24" -nolisten tcp >"$shots/xvfb.log" 2>&1 &
+xvfb=$!
+trap 'kill $xvfb $(jobs -p) 2>/dev/null || true' EXIT
+for _ in $(seq 100); do
+    DISPLAY=:$(cat "$shots/display") && export DISPLAY
+    xdotool getdisplaygeometry >/dev/null 2>&1 && break
+    sleep 0.1
+done
+unset WAYLAND_DISPLAY
+export XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-$shots}
+
+fail() { echo "FAILED: $*" >&2; tail -5 "$shots/stderr.log" >&2; exit 1; }
+shot() { import -window root "$shots/$1.png"; }
+# Mean saturation of the picture, in thousandths: gray is 0.
+saturation() { convert "$shots/$1.png" -crop "${2:-$picture}" -colorspace HSL -channel G -separate -format '%[fx:round(1000*mean)]' info:; }
+# Standard deviation of the picture's gray, in thousandths: one colour is 0.
+contrast() { convert "$shots/$1.png" -crop "$picture" -colorspace Gray -format '%[fx:round(1000*standard_deviation)]' info:; }
+# How many of the picture's pixels differ between two shots.
+differ() {
+    for name in "$1" "$2"; do convert "$shots/$name.png" -crop "$picture" +repage "$shots/cut_$name.png"; done
+    compare -metric AE -fuzz 3% "$shots/cut_$1.png" "$shots/cut_$2.png" null: 2>&1 || true
+}
+computed() { tail -n 1 "$shots/frames.csv" | cut -d, -f6; }
+# Waits until a command succeeds, at most some seconds.
+wait_for() { local seconds=$1; shift; for _ in $(seq $((seconds * 5))); do "$@" && return; sleep 0.2; done; return 1; }
+click() { xdotool mousemove "$1" "$2" sleep 0.3 click 1 sleep 0.7; }
+start() {
+    "$viewer" "$@" --log-frames "$shots/frames.csv" 2>>"$shots/stderr.log" &
+    pid=$!
+    wait_for 60 xdotool search --onlyvisible --pid "$pid" >/dev/null || wait_for 5 xdotool search --name meddino >/dev/null || fail "no window"
+}
+stop() { kill "$pid"; wait "$pid" 2>/dev/null || true; }
+
+start phantom -c seeded:0:tiny --size 448
+has_frames() { [ "$(wc -l <"$shots/frames.csv")" -gt 2 ]; }
+wait_for 60 has_frames || fail "no frames"
+has_features() { [ "$(computed)" = 1 ]; }
+wait_for 120 has_features || fail "no features"
+shot slice
+[ "$(contrast slice)" -gt 100 ] || fail "no slice: contrast $(contrast slice)"
+[ "$(saturation slice)" -lt 20 ] || fail "the slice is not gray: saturation $(saturation slice)"
+
+# The radio buttons, from their labels' places in the settings.
+click 868 174
+sleep 2
+shot components
+[ "$(saturation components)" -gt 60 ] || fail "no components: saturation $(saturation components)"
+
+click 420 300
+shot similarity
+[ "$(saturation similarity)" -gt 60 ] || fail "no similarity: saturation $(saturation similarity)"
+[ "$(differ components similarity)" -gt 20000 ] || fail "similarity looks like components"
+xdotool mousemove 300 420 sleep 1
+shot followed
+[ "$(differ similarity followed)" -gt 20000 ] || fail "the map does not follow the mouse: $(differ similarity followed) pixels differ"
+click 300 420
+xdotool mousemove 500 200 sleep 1
+shot held
+[ "$(differ followed held)" -lt 20000 ] || fail "the map does not stay where it was held: $(differ followed held) pixels differ"
+kill -0 "$pid" || fail "it ended by itself"
+stop
+
+awk -F, -v most="$slowest" '
+    NR > 1 { frames++; if ($4 > ours) ours = $4 }
+    NR > 1 && $3 == 1 { waited++; if ($2 > worst) worst = $2; if ($2 > most) slow++ }
+    END {
+        printf "%d frames; %d came while features were computed, the slowest after %.0f ms; laying one out took %.0f ms at most\n", frames, waited, worst, ours
+        exit !(waited >= 10 && slow == 0)
+    }' "$shots/frames.csv" || fail "frames did not keep coming"
+
+start tests/fixtures/nnunet/imagesTs/thick_0000.nii.gz -c seeded:0:tiny --size 224
+wait_for 60 has_features || fail "no features of a volume"
+shot middle
+xdotool mousemove 420 400 click 5 sleep 1.5
+shot turned
+[ "$(differ middle turned)" -gt 5000 ] || fail "the wheel turns no slice: $(differ middle turned) pixels differ"
+# The button below the progress bar.
+click 908 352
+has_all() { [ "$(computed)" = 5 ]; }
+wait_for 120 has_all || fail "$(computed) of 5 slices were computed"
+shot volume
+stop
+
+echo "no scan" >"$shots/broken.nii"
+start "$shots/broken.nii" -c seeded:0:tiny
+sleep 3
+shot refused
+kill -0 "$pid" || fail "a scan that is none ended it"
+[ "$(saturation refused 400x30+2+27)" -gt 300 ] || fail "a scan that is none was not refused in words"
+stop
+rm -f "$shots/display" "$shots"/cut_*
+echo "the viewer shows, compares and refuses; screenshots in $shots"
