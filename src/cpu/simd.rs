@@ -51,16 +51,16 @@ impl Softmax {
     }
 }
 
-/// Scores [keys, COLS] become `exp(score - m)`, m the largest so far of their column; `sums` [.., COLS], made with the largest before, are brought to it.
+/// Scores [keys, COLS], logarithms to base 2 (whose powers take fewer steps than those of e), become `2^(score - m)`, m the largest so far of their column; `sums` [.., COLS], made with the largest before, are brought to it.
 #[pulp::with_simd(softmax_columns = Arch::new())]
 #[inline(always)]
-pub fn softmax_columns_simd<'a, S: Simd>(_simd: S, scores: &'a mut [f32], softmax: &'a mut Softmax, sums: &'a mut [f32]) {
-    if fuses::<S>() { step::<true>(scores, softmax, sums) } else { step::<false>(scores, softmax, sums) }
+pub fn softmax_columns_simd<'a, S: Simd>(simd: S, scores: &'a mut [f32], softmax: &'a mut Softmax, sums: &'a mut [f32]) {
+    if fuses::<S>() { step::<S, true>(simd, scores, softmax, sums) } else { step::<S, false>(simd, scores, softmax, sums) }
 }
 
 /// [`softmax_columns`]
 #[inline(always)]
-fn step<const FUSED: bool>(scores: &mut [f32], softmax: &mut Softmax, sums: &mut [f32]) {
+fn step<S: Simd, const FUSED: bool>(simd: S, scores: &mut [f32], softmax: &mut Softmax, sums: &mut [f32]) {
     let scores = scores.as_chunks_mut::<COLS>().0;
     let mut largest = softmax.largest;
     for row in &*scores {
@@ -71,12 +71,12 @@ fn step<const FUSED: bool>(scores: &mut [f32], softmax: &mut Softmax, sums: &mut
     }
     let mut rescale = [0.0; COLS];
     for i in 0..COLS {
-        rescale[i] = scalar::exp_nonpositive::<FUSED>(softmax.largest[i] - largest[i]);
+        rescale[i] = scalar::exp2_nonpositive::<FUSED>(softmax.largest[i] - largest[i]);
     }
     let mut added = [0.0; COLS];
     for row in scores {
         for i in 0..COLS {
-            row[i] = scalar::exp_nonpositive::<FUSED>(row[i] - largest[i]);
+            row[i] = scalar::exp2_nonpositive::<FUSED>(row[i] - largest[i]);
             added[i] += row[i];
         }
     }
@@ -84,9 +84,15 @@ fn step<const FUSED: bool>(scores: &mut [f32], softmax: &mut Softmax, sums: &mut
         softmax.weight[i] = softmax.weight[i] * rescale[i] + added[i];
     }
     softmax.largest = largest;
-    for row in sums.as_chunks_mut::<COLS>().0 {
-        for i in 0..COLS {
-            row[i] *= rescale[i];
+    // Once the largest of all was seen nothing changes any more.
+    if rescale.iter().any(|factor| factor.to_bits() != 1.0_f32.to_bits()) {
+        let (factors, _) = S::as_simd_f32s(&rescale);
+        for row in sums.as_chunks_mut::<COLS>().0 {
+            // By hand: in a plain loop the compiler takes the rows for the lanes, and gathers.
+            let (row, _) = S::as_mut_simd_f32s(row);
+            for i in 0..factors.len() {
+                row[i] = simd.mul_f32s(row[i], factors[i]);
+            }
         }
     }
 }
@@ -197,7 +203,7 @@ mod tests {
         for i in 0..COLS {
             let column = || scores.iter().skip(i).step_by(COLS).map(|&v| f64::from(v));
             let largest = column().fold(f64::NEG_INFINITY, f64::max);
-            let weight: f64 = column().map(|v| (v - largest).exp()).sum();
+            let weight: f64 = column().map(|v| (v - largest).exp2()).sum();
             assert!((f64::from(softmax.weight[i]) / weight - 1.0).abs() < 1e-6);
         }
         let mut scores = vec![0.0; COLS];
