@@ -56,9 +56,9 @@ pub fn attention(qkv: &Tensor, precision: Precision, out: &mut Tensor) {
 
 /// QUERIES queries of one head, a column each, and what is known of their attention so far.
 struct Columns {
-    /// `q log2(e) / sqrt D`, so that scores are exponents of 2: [D, QUERIES]
+    /// `q / sqrt D`, [D, QUERIES]
     q: Vec<f32>,
-    /// Of `2^score v`: [W, QUERIES], W = D filled up to whole groups of channels.
+    /// Of exp(score) v: [W, QUERIES], W = D filled up to whole groups of channels.
     sums: Vec<f32>,
     softmax: Softmax,
 }
@@ -67,7 +67,7 @@ impl Columns {
     /// q [Q, D] with at most QUERIES rows; columns without a row are zeros.
     fn new(q: &[f32], d: usize) -> Self {
         let mut scaled = vec![0.0; d * QUERIES];
-        interleave::<QUERIES>(q, d, std::f32::consts::LOG2_E / (d as f32).sqrt(), &mut scaled);
+        interleave::<QUERIES>(q, d, 1.0 / (d as f32).sqrt(), &mut scaled);
         Self { q: scaled, sums: vec![0.0; d.next_multiple_of(CHANNELS) * QUERIES], softmax: Softmax::new() }
     }
 

@@ -51,7 +51,7 @@ impl Softmax {
     }
 }
 
-/// Scores [keys, COLS], logarithms to base 2 (whose powers take fewer steps than those of e), become `2^(score - m)`, m the largest so far of their column; `sums` [.., COLS], made with the largest before, are brought to it.
+/// Scores [keys, COLS] become `exp(score - m)`, m the largest so far of their column; `sums` [.., COLS], made with the largest before, are brought to it.
 #[pulp::with_simd(softmax_columns = Arch::new())]
 #[inline(always)]
 pub fn softmax_columns_simd<'a, S: Simd>(simd: S, scores: &'a mut [f32], softmax: &'a mut Softmax, sums: &'a mut [f32]) {
@@ -71,12 +71,12 @@ fn step<S: Simd, const FUSED: bool>(simd: S, scores: &mut [f32], softmax: &mut S
     }
     let mut rescale = [0.0; COLS];
     for i in 0..COLS {
-        rescale[i] = scalar::exp2_nonpositive::<FUSED>(softmax.largest[i] - largest[i]);
+        rescale[i] = scalar::exp_nonpositive::<FUSED>(softmax.largest[i] - largest[i]);
     }
     let mut added = [0.0; COLS];
     for row in scores {
         for i in 0..COLS {
-            row[i] = scalar::exp2_nonpositive::<FUSED>(row[i] - largest[i]);
+            row[i] = scalar::exp_nonpositive::<FUSED>(row[i] - largest[i]);
             added[i] += row[i];
         }
     }
@@ -203,7 +203,7 @@ mod tests {
         for i in 0..COLS {
             let column = || scores.iter().skip(i).step_by(COLS).map(|&v| f64::from(v));
             let largest = column().fold(f64::NEG_INFINITY, f64::max);
-            let weight: f64 = column().map(|v| (v - largest).exp2()).sum();
+            let weight: f64 = column().map(|v| (v - largest).exp()).sum();
             assert!((f64::from(softmax.weight[i]) / weight - 1.0).abs() < 1e-6);
         }
         let mut scores = vec![0.0; COLS];
