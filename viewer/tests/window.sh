@@ -62,11 +62,11 @@ stop() { kill "$pid"; wait "$pid" 2>/dev/null || true; }
 
 # Software drivers compile a kernel when it is first run, and everything waits then: the first start fills their cache, the second is measured.
 has_features() { [ "$(computed)" = 1 ]; }
-start phantom -c seeded:0:tiny --size 448
+start phantom -c seeded:0:tiny --size 896
 wait_for 300 has_features || fail "no features at the first start"
 stop
 
-start phantom -c seeded:0:tiny --size 448
+start phantom -c seeded:0:tiny --size 896
 has_frames() { [ "$(wc -l <"$shots/frames.csv")" -gt 2 ]; }
 wait_for 60 has_frames || fail "no frames"
 wait_for 120 has_features || fail "no features"
