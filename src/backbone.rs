@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::cpu::{self, Layer};
 use crate::error::{Error, Result};
-use crate::gpu::{self, Auto, Context, Gpu, Profile, Selection};
+use crate::gpu::{self, Auto, Context, Gpu, Profile, Selection, TileCache};
 use crate::graph::{Elem, Tier};
 use crate::tensor::Tensor;
 use crate::vit::config::Config;
@@ -29,8 +29,20 @@ impl Choice {
     pub(crate) fn device(self, tuning: Tuning) -> Result<Device> {
         match self.selection() {
             None => Ok(Device::Cpu(tuning.on_the_cpu()?)),
-            Some(selection) => Ok(Device::Gpu(Box::new(Context::new_tuned(&selection, tuning.elem()?, tuning.tier)?))),
+            Some(selection) => {
+                let context = Context::new_tuned(&selection, tuning.elem()?, tuning.tier)?;
+                Ok(Device::Gpu(Box::new(context.with_best_tiles(TileCache::from_env().as_ref())?)))
+            }
         }
+    }
+
+    /// The GPU that it means, with the kernels that `tuning` asks for and no tile geometries of its own; none for the CPU.
+    ///
+    /// # Errors
+    /// If no adapter answers to the selection, or it cannot compute as `tuning` says.
+    pub fn context(self, tuning: Tuning) -> Result<Option<Context>> {
+        let Some(selection) = self.selection() else { return Ok(None) };
+        Context::new_tuned(&selection, tuning.elem()?, tuning.tier).map(Some)
     }
 
     /// The adapter that it means, or none for the CPU.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use meddino::gpu::REQUIRED;
-use meddino::graph::{Elem, Kernel, Limits, Role, Tier};
-use meddino::kernels::{Columns, Epilogue, Field, Heads, Mask, Mosaic, Recorder, Values, texture_read, texture_write};
+use meddino::graph::{Elem, Geometry, Kernel, Limits, Role, Tier, Tiles};
+use meddino::kernels::{Columns, Epilogue, Field, Heads, Mask, Mosaic, Recorder, Values, blocks, stages, texture_read, texture_write};
 
 /// Each operation in each of its forms, for rows of `c` elements (a multiple of 4 or not).
 fn record(limits: Limits, c: usize) -> Recorder {
@@ -49,11 +49,19 @@ fn record(limits: Limits, c: usize) -> Recorder {
     g
 }
 
+/// With the tile geometries that are for devices that have not tried any, and with each other one.
+fn geometries(own: Limits) -> Vec<Limits> {
+    let block = |block| Geometry { block: Some(block), stage: None };
+    let stage = |stage| Geometry { block: None, stage: Some(stage) };
+    let others = blocks(&own, own.elem).into_iter().map(block).chain(stages(&own, 32, own.elem).into_iter().map(stage));
+    std::iter::once(own).chain(others.map(|one| Limits { tiles: Tiles { few: one, many: one }, ..own })).collect()
+}
+
 /// The kernels of every form, of every tier over f32 and f16, by their text.
 fn variants() -> BTreeMap<String, Kernel> {
     let tiers = Tier::ALL.into_iter().flat_map(|tier| [Elem::F32, Elem::F16].map(|elem| (tier, elem)));
     let limits = tiers.map(|(tier, elem)| Limits { software: tier == Tier::Direct, tier, elem, subgroup_size: 32, ..Limits::DEFAULT });
-    let forms = limits.flat_map(|limits| [8, 7].map(|c| record(limits, c)));
+    let forms = limits.flat_map(geometries).flat_map(|limits| [8, 7].map(|c| record(limits, c)));
     let kernels = forms.flat_map(|g| g.graph().steps().iter().map(|s| s.kernel.clone()).collect::<Vec<_>>());
     let copies = [1, 2, 3, 4].map(texture_write).into_iter().chain([texture_read()]);
     kernels.chain(copies).map(|kernel| (kernel.source(), kernel)).collect()

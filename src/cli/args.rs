@@ -50,6 +50,7 @@ pub enum Command {
     Download,
     Demo(Demo),
     Bench(Bench),
+    Tune(Tune),
 }
 
 /// Compute the features of a scan's slices and write them to a file
@@ -270,6 +271,20 @@ pub struct Bench {
     /// How many runs are timed
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub runs: u32,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Find the fastest tile geometries of the GPU's kernels, and keep them for later runs
+///
+/// Every geometry that the device allows is run over as many rows as images of 224 and of 896 pixels have; times are medians of rounds in which each has its
+/// turn. What is found is kept in MEDDINO_CACHE, else in the user's folder for caches, for this adapter, driver and version. On a real GPU the first
+/// command that uses it does the same by itself, which takes a second or two; with MEDDINO_CACHE set to nothing that is left out.
+#[derive(clap::Args)]
+pub struct Tune {
+    #[command(flatten)]
+    pub compute: Compute,
     /// As JSON
     #[arg(long)]
     pub json: bool,

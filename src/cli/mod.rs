@@ -31,6 +31,7 @@ mod similarity;
 mod slices;
 mod spool;
 mod tokens;
+mod tune;
 mod verify;
 mod weights;
 
@@ -57,6 +58,7 @@ pub fn run() -> ExitCode {
         Command::Download => weights::download(say),
         Command::Demo(args) => demo::run(args, say),
         Command::Bench(args) => bench::run(args, say),
+        Command::Tune(args) => tune::run(args, say),
     };
     match done {
         // A closed stdout: whoever read the results has had enough of them, as `head` has.

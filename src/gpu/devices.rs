@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
-use crate::graph::{Abilities, Elem, Limits, Tier};
+use crate::graph::{Abilities, Elem, Limits, Tier, Tiles};
 
 /// How to choose an adapter; wgpu's own `WGPU_BACKEND` restricts the choice, whatever it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -171,6 +171,7 @@ pub(super) fn limits_of(limits: &wgpu::Limits, device_type: wgpu::DeviceType) ->
         tier: if device_type == wgpu::DeviceType::Cpu { Tier::Direct } else { Tier::Baseline },
         elem: Elem::F32,
         subgroup_size: 0,
+        tiles: Tiles::DEFAULT,
         max_work: None,
     }
 }

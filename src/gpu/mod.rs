@@ -1,5 +1,6 @@
 //! Running graphs on a GPU: the only room, with the facade, that knows wgpu. Graphs come in, tensors go out; [`Gpu`] and [`Scorer`] alone know the model.
 
+mod autotune;
 mod context;
 mod devices;
 mod executable;
@@ -13,9 +14,11 @@ mod profile;
 mod readback;
 mod scorer;
 mod texture;
+mod tile_cache;
 mod tune;
 mod weights;
 
+pub use autotune::Trial;
 pub use context::Context;
 pub use devices::{Auto, DeviceReport, Devices, Kind, Selection, devices};
 pub use executable::Executable;
@@ -25,6 +28,7 @@ pub use profile::{Profile, Row, Timed};
 pub use readback::Readback;
 pub use scorer::{Scorer, Slice};
 pub(crate) use texture::TextureCopy;
+pub use tile_cache::TileCache;
 pub use weights::GpuWeights;
 /// The version of wgpu whose devices a host may lend.
 pub use wgpu;

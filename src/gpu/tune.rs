@@ -4,7 +4,7 @@ use super::context::Context;
 use super::executable::Executable;
 use super::weights::{GpuWeights, decoded, encoded};
 use crate::error::{Error, Result};
-use crate::graph::{Dispatch, Elem, Graph, Limits, Role, TensorId, Tier, plan};
+use crate::graph::{Dispatch, Elem, Graph, Limits, Role, TensorId, Tier, Tiles, plan};
 use crate::kernels::{Epilogue, Heads, Recorder};
 
 impl Context {
@@ -51,7 +51,7 @@ impl Context {
 
     fn of_tier(&self, tier: Tier, elem: Elem) -> Self {
         let subgroup_size = tier.cooperative().and(self.abilities().subgroup_size).unwrap_or(0);
-        let limits = Limits { software: tier == Tier::Direct, tier, elem, subgroup_size, ..self.limits };
+        let limits = Limits { software: tier == Tier::Direct, tier, elem, subgroup_size, tiles: Tiles::DEFAULT, ..self.limits };
         let mut tuned = self.clone();
         (tuned.limits, tuned.warnings) = (limits, Vec::new());
         tuned
@@ -93,6 +93,12 @@ fn self_test(context: &Context, edit: &dyn Fn(&mut Dispatch)) -> Result<(), Stri
     Ok(())
 }
 
+/// Values in [-1, 1), others for each `index`: the squares' multiples of the golden ratio, modulo 2.
+pub(super) fn pseudo_random(index: usize, len: usize) -> Vec<f32> {
+    let start = 7919 * (index + 1);
+    (start..start + len).map(|i| ((i * i) as f64 * 0.618_033_988_749_895 % 2.0 - 1.0) as f32).collect()
+}
+
 /// A few operations in the making.
 struct Probe {
     g: Recorder,
@@ -126,12 +132,10 @@ impl Probe {
         ])
     }
 
-    /// An input of values in [-1, 1) as they are on the device (an odd multiple of the golden ratio, modulo 2), and as f64.
+    /// An input of values in [-1, 1) as they are on the device, and as f64.
     fn input(&mut self, elem: Elem, shape: &[usize]) -> (Vec<f64>, TensorId) {
         let len: usize = shape.iter().product();
-        let start = 7919 * (self.inputs.len() + 1);
-        let values: Vec<f32> = (start..start + len).map(|i| ((i * i) as f64 * 0.618_033_988_749_895 % 2.0 - 1.0) as f32).collect();
-        let values = decoded(&encoded(&values, elem), elem, len);
+        let values = decoded(&encoded(&pseudo_random(self.inputs.len(), len), elem), elem, len);
         let id = self.g.tensor_of(elem, format!("input {}", self.inputs.len()), shape, Role::Input);
         let wide = values.iter().map(|&v| f64::from(v)).collect();
         self.inputs.push((id, values));
@@ -199,14 +203,14 @@ mod oracle {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::gpu::Selection;
     use std::io::Write;
 
     /// The device that tests run on, if it runs a tier over `elem`; says so if not. `MEDDINO_REQUIRE_TIER` names one that must be there:
     /// `cooperative8/f16`.
-    fn device(tier: Tier, elem: Elem) -> Option<Context> {
+    pub fn device(tier: Tier, elem: Elem) -> Option<Context> {
         let name = format!("{tier}/{}", elem.name());
         let skip = |problem: &str| {
             assert!(std::env::var("MEDDINO_REQUIRE_TIER").as_ref() != Ok(&name), "MEDDINO_REQUIRE_TIER={name}, but {problem}");

@@ -5,9 +5,11 @@
 
 mod plan;
 mod tier;
+mod tile;
 
 pub use plan::{Bytes, Place, Plan, plan};
 pub use tier::{Abilities, Elem, Tier};
+pub use tile::{Block, Geometry, Stage, Tiles};
 
 /// A tensor of a [`Graph`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -234,6 +236,8 @@ pub struct Limits {
     pub elem: Elem,
     /// Invocations of a subgroup, for the tiers that must know; else 0.
     pub subgroup_size: u32,
+    /// How products and attention divide their work, where the device was asked what is fastest.
+    pub tiles: Tiles,
     /// The most [`Cost::work`] of a dispatch, so that none keeps the device (its desktop, its driver's watchdog) waiting for long;
     /// `None` while the device's speed is not known. Operations are cut to it as far as they can be, which is no error.
     pub max_work: Option<u64>,
@@ -255,6 +259,7 @@ impl Limits {
             tier: self.tier,
             elem: self.elem,
             subgroup_size: self.subgroup_size,
+            tiles: self.tiles,
             max_work: self.max_work.into_iter().chain(other.max_work).min(),
         }
     }
@@ -271,6 +276,7 @@ impl Limits {
         tier: Tier::Baseline,
         elem: Elem::F32,
         subgroup_size: 0,
+        tiles: Tiles::DEFAULT,
         max_work: None,
     };
 }

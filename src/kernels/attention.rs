@@ -5,15 +5,23 @@ use std::ops::Range;
 use super::cut::cut;
 use super::gemm::{matrices, pitch};
 use super::rope::Heads;
-use super::{LANES, Recorder, rows_of, words};
+use super::{Recorder, rows_of, words};
 use crate::error::{Error, Result};
-use crate::graph::{Cost, Dispatch, Elem, Kernel, Limits, TensorId};
+use crate::graph::{Cost, Dispatch, Elem, Kernel, Limits, Stage, TensorId};
 
 /// Keys whose scores an invocation holds at a time.
 const GROUP: u32 = 8;
 
-/// Most keys staged in workgroup memory at a time.
-const MOST_KEYS: u32 = 32;
+/// For GPUs: invocations that share keys, and keys at a time. The first that fits is taken where none was tried.
+const TILED: [Stage; 8] =
+    [stage(64, 32), stage(64, 16), stage(64, 8), stage(32, 32), stage(128, 32), stage(32, 64), stage(64, 64), stage(128, 64)];
+
+/// For cooperative matrices: subgroups, and keys at a time.
+const COOPERATIVE: [Stage; 7] = [stage(4, 32), stage(2, 32), stage(4, 16), stage(2, 16), stage(1, 16), stage(4, 64), stage(2, 64)];
+
+const fn stage(lanes: u32, keys: u32) -> Stage {
+    Stage { lanes, keys }
+}
 
 /// Operations a score besides its products: maximum, exponential, sum.
 const SOFTMAX_FLOPS: u64 = 4;
@@ -30,11 +38,7 @@ impl Recorder {
         assert!(head_dim.is_multiple_of(4), "{label}: heads of {head_dim}");
         let elems = [self.one_elem(label, &[q, k, v]), self.elem()];
         let [head_bytes, y_bytes] = elems.map(Elem::bytes);
-        let (kernel, queries) = match cooperative(&self.limits, head_dim as u32, elems) {
-            Some(kernel) => kernel,
-            None if self.limits.software => direct(head_dim as u32, elems),
-            None => (kernel(label, &self.limits, head_dim as u32, elems)?, LANES as usize),
-        };
+        let (kernel, queries) = kernel(label, &self.limits, batch * tokens, head_dim as u32, elems)?;
         let (c, most) = (heads * head_dim, self.limits.max_workgroups as usize);
         let score_flops = 4 * head_dim as u64 + SOFTMAX_FLOPS;
         // Tiles of queries, each of one head.
@@ -99,72 +103,79 @@ fn query_tiles(
     (first..end).step_by(most).map(run).collect()
 }
 
-/// The kernel by cooperative matrices, and how many queries a workgroup does; `None` where tier, head or memory do not allow it.
-fn cooperative(limits: &Limits, head_dim: u32, [heads, y]: [Elem; 2]) -> Option<(Kernel, usize)> {
-    let side = limits.tier.cooperative().filter(|_| !limits.software)?;
-    if !head_dim.is_multiple_of(side) || limits.subgroup_size < side {
-        return None;
+/// How keys reach the invocations.
+#[derive(Clone, Copy)]
+enum Way {
+    /// By cooperative matrices of this side, from workgroup memory.
+    Cooperative(u32),
+    /// Straight from the bindings, for software GPUs.
+    Direct,
+    /// From workgroup memory.
+    Tiled,
+}
+
+/// The geometries that a device may use for attention of heads of `head_dim` elements of type `elem`; the first is for those that have not tried. None if
+/// not even the smallest fits.
+pub fn stages(limits: &Limits, head_dim: usize, elem: Elem) -> Vec<Stage> {
+    ways(limits, head_dim as u32, elem).1
+}
+
+fn ways(limits: &Limits, head_dim: u32, elem: Elem) -> (Way, Vec<Stage>) {
+    let bytes = elem.bytes() as u32;
+    if let Some(side) =
+        limits.tier.cooperative().filter(|side| !limits.software && head_dim.is_multiple_of(*side) && limits.subgroup_size >= *side)
+    {
+        let memory = |queries: u32, keys: u32| (queries + 2 * keys) * pitch(head_dim, elem) * bytes + queries * keys * (4 + bytes);
+        let fits = |&Stage { lanes, keys }: &Stage| {
+            memory(lanes * side, keys) <= limits.workgroup_memory && lanes * limits.subgroup_size <= limits.max_invocations
+        };
+        let found: Vec<Stage> = COOPERATIVE.into_iter().filter(fits).collect();
+        if !found.is_empty() {
+            return (Way::Cooperative(side), found);
+        }
     }
-    let (pitch, elem) = (pitch(head_dim, heads), heads.bytes() as u32);
-    let memory = |queries: u32, keys: u32| (queries + 2 * keys) * pitch * elem + queries * keys * (4 + elem);
-    let fits = |&(subgroups, keys): &(u32, u32)| {
-        memory(subgroups * side, keys) <= limits.workgroup_memory && subgroups * limits.subgroup_size <= limits.max_invocations
-    };
-    let (subgroups, keys) = [(4, 32), (2, 32), (4, 16), (2, 16), (1, 16)].into_iter().find(fits)?;
-    let mut constants = vec![
-        ("HEAD_DIM", head_dim.into()),
-        ("PITCH", pitch.into()),
-        ("KEYS", keys.into()),
-        ("SUBGROUPS", subgroups.into()),
-        ("SUBGROUP_SIZE", limits.subgroup_size.into()),
-        ("SCALE", (1.0 / (head_dim as f32).sqrt()).into()),
-        ("X", heads.into()),
-        ("Y", y.into()),
-    ];
-    constants.extend(matrices(side, heads));
-    let parts = vec![include_str!("../../shaders/attention/cooperative.wgsl")];
-    Some((Kernel { name: "attention", parts, constants }, (subgroups * side) as usize))
-}
-
-/// The kernel without barriers, for software GPUs, and how many queries a workgroup does: its invocations become the lanes of vector
-/// instructions, each with its own queries. More of them would be faster still, but drivers take many seconds to compile that.
-fn direct(head_dim: u32, [heads, y]: [Elem; 2]) -> (Kernel, usize) {
-    let (lanes, queries): (u32, u32) = (8, (256 / head_dim).clamp(1, 4));
-    let constants = vec![
-        ("LANES", lanes.into()),
-        ("QUERIES", queries.into()),
-        ("HEAD_DIM", head_dim.into()),
-        ("GROUP", 4u32.into()),
-        ("SCALE", (1.0 / (head_dim as f32).sqrt()).into()),
-        ("X", heads.into()),
-        ("Y", y.into()),
-    ];
-    let parts = vec![include_str!("../../shaders/attention/direct.wgsl")];
-    (Kernel { name: "attention", parts, constants }, (lanes * queries) as usize)
-}
-
-fn kernel(label: &str, limits: &Limits, head_dim: u32, [heads, y]: [Elem; 2]) -> Result<Kernel> {
+    if limits.software {
+        // An invocation is a lane of vector instructions. More queries each would be faster still, but drivers take many seconds to compile that.
+        let queries = (256 / head_dim).clamp(1, 4);
+        let fewer = [stage(8, queries / 2), stage(16, queries / 2)].into_iter().filter(|stage| stage.keys > 0);
+        return (Way::Direct, std::iter::once(stage(8, queries)).chain(fewer).collect());
+    }
     // A key and its value.
-    let fit = limits.workgroup_memory / (2 * heads.bytes() as u32 * head_dim) / GROUP * GROUP;
-    let keys = fit.min(MOST_KEYS);
-    if keys == 0 {
+    let fits = |&Stage { lanes, keys }: &Stage| 2 * keys * head_dim * bytes <= limits.workgroup_memory && lanes <= limits.max_invocations;
+    (Way::Tiled, TILED.into_iter().filter(fits).collect())
+}
+
+/// The kernel for `rows` tokens, and how many queries a workgroup does.
+fn kernel(label: &str, limits: &Limits, rows: usize, head_dim: u32, [heads, y]: [Elem; 2]) -> Result<(Kernel, usize)> {
+    let (way, stages) = ways(limits, head_dim, heads);
+    let asked = limits.tiles.of(rows).stage;
+    let Some(&stage) = stages.iter().find(|&&stage| Some(stage) == asked).or(stages.first()) else {
         return Err(Error::gpu(format!(
             "{label}: {GROUP} keys and values of {head_dim} elements do not fit the {} bytes of this device's workgroup memory; use --backend cpu",
             limits.workgroup_memory
         )));
-    }
-    let scale = 1.0 / (head_dim as f32).sqrt();
-    Ok(Kernel {
-        name: "attention",
-        parts: vec![include_str!("../../shaders/attention.wgsl"), include_str!("../../shaders/attention/keys_tiled.wgsl")],
-        constants: vec![
-            ("LANES", LANES.into()),
-            ("HEAD_DIM", head_dim.into()),
-            ("KEYS", keys.into()),
-            ("GROUP", GROUP.into()),
-            ("SCALE", scale.into()),
-            ("X", heads.into()),
-            ("Y", y.into()),
-        ],
-    })
+    };
+    let mut constants =
+        vec![("HEAD_DIM", head_dim.into()), ("SCALE", (1.0 / (head_dim as f32).sqrt()).into()), ("X", heads.into()), ("Y", y.into())];
+    let (parts, queries) = match way {
+        Way::Cooperative(side) => {
+            constants.extend([
+                ("PITCH", pitch(head_dim, heads).into()),
+                ("KEYS", stage.keys.into()),
+                ("SUBGROUPS", stage.lanes.into()),
+                ("SUBGROUP_SIZE", limits.subgroup_size.into()),
+            ]);
+            constants.extend(matrices(side, heads));
+            (vec![include_str!("../../shaders/attention/cooperative.wgsl")], stage.lanes * side)
+        }
+        Way::Direct => {
+            constants.extend([("LANES", stage.lanes.into()), ("QUERIES", stage.keys.into()), ("GROUP", 4u32.into())]);
+            (vec![include_str!("../../shaders/attention/direct.wgsl")], stage.lanes * stage.keys)
+        }
+        Way::Tiled => {
+            constants.extend([("LANES", stage.lanes.into()), ("KEYS", stage.keys.into()), ("GROUP", GROUP.into())]);
+            (vec![include_str!("../../shaders/attention.wgsl"), include_str!("../../shaders/attention/keys_tiled.wgsl")], stage.lanes)
+        }
+    };
+    Ok((Kernel { name: "attention", parts, constants }, queries as usize))
 }

@@ -76,7 +76,7 @@ impl Recorder {
 
         let elems = [self.elem_of(x), self.elem_of(weight), elem];
         let [x_bytes, weight_bytes, y_bytes] = elems.map(Elem::bytes);
-        let tile = Tile::choose(&self.limits, elems[0]);
+        let tile = Tile::choose(&self.limits, elems[0], m);
         let (most_rows, most_cols) = tile.reach(&self.limits);
         let row_cost = Cost { flops: 2 * (n * k) as u64, bytes: (k * x_bytes + n * y_bytes) as u64 };
         let rows = cut(&self.limits, label, m, &[k * x_bytes, n * y_bytes], most_rows, self.affordable(row_cost, tile.m as usize))?;

@@ -19,6 +19,8 @@ mod similarity;
 mod texture;
 mod tokens;
 
+pub use attention::stages;
+pub use gemm::blocks;
 pub use layernorm::Columns;
 pub use matmul::Epilogue;
 pub use mosaic::Mosaic;

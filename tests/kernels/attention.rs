@@ -1,7 +1,7 @@
 //! `attention`: fused, online softmax.
 
-use meddino::graph::{Elem, Limits, Tier};
-use meddino::kernels::Heads;
+use meddino::graph::{Elem, Geometry, Limits, Tier};
+use meddino::kernels::{Heads, stages};
 use meddino::{Tensor, cpu};
 
 use crate::cases::{Table, Tolerance, noise_of};
@@ -123,6 +123,21 @@ fn every_tier_of_the_device() {
     let narrow = |(name, own): &(String, Limits)| (name.clone(), Limits { workgroup_memory: 16 << 10, ..*own });
     let narrow: Vec<_> = tiers.iter().map(narrow).collect();
     check(&mut table, Shape { batch: 1, heads: 2, tokens: 70, head_dim: 64 }, 4.0, &narrow);
+    table.finish();
+}
+
+#[test]
+fn every_tile_geometry() {
+    let mut table = Table::new("attention");
+    for head_dim in [4, 20, 64, 80] {
+        let all = table.geometries(|own| stages(own, head_dim, own.elem), |stage| Geometry { block: None, stage: Some(stage) });
+        let all: Vec<_> = all.into_iter().filter(|(_, limits)| limits.tier != Tier::Subgroups).collect();
+        check(&mut table, Shape { batch: 2, heads: 2, tokens: 137, head_dim }, 4.0, &all);
+        // Queries and heads in pieces, by what a dispatch may take.
+        let slow = |(name, own): &(String, Limits)| (format!("slow {name}"), Limits { max_work: Some(1_400_000), ..*own });
+        let slow: Vec<_> = all.iter().map(slow).collect();
+        check(&mut table, Shape { batch: 2, heads: 3, tokens: 70, head_dim }, 30.0, &slow);
+    }
     table.finish();
 }
 

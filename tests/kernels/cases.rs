@@ -1,7 +1,9 @@
 //! Running one recorded operation on a device and holding the result against its oracle.
 
+use std::fmt::Display;
+
 use meddino::gpu::{Context, Executable, GpuWeights};
-use meddino::graph::{Dispatch, Elem, Graph, Limits, Role, TensorId, Tier, plan};
+use meddino::graph::{Dispatch, Elem, Geometry, Graph, Limits, Role, TensorId, Tier, Tiles, plan};
 use meddino::kernels::Recorder;
 
 use crate::device;
@@ -261,6 +263,26 @@ impl Table {
         }
         println!("{}: tiers {:?}", self.kernel, found.iter().map(|f| &f.0).collect::<Vec<_>>());
         found
+    }
+
+    /// The families and the tiers, each with every tile geometry of `all` that it may use, besides the first.
+    pub fn geometries<T: Copy + Display>(
+        &self,
+        all: impl Fn(&Limits) -> Vec<T>,
+        geometry: impl Fn(T) -> Geometry,
+    ) -> Vec<(String, Limits)> {
+        let Some([context, _]) = &self.device else { return Vec::new() };
+        let workgroup_memory = context.limits().workgroup_memory;
+        let families = self.variants().map(|(name, own)| (name.to_owned(), Limits { workgroup_memory, ..own }));
+        let with = |(name, own): (String, Limits)| {
+            let all = all(&own);
+            let one = |one: T| {
+                let tiles = Tiles { few: geometry(one), many: geometry(one) };
+                (format!("{name}, {one}"), Limits { tiles, ..own })
+            };
+            all.into_iter().skip(1).map(one).collect::<Vec<_>>()
+        };
+        families.into_iter().chain(self.tiers()).flat_map(with).collect()
     }
 
     /// The two families with the largest binding and the largest grid forced down.

@@ -1,7 +1,7 @@
 //! `matmul`, with each epilogue.
 
-use meddino::graph::{Elem, Limits, TensorId};
-use meddino::kernels::Epilogue;
+use meddino::graph::{Elem, Geometry, Limits, TensorId};
+use meddino::kernels::{Epilogue, blocks};
 use meddino::vit::weights::Linear;
 use meddino::{Tensor, cpu};
 
@@ -127,6 +127,21 @@ fn every_tier_of_the_device() {
     let forced: Vec<_> = tiers.iter().map(forced).collect();
     check(&mut table, [70, 150, 20], &FORMS, &forced);
     check(&mut table, [70, 16, 13], &FORMS, &forced);
+    table.finish();
+}
+
+#[test]
+fn every_tile_geometry() {
+    let mut table = Table::new("matmul");
+    let all = table.geometries(|own| blocks(own, own.elem), |block| Geometry { block: Some(block), stage: None });
+    check(&mut table, [1, 15, 31], &[Form::None], &all);
+    check(&mut table, [65, 66, 36], &[Form::Bias], &all);
+    check(&mut table, [129, 130, 132], &[Form::BiasGelu], &all);
+    check(&mut table, [140, 64, 130], &[Form::BiasLayerScaleResidual], &all);
+    // Rows and weights in pieces that end within a tile.
+    let forced = |(name, own): &(String, Limits)| (format!("forced {name}"), Limits { max_binding: 4 << 10, max_workgroups: 2, ..*own });
+    let forced: Vec<_> = all.iter().map(forced).collect();
+    check(&mut table, [70, 150, 20], &[Form::BiasLayerScaleResidual], &forced);
     table.finish();
 }
 

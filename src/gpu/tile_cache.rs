@@ -1,0 +1,227 @@
+//! Tile geometries that were found to be the fastest, kept on disk: a file for each adapter, tier and type of elements.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::context::Context;
+use crate::error::{Error, Result};
+use crate::graph::{Block, Geometry, Stage, Tiles};
+
+/// A folder of records, one JSON file each. A record is for one adapter, driver and version of this crate: another's counts as none, and is replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TileCache {
+    folder: PathBuf,
+}
+
+impl TileCache {
+    /// The records in `folder`, which need not exist.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    /// Those of this user: in the folder `MEDDINO_CACHE`, or where it is not set in `meddino` in the system's folder for caches. None if `MEDDINO_CACHE` is
+    /// set to nothing, or there is no such folder: then geometries are neither looked for nor tried.
+    pub fn from_env() -> Option<Self> {
+        let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        if let Some(named) = std::env::var_os("MEDDINO_CACHE") {
+            return (!named.is_empty()).then(|| Self::new(named));
+        }
+        let caches = if cfg!(windows) {
+            path("LOCALAPPDATA")
+        } else if cfg!(target_os = "macos") {
+            std::env::home_dir().map(|home| home.join("Library").join("Caches"))
+        } else {
+            path("XDG_CACHE_HOME").or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
+        };
+        caches.map(|caches| Self::new(caches.join("meddino")))
+    }
+
+    /// Where the record for this context is, or would be.
+    pub fn path(&self, context: &Context) -> PathBuf {
+        let limits = context.limits();
+        let name = format!("{} {:?} {} {}", context.info().name, context.info().backend, limits.tier, limits.elem.name());
+        let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { ' ' }).collect();
+        let words: Vec<&str> = plain.split_whitespace().collect();
+        self.folder.join(format!("tiles-{}.json", words.join("-")))
+    }
+
+    /// The record for this context; none if there is none, or it is another driver's or another version's.
+    ///
+    /// # Errors
+    /// The text for people if the file makes no sense or cannot be read.
+    pub(super) fn load(&self, context: &Context) -> Result<Option<Tiles>, String> {
+        let path = self.path(context);
+        let bad = |problem: &str| format!("{}: {problem}; it is ignored, and `meddino tune` writes it anew", path.display());
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = read(&path).map_err(|problem| bad(&problem))?;
+        let record: Value = serde_json::from_str(&text).map_err(|problem| bad(&format!("is no JSON: {problem}")))?;
+        if !record.is_object() {
+            return Err(bad("is no record of tile geometries"));
+        }
+        if identity(context).as_object().is_some_and(|own| own.iter().any(|(name, value)| record.get(name) != Some(value))) {
+            return Ok(None);
+        }
+        let class = |name: &str| geometry(&record["tiles"][name]).ok_or_else(|| bad(&format!("tiles.{name} is no tile geometry")));
+        Ok(Some(Tiles { few: class("few")?, many: class("many")? }))
+    }
+
+    /// Keeps what was found for this context, in the place of what was there.
+    ///
+    /// # Errors
+    /// If the folder cannot be made or written to.
+    pub fn save(&self, context: &Context, tiles: Tiles) -> Result<PathBuf> {
+        let path = self.path(context);
+        let mut record = identity(context);
+        record["tiles"] = json!({ "few": to_json(tiles.few), "many": to_json(tiles.many) });
+        let write = || -> std::io::Result<()> {
+            std::fs::create_dir_all(&self.folder)?;
+            let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+            writeln!(file, "{record:#}")?;
+            file.persist(&path)?;
+            Ok(())
+        };
+        write().map_err(|problem| Error::output(path.display(), problem))?;
+        Ok(path)
+    }
+}
+
+/// Longer than any record.
+const LONGEST: u64 = 64 << 10;
+
+fn read(path: &Path) -> Result<String, String> {
+    let length = std::fs::metadata(path).map_err(|e| format!("cannot be read: {e}"))?.len();
+    if length > LONGEST {
+        return Err(format!("is no record of tile geometries: {length} bytes long"));
+    }
+    std::fs::read_to_string(path).map_err(|e| format!("cannot be read: {e}"))
+}
+
+/// What a record holds good for.
+fn identity(context: &Context) -> Value {
+    let (info, limits) = (context.info(), context.limits());
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "adapter": info.name,
+        "backend": format!("{:?}", info.backend),
+        "driver": format!("{} {}", info.driver, info.driver_info).trim(),
+        "tier": limits.tier.name(),
+        "precision": limits.elem.name(),
+    })
+}
+
+fn to_json(geometry: Geometry) -> Value {
+    let block = geometry.block.map(|Block { rows, cols, depth, by: [m, n] }| [rows, cols, depth, m, n]);
+    let stage = geometry.stage.map(|Stage { lanes, keys }| [lanes, keys]);
+    json!({ "products": block, "attention": stage })
+}
+
+fn geometry(value: &Value) -> Option<Geometry> {
+    let block = numbers(value.get("products")?)?.map(|[rows, cols, depth, m, n]| Block { rows, cols, depth, by: [m, n] });
+    let stage = numbers(value.get("attention")?)?.map(|[lanes, keys]| Stage { lanes, keys });
+    Some(Geometry { block, stage })
+}
+
+/// So many numbers, or null; `None` for anything else.
+#[expect(clippy::option_option, reason = "null is an answer, what is no list of numbers is none")]
+fn numbers<const N: usize>(value: &Value) -> Option<Option<[u32; N]>> {
+    if value.is_null() {
+        return Some(None);
+    }
+    let found: Option<Vec<u32>> = value.as_array()?.iter().map(|v| v.as_u64().and_then(|v| u32::try_from(v).ok())).collect();
+    found?.try_into().ok().map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Elem, Limits, Tier};
+
+    fn device() -> Option<Context> {
+        super::super::tune::tests::device(Tier::Baseline, Elem::F32)
+    }
+
+    fn some_tiles() -> Tiles {
+        let block = Block { rows: 32, cols: 64, depth: 16, by: [4, 4] };
+        Tiles {
+            few: Geometry { block: Some(block), stage: None },
+            many: Geometry { block: None, stage: Some(Stage { lanes: 32, keys: 64 }) },
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_found_again_by_the_same_device_alone() {
+        let Some(context) = device() else { return };
+        let folder = tempfile::tempdir().unwrap();
+        let cache = TileCache::new(folder.path().join("not yet there"));
+        assert_eq!(cache.load(&context), Ok(None));
+        let path = cache.save(&context, some_tiles()).unwrap();
+        assert_eq!(cache.load(&context), Ok(Some(some_tiles())));
+        assert_eq!(context.with_best_tiles(Some(&cache)).unwrap().limits().tiles, some_tiles());
+        let mut other = context.clone();
+        other.limits.elem = Elem::F16;
+        assert_eq!(cache.load(&other), Ok(None), "another precision has a file of its own");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let driver = context.info().driver_info.clone();
+        std::fs::write(&path, text.replace(&driver, "of yesterday")).unwrap();
+        assert!(driver.is_empty() || cache.load(&context) == Ok(None), "another driver's");
+        std::fs::write(&path, text.replace(env!("CARGO_PKG_VERSION"), "0.0.0")).unwrap();
+        assert_eq!(cache.load(&context), Ok(None), "another version's");
+    }
+
+    #[test]
+    fn a_bad_record_is_ignored_with_a_warning() {
+        let Some(context) = device() else { return };
+        let folder = tempfile::tempdir().unwrap();
+        let cache = TileCache::new(folder.path());
+        let path = cache.save(&context, some_tiles()).unwrap();
+        let good = std::fs::read_to_string(&path).unwrap();
+        let long = format!("{good}{}", " ".repeat(usize::try_from(LONGEST).unwrap()));
+        let cases = [
+            ("", "is no JSON"),
+            ("[1]", "is no record"),
+            (&good[..good.len() / 2], "is no JSON"),
+            (&good.replace("64", "-64"), "tiles.few is no tile geometry"),
+            (&good.replace("\"many\"", "\"much\""), "tiles.many is no tile geometry"),
+            (&long, "bytes long"),
+        ];
+        for (text, told) in cases {
+            std::fs::write(&path, text).unwrap();
+            let warning = cache.load(&context).unwrap_err();
+            assert!(warning.contains(told) && warning.contains("meddino tune") && warning.contains("tiles-"), "{text}: {warning}");
+            if context.abilities().software {
+                let untuned = context.with_best_tiles(Some(&cache)).unwrap();
+                assert_eq!((untuned.limits().tiles, untuned.warnings()), (Tiles::DEFAULT, &[warning][..]));
+            }
+        }
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(cache.load(&context).unwrap_err().contains("cannot be read"));
+        let told = TileCache::new(&path).save(&context, some_tiles()).map(|_| ());
+        assert!(told.is_ok(), "a folder is made use of");
+        let file = folder.path().join("a file");
+        std::fs::write(&file, "").unwrap();
+        let refused = TileCache::new(&file).save(&context, some_tiles()).unwrap_err().to_string();
+        assert!(refused.contains("a file"), "{refused}");
+    }
+
+    /// Numbers that no kernel is made for reach none: they count as none given.
+    #[test]
+    fn geometries_that_no_kernel_has_change_nothing() {
+        let Some(context) = device() else { return };
+        let wild =
+            Geometry { block: Some(Block { rows: 7, cols: 0, depth: 3, by: [0, 0] }), stage: Some(Stage { lanes: 0, keys: u32::MAX }) };
+        let context = context.with_tiles(Tiles { few: wild, many: wild });
+        let mut g = crate::kernels::Recorder::new(*context.limits());
+        let [x, w] = [(); 2].map(|()| g.tensor("factor", [70, 36], crate::graph::Role::Input));
+        let own = g.matmul("product", x, w, crate::kernels::Epilogue::None);
+        assert!(own.is_ok());
+        let mut plain = crate::kernels::Recorder::new(Limits { tiles: Tiles::DEFAULT, ..*context.limits() });
+        let [x, w] = [(); 2].map(|()| plain.tensor("factor", [70, 36], crate::graph::Role::Input));
+        plain.matmul("product", x, w, crate::kernels::Epilogue::None).unwrap();
+        assert_eq!(g.graph().steps()[0].kernel, plain.graph().steps()[0].kernel);
+    }
+}
