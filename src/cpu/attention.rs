@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::bf16::{pairs_along, pairs_down};
 use super::dot::Bf16;
 use super::matmul::Precision;
-use super::product::{COLS, ROWS, add_eight_simd, interleave, tile_simd};
+use super::product::{COLS, PANEL, Panel, ROWS, Tile, add_eight_simd, interleave, panel_simd};
 use super::simd::{Softmax, softmax_columns, softmax_columns_simd};
 use super::window::Windows;
 use crate::tensor::Tensor;
@@ -21,6 +21,8 @@ const QUERIES: usize = COLS;
 const TASK_QUERIES: usize = 3 * QUERIES;
 /// Keys of one step, whole tiles: their scores stay in the first-level cache, and no f32 sum is longer.
 const KEYS: usize = 10 * ROWS;
+/// The channels of a head in every ViT of this family: rows of k at that distance are read where they lie.
+const HEAD_DIM: usize = 64;
 /// The channels of v that are summed together.
 const CHANNELS: usize = 8;
 
@@ -121,12 +123,29 @@ fn step_simd<'a, S: Simd>(simd: S, k: &'a [f32], v: &'a [f32], d: usize, columns
     let (keys, width) = (k.len() / d, d.next_multiple_of(CHANNELS));
     let mut scores = [0.0; KEYS * QUERIES];
     for (k, scores) in k.chunks(ROWS * d).zip(scores.as_chunks_mut().0) {
-        tile_simd(simd, k, d, &columns.q, scores);
+        scores_simd(simd, k, d, &columns.q, scores);
     }
     let scores = &mut scores[..keys * QUERIES];
     softmax_columns_simd(simd, scores, &mut columns.softmax, &mut columns.sums);
     for (group, sums) in columns.sums.chunks_exact_mut(CHANNELS * QUERIES).enumerate() {
         add_eight_simd(simd, v, width, group * CHANNELS, scores, sums);
+    }
+}
+
+/// A tile of scores: k [keys, D] with at most ROWS rows, q [D, QUERIES].
+#[inline(always)]
+fn scores_simd<S: Simd>(simd: S, k: &[f32], d: usize, q: &[f32], scores: &mut Tile) {
+    if let (HEAD_DIM, Some(k)) = (d, k.as_chunks().0.first_chunk()) {
+        panel_simd::<S, HEAD_DIM>(simd, k, q, true, scores);
+        return;
+    }
+    let mut panel: Panel = [[0.0; PANEL]; ROWS];
+    for (i, first) in (0..d).step_by(PANEL).enumerate() {
+        let length = PANEL.min(d - first);
+        for (row, k) in panel.iter_mut().zip(k.chunks_exact(d)) {
+            row[..length].copy_from_slice(&k[first..first + length]);
+        }
+        panel_simd(simd, &panel, &q[first * QUERIES..][..length * QUERIES], i == 0, scores);
     }
 }
 

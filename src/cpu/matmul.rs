@@ -5,8 +5,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::bf16::{Pairs, pairs_along};
+use super::blocks::in_blocks;
 use super::dot::Bf16;
-use super::product::{COLS, ROWS, Strips, Tile, tile};
+use super::product::{COLS, ROWS, Strips, Tile};
 use super::simd;
 use super::window::Windows;
 use crate::tensor::Tensor;
@@ -97,13 +98,13 @@ pub fn matmul(x: &Tensor, layer: &Layer, epilogue: Epilogue, y: &mut Tensor) {
     let zeros = vec![0.0; if layer.bias.is_none() { n } else { 0 }];
     let bias = layer.bias.as_ref().map_or(&zeros[..], Tensor::data);
     match epilogue {
-        Epilogue::Bias => product(x.data(), &layer.weight, y.resize(shape), |tile, column| simd::add_bias(tile, &bias[column..]), copy),
+        Epilogue::Bias => product(x, &layer.weight, y.resize(shape), |tile, column| simd::add_bias(tile, &bias[column..]), copy),
         Epilogue::BiasGelu => {
-            product(x.data(), &layer.weight, y.resize(shape), |tile, column| simd::bias_gelu(tile, &bias[column..]), copy);
+            product(x, &layer.weight, y.resize(shape), |tile, column| simd::bias_gelu(tile, &bias[column..]), copy);
         }
         Epilogue::LayerScaleResidual(gamma) => {
             let finish = |tile: &mut Tile, column: usize| simd::bias_scale(tile, &bias[column..], &gamma.data()[column..]);
-            product(x.data(), &layer.weight, y.data_mut(), finish, add);
+            product(x, &layer.weight, y.data_mut(), finish, add);
         }
     }
 }
@@ -118,21 +119,27 @@ fn add(y: &mut [f32], row: &[f32]) {
 
 /// `x [M, K] weight [K, N]` for y [M, N], a tile at a time: `finish(tile, column)` does what follows the product, `column` being the tile's first; then
 /// `store(y, row)` puts each of its rows where it belongs.
-fn product(x: &[f32], weight: &Weight, y: &mut [f32], finish: impl Fn(&mut Tile, usize) + Sync, store: impl Fn(&mut [f32], &[f32]) + Sync) {
+fn product(
+    x: &Tensor,
+    weight: &Weight,
+    y: &mut [f32],
+    finish: impl Fn(&mut Tile, usize) + Sync,
+    store: impl Fn(&mut [f32], &[f32]) + Sync,
+) {
     match weight {
         Weight::F32(strips) => {
             let [k, n] = strips.shape();
-            share(
-                [x.len() / k, n],
-                y,
-                |rows, strip, sums| tile(&x[rows.start * k..rows.end * k], k, strips.strip(strip), sums),
-                finish,
-                store,
-            );
+            // An image's rows are paired with its own alone: its bits do not depend on what else is in the batch.
+            let rows = x.shape().iter().rev().nth(1).copied().unwrap_or(1).max(1);
+            for (x, y) in x.data().chunks(rows * k).zip(y.chunks_mut(rows * n)) {
+                for (x, y) in x.chunks(TASK_ROWS * k).zip(y.chunks_mut(TASK_ROWS * n)) {
+                    in_blocks(x, strips, y, &finish, &store);
+                }
+            }
         }
         Weight::Bf16(bf16, pairs) => {
             let [k, n] = pairs.shape();
-            let (x, half) = (pairs_along(x, k), k.div_ceil(2));
+            let (x, half) = (pairs_along(x.data(), k), k.div_ceil(2));
             share(
                 [x.len() / half, n],
                 y,

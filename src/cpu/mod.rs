@@ -4,6 +4,7 @@
 
 mod attention;
 mod bf16;
+mod blocks;
 mod decode;
 mod dot;
 mod forward;
@@ -17,6 +18,7 @@ mod product;
 mod rope;
 mod scalar;
 mod simd;
+mod strassen;
 mod tokens;
 mod window;
 

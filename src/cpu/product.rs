@@ -8,8 +8,6 @@
 )]
 #![allow(clippy::needless_lifetimes, reason = "pulp's macro makes a struct of the arguments, which needs their lifetime named")]
 
-use std::array::from_fn;
-
 use pulp::{Arch, Simd};
 use rayon::prelude::*;
 
@@ -20,7 +18,10 @@ pub const COLS: usize = 32;
 
 /// Products along K are summed in panels of this length, each from zero: one f32 sum over thousands of products would cost half the accuracy of the
 /// features (relative L2 against f64 2e-6 instead of 1e-6 on seeded weights).
-const PANEL: usize = 128;
+pub const PANEL: usize = 128;
+
+/// A panel of a tile of rows, as a left operand is read fastest: one after the other, at a distance that is known.
+pub type Panel = [[f32; PANEL]; ROWS];
 
 /// A tile of a result, row-major.
 pub type Tile = [f32; ROWS * COLS];
@@ -67,33 +68,63 @@ pub fn interleave<const WIDTH: usize>(rows: &[f32], k: usize, scale: f32, out: &
     }
 }
 
-/// A tile: `lhs strip`; lhs [rows, K] with 1 to ROWS rows `stride` apart, K in panels. Rows that `lhs` lacks repeat its last.
-#[pulp::with_simd(tile = Arch::new())]
-#[inline(always)]
-pub fn tile_simd<'a, S: Simd>(simd: S, lhs: &'a [f32], stride: usize, strip: &'a [f32], out: &'a mut Tile) {
-    let last = lhs.len().div_ceil(stride) - 1;
-    let k = strip.len() / COLS;
-    for first in (0..k).step_by(PANEL) {
-        let panel = first..k.min(first + PANEL);
-        let row = |row: usize| &lhs[row.min(last) * stride..][panel.clone()];
-        let strip = &strip[panel.start * COLS..panel.end * COLS];
-        let is_first = first == 0;
-        match S::F32_LANES {
-            16 => rows::<S, ROWS, 2>(simd, from_fn(row), strip, is_first, out),
-            8 => (0..ROWS).step_by(3).for_each(|i| rows::<S, 3, 4>(simd, from_fn(|j| row(i + j)), strip, is_first, &mut out[i * COLS..])),
-            4 => (0..ROWS).step_by(3).for_each(|i| rows::<S, 3, 8>(simd, from_fn(|j| row(i + j)), strip, is_first, &mut out[i * COLS..])),
-            _ => (0..ROWS).for_each(|i| rows::<S, 1, 32>(simd, from_fn(|j| row(i + j)), strip, is_first, &mut out[i * COLS..])),
+/// At most ROWS rows of length `k` as panels [ceil(K / PANEL)]; what is missing of a panel stays as it was, and is never part of a result.
+pub fn pack(rows: &[f32], k: usize, out: &mut [Panel]) {
+    for (i, row) in rows.chunks_exact(k).enumerate() {
+        for (panel, out) in row.chunks(PANEL).zip(out.iter_mut()) {
+            out[i][..panel.len()].copy_from_slice(panel);
         }
     }
 }
 
-/// `out = lhs strip` if it is the first panel, else `out += ..`, R rows of VECTORS registers each; all of them stay in registers from beginning to end.
+/// A tile: `lhs strip`; lhs [ROWS, K] in panels, each summed from zero.
+#[pulp::with_simd(tile = Arch::new())]
 #[inline(always)]
-fn rows<S: Simd, const R: usize, const VECTORS: usize>(simd: S, lhs: [&[f32]; R], strip: &[f32], is_first: bool, out: &mut [f32]) {
-    let k = strip.len() / COLS;
-    let lhs = lhs.map(|row| &row[..k]);
+pub fn tile_simd<'a, S: Simd>(simd: S, lhs: &'a [Panel], strip: &'a [f32], out: &'a mut Tile) {
+    for (i, (panel, strip)) in lhs.iter().zip(strip.chunks(PANEL * COLS)).enumerate() {
+        panel_simd(simd, panel, strip, i == 0, out);
+    }
+}
+
+/// `out = lhs strip` if it is the first panel, else `out += ..`; strip [K, COLS] with K at most LENGTH. Every length has loops of its own: the rows stand at
+/// distances that the compiler knows.
+#[inline(always)]
+pub fn panel_simd<S: Simd, const LENGTH: usize>(simd: S, lhs: &[[f32; LENGTH]; ROWS], strip: &[f32], is_first: bool, out: &mut Tile) {
+    match S::F32_LANES {
+        16 => rows::<S, LENGTH, ROWS, 2>(simd, lhs, strip, is_first, out),
+        8 => lhs
+            .as_chunks()
+            .0
+            .iter()
+            .zip(out.chunks_exact_mut(3 * COLS))
+            .for_each(|(l, o)| rows::<S, LENGTH, 3, 4>(simd, l, strip, is_first, o)),
+        4 => lhs
+            .as_chunks()
+            .0
+            .iter()
+            .zip(out.chunks_exact_mut(3 * COLS))
+            .for_each(|(l, o)| rows::<S, LENGTH, 3, 8>(simd, l, strip, is_first, o)),
+        _ => lhs
+            .as_chunks()
+            .0
+            .iter()
+            .zip(out.chunks_exact_mut(COLS))
+            .for_each(|(l, o)| rows::<S, LENGTH, 1, 32>(simd, l, strip, is_first, o)),
+    }
+}
+
+/// [`panel_simd`] for R rows of VECTORS registers each; all of them stay in registers from beginning to end.
+#[inline(always)]
+fn rows<S: Simd, const LENGTH: usize, const R: usize, const VECTORS: usize>(
+    simd: S,
+    lhs: &[[f32; LENGTH]; R],
+    strip: &[f32],
+    is_first: bool,
+    out: &mut [f32],
+) {
+    assert!(strip.len() <= LENGTH * COLS, "{} values for {LENGTH} rows", strip.len());
     let mut sums = [[simd.splat_f32s(0.0); VECTORS]; R];
-    for (p, rhs) in strip.chunks_exact(COLS).enumerate() {
+    for (p, rhs) in strip.chunks_exact(COLS).enumerate().take(LENGTH) {
         let rhs: &[S::f32s; VECTORS] = S::as_simd_f32s(rhs).0.try_into().expect("COLS values");
         for i in 0..R {
             let a = simd.splat_f32s(lhs[i][p]);
@@ -171,10 +202,12 @@ mod tests {
             let (rows, cols) = (values(m * k, 0.37), values((COLS - 5) * k, 0.91));
             let strips = Strips::of_transposed(&cols, k);
             let mut out = [7.0; ROWS * COLS];
-            tile(&rows, k, strips.strip(0), &mut out);
-            for (i, got) in out.iter().enumerate() {
+            let mut panels = vec![[[0.0; PANEL]; ROWS]; k.div_ceil(PANEL)];
+            pack(&rows, k, &mut panels);
+            tile(&panels, strips.strip(0), &mut out);
+            for (i, got) in out.iter().enumerate().take(m * COLS) {
                 let dot = |(a, b): (&[f32], &[f32])| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
-                let want = rows.chunks(k).nth((i / COLS).min(m - 1)).zip(cols.chunks(k).nth(i % COLS)).map_or(0.0, dot);
+                let want = rows.chunks(k).nth(i / COLS).zip(cols.chunks(k).nth(i % COLS)).map_or(0.0, dot);
                 assert!((f64::from(*got) - want).abs() < 1e-5, "{k}: {got} for {want} at {i}");
             }
         }
