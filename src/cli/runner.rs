@@ -39,12 +39,11 @@ impl Runner {
         mut take: impl FnMut(Features, Tensor) -> Result<(), Failure> + Send,
     ) -> Result<(), Failure> {
         let submit = |images: &Tensor| self.backbone.submit(images, None, request);
-        self.pipe(input, slices, batch, submit, |pending, images| take(pending.wait()?, images))
+        Self::pipe(input, slices, batch, submit, |pending, images| take(pending.wait()?, images))
     }
 
     /// The same with batches that are submitted, and waited for, in the caller's way.
     pub fn pipe(
-        &self,
         input: &mut Input,
         slices: &[usize],
         batch: usize,

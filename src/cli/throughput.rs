@@ -52,7 +52,7 @@ fn measure(runner: &Runner, input: &mut super::input::Input, slices: usize, batc
     let mut file = FeatureFile::create(&target, Format::Safetensors, runner.model.config(), &contents, metadata)?;
     let mut progress = Progress::new(0, slices, say);
     let mut spans: Option<Vec<Span>> = Some(Vec::new());
-    runner.pipe(
+    Runner::pipe(
         input,
         &indices,
         batch,
