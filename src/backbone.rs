@@ -1,10 +1,11 @@
 //! The facade: a checkpoint and a backend in, features out.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::cpu::{self, Layer};
 use crate::error::{Error, Result};
-use crate::gpu::{self, Auto, Context, Gpu, Profile, Selection, TileCache};
+use crate::gpu::{self, Auto, Context, Gpu, Profile, Selection, Span, TileCache};
 use crate::graph::{Elem, Tier};
 use crate::tensor::Tensor;
 use crate::vit::config::Config;
@@ -31,7 +32,7 @@ impl Choice {
             None => Ok(Device::Cpu(tuning.on_the_cpu()?)),
             Some(selection) => {
                 let context = Context::new_tuned(&selection, tuning.elem()?, tuning.tier)?;
-                Ok(Device::Gpu(Box::new(context.with_best_tiles(TileCache::from_env().as_ref())?)))
+                Ok(Device::Gpu(Box::new(context.with_best_tiles(TileCache::from_env().as_ref()))))
             }
         }
     }
@@ -219,6 +220,29 @@ impl Backbone {
         }))
     }
 
+    /// The same, with a look at a GPU's clock when the pass begins and when it ends: [`Pending::wait_clocked`].
+    ///
+    /// # Errors
+    /// As [`Backbone::features`].
+    pub fn submit_clocked(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
+        match &self.backend {
+            Backend::Cpu(_) => self.submit(image, mask, request),
+            Backend::Gpu(gpu) => Ok(Pending(Stage::Submitted(Box::new(gpu.submit_clocked(image, mask, request)?)))),
+        }
+    }
+
+    /// How long a GPU takes for the pass alone, `runs` times: the images lie on the device before each, and the features stay there. `None` on the CPU,
+    /// which has nothing else to do.
+    ///
+    /// # Errors
+    /// As [`Backbone::features`].
+    pub fn pass_times(&self, image: &Tensor, request: &Request, runs: usize) -> Result<Option<Vec<Duration>>> {
+        match &self.backend {
+            Backend::Cpu(_) => Ok(None),
+            Backend::Gpu(gpu) => gpu.pass_times(image, request, runs).map(Some),
+        }
+    }
+
     /// How it computes: as was asked for or, on a GPU, as was fallen back to.
     pub fn tuning(&self) -> Tuning {
         match &self.backend {
@@ -316,6 +340,18 @@ impl Pending {
         match self.0 {
             Stage::Done(features) => Ok(*features),
             Stage::Submitted(pending) => pending.wait(),
+        }
+    }
+
+    /// Blocks until the features are there. With them, when a GPU began and ended the pass; `None` on the CPU, where that was not asked for
+    /// ([`Backbone::submit_clocked`]), and from a device without timestamps.
+    ///
+    /// # Errors
+    /// As [`Pending::wait`].
+    pub fn wait_clocked(self) -> Result<(Features, Option<Span>)> {
+        match self.0 {
+            Stage::Done(features) => Ok((*features, None)),
+            Stage::Submitted(pending) => pending.wait_clocked(),
         }
     }
 }

@@ -353,3 +353,120 @@ fn kernels_are_those_asked_for_or_refused_by_name() {
         }
     }
 }
+
+#[test]
+fn on_a_gpu_bench_times_the_pass_alone() {
+    let desk = Desk::new();
+    let line = "bench -c seeded:0:micro --size 32 --runs 3";
+    let json = |more: &str| -> serde_json::Value { serde_json::from_str(&desk.succeed(&format!("{line} --json {more}"))).expect("JSON") };
+    assert!(json("--backend cpu")["device_s"].is_null(), "the CPU has nothing but the pass");
+    if device::context().is_none() {
+        return;
+    }
+    let told = json("--backend gpu --batch 2");
+    let seconds = |key: &str| told[key].as_f64().unwrap_or_else(|| panic!("{key} is a number: {told:#}"));
+    // Images and features of this size cost little beside the pass; a busy machine may take longer for one than for the other.
+    assert!(0.0 < seconds("device_s") && seconds("device_s") < 5.0 * seconds("median_s"), "{told:#}");
+    assert!(desk.succeed(&format!("{line} --backend gpu")).contains("s the pass alone, on the device (median)"));
+}
+
+#[test]
+fn bench_takes_a_volume_as_features_does() {
+    let desk = Desk::new();
+    let line = "bench -c seeded:0:micro --size 32 --slices 37 --batch 4";
+    let run = |more: &str| {
+        let output = desk.command(&format!("{line} {more}")).env("TMPDIR", desk.path("")).output().expect("the command starts");
+        assert!(output.status.success(), "{more}: {}", text(&output.stderr));
+        assert!(desk.files().is_empty(), "{:?} is left", desk.files());
+        text(&output.stdout)
+    };
+    let json = |more: &str| -> serde_json::Value { serde_json::from_str(&run(&format!("--json {more}"))).expect("JSON") };
+    let told = json("--backend cpu");
+    assert_eq!(["slices", "batch", "size"].map(|key| told[key].as_u64()), [Some(37), Some(4), Some(32)], "{told:#}");
+    let number = |key: &str| told[key].as_f64().unwrap_or_else(|| panic!("{key} is a number: {told:#}"));
+    assert!((number("slices_per_s") * number("seconds") / 37.0 - 1.0).abs() < 1e-9, "{told:#}");
+    assert!(told["gpu_idle_share"].is_null(), "there is no GPU: {told:#}");
+    assert!(run("--backend cpu").contains("slices a second"));
+    let refused = desk.run(&format!("{line} --runs 3"));
+    assert!(refused.status.code() == Some(2) && text(&refused.stderr).contains("--runs"), "{}", text(&refused.stderr));
+
+    let Some(context) = device::context() else { return };
+    let (told, table) = (json("--backend gpu"), run("--backend gpu"));
+    if context.device().features().contains(meddino::gpu::wgpu::Features::TIMESTAMP_QUERY) {
+        let idle = told["gpu_idle_share"].as_f64().unwrap_or_else(|| panic!("a share: {told:#}"));
+        assert!((0.0..1.0).contains(&idle), "{told:#}");
+        assert!(table.contains("% of the time from the first pass to the last"), "{table}");
+    } else {
+        assert!(told["gpu_idle_share"].is_null() && table.contains("no timestamps"), "{told:#}\n{table}");
+    }
+}
+
+#[test]
+fn a_profile_is_told_to_programs_too() {
+    let desk = Desk::new();
+    // Not by `Desk`'s own way, which is on the CPU.
+    let line = "-q features phantom -c seeded:0:tiny --size 64 --backend gpu --profile-json profile.json";
+    let refused = desk.run(&format!("{line} --out-dir out"));
+    assert!(refused.status.code() == Some(2) && text(&refused.stderr).contains("--profile-json"), "{}", text(&refused.stderr));
+    let Some(context) = device::context() else { return };
+    desk.succeed(line);
+    let told: serde_json::Value = serde_json::from_slice(&fs::read(desk.path("profile.json")).expect("written")).expect("JSON");
+    assert_eq!(told["image"], serde_json::json!([1, 1, 64, 64]));
+    assert!(told["device"].as_str().is_some_and(|device| device.contains(&context.info().name)), "{told:#}");
+    if context.device().features().contains(meddino::gpu::wgpu::Features::TIMESTAMP_QUERY) {
+        let kernels = told["kernels"].as_array().expect("a list");
+        let of = |name: &str| kernels.iter().find(|kernel| kernel["name"] == name).unwrap_or_else(|| panic!("no {name}: {told:#}"));
+        for name in ["matmul", "attention", "layernorm"] {
+            assert!(of(name)["ms"].as_f64().is_some_and(|ms| ms > 0.0) && of(name)["gb_per_s"].as_f64().is_some(), "{told:#}");
+        }
+        let runs: u64 = kernels.iter().filter_map(|kernel| kernel["dispatches"].as_u64()).sum();
+        assert_eq!(told["dispatches"].as_u64(), Some(runs));
+        let rate = of("matmul")["gflop"].as_f64().unwrap_or(0.0) / of("matmul")["ms"].as_f64().unwrap_or(1.0) * 1e3;
+        assert!((of("matmul")["gflop_per_s"].as_f64().unwrap_or(0.0) / rate - 1.0).abs() < 1e-6, "{told:#}");
+        assert!(told["longest"]["ms"].as_f64().is_some_and(|ms| ms > 0.0), "{told:#}");
+    } else {
+        assert!(told["kernels"].is_null(), "{told:#}");
+    }
+}
+
+/// The trials take some ten seconds on software Vulkan, twice.
+#[test]
+fn tune_keeps_what_it_finds_and_a_bad_record_is_ignored() {
+    let desk = Desk::new();
+    if device::context().is_none() {
+        return;
+    }
+    let with_cache = |line: &str, cache: &Path| desk.command(line).env("MEDDINO_CACHE", cache).output().expect("the command starts");
+    let cache = desk.path("cache");
+    let tuned = with_cache("tune --backend gpu --json", &cache);
+    assert!(tuned.status.success(), "{}", text(&tuned.stderr));
+    let told: serde_json::Value = serde_json::from_slice(&tuned.stdout).expect("JSON");
+    let trials = told["trials"].as_array().expect("a list");
+    for kernel in ["products", "attention"] {
+        let of = trials.iter().filter(|trial| trial["kernel"] == kernel);
+        assert_eq!(of.clone().filter(|trial| trial["taken"] == true).count(), 2, "one for few rows, one for many: {told:#}");
+        assert!(of.clone().all(|trial| trial["median_s"].as_f64().is_some_and(|s| s > 0.0) && trial["problem"].is_null()), "{told:#}");
+    }
+    let file = Path::new(told["file"].as_str().expect("kept")).to_owned();
+    assert!(file.starts_with(&cache), "{told:#}");
+    let record = fs::read_to_string(&file).expect("written");
+
+    // What was kept is used without a word; what makes no sense is told of, left alone, and done without.
+    let features = "-q features phantom -c seeded:0:tiny --size 64 --backend gpu -o out.safetensors";
+    for (text_of_record, warned) in [(record.as_str(), false), ("{ not quite", true)] {
+        fs::write(&file, text_of_record).expect("written");
+        let output = with_cache(features, &cache);
+        let said = text(&output.stderr);
+        assert!(output.status.success() && said.contains("is ignored, and `meddino tune` writes it anew") == warned, "{said}");
+        assert_eq!(fs::read_to_string(&file).expect("there"), text_of_record);
+    }
+
+    // Nothing is kept, or looked at, where there is no cache.
+    let tuned = with_cache("tune --backend gpu", Path::new(""));
+    let (table, said) = (text(&tuned.stdout), text(&tuned.stderr));
+    assert!(tuned.status.success() && said.contains("kept nowhere: MEDDINO_CACHE is empty"), "{said}");
+    assert!(table.starts_with("kernel") && table.matches("  taken").count() == 4, "{table}");
+    assert!(!text(&with_cache(features, Path::new("")).stderr).contains("is ignored"));
+    let refused = desk.run("tune --backend cpu");
+    assert!(refused.status.code() == Some(1) && text(&refused.stderr).contains("--backend gpu"), "{}", text(&refused.stderr));
+}

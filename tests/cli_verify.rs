@@ -13,7 +13,9 @@ use safetensors::Dtype;
 use safetensors::tensor::{TensorView, serialize_to_file};
 
 fn meddino(folder: &Path, line: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_meddino")).current_dir(folder).args(line.split_whitespace()).output().expect("the command starts")
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meddino"));
+    // Without the user's tile geometries.
+    command.current_dir(folder).env("MEDDINO_CACHE", "").args(line.split_whitespace()).output().expect("the command starts")
 }
 
 fn stdout(output: &Output) -> String {

@@ -22,6 +22,7 @@ use super::features::one;
 use super::input::View;
 use super::picture::{Drawing, Target};
 use super::picture_args::Layout;
+use super::profile::Profiling;
 use super::say::{Done, Failure, Say, result};
 use super::slices::Slices;
 use super::{pca, similarity};
@@ -47,7 +48,7 @@ pub fn run(args: &Demo, say: Say) -> Done {
         rope: None,
         batch: Some(1),
         max_memory: None,
-        profile: false,
+        profile: Profiling::default(),
     };
     let (report, device) = one(&recipe, &Case { input: "phantom".into() }, &output, say)?;
     let pictures = draw(&report.last, folder)?;

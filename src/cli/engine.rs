@@ -14,6 +14,7 @@ use meddino::{Error, Result};
 use super::cases::Case;
 use super::input::{Input, View};
 use super::memory::{self, Bytes};
+use super::profile::Profiling;
 use super::progress::Progress;
 use super::runner::{Runner, open_model};
 use super::say::{Failure, Say, warn};
@@ -36,7 +37,7 @@ pub struct Recipe {
     /// None: by the memory that may be taken.
     pub batch: Option<usize>,
     pub max_memory: Option<Bytes>,
-    pub profile: bool,
+    pub profile: Profiling,
 }
 
 /// What came out of one case.
@@ -127,9 +128,7 @@ impl<'a> Engine<'a> {
         file.finish()?;
         let took = progress.elapsed();
         let (last, images) = last.expect("at least one image was left to do");
-        if self.recipe.profile {
-            say.note(self.runner.backbone.profile(&images, &self.request)?);
-        }
+        self.recipe.profile.run(&self.runner, &images, &self.request, say)?;
         Ok(Report { images: [slices.len(), channels, height, width], took, last })
     }
 

@@ -10,6 +10,7 @@ use super::cases::{Case, Shard, only};
 use super::engine::{Engine, Recipe, Report};
 use super::input::Input;
 use super::many::{Many, Settings};
+use super::profile::Profiling;
 use super::say::{Done, Failure, Say, result};
 
 /// The command.
@@ -84,7 +85,7 @@ fn recipe(args: &args::Features) -> Result<Recipe> {
         rope: args.model.rope.precision(),
         batch: args.batch.map(|batch| batch as usize),
         max_memory: args.max_memory,
-        profile: args.profile,
+        profile: Profiling { said: args.profile, json: args.profile_json.clone() },
     })
 }
 

@@ -1,6 +1,6 @@
 //! A model that is loaded, and images through it, batch by batch.
 
-use meddino::backbone::{Backbone, Choice, Tuning};
+use meddino::backbone::{Backbone, Choice, Pending, Tuning};
 use meddino::output::Provenance;
 use meddino::vit::config::RopePrecision;
 use meddino::vit::features::{Features, Request};
@@ -38,17 +38,29 @@ impl Runner {
         request: &Request,
         mut take: impl FnMut(Features, Tensor) -> Result<(), Failure> + Send,
     ) -> Result<(), Failure> {
+        let submit = |images: &Tensor| self.backbone.submit(images, None, request);
+        Self::pipe(input, slices, batch, submit, |pending, images| take(pending.wait()?, images))
+    }
+
+    /// The same with batches that are submitted, and waited for, in the caller's way.
+    pub fn pipe(
+        input: &mut Input,
+        slices: &[usize],
+        batch: usize,
+        mut submit: impl FnMut(&Tensor) -> Result<Pending>,
+        mut take: impl FnMut(Pending, Tensor) -> Result<(), Failure> + Send,
+    ) -> Result<(), Failure> {
         let mut batches = slices.chunks(batch);
         pipeline::run(
             || batches.next().map(|indices| input.batch(indices.iter().copied()).map_err(Failure::from)),
             |images| {
                 interrupt::check()?;
-                Ok((self.backbone.submit(&images, None, request)?, images))
+                Ok((submit(&images)?, images))
             },
             // While one batch is waited for here, a GPU has the next.
             |(pending, images)| {
                 interrupt::check()?;
-                take(pending.wait()?, images)
+                take(pending, images)
             },
         )
     }

@@ -1,7 +1,7 @@
 //! `meddino verify`: the backends against each other, and against PyTorch.
 
 use meddino::backbone::{Backbone, Choice, Precision, Tuning};
-use meddino::gpu::Context;
+use meddino::gpu::{Context, TileCache};
 use meddino::verify::{Golden, Report, Row, Tolerance, compare};
 use meddino::vit::config::RopePrecision;
 use meddino::vit::features::Request;
@@ -67,6 +67,8 @@ fn gpu(args: &Verify) -> Result<Option<Context>> {
     let tuning = args.kernels.tuning();
     match Context::new_tuned(&args.device.clone().unwrap_or_default(), tuning.elem()?, tuning.tier) {
         Ok(context) => {
+            // What is verified is what other commands run.
+            let context = context.with_best_tiles(TileCache::from_env().as_ref());
             context.warnings().iter().for_each(warn);
             Ok(Some(context))
         }

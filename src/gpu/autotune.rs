@@ -1,6 +1,7 @@
 //! Which tile geometries are the fastest on a device: each is run, over few rows and over many, and the best by a clear margin is taken.
 
 use std::fmt::Display;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::context::Context;
@@ -13,20 +14,32 @@ use crate::graph::{Cost, Elem, Geometry, Graph, Limits, Role, TensorId, Tiles, p
 use crate::kernels::{Epilogue, Heads, Recorder, blocks, stages};
 use crate::tensor::Tensor;
 
-/// Tokens of an image of 224 x 224, and of one of 896 x 896.
-const ROWS: [usize; 2] = [201, 3141];
+/// Tokens of an image of 224 x 224.
+const FEW: usize = 201;
+/// Of one of 896 x 896, and of one of 512 x 512 for devices that are slow.
+const MANY: [usize; 2] = [3141, 1029];
 /// ViT-B's sizes.
 const C: usize = 768;
 const HIDDEN: usize = 3072;
 const HEADS: usize = 12;
 const HEAD_DIM: usize = 64;
 
+/// A device that takes longer than this for the fewer of [`MANY`] is slow: with the more of them a dispatch could last so long that its driver resets it.
+const SLOW: Duration = Duration::from_millis(10);
 /// A measurement lasts so long that a submission's own cost, some tens of microseconds, is lost in it.
-const LONG_ENOUGH: Duration = Duration::from_millis(10);
+const LONG_ENOUGH: Duration = Duration::from_millis(5);
+/// As often in one measurement at most.
+const MOST_TIMES: f64 = 256.0;
 /// The median of so many counts.
 const ROUNDS: usize = 5;
+/// No further round is begun once a contest has lasted so long.
+const ENOUGH: Duration = Duration::from_millis(500);
+/// What takes so many times as long as the fastest in the first round is out of the others.
+const OUTCLASSED: f64 = 1.5;
 /// A geometry is taken in the place of the first if it takes this part of its time: less may be noise.
 const CLEARLY: f64 = 0.97;
+/// So many values are made up, and repeated to an input's length: a prime, so that no two rows are alike.
+const VALUES: usize = 65_537;
 
 /// One geometry of one kernel, tried.
 #[derive(Clone, Debug)]
@@ -54,32 +67,37 @@ impl Context {
         tuned
     }
 
-    /// The same device with the tile geometries that an earlier [`Context::tune`] kept in `cache`. If there are none a real GPU is tried, for a second or two,
+    /// The same device with the tile geometries that an earlier [`Context::tune`] kept in `cache`. If there are none a real GPU is tried, for some seconds,
     /// and what was found is kept; a software GPU, which would take a minute for it, is not. Without a cache nothing is done.
     ///
-    /// A record that makes no sense, or a folder that cannot be written to, is told of in [`Context::warnings`]. It blocks, so it is not for a browser.
-    ///
-    /// # Errors
-    /// If the device is lost.
-    pub fn with_best_tiles(&self, cache: Option<&TileCache>) -> Result<Self> {
-        let Some(cache) = cache else { return Ok(self.clone()) };
+    /// A record that makes no sense, trials that fail, or a folder that cannot be written to are told of in [`Context::warnings`]; the device then has the
+    /// geometries that suit most. It blocks, so it is not for a browser.
+    #[must_use]
+    pub fn with_best_tiles(&self, cache: Option<&TileCache>) -> Self {
+        let Some(cache) = cache else { return self.clone() };
         let mut warnings = Vec::new();
-        let tiles = match cache.load(self) {
-            Ok(Some(tiles)) => tiles,
-            found => {
-                warnings.extend(found.err());
-                if self.abilities().software {
-                    Tiles::DEFAULT
-                } else {
-                    let tiles = self.tune(&mut |_| Ok(()))?;
-                    warnings.extend(cache.save(self, tiles).err().map(|e| e.to_string()));
-                    tiles
-                }
-            }
-        };
-        let mut tuned = self.with_tiles(tiles);
+        let kept = cache.load(self).unwrap_or_else(|problem| {
+            warnings.push(problem);
+            None
+        });
+        let tiles = kept.or_else(|| if self.abilities().software { None } else { self.tried(cache, &mut warnings) });
+        let mut tuned = self.with_tiles(tiles.unwrap_or_default());
         tuned.warnings.extend(warnings);
-        Ok(tuned)
+        tuned
+    }
+
+    /// What trials find, which is kept; what goes wrong is no reason not to compute.
+    fn tried(&self, cache: &TileCache, warnings: &mut Vec<String>) -> Option<Tiles> {
+        match self.tune(&mut |_| Ok(())) {
+            Ok(tiles) => {
+                warnings.extend(cache.save(self, tiles).err().map(|e| e.to_string()));
+                Some(tiles)
+            }
+            Err(problem) => {
+                warnings.push(format!("tile geometries could not be tried, and those that suit most devices are used: {problem}"));
+                None
+            }
+        }
     }
 
     /// Tries every tile geometry that the device allows, for this context's tier and type of elements; `seen` is told of each group of trials, those of one
@@ -87,22 +105,66 @@ impl Context {
     ///
     /// # Errors
     /// If the device is out of memory or lost, or `seen` fails.
+    #[expect(unsafe_code, reason = "what is timed is what the model runs: our own kernels, without run-time checks")]
     pub fn tune(&self, seen: &mut dyn FnMut(&[Trial]) -> Result<()>) -> Result<Tiles> {
-        let own = Limits { tiles: Tiles::DEFAULT, max_work: None, ..self.limits };
-        let mut of_class = |rows: usize| -> Result<Geometry> {
-            let all = |geometry| Limits { tiles: Tiles { few: geometry, many: geometry }, ..own };
-            let products =
-                Contest { context: self, kernel: "products", rows, inputs: &[&[rows, C], &[HIDDEN, C], &[C, HIDDEN]], record: &mlp };
-            let block = products.run(&blocks(&own, own.elem), &|block| all(Geometry { block: Some(block), stage: None }), seen)?;
-            let heads: &[usize] = &[1, HEADS, rows, HEAD_DIM];
-            let attention = Contest { context: self, kernel: "attention", rows, inputs: &[heads, heads, heads], record: &attend };
-            let stage =
-                attention.run(&stages(&own, HEAD_DIM, own.elem), &|stage| all(Geometry { block: None, stage: Some(stage) }), seen)?;
-            Ok(Geometry { block, stage })
-        };
-        let [few, many] = ROWS;
-        Ok(Tiles { few: of_class(few)?, many: of_class(many)? })
+        // SAFETY: this context runs matrix products and attention of this crate and nothing else.
+        let context = unsafe { self.without_shader_checks() };
+        let [many, fewer] = MANY;
+        let few = context.geometry(FEW, seen)?;
+        let many = if context.slow(fewer)? { fewer } else { many };
+        Ok(Tiles { few, many: context.geometry(many, seen)? })
     }
+
+    /// The fastest geometry for so many rows.
+    fn geometry(&self, rows: usize, seen: &mut dyn FnMut(&[Trial]) -> Result<()>) -> Result<Geometry> {
+        let own = self.untuned();
+        let all = |geometry| Limits { tiles: Tiles { few: geometry, many: geometry }, ..own };
+        let block = self.contest(&products(rows), rows).run(
+            &blocks(&own, own.elem),
+            &|block| all(Geometry { block: Some(block), stage: None }),
+            seen,
+        )?;
+        let stage = self.contest(&attention(rows), rows).run(
+            &stages(&own, HEAD_DIM, own.elem),
+            &|stage| all(Geometry { block: None, stage: Some(stage) }),
+            seen,
+        )?;
+        Ok(Geometry { block, stage })
+    }
+
+    /// Whether the geometries that suit most devices take long for so many rows.
+    fn slow(&self, rows: usize) -> Result<bool> {
+        for subject in [products(rows), attention(rows)] {
+            let contest = self.contest(&subject, rows);
+            if contest.alone(&self.untuned(), &contest.upload()?)?.seconds > SLOW.as_secs_f64() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn untuned(&self) -> Limits {
+        Limits { tiles: Tiles::DEFAULT, max_work: None, ..self.limits }
+    }
+
+    fn contest<'a>(&'a self, subject: &'a Subject<'a>, rows: usize) -> Contest<'a> {
+        Contest { context: self, subject, rows }
+    }
+}
+
+/// What geometries are tried with: an operation, and the shapes of its inputs.
+struct Subject<'a> {
+    kernel: &'static str,
+    inputs: Vec<Vec<usize>>,
+    record: &'a dyn Fn(&mut Recorder, &[TensorId]) -> Result<TensorId>,
+}
+
+fn products(rows: usize) -> Subject<'static> {
+    Subject { kernel: "products", inputs: vec![vec![rows, C], vec![HIDDEN, C], vec![C, HIDDEN]], record: &mlp }
+}
+
+fn attention(tokens: usize) -> Subject<'static> {
+    Subject { kernel: "attention", inputs: vec![vec![1, HEADS, tokens, HEAD_DIM]; 3], record: &attend }
 }
 
 /// Two products, from C to HIDDEN and back: the longest rows and the longest columns that a block has.
@@ -118,18 +180,25 @@ fn attend(g: &mut Recorder, inputs: &[TensorId]) -> Result<TensorId> {
 /// Geometries of one kernel against each other, over the same inputs.
 struct Contest<'a> {
     context: &'a Context,
-    kernel: &'static str,
+    subject: &'a Subject<'a>,
     rows: usize,
-    inputs: &'a [&'a [usize]],
-    record: &'a dyn Fn(&mut Recorder, &[TensorId]) -> Result<TensorId>,
 }
 
 /// What one geometry has come to so far.
 struct Entrant {
     limits: Limits,
     geometry: String,
+    /// Where its dispatches stand in the executable of all.
+    steps: Range<usize>,
     seconds: Vec<f64>,
     problem: Option<String>,
+}
+
+/// One geometry by itself, run once.
+struct Alone {
+    seconds: f64,
+    flops: u64,
+    result: Tensor,
 }
 
 impl Contest<'_> {
@@ -140,35 +209,21 @@ impl Contest<'_> {
         with: &dyn Fn(T) -> Limits,
         seen: &mut dyn FnMut(&[Trial]) -> Result<()>,
     ) -> Result<Option<T>> {
-        let entrant = |&c: &T| Entrant { limits: with(c), geometry: c.to_string(), seconds: Vec::new(), problem: None };
+        let entrant = |&c: &T| Entrant { limits: with(c), geometry: c.to_string(), steps: 0..0, seconds: Vec::new(), problem: None };
         let mut entrants: Vec<Entrant> = candidates.iter().map(entrant).collect();
         let Some(first) = entrants.first() else { return Ok(None) };
-        let values: Vec<Vec<f32>> = self.inputs.iter().enumerate().map(|(i, s)| pseudo_random(i, s.iter().product())).collect();
-        let (once, want) = self.measure(&first.limits, 1, &values)?;
-        let times = (LONG_ENOUGH.as_secs_f64() / once).clamp(1.0, 64.0) as usize;
-        let flops = self.graph(&first.limits, 1)?.0.steps().iter().fold(Cost::default(), |sum, step| sum + step.cost).flops;
-        // In turns: what else the machine does meets all alike.
-        for round in 0..ROUNDS {
-            for entrant in entrants.iter_mut().filter(|entrant| entrant.problem.is_none()) {
-                match self.measure(&entrant.limits, times, &values) {
-                    Ok((_, got)) if round == 0 && distance(&got, &want) > tolerance(entrant.limits.elem) => {
-                        entrant.problem = Some(format!("its results are off by {:.1e} of their size", distance(&got, &want)));
-                    }
-                    Ok((seconds, _)) => entrant.seconds.push(seconds / times as f64),
-                    Err(problem) => entrant.problem = Some(problem.to_string()),
-                }
-                // A device that is gone fails every trial.
-                self.context.checked("trying tile geometries", || Ok(()))?;
-            }
-        }
+        let inputs = self.upload()?;
+        let first = self.alone(&first.limits, &inputs)?;
+        self.qualify(&mut entrants, &inputs, &first.result)?;
+        self.race(&mut entrants, &inputs, first.seconds)?;
         let outcomes: Vec<Result<f64, String>> = entrants.iter_mut().map(Entrant::outcome).collect();
         let best = winner(&outcomes);
         let trial = |(i, (entrant, outcome)): (usize, (Entrant, Result<f64, String>))| Trial {
-            kernel: self.kernel,
+            kernel: self.subject.kernel,
             rows: self.rows,
             geometry: entrant.geometry,
             outcome,
-            flops,
+            flops: first.flops,
             taken: i == best,
         };
         let trials: Vec<Trial> = entrants.into_iter().zip(outcomes).enumerate().map(trial).collect();
@@ -176,34 +231,112 @@ impl Contest<'_> {
         Ok((best > 0).then(|| candidates[best]))
     }
 
-    /// The operation so many times one after the other, its inputs, and the last result.
-    fn graph(&self, limits: &Limits, times: usize) -> Result<(Graph, Vec<TensorId>, TensorId)> {
-        let mut g = Recorder::new(*limits);
-        let elem = g.elem();
-        let inputs: Vec<TensorId> = self.inputs.iter().map(|&shape| g.tensor_of(elem, "trial", shape, Role::Input)).collect();
-        let mut result = (self.record)(&mut g, &inputs)?;
-        for _ in 1..times {
-            result = (self.record)(&mut g, &inputs)?;
-        }
-        g.keep(result);
-        Ok((g.finish(), inputs, result))
+    /// The inputs on the device, shared by all.
+    fn upload(&self) -> Result<GpuWeights> {
+        let values = |(i, shape): (usize, &Vec<usize>)| {
+            let some = pseudo_random(i, VALUES);
+            (label(i), Tensor::new(shape.clone(), some.iter().copied().cycle().take(shape.iter().product()).collect()))
+        };
+        let inputs: Vec<(String, Tensor)> = self.subject.inputs.iter().enumerate().map(values).collect();
+        let elem = self.context.limits().elem;
+        GpuWeights::upload_as(self.context, inputs.iter().map(|(name, tensor)| (name.as_str(), tensor, elem)))
     }
 
-    /// Seconds for all of it, and the result.
-    fn measure(&self, limits: &Limits, times: usize, values: &[Vec<f32>]) -> Result<(f64, Tensor)> {
-        let (graph, inputs, result) = self.graph(limits, times)?;
-        let planned = plan(&graph, limits)?;
-        let executable = Executable::new(self.context, graph, planned, &GpuWeights::default())?;
-        inputs.iter().zip(values).try_for_each(|(&id, values)| executable.write(id, 0, values))?;
-        // The first run pays for what drivers put off until then.
-        executable.run()?;
-        self.context.wait("trying tile geometries")?;
-        let start = Instant::now();
-        executable.run()?;
-        self.context.wait("trying tile geometries")?;
-        let seconds = start.elapsed().as_secs_f64();
-        Ok((seconds, executable.read_all(&[result])?.remove(0)))
+    /// Runs each by itself, so that one that the device refuses, or that computes something else than `want`, is known before they are timed.
+    fn qualify(&self, entrants: &mut [Entrant], inputs: &GpuWeights, want: &Tensor) -> Result<()> {
+        for entrant in &mut *entrants {
+            entrant.problem = match self.alone(&entrant.limits, inputs).map(|alone| distance(&alone.result, want)) {
+                Ok(off) => (off > tolerance(entrant.limits.elem)).then(|| format!("its results are off by {off:.1e} of their size")),
+                Err(problem) => Some(problem.to_string()),
+            };
+            // A device that is gone fails every trial.
+            self.context.checked(TRYING, || Ok(()))?;
+        }
+        Ok(())
     }
+
+    /// Times those that are left, in turns: what else the machine does meets all alike. `once` is about what one run takes.
+    fn race(&self, entrants: &mut [Entrant], inputs: &GpuWeights, once: f64) -> Result<()> {
+        let executable = self.prepare(entrants, inputs)?;
+        let times = (LONG_ENOUGH.as_secs_f64() / once).clamp(1.0, MOST_TIMES) as usize;
+        let started = Instant::now();
+        let mut fastest = f64::INFINITY;
+        for round in 0..ROUNDS {
+            for entrant in entrants.iter_mut().filter(|entrant| entrant.problem.is_none()) {
+                if round > 0 && entrant.seconds[0] > OUTCLASSED * fastest {
+                    continue;
+                }
+                let seconds = self.time(&executable, &entrant.steps, times)?;
+                entrant.seconds.push(seconds);
+                fastest = if round == 0 { fastest.min(seconds) } else { fastest };
+            }
+            if started.elapsed() > ENOUGH {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// One executable of all that are left: pipelines and bind groups are made once, and the entrants share their buffers.
+    fn prepare(&self, entrants: &mut [Entrant], inputs: &GpuWeights) -> Result<Executable> {
+        let mut g = Recorder::new(*self.context.limits());
+        let ids = self.inputs(&mut g);
+        for entrant in entrants.iter_mut().filter(|entrant| entrant.problem.is_none()) {
+            g.set_limits(entrant.limits);
+            let from = g.graph().steps().len();
+            (self.subject.record)(&mut g, &ids)?;
+            entrant.steps = from..g.graph().steps().len();
+        }
+        self.executable(g.finish(), inputs)
+    }
+
+    fn inputs(&self, g: &mut Recorder) -> Vec<TensorId> {
+        let elem = self.context.limits().elem;
+        let input = |(i, shape): (usize, &Vec<usize>)| g.tensor_of(elem, label(i), shape.clone(), Role::Weight);
+        self.subject.inputs.iter().enumerate().map(input).collect()
+    }
+
+    fn executable(&self, graph: Graph, inputs: &GpuWeights) -> Result<Executable> {
+        let planned = plan(&graph, &self.context.untuned())?;
+        Executable::new(self.context, graph, planned, inputs)
+    }
+
+    /// One run of one geometry, after one that pays for what drivers put off until then.
+    fn alone(&self, limits: &Limits, inputs: &GpuWeights) -> Result<Alone> {
+        let mut g = Recorder::new(*limits);
+        let ids = self.inputs(&mut g);
+        let result = (self.subject.record)(&mut g, &ids)?;
+        g.keep(result);
+        let executable = self.executable(g.finish(), inputs)?;
+        let all = 0..executable.graph().steps().len();
+        self.time(&executable, &all, 1)?;
+        let seconds = self.time(&executable, &all, 1)?;
+        let flops = executable.graph().steps().iter().fold(Cost::default(), |sum, step| sum + step.cost).flops;
+        Ok(Alone { seconds, flops, result: executable.read_all(&[result])?.remove(0) })
+    }
+
+    /// Seconds that some of the dispatches take, run so many times one after the other.
+    fn time(&self, executable: &Executable, steps: &Range<usize>, times: usize) -> Result<f64> {
+        let context = self.context;
+        let descriptor = wgpu::CommandEncoderDescriptor { label: Some("trial") };
+        let started = context.checked(TRYING, || {
+            let mut encoder = context.device().create_command_encoder(&descriptor);
+            (0..times).for_each(|_| executable.encode_steps(&mut encoder, steps.clone()));
+            let commands = encoder.finish();
+            let started = Instant::now();
+            context.submit([commands]);
+            Ok(started)
+        })?;
+        context.wait(TRYING)?;
+        Ok(started.elapsed().as_secs_f64() / times as f64)
+    }
+}
+
+/// What errors open with.
+const TRYING: &str = "trying tile geometries";
+
+fn label(input: usize) -> String {
+    format!("trial {input}")
 }
 
 impl Entrant {
@@ -256,14 +389,14 @@ mod tests {
     fn a_geometry_that_computes_wrongly_is_never_taken() {
         let Some(context) = crate::gpu::tune::tests::device(Tier::Baseline, Elem::F32) else { return };
         let context = context.tuned(Elem::F32, Some(Tier::Baseline)).unwrap();
-        let shape: &[usize] = &[1, 2, 40, 32];
         // Fewer lanes: the recorder below leaves the work out.
         let record = |g: &mut Recorder, ids: &[TensorId]| {
             let wrong = g.limits().tiles.few.stage == Some(Stage { lanes: 32, keys: 32 });
             let [q, k, v] = if wrong { [ids[0], ids[0], ids[2]] } else { [ids[0], ids[1], ids[2]] };
             g.attention("attention", Heads { q, k, v })
         };
-        let contest = Contest { context: &context, kernel: "attention", rows: 40, inputs: &[shape; 3], record: &record };
+        let subject = Subject { kernel: "attention", inputs: vec![vec![1, 2, 40, 32]; 3], record: &record };
+        let contest = Contest { context: &context, subject: &subject, rows: 40 };
         let own = *context.limits();
         let with = |stage| Limits { tiles: Tiles { few: Geometry { block: None, stage: Some(stage) }, ..Tiles::DEFAULT }, ..own };
         let mut told = Vec::new();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::context::Context;
 use super::pipelines::Bindings;
 use super::readback::Readback;
+use super::stamps::{Clocked, Stamps};
 use super::weights::{GpuWeights, decoded, encoded};
 use crate::error::{Error, Result};
 use crate::graph::{Elem, Graph, Place, Plan, TensorId, View};
@@ -80,7 +81,18 @@ impl Executable {
 
     /// Records some of the dispatches, by their place in [`Graph::steps`]: a host that must keep its frame rate spreads them over frames.
     pub fn encode_steps(&self, encoder: &mut wgpu::CommandEncoder, steps: Range<usize>) {
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("meddino"), timestamp_writes: None });
+        self.encode_pass(encoder, steps, Some("meddino"), None);
+    }
+
+    /// Records some of the dispatches as one compute pass, between timestamps if any are to be written.
+    pub(super) fn encode_pass(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        steps: Range<usize>,
+        label: Option<&str>,
+        timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
+    ) {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label, timestamp_writes });
         for step in &self.steps[steps] {
             step.encode(&mut pass);
         }
@@ -105,18 +117,6 @@ impl Executable {
     pub fn planned_time(&self, steps: Range<usize>) -> Option<Duration> {
         let work: u64 = self.graph.steps()[steps].iter().map(|step| step.cost.work()).sum();
         self.context.speed.map(|speed| Duration::from_secs_f64(work as f64 / speed))
-    }
-
-    /// Records one dispatch in a pass of its own, between two timestamps.
-    pub(super) fn encode_timed(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        step: usize,
-        timestamp_writes: wgpu::ComputePassTimestampWrites<'_>,
-    ) {
-        let descriptor =
-            wgpu::ComputePassDescriptor { label: Some(&self.graph.steps()[step].label), timestamp_writes: Some(timestamp_writes) };
-        self.steps[step].encode(&mut encoder.begin_compute_pass(&descriptor));
     }
 
     /// Writes values into an input (or an output), from its start or from the element `at`.
@@ -155,10 +155,27 @@ impl Executable {
     /// # Errors
     /// If the device refuses the work or is lost.
     pub fn run(&self) -> Result<()> {
+        self.submit(None)
+    }
+
+    /// The same, with a look at the device's clock when the first dispatch begins and when the last one ends, where it has timestamps.
+    ///
+    /// # Errors
+    /// As [`Executable::run`].
+    pub(super) fn run_clocked(&self) -> Result<Option<Clocked>> {
+        let stamps = Stamps::new(&self.context, 1)?;
+        self.submit(stamps.as_ref())?;
+        stamps.map(|stamps| stamps.begin(&self.context)).transpose()
+    }
+
+    fn submit(&self, stamps: Option<&Stamps>) -> Result<()> {
         self.context.checked("running the forward pass", || {
-            for steps in self.submissions() {
+            let submissions = self.submissions();
+            let last = submissions.len() - 1;
+            for (at, steps) in submissions.into_iter().enumerate() {
                 let mut encoder = self.context.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("meddino") });
-                self.encode_steps(&mut encoder, steps);
+                let writes = stamps.and_then(|stamps| stamps.writes(0, at == 0, at == last));
+                self.encode_pass(&mut encoder, steps, Some("meddino"), writes);
                 self.context.submit([encoder.finish()]);
             }
             Ok(())

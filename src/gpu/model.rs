@@ -1,9 +1,12 @@
 //! The model on a GPU: the backend. With `scorer`, the one file of this room that knows the model; the others know graphs.
 
+use std::time::{Duration, Instant};
+
 use super::context::Context;
 use super::executable::{Arriving, Executable};
 use super::passes::{Passes, Wanted};
 use super::profile::Profile;
+use super::stamps::{Clocked, Span};
 use super::weights::GpuWeights;
 use crate::error::{Error, Result};
 use crate::graph::{Bytes, TensorId, plan};
@@ -90,11 +93,47 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::forward`].
     pub fn submit(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
+        self.submit_by(image, mask, request, |pass| pass.run().map(|()| None))
+    }
+
+    /// The same, with a look at the device's clock when the pass begins and when it ends: [`Pending::wait_clocked`].
+    ///
+    /// # Errors
+    /// As [`Gpu::forward`].
+    pub fn submit_clocked(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
+        self.submit_by(image, mask, request, Executable::run_clocked)
+    }
+
+    fn submit_by(
+        &self,
+        image: &Tensor,
+        mask: Option<&[bool]>,
+        request: &Request,
+        run: impl Fn(&Executable) -> Result<Option<Clocked>>,
+    ) -> Result<Pending> {
         let (_, grid) = self.config.check_image(image.shape())?;
         let pass = self.wanted(image.shape(), mask, request)?;
         pass.write(image, mask)?;
-        pass.executable.run()?;
-        pass.begin(grid)
+        let clocked = run(&pass.executable)?;
+        Ok(Pending { clocked, ..pass.begin(grid)? })
+    }
+
+    /// How long the pass alone takes, by the host's clock, `runs` times: the images lie on the device before each, and the features stay there.
+    ///
+    /// # Errors
+    /// As [`Gpu::forward`].
+    pub fn pass_times(&self, image: &Tensor, request: &Request, runs: usize) -> Result<Vec<Duration>> {
+        let pass = self.wanted(image.shape(), None, request)?;
+        pass.write(image, None)?;
+        let run = || {
+            let started = Instant::now();
+            pass.executable.run()?;
+            self.context.wait("timing the pass")?;
+            Ok(started.elapsed())
+        };
+        // The first takes the images to the device.
+        run()?;
+        (0..runs).map(|_| run()).collect()
     }
 
     /// Runs the same once more, a dispatch at a time, and says where the time goes.
@@ -154,6 +193,7 @@ impl Pass {
         let begin = |id: &TensorId| self.executable.begin(*id);
         Ok(Pending {
             grid,
+            clocked: None,
             x_norm: begin(x_norm)?,
             x_prenorm: x_prenorm.as_ref().map(begin).transpose()?,
             layers: layers.iter().map(|(n, id)| Ok((*n, begin(id)?))).collect::<Result<_>>()?,
@@ -166,6 +206,7 @@ impl Pass {
 #[derive(Debug)]
 pub struct Pending {
     grid: Grid,
+    clocked: Option<Clocked>,
     x_norm: Arriving,
     x_prenorm: Option<Arriving>,
     layers: Vec<(usize, Arriving)>,
@@ -178,6 +219,16 @@ impl Pending {
     /// # Errors
     /// If they are not finite, or the device is lost.
     pub fn wait(self) -> Result<Features> {
+        self.wait_clocked().map(|(features, _)| features)
+    }
+
+    /// Blocks until the features are there. With them, when the device began and ended the pass; `None` if that was not asked for
+    /// ([`Gpu::submit_clocked`]), or the device has no timestamps.
+    ///
+    /// # Errors
+    /// As [`Pending::wait`].
+    pub fn wait_clocked(self) -> Result<(Features, Option<Span>)> {
+        let span = self.clocked.map(Clocked::wait).transpose()?.and_then(|spans| spans.first().copied());
         let features = Features {
             grid: self.grid,
             x_norm: self.x_norm.wait()?,
@@ -188,7 +239,7 @@ impl Pending {
         if features.x_norm.data().iter().any(|v| !v.is_finite()) {
             return Err(Error::option("image", "the features are not finite: the image or the weights hold values beyond f32's range"));
         }
-        Ok(features)
+        Ok((features, span))
     }
 }
 

@@ -5,12 +5,9 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::executable::Executable;
-use super::readback::Readback;
+use super::stamps::{Span, Stamps};
 use crate::error::Result;
 use crate::graph::Cost;
-
-/// Dispatches timed by one query set: two timestamps each.
-const PER_QUERY_SET: usize = wgpu::QUERY_SET_MAX_QUERIES as usize / 2;
 
 /// One run of a graph, timed.
 #[derive(Clone, Debug)]
@@ -146,65 +143,51 @@ impl Executable {
     pub fn profile(&self) -> Result<Profile> {
         let context = self.context();
         let steps = self.graph().steps();
-        let timed = context.device().features().contains(wgpu::Features::TIMESTAMP_QUERY);
         context.wait("profiling")?;
         let start = Instant::now();
-        let mut dispatches = Vec::new();
-        if timed {
-            for first in (0..steps.len()).step_by(PER_QUERY_SET) {
-                let part = first..steps.len().min(first + PER_QUERY_SET);
-                let times = self.timed(part.clone())?;
-                dispatches.extend(steps[part].iter().zip(times).map(|(step, time)| Timed {
-                    label: step.label.clone(),
-                    kernel: step.kernel.name,
-                    time,
-                    cost: step.cost,
-                }));
-            }
-        } else {
+        let dispatches = self.timed_dispatches()?;
+        if dispatches.is_none() {
             self.run()?;
             context.wait("profiling")?;
         }
         Ok(Profile {
             device: format!("{}, {} kernels over {}", context.info().name, context.limits().tier, context.limits().elem.name()),
             wall: start.elapsed(),
-            dispatches: timed.then_some(dispatches),
+            dispatches,
             cost: steps.iter().fold(Cost::default(), |sum, step| sum + step.cost),
         })
     }
 
-    /// The time of each of these dispatches.
-    fn timed(&self, part: Range<usize>) -> Result<Vec<Duration>> {
+    /// Every dispatch, timed; `None` if the device has no timestamps.
+    fn timed_dispatches(&self) -> Result<Option<Vec<Timed>>> {
+        let steps = self.graph().steps();
+        let mut dispatches = Vec::new();
+        for first in (0..steps.len()).step_by(Stamps::MOST) {
+            let part = first..steps.len().min(first + Stamps::MOST);
+            let Some(times) = self.timed(part.clone())? else { return Ok(None) };
+            dispatches.extend(steps[part].iter().zip(times).map(|(step, time)| Timed {
+                label: step.label.clone(),
+                kernel: step.kernel.name,
+                time,
+                cost: step.cost,
+            }));
+        }
+        Ok(Some(dispatches))
+    }
+
+    /// The time of each of these dispatches; `None` if the device has no timestamps.
+    fn timed(&self, part: Range<usize>) -> Result<Option<Vec<Duration>>> {
         let context = self.context();
-        let device = context.device();
-        let count = 2 * part.len() as u32;
-        let resolved = context.checked("profiling", || {
-            let set = wgpu::QuerySetDescriptor { label: Some("profile"), ty: wgpu::QueryType::Timestamp, count };
-            let query_set = device.create_query_set(&set);
-            let resolved = device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("profile"),
-                size: u64::from(count) * u64::from(wgpu::QUERY_SIZE),
-                usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
-                mapped_at_creation: false,
-            });
-            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("profile") });
-            for (i, step) in (0..).zip(part) {
-                let writes = wgpu::ComputePassTimestampWrites {
-                    query_set: &query_set,
-                    beginning_of_pass_write_index: Some(2 * i),
-                    end_of_pass_write_index: Some(2 * i + 1),
-                };
-                self.encode_timed(&mut encoder, step, writes);
+        let Some(stamps) = Stamps::new(context, part.len())? else { return Ok(None) };
+        context.checked("profiling", || {
+            let mut encoder = context.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("profile") });
+            for (at, step) in part.enumerate() {
+                self.encode_pass(&mut encoder, step..step + 1, Some(&self.graph().steps()[step].label), stamps.writes(at, true, true));
             }
-            encoder.resolve_query_set(&query_set, 0..count, &resolved, 0);
             context.submit([encoder.finish()]);
-            Ok(resolved)
+            Ok(())
         })?;
-        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&Readback::begin(context, &resolved)?.bytes(context)?);
-        let period = f64::from(context.queue().get_timestamp_period());
-        // A driver that resets its clock in between (sleep, a change of frequency) may count backwards.
-        let nanos = |pair: &[u64]| pair[1].saturating_sub(pair[0]) as f64 * period;
-        Ok(ticks.chunks_exact(2).map(|pair| Duration::from_nanos(nanos(pair) as u64)).collect())
+        Ok(Some(stamps.begin(context)?.wait()?.into_iter().map(Span::time).collect()))
     }
 }
 

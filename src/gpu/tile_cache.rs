@@ -79,12 +79,17 @@ impl TileCache {
         record["tiles"] = json!({ "few": to_json(tiles.few), "many": to_json(tiles.many) });
         let write = || -> std::io::Result<()> {
             std::fs::create_dir_all(&self.folder)?;
-            let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+            let mut builder = tempfile::Builder::new();
+            // As any new file, so that a folder may be shared: what the umask leaves of rw-rw-rw-, not the rw------- of a secret.
+            #[cfg(unix)]
+            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+            let mut file = builder.tempfile_in(&self.folder)?;
             writeln!(file, "{record:#}")?;
             file.persist(&path)?;
             Ok(())
         };
-        write().map_err(|problem| Error::output(path.display(), problem))?;
+        let advice = "name a folder that can be written to in MEDDINO_CACHE, or set that to nothing to do without";
+        write().map_err(|problem| Error::output(path.display(), format!("{problem}; {advice}")))?;
         Ok(path)
     }
 }
@@ -160,7 +165,7 @@ mod tests {
         assert_eq!(cache.load(&context), Ok(None));
         let path = cache.save(&context, some_tiles()).unwrap();
         assert_eq!(cache.load(&context), Ok(Some(some_tiles())));
-        assert_eq!(context.with_best_tiles(Some(&cache)).unwrap().limits().tiles, some_tiles());
+        assert_eq!(context.with_best_tiles(Some(&cache)).limits().tiles, some_tiles());
         let mut other = context.clone();
         other.limits.elem = Elem::F16;
         assert_eq!(cache.load(&other), Ok(None), "another precision has a file of its own");
@@ -193,7 +198,7 @@ mod tests {
             let warning = cache.load(&context).unwrap_err();
             assert!(warning.contains(told) && warning.contains("meddino tune") && warning.contains("tiles-"), "{text}: {warning}");
             if context.abilities().software {
-                let untuned = context.with_best_tiles(Some(&cache)).unwrap();
+                let untuned = context.with_best_tiles(Some(&cache));
                 assert_eq!((untuned.limits().tiles, untuned.warnings()), (Tiles::DEFAULT, &[warning][..]));
             }
         }
@@ -205,7 +210,7 @@ mod tests {
         let file = folder.path().join("a file");
         std::fs::write(&file, "").unwrap();
         let refused = TileCache::new(&file).save(&context, some_tiles()).unwrap_err().to_string();
-        assert!(refused.contains("a file"), "{refused}");
+        assert!(refused.contains("a file") && refused.contains("MEDDINO_CACHE"), "{refused}");
     }
 
     /// Numbers that no kernel is made for reach none: they count as none given.

@@ -28,14 +28,17 @@ pub(super) enum Way {
 
 /// For GPUs, [m, n, k, rows, cols]. The first, 256 invocations of 4 x 4 sums and tiles of 8 KiB, suits most; smaller ones keep more cores busy over few
 /// rows, larger ones use each value that they load more often.
-const TILED: [[u32; 5]; 9] = [
+const TILED: [[u32; 5]; 12] = [
     [64, 64, 16, 4, 4],
     [32, 32, 16, 4, 4],
     [32, 32, 32, 2, 2],
+    [16, 64, 32, 2, 2],
     [32, 64, 16, 4, 4],
     [64, 64, 16, 8, 4],
     [64, 64, 16, 8, 8],
     [128, 64, 16, 8, 4],
+    [128, 64, 16, 8, 8],
+    [64, 128, 16, 8, 8],
     [128, 128, 8, 8, 8],
     [128, 128, 16, 8, 8],
 ];
@@ -45,9 +48,11 @@ const TILED: [[u32; 5]; 9] = [
 const DIRECT: [[u32; 4]; 4] = [[16, 128, 16, 16], [8, 128, 8, 16], [16, 64, 16, 8], [12, 128, 12, 16]];
 
 /// For cooperative matrices, [m, n, bytes of k, subgroups along rows, along columns].
-const COOPERATIVE: [[u32; 5]; 8] = [
+const COOPERATIVE: [[u32; 5]; 10] = [
     [64, 64, 64, 2, 2],
     [32, 64, 64, 1, 2],
+    [32, 32, 128, 2, 2],
+    [16, 64, 128, 1, 4],
     [32, 64, 128, 2, 2],
     [64, 64, 128, 2, 2],
     [64, 128, 64, 2, 2],

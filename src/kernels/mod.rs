@@ -88,6 +88,15 @@ impl Recorder {
         &self.limits
     }
 
+    /// What operations from here on are cut to, and the tile geometries that they are given; their type of elements stays.
+    ///
+    /// # Panics
+    /// If that differs.
+    pub fn set_limits(&mut self, limits: Limits) {
+        assert_eq!(limits.elem, self.limits.elem, "one graph has one type of elements");
+        self.limits = limits;
+    }
+
     /// Keeps an operation's result to the end, for the caller to read.
     pub fn keep(&mut self, id: TensorId) {
         self.graph.keep(id);

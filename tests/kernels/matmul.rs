@@ -1,6 +1,6 @@
 //! `matmul`, with each epilogue.
 
-use meddino::graph::{Elem, Geometry, Limits, TensorId};
+use meddino::graph::{Elem, Geometry, Limits, TensorId, Tier};
 use meddino::kernels::{Epilogue, blocks};
 use meddino::vit::weights::Linear;
 use meddino::{Tensor, cpu};
@@ -134,6 +134,8 @@ fn every_tier_of_the_device() {
 fn every_tile_geometry() {
     let mut table = Table::new("matmul");
     let all = table.geometries(|own| blocks(own, own.elem), |block| Geometry { block: Some(block), stage: None });
+    // A product sums over no workgroup: with subgroups it is the baseline's.
+    let all: Vec<_> = all.into_iter().filter(|(_, limits)| limits.tier != Tier::Subgroups).collect();
     check(&mut table, [1, 15, 31], &[Form::None], &all);
     check(&mut table, [65, 66, 36], &[Form::Bias], &all);
     check(&mut table, [129, 130, 132], &[Form::BiasGelu], &all);

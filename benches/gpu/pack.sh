@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Packs what a GPU machine without a network and without Rust needs beside a checkout, for benches/gpu/run.sh there:
+#
+#   benches/gpu/pack.sh FOLDER          for instance target/gpu, which git ignores
+#
+# FOLDER then holds meddino-gpu.deb (the command and the test binaries that know the GPU, stripped; a package, for dpkg is what unpacks the loader too), Debian's Vulkan loader, and, where benches/peers/pack.sh is there, FOLDER/peers. Needs cargo, dpkg-deb, apt-get and strip; x86-64 Linux.
+# Criterion's benches of single kernels travel too with --with-benches.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/../.." && pwd -P)
+cd "$root"
+
+with_benches=
+[ "${1:-}" = --with-benches ] && { with_benches=yes; shift; }
+[ $# = 1 ] || { echo "usage: benches/gpu/pack.sh [--with-benches] FOLDER" >&2; exit 2; }
+mkdir -p "$1"
+folder=$(cd "$1" && pwd -P)
+stage=$(mktemp -d)
+trap 'rm -rf "$stage"' EXIT
+bin=$stage/opt/meddino-gpu
+mkdir -p "$bin" "$stage/DEBIAN"
+
+cargo build --locked --release --bin meddino
+cp target/release/meddino "$bin/"
+# Where cargo says that each test binary is: "  Executable tests/tiers.rs (target/release/deps/tiers-...)".
+targets=(--lib --test kernels --test tiers --test gpu_model --test gpu --test host)
+[ -z "$with_benches" ] || targets+=(--bench kernels)
+cargo test --locked --release --no-run "${targets[@]}" 2>&1 | tee "$stage/built" >&2
+while read -r kind name path; do
+    [ "$kind" != benches ] || name=bench_$name
+    cp "$path" "$bin/$name"
+done < <(sed -nE 's/^ *Executable (unittests src|tests|benches)\/([a-z_]+)(\/main)?\.rs \((.*)\)$/\1\t\2\t\4/p' "$stage/built" | sed 's/^unittests src/src/')
+for name in meddino lib kernels tiers gpu_model gpu host; do
+    [ -x "$bin/$name" ] || { echo "pack.sh: cargo named no binary for $name" >&2; exit 1; }
+done
+strip "$bin"/*
+rm "$stage/built"
+# Tests look for their files under the folder that they were built in.
+echo "$root" >"$bin/root"
+git rev-parse HEAD >"$bin/commit"
+printf 'Package: meddino-gpu\nVersion: 0\nArchitecture: amd64\nMaintainer: meddino\nDescription: binaries for benches/gpu/run.sh\n' >"$stage/DEBIAN/control"
+dpkg-deb --root-owner-group -Zxz -z9 --build "$stage" "$folder/meddino-gpu.deb" >&2
+
+rm -f "$folder"/libvulkan1_*.deb
+(cd "$folder" && apt-get download libvulkan1 >&2)
+if [ -x benches/peers/pack.sh ]; then
+    benches/peers/pack.sh "$folder/peers"
+fi
+
+echo "packed into $folder:"
+(cd "$folder" && du -sh -- * | sort -h)
+most=$((20 << 20))
+size=$(stat -c %s "$folder/meddino-gpu.deb")
+[ "$size" -le "$most" ] || echo "meddino-gpu.deb has $((size >> 20)) MiB, more than the 20 that were meant" >&2

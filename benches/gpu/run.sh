@@ -1,0 +1,225 @@
+#!/usr/bin/env bash
+# Tests and measures on a machine with a GPU that need have neither a network nor Rust. In the root of a checkout:
+#
+#   benches/gpu/run.sh [OPTIONS] FOLDER OUT      FOLDER as benches/gpu/pack.sh made it; OUT is where results go
+#
+#   --minutes N         what has not begun after N minutes is not run, and named (default 8)
+#   --parts LIST        of tests,devices,tune,bench,profile,peers (default all): parts may be run one after the other, into the same OUT
+#   --quick             small sizes and a small model: to see that all of it works
+#   --allow-software    measure although there is no real GPU
+#
+# OUT holds log.txt (tests, and all that went wrong), devices.txt, tune.jsonl, bench.jsonl (volumes too), profile.jsonl, peers_f32.json, peers_f16.json and
+# summary.txt. The exit code is 1 if any test or command failed. If the pack was made --with-benches, criterion's benches of single kernels run, after this,
+# by: cd /tmp && /tmp/meddino-gpu/opt/meddino-gpu/bench_kernels --bench
+set -euo pipefail
+
+minutes=8 parts=tests,devices,tune,bench,profile,peers quick='' software=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        --minutes) minutes=$2; shift 2 ;;
+        --parts) parts=$2; shift 2 ;;
+        --quick) quick=yes; shift ;;
+        --allow-software) software=yes; shift ;;
+        --*) echo "run.sh: unknown option $1" >&2; exit 2 ;;
+        *) break ;;
+    esac
+done
+[ $# = 2 ] || { echo "usage: benches/gpu/run.sh [--minutes N] [--parts LIST] [--quick] [--allow-software] FOLDER OUT" >&2; exit 2; }
+folder=$(cd "$1" && pwd -P)
+mkdir -p "$2"
+out=$(cd "$2" && pwd -P)
+cd "$(dirname "$0")/../.."
+checkout=$(pwd -P)
+log=$out/log.txt
+# What is said is seen even where a command's own words go into the log.
+exec 3>&2
+unpacked=${TMPDIR:-/tmp}/meddino-gpu
+rm -rf "$unpacked"
+mkdir -p "$unpacked"
+# Lines in files, for subshells have failures too.
+failed=$unpacked/failed not_run=$unpacked/not_run
+: >"$failed"
+: >"$not_run"
+
+die() { echo "run.sh: $*" >&2; exit 1; }
+say() { echo "$*" >>"$log"; echo "$*" >&3; }
+left() { echo $((minutes * 60 - SECONDS)); }
+wanted() { case ",$parts," in *",$1,"*) true ;; *) false ;; esac; }
+
+# with_limit SECONDS WHAT COMMAND...: runs it unless the time is up; a failure, or its own time limit, is told of and counted.
+with_limit() {
+    local limit=$1 what=$2 code=0 begun=$SECONDS
+    shift 2
+    if [ "$(left)" -le 5 ]; then
+        echo "$what" >>"$not_run"
+        return 1
+    fi
+    [ "$limit" -le "$(left)" ] || limit=$(left)
+    timeout --kill-after=10 "$limit" "$@" || code=$?
+    case $code in
+        0) say "$what: $((SECONDS - begun)) s" && return ;;
+        124 | 137) say "FAILED: $what: not done after $limit s" ;;
+        *) say "FAILED: $what: exit code $code" ;;
+    esac
+    echo "$what" >>"$failed"
+    return 1
+}
+
+# ---- what is needed --------------------------------------------------------------------------------------------------------------------------------
+
+dpkg-deb -x "$folder/meddino-gpu.deb" "$unpacked" || die "$folder/meddino-gpu.deb cannot be unpacked; make it anew with benches/gpu/pack.sh"
+bin=$unpacked/opt/meddino-gpu
+if ! ldconfig -p | grep libvulkan.so.1 >/dev/null; then
+    [ "$(id -u)" = 0 ] || die "there is no Vulkan loader, and unpacking $folder/libvulkan1_*.deb takes root"
+    for deb in "$folder"/libvulkan1_*.deb; do dpkg-deb -x "$deb" /; done
+    ldconfig
+fi
+# A driver that a container's runtime put where no loader looks.
+other=/usr/local/nvidia/share/vulkan/icd.d/nvidia_icd.json
+if [ -z "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ] && [ -e "$other" ] && ! compgen -G "/usr/share/vulkan/icd.d/nvidia*" >/dev/null && ! compgen -G "/etc/vulkan/icd.d/nvidia*" >/dev/null; then
+    export VK_DRIVER_FILES=$other
+fi
+# Tests look for their files under the folder that they were built in.
+root=$(cat "$bin/root")
+if [ ! -e "$root" ]; then
+    mkdir -p "$(dirname "$root")" && ln -s "$checkout" "$root" || die "tests expect their files in $root, which cannot be made a link to $checkout"
+fi
+[ -d "$root/tests/golden" ] || die "tests expect their files in $root, which is there and holds none; remove it, or pack elsewhere"
+{ [ -L "$root" ] || [ "$root" -ef "$checkout" ]; } || say "note: tests read their files in $root, not in $checkout"
+
+# Geometries that are tried here are kept for this run alone.
+export MEDDINO_CACHE=$unpacked/cache MEDDINO_REQUIRE_GPU=1
+meddino=$bin/meddino
+"$meddino" devices >"$out/devices.txt" 2>>"$log" || die "'meddino devices' fails; see $log"
+if ! grep -q 'auto takes device' "$out/devices.txt" && [ -z "$software" ]; then
+    cat "$out/devices.txt" >&2
+    die "there is no real GPU here; --allow-software measures all the same"
+fi
+tiers=$(grep -m1 '^ *tiers ' "$out/devices.txt" || true)
+if grep -q 'auto takes device' "$out/devices.txt"; then
+    number=$(sed -nE 's/.*auto takes device ([0-9]+).*/\1/p' "$out/devices.txt")
+    tiers=$(awk -v n="$number:" '$1 == n { on = 1 } on && $1 == "tiers" { print; exit }' "$out/devices.txt")
+fi
+# runs TIER PRECISION: whether the device has it.
+runs() { [[ $tiers =~ $1\ \([^\)]*$2 ]]; }
+say "commit $(cat "$bin/commit"), $(date -u +%Y-%m-%dT%H:%M:%SZ)"
+cat "$out/devices.txt" | tee -a "$log"
+! command -v nvidia-smi >/dev/null || nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem,power.limit --format=csv 2>&1 | tee -a "$out/devices.txt" || true
+
+# ---- tests ------------------------------------------------------------------------------------------------------------------------------------------
+
+# run_tests NAME ARGUMENTS...
+run_tests() {
+    local name=$1
+    shift
+    (cd "$root" && MEDDINO_CACHE='' with_limit 240 "tests: $name $*" "$bin/$name" "$@" >>"$log" 2>&1) || true
+}
+if wanted tests; then
+    ignored=(--include-ignored)
+    [ -z "$software" ] || ignored=()
+    if [ -z "$quick" ]; then
+        run_tests lib gpu
+        run_tests tiers "${ignored[@]}" --nocapture
+        run_tests kernels every_t --nocapture
+        run_tests gpu_model
+        run_tests gpu
+        run_tests host
+        run_tests kernels --skip every_t
+    else
+        run_tests lib gpu::tile_cache
+        run_tests gpu
+    fi
+    grep '^SKIPPED' "$log" | sort | uniq -c || true
+fi
+
+# ---- geometries, times, profiles -----------------------------------------------------------------------------------------------------------------------
+
+# one FILE WHAT LIMIT COMMAND...: the JSON object that it prints becomes a line of FILE.
+one() {
+    local file=$1 limit=$3 json
+    json=$(with_limit "$limit" "$2" "${@:4}" 2>>"$log") || return 0
+    { tr -d '\n' <<<"$json" | sed 's/  */ /g'; echo; } >>"$out/$file"
+}
+if [ -n "$quick" ]; then model=seeded:0:tiny runs_of=3; else model=seeded:0 runs_of=20; fi
+# bench SIZE PRECISION BATCH [TIER]
+bench() {
+    local size=$1 precision=$2 batch=$3 tier=${4:-} runs=$runs_of
+    [ "$precision" = f32 ] || runs_f16 || return 0
+    [ "$size" -lt 2048 ] || runs=5
+    [ -z "$quick" ] || size=$((size / 8))
+    one bench.jsonl "bench $size $precision batch $batch $tier" 60 \
+        "$meddino" -q bench -c "$model" --backend gpu --size "$size" --precision "$precision" --batch "$batch" --runs "$runs" ${tier:+--tier "$tier"} --json
+}
+volume() {
+    local size=512 slices=300
+    [ "$1" = f32 ] || runs_f16 || return 0
+    [ -z "$quick" ] || { size=64; slices=30; }
+    one bench.jsonl "volume $1 batch $2" 120 "$meddino" -q bench -c "$model" --backend gpu --size "$size" --precision "$1" --batch "$2" --slices "$slices" --json
+}
+profile() {
+    local size=$1
+    [ "$2" = f32 ] || runs_f16 || return 0
+    [ -z "$quick" ] || size=$((size / 8))
+    one profile.jsonl "profile $size $2" 60 bash -c '"$1" -q features phantom -c "$2" --size "$3" --backend gpu --precision "$4" --pool cls \
+        --profile-json "$5/profile.json" -o "$5/profile.safetensors" >&2 && cat "$5/profile.json"' _ "$meddino" "$model" "$size" "$2" "$unpacked"
+}
+runs_f16() { runs baseline f16; }
+tune() { one tune.jsonl "tune $1 $2" 120 "$meddino" -q tune --backend gpu --tier "$1" --precision "$2" --json; }
+
+if wanted tune; then
+    # Those that are taken by themselves first.
+    for pair in subgroups:f32 cooperative16:f16 cooperative8:f16 subgroups:f16 baseline:f32 baseline:f16 direct:f32; do
+        tier=${pair%:*} precision=${pair#*:}
+        [ "$tier" != direct ] || [ -n "$software" ] || continue
+        [ -z "$quick" ] || [ "$tier" = direct ] || continue
+        ! runs "$tier" "$precision" || tune "$tier" "$precision"
+    done
+fi
+if wanted bench; then
+    bench 896 f32 1; bench 224 f16 1; bench 896 f16 1; bench 224 f32 1; bench 512 f16 1; bench 512 f32 1
+    volume f16 4; volume f32 4
+    bench 2048 f16 1; bench 2048 f32 1
+fi
+if wanted profile; then
+    for size in 896 224 512 2048; do profile "$size" f16; profile "$size" f32; done
+fi
+if wanted bench; then
+    for batch in 16 4; do
+        for size in 224 512 896; do bench "$size" f16 "$batch"; bench "$size" f32 "$batch"; done
+    done
+    volume f16 1; volume f16 16
+    for tier in baseline subgroups cooperative8 cooperative16; do
+        for precision in f16 f32; do
+            for size in 224 896; do
+                ! runs "$tier" "$precision" || bench "$size" "$precision" 1 "$tier"
+            done
+        done
+    done
+    bench 2048 f16 4; bench 2048 f32 4; bench 2048 f16 16; bench 2048 f32 16
+fi
+if wanted peers; then
+    if [ ! -f benches/peers/run.py ]; then
+        echo "peers: there is no benches/peers/run.py" >>"$not_run"
+    elif ! python3 -c 'import torch' 2>/dev/null; then
+        echo "peers: python3 has no torch here" >>"$not_run"
+    else
+        for precision in f32 f16; do
+            with_limit 600 "peers $precision" python3 benches/peers/run.py --backend gpu --precision "$precision" --carried "$folder/peers" \
+                --binary "$meddino" --out "$out/peers_$precision.json" >>"$log" 2>&1 || true
+        done
+    fi
+fi
+
+# ---- what came of it -----------------------------------------------------------------------------------------------------------------------------------
+
+sed 's/^/not run: /' "$not_run" | tee -a "$log"
+if command -v python3 >/dev/null; then
+    python3 benches/gpu/summary.py "$out" | tee "$out/summary.txt" || echo "summary" >>"$failed"
+else
+    say "no python3 here: benches/gpu/summary.py OUT makes the table elsewhere"
+fi
+if [ -s "$failed" ]; then
+    echo "failed, and $log says how:" >&2
+    sed 's/^/  /' "$failed" >&2
+    exit 1
+fi

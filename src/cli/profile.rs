@@ -1,0 +1,74 @@
+//! Where a GPU's time goes, for people on stderr and for programs in a file.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use meddino::archive::NewFile;
+use meddino::gpu::{Profile, Row};
+use meddino::{Result, Tensor};
+use serde_json::{Value, json};
+
+use super::runner::Runner;
+use super::say::Say;
+use meddino::vit::features::Request;
+
+/// Who is told of it.
+#[derive(Clone, Debug, Default)]
+pub struct Profiling {
+    /// People.
+    pub said: bool,
+    /// The file for programs.
+    pub json: Option<PathBuf>,
+}
+
+impl Profiling {
+    /// Runs `images` once more and tells of it; nothing is done if nobody wants to know.
+    pub fn run(&self, runner: &Runner, images: &Tensor, request: &Request, say: Say) -> Result<()> {
+        if !self.said && self.json.is_none() {
+            return Ok(());
+        }
+        let profile = runner.backbone.profile(images, request)?;
+        if self.said {
+            say.note(&profile);
+        }
+        self.json.as_deref().map_or(Ok(()), |path| write(path, &to_json(&profile, images.shape())))
+    }
+}
+
+fn write(path: &Path, value: &Value) -> Result<()> {
+    let mut file = NewFile::create(path)?;
+    file.write_at(0, format!("{value:#}\n").as_bytes())?;
+    file.commit()
+}
+
+fn to_json(profile: &Profile, image: &[usize]) -> Value {
+    let known = profile.dispatches.is_some();
+    let rows = |rows: Vec<Row>| known.then(|| rows.iter().map(row).collect::<Vec<_>>());
+    let longest = profile.longest().map(|timed| json!({ "label": timed.label, "kernel": timed.kernel, "ms": millis(timed.time) }));
+    json!({
+        "device": profile.device,
+        "image": image,
+        "wall_ms": millis(profile.wall),
+        "gflop": profile.cost.flops as f64 / 1e9,
+        "dispatches": profile.dispatches.as_ref().map(Vec::len),
+        "kernels": rows(profile.by_kernel()),
+        "blocks": rows(profile.by_block()),
+        "longest": longest,
+        "version": env!("CARGO_PKG_VERSION"),
+    })
+}
+
+fn row(row: &Row) -> Value {
+    json!({
+        "name": row.name,
+        "dispatches": row.dispatches,
+        "ms": millis(row.time),
+        "gflop": row.cost.flops as f64 / 1e9,
+        "gflop_per_s": row.gflops(),
+        "gb_per_s": row.gbytes(),
+    })
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
