@@ -1,13 +1,13 @@
 //! Linear layers, and what follows their products.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::bf16::{Pairs, pairs_along};
-use super::blocks::in_blocks;
 use super::dot::Bf16;
-use super::product::{COLS, ROWS, Strips, Tile};
+use super::product::{COLS, PANEL, Panel, ROWS, Strips, Tile, pack, tile};
 use super::simd;
 use super::window::Windows;
 use crate::tensor::Tensor;
@@ -15,6 +15,11 @@ use crate::vit::weights::{Linear, Weights};
 
 /// Rows of a result that one task computes at most: what it reads of x stays in the second-level cache while strip after strip of the weight goes by.
 const TASK_ROWS: usize = 18 * ROWS;
+
+thread_local! {
+    /// The rows that are being multiplied, packed; kept for the next product, since memory from the system would cost more than the packing.
+    static PANELS: Cell<Vec<Panel>> = const { Cell::new(Vec::new()) };
+}
 
 /// In what the factors of products are held; sums are f32 always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,13 +103,13 @@ pub fn matmul(x: &Tensor, layer: &Layer, epilogue: Epilogue, y: &mut Tensor) {
     let zeros = vec![0.0; if layer.bias.is_none() { n } else { 0 }];
     let bias = layer.bias.as_ref().map_or(&zeros[..], Tensor::data);
     match epilogue {
-        Epilogue::Bias => product(x, &layer.weight, y.resize(shape), |tile, column| simd::add_bias(tile, &bias[column..]), copy),
+        Epilogue::Bias => product(x.data(), &layer.weight, y.resize(shape), |tile, column| simd::add_bias(tile, &bias[column..]), copy),
         Epilogue::BiasGelu => {
-            product(x, &layer.weight, y.resize(shape), |tile, column| simd::bias_gelu(tile, &bias[column..]), copy);
+            product(x.data(), &layer.weight, y.resize(shape), |tile, column| simd::bias_gelu(tile, &bias[column..]), copy);
         }
         Epilogue::LayerScaleResidual(gamma) => {
             let finish = |tile: &mut Tile, column: usize| simd::bias_scale(tile, &bias[column..], &gamma.data()[column..]);
-            product(x, &layer.weight, y.data_mut(), finish, add);
+            product(x.data(), &layer.weight, y.data_mut(), finish, add);
         }
     }
 }
@@ -119,33 +124,29 @@ fn add(y: &mut [f32], row: &[f32]) {
 
 /// `x [M, K] weight [K, N]` for y [M, N], a tile at a time: `finish(tile, column)` does what follows the product, `column` being the tile's first; then
 /// `store(y, row)` puts each of its rows where it belongs.
-fn product(
-    x: &Tensor,
-    weight: &Weight,
-    y: &mut [f32],
-    finish: impl Fn(&mut Tile, usize) + Sync,
-    store: impl Fn(&mut [f32], &[f32]) + Sync,
-) {
+fn product(x: &[f32], weight: &Weight, y: &mut [f32], finish: impl Fn(&mut Tile, usize) + Sync, store: impl Fn(&mut [f32], &[f32]) + Sync) {
     match weight {
         Weight::F32(strips) => {
             let [k, n] = strips.shape();
-            // An image's rows are paired with its own alone: its bits do not depend on what else is in the batch.
-            let rows = x.shape().iter().rev().nth(1).copied().unwrap_or(1).max(1);
-            for (x, y) in x.data().chunks(rows * k).zip(y.chunks_mut(rows * n)) {
-                for (x, y) in x.chunks(TASK_ROWS * k).zip(y.chunks_mut(TASK_ROWS * n)) {
-                    in_blocks(x, strips, y, &finish, &store);
-                }
+            // Some rows at a time: packed, they stay in the caches while the weight goes by.
+            for (x, y) in x.chunks(TASK_ROWS * k).zip(y.chunks_mut(TASK_ROWS * n)) {
+                let (mut panels, tile_panels) = (PANELS.take(), k.div_ceil(PANEL));
+                panels.resize(x.len().div_ceil(ROWS * k) * tile_panels, [[0.0; PANEL]; ROWS]);
+                panels.par_chunks_mut(tile_panels).zip(x.par_chunks(ROWS * k)).for_each(|(panels, x)| pack(x, k, panels));
+                let lhs = |row: usize| &panels[row / ROWS * tile_panels..][..tile_panels];
+                share([x.len() / k, n], y, |rows, strip, sums| tile(lhs(rows.start), strips.strip(strip), sums), &finish, &store);
+                PANELS.set(panels);
             }
         }
         Weight::Bf16(bf16, pairs) => {
             let [k, n] = pairs.shape();
-            let (x, half) = (pairs_along(x.data(), k), k.div_ceil(2));
+            let (x, half) = (pairs_along(x, k), k.div_ceil(2));
             share(
                 [x.len() / half, n],
                 y,
                 |rows, strip, sums| bf16.tile(&x[rows.start * half..rows.end * half], half, pairs.strip(strip), sums),
-                finish,
-                store,
+                &finish,
+                &store,
             );
         }
     }
@@ -157,8 +158,8 @@ fn share(
     [m, n]: [usize; 2],
     y: &mut [f32],
     make: impl Fn(Range<usize>, usize, &mut Tile) + Sync,
-    finish: impl Fn(&mut Tile, usize) + Sync,
-    store: impl Fn(&mut [f32], &[f32]) + Sync,
+    finish: &(impl Fn(&mut Tile, usize) + Sync),
+    store: &(impl Fn(&mut [f32], &[f32]) + Sync),
 ) {
     assert_eq!(m * n, y.len(), "[{m}, {n}]");
     // Tasks of equal size, whole tiles each.

@@ -4,7 +4,6 @@
 
 mod attention;
 mod bf16;
-mod blocks;
 mod decode;
 mod dot;
 mod forward;
@@ -18,7 +17,6 @@ mod product;
 mod rope;
 mod scalar;
 mod simd;
-mod strassen;
 mod tokens;
 mod window;
 

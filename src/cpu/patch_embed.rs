@@ -8,7 +8,7 @@ use crate::tensor::Tensor;
 /// image [B, in_chans or 1, H, W], weight [C, in_chans, p, p] as a layer [in_chans p p, C] -> [B, P, C]. A single channel stands for all; a remainder below one patch is not seen.
 pub fn patch_embed(image: &Tensor, proj: &Layer, p: usize) -> Tensor {
     let &[batch, channels, height, width] = image.shape() else { panic!("an image is [B, channels, H, W], not {:?}", image.shape()) };
-    let [k, _] = proj.shape();
+    let [k, c] = proj.shape();
     let (rows, cols) = (height / p, width / p);
     // Unfolded: [B * P, K], a patch a row.
     let mut unfolded = Tensor::zeros([batch * rows * cols, k]);
@@ -20,5 +20,5 @@ pub fn patch_embed(image: &Tensor, proj: &Layer, p: usize) -> Tensor {
             line.copy_from_slice(&image.data()[start..start + p]);
         }
     });
-    Tensor::made(|y| matmul(&unfolded.reshaped([batch, rows * cols, k]), proj, Epilogue::Bias, y))
+    Tensor::made(|y| matmul(&unfolded, proj, Epilogue::Bias, y)).reshaped([batch, rows * cols, c])
 }
