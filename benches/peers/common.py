@@ -1,7 +1,9 @@
 """What the peers' scripts share: places, the one interface of an engine, and medians of what was timed."""
 
 import glob
+import lzma
 import os
+import shutil
 import statistics
 import sys
 import time
@@ -72,12 +74,19 @@ def carried(case, name):
 
 
 def program(case, name):
-    """The path of the program NAME: the folder that was carried along has it, or cargo built it."""
-    places = [os.path.join(case["carried"] or "", name), os.path.join(here, name.removesuffix("-peer"), "target", "release", name)]
-    for path in places:
-        if os.path.isfile(path):
-            return path
-    raise Unavailable(f"not built: cargo build --release --manifest-path benches/peers/{name.removesuffix('-peer')}/Cargo.toml")
+    """The path of the program NAME: the folder that was carried along has it, packed, or cargo built it."""
+    packed = os.path.join(case["carried"] or "", f"{name}.xz")
+    if os.path.isfile(packed):
+        path = os.path.join(case["scratch"], name)
+        with lzma.open(packed) as source, open(path, "wb") as out:
+            shutil.copyfileobj(source, out)
+        os.chmod(path, 0o755)
+        return path
+    crate = name.removesuffix("-peer")
+    path = os.path.join(here, crate, "target", "release", name)
+    if not os.path.isfile(path):
+        raise Unavailable(f"not built: cargo build --release --manifest-path benches/peers/{crate}/Cargo.toml")
+    return path
 
 
 def locked(crate, package):

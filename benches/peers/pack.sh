@@ -50,8 +50,8 @@ for peer in "$@"; do
         ;;
     burn)
         cargo build --release --locked --manifest-path "$here/burn/Cargo.toml"
-        cp "$here/burn/target/release/burn-peer" "$folder/"
-        strip "$folder/burn-peer"
+        strip -o "$folder/burn-peer" "$here/burn/target/release/burn-peer"
+        xz -T2 -f "$folder/burn-peer"
         ;;
     *) echo "pack.sh: no peer is called $peer" >&2 && exit 2 ;;
     esac

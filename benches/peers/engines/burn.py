@@ -24,7 +24,7 @@ class Peer(common.Engine):
         said = self.process.stdout.readline()
         if not said:
             with open(self.words) as log:
-                raise common.Unavailable(log.read().strip()[-400:] or f"it ended with {self.process.wait()}")
+                raise common.Unavailable(f"it ended with {self.process.wait()}: {' '.join(log.read().split())[-300:]}")
         return said
 
     def features(self):

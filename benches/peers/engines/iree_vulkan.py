@@ -37,9 +37,11 @@ class Peer(common.Engine):
         self.version = iree.runtime.version.VERSION
         self.rt, config = rt, rt.Config("vulkan")
         self.on = config.device
+        # a file, as a driver may refuse host memory that is not aligned to its pages
+        archive = os.path.join(case["folder"], "parameters.irpa")
+        rt.save_archive_file({name: np.ascontiguousarray(array) for name, array in parameters(case).items()}, archive)
         index = rt.ParameterIndex()
-        for name, array in parameters(case).items():
-            index.add_buffer(name, np.ascontiguousarray(array).tobytes())
+        index.load(archive)
         given = rt.create_io_parameters_module(config.vm_instance, index.create_provider("model"))
         code = rt.VmModule.mmap(config.vm_instance, f"{stem(case)}.vmfb")
         hal = rt.create_hal_module(config.vm_instance, config.device)

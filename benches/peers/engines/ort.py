@@ -20,7 +20,7 @@ class Peer(common.Engine):
         options.intra_op_num_threads = case["threads"]
         provider = "WebGpuExecutionProvider" if gpu else "CPUExecutionProvider"
         path = torch_model.onnx(case, case["precision"])
-        self.session = onnxruntime.InferenceSession(path, options, providers=[provider])
+        self.session = onnxruntime.InferenceSession(path, options, providers=[provider], enable_fallback=False)
         if provider not in self.session.get_providers():
             raise common.Unavailable(f"{provider} did not start; there are {onnxruntime.get_available_providers()}")
         self.x = model.read_input(case)["image"]

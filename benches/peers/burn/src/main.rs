@@ -61,7 +61,7 @@ impl Loader {
     fn turned(&self, name: &str) -> Tensor<2> {
         let data = self.file.get(name).unwrap_or_else(|| panic!("no {name}"));
         let [n, k] = data.shape()[..] else { panic!("{name} is no matrix") };
-        let from = data.to_vec::<f32>().unwrap();
+        let from = data.try_to_vec::<f32>().unwrap();
         let to: Vec<f32> = (0..k * n).map(|i| from[i % n * k + i / n]).collect();
         self.put(TensorData::new(to, [k, n]))
     }
@@ -205,7 +205,7 @@ fn main() {
 
     // The first runs are autotune's: it tries kernels and keeps the best, by shape.
     let features = (0..3).map(|_| whole()).last().unwrap();
-    let bytes: Vec<u8> = features.to_vec::<f32>().unwrap().iter().flat_map(|v| v.to_le_bytes()).collect();
+    let bytes: Vec<u8> = features.try_to_vec::<f32>().unwrap().iter().flat_map(|v| v.to_le_bytes()).collect();
     let view = TensorView::new(Dtype::F32, features.shape().to_vec(), &bytes).unwrap();
     serialize_to_file([("x", view)], None, out.as_ref()).unwrap();
     println!("ready");
