@@ -1,0 +1,96 @@
+"""What the peers' scripts share: places, the one interface of an engine, and medians of what was timed."""
+
+import glob
+import lzma
+import os
+import shutil
+import statistics
+import sys
+import time
+import zipfile
+
+here = os.path.dirname(os.path.abspath(__file__))
+root = os.path.normpath(os.path.join(here, "..", ".."))
+sys.path.insert(0, os.path.join(root, "tests", "golden"))
+
+
+class Unavailable(Exception):
+    """Why an engine cannot run here."""
+
+
+class Engine:
+    """One engine with its model loaded, for one case.
+
+    `features` takes the images on the host and gives x_norm [B, T, C] on the host. An engine that can leave images and features on the device has
+    `device`, which takes a number of runs and gives the median seconds of a pass.
+    """
+
+    device = None
+    version = None
+
+    def __init__(self, case):
+        self.case = case
+
+    def features(self):
+        raise NotImplementedError
+
+    def seconds(self, runs):
+        """-> median seconds an image: `host_s`, `device_s` where the engine has it, and whatever else it says."""
+        host = timed(self.features, runs)
+        device = self.device(runs) if self.device else None
+        return self.an_image(host, device)
+
+    def an_image(self, host, device):
+        batch = self.case["batch"]
+        return {"host_s": host / batch, "device_s": device and device / batch}
+
+
+def timed(run, runs):
+    """Warms up once, then gives the median of `runs`."""
+    run()
+    seconds = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def summary(seconds):
+    return {"median_s": statistics.median(seconds), "min_s": min(seconds)}
+
+
+def carried(case, name):
+    """Puts the wheel NAME-*.whl of the folder that was carried along on the path; without one, whatever Python has is taken."""
+    wheels = glob.glob(os.path.join(case["carried"] or "", "wheels", f"{name}-*.whl"))
+    if not wheels:
+        return False
+    site = os.path.join(case["scratch"], "site", name)
+    if not os.path.isdir(site):
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            wheel.extractall(site)
+    sys.path.insert(0, site)
+    return True
+
+
+def program(case, name):
+    """The path of the program NAME: the folder that was carried along has it, packed, or cargo built it."""
+    packed = os.path.join(case["carried"] or "", f"{name}.xz")
+    if os.path.isfile(packed):
+        path = os.path.join(case["scratch"], name)
+        with lzma.open(packed) as source, open(path, "wb") as out:
+            shutil.copyfileobj(source, out)
+        os.chmod(path, 0o755)
+        return path
+    crate = name.removesuffix("-peer")
+    path = os.path.join(here, crate, "target", "release", name)
+    if not os.path.isfile(path):
+        raise Unavailable(f"not built: cargo build --release --manifest-path benches/peers/{crate}/Cargo.toml")
+    return path
+
+
+def locked(crate, package):
+    """The version of PACKAGE in CRATE's Cargo.lock."""
+    with open(os.path.join(here, crate, "Cargo.lock")) as f:
+        lines = f.read().splitlines()
+    return lines[lines.index(f'name = "{package}"') + 1].split('"')[1]

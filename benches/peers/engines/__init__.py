@@ -1,0 +1,30 @@
+"""The engines, one a file; each has `Peer(case, **options)`, a common.Engine, which raises common.Unavailable where it cannot run."""
+
+OURS = "meddino"
+
+CPU = {
+    OURS: ("meddino", {}),
+    "PyTorch": ("pytorch", {}),
+    "torch.compile": ("pytorch", {"compiled": True}),
+    "ONNX Runtime": ("ort", {}),
+    "OpenVINO": ("openvino_cpu", {}),
+    "candle": ("candle", {}),
+}
+
+
+def gpu(precision):
+    """In half precision ours is f16; PyTorch's rivals there are bf16 and f16."""
+    torch = {"f32": ["f32"], "f16": ["bf16", "f16"]}[precision]
+    return {
+        OURS: ("meddino", {}),
+        **{f"PyTorch {dtype}": ("pytorch", {"dtype": dtype}) for dtype in torch},
+        f"torch.compile {torch[0]}": ("pytorch", {"dtype": torch[0], "compiled": True}),
+        "onnxruntime-webgpu": ("ort", {}),
+        "IREE": ("iree_vulkan", {}),
+        "tinygrad": ("tinygrad_webgpu", {}),
+        "burn": ("burn", {}),
+    }
+
+
+def table(backend, precision):
+    return CPU if backend == "cpu" else gpu(precision)

@@ -1,0 +1,71 @@
+"""IREE on Vulkan: a module that prepare.py compiled, small because its weights come from outside, which are the seeded ones."""
+
+import json
+import os
+
+import numpy as np
+from safetensors.numpy import load_file
+
+import common
+import model
+
+
+def stem(case):
+    """Where the case's module lies in the folder that is carried along, without its ending."""
+    return os.path.join(case["carried"] or "", "iree", f"{case['precision']}_{case['size']}_{case['batch']}_{case['depth']}")
+
+
+def parameters(case):
+    """name in the module -> array, by what prepare.py found out about each."""
+    named, at = model.weights(case), stem(case)
+    dtype = np.float16 if case["precision"] == "f16" else np.float32
+    with open(f"{at}.json") as f:
+        recipe = json.load(f)
+    weights = {name: (named[source].T if turned else named[source]).astype(dtype) for name, (source, turned) in recipe.items()}
+    return weights | load_file(f"{at}.safetensors")
+
+
+def to_host(rt, device, array):
+    """Through a buffer that the host sees. The package's own way hands the driver memory of numpy's, which Vulkan refuses unless it starts a page."""
+    source = array._buffer_view.get_buffer()
+    staging = device.allocator.allocate_buffer(
+        memory_type=int(rt.MemoryType.HOST_LOCAL | rt.MemoryType.DEVICE_VISIBLE),
+        allowed_usage=int(rt.BufferUsage.TRANSFER_TARGET | rt.BufferUsage.MAPPING_SCOPED),
+        allocation_size=source.byte_length(),
+    )
+    done = device.create_semaphore(0)
+    before, after = (rt.HalFence.create_at(done, at) for at in (0, 1))
+    device.queue_copy(source, staging, wait_semaphores=before, signal_semaphores=after)
+    after.wait()
+    return staging.map().asarray(array.shape, array.dtype).copy()
+
+
+class Peer(common.Engine):
+    def __init__(self, case):
+        super().__init__(case)
+        if not os.path.exists(f"{stem(case)}.vmfb"):
+            raise common.Unavailable(f"no {stem(case)}.vmfb: benches/peers/prepare.py compiles it")
+        common.carried(case, "iree_base_runtime")
+        import iree.runtime as rt
+        import iree.runtime.version
+
+        self.version = iree.runtime.version.VERSION
+        self.rt, config = rt, rt.Config("vulkan")
+        self.on = config.device
+        # a file, as a driver may refuse host memory that is not aligned to its pages
+        archive = os.path.join(case["folder"], "parameters.irpa")
+        rt.save_archive_file({name: np.ascontiguousarray(array) for name, array in parameters(case).items()}, archive)
+        index = rt.ParameterIndex()
+        index.load(archive)
+        given = rt.create_io_parameters_module(config.vm_instance, index.create_provider("model"))
+        code = rt.VmModule.mmap(config.vm_instance, f"{stem(case)}.vmfb")
+        hal = rt.create_hal_module(config.vm_instance, config.device)
+        self.run = rt.load_vm_modules(given, hal, code, config=config)[-1]["main_graph"]
+        self.image = model.read_input(case)["image"]
+
+    def features(self):
+        return to_host(self.rt, self.on, self.run(self.image))
+
+    def device(self, runs):
+        image = self.rt.asdevicearray(self.on, self.image)
+        return common.timed(lambda: self.run(image), runs)

@@ -1,0 +1,25 @@
+"""OpenVINO on the CPU."""
+
+import openvino
+
+import common
+import model
+import torch_model
+
+
+class Peer(common.Engine):
+    version = openvino.__version__
+
+    def __init__(self, case):
+        super().__init__(case)
+        config = {
+            "INFERENCE_NUM_THREADS": case["threads"],
+            "INFERENCE_PRECISION_HINT": case["precision"],
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        compiled = openvino.Core().compile_model(torch_model.onnx(case), "CPU", config)
+        self.request = compiled.create_infer_request()
+        self.x = model.read_input(case)["image"]
+
+    def features(self):
+        return self.request.infer({"image": self.x})[0]

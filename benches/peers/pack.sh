@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Puts into FOLDER what the GPU's peers need on a machine without a network, and says how large it is: `run.py --carried FOLDER` takes it there.
+#
+#   benches/peers/pack.sh FOLDER [onnxruntime-webgpu] [iree] [tinygrad] [burn]     (none named: all)
+#
+#   PEERS_PYTHON=3.12            the Python of that machine, for which wheels are taken (x86-64, Linux)
+#   PEERS_CASES=224,512,896      IREE's modules: sizes, PEERS_BATCHES=1, PEERS_PRECISIONS=f32,f16, PEERS_TARGET (iree-compile's name of the GPU)
+#   PYTHON=python3               has torch, onnx, onnxscript, and iree-base-compiler for iree
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+folder=${1:?FOLDER is wanted}
+shift
+[ $# -gt 0 ] || set -- onnxruntime-webgpu iree tinygrad burn
+python=${PYTHON:-python3}
+mkdir -p "$folder/wheels"
+
+wheel() {
+    local platforms=() glibc
+    for glibc in 39 35 34 31 28 27 24 17; do platforms+=(--platform "manylinux_2_${glibc}_x86_64"); done
+    "$python" -m pip download -q --no-deps --only-binary=:all: --python-version "${PEERS_PYTHON:-3.12}" --implementation cp \
+        "${platforms[@]}" --platform manylinux2014_x86_64 -d "$folder/wheels" "$1"
+}
+
+# dawn-python brings its library for five kinds of machine: one is enough.
+thin_dawn() {
+    "$python" - "$folder"/wheels/dawn_python-*.whl <<'EOF'
+import os, sys, zipfile
+
+path = sys.argv[1]
+with zipfile.ZipFile(path) as whole, zipfile.ZipFile(path + ".thin", "w", zipfile.ZIP_DEFLATED) as thin:
+    for name in whole.namelist():
+        if "/lib/" not in name or name.endswith("_x86_64.so"):
+            thin.writestr(name, whole.read(name))
+os.replace(path + ".thin", path)
+EOF
+}
+
+for peer in "$@"; do
+    case $peer in
+    onnxruntime-webgpu) wheel onnxruntime-webgpu==1.27.0 ;;
+    iree)
+        wheel iree-base-runtime==3.13.0
+        "$python" "$here/prepare.py" "$folder" --cases "${PEERS_CASES:-224,512,896}" --batches "${PEERS_BATCHES:-1}" \
+            --precisions "${PEERS_PRECISIONS:-f32,f16}" ${PEERS_TARGET:+--target "$PEERS_TARGET"}
+        ;;
+    tinygrad)
+        wheel tinygrad==0.14.0
+        wheel dawn-python==0.3.0
+        thin_dawn
+        ;;
+    burn)
+        cargo build --release --locked --manifest-path "$here/burn/Cargo.toml"
+        strip -o "$folder/burn-peer" "$here/burn/target/release/burn-peer"
+        xz -T2 -f "$folder/burn-peer"
+        ;;
+    *) echo "pack.sh: no peer is called $peer" >&2 && exit 2 ;;
+    esac
+done
+du -ah --apparent-size "$folder" | sort -k2

@@ -1,0 +1,64 @@
+"""PyTorch's model: what the others are held against, and what ONNX files are exported from."""
+
+import contextlib
+import os
+
+import torch
+
+import common
+import model
+import reference as R
+
+DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+rope_table = R.rope_table
+
+
+def table(size, dtype=torch.float32):
+    """RoPE's sin and cos of the patches [P, D], computed in f32."""
+    side = size // model.PATCH
+    return tuple(t.to(dtype) for t in rope_table(R.rope_periods(model.HEAD, torch.float32), side, side, torch.float32))
+
+
+class Model(torch.nn.Module):
+    """image [B, 3, H, W] in f32 -> every token after the final norm [B, T, C] in f32; between them `dtype`, RoPE's table, made beforehand, as well."""
+
+    def __init__(self, case, dtype="f32", device="cpu"):
+        super().__init__()
+        self.cfg, self.dtype = model.config(case["depth"]), DTYPES[dtype]
+        named = model.weights(case)
+        self.names = list(named)
+        for i, name in enumerate(self.names):
+            self.register_buffer(f"w{i}", torch.from_numpy(named[name]).to(device, self.dtype))
+        self.table = tuple(t.to(device) for t in table(case["size"], self.dtype))
+        self.eval()
+
+    def forward(self, image):
+        weights = {name: getattr(self, f"w{i}") for i, name in enumerate(self.names)}
+        R.rope_table = lambda *_: self.table
+        out = R.forward(weights, image.to(self.dtype), self.cfg, rope_dtype=self.dtype)
+        return torch.cat([out["x_norm_clstoken"][:, None], out["x_storage_tokens"], out["x_norm_patchtokens"]], 1).float()
+
+
+def exact():
+    """f32 products are f32: TF32 off."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def reference(case):
+    """The features in f32, on CUDA where there is some, else on the CPU."""
+    exact()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    image = torch.from_numpy(model.read_input(case)["image"]).to(device)
+    with torch.inference_mode():
+        return Model(case, device=device)(image).cpu().numpy()
+
+
+def onnx(case, dtype="f32"):
+    """The path of the case's ONNX file, exported when it is first asked for."""
+    path = os.path.join(case["folder"], f"{dtype}.onnx")
+    if not os.path.exists(path):
+        image = torch.from_numpy(model.read_input(case)["image"])
+        with contextlib.redirect_stdout(None):
+            torch.onnx.export(Model(case, dtype), (image,), path, input_names=["image"], output_names=["x"], dynamo=True, verbose=False)
+    return path
