@@ -4,7 +4,8 @@
 #   benches/peers/pack.sh FOLDER [onnxruntime-webgpu] [iree] [tinygrad] [burn]     (none named: all)
 #
 #   PEERS_PYTHON=3.12            the Python of that machine, for which wheels are taken (x86-64, Linux)
-#   PEERS_CASES=224,512,896      IREE's modules: sizes, PEERS_BATCHES=1, PEERS_PRECISIONS=f32,f16, PEERS_TARGET (iree-compile's name of the GPU)
+#   PEERS_CASES=224,512,896      IREE's modules: sizes, PEERS_BATCHES=1, PEERS_PRECISIONS=f32,f16, PEERS_TARGET=ampere (iree-compile's name of
+#                                the GPU; empty: any Vulkan, for which it has no f16)
 #   PYTHON=python3               has torch, onnx, onnxscript, and iree-base-compiler for iree
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -41,7 +42,7 @@ for peer in "$@"; do
     iree)
         wheel iree-base-runtime==3.13.0
         "$python" "$here/prepare.py" "$folder" --cases "${PEERS_CASES:-224,512,896}" --batches "${PEERS_BATCHES:-1}" \
-            --precisions "${PEERS_PRECISIONS:-f32,f16}" ${PEERS_TARGET:+--target "$PEERS_TARGET"}
+            --precisions "${PEERS_PRECISIONS:-f32,f16}" --target "${PEERS_TARGET-ampere}"
         ;;
     tinygrad)
         wheel tinygrad==0.14.0

@@ -19,10 +19,12 @@ has `--threads` threads; a pause before it lets the others' threads go to sleep.
 """
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -48,12 +50,12 @@ class Worker:
         job = {"module": module, "options": options, "case": case, "out": self.out}
         command = [sys.executable, os.path.join(common.here, "worker.py"), json.dumps(job)]
         self.log = open(os.path.join(case["folder"], f"{name.replace(' ', '_')}.log"), "w+")
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, start_new_session=True)
         self.version = (self.answer() or {}).get("version")
 
     def answer(self):
         """-> what it says next; None, and a reason, once it is not to be measured."""
-        late = threading.Timer(self.limit, self.process.kill)
+        late = threading.Timer(self.limit, self.kill)
         late.start()
         line = self.process.stdout.readline()
         in_time = late.is_alive()
@@ -64,6 +66,7 @@ class Worker:
 
     def end(self):
         code = self.process.wait()
+        self.kill()
         self.log.seek(0)
         return f"its process ended with {code}: {' '.join(self.log.read().split())[-300:]}"
 
@@ -71,14 +74,17 @@ class Worker:
         return np.load(self.out)
 
     def seconds(self, runs):
-        try:
+        with contextlib.suppress(OSError):  # if it has ended, the answer says why
             print(runs, file=self.process.stdin, flush=True)
-        except OSError:
-            pass  # it has ended: the answer says why
         return self.answer()
 
+    def kill(self):
+        """With the programs that it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
     def close(self):
-        self.process.kill()
+        self.kill()
         self.process.wait()
         self.log.close()
 

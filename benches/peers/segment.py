@@ -11,7 +11,6 @@ import argparse
 import json
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,13 +21,13 @@ import nibabel as nib
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "golden"))
+import common
 import nnunet
 import seeded
 
 TILE, CHANNELS = 896, [4 * 768, 384, 192, 96, 48]
 TRAINER = "meddinov3_base_primus_multiscale_Trainer"
-TEMPLATE = Path(__file__).resolve().parents[2] / "tests/fixtures/nnunet/results" / f"{TRAINER}__nnUNetPlans__2d_small" / "plans.json"
+TEMPLATE = Path(common.root) / "tests/fixtures/nnunet/results" / f"{TRAINER}__nnUNetPlans__2d_small" / "plans.json"
 
 
 def decoder(classes):
@@ -104,7 +103,7 @@ def main():
         got = np.load(root / "out" / "slice.npz")["probabilities"][:, 0]
         apart = float(np.abs(got - torch.softmax(scores[0], 0).numpy()).max())
     report = {"device": device, "classes": a.classes, "threads": a.threads, "probabilities_apart": apart}
-    report |= {who: {"median_s": statistics.median(t), "min_s": min(t), "runs": len(t)} for who, t in times.items()}
+    report |= {who: common.summary(t) | {"runs": len(t)} for who, t in times.items()}
     print(json.dumps(report, indent=1))
     if a.json:
         Path(a.json).write_text(json.dumps(report, indent=1) + "\n")

@@ -14,7 +14,7 @@ use burn::tensor::activation::gelu;
 use burn::tensor::module::{attention, conv2d, layer_norm, linear};
 use burn::tensor::ops::{AttentionModuleOptions, ConvOptions};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use safetensors::tensor::{Dtype, SafeTensors, serialize_to_file, TensorView};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
 
 const HEAD: usize = 64;
 const PATCH: usize = 16;

@@ -1,4 +1,4 @@
-//! MedDINOv3's forward pass in candle, f32 on the CPU, for `benches/peers/cpu.py`: prints the median seconds an image, and writes x_norm.
+//! MedDINOv3's forward pass in candle, f32 on the CPU, for `benches/peers/run.py`: prints the median seconds an image, and writes x_norm.
 //!
 //!     candle-peer WEIGHTS.safetensors INPUT.safetensors RUNS OUT.safetensors
 //!
