@@ -21,6 +21,10 @@ const QUERIES: usize = COLS;
 const TASK_QUERIES: usize = 3 * QUERIES;
 /// Keys of one step, whole tiles: their scores stay in the first-level cache, and no f32 sum is longer.
 const KEYS: usize = 10 * ROWS;
+/// What a step works in: a key's scores a row, then their exponentials.
+type Scores = [f32; KEYS * QUERIES];
+/// The same in bf16, two keys a row.
+type Weights = [u32; KEYS / 2 * QUERIES];
 /// The channels of a head in every ViT of this family: rows of k at that distance are read where they lie.
 const HEAD_DIM: usize = 64;
 /// The channels of v that are summed together.
@@ -36,8 +40,9 @@ pub fn attention(qkv: &Tensor, precision: Precision, out: &mut Tensor) {
     match precision {
         Precision::F32 => each_head(q, [heads, t, d], out, |head, columns| {
             let (k, v) = (&k[head * t * d..][..t * d], &v[head * t * width..][..t * width]);
+            let mut scores: Scores = [0.0; KEYS * QUERIES];
             for (k, v) in k.chunks(KEYS * d).zip(v.chunks(KEYS * width)) {
-                columns.iter_mut().for_each(|columns| step(k, v, d, columns));
+                columns.iter_mut().for_each(|columns| step(k, v, d, &mut scores, columns));
             }
         }),
         Precision::Bf16(bf16) => {
@@ -47,9 +52,14 @@ pub fn attention(qkv: &Tensor, precision: Precision, out: &mut Tensor) {
             v_pairs.par_chunks_mut(pairs * width).zip(v.par_chunks(t * width)).for_each(|(pairs, v)| pairs_down(v, width, pairs));
             each_head(q, [heads, t, d], out, |head, columns| {
                 let (k, v) = (&k[head * t * half..][..t * half], &v_pairs[head * pairs * width..][..pairs * width]);
+                let (mut scores, mut weights): (Scores, Weights) = ([0.0; KEYS * QUERIES], [0; KEYS / 2 * QUERIES]);
                 let queries: Vec<Vec<u32>> = columns.iter().map(|columns| columns.pairs(half)).collect();
                 for (k, v) in k.chunks(KEYS * half).zip(v.chunks(KEYS / 2 * width)) {
-                    columns.iter_mut().zip(&queries).for_each(|(columns, queries)| step_bf16(bf16, k, v, queries, columns));
+                    let queries = queries.iter().map(|queries| &queries[..]);
+                    columns
+                        .iter_mut()
+                        .zip(queries)
+                        .for_each(|(columns, q)| step_bf16(bf16, [k, v, q], (&mut scores, &mut weights), columns));
                 }
             });
         }
@@ -119,9 +129,8 @@ fn padded(v: &[f32], d: usize) -> (Cow<'_, [f32]>, usize) {
 /// Some keys more: k [keys, D], v [keys, W].
 #[pulp::with_simd(step = Arch::new())]
 #[inline(always)]
-fn step_simd<'a, S: Simd>(simd: S, k: &'a [f32], v: &'a [f32], d: usize, columns: &'a mut Columns) {
+fn step_simd<'a, S: Simd>(simd: S, k: &'a [f32], v: &'a [f32], d: usize, scores: &'a mut Scores, columns: &'a mut Columns) {
     let (keys, width) = (k.len() / d, d.next_multiple_of(CHANNELS));
-    let mut scores = [0.0; KEYS * QUERIES];
     for (k, scores) in k.chunks(ROWS * d).zip(scores.as_chunks_mut().0) {
         scores_simd(simd, k, d, &columns.q, scores);
     }
@@ -149,11 +158,10 @@ fn scores_simd<S: Simd>(simd: S, k: &[f32], d: usize, q: &[f32], scores: &mut Ti
     }
 }
 
-/// [`step`] with the factors of both products in bf16: k [keys, D/2] pairs along, v [keys/2, W] pairs down, queries [D/2, QUERIES]. The softmax is f32.
-fn step_bf16(bf16: Bf16, k: &[u32], v: &[u32], queries: &[u32], columns: &mut Columns) {
+/// [`step`] with the factors of both products in bf16: k [keys, D/2] pairs along, v [keys/2, W] pairs down, queries [D/2, QUERIES] as `[k, v, queries]`. The softmax is f32.
+fn step_bf16(bf16: Bf16, [k, v, queries]: [&[u32]; 3], (scores, weights): (&mut Scores, &mut Weights), columns: &mut Columns) {
     let half = queries.len() / QUERIES;
     let (keys, width) = (k.len() / half, columns.sums.len() / QUERIES);
-    let (mut scores, mut weights) = ([0.0; KEYS * QUERIES], [0; KEYS / 2 * QUERIES]);
     for (k, scores) in k.chunks(ROWS * half).zip(scores.as_chunks_mut().0) {
         bf16.tile(k, half, queries, scores);
     }

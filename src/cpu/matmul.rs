@@ -13,8 +13,11 @@ use super::window::Windows;
 use crate::tensor::Tensor;
 use crate::vit::weights::{Linear, Weights};
 
-/// Rows of a result that one task computes at most: what it reads of x stays in the second-level cache while strip after strip of the weight goes by.
-const TASK_ROWS: usize = 18 * ROWS;
+/// Rows of a result that one task computes at most: of 768 columns they fill a third of a second-level cache of 1 MB, while strip after strip of the weight
+/// goes by. Two thirds would do if it were not for pages: those that happen to share their places in the cache put each other out.
+const TASK_ROWS: usize = 9 * ROWS;
+/// Rows that are packed before they are multiplied.
+const BAND_ROWS: usize = 2 * TASK_ROWS;
 
 thread_local! {
     /// The rows that are being multiplied, packed; kept for the next product, since memory from the system would cost more than the packing.
@@ -114,22 +117,34 @@ pub fn matmul(x: &Tensor, layer: &Layer, epilogue: Epilogue, y: &mut Tensor) {
     }
 }
 
-fn copy(y: &mut [f32], row: &[f32]) {
-    y.copy_from_slice(row);
+fn copy(y: &mut [f32], row: &[f32; COLS]) {
+    match y.as_chunks_mut() {
+        ([y], []) => *y = *row,
+        _ => y.copy_from_slice(&row[..y.len()]),
+    }
 }
 
-fn add(y: &mut [f32], row: &[f32]) {
-    y.iter_mut().zip(row).for_each(|(y, v)| *y += v);
+fn add(y: &mut [f32], row: &[f32; COLS]) {
+    match y.as_chunks_mut::<COLS>() {
+        ([y], []) => y.iter_mut().zip(row).for_each(|(y, v)| *y += v),
+        _ => y.iter_mut().zip(row).for_each(|(y, v)| *y += v),
+    }
 }
 
 /// `x [M, K] weight [K, N]` for y [M, N], a tile at a time: `finish(tile, column)` does what follows the product, `column` being the tile's first; then
 /// `store(y, row)` puts each of its rows where it belongs.
-fn product(x: &[f32], weight: &Weight, y: &mut [f32], finish: impl Fn(&mut Tile, usize) + Sync, store: impl Fn(&mut [f32], &[f32]) + Sync) {
+fn product(
+    x: &[f32],
+    weight: &Weight,
+    y: &mut [f32],
+    finish: impl Fn(&mut Tile, usize) + Sync,
+    store: impl Fn(&mut [f32], &[f32; COLS]) + Sync,
+) {
     match weight {
         Weight::F32(strips) => {
             let [k, n] = strips.shape();
             // Some rows at a time: packed, they stay in the caches while the weight goes by.
-            for (x, y) in x.chunks(TASK_ROWS * k).zip(y.chunks_mut(TASK_ROWS * n)) {
+            for (x, y) in x.chunks(BAND_ROWS * k).zip(y.chunks_mut(BAND_ROWS * n)) {
                 let (mut panels, tile_panels) = (PANELS.take(), k.div_ceil(PANEL));
                 panels.resize(x.len().div_ceil(ROWS * k) * tile_panels, [[0.0; PANEL]; ROWS]);
                 panels.par_chunks_mut(tile_panels).zip(x.par_chunks(ROWS * k)).for_each(|(panels, x)| pack(x, k, panels));
@@ -159,7 +174,7 @@ fn share(
     y: &mut [f32],
     make: impl Fn(Range<usize>, usize, &mut Tile) + Sync,
     finish: &(impl Fn(&mut Tile, usize) + Sync),
-    store: &(impl Fn(&mut [f32], &[f32]) + Sync),
+    store: &(impl Fn(&mut [f32], &[f32; COLS]) + Sync),
 ) {
     assert_eq!(m * n, y.len(), "[{m}, {n}]");
     // Tasks of equal size, whole tiles each.
@@ -175,9 +190,8 @@ fn share(
             let from = group * task + first;
             make(from..from + rows, strip, &mut sums);
             finish(&mut sums, strip * COLS);
-            for (i, row) in sums.chunks_exact(COLS).enumerate().take(rows) {
-                let y = window.row(first + i);
-                store(y, &row[..y.len()]);
+            for (i, row) in sums.as_chunks().0.iter().enumerate().take(rows) {
+                store(window.row(first + i), row);
             }
         }
     });

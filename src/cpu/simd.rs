@@ -134,11 +134,14 @@ pub fn bias_gelu_simd<'a, S: Simd>(_simd: S, tile: &'a mut Tile, bias: &'a [f32]
 /// `(tile + bias) gamma`
 #[pulp::with_simd(bias_scale = Arch::new())]
 #[inline(always)]
-pub fn bias_scale_simd<'a, S: Simd>(_simd: S, tile: &'a mut Tile, bias: &'a [f32], gamma: &'a [f32]) {
+pub fn bias_scale_simd<'a, S: Simd>(simd: S, tile: &'a mut Tile, bias: &'a [f32], gamma: &'a [f32]) {
     let (bias, gamma) = (columns(bias), columns(gamma));
+    let ((bias, _), (gamma, _)) = (S::as_simd_f32s(&bias), S::as_simd_f32s(&gamma));
     for row in tile.as_chunks_mut::<COLS>().0 {
-        for i in 0..COLS {
-            row[i] = (row[i] + bias[i]) * gamma[i];
+        // By hand, as above.
+        let (row, _) = S::as_mut_simd_f32s(row);
+        for i in 0..bias.len() {
+            row[i] = simd.mul_f32s(simd.add_f32s(row[i], bias[i]), gamma[i]);
         }
     }
 }
