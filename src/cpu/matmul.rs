@@ -13,11 +13,8 @@ use super::window::Windows;
 use crate::tensor::Tensor;
 use crate::vit::weights::{Linear, Weights};
 
-/// Rows of a result that one task computes at most: of 768 columns they fill a third of a second-level cache of 1 MB, while strip after strip of the weight
-/// goes by. Two thirds would do if it were not for pages: those that happen to share their places in the cache put each other out.
-const TASK_ROWS: usize = 9 * ROWS;
-/// Rows that are packed before they are multiplied.
-const BAND_ROWS: usize = 2 * TASK_ROWS;
+/// Rows that are packed before they are multiplied: they are still in a cache then.
+const BAND_ROWS: usize = 18 * ROWS;
 
 thread_local! {
     /// The rows that are being multiplied, packed; kept for the next product, since memory from the system would cost more than the packing.
@@ -117,39 +114,28 @@ pub fn matmul(x: &Tensor, layer: &Layer, epilogue: Epilogue, y: &mut Tensor) {
     }
 }
 
-fn copy(y: &mut [f32], row: &[f32; COLS]) {
-    match y.as_chunks_mut() {
-        ([y], []) => *y = *row,
-        _ => y.copy_from_slice(&row[..y.len()]),
-    }
+fn copy(y: &mut [f32], row: &[f32]) {
+    y.copy_from_slice(row);
 }
 
-fn add(y: &mut [f32], row: &[f32; COLS]) {
-    match y.as_chunks_mut::<COLS>() {
-        ([y], []) => y.iter_mut().zip(row).for_each(|(y, v)| *y += v),
-        _ => y.iter_mut().zip(row).for_each(|(y, v)| *y += v),
-    }
+fn add(y: &mut [f32], row: &[f32]) {
+    y.iter_mut().zip(row).for_each(|(y, v)| *y += v);
 }
 
 /// `x [M, K] weight [K, N]` for y [M, N], a tile at a time: `finish(tile, column)` does what follows the product, `column` being the tile's first; then
 /// `store(y, row)` puts each of its rows where it belongs.
-fn product(
-    x: &[f32],
-    weight: &Weight,
-    y: &mut [f32],
-    finish: impl Fn(&mut Tile, usize) + Sync,
-    store: impl Fn(&mut [f32], &[f32; COLS]) + Sync,
-) {
+fn product(x: &[f32], weight: &Weight, y: &mut [f32], finish: impl Fn(&mut Tile, usize) + Sync, store: impl Fn(&mut [f32], &[f32]) + Sync) {
     match weight {
         Weight::F32(strips) => {
             let [k, n] = strips.shape();
+            let height = task_rows([x.len() / k, n]);
             // Some rows at a time: packed, they stay in the caches while the weight goes by.
             for (x, y) in x.chunks(BAND_ROWS * k).zip(y.chunks_mut(BAND_ROWS * n)) {
                 let (mut panels, tile_panels) = (PANELS.take(), k.div_ceil(PANEL));
                 panels.resize(x.len().div_ceil(ROWS * k) * tile_panels, [[0.0; PANEL]; ROWS]);
                 panels.par_chunks_mut(tile_panels).zip(x.par_chunks(ROWS * k)).for_each(|(panels, x)| pack(x, k, panels));
                 let lhs = |row: usize| &panels[row / ROWS * tile_panels..][..tile_panels];
-                share([x.len() / k, n], y, |rows, strip, sums| tile(lhs(rows.start), strips.strip(strip), sums), &finish, &store);
+                share([x.len() / k, n], height, y, |rows, strip, sums| tile(lhs(rows.start), strips.strip(strip), sums), &finish, &store);
                 PANELS.set(panels);
             }
         }
@@ -158,6 +144,7 @@ fn product(
             let (x, half) = (pairs_along(x, k), k.div_ceil(2));
             share(
                 [x.len() / half, n],
+                task_rows([x.len() / half, n]),
                 y,
                 |rows, strip, sums| bf16.tile(&x[rows.start * half..rows.end * half], half, pairs.strip(strip), sums),
                 &finish,
@@ -167,18 +154,29 @@ fn product(
     }
 }
 
-/// y [M, N] a tile at a time, by all threads: `make(rows, strip, tile)` computes one, `finish(tile, column)` follows, and `store(y, row)` puts each of its
+/// How many rows of a product [M, N] one task computes at most, for one strip of the weight.
+///
+/// Of 768 columns nine tiles' rows fill a third of a second-level cache of 1 MB, and stay there while strip after strip goes by; twice as many often do not, since
+/// some of their pages share places in the cache. Of a product that is no higher than two such tasks the rows stay where they are, and it is the weight that
+/// goes by: once, if there are strips enough for all threads.
+fn task_rows([m, n]: [usize; 2]) -> usize {
+    let shares_well = n.div_ceil(COLS) >= 8 * rayon::current_num_threads();
+    if m <= BAND_ROWS && shares_well { BAND_ROWS } else { BAND_ROWS / 2 }
+}
+
+/// y [M, N] a tile at a time, by all threads, at most `height` rows a task: `make(rows, strip, tile)` computes one, `finish(tile, column)` follows, and `store(y, row)` puts each of its
 /// rows where it belongs.
 fn share(
     [m, n]: [usize; 2],
+    height: usize,
     y: &mut [f32],
     make: impl Fn(Range<usize>, usize, &mut Tile) + Sync,
     finish: &(impl Fn(&mut Tile, usize) + Sync),
-    store: &(impl Fn(&mut [f32], &[f32; COLS]) + Sync),
+    store: &(impl Fn(&mut [f32], &[f32]) + Sync),
 ) {
     assert_eq!(m * n, y.len(), "[{m}, {n}]");
     // Tasks of equal size, whole tiles each.
-    let task = m.div_ceil(m.div_ceil(TASK_ROWS).max(1)).next_multiple_of(ROWS);
+    let task = m.div_ceil(m.div_ceil(height).max(1)).next_multiple_of(ROWS);
     let y = Windows::new(y, n, task, COLS);
     let strips = n.div_ceil(COLS);
     let tasks = (0..m.div_ceil(task)).into_par_iter().flat_map(|group| (0..strips).into_par_iter().map(move |strip| (group, strip)));
@@ -190,8 +188,9 @@ fn share(
             let from = group * task + first;
             make(from..from + rows, strip, &mut sums);
             finish(&mut sums, strip * COLS);
-            for (i, row) in sums.as_chunks().0.iter().enumerate().take(rows) {
-                store(window.row(first + i), row);
+            for (i, row) in sums.chunks_exact(COLS).enumerate().take(rows) {
+                let y = window.row(first + i);
+                store(y, &row[..y.len()]);
             }
         }
     });
