@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::bf16::{pairs_along, pairs_down};
 use super::dot::Bf16;
 use super::matmul::Precision;
-use super::product::{COLS, PANEL, Panel, ROWS, Tile, add_eight_simd, interleave, panel_simd};
+use super::product::{COLS, PANEL, ROWS, Tile, add_eight_simd, interleave, pack, panel_simd, tile_simd};
 use super::simd::{Softmax, softmax_columns, softmax_columns_simd};
 use super::window::Windows;
 use crate::tensor::Tensor;
@@ -148,14 +148,9 @@ fn scores_simd<S: Simd>(simd: S, k: &[f32], d: usize, q: &[f32], scores: &mut Ti
         panel_simd::<S, HEAD_DIM>(simd, k, q, true, scores);
         return;
     }
-    let mut panel: Panel = [[0.0; PANEL]; ROWS];
-    for (i, first) in (0..d).step_by(PANEL).enumerate() {
-        let length = PANEL.min(d - first);
-        for (row, k) in panel.iter_mut().zip(k.chunks_exact(d)) {
-            row[..length].copy_from_slice(&k[first..first + length]);
-        }
-        panel_simd(simd, &panel, &q[first * QUERIES..][..length * QUERIES], i == 0, scores);
-    }
+    let mut panels = vec![[[0.0; PANEL]; ROWS]; d.div_ceil(PANEL)];
+    pack(k, d, &mut panels);
+    tile_simd(simd, &panels, q, scores);
 }
 
 /// [`step`] with the factors of both products in bf16: k [keys, D/2] pairs along, v [keys/2, W] pairs down, queries [D/2, QUERIES] as `[k, v, queries]`. The softmax is f32.

@@ -91,25 +91,24 @@ pub fn tile_simd<'a, S: Simd>(simd: S, lhs: &'a [Panel], strip: &'a [f32], out: 
 #[inline(always)]
 pub fn panel_simd<S: Simd, const LENGTH: usize>(simd: S, lhs: &[[f32; LENGTH]; ROWS], strip: &[f32], is_first: bool, out: &mut Tile) {
     match S::F32_LANES {
-        16 => rows::<S, LENGTH, ROWS, 2>(simd, lhs, strip, is_first, out),
-        8 => lhs
-            .as_chunks()
-            .0
-            .iter()
-            .zip(out.chunks_exact_mut(3 * COLS))
-            .for_each(|(l, o)| rows::<S, LENGTH, 3, 4>(simd, l, strip, is_first, o)),
-        4 => lhs
-            .as_chunks()
-            .0
-            .iter()
-            .zip(out.chunks_exact_mut(3 * COLS))
-            .for_each(|(l, o)| rows::<S, LENGTH, 3, 8>(simd, l, strip, is_first, o)),
-        _ => lhs
-            .as_chunks()
-            .0
-            .iter()
-            .zip(out.chunks_exact_mut(COLS))
-            .for_each(|(l, o)| rows::<S, LENGTH, 1, 32>(simd, l, strip, is_first, o)),
+        16 => rows_in_groups::<S, LENGTH, ROWS, 2>(simd, lhs, strip, is_first, out),
+        8 => rows_in_groups::<S, LENGTH, 3, 4>(simd, lhs, strip, is_first, out),
+        4 => rows_in_groups::<S, LENGTH, 3, 8>(simd, lhs, strip, is_first, out),
+        _ => rows_in_groups::<S, LENGTH, 1, 32>(simd, lhs, strip, is_first, out),
+    }
+}
+
+/// [`panel_simd`], R rows at a time.
+#[inline(always)]
+fn rows_in_groups<S: Simd, const LENGTH: usize, const R: usize, const VECTORS: usize>(
+    simd: S,
+    lhs: &[[f32; LENGTH]; ROWS],
+    strip: &[f32],
+    is_first: bool,
+    out: &mut Tile,
+) {
+    for (lhs, out) in lhs.as_chunks::<R>().0.iter().zip(out.chunks_exact_mut(R * COLS)) {
+        rows::<S, LENGTH, R, VECTORS>(simd, lhs, strip, is_first, out);
     }
 }
 
