@@ -11,11 +11,7 @@ fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
 #[inline(always)]
 #[allow(clippy::inline_always, reason = "see `simd`")]
 fn polynomial<const FUSED: bool, const N: usize>(coefficients: [f32; N], x: f32) -> f32 {
-    let mut sum = coefficients[0];
-    for i in 1..N {
-        sum = multiply_add::<FUSED>(sum, x, coefficients[i]);
-    }
-    sum
+    coefficients[1..].iter().fold(coefficients[0], |sum, &coefficient| multiply_add::<FUSED>(sum, x, coefficient))
 }
 
 /// `x Phi(x) = x erfc(-x / sqrt 2) / 2`, the exact GELU, to 5e-7 absolutely and 5e-6 relatively (negative inputs, where `1 + erf` would cancel, too).
