@@ -216,8 +216,7 @@ impl Backbone {
     pub fn submit(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
         Ok(Pending(match &self.backend {
             Backend::Cpu(weights) => {
-                // By a thread of the pool: one that waits for the pool from outside goes to sleep, and is woken, at every step.
-                let features = rayon::scope(|_| cpu::forward(weights, &self.config, image, mask, request))?;
+                let features = cpu::in_pool(|| cpu::forward(weights, &self.config, image, mask, request))?;
                 Stage::Done(Box::new(features))
             }
             Backend::Gpu(gpu) => Stage::Submitted(Box::new(gpu.submit(image, mask, request)?)),

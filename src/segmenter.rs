@@ -114,7 +114,7 @@ impl Segmenter {
         if self.takes_last {
             layers.push(&features.x_norm);
         }
-        Ok(cpu::decode(decoder, &layers, features.grid))
+        Ok(cpu::in_pool(|| cpu::decode(decoder, &layers, features.grid)))
     }
 
     /// What a user should know and may not expect of the backend.

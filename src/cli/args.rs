@@ -290,8 +290,8 @@ pub struct Bench {
 /// Find the fastest tile geometries of the GPU's kernels, and keep them for later runs
 ///
 /// Every geometry that the device allows is run over as many rows as images of 224 and of 896 pixels have (512 on a slow device); times are medians of rounds
-/// in which each has its turn. What is found is kept in MEDDINO_CACHE, else in the user's folder for caches, for this adapter, driver and version. On a real GPU the first
-/// command that uses it does the same by itself, which takes some seconds; with MEDDINO_CACHE set to nothing that is left out.
+/// in which each has its turn. What is found is kept in MEDDINO_CACHE, else in the user's folder for caches, for this adapter, driver and version. On a
+/// real GPU the first command that uses it does the same by itself, which takes some seconds; with MEDDINO_CACHE set to nothing that is left out.
 #[derive(clap::Args)]
 pub struct Tune {
     #[command(flatten)]

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use meddino::archive::NewFile;
 use meddino::gpu::{Profile, Row};
+use meddino::vit::features::Request;
 use meddino::{Result, Tensor};
 use serde_json::{Value, json};
 
 use super::runner::Runner;
 use super::say::Say;
-use meddino::vit::features::Request;
 
 /// Who is told of it.
 #[derive(Clone, Debug, Default)]

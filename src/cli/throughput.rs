@@ -51,7 +51,7 @@ fn measure(runner: &Runner, input: &mut super::input::Input, slices: usize, batc
     let started = Instant::now();
     let mut file = FeatureFile::create(&target, Format::Safetensors, runner.model.config(), &contents, metadata)?;
     let mut progress = Progress::new(0, slices, say);
-    let mut spans: Option<Vec<Span>> = Some(Vec::new());
+    let mut spans: Vec<Option<Span>> = Vec::new();
     Runner::pipe(
         input,
         &indices,
@@ -59,14 +59,16 @@ fn measure(runner: &Runner, input: &mut super::input::Input, slices: usize, batc
         |images| runner.backbone.submit_clocked(images, None, &request),
         |pending, images| {
             let (features, span) = pending.wait_clocked()?;
-            spans = spans.take().zip(span).map(|(spans, span)| [spans, vec![span]].concat());
+            spans.push(span);
             file.push(&features)?;
             progress.step(images.shape()[0]);
             Ok(())
         },
     )?;
     file.finish()?;
-    Ok(Throughput { slices, seconds: started.elapsed().as_secs_f64(), idle: spans.and_then(|spans| idle_share(&spans)) })
+    let seconds = started.elapsed().as_secs_f64();
+    let spans: Option<Vec<Span>> = spans.into_iter().collect();
+    Ok(Throughput { slices, seconds, idle: spans.and_then(|spans| idle_share(&spans)) })
 }
 
 /// The part of the time from the first begin to the last end in which none of `spans`, in the order in which they began, was under way.

@@ -153,7 +153,8 @@ fn scores_simd<S: Simd>(simd: S, k: &[f32], d: usize, q: &[f32], scores: &mut Ti
     tile_simd(simd, &panels, q, scores);
 }
 
-/// [`step`] with the factors of both products in bf16: k [keys, D/2] pairs along, v [keys/2, W] pairs down, queries [D/2, QUERIES] as `[k, v, queries]`. The softmax is f32.
+/// [`step`] with the factors of both products in bf16, `[k, v, queries]`: k [keys, D/2] pairs along, v [keys/2, W] pairs down, queries [D/2, QUERIES]. The
+/// softmax is f32.
 fn step_bf16(bf16: Bf16, [k, v, queries]: [&[u32]; 3], (scores, weights): (&mut Scores, &mut Weights), columns: &mut Columns) {
     let half = queries.len() / QUERIES;
     let (keys, width) = (k.len() / half, columns.sums.len() / QUERIES);

@@ -44,6 +44,16 @@ enum Weight {
     Bf16(Bf16, Pairs),
 }
 
+impl Weight {
+    /// `[K, N]`
+    fn shape(&self) -> [usize; 2] {
+        match self {
+            Self::F32(strips) => strips.shape(),
+            Self::Bf16(_, pairs) => pairs.shape(),
+        }
+    }
+}
+
 impl Layer {
     /// Weight [N, ..], all axes but the first taken for one, and bias `[N]`.
     pub fn new(Linear { weight, bias }: Linear<Tensor>, precision: Precision) -> Self {
@@ -57,10 +67,7 @@ impl Layer {
 
     /// `[K, N]`: length of what goes in and of what comes out.
     pub fn shape(&self) -> [usize; 2] {
-        match &self.weight {
-            Weight::F32(strips) => strips.shape(),
-            Weight::Bf16(_, pairs) => pairs.shape(),
-        }
+        self.weight.shape()
     }
 
     /// In what its products are computed.
@@ -125,10 +132,10 @@ fn add(y: &mut [f32], row: &[f32]) {
 /// `x [M, K] weight [K, N]` for y [M, N], a tile at a time: `finish(tile, column)` does what follows the product, `column` being the tile's first; then
 /// `store(y, row)` puts each of its rows where it belongs.
 fn product(x: &[f32], weight: &Weight, y: &mut [f32], finish: impl Fn(&mut Tile, usize) + Sync, store: impl Fn(&mut [f32], &[f32]) + Sync) {
+    let [k, n] = weight.shape();
+    let height = task_rows([x.len() / k, n]);
     match weight {
         Weight::F32(strips) => {
-            let [k, n] = strips.shape();
-            let height = task_rows([x.len() / k, n]);
             // Some rows at a time: packed, they stay in the caches while the weight goes by.
             for (x, y) in x.chunks(BAND_ROWS * k).zip(y.chunks_mut(BAND_ROWS * n)) {
                 let (mut panels, tile_panels) = (PANELS.take(), k.div_ceil(PANEL));
@@ -140,11 +147,10 @@ fn product(x: &[f32], weight: &Weight, y: &mut [f32], finish: impl Fn(&mut Tile,
             }
         }
         Weight::Bf16(bf16, pairs) => {
-            let [k, n] = pairs.shape();
             let (x, half) = (pairs_along(x, k), k.div_ceil(2));
             share(
                 [x.len() / half, n],
-                task_rows([x.len() / half, n]),
+                height,
                 y,
                 |rows, strip, sums| bf16.tile(&x[rows.start * half..rows.end * half], half, pairs.strip(strip), sums),
                 &finish,
@@ -156,16 +162,15 @@ fn product(x: &[f32], weight: &Weight, y: &mut [f32], finish: impl Fn(&mut Tile,
 
 /// How many rows of a product [M, N] one task computes at most, for one strip of the weight.
 ///
-/// Of 768 columns nine tiles' rows fill a third of a second-level cache of 1 MB, and stay there while strip after strip goes by; twice as many often do not, since
-/// some of their pages share places in the cache. Of a product that is no higher than two such tasks the rows stay where they are, and it is the weight that
-/// goes by: once, if there are strips enough for all threads.
+/// Of 768 columns nine tiles' rows fill a third of a second-level cache of 1 MB, and stay there while strip after strip goes by; twice as many often do not,
+/// since some of their pages share places in the cache. A product that is no higher than two such tasks is one task high, so that every strip is read once, if
+/// there are strips enough for all threads.
 fn task_rows([m, n]: [usize; 2]) -> usize {
     let shares_well = n.div_ceil(COLS) >= 8 * rayon::current_num_threads();
     if m <= BAND_ROWS && shares_well { BAND_ROWS } else { BAND_ROWS / 2 }
 }
 
-/// y [M, N] a tile at a time, by all threads, at most `height` rows a task: `make(rows, strip, tile)` computes one, `finish(tile, column)` follows, and `store(y, row)` puts each of its
-/// rows where it belongs.
+/// y [M, N] a tile at a time, by all threads, at most `height` rows a task: `make(rows, strip, tile)` computes one; `finish` and `store` as in [`product`].
 fn share(
     [m, n]: [usize; 2],
     height: usize,

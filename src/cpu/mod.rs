@@ -32,3 +32,9 @@ pub use mosaic::mosaic;
 pub use patch_embed::patch_embed;
 pub use rope::rope;
 pub use tokens::tokens;
+
+/// Does `work` on a thread of the pool that its kernels share their work among: a thread that waits for the pool from outside goes to sleep, and is woken, at
+/// every one of them.
+pub fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| work())
+}
