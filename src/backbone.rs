@@ -216,7 +216,9 @@ impl Backbone {
     pub fn submit(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
         Ok(Pending(match &self.backend {
             Backend::Cpu(weights) => {
-                let features = cpu::in_pool(|| cpu::forward(weights, &self.config, image, mask, request))?;
+                // Not the whole backbone goes to the pool: one with a GPU may not change threads in a browser.
+                let config = &self.config;
+                let features = cpu::in_pool(|| cpu::forward(weights, config, image, mask, request))?;
                 Stage::Done(Box::new(features))
             }
             Backend::Gpu(gpu) => Stage::Submitted(Box::new(gpu.submit(image, mask, request)?)),
