@@ -27,14 +27,16 @@ width=1100 height=800
 # The picture: left of the settings, below what is said above it, above the slider.
 picture=800x600+10+90
 exec 9>"$shots/display"
-Xvfb -displayfd 9 -screen 0 "${width}x${height}x24" -nolisten tcp >"$shots/xvfb.log" 2>&1 &
+# Without -noreset it begins anew when its last client leaves, and turns away whoever comes meanwhile.
+Xvfb -displayfd 9 -screen 0 "${width}x${height}x24" -nolisten tcp -noreset >"$shots/xvfb.log" 2>&1 &
 xvfb=$!
 trap 'kill $xvfb $(jobs -p) 2>/dev/null || true' EXIT
-for _ in $(seq 100); do
-    DISPLAY=:$(cat "$shots/display") && export DISPLAY
-    xdotool getdisplaygeometry >/dev/null 2>&1 && break
+is_there() { DISPLAY=:$(cat "$shots/display") && export DISPLAY && xdotool getdisplaygeometry >/dev/null 2>&1; }
+for _ in $(seq 600); do
+    is_there && break
     sleep 0.1
 done
+is_there || { echo "FAILED: no display" >&2; tail -5 "$shots/xvfb.log" >&2; exit 1; }
 unset WAYLAND_DISPLAY
 export XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-$shots}
 
