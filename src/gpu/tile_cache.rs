@@ -79,7 +79,7 @@ impl TileCache {
         record["tiles"] = json!({ "few": to_json(tiles.few), "many": to_json(tiles.many) });
         let write = || -> std::io::Result<()> {
             std::fs::create_dir_all(&self.folder)?;
-            #[cfg_attr(not(unix), allow(unused_mut))]
+            #[cfg_attr(not(unix), allow(unused_mut, reason = "permissions are given on Unix alone"))]
             let mut builder = tempfile::Builder::new();
             // As any new file, so that a folder may be shared: what the umask leaves of rw-rw-rw-, not the rw------- of a secret.
             #[cfg(unix)]

@@ -26,21 +26,20 @@ rm -rf "$shots" && mkdir -p "$shots"
 width=1100 height=800
 # The picture: left of the settings, below what is said above it, above the slider.
 picture=800x600+10+90
+fail() { echo "FAILED: $*" >&2; tail -n 5 "$shots"/*.log >&2; exit 1; }
+# Waits until a command succeeds, at most some seconds.
+wait_for() { local seconds=$1; shift; for _ in $(seq $((seconds * 5))); do "$@" && return; sleep 0.2; done; return 1; }
+
 exec 9>"$shots/display"
 # Without -noreset it begins anew when its last client leaves, and turns away whoever comes meanwhile.
 Xvfb -displayfd 9 -screen 0 "${width}x${height}x24" -nolisten tcp -noreset >"$shots/xvfb.log" 2>&1 &
 xvfb=$!
 trap 'kill $xvfb $(jobs -p) 2>/dev/null || true' EXIT
 is_there() { DISPLAY=:$(cat "$shots/display") && export DISPLAY && xdotool getdisplaygeometry >/dev/null 2>&1; }
-for _ in $(seq 600); do
-    is_there && break
-    sleep 0.1
-done
-is_there || { echo "FAILED: no display" >&2; tail -5 "$shots/xvfb.log" >&2; exit 1; }
+wait_for 60 is_there || fail "no display"
 unset WAYLAND_DISPLAY
 export XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-$shots}
 
-fail() { echo "FAILED: $*" >&2; tail -5 "$shots/stderr.log" >&2; exit 1; }
 shot() { import -window root "$shots/$1.png"; }
 # Mean saturation of the picture, in thousandths: gray is 0.
 saturation() { convert "$shots/$1.png" -crop "${2:-$picture}" -colorspace HSL -channel G -separate -format '%[fx:round(1000*mean)]' info:; }
@@ -52,8 +51,6 @@ differ() {
     compare -metric AE -fuzz 3% "$shots/cut_$1.png" "$shots/cut_$2.png" null: 2>&1 || true
 }
 computed() { tail -n 1 "$shots/frames.csv" | cut -d, -f6; }
-# Waits until a command succeeds, at most some seconds.
-wait_for() { local seconds=$1; shift; for _ in $(seq $((seconds * 5))); do "$@" && return; sleep 0.2; done; return 1; }
 click() { xdotool mousemove "$1" "$2" sleep 0.3 click 1 sleep 0.7; }
 start() {
     "$viewer" "$@" --log-frames "$shots/frames.csv" 2>>"$shots/stderr.log" &
