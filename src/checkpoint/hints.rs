@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -61,9 +61,14 @@ pub(super) fn gather(layout: &Layout, path: &Path, metadata: &BTreeMap<String, S
     }
 }
 
+/// Where the configuration of the checkpoint at `path` stands, if it is of Hugging Face's layout.
+pub(super) fn config_beside(path: &Path) -> PathBuf {
+    path.with_file_name("config.json")
+}
+
 /// `config.json` beside `path`; `None` if there is none.
 fn config_json(path: &Path) -> Result<Option<Value>, String> {
-    let beside = path.with_file_name("config.json");
+    let beside = config_beside(path);
     let file = match File::open(&beside) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         file => file.map_err(|e| format!("config.json beside it cannot be read: {e}"))?,

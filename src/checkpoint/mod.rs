@@ -220,6 +220,14 @@ impl Checkpoint {
         }
     }
 
+    /// Every file that was read: the checkpoint and, where its layout has one, the `config.json` beside it; none for seeded weights. No output may take the
+    /// place of one.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let Origin::File { path, .. } = &self.origin else { return Vec::new() };
+        let config = matches!(self.layout, Layout::HuggingFace).then(|| hints::config_beside(path)).filter(|config| config.is_file());
+        [path.clone()].into_iter().chain(config).collect()
+    }
+
     /// The SHA-256 of the whole file in lower-case hexadecimal; none for seeded weights.
     ///
     /// # Errors

@@ -16,6 +16,8 @@ mod affine;
 #[cfg(feature = "readers")]
 mod dicom;
 #[cfg(feature = "readers")]
+mod files;
+#[cfg(feature = "readers")]
 mod geometry;
 mod images;
 #[cfg(feature = "readers")]
@@ -36,6 +38,8 @@ mod window;
 pub use affine::Affine;
 #[cfg(feature = "readers")]
 pub use dicom::{Series, is_dicom, series};
+#[cfg(feature = "readers")]
+pub use files::files_of;
 #[cfg(feature = "readers")]
 pub use geometry::Geometry;
 pub use images::Images;

@@ -149,14 +149,19 @@ impl Results {
         &self.folds[0].1.training.mirror_axes
     }
 
+    /// Every file that decides the labels: plans, dataset and checkpoints. No output may take the place of one.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let files = ["plans.json", "dataset.json"].map(|name| self.folder.join(name)).into_iter();
+        files.chain(self.folds.iter().map(|(name, _)| self.path(name))).collect()
+    }
+
     /// What stands for all that decides the labels: the SHA-256 of those of plans, dataset and checkpoints.
     ///
     /// # Errors
     /// If a file cannot be read.
     pub fn sha256(&self) -> Result<String> {
-        let files = ["plans.json", "dataset.json"].map(|name| self.folder.join(name)).into_iter();
         let mut all = String::new();
-        for path in files.chain(self.folds.iter().map(|(name, _)| self.path(name))) {
+        for path in self.files() {
             all += &sha256_of_file(&path).map_err(|e| Error::checkpoint(path.display(), e))?;
         }
         Ok(sha256(all.as_bytes()))

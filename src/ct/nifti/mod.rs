@@ -79,7 +79,7 @@ impl Slices for Nifti {
 }
 
 /// The file with the header, and the one with the voxels where that is another.
-fn files(path: &Path) -> Result<(PathBuf, Option<PathBuf>), String> {
+pub(super) fn files(path: &Path) -> Result<(PathBuf, Option<PathBuf>), String> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let lower = name.to_ascii_lowercase();
     let (stem, kind) = lower.strip_suffix(".gz").unwrap_or(&lower).rsplit_once('.').unwrap_or_default();
