@@ -3,6 +3,7 @@
 //! Nothing is mapped into memory, and no size that a file claims is believed before it is held against the file's length.
 
 mod dtype;
+mod hidden;
 mod listing;
 mod new_file;
 mod partial;
@@ -20,6 +21,7 @@ use safetensors::tensor::Metadata;
 use crate::tensor::Tensor;
 
 pub use dtype::Dtype;
+pub use hidden::{is_stream, open_own};
 pub use listing::{Listing, Other};
 pub use new_file::NewFile;
 pub use partial::Partial;

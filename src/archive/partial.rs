@@ -1,12 +1,11 @@
 //! A file that is filled over one run or several, beside its target, and gets the target's name when it is complete.
 
 use std::fmt::Display;
-use std::fs::{self, File, TryLockError};
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::new_file::beside;
+use super::hidden::Hidden;
 use crate::error::{Error, Result};
 
 /// What stands after the data until the file is complete: this, the count of what is done, and the count's complement, by which a torn count is known.
@@ -22,14 +21,11 @@ const SYNC_EVERY: Duration = Duration::from_millis(500);
 /// [`Partial::commit`] renames it; dropped, it is removed; [`Partial::keep`] leaves it for a later run.
 #[derive(Debug)]
 pub struct Partial {
-    file: File,
-    path: PathBuf,
-    target: PathBuf,
+    hidden: Hidden,
     /// Where the data end and the trailer begins.
     end: u64,
     resumed: u64,
     synced: Option<Instant>,
-    leave: bool,
 }
 
 impl Partial {
@@ -38,11 +34,9 @@ impl Partial {
     /// # Errors
     /// If `target` is no name for a file, its folder is missing or not writable, or another run is at it.
     pub fn open(target: &Path, header: &[u8], data_len: u64) -> Result<Self> {
-        let path = beside(target, "partial")?;
-        let fail = |problem: String| Error::output(target.display(), problem);
-        let file = open_locked(&path).map_err(fail)?;
+        let hidden = Hidden::open(target, "partial")?;
         let end = header.len() as u64 + data_len;
-        let mut partial = Self { file, path, target: target.to_path_buf(), end, resumed: 0, synced: None, leave: false };
+        let mut partial = Self { hidden, end, resumed: 0, synced: None };
         match partial.left_behind(header) {
             Some(done) => partial.resumed = done,
             None => partial.start(header)?,
@@ -57,7 +51,7 @@ impl Partial {
 
     /// The count of an earlier run that wanted the same file; none if this is no such file.
     fn left_behind(&mut self, header: &[u8]) -> Option<u64> {
-        let length = self.file.metadata().ok()?.len();
+        let length = self.hidden.file.metadata().ok()?.len();
         let mut found = vec![0; if length < self.end { return None } else { header.len() }];
         self.read_at(0, &mut found).ok().filter(|()| found == header)?;
         // The trailer is cut off when everything is done, just before the file is renamed.
@@ -71,7 +65,7 @@ impl Partial {
     }
 
     fn start(&mut self, header: &[u8]) -> Result<()> {
-        let sized = self.file.set_len(0).and_then(|()| self.file.set_len(self.end + TRAILER));
+        let sized = self.hidden.file.set_len(0).and_then(|()| self.hidden.file.set_len(self.end + TRAILER));
         sized.map_err(|e| self.failed(e))?;
         self.write_at(0, header)?;
         self.write_count(0)
@@ -87,7 +81,7 @@ impl Partial {
     /// # Errors
     /// If the disk is full or fails.
     pub fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
-        let written = self.file.seek(SeekFrom::Start(offset)).and_then(|_| self.file.write_all(bytes));
+        let written = self.hidden.file.seek(SeekFrom::Start(offset)).and_then(|_| self.hidden.file.write_all(bytes));
         written.map_err(|e| self.failed(e))
     }
 
@@ -96,7 +90,7 @@ impl Partial {
     /// # Errors
     /// If the disk fails.
     pub fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> Result<()> {
-        let read = self.file.seek(SeekFrom::Start(offset)).and_then(|_| self.file.read_exact(bytes));
+        let read = self.hidden.file.seek(SeekFrom::Start(offset)).and_then(|_| self.hidden.file.read_exact(bytes));
         read.map_err(|e| self.failed(e))
     }
 
@@ -109,7 +103,7 @@ impl Partial {
         if self.synced.is_some_and(|synced| synced.elapsed() < SYNC_EVERY) {
             return Ok(());
         }
-        self.file.sync_data().map_err(|e| self.failed(e))?;
+        self.hidden.file.sync_data().map_err(|e| self.failed(e))?;
         self.synced = Some(Instant::now());
         self.write_count(done)
     }
@@ -118,70 +112,29 @@ impl Partial {
     ///
     /// # Errors
     /// If the disk fails or the name is taken by something that cannot be replaced.
-    pub fn commit(mut self) -> Result<()> {
+    pub fn commit(self) -> Result<()> {
         // The data first: a file without a trailer is complete.
-        let synced = self.file.sync_all().and_then(|()| self.file.set_len(self.end)).and_then(|()| self.file.sync_all());
-        synced.and_then(|()| fs::rename(&self.path, &self.target)).map_err(|e| self.failed(e))?;
-        self.leave = true;
-        Ok(())
+        let file = &self.hidden.file;
+        file.sync_all().and_then(|()| file.set_len(self.end)).map_err(|e| self.failed(e))?;
+        self.hidden.commit()
     }
 
     /// Leaves the file for a later run.
-    pub fn keep(mut self) {
-        self.leave = true;
+    pub fn keep(self) {
+        self.hidden.keep();
     }
 
     /// An error that names the target.
     pub fn failed(&self, problem: impl Display) -> Error {
-        Error::output(self.target.display(), problem)
+        self.hidden.failed(problem)
     }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if !self.leave {
-            // Whatever hinders this, there is nothing better to do about it; the next run takes the file over.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// The file at `path`, made if there is none, with a lock on it that ends with the process.
-fn open_locked(path: &Path) -> Result<File, String> {
-    let name = path.display();
-    loop {
-        let opened = File::options().read(true).write(true).create(true).truncate(false).open(path);
-        let file = opened.map_err(|e| format!("cannot write {name}: {e}"))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(format!("another run is writing it ({name} is locked); wait for that run, or give another name"));
-            }
-            // Some network file systems know no locks.
-            Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(e)) => return Err(format!("cannot lock {name}: {e}")),
-        }
-        // The run that held the lock until now may have renamed or removed the file meanwhile: then the lock is on nothing.
-        if is_still(path, &file) {
-            return Ok(file);
-        }
-    }
-}
-
-#[cfg(unix)]
-fn is_still(path: &Path, file: &File) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let identity = |about: &fs::Metadata| (about.dev(), about.ino());
-    matches!((fs::metadata(path), file.metadata()), (Ok(named), Ok(open)) if identity(&named) == identity(&open))
-}
-
-#[cfg(not(unix))]
-fn is_still(path: &Path, _: &File) -> bool {
-    path.exists()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
     use super::*;
 
     const HEADER: &[u8] = b"header: 8 bytes follow\n";
@@ -274,7 +227,7 @@ mod tests {
         let (_folder, path) = target();
         let first = open(&path);
         let error = Partial::open(&path, HEADER, 8).expect_err("locked").to_string();
-        assert!(error.contains("another run is writing it"), "{error}");
+        assert!(error.contains("is writing it"), "{error}");
         drop(first);
         drop(open(&path));
     }

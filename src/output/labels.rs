@@ -41,7 +41,7 @@ impl LabelFile {
     /// If the file cannot be written there.
     pub fn create(path: impl AsRef<Path>, geometry: &Geometry, classes: usize, order: [usize; 3]) -> Result<Self> {
         let path = path.as_ref();
-        let mut file = NewFile::create_alone(path)?;
+        let mut file = NewFile::create(path)?;
         let stream = file.stream().try_clone().map_err(|e| file.failed(e))?;
         let buffer = BufWriter::with_capacity(1 << 16, stream);
         let is_gzip = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz"));

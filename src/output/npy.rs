@@ -24,11 +24,11 @@ pub(super) fn check(path: &Path) -> Result<()> {
 /// what explains it.
 pub(super) fn write(path: &Path, from: &mut ArchiveWriter, metadata: &BTreeMap<String, String>) -> Result<()> {
     let beside = path.with_extension("json");
-    let mut json = NewFile::create_alone(&beside)?;
+    let mut json = NewFile::create(&beside)?;
     let text = serde_json::to_string_pretty(metadata).map_err(|e| json.failed(e))?;
     json.write_at(0, text.as_bytes())?;
 
-    let mut array = NewFile::create_alone(path)?;
+    let mut array = NewFile::create(path)?;
     let (_, stored) = from.tensors().next().expect("one tensor, as Format::check sees to");
     let (descr, shape) = described(stored);
     let fail = |e: io::Error| Error::output(path.display(), e);

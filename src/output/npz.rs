@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 /// Entries are stored as they are, as `numpy.savez` does; features hardly compress.
 pub(super) fn write(path: &Path, from: &mut ArchiveWriter, metadata: &BTreeMap<String, String>) -> Result<()> {
     let fail = |e: io::Error| Error::output(path.display(), e);
-    let mut file = NewFile::create_alone(path)?;
+    let mut file = NewFile::create(path)?;
     let mut zip = ZipWriter::new(BufWriter::new(file.stream()));
     // No time of day, so that equal features make equal files.
     let options = SimpleFileOptions::DEFAULT.compression_method(CompressionMethod::Stored).large_file(true);

@@ -1,0 +1,334 @@
+//! The unfinished file of an output: hidden beside its target, locked against other runs, renamed when it is complete.
+
+use std::env;
+use std::fmt::Display;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use tempfile::TempPath;
+
+use crate::error::{Error, Result};
+
+/// How long a run waits for another one to let go of the file: small files are locked for moments.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// A locked file under a hidden name. [`Hidden::commit`] gives it its target's name; dropped, it is removed; [`Hidden::keep`] leaves it for a later run.
+///
+/// A target that is a symbolic link is followed, so that the link stays a link. A device or a pipe is never replaced: the finished bytes are written into it.
+#[derive(Debug)]
+pub(super) struct Hidden {
+    pub file: File,
+    /// The target as the user named it.
+    target: PathBuf,
+    place: Place,
+}
+
+/// What becomes of the finished bytes.
+#[derive(Debug)]
+enum Place {
+    /// The hidden file is renamed.
+    Beside {
+        hidden: PathBuf,
+        /// The target with links followed.
+        real: PathBuf,
+        leave: bool,
+    },
+    /// They are copied into what is no plain file. The path removes the temporary file that holds them until then.
+    Stream(#[expect(dead_code, reason = "removes the file when it is dropped")] TempPath),
+}
+
+impl Hidden {
+    /// Opens `.NAME.SUFFIX` beside `target`, with whatever an earlier run left in it, and locks it.
+    ///
+    /// # Errors
+    /// If `target` is no name for a file, is a folder or a link to nothing; if its folder is missing or not writable; if another run holds the lock, or
+    /// somebody has put a link under the hidden name.
+    pub fn open(target: &Path, suffix: &str) -> Result<Self> {
+        let fail = |problem: String| Error::output(target.display(), problem);
+        if is_stream(target) {
+            let temporary =
+                tempfile::NamedTempFile::new().map_err(|e| fail(format!("no temporary file in {}: {e}", env::temp_dir().display())))?;
+            let (file, path) = temporary.into_parts();
+            return Ok(Self { file, target: target.into(), place: Place::Stream(path) });
+        }
+        let real = resolved(target).map_err(fail)?;
+        let hidden = beside(&real, suffix).map_err(fail)?;
+        let file = open_locked(&hidden).map_err(fail)?;
+        Ok(Self { file, target: target.into(), place: Place::Beside { hidden, real, leave: false } })
+    }
+
+    /// Gives the complete file its name, in place of what had it before; of a device or a pipe, writes the bytes into it.
+    ///
+    /// # Errors
+    /// If the disk fails or the name is taken by something that cannot be replaced.
+    pub fn commit(mut self) -> Result<()> {
+        let done = match &mut self.place {
+            Place::Beside { hidden, real, leave } => {
+                let renamed = self.file.sync_all().and_then(|()| fs::rename(&*hidden, &*real));
+                *leave = renamed.is_ok();
+                renamed
+            }
+            Place::Stream(_) => pour(&mut self.file, &self.target),
+        };
+        done.map_err(|e| self.failed(e))
+    }
+
+    /// Leaves the file for a later run.
+    pub fn keep(mut self) {
+        if let Place::Beside { leave, .. } = &mut self.place {
+            *leave = true;
+        }
+    }
+
+    /// An error that names the target.
+    pub fn failed(&self, problem: impl Display) -> Error {
+        Error::output(self.target.display(), problem)
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        if let Place::Beside { hidden, leave: false, .. } = &self.place {
+            // Whatever hinders this, nothing better can be done about it; the next run takes the file over.
+            let _ = fs::remove_file(hidden);
+        }
+    }
+}
+
+/// Whether writing to `path` means writing into what is there: a pipe, a device, or a name for one of the process's own streams, whatever that leads to.
+pub fn is_stream(path: &Path) -> bool {
+    let is_own = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc/self/fd"].iter().any(|name| path.starts_with(name));
+    is_own || fs::metadata(path).is_ok_and(|about| !about.is_file() && !about.is_dir())
+}
+
+/// Copies all of `from` into `to`, which exists.
+fn pour(from: &mut File, to: &Path) -> io::Result<()> {
+    from.seek(SeekFrom::Start(0))?;
+    let mut stream = File::options().write(true).open(to)?;
+    io::copy(from, &mut stream).map(drop)
+}
+
+/// `target` with the links followed that its last part may be; it need not exist.
+fn resolved(target: &Path) -> Result<PathBuf, String> {
+    if target.file_name().is_none() {
+        return Err("expected the name of a file".into());
+    }
+    if !target.is_symlink() {
+        return Ok(target.to_path_buf());
+    }
+    target.canonicalize().map_err(|e| {
+        let to = fs::read_link(target).unwrap_or_default();
+        format!("is a link to {}, which cannot be followed ({e}); remove the link, or give another name", to.display())
+    })
+}
+
+/// The hidden name `.NAME.SUFFIX` beside the file `target`, which need not exist.
+fn beside(target: &Path, suffix: &str) -> Result<PathBuf, String> {
+    let Some(name) = target.file_name() else { return Err("expected the name of a file".into()) };
+    if target.is_dir() {
+        return Err("exists already and is a folder; give another name".into());
+    }
+    let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return Err(format!("there is no folder {}; create it first", folder.display()));
+    }
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(".");
+    hidden.push(suffix);
+    Ok(target.with_file_name(hidden))
+}
+
+/// The file at `path`, made if there is none, with a lock on it that ends with the process.
+fn open_locked(path: &Path) -> Result<File, String> {
+    let name = path.display();
+    let began = Instant::now();
+    loop {
+        let file = open_own(path, File::options().read(true).write(true).create(true).truncate(false))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => {
+                sleep(PATIENCE / 10);
+                continue;
+            }
+            Err(TryLockError::WouldBlock) => {
+                let holder = holder(&file);
+                return Err(format!("{holder} is writing it ({name} is locked); wait for that run, or give another name"));
+            }
+            // Some network file systems know no locks.
+            Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(e)) => return Err(format!("cannot lock {name}: {e}")),
+        }
+        // The run that held the lock until now may have renamed or removed the file meanwhile: then the lock is on nothing.
+        if is_still(path, &file) {
+            return Ok(file);
+        }
+    }
+}
+
+/// Opens a file of this program's own, such as an unfinished output or a manifest, as `options` say. No link is followed: in a folder that others can write to, a
+/// link under the file's name could aim the writing at any file of the user's.
+///
+/// # Errors
+/// If it is a link, has a second name, is no plain file, or cannot be opened.
+pub fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File, String> {
+    let name = path.display();
+    if path.is_symlink() {
+        return Err(format!("{name} is a link, and not followed: it could lead to any other file; remove it"));
+    }
+    without_links(options);
+    let file = options.open(path).map_err(|e| format!("cannot write {name}: {e}"))?;
+    let about = file.metadata().map_err(|e| format!("cannot write {name}: {e}"))?;
+    if !about.is_file() {
+        return Err(format!("cannot write {name}: it is no plain file; remove it"));
+    }
+    if names(&about) > 1 {
+        return Err(format!("cannot write {name}: another file name leads to it as well (a hard link); remove it"));
+    }
+    Ok(file)
+}
+
+#[cfg(unix)]
+fn without_links(options: &mut OpenOptions) {
+    use std::os::unix::fs::OpenOptionsExt;
+    // Nor is a pipe waited for.
+    options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+}
+
+#[cfg(windows)]
+fn without_links(options: &mut OpenOptions) {
+    use std::os::windows::fs::OpenOptionsExt;
+    const FILE_FLAG_OPEN_REPARSE_POINT: u32 = 0x0020_0000;
+    options.custom_flags(FILE_FLAG_OPEN_REPARSE_POINT);
+}
+
+#[cfg(not(any(unix, windows)))]
+fn without_links(_: &mut OpenOptions) {}
+
+/// How many names the file has.
+#[cfg(unix)]
+fn names(about: &fs::Metadata) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    about.nlink()
+}
+
+#[cfg(not(unix))]
+fn names(_: &fs::Metadata) -> u64 {
+    1
+}
+
+/// Who holds the lock on `file`, where the system tells.
+#[cfg(target_os = "linux")]
+fn holder(file: &File) -> String {
+    use std::os::unix::fs::MetadataExt;
+    // `1: FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF`: proc_locks(5).
+    let inode = file.metadata().map_or(0, |about| about.ino());
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let process = locks.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let number: u64 = fields.get(5)?.rsplit(':').next()?.parse().ok()?;
+        (fields[1] == "FLOCK" && number == inode).then(|| fields[4].to_string())
+    });
+    process.map_or_else(|| "another run".into(), |id| format!("another run (process {id})"))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn holder(_: &File) -> String {
+    "another run".into()
+}
+
+#[cfg(unix)]
+fn is_still(path: &Path, file: &File) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |about: &fs::Metadata| (about.dev(), about.ino());
+    matches!((fs::symlink_metadata(path), file.metadata()), (Ok(named), Ok(open)) if identity(&named) == identity(&open))
+}
+
+#[cfg(not(unix))]
+fn is_still(path: &Path, _: &File) -> bool {
+    path.exists()
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn desk() -> (tempfile::TempDir, impl Fn(&str) -> PathBuf) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().to_path_buf();
+        (folder, move |name: &str| root.join(name))
+    }
+
+    fn finish(target: &Path, bytes: &[u8]) -> Result<()> {
+        let mut hidden = Hidden::open(target, "partial")?;
+        hidden.file.write_all(bytes).map_err(|e| hidden.failed(e))?;
+        hidden.commit()
+    }
+
+    #[test]
+    fn no_link_under_the_hidden_name_is_followed() {
+        let (_folder, at) = desk();
+        fs::write(at("scan"), "HU").expect("written");
+        symlink("scan", at(".out.partial")).expect("linked");
+        let error = finish(&at("out"), b"features").expect_err("refused").to_string();
+        assert!(error.contains(".out.partial is a link"), "{error}");
+        fs::remove_file(at(".out.partial")).expect("removed");
+        symlink("nowhere", at(".out.partial")).expect("linked");
+        assert!(finish(&at("out"), b"features").is_err(), "a dangling one neither");
+        fs::remove_file(at(".out.partial")).expect("removed");
+        fs::hard_link(at("scan"), at(".out.partial")).expect("linked");
+        let error = finish(&at("out"), b"features").expect_err("refused").to_string();
+        assert!(error.contains("a hard link"), "{error}");
+        assert_eq!(fs::read(at("scan")).expect("read"), b"HU");
+        assert!(!at("out").exists() && !at("nowhere").exists());
+    }
+
+    #[test]
+    fn a_target_that_is_a_link_stays_one() {
+        let (_folder, at) = desk();
+        fs::create_dir(at("store")).expect("made");
+        fs::write(at("store/real"), "old").expect("written");
+        symlink("store/real", at("out")).expect("linked");
+        finish(&at("out"), b"new").expect("written");
+        assert!(at("out").is_symlink());
+        assert_eq!(fs::read(at("store/real")).expect("read"), b"new");
+        symlink("gone", at("dangling")).expect("linked");
+        let error = finish(&at("dangling"), b"new").expect_err("refused").to_string();
+        assert!(error.contains("is a link to gone"), "{error}");
+    }
+
+    #[test]
+    fn a_pipe_is_written_into_and_stays() {
+        let (_folder, at) = desk();
+        assert!(std::process::Command::new("mkfifo").arg(at("pipe")).status().expect("mkfifo").success());
+        let path = at("pipe");
+        let reader = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            File::open(path).and_then(|mut pipe| pipe.read_to_end(&mut bytes)).map(|_| bytes)
+        });
+        finish(&at("pipe"), b"features").expect("written");
+        assert_eq!(reader.join().expect("a reader").expect("read"), b"features");
+        assert!(is_stream(&at("pipe")), "it is still a pipe");
+        finish(Path::new("/dev/null"), b"features").expect("written");
+        assert!(is_stream(Path::new("/dev/null")));
+    }
+
+    #[test]
+    fn the_loser_is_told_who_holds_the_lock() {
+        let (_folder, at) = desk();
+        let first = Hidden::open(&at("out"), "partial").expect("opened");
+        let error = Hidden::open(&at("out"), "partial").expect_err("locked").to_string();
+        assert!(error.contains("is writing it"), "{error}");
+        #[cfg(target_os = "linux")]
+        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        drop(first);
+        assert!(!at(".out.partial").exists());
+    }
+}
