@@ -21,7 +21,7 @@ impl NewFile {
     /// Starts a file that is to replace `target`.
     ///
     /// # Errors
-    /// If `target` is no name for a file, is a folder or a link to nothing, its folder is missing or not writable, or is writing it.
+    /// If `target` is no name for a file, is a folder or a link to nothing, its folder is missing or not writable, or another run is writing it.
     pub fn create(target: impl AsRef<Path>) -> Result<Self> {
         // Another name than that of a `Partial`, out of which some files are made.
         let hidden = Hidden::open(target.as_ref(), "new.partial")?;

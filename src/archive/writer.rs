@@ -35,7 +35,7 @@ impl ArchiveWriter {
     /// Starts the file at `path` for `tensors`, which it will hold in this order, or goes on with what an earlier run left of the same.
     ///
     /// # Errors
-    /// If a type is none that is written, the file cannot be written there, or is writing it.
+    /// If a type is none that is written, the file cannot be written there, or another run is writing it.
     pub fn create(path: &Path, tensors: &[(String, Stored)], metadata: &BTreeMap<String, String>) -> Result<Self> {
         let (header, regions) = layout(tensors, metadata).map_err(|problem| Error::output(path.display(), problem))?;
         let data_len = regions.iter().map(|r| r.len).sum();

@@ -120,7 +120,7 @@ impl FeatureFile {
     /// Starts the file at `path`, or goes on with it. `metadata` goes into it, see [`super::Provenance`].
     ///
     /// # Errors
-    /// If the file cannot be written there, is writing it, or `format` holds one tensor and several are asked for;
+    /// If the file cannot be written there, another run is writing it, or `format` holds one tensor and several are asked for;
     /// for `.npy`, if a `.json` beside it is somebody else's.
     pub fn create(
         path: impl AsRef<Path>,
