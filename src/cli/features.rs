@@ -8,10 +8,11 @@ use meddino::{Error, Result};
 use super::args;
 use super::cases::{Case, Shard, only};
 use super::engine::{Engine, Recipe, Report};
+use super::guard::guard;
 use super::input::Input;
 use super::many::{Many, Settings};
 use super::profile::Profiling;
-use super::say::{Done, Failure, Say, result};
+use super::say::{Done, Failure, Say, written};
 
 /// The command.
 pub fn run(args: &args::Features, say: Say) -> Done {
@@ -21,9 +22,9 @@ pub fn run(args: &args::Features, say: Say) -> Done {
     }
     let case = only(&args.inputs)?;
     let output = args.output.clone().unwrap_or_else(|| default_output(&case, recipe.format));
-    let (report, device) = one(&recipe, &case, &output, say)?;
+    let (report, device) = one(&recipe, &case, &output, args.overwrite, say)?;
     summary(&report, &device, say);
-    result(output.display())
+    written(&output)
 }
 
 /// Every case of `inputs` into `folder`.
@@ -32,18 +33,18 @@ fn many(recipe: &Recipe, inputs: &[String], folder: &Path, shard: Shard, say: Sa
     let engine = Engine::open(recipe, say, |_| Ok(()))?;
     let settings = Settings { ending: recipe.format.ending(), sha256: recipe.settings_sha256(), checkpoint: engine.checkpoint_id() };
     let work = |case: &Case, target: &Path| {
-        refuse_overwriting(target, [&case.input].into_iter().chain(&recipe.checkpoint))?;
         let input = Input::open(&case.input, recipe.view.clone())?;
         let report = engine.run(case, input, target, say)?;
         summary(&report, &engine.device(), say);
         Ok(())
     };
-    cases.run(&settings, say, work, |_, target, _| result(target.display()))
+    cases.run(&settings, say, work, |_, target, _| written(target))
 }
 
 /// One case into the file `output`, and what it ran on. What can be refused is refused before the weights are loaded.
-pub fn one(recipe: &Recipe, case: &Case, output: &Path, say: Say) -> Result<(Report, String), Failure> {
-    refuse_overwriting(output, [&case.input].into_iter().chain(&recipe.checkpoint))?;
+pub fn one(recipe: &Recipe, case: &Case, output: &Path, overwrite: bool, say: Say) -> Result<(Report, String), Failure> {
+    let mut targets = guard(overwrite, Some(case.input.as_ref()), recipe.checkpoint.as_deref())?;
+    recipe.format.files(output).iter().chain(&recipe.profile.json).try_for_each(|target| targets.writes(target))?;
     let input = Input::open(&case.input, recipe.view.clone())?;
     let [count, channels, height, width] = input.shape();
     recipe.slices.of(count)?;
@@ -102,13 +103,4 @@ fn format(asked: Option<Format>, output: Option<&Path>) -> Result<Format> {
 /// Where the features of a case go if nothing else is said: `NAME.features.safetensors`, in the current folder.
 fn default_output(case: &Case, format: Format) -> PathBuf {
     PathBuf::from(format!("{}.features.{format}", case.name()))
-}
-
-/// An output that is one of the inputs would take its place.
-pub fn refuse_overwriting<'a>(output: &Path, inputs: impl IntoIterator<Item = &'a String>) -> Result<()> {
-    let Ok(real) = output.canonicalize() else { return Ok(()) };
-    match inputs.into_iter().find(|input| Path::new(input).canonicalize().is_ok_and(|input| input == real)) {
-        Some(input) => Err(Error::output(output.display(), format!("is the input {input}, which it would replace; give another name"))),
-        None => Ok(()),
-    }
 }

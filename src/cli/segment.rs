@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use meddino::archive::sha256;
-use meddino::ct::{Geometry, Volume};
+use meddino::archive::{Listing, sha256};
+use meddino::ct::{Geometry, Volume, files_of};
 use meddino::nnunet::{Frame, Prepared, Results, Segmented, Tiling};
-use meddino::output::{LabelFile, ProbabilityFile};
+use meddino::output::{LabelFile, ProbabilityFile, Targets, WRITTEN_BY};
 use meddino::segmenter::Segmenter;
 use meddino::{Error, Result};
 use serde_json::json;
 
 use super::cases::{Case, Shard, all};
-use super::features::refuse_overwriting;
 use super::many::{Many, Settings};
 use super::memory;
 use super::overlay::Overlay;
@@ -48,7 +47,11 @@ fn one(args: &Segment, results: &Results, tiling: &Tiling, say: Say) -> Done {
         let problem = format!("{} is a file, but the inputs are {} cases; name a folder", args.output.display(), cases.len());
         return Err(Error::option("--output", problem).into());
     };
-    refuse_overwriting(&args.output, [&case.input])?;
+    let mut targets = Targets::new(args.overwrite);
+    targets.reads("the scan", files_of(&case.input)?);
+    targets
+        .reads("a file of the results folder", Listing::below(&args.model).map_err(|e| Error::checkpoint(args.model.display(), e))?.files);
+    args.also.files(&args.output).iter().try_for_each(|target| targets.writes(target))?;
     let scan = Scan::open(case, args)?;
     let segmenter = open(results, args)?;
     let job = Job { args, results, tiling, segmenter: &segmenter };
@@ -160,7 +163,7 @@ impl Job<'_> {
         if self.args.also.overlay {
             let picture =
                 Overlay { scan: &case.input, series: self.args.series.as_deref(), labels: target, names: &self.results.dataset.labels };
-            picture.write(&beside(target, "png"), self.args.also.gray)?;
+            picture.write(&beside_labels(target, "png"), self.args.also.gray)?;
         }
         let [count, height, width] = frame.shape;
         let (seconds, device) = (progress.elapsed().as_secs_f64(), self.segmenter.device());
@@ -212,9 +215,14 @@ struct Output {
 impl Output {
     fn create(target: &Path, geometry: &Geometry, job: &Job) -> Result<Self> {
         let (classes, order) = (job.segmenter.classes(), job.results.configuration.transpose);
-        let metadata = || BTreeMap::from([("labels".to_string(), json!(job.results.dataset.labels).to_string())]);
+        let metadata = || {
+            BTreeMap::from([
+                (WRITTEN_BY.to_string(), env!("CARGO_PKG_VERSION").to_string()),
+                ("labels".to_string(), json!(job.results.dataset.labels).to_string()),
+            ])
+        };
         let create = |path: PathBuf| ProbabilityFile::create(&path, classes, geometry.shape(), order, metadata());
-        let probabilities = job.args.also.save_probabilities.then(|| create(beside(target, "npz"))).transpose()?;
+        let probabilities = job.args.also.save_probabilities.then(|| create(beside_labels(target, "npz"))).transpose()?;
         Ok(Self { labels: LabelFile::create(target, geometry, classes, order)?, probabilities })
     }
 
@@ -232,8 +240,16 @@ impl Output {
     }
 }
 
+impl Also {
+    /// The files that a case becomes whose labels go to `target`; the labels last.
+    fn files(&self, target: &Path) -> Vec<PathBuf> {
+        let beside = [(self.save_probabilities, "npz"), (self.overlay, "png")].into_iter().filter(|(wanted, _)| *wanted);
+        beside.map(|(_, ending)| beside_labels(target, ending)).chain([target.into()]).collect()
+    }
+}
+
 /// `NAME.ENDING` beside `NAME.nii.gz`.
-fn beside(target: &Path, ending: &str) -> PathBuf {
+fn beside_labels(target: &Path, ending: &str) -> PathBuf {
     let stem =
         if target.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz")) { target.with_extension("") } else { target.to_path_buf() };
     stem.with_extension(ending)
