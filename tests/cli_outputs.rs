@@ -219,7 +219,8 @@ fn unfinished_files_do_not_pile_up() {
 fn an_interrupted_conversion_leaves_nothing() {
     use std::process::Stdio;
     let desk = Desk::new();
-    let mut child = desk.command("convert seeded:0 -o out.safetensors").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("started");
+    let mut child =
+        desk.command("convert seeded:0 -o out.safetensors").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("started");
     let since = std::time::Instant::now();
     while desk.files().is_empty() {
         assert!(since.elapsed().as_secs() < 60 && child.try_wait().expect("waited").is_none(), "no file was begun");
