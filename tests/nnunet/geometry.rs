@@ -167,7 +167,7 @@ fn check_qform(desk: &Desk, mut labels: Vec<u8>, tilt: f64) {
     for (a, b) in [(0, 1), (1, 2), (2, 0)] {
         assert!((angle(qform[a], qform[b]) - 90_f64.to_radians()).abs() < 1e-6, "{qform:?}");
     }
-    for (axis, want) in [(0, 0.0), (1, tilt / 2.0), (2, tilt / 2.0)] {
+    for (axis, want) in [(0, 0.0), (1, tilt.abs() / 2.0), (2, tilt.abs() / 2.0)] {
         let length = |v: [f64; 3]| v.iter().map(|v| v * v).sum::<f64>().sqrt();
         assert!((angle(sform[axis], qform[axis]) - want).abs() < 1e-4, "{axis}: {sform:?} {qform:?}");
         assert!((length(sform[axis]) - length(qform[axis])).abs() < 1e-5, "{axis}: {sform:?} {qform:?}");
