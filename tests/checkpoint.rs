@@ -361,7 +361,9 @@ fn opened(state: &State) -> (TempDir, Result<Model, String>) {
 #[test]
 fn wrappings_are_taken_off() {
     type Rename = fn(&str) -> String;
-    let inside = |infix: &'static str| move |name: &str| name.replace(".attn.", &format!(".{infix}attn.")).replace(".mlp.", &format!(".mlp.{infix}"));
+    let inside = |infix: &'static str| {
+        move |name: &str| name.replace(".attn.", &format!(".{infix}attn.")).replace(".mlp.", &format!(".mlp.{infix}"))
+    };
     let prefix: [(&str, &str, Option<&str>); 14] = [
         ("model.", "wrapped", Some("model")),
         ("state_dict.model.", "wrapped", Some("state_dict.model")),
@@ -390,7 +392,13 @@ fn wrappings_are_taken_off() {
         ensure(*model.config() == Config::micro() && state(&model) == micro, || "another model".into())
     };
     table(&prefix, |c| c.0.into(), |(prefix, layout, key)| same(&renamed(&micro, |name| format!("{prefix}{name}")), layout, *key));
-    let infixes = ["_fsdp_wrapped_module.", "_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module._checkpoint_wrapped_module.", "module."];
+    let infixes = [
+        "_fsdp_wrapped_module.",
+        "_orig_mod.",
+        "_checkpoint_wrapped_module.",
+        "_fsdp_wrapped_module._checkpoint_wrapped_module.",
+        "module.",
+    ];
     table(&infixes, |c| (*c).into(), |infix| same(&renamed(&micro, inside(infix)), "flat", None));
     // Hugging Face's model in a classifier, and with the encoder that newer versions name; timm's in Lightning's.
     let file = |name: &str| {
@@ -467,7 +475,9 @@ fn of_several_models_one_goes_first() {
             ensure(state(&model) == micro(), || format!("another one was taken: {:?}", model.warnings()))?;
             let [warning] = model.warnings() else { return Err(format!("{:?}", model.warnings())) };
             let named = prefixes.iter().map(|p| p.trim_end_matches('.').trim_end_matches(".module"));
-            ensure(named.into_iter().all(|prefix| warning.contains(prefix)) && warning.contains("the first was taken"), || warning.clone())?;
+            ensure(named.into_iter().all(|prefix| warning.contains(prefix)) && warning.contains("the first was taken"), || {
+                warning.clone()
+            })?;
             let ignored = model.summary().ignored.iter().find(|(reason, _)| reason.contains("another model")).map(|(_, names)| names.len());
             ensure(ignored == Some((prefixes.len() - 1) * micro().len()), || format!("{ignored:?}"))
         },
@@ -487,7 +497,10 @@ fn parts_of_models_are_refused_with_advice() {
     let chunked = |s: &mut State| *s = renamed(s, |name| name.replace("blocks.", "blocks.0."));
     let cases: Vec<(&[&str], Change)> = vec![
         (&["blocks.0.0.attn", "in chunks", "re.sub("], Box::new(chunked)),
-        (&["blocks.3.41.", "in chunks"], Box::new(|s| *s = renamed(s, |name| format!("teacher.backbone.{}", name.replace("blocks.1.", "blocks.3.41."))))),
+        (
+            &["blocks.3.41.", "in chunks"],
+            Box::new(|s| *s = renamed(s, |name| format!("teacher.backbone.{}", name.replace("blocks.1.", "blocks.3.41.")))),
+        ),
         (&["_flat_param", "FSDP", "FULL_STATE_DICT"], Box::new(add("model._fsdp_wrapped_module._flat_param"))),
         (&["ConvNeXt", "take a ViT"], Box::new(|s| *s = BTreeMap::from([("downsample_layers.0.0.weight".into(), Tensor::zeros([8]))]))),
         (&["ConvNeXt"], Box::new(|s| *s = BTreeMap::from([("model.stages.0.layers.0.depthwise_conv.weight".into(), Tensor::zeros([8]))]))),

@@ -68,8 +68,8 @@ impl Checkpoint {
     ///
     /// # Errors
     /// If the file cannot be read, is damaged, is of no known layout, or is of a kind that is known and not supported
-    /// (SwiGLU, an untied cls norm, FlexiCT, ConvNeXt, learned position embeddings, chunked blocks, other nnU-Net trainers, sharded files and folders); if it
-    /// holds several models of which none goes first.
+    /// (SwiGLU, an untied cls norm, FlexiCT, ConvNeXt, learned position embeddings, chunked blocks, other nnU-Net
+    /// trainers, sharded files and folders); if it holds several models of which none goes first.
     pub fn open(path: &Path) -> Result<Self> {
         let source_name = path.display().to_string();
         Self::read(path, &source_name).map_err(|problem| Error::checkpoint(source_name, problem))

@@ -88,9 +88,11 @@ pub(super) fn shards(path: &Path) -> Result<(), String> {
     let is_part = |path: &Path| path.file_name().is_some_and(|name| name == ".metadata") || path.extension().is_some_and(|e| e == "distcp");
     let mut entries = std::fs::read_dir(path).into_iter().flatten().flatten();
     if is_part(path) || entries.any(|entry| is_part(&entry.path())) {
-        return Err("is, or belongs to, a folder of PyTorch's distributed checkpoints (DCP: .metadata and *.distcp); make one file of it: \
+        return Err(
+            "is, or belongs to, a folder of PyTorch's distributed checkpoints (DCP: .metadata and *.distcp); make one file of it: \
             python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER model.pth"
-            .into());
+                .into(),
+        );
     }
     Ok(())
 }

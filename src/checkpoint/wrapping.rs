@@ -1,17 +1,19 @@
 //! What stands around a backbone's names in a file: the keys of dictionaries, and what training wraps modules in.
 //!
-//! There is one rule. A backbone begins where its patch embedding or its class token stands, and whatever stands before that in the name is its wrapping. So no list
-//! says how Lightning, timm or a script of one's own nests a model.
+//! There is one rule: whatever stands before `patch_embed`, `cls_token` or `embeddings` in a name is wrapping. So it
+//! does not matter how Lightning, timm or another program nests a model.
 
 use std::collections::BTreeSet;
 
 use super::container::Reader;
 use super::layout::{Ignored, Layout, Names, printable};
 
-/// Modules that hold one other, and that change nothing: data-parallel training, torch.compile, FSDP, activation checkpoints, Lightning's Fabric.
+/// Modules that hold one other module and do not change what it computes: of data-parallel training, torch.compile,
+/// FSDP, activation checkpointing and Lightning's Fabric. They may stand anywhere in a name.
 const TRANSPARENT: [&str; 5] = ["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"];
 
-/// What a backbone begins with: a patch embedding or a class token, by the authors' and timm's names, or by Hugging Face's.
+/// What a backbone begins with: a patch embedding or a class token, by the authors' and timm's names, or by Hugging
+/// Face's.
 const BEGINNINGS: [&str; 3] = ["patch_embed", "cls_token", "embeddings"];
 
 /// Names for an average of weights over training.
@@ -52,7 +54,10 @@ impl Wrapping {
                 "holds several models: {all}; the first was taken: a teacher goes before an average of weights (EMA), that before others, a student comes last"
             ));
         } else if rank(&path) == STUDENT {
-            warnings.push(format!("holds a student ({}) without its teacher, which is the model that is meant to be used; the student was taken", shown(&path)));
+            warnings.push(format!(
+                "holds a student ({}) without its teacher, which is the model that is meant to be used; the student was taken",
+                shown(&path)
+            ));
         }
         Ok(Some(Self { path, others, warnings }))
     }
@@ -94,7 +99,8 @@ impl Wrapping {
         let shared = parts.iter().zip(&self.path).take_while(|(part, key)| *part == key).count();
         let name = parts[shared..].join(".");
         let is_inside = shared == self.path.len();
-        let is_of_another = |other: &Vec<String>| other.len() > shared && parts.iter().zip(other).filter(|(part, key)| *part == key).count() == other.len();
+        let is_of_another =
+            |other: &Vec<String>| other.len() > shared && parts.iter().zip(other).filter(|(part, key)| *part == key).count() == other.len();
         let reason = match parts.get(shared) {
             _ if self.others.iter().any(is_of_another) => Some("another model in the file"),
             Some(&("optimizer" | "optimizer_state" | "optimizer_states" | "optimizer_state_dict")) if !is_inside => Some("optimizer state"),

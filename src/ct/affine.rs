@@ -33,10 +33,11 @@ impl Affine {
         [0, 1, 2].map(|axis| self.column(axis).iter().map(|v| v * v).sum::<f64>().sqrt())
     }
 
-    /// The rotation (or reflection) nearest to its directions, as rows: what is left of them without shear. The affine must be usable.
+    /// The rotation (or reflection) nearest to its directions, as rows: what is left of them without shear. The affine
+    /// must be usable.
     ///
-    /// The orthogonal factor of their polar decomposition, by Newton's iteration `R <- (R + R^-T) / 2` (Higham 1986), which converges for every
-    /// matrix that has an inverse.
+    /// The orthogonal factor of their polar decomposition, by Newton's iteration `R <- (R + R^-T) / 2` (Higham 1986),
+    /// which converges for every matrix that has an inverse.
     pub(super) fn rotation(&self) -> [[f64; 3]; 3] {
         let spacing = self.spacing();
         let mut r = self.rows.map(|row| [0, 1, 2].map(|axis| row[axis] / spacing[axis]));
@@ -53,7 +54,8 @@ impl Affine {
         r
     }
 
-    /// Whether its directions are not at right angles: further off than SimpleITK 2.5 allows an sform. The affine must be usable.
+    /// Whether its directions are not at right angles: further off than SimpleITK 2.5 allows an sform. The affine must
+    /// be usable.
     #[cfg(feature = "readers")]
     pub(super) fn is_sheared(&self) -> bool {
         const MOST: f64 = 2e-5;

@@ -3,11 +3,9 @@
 use ::nifti::NiftiHeader;
 
 use super::affine::Affine;
-use super::nifti;
+use super::nifti::{self, SCANNER};
 use super::source::Stored;
 
-/// `NIFTI_XFORM_SCANNER_ANAT`: the scanner's own coordinates.
-pub(super) const SCANNER: i16 = 1;
 /// `NIFTI_UNITS_MM`.
 const MILLIMETRES: u8 = 2;
 /// Where voxels begin in a file without extensions.
@@ -56,7 +54,8 @@ impl Geometry {
         self.shape
     }
 
-    /// The distance between slices, rows and columns, in mm: for a NIfTI file its `pixdim`, as nnU-Net's readers take it.
+    /// The distance between slices, rows and columns, in mm: for a NIfTI file its `pixdim`, as nnU-Net's readers take
+    /// it.
     pub fn spacing(&self) -> [f64; 3] {
         self.spacing
     }
@@ -66,9 +65,10 @@ impl Geometry {
         self.voxel_ml
     }
 
-    /// What stands before the voxels of a `.nii` file of labels in as many bytes each (1 or 2, unsigned, little-endian): axes, sizes, units, qform and sform
-    /// are the scan's to the bit. Three things are not: counts of 0 are 1, an sform that makes no sense is left out, and a sheared sform without a qform gets one,
-    /// without shear.
+    /// What stands before the voxels of a `.nii` file of labels in as many bytes each (1 or 2, unsigned,
+    /// little-endian): axes, sizes, units, qform and sform are the scan's to the bit, with three exceptions. A count of
+    /// 0 volumes is 1. An sform that makes no sense is left out. A qform without shear is added where the scan has a
+    /// sheared sform alone.
     pub fn nifti_labels(&self, bytes: i16) -> [u8; FIRST_VOXEL] {
         const UINT8: i16 = 2;
         const UINT16: i16 = 512;

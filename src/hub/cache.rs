@@ -61,14 +61,7 @@ impl Folder {
     pub fn new(settings: &Settings, source: &Source) -> Self {
         let repository = format!("models--{}", source.repository.replace('/', "--"));
         let Settings { cache, symlinks, offline, .. } = settings;
-        Self {
-            cache: cache.clone(),
-            repository,
-            file: source.file,
-            revision: source.revision,
-            symlinks: *symlinks,
-            offline: *offline,
-        }
+        Self { cache: cache.clone(), repository, file: source.file, revision: source.revision, symlinks: *symlinks, offline: *offline }
     }
 
     fn root(&self) -> PathBuf {
@@ -84,9 +77,10 @@ impl Folder {
         self.root().join("blobs").join(sha256)
     }
 
-    /// The file of the commit asked for; else of the commit that `main` was when it was last asked for. Where there is no such reference, because another
-    /// program fetched one revision by its name, or where the hub cannot be asked what has become of `main`, any revision that has the file will do, if all
-    /// have the same.
+    /// The file of the commit asked for, else of the commit that `main` was when it was last asked for.
+    ///
+    /// The cache has no reference `main` if a program fetched one revision by its name. Then, and where the hub must
+    /// not be asked, the file of any revision is taken if all revisions that have it have the same one.
     pub fn find(&self) -> Found {
         let there = |commit: &str| Some(self.pointer(commit)).filter(|path| path.is_file());
         let main = fs::read_to_string(self.root().join("refs/main")).ok();

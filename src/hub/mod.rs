@@ -44,8 +44,8 @@ pub struct Source {
     pub revision: Option<&'static str>,
 }
 
-/// The weights that the authors of MedDINOv3 released: ViT-B/16, trained on CT-3M. No commit of theirs is known to be the one that the paper is about, so `main`
-/// is taken, and [`Hub::identify`] tells what that was.
+/// The weights that the authors of MedDINOv3 released: ViT-B/16, trained on CT-3M. It is not known which commit the
+/// paper used, so `main` is taken; [`Hub::identify`] tells what that was.
 pub const RELEASED: Source = Source { repository: "ricklisz123/MedDINOv3-ViTB-16-CT-3M", file: "MedDINOv3-B-CT3M.pth", revision: None };
 
 /// What a cached file is.
@@ -55,7 +55,8 @@ pub struct Identity {
     pub commit: String,
     /// The SHA-256 of its bytes, in lower-case hexadecimal.
     pub sha256: String,
-    /// Whether that is the SHA-256 that is kept beside it; none if none is kept, as on systems without links where `huggingface_hub` fetched it.
+    /// Whether that is the SHA-256 that is kept beside it; none if none is kept, as on systems without links where
+    /// `huggingface_hub` fetched it.
     pub is_sound: Option<bool>,
 }
 
@@ -63,7 +64,7 @@ pub struct Identity {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// The cache has the file, but of a revision that its reference `main` does not name, because there is none or the hub must not be asked.
+    /// The file is taken from the cache, of a revision that the cache's reference `main` does not name.
     Pinned {
         /// The commit whose file is taken.
         commit: String,
@@ -188,10 +189,10 @@ impl Hub {
         folder.remove(&path).map_err(|e| Error::checkpoint(path.display(), format!("is damaged and cannot be removed: {e}")))
     }
 
-    /// The file's path in the cache. A file that is there is taken as it is, without a look at the network; so is one of a revision that was fetched by its name, if
-    /// it is the only version there and no reference `main` says otherwise. Else it is fetched: an attempt
-    /// that was cut is resumed where it ended, by this process after a pause or by a later one; processes that fetch the same file wait for
-    /// each other.
+    /// The file's path in the cache. A file that is there is taken as it is, without a look at the network; so is the
+    /// file of a revision that was fetched by its name, if there is no other version and no reference `main`. Else it
+    /// is fetched: an attempt that was cut is resumed where it ended, by this process after a pause or by a later one;
+    /// processes that fetch the same file wait for each other.
     ///
     /// # Errors
     /// If the file is not there and the hub must not be asked, cannot be reached, does not know the file or does not give it; if what it

@@ -57,7 +57,10 @@ impl<'a> Remote<'a> {
         if let (Some(wanted), Some(commit)) = (self.source.revision, commit)
             && commit != wanted
         {
-            return Err(Trouble::Lasting(format!("{} answers with the commit {commit:?}, expected {wanted}; look at HF_ENDPOINT", self.url)));
+            return Err(Trouble::Lasting(format!(
+                "{} answers with the commit {commit:?}, expected {wanted}; look at HF_ENDPOINT",
+                self.url
+            )));
         }
         match (commit, sha256, length.and_then(|n| n.parse().ok())) {
             (Some(commit), Some(sha256), Some(size @ 1..)) if is_hex(commit, 40) && is_hex(sha256, 64) => {

@@ -136,7 +136,9 @@ fn an_sform_of_nonsense_gives_way_to_the_qform() {
 /// SimpleITK reads these as one volume; nibabel as none at all.
 #[test]
 fn no_volumes_are_one() {
-    for dim in [[4, 4, 3, 2, 0, 0, 0, 0], [5, 4, 3, 2, 0, 0, 0, 0], [5, 4, 3, 2, 1, 0, 0, 0], [6, 4, 3, 2, 0, 1, 0, 9], [7, 4, 3, 2, 0, 0, 0, 0]] {
+    for dim in
+        [[4, 4, 3, 2, 0, 0, 0, 0], [5, 4, 3, 2, 0, 0, 0, 0], [5, 4, 3, 2, 1, 0, 0, 0], [6, 4, 3, 2, 0, 1, 0, 9], [7, 4, 3, 2, 0, 0, 0, 0]]
+    {
         let mut scan = open(&Nifti::numbered().with(|f| f.dim = dim));
         assert_eq!([scan.slices(), scan.height(), scan.width()], [2, 3, 4], "{dim:?}");
         assert!(warned(&scan, "is 0, of") && warned(&scan, "one was taken"), "{dim:?}: {:?}", scan.warnings());

@@ -152,7 +152,8 @@ fn angle(a: [f64; 3], b: [f64; 3]) -> f64 {
     (dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()).acos()
 }
 
-/// The qform of `labels`, whose sform is sheared by `tilt` between its rows' and its slices' direction: at right angles, and each of those two turned half of the way.
+/// The qform of `labels`, whose sform is sheared by `tilt` between its rows' and its slices' direction: at right
+/// angles, and each of those two turned half of the way.
 fn check_qform(desk: &Desk, mut labels: Vec<u8>, tilt: f64) {
     let open = |labels: &[u8]| {
         fs::write(desk.path("again.nii"), labels).expect("written");
@@ -175,7 +176,8 @@ fn check_qform(desk: &Desk, mut labels: Vec<u8>, tilt: f64) {
     assert_eq!(sform[3].map(|v| v as f32), qform[3].map(|v| v as f32));
 }
 
-/// A tilted gantry shifts slices against each other, which the sform says. SimpleITK opens no file without a form at right angles, so there is a qform, too.
+/// A tilted gantry shifts slices against each other, which the sform says. SimpleITK opens no file without a form at
+/// right angles, so there is a qform, too.
 #[test]
 fn labels_of_a_tilted_series_have_a_qform_without_shear() {
     let desk = Desk::new();

@@ -34,7 +34,11 @@ fn scans_that_make_no_sense_are_refused() {
         ),
         ("a flat affine", of([2, 20, 24], 2.0, noise).with(|n| n.srow[10] = 0.0).bytes(), "its affine makes no sense"),
         ("no such affine", of([2, 20, 24], 2.0, noise).with(|n| n.srow[0] = f32::NAN).bytes(), "its affine makes no sense"),
-        ("thick rows", of([4, 20, 24], 1.0, noise).with(|n| (n.srow[5], n.pixdim[2]) = (5.0, 5.0)).bytes(), "across rows, nnU-Net would take nearest neighbours"),
+        (
+            "thick rows",
+            of([4, 20, 24], 1.0, noise).with(|n| (n.srow[5], n.pixdim[2]) = (5.0, 5.0)).bytes(),
+            "across rows, nnU-Net would take nearest neighbours",
+        ),
         ("huge pixels", of([4, 20, 24], 1e3, noise).with(|n| n.pixdim[1..3].fill(900.0)).bytes(), "its spacing is wrong"),
         ("cut short", of([4, 20, 24], 1.0, noise).bytes()[..900].to_vec(), "the file is damaged"),
     ];
@@ -55,8 +59,8 @@ fn scans_that_make_no_sense_are_refused() {
     assert!(stderr.contains("does not say how far its voxels are apart"), "{stderr}");
 }
 
-/// nnU-Net's readers take the distances of voxels from pixdim: with the same pixdim the labels are the same, whatever the sform's columns are long, and so are
-/// their millilitres.
+/// nnU-Net's readers take the distances of voxels from pixdim: with the same pixdim the labels are the same, whatever
+/// the sform's columns are long, and so are their millilitres.
 #[test]
 fn distances_are_those_of_pixdim() {
     let desk = Desk::new();
@@ -71,7 +75,8 @@ fn distances_are_those_of_pixdim() {
     };
     let (want, ml, said) = run(&plain);
     assert!(!said.contains("two sizes"), "{said}");
-    let voxels = ml.as_array().expect("labels").iter().map(|l| (l["voxels"].as_f64().expect("a number"), l["ml"].as_f64().expect("a number")));
+    let voxels =
+        ml.as_array().expect("labels").iter().map(|l| (l["voxels"].as_f64().expect("a number"), l["ml"].as_f64().expect("a number")));
     assert!(voxels.into_iter().all(|(n, ml)| (ml - n * 0.0018).abs() < 1e-6), "1 x 0.9 x 2 mm: {ml}");
     let unit = |n: &mut Nifti| (n.srow[0], n.srow[5], n.srow[10]) = (1.0, 1.0, 1.0);
     let qform = |n: &mut Nifti| (n.qform_code, n.sform_code) = (1, 2);

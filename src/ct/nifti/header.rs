@@ -87,7 +87,8 @@ fn parse(bytes: &[u8]) -> Result<NiftiHeader, String> {
     Ok(header)
 }
 
-/// A number of volumes, or of anything beyond them, that is 0 means one, as SimpleITK has it: some writers leave those fields empty.
+/// Takes a count of 0 beyond the third axis as 1, as SimpleITK does: some writers count the axes and leave their
+/// lengths empty.
 fn count_of_none(raw: &mut NiftiHeader, warnings: &mut Vec<String>) {
     let axes = usize::from(raw.dim[0]).min(7);
     for i in (4..=axes).filter(|&i| raw.dim[i] == 0).collect::<Vec<_>>() {

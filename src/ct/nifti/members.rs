@@ -33,7 +33,8 @@ impl Members {
         Self::new(self.file.try_clone()?)
     }
 
-    /// Where no byte of the current member is left to inflate: checks its length and checksum. What follows the member is not looked at.
+    /// Checks the length and the checksum of the current member, if it is inflated to its end. What follows the member
+    /// is not read.
     ///
     /// # Errors
     /// If they are wrong or missing, or what is left of the member is damaged.
@@ -41,8 +42,8 @@ impl Members {
         self.member.as_mut().map_or(Ok(0), |member| member.read(&mut [0])).map(drop)
     }
 
-    /// Goes to the next member. Zeros before it, as tape drives and some writers pad with, are passed over. Anything else that does not begin as a
-    /// member does is not part of the gzip file: the last member is behind.
+    /// Goes to the next member, past zeros that pad the last one. Bytes that begin like no member are not part of the
+    /// gzip file, which ends before them.
     fn next(&mut self) -> io::Result<()> {
         let Some(mut input) = self.member.take().map(GzDecoder::into_inner) else { return Ok(()) };
         let mut begin = [0];

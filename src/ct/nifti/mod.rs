@@ -21,6 +21,9 @@ pub(super) use self::qform::{add_to_sheared, set as set_qform};
 use super::source::{Slices, Stored};
 use crate::error::{Error, Result};
 
+/// `NIFTI_XFORM_SCANNER_ANAT`, the code of a form in the scanner's own coordinates.
+pub(super) const SCANNER: i16 = 1;
+
 /// The endings of files that are read here, in lower case.
 const ENDINGS: [&str; 6] = [".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz"];
 

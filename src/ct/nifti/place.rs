@@ -1,18 +1,19 @@
 //! Where the voxels of a NIfTI-1 file lie: the header's sform before its qform, as nibabel takes them.
 //!
-//! A header says the distance between voxels up to three times: in `pixdim`, which the qform uses, and in the length of the sform's columns. Where these, or the
-//! places that the forms give, disagree, a warning says both. The readers' rules were found by trying nibabel 5.4 and SimpleITK 2.5.
+//! A header gives the distance between voxels twice: as `pixdim`, which the qform uses, and as the length of the
+//! sform's columns. It gives the place twice, too. Where two disagree, a warning names both values. What other readers
+//! take was tried with nibabel 5.4 and SimpleITK 2.5.
 
 use nifti::NiftiHeader;
 
 use super::header::Header;
-use super::qform;
+use super::{SCANNER, qform};
 use crate::ct::affine::Affine;
-use crate::ct::geometry::SCANNER;
 
 /// The relative difference from which two distances disagree.
 const SPACING: f64 = 1e-3;
-/// The difference of a direction's components from which two directions disagree. Half a turn as a quaternion in f32 is off by 7e-4.
+/// The difference of a direction's components from which two directions disagree. Half a turn as a quaternion in f32 is
+/// off by 7e-4.
 const DIRECTION: f64 = 2e-3;
 /// The difference of two origins, as a part of the least distance between voxels, from which they disagree.
 const ORIGIN: f64 = 1e-2;
@@ -47,8 +48,8 @@ pub(super) fn affine(header: &mut Header, warnings: &mut Vec<String>) -> (Affine
     (in_mm(affine, raw), name)
 }
 
-/// The distance between columns, rows and slices in mm as nnU-Net's readers take it: `pixdim`, whatever the sform says. Where that gives no size, the length of
-/// the columns of `affine`, which is the header's and in mm.
+/// The distance between columns, rows and slices in mm, as nnU-Net's readers take it: `pixdim`, whatever the sform
+/// says. An axis without a size there has the length of its column in `affine`, which is in mm.
 pub(in crate::ct) fn spacing(raw: &NiftiHeader, affine: &Affine) -> [f64; 3] {
     let (lengths, factor) = (affine.spacing(), unit(raw).map_or(1.0, |(_, factor)| factor));
     [0, 1, 2].map(|axis| pixdim(raw, axis).map_or(lengths[axis], |size| size * factor))
@@ -61,7 +62,8 @@ fn sform(raw: &NiftiHeader) -> Affine {
 /// Says that the sform makes no sense, and leaves it out, so that nothing that is made of this header has it.
 fn leave_out_sform(raw: &mut NiftiHeader, warnings: &mut Vec<String>) {
     let form = sform(raw);
-    warnings.push(format!("its sform makes no sense: {form}, expected finite numbers and three independent directions; its qform was taken"));
+    warnings
+        .push(format!("its sform makes no sense: {form}, expected finite numbers and three independent directions; its qform was taken"));
     raw.sform_code = 0;
     [raw.srow_x, raw.srow_y, raw.srow_z] = [[0.0; 4]; 3];
 }
@@ -96,7 +98,8 @@ fn compare(raw: &NiftiHeader, sform: &Affine, warnings: &mut Vec<String>) {
     ));
 }
 
-/// Whether two affines run the same ways from the same origin. Shear, which a qform cannot say, and distances do not count.
+/// Whether two affines have the same directions and origin. The sform's shear does not count, since a qform cannot hold
+/// it; nor do distances.
 fn agree(sform: &Affine, qform: &Affine) -> bool {
     let (s, q) = (sform.rotation(), qform.rotation());
     let turned = (0..9).any(|n| (s[n / 3][n % 3] - q[n / 3][n % 3]).abs() > DIRECTION);
@@ -112,8 +115,8 @@ fn base(raw: &NiftiHeader, [slices, height, width]: [usize; 3]) -> Affine {
     Affine::from_columns([-x, 0.0, 0.0], [0.0, y, 0.0], [0.0, 0.0, z], origin)
 }
 
-/// The distance between voxels along i, j and k where there is no sform. A negative one has lost its sign and one of 0 is taken as 1, as nibabel does: neither
-/// changes which way an axis runs.
+/// The distance between voxels along i, j and k where there is no sform. A negative one has lost its sign and one of 0
+/// is taken as 1, as nibabel does: neither changes which way an axis runs.
 fn voxel_size(raw: &NiftiHeader) -> [f64; 3] {
     [1, 2, 3].map(|i| f64::from(raw.pixdim[i])).map(|size| if size == 0.0 { 1.0 } else { size.abs() })
 }
@@ -142,7 +145,8 @@ fn warn_of_sizes(raw: &NiftiHeader, has_sform: bool, warnings: &mut Vec<String>)
     }
 }
 
-/// `xyzt_units`: the unit of distances and its millimetres, unless that is the millimetre, which it is where the header says nothing.
+/// `xyzt_units`: the unit of distances and its millimetres, unless that is the millimetre, which it is where the header
+/// says nothing.
 fn unit(raw: &NiftiHeader) -> Option<(&'static str, f64)> {
     match raw.xyzt_units & 7 {
         1 => Some(("metres", 1000.0)),

@@ -41,8 +41,8 @@ pub(in crate::ct) fn set(raw: &mut NiftiHeader, affine: &Affine) {
     [raw.quatern_x, raw.quatern_y, raw.quatern_z] = [raw.srow_x[3], raw.srow_y[3], raw.srow_z[3]];
 }
 
-/// Gives a header whose only form is a sheared sform a qform, too: the same axes without the shear, as of nibabel's `strip_shears`. Readers that know no shear,
-/// as SimpleITK, refuse the file otherwise.
+/// Adds a qform to a header whose only form is a sheared sform: the same axes without the shear, as nibabel's
+/// `strip_shears` makes it. SimpleITK refuses a file that has no form at right angles.
 pub(in crate::ct) fn add_to_sheared(raw: &mut NiftiHeader, affine: &Affine) {
     if raw.qform_code == 0 && raw.sform_code != 0 && affine.is_usable() && affine.is_sheared() {
         set(raw, affine);
@@ -50,7 +50,8 @@ pub(in crate::ct) fn add_to_sheared(raw: &mut NiftiHeader, affine: &Affine) {
     }
 }
 
-/// The handedness (-1 if the third axis must be reversed) and the quaternion's last three numbers of an affine's rotation.
+/// The handedness (-1 if the third axis must be reversed) and the quaternion's last three numbers of an affine's
+/// rotation.
 fn quaternion(affine: &Affine) -> (f32, [f64; 3]) {
     let qfac = affine.volume().signum();
     let r = affine.rotation().map(|[x, y, z]| [x, y, z * qfac]);
