@@ -1,7 +1,7 @@
 //! What stands around a backbone's names in a file: the keys of dictionaries, and what training wraps modules in.
 //!
-//! There is one rule: whatever stands before `patch_embed`, `cls_token` or `embeddings` in a name is wrapping. So it
-//! does not matter how Lightning, timm or another program nests a model.
+//! There is one rule: whatever stands before the name of a class token or a patch embedding is wrapping. So it does not
+//! matter how Lightning, timm or another program nests a model.
 
 use std::collections::BTreeSet;
 
@@ -12,9 +12,8 @@ use super::layout::{Ignored, Layout, Names, printable};
 /// FSDP, activation checkpointing and Lightning's Fabric. They may stand anywhere in a name.
 const TRANSPARENT: [&str; 5] = ["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"];
 
-/// What a backbone begins with: a patch embedding or a class token, by the authors' and timm's names, or by Hugging
-/// Face's.
-const BEGINNINGS: [&str; 3] = ["patch_embed", "cls_token", "embeddings"];
+/// Names that a backbone has, whichever convention it follows: what stands before one of them is around the backbone.
+const OWN: [&str; 4] = ["cls_token", "patch_embed.proj.weight", "embeddings.cls_token", "embeddings.patch_embeddings.weight"];
 
 /// Names for an average of weights over training.
 const AVERAGES: [&str; 5] = ["ema", "model_ema", "ema_model", "state_dict_ema", "ema_state_dict"];
@@ -36,7 +35,7 @@ impl Wrapping {
     /// # Errors
     /// If there are several, and none goes before the others.
     pub fn of<'a>(names: impl Iterator<Item = &'a String>) -> Result<Option<Self>, String> {
-        let paths: BTreeSet<Vec<String>> = names.filter_map(|name| beginning(&plain(name))).collect();
+        let paths: BTreeSet<Vec<String>> = names.filter_map(|name| around(&plain(name))).collect();
         let mut others: Vec<_> = paths.into_iter().collect();
         others.sort_by_key(|path| rank(path));
         if others.is_empty() {
@@ -129,9 +128,9 @@ fn plain(name: &str) -> Vec<&str> {
     name.split('.').filter(|part| !TRANSPARENT.contains(part)).collect()
 }
 
-/// What stands before the backbone's own name, if this is one of those that a backbone begins with.
-fn beginning(parts: &[&str]) -> Option<Vec<String>> {
-    let at = parts.iter().position(|part| BEGINNINGS.contains(part))?;
+/// What stands before the backbone's own name, if this is one of [`OWN`]. An optimizer's state goes on after them.
+fn around(parts: &[&str]) -> Option<Vec<String>> {
+    let at = (0..parts.len()).find(|&at| OWN.contains(&parts[at..].join(".").as_str()))?;
     Some(parts[..at].iter().map(ToString::to_string).collect())
 }
 

@@ -203,6 +203,7 @@ fn an_old_reference_without_its_file_asks_the_hub() {
 
 #[test]
 fn a_source_may_be_pinned_to_a_commit() {
+    const OTHER: &str = "89abcdef0123456789abcdef0123456789abcdef";
     let world = World::new(noise());
     let pinned = Source { revision: Some(COMMIT), ..RELEASED };
     let machine = Machine::new(&world.hub.address);
@@ -219,7 +220,6 @@ fn a_source_may_be_pinned_to_a_commit() {
     // It is found again, and a hub that answers with another commit is none.
     machine.hub().fetch(&pinned, &mut |_| {}).expect("found");
     assert_eq!(world.hub.asked().len(), 1);
-    const OTHER: &str = "89abcdef0123456789abcdef0123456789abcdef";
     let error = machine.hub().fetch(&Source { revision: Some(OTHER), ..RELEASED }, &mut |_| {}).expect_err("another commit").to_string();
     says(&error, &[COMMIT, OTHER, "HF_ENDPOINT"]);
     assert!(!machine.repository().join("snapshots").join(OTHER).exists());

@@ -112,7 +112,8 @@ fn two_places_are_said() {
 
 #[test]
 fn an_sform_of_nonsense_gives_way_to_the_qform() {
-    let sforms: [(&str, fn(&mut Nifti)); 6] = [
+    type Change = fn(&mut Nifti);
+    let sforms: [(&str, Change); 6] = [
         ("zeros", |f| f.srow = [0.0; 12]),
         ("NaN", |f| f.srow = [f32::NAN; 12]),
         ("one NaN", |f| f.srow[1] = f32::NAN),
