@@ -343,6 +343,196 @@ fn known_models_that_are_not_this_one_are_refused_by_name() {
     );
 }
 
+/// Every tensor under another name.
+fn renamed(state: &State, rename: impl Fn(&str) -> String) -> State {
+    state.iter().map(|(name, tensor)| (rename(name), tensor.clone())).collect()
+}
+
+/// Opens a file of these tensors.
+fn opened(state: &State) -> (TempDir, Result<Model, String>) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.safetensors");
+    write(&path, state, None);
+    let model = open(&path).map_err(|e| e.to_string());
+    (dir, model)
+}
+
+/// Whatever stands around the names, the model is the same. Layout, and the key where the layout has one.
+#[test]
+fn wrappings_are_taken_off() {
+    type Rename = fn(&str) -> String;
+    let inside = |infix: &'static str| {
+        move |name: &str| name.replace(".attn.", &format!(".{infix}attn.")).replace(".mlp.", &format!(".mlp.{infix}"))
+    };
+    let prefix: [(&str, &str, Option<&str>); 14] = [
+        ("model.", "wrapped", Some("model")),
+        ("state_dict.model.", "wrapped", Some("state_dict.model")),
+        ("state_dict.model.backbone.", "wrapped", Some("state_dict.model")),
+        ("model.teacher.backbone.", "teacher", None),
+        ("teacher.", "teacher", None),
+        ("state_dict.student.backbone.", "wrapped", Some("state_dict.student")),
+        ("dinov3_vit.", "wrapped", Some("dinov3_vit")),
+        ("backbone.", "flat", None),
+        ("module.backbone.module.", "flat", None),
+        ("_fsdp_wrapped_module.", "flat", None),
+        ("_orig_mod._fsdp_wrapped_module.module.", "flat", None),
+        ("model._forward_module.net.", "wrapped", Some("model.net")),
+        ("teacher._fsdp_wrapped_module.backbone._fsdp_wrapped_module.", "teacher", None),
+        ("a.name.nobody.knows.", "wrapped", Some("a.name.nobody.knows")),
+    ];
+    let micro = micro();
+    let same = |renamed: &State, layout: &str, key: Option<&str>| {
+        let model = opened(renamed).1?;
+        let summary = model.summary().to_json();
+        ensure(summary["layout"] == layout, || format!("layout {}", summary["layout"]))?;
+        ensure(summary["wrapped_under"].as_str() == key, || format!("under {}", summary["wrapped_under"]))?;
+        let alone = key.is_some_and(|key| key.ends_with("student"));
+        let said = model.warnings().iter().any(|w| w.contains("a student (state_dict.student.backbone) without its teacher"));
+        ensure(alone == said && model.warnings().len() == usize::from(alone), || format!("{:?}", model.warnings()))?;
+        ensure(*model.config() == Config::micro() && state(&model) == micro, || "another model".into())
+    };
+    table(&prefix, |c| c.0.into(), |(prefix, layout, key)| same(&renamed(&micro, |name| format!("{prefix}{name}")), layout, *key));
+    let infixes = [
+        "_fsdp_wrapped_module.",
+        "_orig_mod.",
+        "_checkpoint_wrapped_module.",
+        "_fsdp_wrapped_module._checkpoint_wrapped_module.",
+        "module.",
+    ];
+    table(&infixes, |c| (*c).into(), |infix| same(&renamed(&micro, inside(infix)), "flat", None));
+    // Hugging Face's model in a classifier, and with the encoder that newer versions name; timm's in Lightning's.
+    let file = |name: &str| {
+        let bytes = fs::read(fixture(name)).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let values = |data: &[u8]| data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect::<Vec<_>>();
+        file.iter().map(|(name, view)| (name.to_string(), Tensor::new(view.shape().to_vec(), values(view.data())))).collect::<State>()
+    };
+    let (hugging_face, timm) = (file("hf/model.safetensors"), file("timm.safetensors"));
+    let renames: [(&State, &str, Rename); 5] = [
+        (&hugging_face, "huggingface", |name| format!("dinov3_vit.{name}")),
+        (&hugging_face, "huggingface", |name| name.replace("layer.", "model.layer.")),
+        (&hugging_face, "huggingface", |name| format!("model.{}", name.replace("layer.", "model.layer."))),
+        (&hugging_face, "huggingface", |name| format!("state_dict.model.{name}")),
+        (&timm, "timm", |name| format!("state_dict.model._orig_mod.{name}")),
+    ];
+    table(
+        &renames,
+        |(_, layout, rename)| format!("{layout} {}", rename("layer.0")),
+        |(tensors, layout, rename)| {
+            let want = opened(tensors).1?;
+            let model = opened(&renamed(tensors, rename)).1?;
+            ensure(model.summary().layout.name() == *layout, || model.summary().layout.to_string())?;
+            ensure(model.config() == want.config() && state(&model) == state(&want), || "another model".into())
+        },
+    );
+}
+
+/// What stands beside a wrapped backbone is no part of it.
+#[test]
+fn what_stands_beside_a_wrapped_backbone_is_left_out() {
+    let mut wrapped = renamed(&micro(), |name| format!("state_dict.model.{name}"));
+    for name in [
+        "state_dict.model.head.weight",
+        "state_dict.criterion.center",
+        "optimizer_states.0.state.0.exp_avg",
+        // As PyTorch's distributed checkpoints have it.
+        "optimizer.state.model.cls_token.exp_avg",
+        "optimizer.state.teacher.backbone.patch_embed.proj.weight.step",
+        "callbacks.best",
+    ] {
+        wrapped.insert(name.into(), Tensor::zeros([3]));
+    }
+    let model = opened(&wrapped).1.unwrap();
+    let ignored: BTreeMap<_, _> = model.summary().ignored.iter().map(|(reason, names)| (*reason, names.len())).collect();
+    assert_eq!(
+        ignored,
+        BTreeMap::from([("classification head", 1), ("optimizer state", 3), ("training state beside the network", 2)]),
+        "{:?}",
+        model.summary().ignored
+    );
+    // Within the backbone, what is not known stays an error.
+    wrapped.insert("state_dict.model.adapter.weight".into(), Tensor::zeros([3]));
+    let error = opened(&wrapped).1.err().unwrap();
+    assert!(error.contains("unexpected (1): adapter.weight [3]"), "{error}");
+}
+
+/// Of several models in a file one goes first by a rule that is said, or none is taken.
+#[test]
+fn of_several_models_one_goes_first() {
+    let scaled = |by: f32| {
+        let scale = |t: &Tensor| Tensor::new(t.shape().to_vec(), t.data().iter().map(|v| v * by).collect());
+        micro().iter().map(|(name, tensor)| (name.clone(), scale(tensor))).collect::<State>()
+    };
+    // The first is the one to take.
+    let cases: [&[&str]; 7] = [
+        &["teacher.backbone.", "student.backbone."],
+        &["model.teacher.backbone.", "model.student.backbone."],
+        &["teacher.backbone.", "model_ema.backbone.", "student.backbone."],
+        &["state_dict_ema.", "state_dict."],
+        &["ema_model.module.", "model.module."],
+        &["model.", "student."],
+        &["", "student.backbone."],
+    ];
+    table(
+        &cases,
+        |c| c.join(" "),
+        |prefixes| {
+            let of = |(i, prefix): (usize, &&str)| renamed(&scaled(1.0 + i as f32), |name| format!("{prefix}{name}"));
+            let file = prefixes.iter().enumerate().flat_map(of).collect::<State>();
+            let model = opened(&file).1?;
+            ensure(state(&model) == micro(), || format!("another one was taken: {:?}", model.warnings()))?;
+            let [warning] = model.warnings() else { return Err(format!("{:?}", model.warnings())) };
+            let named = prefixes.iter().map(|p| p.trim_end_matches('.').trim_end_matches(".module"));
+            ensure(named.into_iter().all(|prefix| warning.contains(prefix)) && warning.contains("the first was taken"), || {
+                warning.clone()
+            })?;
+            let ignored = model.summary().ignored.iter().find(|(reason, _)| reason.contains("another model")).map(|(_, names)| names.len());
+            ensure(ignored == Some((prefixes.len() - 1) * micro().len()), || format!("{ignored:?}"))
+        },
+    );
+    for [a, b] in [["model.", "net."], ["teacher.backbone.", "gram.teacher.backbone."], ["student.1.", "student.2."]] {
+        let both = [a, b].iter().flat_map(|prefix| renamed(&micro(), |name| format!("{prefix}{name}"))).collect();
+        let error = opened(&both).1.err().unwrap();
+        let shown = |prefix: &str| prefix.trim_end_matches('.').to_string();
+        assert!(error.contains("several models") && error.contains(&shown(a)) && error.contains(&shown(b)), "{error}");
+        assert!(error.contains("save that one alone"), "{error}");
+    }
+}
+
+#[test]
+fn parts_of_models_are_refused_with_advice() {
+    let add = |name: &'static str| move |s: &mut State| drop(s.insert(name.into(), Tensor::zeros([8])));
+    let chunked = |s: &mut State| *s = renamed(s, |name| name.replace("blocks.", "blocks.0."));
+    let cases: Vec<(&[&str], Change)> = vec![
+        (&["blocks.0.0.attn", "in chunks", "re.sub("], Box::new(chunked)),
+        (
+            &["blocks.3.41.", "in chunks"],
+            Box::new(|s| *s = renamed(s, |name| format!("teacher.backbone.{}", name.replace("blocks.1.", "blocks.3.41.")))),
+        ),
+        (&["_flat_param", "FSDP", "FULL_STATE_DICT"], Box::new(add("model._fsdp_wrapped_module._flat_param"))),
+        (&["ConvNeXt", "take a ViT"], Box::new(|s| *s = BTreeMap::from([("downsample_layers.0.0.weight".into(), Tensor::zeros([8]))]))),
+        (&["ConvNeXt"], Box::new(|s| *s = BTreeMap::from([("model.stages.0.layers.0.depthwise_conv.weight".into(), Tensor::zeros([8]))]))),
+        (&["ConvNeXt"], Box::new(|s| *s = BTreeMap::from([("stages.3.blocks.2.conv_dw.bias".into(), Tensor::zeros([8]))]))),
+        (&["no known layout"], Box::new(|s| *s = BTreeMap::from([("stages.0.conv.weight".into(), Tensor::zeros([8]))]))),
+    ];
+    table(
+        &cases,
+        |c| c.0.join(" "),
+        |(parts, change)| {
+            let (_dir, path) = changed(change);
+            let error = error(&path);
+            ensure(parts.iter().all(|part| error.contains(part)), || error)
+        },
+    );
+    // torch.distributed.checkpoint: the folder, and each file in it.
+    let dir = tempfile::tempdir().unwrap();
+    for name in [".metadata", "__0_0.distcp", "__1_0.distcp"] {
+        fs::write(dir.path().join(name), b"\x80\x02}.").unwrap();
+    }
+    let paths = [dir.path().to_path_buf(), dir.path().join(".metadata"), dir.path().join("__1_0.distcp")];
+    table(&paths, |p| p.display().to_string(), |path| ensure(error(path).contains("dcp_to_torch FOLDER model.pth"), || error(path)));
+}
+
 #[test]
 fn nnunet_trainers_are_refused_by_name() {
     // The name stands in the pickle as a string of 40 bytes, so that another of that length takes its place, checksum aside.

@@ -7,6 +7,7 @@ use super::container::Reader;
 use super::convention::Convention;
 use super::hints::CONFIG_KEY;
 use super::refuse;
+use super::wrapping::Wrapping;
 use crate::archive::Stored;
 
 /// How a checkpoint came to be, by its names.
@@ -16,9 +17,9 @@ pub enum Layout {
     Flat,
     /// The authors' training checkpoint: the backbone is the teacher's.
     Teacher,
-    /// The backbone under one key beside other things.
+    /// The backbone under a key, or under several, beside other things.
     Wrapped {
-        /// `state_dict`, `model_state_dict` or `model`.
+        /// `state_dict`, `model`, `state_dict.model` and so on.
         key: String,
     },
     /// Meta's DINOv3: a qkv bias with its mask.
@@ -40,7 +41,7 @@ pub enum Layout {
 
 impl Layout {
     /// Every layout that a file can have, for messages.
-    pub(super) const KNOWN: &'static str = "MedDINOv3 (flat, teacher, or under state_dict / model_state_dict / model), \
+    pub(super) const KNOWN: &'static str = "MedDINOv3 (flat, teacher, or under other keys such as state_dict.model), \
         Meta DINOv3, Hugging Face DINOv3ViT, timm vit_*_dinov3, nnU-Net checkpoint_final.pth, and meddino's own .safetensors";
 
     /// One lower-case word, for machines.
@@ -94,6 +95,8 @@ pub(super) struct Contents<'a> {
     /// The tensors of nnU-Net's segmentation decoder, likewise; they are among the ignored, too.
     pub decoder: Names<'a>,
     pub ignored: Vec<Ignored>,
+    /// What a user should know and may not expect.
+    pub warnings: Vec<String>,
 }
 
 /// Name without wrapping -> the file's name and tensor.
@@ -101,14 +104,17 @@ pub(super) type Names<'a> = BTreeMap<String, (&'a String, &'a Stored)>;
 
 /// Finds the layout of an open file.
 pub(super) fn detect(reader: &Reader) -> Result<Contents<'_>, String> {
-    let wrapping = Wrapping::of(reader);
-    if let Layout::NnUnet { trainer } = &wrapping.layout {
+    let is_nnunet = reader.tensors().keys().any(|name| name.starts_with("network_weights."));
+    let nnunet = is_nnunet.then(|| Layout::NnUnet { trainer: reader.top_level_string("trainer_name") });
+    if let Some(Layout::NnUnet { trainer }) = &nnunet {
         refuse::trainer(trainer.as_deref())?;
     }
+    refuse::parts(reader.tensors().keys())?;
+    let wrapping = Wrapping::of(reader.tensors().keys())?.ok_or_else(|| unknown(reader))?;
     let (names, decoder, ignored) = wrapping.take_off(reader)?;
     refuse::models(&names)?;
     let convention = Convention::of(&names).ok_or_else(|| unknown(reader))?;
-    let layout = match (wrapping.layout, convention) {
+    let layout = match (nnunet.unwrap_or_else(|| wrapping.layout()), convention) {
         _ if reader.metadata().contains_key(CONFIG_KEY) => Layout::Meddino,
         (_, Convention::HuggingFace) => Layout::HuggingFace,
         (_, Convention::Timm) => Layout::Timm,
@@ -118,7 +124,7 @@ pub(super) fn detect(reader: &Reader) -> Result<Contents<'_>, String> {
         }
         (layout, Convention::Base) => layout,
     };
-    Ok(Contents { layout, convention, names, decoder, ignored })
+    Ok(Contents { layout, convention, names, decoder, ignored, warnings: wrapping.warnings })
 }
 
 fn unknown(reader: &Reader) -> String {
@@ -134,93 +140,4 @@ fn unknown(reader: &Reader) -> String {
 pub(super) fn printable(name: &str) -> String {
     let short: String = name.chars().take(80).map(|c| if c.is_control() { '?' } else { c }).collect();
     if name.chars().nth(80).is_some() { short + "..." } else { short }
-}
-
-/// What stands around the backbone's names.
-struct Wrapping {
-    layout: Layout,
-    /// The key of the dictionary that holds the network, with its dot.
-    outer: String,
-    /// The backbone's own prefix within that.
-    inner: &'static str,
-}
-
-impl Wrapping {
-    fn of(reader: &Reader) -> Self {
-        let tensors = reader.tensors();
-        let under = |key: &str| tensors.range(key.to_string()..).next().is_some_and(|(name, _)| name.starts_with(key));
-        if under("network_weights.") {
-            let trainer = reader.top_level_string("trainer_name");
-            return Self { layout: Layout::NnUnet { trainer }, outer: "network_weights.".into(), inner: "dino_encoder." };
-        }
-        if under("teacher.") {
-            return Self { layout: Layout::Teacher, outer: "teacher.".into(), inner: "backbone." };
-        }
-        // Hugging Face has `model.layer.N.` beside `embeddings.`: there, `model` wraps nothing.
-        if !tensors.contains_key("embeddings.cls_token") {
-            for key in ["state_dict", "model_state_dict", "model"] {
-                if under(&format!("{key}.")) {
-                    return Self { layout: Layout::Wrapped { key: key.into() }, outer: format!("{key}."), inner: "backbone." };
-                }
-            }
-        }
-        Self { layout: Layout::Flat, outer: String::new(), inner: "backbone." }
-    }
-
-    /// The backbone's names without what is around them, the decoder's, and all that is not the backbone, with reasons.
-    fn take_off<'a>(&self, reader: &'a Reader) -> Result<(Names<'a>, Names<'a>, Vec<Ignored>), String> {
-        let (mut names, mut decoder, mut ignored) = (Names::new(), Names::new(), Vec::new());
-        for (raw, tensor) in reader.tensors() {
-            let Some(name) = raw.strip_prefix(&self.outer) else {
-                ignored.push(Ignored { name: raw.clone(), reason: self.beside(raw) });
-                continue;
-            };
-            let name = plain(name);
-            let name = name.strip_prefix(self.inner).unwrap_or(&name).to_string();
-            let reason = head(&name);
-            ignored.extend(reason.map(|reason| Ignored { name: raw.clone(), reason }));
-            let twice = match reason {
-                None => names.insert(name.clone(), (raw, tensor)),
-                Some(DECODER) => decoder.insert(name.clone(), (raw, tensor)),
-                Some(_) => None,
-            };
-            if let Some((other, _)) = twice {
-                return Err(format!("{other} and {raw} both stand for {name}; keep one of them"));
-            }
-        }
-        Ok((names, decoder, ignored))
-    }
-
-    /// Why a tensor outside the network is left out.
-    fn beside(&self, raw: &str) -> &'static str {
-        match raw.split('.').next().unwrap_or_default() {
-            "optimizer" | "optimizer_state" | "optimizer_states" | "optimizer_state_dict" => "optimizer state",
-            "student" if self.layout == Layout::Teacher => "the student; the teacher is the model",
-            _ => "training state beside the network",
-        }
-    }
-}
-
-/// `name` without the prefixes of data-parallel training (`module.`) and of torch.compile (`_orig_mod.`, which may stand anywhere).
-fn plain(name: &str) -> String {
-    let mut name = name.replace("_orig_mod.", "");
-    while let Some(rest) = name.strip_prefix("module.") {
-        name = rest.to_string();
-    }
-    name
-}
-
-/// Why nnU-Net's decoder is left out of the backbone.
-const DECODER: &str = "segmentation decoder, no part of the backbone";
-
-/// Why a tensor of the network that is no part of the backbone is left out.
-fn head(name: &str) -> Option<&'static str> {
-    const HEADS: [(&str, &str); 5] = [
-        ("dino_head", "training head"),
-        ("ibot", "training head"),
-        ("up_projection.", DECODER),
-        ("head.", "classification head"),
-        ("classifier.", "classification head"),
-    ];
-    HEADS.iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, reason)| *reason)
 }

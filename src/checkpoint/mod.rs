@@ -15,6 +15,7 @@ mod recipe;
 mod refuse;
 mod seeded;
 mod training;
+mod wrapping;
 mod write;
 
 use std::collections::BTreeMap;
@@ -67,7 +68,8 @@ impl Checkpoint {
     ///
     /// # Errors
     /// If the file cannot be read, is damaged, is of no known layout, or is of a kind that is known and not supported
-    /// (SwiGLU, an untied cls norm, FlexiCT, learned position embeddings, other nnU-Net trainers, sharded files).
+    /// (SwiGLU, an untied cls norm, FlexiCT, ConvNeXt, learned position embeddings, chunked blocks, other nnU-Net
+    /// trainers, sharded files and folders); if it holds several models of which none goes first.
     pub fn open(path: &Path) -> Result<Self> {
         let source_name = path.display().to_string();
         Self::read(path, &source_name).map_err(|problem| Error::checkpoint(source_name, problem))
@@ -76,8 +78,9 @@ impl Checkpoint {
     fn read(path: &Path, source_name: &str) -> Result<Self, String> {
         refuse::shards(path)?;
         let reader = Reader::open(path)?;
-        let layout::Contents { layout, convention, names, decoder, mut ignored } = layout::detect(&reader)?;
-        let (hints, warnings) = hints::gather(&layout, path, &reader.metadata())?;
+        let layout::Contents { layout, convention, names, decoder, mut ignored, mut warnings } = layout::detect(&reader)?;
+        let (hints, unsaid) = hints::gather(&layout, path, &reader.metadata())?;
+        warnings.extend(unsaid);
         let convention::Assembled { recipes, periods } = convention.assemble(&names, &mut ignored)?;
         let entries = recipes.iter().map(|(name, recipe)| recipe.entry(name, reader.tensors())).collect::<Result<_, _>>()?;
         let mut opened = Self {

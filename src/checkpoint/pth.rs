@@ -54,7 +54,12 @@ impl PthFile {
     }
 
     fn open(path: &Path, length: u64) -> Result<Self, String> {
-        let reader = PytorchReader::new(path).map_err(|e| format!("cannot be read as a PyTorch file: {e}"))?;
+        let reader = PytorchReader::new(path).map_err(|e| {
+            format!(
+                "cannot be read as a PyTorch file: {e}; if it holds more than tensors and plain values, save its weights alone \
+                 (Python: torch.save(torch.load(FILE)[\"state_dict\"], \"weights.pth\"))"
+            )
+        })?;
         let describe = |(name, tensor): (&String, &pytorch_reader::Tensor)| {
             (name.clone(), Stored { shape: tensor.shape().to_vec(), dtype: dtype(tensor.dtype()) })
         };

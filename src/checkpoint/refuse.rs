@@ -8,9 +8,37 @@ use super::layout::{Names, printable};
 const TRAINERS: [&str; 3] =
     ["meddinov3_base_primus_multiscale_Trainer", "dinov3_base_primus_multiscale_Trainer", "dinov3_base_primus_Trainer"];
 
+/// Files whose names say that they hold parts of a model, or a model of another kind.
+pub(super) fn parts<'a>(names: impl Iterator<Item = &'a String>) -> Result<(), String> {
+    for name in names {
+        let parts: Vec<&str> = name.split('.').collect();
+        let has = |words: &[&str]| parts.iter().any(|part| words.contains(part));
+        if has(&["_flat_param", "flat_param"]) {
+            return Err(format!(
+                "holds {}: parameters that FSDP has joined and may have divided; save it with FSDP's StateDictType.FULL_STATE_DICT",
+                printable(name)
+            ));
+        }
+        if has(&["downsample_layers"]) || (has(&["stages"]) && has(&["dwconv", "depthwise_conv", "conv_dw"])) {
+            return Err(format!(
+                "holds {}: a ConvNeXt (as DINOv3's smaller ones); only vision transformers are supported: take a ViT-S, B or L of the same family",
+                printable(name)
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Models whose tensors betray them.
 pub(super) fn models(names: &Names) -> Result<(), String> {
     for (name, (_, tensor)) in names {
+        if is_chunked(name) {
+            return Err(format!(
+                "holds {}: its blocks stand in chunks (block_chunks in DINOv2's and DINOv3's code); save it with names of the form blocks.N. \
+                 (Python: {{re.sub(r\"blocks\\.\\d+\\.(\\d+\\.)\", r\"blocks.\\1\", name): tensor for name, tensor in weights.items()}})",
+                printable(name)
+            ));
+        }
         let kind = if [".mlp.w1.", ".mlp.w12.", ".mlp.gate_proj.", ".mlp.fc1_g."].iter().any(|part| name.contains(part)) {
             "a SwiGLU MLP (as DINOv3 ViT-H+ and ViT-7B); only the plain MLP of ViT-S, B and L is supported"
         } else if name.starts_with("cls_norm.") || name.starts_with("local_cls_norm.") {
@@ -29,6 +57,13 @@ pub(super) fn models(names: &Names) -> Result<(), String> {
     Ok(())
 }
 
+/// `blocks.0.3.norm1.weight`: block 3, in chunk 0.
+fn is_chunked(name: &str) -> bool {
+    let is_number = |part: Option<&str>| part.is_some_and(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
+    let mut parts = name.split('.');
+    parts.next() == Some("blocks") && is_number(parts.next()) && is_number(parts.next())
+}
+
 /// nnU-Net trainers whose network is another one.
 pub(super) fn trainer(name: Option<&str>) -> Result<(), String> {
     match name {
@@ -41,7 +76,7 @@ pub(super) fn trainer(name: Option<&str>) -> Result<(), String> {
     }
 }
 
-/// One part of a model that was saved in several files.
+/// A model that was saved in several files: one of them, or the folder.
 pub(super) fn shards(path: &Path) -> Result<(), String> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let shard = name.contains("-of-") && path.with_file_name("model.safetensors.index.json").exists();
@@ -49,6 +84,15 @@ pub(super) fn shards(path: &Path) -> Result<(), String> {
         return Err("belongs to a sharded model; only single files are supported: save it as one \
             (Python: model.save_pretrained(folder, max_shard_size=\"100GB\"))"
             .into());
+    }
+    let is_part = |path: &Path| path.file_name().is_some_and(|name| name == ".metadata") || path.extension().is_some_and(|e| e == "distcp");
+    let mut entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    if is_part(path) || entries.any(|entry| is_part(&entry.path())) {
+        return Err(
+            "is, or belongs to, a folder of PyTorch's distributed checkpoints (DCP: .metadata and *.distcp); make one file of it: \
+            python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER model.pth"
+                .into(),
+        );
     }
     Ok(())
 }

@@ -25,7 +25,8 @@ pub fn or_released(named: Option<&str>, say: Say) -> Result<String> {
 pub fn download(say: Say) -> Done {
     let hub = Hub::from_env()?;
     let mut path = fetch(&hub, say)?;
-    match hub.verify(&RELEASED)? {
+    let mut identity = hub.identify(&RELEASED)?;
+    match identity.as_ref().and_then(|identity| identity.is_sound) {
         Some(true) => say.note("its SHA-256 is the hub's"),
         None => warn(format_args!("{}: no SHA-256 is kept beside it to check it against", path.display())),
         Some(false) if hub.offline() => {
@@ -37,7 +38,11 @@ pub fn download(say: Say) -> Done {
             warn(format_args!("{}: is damaged: its SHA-256 is not the one kept beside it; it is fetched anew", path.display()));
             hub.forget(&RELEASED)?;
             path = fetch(&hub, say)?;
+            identity = hub.identify(&RELEASED)?;
         }
+    }
+    if let Some(identity) = identity {
+        say.note(format_args!("commit {} of {}, SHA-256 {}", identity.commit, RELEASED.repository, identity.sha256));
     }
     result(path.display())
 }
@@ -87,6 +92,9 @@ impl Bytes {
                 self.end();
                 self.say.note(format_args!("{problem}; trying again in {} s", pause.as_secs()));
             }
+            Event::Pinned { commit } => self
+                .say
+                .note(format_args!("{} is taken from the cache, of the commit {commit}: refs/main there leads to no other", RELEASED.file)),
             Event::Waiting => self.say.note(format_args!("another process is downloading {}; waiting for it", RELEASED.file)),
             _ => {}
         }

@@ -1,12 +1,11 @@
 //! Where a scan's voxels lie, as a NIfTI-1 header says it. Fields and codes: the NIfTI-1 standard, `nifti1.h`.
 
-use nifti::NiftiHeader;
+use ::nifti::NiftiHeader;
 
 use super::affine::Affine;
+use super::nifti::{self, SCANNER};
 use super::source::Stored;
 
-/// `NIFTI_XFORM_SCANNER_ANAT`: the scanner's own coordinates.
-const SCANNER: i16 = 1;
 /// `NIFTI_UNITS_MM`.
 const MILLIMETRES: u8 = 2;
 /// Where voxels begin in a file without extensions.
@@ -17,7 +16,9 @@ const FIRST_VOXEL: usize = 352;
 pub struct Geometry {
     /// [S, H, W]
     shape: [usize; 3],
-    affine: Affine,
+    /// Slices, rows, columns.
+    spacing: [f64; 3],
+    voxel_ml: f64,
     /// Of which everything that says where voxels lie goes into other files as it is.
     header: NiftiHeader,
 }
@@ -38,8 +39,14 @@ impl Geometry {
                 "its affine makes no sense: {affine}, expected finite numbers and three independent directions; mend its header"
             ));
         }
-        let header = stored.nifti.as_deref().cloned().unwrap_or_else(|| header_of(&affine, stored.shape));
-        Ok(Self { shape: stored.shape, affine, header })
+        let mut header = stored.nifti.as_deref().cloned().unwrap_or_else(|| header_of(&affine, stored.shape));
+        let lengths = affine.spacing();
+        let spacing = stored.nifti.as_ref().map_or(lengths, |header| nifti::spacing(header, &affine));
+        nifti::add_to_sheared(&mut header, &affine);
+        // Of the affine's directions, at the distances that the scan is resampled from.
+        let voxel_ml = (0..3).fold(affine.volume().abs() / 1000.0, |volume, axis| volume * spacing[axis] / lengths[axis]);
+        let [column, row, slice] = spacing;
+        Ok(Self { shape: stored.shape, spacing: [slice, row, column], voxel_ml, header })
     }
 
     /// [S, H, W]: slices, rows and columns.
@@ -47,21 +54,21 @@ impl Geometry {
         self.shape
     }
 
-    /// The distance between slices, rows and columns, in mm.
+    /// The distance between slices, rows and columns, in mm: for a NIfTI file its `pixdim`, as nnU-Net's readers take
+    /// it.
     pub fn spacing(&self) -> [f64; 3] {
-        let [column, row, slice] = self.affine.spacing();
-        [slice, row, column]
+        self.spacing
     }
 
-    /// The volume of a voxel in millilitres.
+    /// The volume of a voxel in millilitres, by the same distances.
     pub fn voxel_ml(&self) -> f64 {
-        let [c, r, s] = [0, 1, 2].map(|axis| self.affine.column(axis));
-        let volume = c[0] * (r[1] * s[2] - r[2] * s[1]) - c[1] * (r[0] * s[2] - r[2] * s[0]) + c[2] * (r[0] * s[1] - r[1] * s[0]);
-        volume.abs() / 1000.0
+        self.voxel_ml
     }
 
-    /// What stands before the voxels of a `.nii` file of labels in as many bytes each (1 or 2, unsigned, little-endian): axes, sizes, units, qform and sform
-    /// are the scan's to the bit.
+    /// What stands before the voxels of a `.nii` file of labels in as many bytes each (1 or 2, unsigned,
+    /// little-endian): axes, sizes, units, qform and sform are the scan's to the bit, with three exceptions. A count of
+    /// 0 volumes is 1. An sform that makes no sense is left out. A qform without shear is added where the scan has a
+    /// sheared sform alone.
     pub fn nifti_labels(&self, bytes: i16) -> [u8; FIRST_VOXEL] {
         const UINT8: i16 = 2;
         const UINT16: i16 = 512;
@@ -98,7 +105,7 @@ impl Geometry {
     }
 }
 
-/// A header for what lies as `affine` says, in its sform and, where that has no shear, in its qform.
+/// A header for what lies as `affine` says: in its sform and, without the shear of a tilted gantry, in its qform.
 fn header_of(affine: &Affine, [slices, height, width]: [usize; 3]) -> NiftiHeader {
     let [x, y, z] = affine.spacing().map(|v| v as f32);
     let rows = affine.rows.map(|row| row.map(|v| v as f32));
@@ -107,54 +114,15 @@ fn header_of(affine: &Affine, [slices, height, width]: [usize; 3]) -> NiftiHeade
         pixdim: [1.0, x, y, z, 0.0, 0.0, 0.0, 0.0],
         xyzt_units: MILLIMETRES,
         regular: b'r',
-        // None, unless the axes allow it.
-        qform_code: 0,
+        qform_code: SCANNER,
         sform_code: SCANNER,
         srow_x: rows[0],
         srow_y: rows[1],
         srow_z: rows[2],
         ..NiftiHeader::default()
     };
-    if let Some((qfac, [b, c, d])) = quaternion(affine) {
-        header.pixdim[0] = qfac;
-        header.qform_code = SCANNER;
-        [header.quatern_b, header.quatern_c, header.quatern_d] = [b, c, d].map(|v| v as f32);
-        [header.quatern_x, header.quatern_y, header.quatern_z] = rows.map(|row| row[3]);
-    }
+    nifti::set_qform(&mut header, affine);
     header
-}
-
-/// The handedness (-1 if the third axis must be reversed) and the quaternion's last three numbers of an affine's rotation; none if its axes are not at right
-/// angles, as of a tilted gantry, which a qform cannot say.
-fn quaternion(affine: &Affine) -> Option<(f32, [f64; 3])> {
-    const SHEAR: f64 = 1e-4;
-    let spacing = affine.spacing();
-    let mut axes: [[f64; 3]; 3] = [0, 1, 2].map(|axis| affine.column(axis).map(|v| v / spacing[axis]));
-    let dot = |a: [f64; 3], b: [f64; 3]| (0..3).map(|i| a[i] * b[i]).sum::<f64>();
-    if [(0, 1), (1, 2), (2, 0)].iter().any(|&(i, j)| dot(axes[i], axes[j]).abs() > SHEAR) {
-        return None;
-    }
-    let cross = |a: [f64; 3], b: [f64; 3]| [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
-    let qfac = dot(cross(axes[0], axes[1]), axes[2]).signum();
-    axes[2] = axes[2].map(|v| v * qfac);
-    // r[i][j]: component i of axis j.
-    let r: [[f64; 3]; 3] = std::array::from_fn(|i| std::array::from_fn(|j| axes[j][i]));
-    let [xx, yy, zz] = [r[0][0], r[1][1], r[2][2]];
-    // The square of twice each of a, b, c, d: what is largest divides best.
-    let squares = [1.0 + xx + yy + zz, 1.0 + xx - yy - zz, 1.0 - xx + yy - zz, 1.0 - xx - yy + zz];
-    let largest = (0..4).max_by(|&i, &j| squares[i].total_cmp(&squares[j])).expect("four");
-    let twice = squares[largest].max(0.0).sqrt();
-    let sum = |i: usize, j: usize| (r[i][j] + r[j][i]) / (2.0 * twice);
-    let difference = |i: usize, j: usize| (r[i][j] - r[j][i]) / (2.0 * twice);
-    let [a, b, c, d] = match largest {
-        0 => [0.5 * twice, difference(2, 1), difference(0, 2), difference(1, 0)],
-        1 => [difference(2, 1), 0.5 * twice, sum(0, 1), sum(0, 2)],
-        2 => [difference(0, 2), sum(0, 1), 0.5 * twice, sum(1, 2)],
-        _ => [difference(1, 0), sum(0, 2), sum(1, 2), 0.5 * twice],
-    };
-    // Readers take a to be positive.
-    let sign = if a < 0.0 { -1.0 } else { 1.0 };
-    Some((qfac as f32, [b, c, d].map(|v| sign * v)))
 }
 
 /// Bytes that are filled from the beginning.

@@ -27,7 +27,7 @@ impl Turn {
     ///
     /// `affine` must be usable.
     pub fn to_lps(affine: &Affine) -> Self {
-        let rotation = nearest_rotation(affine);
+        let rotation = affine.rotation();
         let strongest = |axis: usize| rotation.iter().map(|row| row[axis].abs()).fold(0.0, f64::max);
         let mut axes = [0, 1, 2];
         // Stable: of two that are aligned alike, the first goes first.
@@ -103,30 +103,6 @@ impl Turn {
 /// Voxels along `axis` (0 column, 1 row, 2 slice) of [S, H, W].
 fn length(shape: [usize; 3], axis: usize) -> usize {
     shape[2 - axis]
-}
-
-/// The rotation (or reflection) nearest to the affine's directions: the orthogonal factor of their polar decomposition, by Newton's
-/// iteration `R <- (R + R^-T) / 2` (Higham 1986), which converges for every matrix that has an inverse.
-fn nearest_rotation(affine: &Affine) -> [[f64; 3]; 3] {
-    let spacing = affine.spacing();
-    let mut r = affine.rows.map(|row| [0, 1, 2].map(|axis| row[axis] / spacing[axis]));
-    for _ in 0..64 {
-        let cofactor = cofactors(&r);
-        let det: f64 = (0..3).map(|i| r[0][i] * cofactor[0][i]).sum();
-        let next: [[f64; 3]; 3] = std::array::from_fn(|i| std::array::from_fn(|j| 0.5 * (r[i][j] + cofactor[i][j] / det)));
-        let change = (0..9).map(|i| (next[i / 3][i % 3] - r[i / 3][i % 3]).abs()).fold(0.0, f64::max);
-        r = next;
-        if change < 1e-14 {
-            break;
-        }
-    }
-    r
-}
-
-/// The inverse's transpose times the determinant.
-fn cofactors(m: &[[f64; 3]; 3]) -> [[f64; 3]; 3] {
-    let at = |i: usize, j: usize| m[i % 3][j % 3];
-    std::array::from_fn(|i| std::array::from_fn(|j| at(i + 1, j + 1) * at(i + 2, j + 2) - at(i + 1, j + 2) * at(i + 2, j + 1)))
 }
 
 /// Slices across any axis of a scan that stores them across its own.

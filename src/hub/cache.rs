@@ -8,6 +8,7 @@
 //! .locks/models--OWNER--NAME/SHA256.lock
 //! ```
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use crate::archive::NewFile;
 use crate::error::Error;
 
 use super::settings::Settings;
-use super::{Source, Trouble};
+use super::{Identity, Source, Trouble};
 
 /// Where a file of a repository is, or will be.
 pub struct Folder {
@@ -26,7 +27,31 @@ pub struct Folder {
     /// `models--OWNER--NAME`
     repository: String,
     file: &'static str,
+    revision: Option<&'static str>,
     symlinks: bool,
+    offline: bool,
+}
+
+/// What the cache knows of a file.
+pub enum Found {
+    /// It is there, as the revision asked for has it.
+    Here(PathBuf),
+    /// It is there in one version, of revisions that no reference leads to; the first is this one.
+    Pinned(PathBuf),
+    /// It is there in several versions, of these commits, and nothing says which is meant.
+    Several(Vec<String>),
+    /// It is not there, or not as the cache's own reference has it.
+    Nowhere,
+}
+
+impl Found {
+    /// The file, if it is known which.
+    pub fn path(self) -> Option<PathBuf> {
+        match self {
+            Self::Here(path) | Self::Pinned(path) => Some(path),
+            Self::Several(_) | Self::Nowhere => None,
+        }
+    }
 }
 
 /// Held while a blob is written.
@@ -35,7 +60,8 @@ pub struct Lock(#[expect(dead_code, reason = "the lock goes with the file")] Opt
 impl Folder {
     pub fn new(settings: &Settings, source: &Source) -> Self {
         let repository = format!("models--{}", source.repository.replace('/', "--"));
-        Self { cache: settings.cache.clone(), repository, file: source.file, symlinks: settings.symlinks }
+        let Settings { cache, symlinks, offline, .. } = settings;
+        Self { cache: cache.clone(), repository, file: source.file, revision: source.revision, symlinks: *symlinks, offline: *offline }
     }
 
     fn root(&self) -> PathBuf {
@@ -51,22 +77,49 @@ impl Folder {
         self.root().join("blobs").join(sha256)
     }
 
-    /// The file of the commit that `main` was when it was last asked for.
-    pub fn find(&self) -> Option<PathBuf> {
-        let commit = fs::read_to_string(self.root().join("refs/main")).ok()?;
-        let path = self.pointer(Some(commit.trim()).filter(|commit| is_hex(commit, 40))?);
-        path.metadata().is_ok_and(|m| m.is_file()).then_some(path)
+    /// The file of the commit asked for, else of the commit that `main` was when it was last asked for.
+    ///
+    /// The cache has no reference `main` if a program fetched one revision by its name. Then, and where the hub must
+    /// not be asked, the file of any revision is taken if all revisions that have it have the same one.
+    pub fn find(&self) -> Found {
+        let there = |commit: &str| Some(self.pointer(commit)).filter(|path| path.is_file());
+        let main = fs::read_to_string(self.root().join("refs/main")).ok();
+        let commit = self.revision.or(main.as_deref().map(str::trim)).filter(|commit| is_hex(commit, 40));
+        if let Some(path) = commit.and_then(there) {
+            return Found::Here(path);
+        }
+        if self.revision.is_some() || (main.is_some() && !self.offline) {
+            return Found::Nowhere;
+        }
+        let commits = self.commits();
+        let versions: BTreeSet<_> = commits.iter().map(|commit| fs::canonicalize(self.pointer(commit)).ok()).collect();
+        match (&commits[..], versions.len()) {
+            ([], _) => Found::Nowhere,
+            ([commit, ..], 1) => Found::Pinned(self.pointer(commit)),
+            _ => Found::Several(commits),
+        }
     }
 
-    /// Whether `path` has the SHA-256 that it should, if that is known.
-    pub fn verify(&self, path: &Path) -> io::Result<Option<bool>> {
+    /// The commits whose snapshots have the file.
+    fn commits(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.root().join("snapshots")).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut commits: Vec<_> = names.filter(|name| is_hex(name, 40) && self.pointer(name).is_file()).collect();
+        commits.sort();
+        commits
+    }
+
+    /// What the file at `path` is, and whether it is what it should be, if that is known.
+    pub fn identify(&self, path: &Path) -> io::Result<Identity> {
         let found = sha256(path)?;
-        Ok(match fs::read_link(path) {
+        let commit = commit(path);
+        let is_sound = match fs::read_link(path) {
             Ok(target) => target.file_name().and_then(|name| name.to_str()).filter(|name| is_hex(name, 64)).map(|name| name == found),
             // No link, so the blob is a second name or a copy; where there is none, nothing is known.
             Err(_) if self.blob(&found).exists() => Some(true),
             Err(_) => (!self.blobs().is_empty()).then_some(false),
-        })
+        };
+        Ok(Identity { commit, sha256: found, is_sound })
     }
 
     /// The blobs that bear a SHA-256.
@@ -114,7 +167,7 @@ impl Folder {
         }
     }
 
-    /// Gives the blob `sha256` its name in `commit`, and `main` that commit.
+    /// Gives the blob `sha256` its name in `commit`, and `main` that commit, unless another was asked for.
     pub fn link(&self, sha256: &str, commit: &str) -> Result<PathBuf, Trouble> {
         let path = self.pointer(commit);
         self.make(path.parent().expect("a folder of the snapshot"))?;
@@ -131,7 +184,9 @@ impl Folder {
         };
         // The reference comes last: whoever follows it finds the file.
         linked.map_err(|e| self.cannot_write(&e))?;
-        self.set_main(commit)?;
+        if self.revision.is_none() {
+            self.set_main(commit)?;
+        }
         Ok(path)
     }
 
@@ -177,6 +232,11 @@ fn symlink(target: &Path, path: &Path) -> io::Result<()> {
 #[cfg(not(any(unix, windows)))]
 fn symlink(_: &Path, _: &Path) -> io::Result<()> {
     Err(ErrorKind::Unsupported.into())
+}
+
+/// The commit that a file in a snapshot is of.
+pub fn commit(path: &Path) -> String {
+    path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// The SHA-256 of a file, in lower-case hexadecimal.

@@ -28,27 +28,47 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-use cache::Folder;
+use cache::{Folder, Found};
 use remote::Remote;
 use settings::Settings;
 use transfer::Transfer;
 
-/// A file of a repository of models, at its branch `main`.
+/// A file of a repository of models.
 #[derive(Clone, Copy, Debug)]
 pub struct Source {
     /// OWNER/NAME.
     pub repository: &'static str,
     /// The file's name in it; no folders.
     pub file: &'static str,
+    /// The commit whose file is meant, 40 hexadecimal digits; without one, that of the branch `main`.
+    pub revision: Option<&'static str>,
 }
 
-/// The weights that the authors of MedDINOv3 released: ViT-B/16, trained on CT-3M.
-pub const RELEASED: Source = Source { repository: "ricklisz123/MedDINOv3-ViTB-16-CT-3M", file: "MedDINOv3-B-CT3M.pth" };
+/// The weights that the authors of MedDINOv3 released: ViT-B/16, trained on CT-3M. It is not known which commit the
+/// paper used, so `main` is taken; [`Hub::identify`] tells what that was.
+pub const RELEASED: Source = Source { repository: "ricklisz123/MedDINOv3-ViTB-16-CT-3M", file: "MedDINOv3-B-CT3M.pth", revision: None };
+
+/// What a cached file is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The commit of the repository that it is of.
+    pub commit: String,
+    /// The SHA-256 of its bytes, in lower-case hexadecimal.
+    pub sha256: String,
+    /// Whether that is the SHA-256 that is kept beside it; none if none is kept, as on systems without links where
+    /// `huggingface_hub` fetched it.
+    pub is_sound: Option<bool>,
+}
 
 /// How far a fetch is.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
+    /// The file is taken from the cache, of a revision that the cache's reference `main` does not name.
+    Pinned {
+        /// The commit whose file is taken.
+        commit: String,
+    },
     /// Another process is fetching the same file; this one waits until it is done.
     Waiting,
     /// So many bytes of the file are on the disk. The first such event of an attempt says where it starts: not at 0 if it resumes.
@@ -137,18 +157,26 @@ impl Hub {
 
     /// The file's path in the cache, if it is there. Nothing is written and nothing is asked.
     pub fn cached(&self, source: &Source) -> Option<PathBuf> {
-        Folder::new(&self.settings, source).find()
+        Folder::new(&self.settings, source).find().path()
     }
 
-    /// Whether the cached file has the SHA-256 that is kept beside it; none if none is kept, as on systems without links where
-    /// `huggingface_hub` fetched it. Reads the whole file.
+    /// What the cached file is; none if there is none. Reads the whole file.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn identify(&self, source: &Source) -> Result<Option<Identity>> {
+        let folder = Folder::new(&self.settings, source);
+        let Some(path) = folder.find().path() else { return Ok(None) };
+        let identity = folder.identify(&path);
+        identity.map(Some).map_err(|e| Error::checkpoint(path.display(), format!("cannot be read to its end: {e}")))
+    }
+
+    /// Whether the cached file has the SHA-256 that is kept beside it, as [`Identity::is_sound`].
     ///
     /// # Errors
     /// If it cannot be read.
     pub fn verify(&self, source: &Source) -> Result<Option<bool>> {
-        let folder = Folder::new(&self.settings, source);
-        let Some(path) = folder.find() else { return Ok(None) };
-        folder.verify(&path).map_err(|e| Error::checkpoint(path.display(), format!("cannot be read to its end: {e}")))
+        Ok(self.identify(source)?.and_then(|identity| identity.is_sound))
     }
 
     /// Forgets the cached file, as one that is damaged must be.
@@ -157,13 +185,14 @@ impl Hub {
     /// If it cannot be removed.
     pub fn forget(&self, source: &Source) -> Result<()> {
         let folder = Folder::new(&self.settings, source);
-        let Some(path) = folder.find() else { return Ok(()) };
+        let Some(path) = folder.find().path() else { return Ok(()) };
         folder.remove(&path).map_err(|e| Error::checkpoint(path.display(), format!("is damaged and cannot be removed: {e}")))
     }
 
-    /// The file's path in the cache. A file that is there is taken as it is, without a look at the network. Else it is fetched: an attempt
-    /// that was cut is resumed where it ended, by this process after a pause or by a later one; processes that fetch the same file wait for
-    /// each other.
+    /// The file's path in the cache. A file that is there is taken as it is, without a look at the network; so is the
+    /// file of a revision that was fetched by its name, if there is no other version and no reference `main`. Else it
+    /// is fetched: an attempt that was cut is resumed where it ended, by this process after a pause or by a later one;
+    /// processes that fetch the same file wait for each other.
     ///
     /// # Errors
     /// If the file is not there and the hub must not be asked, cannot be reached, does not know the file or does not give it; if what it
@@ -171,12 +200,24 @@ impl Hub {
     pub fn fetch(&self, source: &Source, progress: &mut dyn FnMut(Event)) -> Result<PathBuf> {
         let fail = |problem: String| Error::checkpoint(format_args!("{} of {}", source.file, source.repository), problem);
         let folder = Folder::new(&self.settings, source);
-        if let Some(path) = folder.find() {
-            return Ok(path);
+        let found = folder.find();
+        if let Found::Pinned(path) = &found {
+            progress(Event::Pinned { commit: cache::commit(path) });
         }
-        if self.settings.offline {
-            let cache = self.settings.cache.display();
-            return Err(fail(format!("is not in the cache {cache}, and HF_HUB_OFFLINE forbids to fetch it")));
+        match found {
+            Found::Here(path) | Found::Pinned(path) => return Ok(path),
+            Found::Several(commits) if self.settings.offline => {
+                let (cache, commits) = (self.settings.cache.display(), commits.join(", "));
+                return Err(fail(format!(
+                    "is in the cache {cache} in several versions, of the commits {commits}; refs/main names none of them, and HF_HUB_OFFLINE forbids to ask which \
+                     is meant: name its path in snapshots"
+                )));
+            }
+            Found::Nowhere if self.settings.offline => {
+                let cache = self.settings.cache.display();
+                return Err(fail(format!("is not in the cache {cache}, and HF_HUB_OFFLINE forbids to fetch it")));
+            }
+            Found::Several(_) | Found::Nowhere => {}
         }
         let remote = Remote::new(&self.settings, source);
         let mut transfer = Transfer::new(&folder, progress);

@@ -20,7 +20,7 @@ const MAX_REDIRECTS: usize = 20;
 pub struct Remote<'a> {
     settings: &'a Settings,
     source: &'a Source,
-    /// OWNER/NAME/resolve/main/FILE under the endpoint.
+    /// OWNER/NAME/resolve/REVISION/FILE under the endpoint.
     url: Uri,
 }
 
@@ -38,7 +38,8 @@ pub struct Described {
 
 impl<'a> Remote<'a> {
     pub fn new(settings: &'a Settings, source: &'a Source) -> Self {
-        let url = format!("{}/{}/resolve/main/{}", settings.endpoint_text(), source.repository, source.file);
+        let revision = source.revision.unwrap_or("main");
+        let url = format!("{}/{}/resolve/{revision}/{}", settings.endpoint_text(), source.repository, source.file);
         Self { settings, source, url: url.parse().expect("an address with a path added") }
     }
 
@@ -53,6 +54,14 @@ impl<'a> Remote<'a> {
         let (commit, etag) = (text(headers, "x-repo-commit"), text(headers, "x-linked-etag").or_else(|| text(headers, ETAG.as_str())));
         let length = text(headers, "x-linked-size").or_else(|| text(headers, CONTENT_LENGTH.as_str()));
         let sha256 = etag.map(|etag| etag.trim_start_matches("W/").trim_matches('"'));
+        if let (Some(wanted), Some(commit)) = (self.source.revision, commit)
+            && commit != wanted
+        {
+            return Err(Trouble::Lasting(format!(
+                "{} answers with the commit {commit:?}, expected {wanted}; look at HF_ENDPOINT",
+                self.url
+            )));
+        }
         match (commit, sha256, length.and_then(|n| n.parse().ok())) {
             (Some(commit), Some(sha256), Some(size @ 1..)) if is_hex(commit, 40) && is_hex(sha256, 64) => {
                 Ok(Described { commit: commit.into(), sha256: sha256.into(), size, url })

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use meddino::hub::{Event, Hub, RELEASED};
+use meddino::hub::{Event, Hub, Identity, RELEASED, Source};
 
 use crate::server::{COMMIT, Reply, World};
 use crate::{Machine, noise, says, write};
@@ -109,6 +109,122 @@ fn what_python_fetched_is_found() {
     }
 }
 
+/// Puts `bytes` into the cache as the file of `commit`, without any reference.
+fn pin(machine: &Machine, commit: &str, bytes: &[u8]) -> PathBuf {
+    let path = machine.repository().join("snapshots").join(commit).join(RELEASED.file);
+    write(&path, bytes);
+    path
+}
+
+/// Fetches, and the commit that was heard to be taken from the cache.
+fn fetched(machine: &Machine) -> (Result<PathBuf, String>, Option<String>) {
+    let mut pinned = None;
+    let path = machine.listen(&mut |event| {
+        if let Event::Pinned { commit } = event {
+            pinned = Some(commit);
+        }
+    });
+    (path, pinned)
+}
+
+/// `huggingface_hub` writes no reference for a revision that is asked for by its commit.
+#[test]
+fn a_revision_without_a_reference_is_found() {
+    let nobody = "http://127.0.0.1:1";
+    let [a, b] = ["a", "b"].map(|digit| digit.repeat(40));
+    for offline in ["0", "1"] {
+        let machine = Machine::new(nobody).set("HF_HUB_OFFLINE", offline);
+        // Other revisions have other files; other names are no commits.
+        write(&machine.repository().join("snapshots").join(&b).join("config.json"), b"{}");
+        pin(&machine, "main", b"no commit");
+        let path = pin(&machine, &a, b"weights");
+        assert_eq!(fetched(&machine), (Ok(path.clone()), Some(a.clone())), "{offline}");
+        assert_eq!(machine.hub().cached(&RELEASED), Some(path), "{offline}");
+        let identity = machine.hub().identify(&RELEASED).expect("read").expect("there");
+        assert_eq!((identity.commit.as_str(), identity.is_sound), (a.as_str(), None));
+        // A tag's reference is none of `main`.
+        write(&machine.repository().join("refs/v1.0"), a.as_bytes());
+        assert_eq!(fetched(&machine).1, Some(a.clone()), "{offline}");
+    }
+    // What `main` leads to goes first, and is heard of no more than before.
+    let machine = Machine::new(nobody);
+    pin(&machine, &a, b"weights");
+    let path = pin(&machine, &b, b"others");
+    write(&machine.repository().join("refs/main"), b.as_bytes());
+    assert_eq!(fetched(&machine), (Ok(path), None));
+}
+
+#[test]
+fn of_several_revisions_none_is_guessed() {
+    let [a, b] = ["a", "b"].map(|digit| digit.repeat(40));
+    let world = World::new(noise());
+    let machine = Machine::new(&world.hub.address).set("HF_HUB_OFFLINE", "1");
+    pin(&machine, &a, b"weights");
+    pin(&machine, &b, b"others");
+    says(&machine.fail(), &["in several versions", &a, &b, "refs/main", "HF_HUB_OFFLINE", "name its path"]);
+    assert_eq!(machine.hub().cached(&RELEASED), None);
+    // The hub says which is meant.
+    let machine = machine.set("HF_HUB_OFFLINE", "0");
+    let (path, pinned) = fetched(&machine);
+    assert_eq!((fs::read(path.expect("fetched")).expect("read"), pinned), (noise(), None));
+    assert_eq!(fetched(&machine).1, None, "now main leads to it");
+}
+
+/// The same blob under two commits is one version.
+#[test]
+#[cfg(unix)]
+fn revisions_with_the_same_file_are_one() {
+    let machine = Machine::new("http://127.0.0.1:1");
+    write(&machine.repository().join("blobs").join("0".repeat(64)), b"weights");
+    for digit in ["c", "a"] {
+        let folder = machine.repository().join("snapshots").join(digit.repeat(40));
+        fs::create_dir_all(&folder).expect("made");
+        std::os::unix::fs::symlink(Path::new("../../blobs").join("0".repeat(64)), folder.join(RELEASED.file)).expect("linked");
+    }
+    assert_eq!(fetched(&machine).1, Some("a".repeat(40)));
+    // A link that leads nowhere is no file.
+    fs::remove_file(machine.repository().join("blobs").join("0".repeat(64))).expect("removed");
+    assert_eq!(machine.hub().cached(&RELEASED), None);
+}
+
+/// `main` may have moved on since: the hub is asked, if it may be.
+#[test]
+fn an_old_reference_without_its_file_asks_the_hub() {
+    let world = World::new(noise());
+    let machine = Machine::new(&world.hub.address).set("HF_HUB_OFFLINE", "1");
+    let a = "a".repeat(40);
+    let path = pin(&machine, &a, b"weights");
+    write(&machine.repository().join("refs/main"), "f".repeat(40).as_bytes());
+    assert_eq!(fetched(&machine), (Ok(path), Some(a)));
+    let machine = machine.set("HF_HUB_OFFLINE", "0");
+    assert_eq!(fs::read(machine.fetch().expect("fetched")).expect("read"), noise());
+    assert_eq!(world.hub.asked().len(), 1);
+}
+
+#[test]
+fn a_source_may_be_pinned_to_a_commit() {
+    const OTHER: &str = "89abcdef0123456789abcdef0123456789abcdef";
+    let world = World::new(noise());
+    let pinned = Source { revision: Some(COMMIT), ..RELEASED };
+    let machine = Machine::new(&world.hub.address);
+    // What lies under other commits is not it.
+    pin(&machine, &"a".repeat(40), b"weights");
+    write(&machine.repository().join("refs/main"), "a".repeat(40).as_bytes());
+    assert_eq!(machine.hub().cached(&pinned), None);
+    let path = machine.hub().fetch(&pinned, &mut |_| {}).expect("fetched");
+    assert_eq!((fs::read(&path).expect("read"), path.parent().expect("a folder").ends_with(COMMIT)), (noise(), true));
+    assert_eq!(world.hub.asked()[0].target, format!("/{}/resolve/{COMMIT}/{}", RELEASED.repository, RELEASED.file));
+    let identity = machine.hub().identify(&pinned).expect("read").expect("there");
+    assert_eq!(identity, Identity { commit: COMMIT.into(), sha256: world.sha256.clone(), is_sound: identity.is_sound });
+    assert_eq!(fs::read_to_string(machine.repository().join("refs/main")).expect("read"), "a".repeat(40), "main is left alone");
+    // It is found again, and a hub that answers with another commit is none.
+    machine.hub().fetch(&pinned, &mut |_| {}).expect("found");
+    assert_eq!(world.hub.asked().len(), 1);
+    let error = machine.hub().fetch(&Source { revision: Some(OTHER), ..RELEASED }, &mut |_| {}).expect_err("another commit").to_string();
+    says(&error, &[COMMIT, OTHER, "HF_ENDPOINT"]);
+    assert!(!machine.repository().join("snapshots").join(OTHER).exists());
+}
+
 #[test]
 fn without_symbolic_links_there_are_plain_files() {
     let world = World::new(noise());
@@ -137,12 +253,12 @@ fn a_blob_that_is_there_is_linked_to_a_new_commit() {
     // A name that is right already is left alone, for another process may be opening it.
     let made = || path.symlink_metadata().expect("there").modified().expect("a time");
     let before = made();
-    fs::remove_file(machine.repository().join("refs/main")).expect("removed");
+    write(&machine.repository().join("refs/main"), "f".repeat(40).as_bytes());
     thread::sleep(Duration::from_millis(20));
     machine.fetch().expect("found");
     assert_eq!(made(), before);
     // One of another length is no such blob.
-    fs::remove_file(machine.repository().join("refs/main")).expect("removed");
+    write(&machine.repository().join("refs/main"), "f".repeat(40).as_bytes());
     write(&machine.repository().join("blobs").join(&world.sha256), b"cut off");
     let path = machine.fetch().expect("fetched");
     assert_eq!(fs::read(path).expect("read"), noise());

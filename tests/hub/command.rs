@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use meddino::hub::RELEASED;
 
-use crate::server::{Reply, World};
+use crate::server::{COMMIT, Reply, World};
 use crate::{Machine, noise, says};
 
 impl Machine {
@@ -70,6 +70,7 @@ fn download_prints_the_path_and_checks_what_is_there() {
     let path = machine.hub().cached(&RELEASED).expect("cached");
     assert_eq!(stdout, format!("{}\n", path.display()));
     says(&stderr, &["downloading", "its SHA-256 is the hub's"]);
+    says(&stderr, &[&format!("commit {COMMIT} of ricklisz123/MedDINOv3-ViTB-16-CT-3M, SHA-256 {}", world.sha256)]);
     // A flipped bit is found, and mended where the network may be used.
     let mut bytes = noise();
     bytes[5] ^= 1;
@@ -83,6 +84,22 @@ fn download_prints_the_path_and_checks_what_is_there() {
     assert_eq!(fs::read(&path).expect("read"), noise());
     let (ok, _, stderr) = machine.run("download -q");
     assert!(ok && stderr.is_empty(), "{stderr}");
+}
+
+#[test]
+fn a_revision_from_the_cache_is_said() {
+    let (world, commit) = (World::new(micro()), "a".repeat(40));
+    let machine = Machine::new(&world.hub.address);
+    let path = machine.repository().join("snapshots").join(&commit).join(RELEASED.file);
+    crate::write(&path, &micro());
+    let said = format!("MedDINOv3-B-CT3M.pth is taken from the cache, of the commit {commit}");
+    let (ok, stdout, stderr) = machine.run("download");
+    assert!(ok && stdout == format!("{}\n", path.display()), "{stdout}{stderr}");
+    says(&stderr, &[&said, &format!("commit {commit} of"), &format!("SHA-256 {}", world.sha256), "no SHA-256 is kept beside it"]);
+    let (ok, _, stderr) = machine.run("features phantom --size 64 --backend cpu -o a.safetensors");
+    assert!(ok, "{stderr}");
+    says(&stderr, &[&said]);
+    assert!(world.hub.asked().is_empty());
 }
 
 #[test]

@@ -60,6 +60,9 @@ fn headers() {
             with(|f| f.dim = [4, 4, 3, 2, 4, 1, 1, 1]),
             Some("holds 4 volumes: [4, 3, 2, 4]; expected one. Split it first"),
         ),
+        ("volumes_of_none.nii", with(|f| f.dim = [5, 4, 3, 2, 0, 3, 1, 1]), Some("holds 3 volumes")),
+        ("minus_one_volume.nii", with(|f| f.dim = [4, 4, 3, 2, -1, 1, 1, 1]), Some("[4, 3, 2, -1] voxels along its axes")),
+        ("no_slices.nii", with(|f| f.dim = [4, 4, 3, 0, 1, 1, 1, 1]), Some("[4, 3, 0, 1] voxels along its axes")),
         ("vectors.nii", with(|f| f.dim = [5, 4, 3, 2, 1, 3, 1, 1]), Some("holds 3 volumes")),
         ("wide.nii", with(|f| f.dim[1] = 20_000), Some("beyond 16384 pixels a side")),
         ("bits.nii", with(|f| f.datatype = 1), Some("single bits: a mask, and no HU")),
@@ -82,6 +85,9 @@ fn sizes() {
     let two_60 = with(|f| f.dim = [7, 32_767, 32_767, 32_767, 32_767, 1, 1, 1]);
     let offset = |n: f32| with(|f| f.vox_offset = n);
     let zipped = gzip(&fine);
+    let (half, rest) = (gzip(&fine[..380]), gzip(&fine[380..]));
+    let mut wrong_member = half.clone();
+    wrong_member[half.len() - 6] ^= 0xFF;
     let broken = |at: usize| {
         let mut bytes = zipped.clone();
         bytes[at] ^= 0xFF;
@@ -98,6 +104,11 @@ fn sizes() {
         ("cut.nii.gz", zipped[..zipped.len() - 12].to_vec(), Some("the file is damaged or was cut short")),
         ("no_checksum.nii.gz", zipped[..zipped.len() - 8].to_vec(), Some("its gzip data are damaged")),
         ("wrong_checksum.nii.gz", broken(zipped.len() - 6), Some("its gzip data are damaged: corrupt")),
+        ("wrong_member.nii.gz", [&wrong_member[..], &rest].concat(), Some("its gzip data are damaged")),
+        ("garbage_between.nii.gz", [&half[..], b"garbage", &rest].concat(), Some("end after 380 inflated bytes of 400")),
+        ("no_second_member.nii.gz", [&half[..], &[0; 99]].concat(), Some("end after 380 inflated bytes of 400")),
+        ("cut_second_member.nii.gz", [&half[..], &rest[..5]].concat(), Some("end after 380 inflated bytes of 400")),
+        ("no_method.nii.gz", [&half[..], b"\x1F\x8B\x07", &rest[3..]].concat(), Some("damaged after 380 inflated bytes")),
         ("magic_alone.nii.gz", zipped[..2].to_vec(), Some("it is empty or ends inside its header")),
         ("broken_stream.nii.gz", [&zipped[..10], &[0xFF; 64]].concat(), Some("its gzip data are damaged")),
         ("offset_beyond.nii", offset(100_000.0), Some("at byte 100000, but it ends at byte 400")),
@@ -159,7 +170,7 @@ fn what_is_unusual_is_said() {
         assert!(said(&oblong, orient).contains("3.000 mm wide and 1.000 mm high"), "{}", said(&oblong, orient));
     }
     // Stored as sagittal slices of 1 x 3 mm, which are axial ones of 1 x 1 mm when turned.
-    let sagittal = with(|f| f.srow = [0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0]);
+    let sagittal = with(|f| (f.srow, f.pixdim[2]) = ([0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0], 3.0));
     assert!(said(&sagittal, Orient::Stored).contains("1.000 mm wide and 3.000 mm high"));
     assert_eq!(said(&sagittal, Orient::Lps), "");
 }

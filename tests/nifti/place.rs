@@ -35,8 +35,118 @@ fn sform_goes_before_qform() {
         let scan = open(&file);
         assert_eq!(rows(&scan), want);
         assert_eq!(scan.about()[1], ("affine_from", "sform".to_owned()));
-        assert!(scan.warnings().is_empty(), "{:?}", scan.warnings());
     }
+}
+
+/// 0.5 x 0.75 x 2 mm from [10, 20, 30] on, by sform, qform and pixdim.
+fn agreeing() -> Nifti {
+    qform().with(|f| (f.sform_code, f.srow) = (1, [0.5, 0.0, 0.0, 10.0, 0.0, 0.75, 0.0, 20.0, 0.0, 0.0, 2.0, 30.0]))
+}
+
+/// What a header says of the size of voxels twice.
+#[test]
+fn two_sizes_are_said() {
+    let unit = |f: &mut Nifti| (f.srow[0], f.srow[5], f.srow[10]) = (1.0, 1.0, 1.0);
+    let ones = |f: &mut Nifti| f.pixdim[1..4].fill(1.0);
+    let alone = |f: &mut Nifti| f.qform_code = 0;
+    let cases: [(&str, Nifti, Option<[&str; 2]>); 10] = [
+        ("they agree", agreeing(), None),
+        ("an sform of unit vectors", agreeing().with(unit), Some(["0.5 x 0.75 x 2 by pixdim", "1 x 1 x 1 by its sform"])),
+        ("the same without a qform", agreeing().with(unit).with(alone), Some(["0.5 x 0.75 x 2 by pixdim", "1 x 1 x 1 by its sform"])),
+        ("a pixdim of ones", agreeing().with(ones), Some(["1 x 1 x 1 by pixdim", "0.5 x 0.75 x 2 by its sform"])),
+        ("the same without a qform", agreeing().with(ones).with(alone), Some(["1 x 1 x 1 by pixdim", "0.5 x 0.75 x 2 by its sform"])),
+        ("one axis", agreeing().with(|f| f.pixdim[3] = 2.5), Some(["0.5 x 0.75 x 2.5 by pixdim", "0.5 x 0.75 x 2 by its sform"])),
+        ("rounded", agreeing().with(|f| f.pixdim[3] = 2.001), None),
+        ("not quite", agreeing().with(|f| f.pixdim[3] = 2.003), Some(["0.5 x 0.75 x 2.003 by pixdim", "segment takes pixdim"])),
+        // A single slice has no distance to the next one.
+        ("a slice", agreeing().with(|f| (f.dim[0], f.pixdim[3]) = (2, 0.0)), None),
+        // Rotated and negative: what counts is a column's length, and pixdim's size.
+        (
+            "turned",
+            agreeing().with(|f| (f.qform_code, f.srow) = (0, [0.0, 0.75, 0.0, 1.0, -0.5, 0.0, 0.0, 2.0, 0.0, 0.0, -2.0, 3.0])),
+            None,
+        ),
+    ];
+    for (name, file, said) in cases {
+        let scan = open(&file);
+        assert_eq!(warned(&scan, "two sizes of voxels"), said.is_some(), "{name}: {:?}", scan.warnings());
+        assert!(said.iter().flatten().all(|part| warned(&scan, part)), "{name}: {:?}", scan.warnings());
+        assert_eq!(scan.affine().expect("an affine").rows[0][3], f64::from(file.srow[3]), "{name}: the sform says where it lies");
+    }
+    let none = open(&agreeing().with(|f| f.pixdim[2] = f32::NAN));
+    assert!(warned(&none, "no size (pixdim[2] is NaN); its sform's was taken"), "{:?}", none.warnings());
+}
+
+/// What a header says of the place twice. Which form SimpleITK takes was tried with SimpleITK 2.5.
+#[test]
+fn two_places_are_said() {
+    let aside = |f: &mut Nifti| f.srow[3] = 60.0;
+    let flipped = |f: &mut Nifti| f.srow[0] = -0.5;
+    let tilt = 0.25_f32;
+    let sheared = |f: &mut Nifti| (f.srow[6], f.srow[10]) = (2.0 * tilt.sin(), 2.0 * tilt.cos());
+    let codes = |q: i16, s: i16| move |f: &mut Nifti| (f.qform_code, f.sform_code) = (q, s);
+    let (both, itk) = ("as nibabel and SimpleITK do", "where SimpleITK takes the qform");
+    let cases: [(&str, Nifti, Option<&str>); 11] = [
+        ("they agree", agreeing(), None),
+        ("the scanner's", agreeing().with(aside), Some(both)),
+        ("the scanner's beside an aligned one", agreeing().with(aside).with(codes(2, 1)), Some(both)),
+        ("aligned", agreeing().with(aside).with(codes(1, 2)), Some(itk)),
+        ("a template's", agreeing().with(flipped).with(codes(1, 4)), Some(itk)),
+        ("flipped", agreeing().with(flipped), Some(both)),
+        ("a little aside", agreeing().with(|f| f.srow[3] += 0.004), None),
+        ("more than that", agreeing().with(|f| f.srow[3] += 0.006), Some(both)),
+        ("0.3 degrees", agreeing().with(|f| (f.srow[1], f.srow[4]) = (-0.75 * 0.005, 0.5 * 0.005)), Some(both)),
+        ("sheared, and elsewhere", agreeing().with(sheared).with(aside), Some(itk)),
+        ("no qform", agreeing().with(aside).with(codes(0, 1)), None),
+    ];
+    for (name, file, said) in cases {
+        let scan = open(&file);
+        assert_eq!(warned(&scan, "two places"), said.is_some(), "{name}: {:?}", scan.warnings());
+        let affines = [format!("{}", scan.affine().expect("an affine")), "[0.0, 0.0, 2.0, 30.0]".into()];
+        assert!(said.iter().all(|part| warned(&scan, part) && affines.iter().all(|a| warned(&scan, a))), "{name}: {:?}", scan.warnings());
+    }
+    // Beside a sheared sform, the same axes without shear are all that a qform can say: these are nibabel's of this sform.
+    let stripped = agreeing().with(sheared).with(|f| f.quatern[0] = -0.062_459_317);
+    assert!(!warned(&open(&stripped), "two places"), "{:?}", open(&stripped).warnings());
+}
+
+#[test]
+fn an_sform_of_nonsense_gives_way_to_the_qform() {
+    type Change = fn(&mut Nifti);
+    let sforms: [(&str, Change); 6] = [
+        ("zeros", |f| f.srow = [0.0; 12]),
+        ("NaN", |f| f.srow = [f32::NAN; 12]),
+        ("one NaN", |f| f.srow[1] = f32::NAN),
+        ("an origin of NaN", |f| f.srow[7] = f32::NAN),
+        ("a column of zeros", |f| f.srow[10] = 0.0),
+        ("flat", |f| f.srow = [1.0, 1.0, 0.0, 10.0, 1.0, 1.0, 0.0, 20.0, 0.0, 0.0, 1.0, 30.0]),
+    ];
+    for (name, change) in sforms {
+        let scan = open(&agreeing().with(change));
+        assert_eq!(rows(&scan), rows(&open(&qform())), "{name}");
+        assert_eq!(scan.about()[1], ("affine_from", "qform".to_owned()), "{name}");
+        assert!(warned(&scan, "its sform makes no sense: [[") && warned(&scan, "its qform was taken"), "{name}: {:?}", scan.warnings());
+        assert_eq!(scan.warnings().len(), 1, "{name}: {:?}", scan.warnings());
+        // A qform that is nonsense, too, helps as little as none.
+        for lost in [|f: &mut Nifti| f.qform_code = 0, |f: &mut Nifti| f.quatern[1] = f32::NAN] {
+            assert_eq!(open(&agreeing().with(change).with(lost)).affine(), None, "{name}");
+        }
+    }
+}
+
+/// SimpleITK reads these as one volume; nibabel as none at all.
+#[test]
+fn no_volumes_are_one() {
+    for dim in
+        [[4, 4, 3, 2, 0, 0, 0, 0], [5, 4, 3, 2, 0, 0, 0, 0], [5, 4, 3, 2, 1, 0, 0, 0], [6, 4, 3, 2, 0, 1, 0, 9], [7, 4, 3, 2, 0, 0, 0, 0]]
+    {
+        let mut scan = open(&Nifti::numbered().with(|f| f.dim = dim));
+        assert_eq!([scan.slices(), scan.height(), scan.width()], [2, 3, 4], "{dim:?}");
+        assert!(warned(&scan, "is 0, of") && warned(&scan, "one was taken"), "{dim:?}: {:?}", scan.warnings());
+        assert_eq!(scan.read_slice(1).expect("a slice").data()[0], 80.0);
+    }
+    // What lies beyond the axes that there are is nobody's business.
+    assert!(open(&Nifti::numbered().with(|f| f.dim = [3, 4, 3, 2, 0, 0, 0, 0])).warnings().is_empty());
 }
 
 #[test]

@@ -149,7 +149,17 @@ fn gzip_of_several_members_and_with_padding() {
         let members = [gzip(&file[..cut]), gzip(&file[cut..])].concat();
         assert_eq!(read(&mut folder.open("members.nii.gz", &members)), want, "{cut}");
     }
-    assert_eq!(read(&mut folder.open("padded.nii.gz", &[gzip(&file), vec![0; 512]].concat())), want);
+    let (half, rest) = (gzip(&file[..380]), gzip(&file[380..]));
+    // What a gzip file ends with that is no member: padding, and what looks like a member's beginning.
+    let endings: [&[u8]; 7] = [&[0; 512], b"garbage", &[0x1F], &[0x1F, 0x8B], b"\x1F\x8B\x08 no header", b"\0\0\x1F\x1F", &half[..12]];
+    for ending in endings {
+        assert_eq!(read(&mut folder.open("ended.nii.gz", &[&half, &rest, ending].concat())), want, "{ending:?}");
+    }
+    // Padding between members, across the reader's buffer, too.
+    for zeros in [1, 700, 65_536 - half.len() - 1, 100_000] {
+        assert_eq!(read(&mut folder.open("padded.nii.gz", &[&half[..], &vec![0; zeros], &rest].concat())), want, "{zeros}");
+    }
+    assert_eq!(read(&mut folder.open("empty_member.nii.gz", &[half.clone(), gzip(&[]), rest.clone()].concat())), want);
     // What a file begins with says whether it is compressed.
     assert_eq!(read(&mut folder.open("really_gzip.nii", &gzip(&file))), want);
     assert_eq!(read(&mut folder.open("really_plain.nii.gz", &file)), want);

@@ -34,8 +34,12 @@ fn scans_that_make_no_sense_are_refused() {
         ),
         ("a flat affine", of([2, 20, 24], 2.0, noise).with(|n| n.srow[10] = 0.0).bytes(), "its affine makes no sense"),
         ("no such affine", of([2, 20, 24], 2.0, noise).with(|n| n.srow[0] = f32::NAN).bytes(), "its affine makes no sense"),
-        ("thick rows", of([4, 20, 24], 1.0, noise).with(|n| n.srow[5] = 5.0).bytes(), "across rows, nnU-Net would take nearest neighbours"),
-        ("huge pixels", of([4, 20, 24], 1e3, noise).with(|n| (n.srow[0], n.srow[5]) = (900.0, 900.0)).bytes(), "its spacing is wrong"),
+        (
+            "thick rows",
+            of([4, 20, 24], 1.0, noise).with(|n| (n.srow[5], n.pixdim[2]) = (5.0, 5.0)).bytes(),
+            "across rows, nnU-Net would take nearest neighbours",
+        ),
+        ("huge pixels", of([4, 20, 24], 1e3, noise).with(|n| n.pixdim[1..3].fill(900.0)).bytes(), "its spacing is wrong"),
         ("cut short", of([4, 20, 24], 1.0, noise).bytes()[..900].to_vec(), "the file is damaged"),
     ];
     let mut wrong = Vec::new();
@@ -53,6 +57,44 @@ fn scans_that_make_no_sense_are_refused() {
     desk.npy("scan.npy", &hu(2, 20, 24));
     let stderr = text(&desk.run(&line("scan.npy")).stderr);
     assert!(stderr.contains("does not say how far its voxels are apart"), "{stderr}");
+}
+
+/// nnU-Net's readers take the distances of voxels from pixdim: with the same pixdim the labels are the same, whatever
+/// the sform's columns are long, and so are their millilitres.
+#[test]
+fn distances_are_those_of_pixdim() {
+    let desk = Desk::new();
+    let plain = of([3, 60, 70], 2.0, noise);
+    let run = |scan: &Nifti| {
+        fs::write(desk.path("scan.nii"), scan.bytes()).expect("written");
+        let output = desk.run(&(line("scan.nii") + " --json"));
+        let (shown, said) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{said}");
+        let ml: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+        (labels(desk.path("labels.nii.gz")), ml["labels"].clone(), said)
+    };
+    let (want, ml, said) = run(&plain);
+    assert!(!said.contains("two sizes"), "{said}");
+    let voxels =
+        ml.as_array().expect("labels").iter().map(|l| (l["voxels"].as_f64().expect("a number"), l["ml"].as_f64().expect("a number")));
+    assert!(voxels.into_iter().all(|(n, ml)| (ml - n * 0.0018).abs() < 1e-6), "1 x 0.9 x 2 mm: {ml}");
+    let unit = |n: &mut Nifti| (n.srow[0], n.srow[5], n.srow[10]) = (1.0, 1.0, 1.0);
+    let qform = |n: &mut Nifti| (n.qform_code, n.sform_code) = (1, 2);
+    let changes: [&dyn Fn(&mut Nifti); 4] =
+        [&unit, &|n| (unit(n), qform(n)).1, &|n| (n.srow[0], n.srow[5]) = (-0.5, 4.0), &|n| n.srow[10] = 0.001];
+    for (i, change) in changes.into_iter().enumerate() {
+        let (got, got_ml, said) = run(&plain.clone().with(change));
+        assert!(got == want && got_ml == ml, "{i}: {said}");
+        assert!(said.contains("two sizes of voxels") && said.contains("1 x 0.9 x 2 by pixdim"), "{i}: {said}");
+    }
+    // A pixdim of ones is what nnU-Net takes, too, and other labels: the warning is all that tells.
+    let ones = plain.clone().with(|n| n.pixdim[1..4].fill(1.0));
+    let (got, _, said) = run(&ones);
+    assert!(got != want && said.contains("1 x 1 x 1 by pixdim, 1 x 0.9 x 2 by its sform"), "{said}");
+    assert!(got == run(&ones.with(unit)).0);
+    // One that says nothing gives way to the sform.
+    let (got, _, said) = run(&plain.with(|n| n.pixdim[1..4].fill(0.0)));
+    assert!(got == want && said.contains("(pixdim[1] is 0); its sform's was taken"), "{said}");
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! The bytes of a file that may be compressed with gzip, read at any offset.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
-
+use super::members::{MAGIC, Members};
 use crate::ct::spool::Spool;
 
 /// What is inflated at a time where the bytes themselves are not asked for.
@@ -28,7 +27,7 @@ enum Source {
     Plain(File),
     /// The next byte that `inflate` gives is number `at`.
     Gzip {
-        inflate: Box<MultiGzDecoder<BufReader<File>>>,
+        inflate: Box<Members>,
         at: u64,
     },
     /// A gzip file, inflated.
@@ -47,8 +46,8 @@ impl Bytes {
         let mut magic = [0; 2];
         let found = fill(&mut file, &mut magic).0;
         file.seek(SeekFrom::Start(0)).map_err(|e| e.to_string())?;
-        let is_gzip = found == 2 && magic == [0x1F, 0x8B];
-        let source = if is_gzip { Source::inflating(file) } else { Source::Plain(file) };
+        let is_gzip = found == 2 && magic == MAGIC;
+        let source = if is_gzip { Source::inflating(Members::new(file)).map_err(|e| e.to_string())? } else { Source::Plain(file) };
         Ok(Self { source, length: metadata.len(), end: u64::MAX })
     }
 
@@ -110,9 +109,7 @@ impl Bytes {
     /// Inflates all that is needed into a temporary file, from the beginning.
     fn spool(&mut self) -> Result<(), String> {
         let Source::Gzip { inflate, .. } = &self.source else { return Ok(()) };
-        let mut file = inflate.get_ref().get_ref().try_clone().map_err(|e| e.to_string())?;
-        file.seek(SeekFrom::Start(0)).map_err(|e| e.to_string())?;
-        self.source = Source::inflating(file);
+        self.source = Source::inflating(inflate.again()).map_err(|e| e.to_string())?;
         let mut spool = Spool::new(self.end)?;
         let mut chunk = vec![0; CHUNK as usize];
         for at in (0..self.end).step_by(CHUNK as usize) {
@@ -134,7 +131,7 @@ impl Bytes {
         Ok(())
     }
 
-    /// The next bytes of a gzip file. With the last one that is needed, its checksum is verified.
+    /// The next bytes of a gzip file. With the last one that is needed, the checksum of its member is verified.
     fn inflate(&mut self, bytes: &mut [u8]) -> Result<(), String> {
         let Source::Gzip { inflate, at } = &mut self.source else { unreachable!("a gzip file that is read forwards") };
         let (found, error) = fill(inflate, bytes);
@@ -145,21 +142,16 @@ impl Bytes {
                 None => format!("its gzip data end after {at} inflated bytes of {}: the file is damaged or was cut short", self.end),
             });
         }
-        if *at == self.end
-            && let (_, Some(e)) = fill(inflate, &mut [0])
-            // What follows the last member of a gzip file, such as zeros that fill a block, is not of it.
-            && !e.to_string().contains("header")
-        {
-            return Err(format!("its gzip data are damaged: {e}"));
+        if *at == self.end {
+            inflate.check().map_err(|e| format!("its gzip data are damaged: {e}"))?;
         }
         Ok(())
     }
 }
 
 impl Source {
-    /// `file` stands at its beginning.
-    fn inflating(file: File) -> Self {
-        Self::Gzip { inflate: Box::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file))), at: 0 }
+    fn inflating(members: io::Result<Members>) -> io::Result<Self> {
+        Ok(Self::Gzip { inflate: Box::new(members?), at: 0 })
     }
 }
 

@@ -16,7 +16,7 @@ const MAX_SIDE: usize = 16_384;
 /// A header that makes sense.
 #[derive(Debug)]
 pub(super) struct Header {
-    /// The fields as stored.
+    /// The fields as stored, but for what was mended and said.
     pub raw: NiftiHeader,
     /// [S, H, W]: the file's axes k, j, i. No side is 0.
     pub shape: [usize; 3],
@@ -39,8 +39,9 @@ impl Header {
     /// If the file is no NIfTI-1, or what it holds is no single volume of real numbers.
     pub fn read(file: &mut Bytes) -> Result<Self, String> {
         let bytes = file.first(LENGTH)?;
-        let raw = parse(&bytes)?;
+        let mut raw = parse(&bytes)?;
         let mut warnings = Vec::new();
+        count_of_none(&mut raw, &mut warnings);
         let is_pair = &raw.magic == nifti::header::MAGIC_CODE_NI1;
         let (slope, intercept) = scaling(&raw)?;
         Ok(Self {
@@ -84,6 +85,16 @@ fn parse(bytes: &[u8]) -> Result<NiftiHeader, String> {
         return Err(format!("broken header: dim[0] is no number of axes from 1 to 7 in the byte order of its length, {LENGTH}"));
     }
     Ok(header)
+}
+
+/// Takes a count of 0 beyond the third axis as 1, as SimpleITK does: some writers count the axes and leave their
+/// lengths empty.
+fn count_of_none(raw: &mut NiftiHeader, warnings: &mut Vec<String>) {
+    let axes = usize::from(raw.dim[0]).min(7);
+    for i in (4..=axes).filter(|&i| raw.dim[i] == 0).collect::<Vec<_>>() {
+        warnings.push(format!("its header counts no volume (dim[{i}] is 0, of {axes} axes); one was taken"));
+        raw.dim[i] = 1;
+    }
 }
 
 /// [S, H, W] of `dim`: one volume, whose further axes are all of length 1.

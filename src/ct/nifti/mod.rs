@@ -6,7 +6,9 @@
 
 mod bytes;
 mod header;
+mod members;
 mod place;
+mod qform;
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +16,13 @@ use nifti::NiftiType;
 
 use self::bytes::Bytes;
 use self::header::Header;
+pub(super) use self::place::spacing;
+pub(super) use self::qform::{add_to_sheared, set as set_qform};
 use super::source::{Slices, Stored};
 use crate::error::{Error, Result};
+
+/// `NIFTI_XFORM_SCANNER_ANAT`, the code of a form in the scanner's own coordinates.
+pub(super) const SCANNER: i16 = 1;
 
 /// The endings of files that are read here, in lower case.
 const ENDINGS: [&str; 6] = [".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz"];
@@ -45,7 +52,7 @@ impl Nifti {
     fn checked(path: &Path) -> Result<Stored, String> {
         let (head, image) = files(path)?;
         let mut bytes = Bytes::open(&head)?;
-        let header = Header::read(&mut bytes)?;
+        let mut header = Header::read(&mut bytes)?;
         let mut voxels = match (&image, header.is_pair) {
             (None, false) => bytes,
             (Some(image), true) => Bytes::open(image)?,
@@ -55,11 +62,11 @@ impl Nifti {
             (Some(_), false) => return Err(format!("{} is a whole NIfTI file, not the header of a pair: rename it .nii", head.display())),
         };
         let trailing = voxels.promise(header.offset, header.voxel_bytes())?;
-        let mut warnings = header.warnings.clone();
+        let mut warnings = std::mem::take(&mut header.warnings);
         if trailing > 0 {
             warnings.push(format!("{trailing} bytes follow the last voxel that its header describes; they are not read"));
         }
-        let (affine, place) = place::affine(&header, &mut warnings);
+        let (affine, place) = place::affine(&mut header, &mut warnings);
         let about = vec![("format", "NIfTI-1".to_owned()), ("affine_from", place.to_owned())];
         let nifti = Some(Box::new(header.raw.clone()));
         Ok(Stored { shape: header.shape, affine: Some(affine), about, nifti, warnings, slices: Box::new(Self { header, voxels }) })

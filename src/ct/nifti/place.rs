@@ -1,84 +1,160 @@
 //! Where the voxels of a NIfTI-1 file lie: the header's sform before its qform, as nibabel takes them.
+//!
+//! A header gives the distance between voxels twice: as `pixdim`, which the qform uses, and as the length of the
+//! sform's columns. It gives the place twice, too. Where two disagree, a warning names both values. What other readers
+//! take was tried with nibabel 5.4 and SimpleITK 2.5.
 
 use nifti::NiftiHeader;
 
 use super::header::Header;
+use super::{SCANNER, qform};
 use crate::ct::affine::Affine;
 
+/// The relative difference from which two distances disagree.
+const SPACING: f64 = 1e-3;
+/// The difference of a direction's components from which two directions disagree. Half a turn as a quaternion in f32 is
+/// off by 7e-4.
+const DIRECTION: f64 = 2e-3;
+/// The difference of two origins, as a part of the least distance between voxels, from which they disagree.
+const ORIGIN: f64 = 1e-2;
+
 /// The affine in mm, as the header has it, usable or not, and the name of the fields it is from. Says what was assumed.
-pub(super) fn affine(header: &Header, warnings: &mut Vec<String>) -> (Affine, &'static str) {
-    let raw = &header.raw;
-    let (affine, name) = if raw.sform_code != 0 {
-        (Affine { rows: [raw.srow_x, raw.srow_y, raw.srow_z].map(|row| row.map(f64::from)) }, "sform")
+///
+/// An sform that makes no sense is taken out of the header where a qform is there in its place.
+pub(super) fn affine(header: &mut Header, warnings: &mut Vec<String>) -> (Affine, &'static str) {
+    let (shape, raw) = (header.shape, &mut header.raw);
+    let sform = (raw.sform_code != 0).then(|| sform(raw)).filter(|sform| sform.is_usable() || raw.qform_code == 0);
+    if sform.is_none() && raw.sform_code != 0 {
+        leave_out_sform(raw, warnings);
+    }
+    warn_of_sizes(raw, sform.is_some(), warnings);
+    let (affine, name) = if let Some(sform) = sform {
+        compare(raw, &sform, warnings);
+        (sform, "sform")
     } else if raw.qform_code != 0 {
-        (qform(raw, warnings), "qform")
+        qform::warn(raw, warnings);
+        (qform::affine(raw, voxel_size(raw)), "qform")
     } else {
         warnings.push(
             "its header does not say how it lies (sform_code and qform_code are 0): columns are taken to run to the left, rows to anterior, \
              slices to superior, as nibabel does; look at a slice, and read it with --orient stored if that is wrong"
                 .into(),
         );
-        (base(raw, header.shape, warnings), "assumption")
+        (base(raw, shape), "assumption")
     };
-    (in_mm(affine, raw, warnings), name)
+    if let Some((name, _)) = unit(raw) {
+        warnings.push(format!("its header gives distances in {name}; they were converted to millimetres"));
+    }
+    (in_mm(affine, raw), name)
 }
 
-/// "Method 2" of `nifti1.h`: a quaternion, voxel sizes and an offset.
-fn qform(raw: &NiftiHeader, warnings: &mut Vec<String>) -> Affine {
-    let [b, c, d] = [raw.quatern_b, raw.quatern_c, raw.quatern_d].map(f64::from);
-    let vector = b * b + c * c + d * d;
-    // Headers hold f32: a half turn may come out a little longer than 1.
-    if vector > 1.0 + 1e-3 {
-        warnings
-            .push(format!("its qform's quaternion is of length {:.3}, where 1 is the most: only its direction was used", vector.sqrt()));
+/// The distance between columns, rows and slices in mm, as nnU-Net's readers take it: `pixdim`, whatever the sform
+/// says. An axis without a size there has the length of its column in `affine`, which is in mm.
+pub(in crate::ct) fn spacing(raw: &NiftiHeader, affine: &Affine) -> [f64; 3] {
+    let (lengths, factor) = (affine.spacing(), unit(raw).map_or(1.0, |(_, factor)| factor));
+    [0, 1, 2].map(|axis| pixdim(raw, axis).map_or(lengths[axis], |size| size * factor))
+}
+
+fn sform(raw: &NiftiHeader) -> Affine {
+    Affine { rows: [raw.srow_x, raw.srow_y, raw.srow_z].map(|row| row.map(f64::from)) }
+}
+
+/// Says that the sform makes no sense, and leaves it out, so that nothing that is made of this header has it.
+fn leave_out_sform(raw: &mut NiftiHeader, warnings: &mut Vec<String>) {
+    let form = sform(raw);
+    warnings
+        .push(format!("its sform makes no sense: {form}, expected finite numbers and three independent directions; its qform was taken"));
+    raw.sform_code = 0;
+    [raw.srow_x, raw.srow_y, raw.srow_z] = [[0.0; 4]; 3];
+}
+
+/// Says where the header contradicts the `sform` that is taken from it.
+fn compare(raw: &NiftiHeader, sform: &Affine, warnings: &mut Vec<String>) {
+    if !sform.is_usable() {
+        return;
     }
-    let a = (1.0 - vector).max(0.0).sqrt();
-    // Of any length, as nibabel's `quat2mat`.
-    let s = 2.0 / (a * a + vector);
-    let rotation = [
-        [1.0 - s * (c * c + d * d), s * (b * c - a * d), s * (b * d + a * c)],
-        [s * (b * c + a * d), 1.0 - s * (b * b + d * d), s * (c * d - a * b)],
-        [s * (b * d - a * c), s * (c * d + a * b), 1.0 - s * (b * b + c * c)],
-    ];
-    let [x, y, z] = voxel_size(raw, warnings);
-    // qfac: the standard's library takes whatever is not negative, 0 above all, as 1.
-    let z = if raw.pixdim[0] < 0.0 { -z } else { z };
-    let column = |axis: usize, size: f64| rotation.map(|row| row[axis] * size);
-    let origin = [raw.quatern_x, raw.quatern_y, raw.quatern_z].map(f64::from);
-    Affine::from_columns(column(0, x), column(1, y), column(2, z), origin)
+    let lengths = sform.spacing();
+    let sizes = [0, 1, 2].map(|axis| pixdim(raw, axis).unwrap_or(lengths[axis]));
+    if (0..axes(raw)).any(|axis| (sizes[axis] / lengths[axis] - 1.0).abs() > SPACING) {
+        let shown = |sizes: [f64; 3]| sizes.map(|size| (size as f32).to_string()).join(" x ");
+        warnings.push(format!(
+            "its header gives two sizes of voxels (columns, rows, slices): {} by pixdim, {} by its sform; segment takes pixdim, as nnU-Net's readers do, and all \
+             else the sform: mend the one that is wrong",
+            shown(sizes),
+            shown(lengths)
+        ));
+    }
+    let qform = qform::affine(raw, voxel_size(raw));
+    if raw.qform_code == 0 || !qform.is_usable() || agree(sform, &qform) {
+        return;
+    }
+    let takers = if raw.sform_code == SCANNER && !sform.is_sheared() {
+        "as nibabel and SimpleITK do"
+    } else {
+        "as nibabel does, where SimpleITK takes the qform"
+    };
+    warnings.push(format!(
+        "its sform and its qform say that it lies in two places: {sform} and {qform}; the sform was taken, {takers}: mend the one that is wrong"
+    ));
+}
+
+/// Whether two affines have the same directions and origin. The sform's shear does not count, since a qform cannot hold
+/// it; nor do distances.
+fn agree(sform: &Affine, qform: &Affine) -> bool {
+    let (s, q) = (sform.rotation(), qform.rotation());
+    let turned = (0..9).any(|n| (s[n / 3][n % 3] - q[n / 3][n % 3]).abs() > DIRECTION);
+    let near = ORIGIN * qform.spacing().into_iter().fold(f64::INFINITY, f64::min);
+    !turned && (0..3).all(|i| (sform.rows[i][3] - qform.rows[i][3]).abs() <= near)
 }
 
 /// nibabel's affine for a header without any: x runs to the left, and the middle of the volume is the origin.
-fn base(raw: &NiftiHeader, [slices, height, width]: [usize; 3], warnings: &mut Vec<String>) -> Affine {
-    let [x, y, z] = voxel_size(raw, warnings);
+fn base(raw: &NiftiHeader, [slices, height, width]: [usize; 3]) -> Affine {
+    let [x, y, z] = voxel_size(raw);
     let middle = [width, height, slices].map(|n| (n - 1) as f64 / 2.0);
     let origin = [x * middle[0], -y * middle[1], -z * middle[2]];
     Affine::from_columns([-x, 0.0, 0.0], [0.0, y, 0.0], [0.0, 0.0, z], origin)
 }
 
-/// The distance between voxels along i, j and k. A negative one has lost its sign and one of 0 is taken as 1, as nibabel does: neither
-/// changes which way an axis runs.
-fn voxel_size(raw: &NiftiHeader, warnings: &mut Vec<String>) -> [f64; 3] {
-    // A slice has no distance to the next one.
-    let axes = usize::from(raw.dim[0]).min(3);
-    [1, 2, 3].map(|i| {
-        let size = f64::from(raw.pixdim[i]);
-        if size < 0.0 {
-            warnings.push(format!("its header gives voxels a size of {size} (pixdim[{i}]); {} was taken", -size));
-        } else if size == 0.0 && i <= axes {
-            warnings.push(format!("its header gives voxels no size (pixdim[{i}] is 0); 1 was taken, so distances are wrong"));
-        }
-        if size == 0.0 { 1.0 } else { size.abs() }
-    })
+/// The distance between voxels along i, j and k where there is no sform. A negative one has lost its sign and one of 0
+/// is taken as 1, as nibabel does: neither changes which way an axis runs.
+fn voxel_size(raw: &NiftiHeader) -> [f64; 3] {
+    [1, 2, 3].map(|i| f64::from(raw.pixdim[i])).map(|size| if size == 0.0 { 1.0 } else { size.abs() })
 }
 
-/// `xyzt_units`: millimetres, unless the header says otherwise.
-fn in_mm(affine: Affine, raw: &NiftiHeader, warnings: &mut Vec<String>) -> Affine {
-    let (name, factor) = match raw.xyzt_units & 7 {
-        1 => ("metres", 1000.0),
-        3 => ("micrometres", 0.001),
-        _ => return affine,
-    };
-    warnings.push(format!("its header gives distances in {name}; they were converted to millimetres"));
-    Affine { rows: affine.rows.map(|row| row.map(|v| v * factor)) }
+/// The size of a voxel along `axis` in the header's unit, if it gives one. A negative one has lost its sign.
+fn pixdim(raw: &NiftiHeader, axis: usize) -> Option<f64> {
+    Some(f64::from(raw.pixdim[axis + 1]).abs()).filter(|size| size.is_finite() && *size > 0.0)
+}
+
+/// How many axes have distances: a slice has none to the next one.
+fn axes(raw: &NiftiHeader) -> usize {
+    usize::from(raw.dim[0]).min(3)
+}
+
+/// Says where `pixdim` is no size. What is taken in its place hangs on whether there is an sform.
+fn warn_of_sizes(raw: &NiftiHeader, has_sform: bool, warnings: &mut Vec<String>) {
+    for i in 1..=axes(raw) {
+        let size = raw.pixdim[i];
+        if size < 0.0 && size.is_finite() {
+            warnings.push(format!("its header gives voxels a size of {size} (pixdim[{i}]); {} was taken", -size));
+        } else if has_sform && pixdim(raw, i - 1).is_none() {
+            warnings.push(format!("its header gives voxels no size (pixdim[{i}] is {size}); its sform's was taken"));
+        } else if size == 0.0 {
+            warnings.push(format!("its header gives voxels no size (pixdim[{i}] is 0); 1 was taken, so distances are wrong"));
+        }
+    }
+}
+
+/// `xyzt_units`: the unit of distances and its millimetres, unless that is the millimetre, which it is where the header
+/// says nothing.
+fn unit(raw: &NiftiHeader) -> Option<(&'static str, f64)> {
+    match raw.xyzt_units & 7 {
+        1 => Some(("metres", 1000.0)),
+        3 => Some(("micrometres", 0.001)),
+        _ => None,
+    }
+}
+
+fn in_mm(affine: Affine, raw: &NiftiHeader) -> Affine {
+    unit(raw).map_or(affine, |(_, factor)| Affine { rows: affine.rows.map(|row| row.map(|v| v * factor)) })
 }
