@@ -30,8 +30,8 @@ pub(super) struct Image {
     pub description: String,
     /// SliceThickness or SpacingBetweenSlices in mm, for a slice that stands alone.
     pub thickness: Option<f64>,
-    /// Whether HU are the stored values for want of a slope and an intercept, or in other units.
-    pub doubt: Option<String>,
+    /// What may make its HU other than expected.
+    pub doubts: Vec<String>,
 }
 
 /// How pixels are stored.
@@ -167,6 +167,14 @@ impl Image {
                 "its pixel data is cut off: {frames} x {rows} x {columns} pixels of {allocated} bits need {expected} bytes, {found} are there"
             ));
         }
+        // Some programs decompress the pixels and leave the old transfer syntax.
+        let syntax = header.encoding.transfer_syntax;
+        let uncompressed = (pixels.length.is_some() && syntax.is_encapsulated_pixel_data())
+            .then(|| format!("its transfer syntax is {}, but its pixel data is not encapsulated", syntax.name()));
+        if let Some(problem) = uncompressed.as_ref().filter(|_| pixels.length.is_none_or(|length| length != raw.next_multiple_of(2))) {
+            return Err(format!("{problem}, nor of the {raw} bytes that it has uncompressed"));
+        }
+        let uncompressed = uncompressed.map(|problem| format!("{problem}: it is read as uncompressed"));
         // Of no weight among several slices, so that nonsense in them is no error.
         let positive = |tag| header.numbers(0, tag, "").ok().flatten().map(|[v]: [f64; 1]| v).filter(|&v| v > 0.0 && v < 1e3);
         let text = |tag| header.text(tag).unwrap_or_default().to_string();
@@ -181,7 +189,7 @@ impl Image {
             series_number: header.integer(tags::SERIES_NUMBER, "SeriesNumber").unwrap_or_default(),
             description: text(tags::SERIES_DESCRIPTION),
             thickness: positive(tags::SPACING_BETWEEN_SLICES).or_else(|| positive(tags::SLICE_THICKNESS)),
-            doubt: doubt(header),
+            doubts: header.contradiction.clone().into_iter().chain(doubt(header)).chain(uncompressed).collect(),
         })
     }
 

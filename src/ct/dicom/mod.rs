@@ -7,6 +7,7 @@
 //! scanned field is left as it is where it is darker than air; where it would be brighter than any tissue it becomes air.
 
 mod codestream;
+mod element;
 mod folder;
 mod frame;
 mod geometry;
@@ -127,7 +128,7 @@ fn doubts(frames: &[Frame]) -> Vec<String> {
                 format!("pixels of PixelPaddingValue are kept at {hu} HU, as tissue may have that value too")
             }
         });
-        frame.image.doubt.iter().cloned().chain(padding).for_each(|reason| *reasons.entry(reason).or_default() += 1);
+        frame.image.doubts.iter().cloned().chain(padding).for_each(|reason| *reasons.entry(reason).or_default() += 1);
     }
     reasons.into_iter().map(|(reason, count)| format!("{reason} (in {count} of {} slices)", frames.len())).collect()
 }
