@@ -241,7 +241,9 @@ impl<'a> Elements<'a> {
         }
         let bound = self.top().bound;
         let bound = match length {
-            Some(length) => self.inside(length, bound).ok_or_else(|| format!("a sequence or item at byte {} reaches beyond its end", self.at))?,
+            Some(length) => {
+                self.inside(length, bound).ok_or_else(|| format!("a sequence or item at byte {} reaches beyond its end", self.at))?
+            }
             None => bound,
         };
         self.open.push(Open { kind, bound, is_measured: length.is_some(), writing });

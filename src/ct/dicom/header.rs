@@ -175,9 +175,8 @@ fn beginning(reader: &mut impl Read) -> Result<Option<Beginning>, String> {
     Ok(match &head[..] {
         [.., b'D', b'I', b'C', b'M'] if head.len() == 132 => Some(Beginning::Meta(132)),
         [b'D', b'I', b'C', b'M', ..] => Some(Beginning::Meta(4)),
-        [2, 0, 0, 0, b'U', b'L', ..] | [2, 0, 0, 0, 4, 0, 0, 0, ..] | [2, 0, 1 | 2 | 0x10, 0, b'O' | b'U', b'B' | b'I', ..] => {
-            Some(Beginning::Meta(0))
-        }
+        [2, 0, 0..=3 | 0x10, 0, a, b, ..] if is_known([*a, *b]) => Some(Beginning::Meta(0)),
+        [2, 0, 0..=3 | 0x10, 0, 1..=128, 0, 0, 0, ..] => Some(Beginning::Meta(0)),
         [8, 0, 0 | 1 | 5 | 8 | 0x16 | 0x18, 0, a, b, ..] | [0, 8, 0, 0 | 1 | 5 | 8 | 0x16 | 0x18, a, b, ..] if is_known([*a, *b]) => {
             Some(Beginning::Bare)
         }

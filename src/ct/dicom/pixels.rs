@@ -6,8 +6,8 @@ use std::io::{Read, Seek, SeekFrom};
 use dicom_dictionary_std::uids;
 use dicom_encoding::adapters::{PixelDataObject, RawPixelData};
 
-use super::frame::{Format, Image};
 use super::element::Writing;
+use super::frame::{Format, Image};
 use super::header::{Bytes, chain};
 use super::{codestream, rle, sheltered};
 
