@@ -274,6 +274,22 @@ fn what_may_be_a_slice_is_not_left_out_in_silence() {
 
 #[cfg(unix)]
 #[test]
+fn a_slice_without_read_permission() {
+    use std::os::unix::fs::PermissionsExt;
+    let read = spoilt(|folder| {
+        fs::set_permissions(folder.join("IM1"), fs::Permissions::from_mode(0o000)).unwrap();
+        if fs::read(folder.join("IM1")).is_ok() {
+            eprintln!("NOT TESTED: this user reads every file");
+            fs::remove_file(folder.join("IM1")).unwrap();
+            fs::write(folder.join("IM1"), "").unwrap();
+        }
+    });
+    let error = read.expect_err("a slice is missing");
+    assert!(error.contains("IM1: it cannot be read (Permission denied") || error.contains("IM1: it is empty"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
 fn links_are_followed_and_what_is_no_file_is_not_waited_for() {
     use std::os::unix::fs::symlink;
     let elsewhere = tempfile::tempdir().expect("a folder");

@@ -92,6 +92,44 @@ fn un_of_undefined_length_holds_implicit_items() {
     reads_with("private fragments", &long(PRIVATE, b"OB", UNDEFINED, &fragments));
 }
 
+/// A slice with a bit of everything that is odd, for [`super::hostile`].
+pub fn oddities() -> Vec<u8> {
+    let (_, body) = parts(ct(30.0), EXPLICIT);
+    let inner = implicit(ITEM, &implicit(PRIVATE, b"X "));
+    let odd = [
+        long(PRIVATE, b"UN", UNDEFINED, &inner),
+        SEQUENCE_END.to_vec(),
+        short([9, 0, 2, 0x10], b"ZZ", b"1234"),
+        implicit([9, 0, 3, 0x10], b"12345678"),
+        long([9, 0, 4, 0x10], b"OB", UNDEFINED, &[implicit(ITEM, b"1234"), SEQUENCE_END.to_vec()].concat()),
+    ];
+    let at = body.windows(4).position(|bytes| bytes == [0x20, 0, 0x0E, 0]).expect("the series' UID");
+    [&[0; 128][..], b"DICM", &body[..at], &odd.concat(), &body[at..]].concat()
+}
+
+/// Sequences in sequences come to an end, and cost nothing on the way.
+#[test]
+fn sequences_do_not_nest_without_end() {
+    let (head, body) = parts(ct(30.0), EXPLICIT);
+    let level = [long(PRIVATE, b"SQ", UNDEFINED, &[]), ITEM.to_vec(), UNDEFINED.to_le_bytes().to_vec()].concat();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("deep");
+    fs::write(&path, [&head[..], &level.repeat(100_000), &body].concat()).expect("written");
+    let error = read(&path, None).expect_err("too deep");
+    assert!(error.contains("damaged before its pixel data: its sequences nest without end"), "{error}");
+    for (raw, said) in [
+        (ITEM_END.to_vec(), "a stray element (FFFE,E00D) stands at byte"),
+        (SEQUENCE_END.to_vec(), "a stray element (FFFE,E0DD) stands at byte"),
+        (long(PRIVATE, b"SQ", UNDEFINED, &short(PRIVATE, b"LO", b"X ")), "element (0009,1001) stands where an item should begin"),
+        (long([0, 0x52, 0x30, 0x92], b"SQ", 8, &implicit(ITEM, &[0; 100])[..8]), "a sequence or item at byte"),
+        (long(PRIVATE, b"OB", 1 << 30, b""), "element (0009,1001) claims 1073741824 bytes where"),
+    ] {
+        fs::write(&path, [&head[..], &raw, &body].concat()).expect("written");
+        let error = read(&path, None).expect_err(said);
+        assert!(error.contains(said), "{error}");
+    }
+}
+
 /// An archive that does not know functional groups writes them as UN; what the frames say holds all the same.
 #[test]
 fn functional_groups_in_un_are_read() {

@@ -198,7 +198,7 @@ fn copies_are_read_once_and_said() {
     }
     let (slices, warned) = read(folder.path(), None).expect("one stack");
     assert_eq!(slices, [hu(0.0), hu(1.0), hu(2.0)]);
-    assert!(warned.contains("3 slices are there twice, with one SOPInstanceUID and in one place"), "{warned}");
+    assert!(warned.contains("3 files or frames are copies of others, with one SOPInstanceUID and place"), "{warned}");
 }
 
 #[test]

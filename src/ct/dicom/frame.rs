@@ -12,7 +12,7 @@ use super::traits::Traits;
 /// The largest side of a slice: one of 16384 x 16384 takes 1 GiB as f32.
 const MAX_SIDE: i64 = 16_384;
 /// The most frames of a file, so that memory stays near the file's size where a frame is a few bytes.
-const MAX_FRAMES: i64 = 1 << 20;
+const MAX_FRAMES: i64 = 1 << 16;
 /// HU of air, which padding becomes that would be brighter than any tissue.
 pub(super) const AIR: f32 = -1000.0;
 /// The highest HU that 12 bits hold, as scanners write them; what is beyond is metal or no measurement.

@@ -73,19 +73,21 @@ fn in_places_of_their_own(mut frames: Vec<Frame>, warnings: &mut Vec<String>) ->
         return Ok(frames);
     }
     let numbers: HashSet<Option<i64>> = frames.iter().map(|frame| frame.instance).collect();
-    if first.is_some() && numbers.len() == 1 && !numbers.contains(&None) {
+    let is_alike = |frame: &Frame| frame.traits == frames[0].traits;
+    if first.is_some() && numbers.len() == 1 && !numbers.contains(&None) && frames.iter().all(is_alike) {
         // One slice, written several times.
         return Ok(frames);
     }
     let count = frames.len();
+    let are_frames = frames.iter().any(|frame| frame.image.frames > 1);
     let problem = match first {
+        None if are_frames => format!("its {count} frames do not say where each of them lies"),
         None => format!("its {count} slices have no ImagePositionPatient or no ImageOrientationPatient"),
         Some(plane) => format!("its {count} slices all have one ImagePositionPatient ({})", at(Some(plane.position))),
     };
     let why = match frames[0].image.distance {
-        _ if is_one_file || frames.iter().any(|frame| frame.image.frames > 1) => {
-            "they are frames, and no SpacingBetweenSlices of one file orders them"
-        }
+        _ if is_one_file => "they differ in what is said of each",
+        _ if are_frames => "they are of several files",
         _ if numbers.len() < count || numbers.contains(&None) => "their InstanceNumbers do not tell either",
         None => "how far apart they are is not said (SpacingBetweenSlices)",
         Some(mm) if frames.iter().any(|frame| frame.image.distance != Some(mm)) => "they differ in SpacingBetweenSlices",
@@ -205,6 +207,6 @@ fn affine(frames: &[Frame], planes: &[Plane], normal: [f64; 3], warnings: &mut V
 }
 
 /// A place in words.
-fn at(position: Option<[f64; 3]>) -> String {
+pub(super) fn at(position: Option<[f64; 3]>) -> String {
     position.map_or_else(|| "an unknown place".into(), |[x, y, z]| format!("at {x:.1}, {y:.1}, {z:.1} mm"))
 }

@@ -66,10 +66,21 @@ impl Group {
 /// By what can be told from two slices alone.
 fn alike(frames: Vec<Frame>) -> Vec<Vec<Frame>> {
     let mut groups: Vec<Vec<Frame>> = Vec::new();
+    // The groups that agree in all but numbers, which may differ in their last digits.
+    let mut known: HashMap<String, Vec<usize>> = HashMap::new();
     for frame in frames {
-        match groups.iter_mut().find(|group| are_alike(&group[0], &frame)) {
-            Some(group) => group.push(as_turned(frame, group[0].plane)),
-            None => groups.push(vec![frame]),
+        let format = &frame.image.format;
+        let name = format!("{} {} {}\n{}", format.rows, format.columns, frame.image.series, frame.traits.always());
+        let same = known.entry(name).or_default();
+        match same.iter().copied().find(|&at| are_alike(&groups[at][0], &frame)) {
+            Some(at) => {
+                let frame = as_turned(frame, groups[at][0].plane);
+                groups[at].push(frame);
+            }
+            None => {
+                same.push(groups.len());
+                groups.push(vec![frame]);
+            }
         }
     }
     groups
@@ -83,6 +94,7 @@ fn as_turned(mut frame: Frame, first: Option<Plane>) -> Frame {
     frame
 }
 
+/// Whether they lie in one direction, with pixels of one size.
 fn are_alike(a: &Frame, b: &Frame) -> bool {
     let close = |a: &[f64], b: &[f64], by: f64| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= by);
     let planes = match (a.plane, b.plane) {
@@ -95,8 +107,7 @@ fn are_alike(a: &Frame, b: &Frame) -> bool {
         (None, None) => true,
         _ => false,
     };
-    let size = |frame: &Frame| (frame.image.format.rows, frame.image.format.columns);
-    a.image.series == b.image.series && size(a) == size(b) && planes && spacings && a.traits.agree(&b.traits)
+    planes && spacings
 }
 
 /// The stacks of slices that are alike.
@@ -112,14 +123,21 @@ fn of_alike(frames: Vec<Frame>) -> Vec<Group> {
         groups = groups.into_iter().flat_map(|group| split(group, index)).collect();
     }
     groups = groups.into_iter().flat_map(by_instance).collect();
-    if let ([.., first], Some(group)) = (&copies[..], groups.first_mut()) {
+    for group in &mut groups {
+        let ids: HashSet<(&str, u32)> = group.frames.iter().map(id).collect();
+        let mut copies = copies.iter().filter(|copy| ids.contains(&id(copy)));
+        let Some(first) = copies.next() else { continue };
+        let (name, count) = (first.image.name(), 1 + copies.count());
         group.warnings.push(format!(
-            "{} slices are there twice, with one SOPInstanceUID and in one place (the first {}): one of each is read",
-            copies.len(),
-            first.image.name()
+            "{count} files or frames are copies of others, with one SOPInstanceUID and place (the first {name}): one of each is read"
         ));
     }
     groups
+}
+
+/// What a slice should be the only one to have.
+fn id(frame: &Frame) -> (&str, u32) {
+    (&frame.image.uid, frame.index)
 }
 
 /// Without slices that another one is the same as, which come second.

@@ -94,7 +94,7 @@ fn stored(stack: Stack, series: &Series, found: &Found) -> Result<Stored, String
     let (missing, unusable) = found.missing(&stack, &series.uid);
     if let [first, others @ ..] = &missing[..] {
         let is_known = if first.series.is_some() { "" } else { "; by its name it may be a slice of this scan" };
-        let more = if others.is_empty() { String::new() } else { format!(" ({} more are alike)", others.len()) };
+        let more = if others.is_empty() { String::new() } else { format!(", and {} more like it", others.len()) };
         return Err(format!("{}{more}{is_known}; mend the file, or move it away to go on without it", named(first)));
     }
     let Stack { frames, affine, mut warnings, .. } = stack;

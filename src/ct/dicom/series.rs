@@ -2,9 +2,12 @@
 
 use std::fmt;
 
-use super::geometry::Stack;
+use super::geometry::{Stack, at};
 use super::group::Group;
 use super::traits::TRAITS;
+
+/// How many lines an error lists.
+const LISTED: usize = 20;
 
 /// A stack of CT slices of a folder, as [`super::series`] lists it: slices of one series that agree in who, when and how, and lie on one line.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +63,7 @@ pub(super) fn table(groups: &[Group]) -> Vec<Series> {
 
 /// The stacks of one series.
 fn rows(number: usize, stacks: &[Group]) -> Vec<Series> {
+    let differences = Differences::of(stacks);
     let row = |(index, group): (usize, &Group)| {
         let image = &group.frames[0].image;
         let stack = Stack::of(group.clone()).ok();
@@ -68,7 +72,7 @@ fn rows(number: usize, stacks: &[Group]) -> Vec<Series> {
             stack: (stacks.len() > 1).then_some(index + 1),
             uid: image.series.clone(),
             description: image.description.clone(),
-            apart: apart(group, stacks),
+            apart: if stacks.len() > 1 { differences.in_words(group) } else { String::new() },
             slices: stack.as_ref().map_or(group.frames.len(), |stack| stack.frames.len()),
             size: [image.format.rows, image.format.columns].map(usize::from),
             spacing: stack.and_then(|stack| stack.affine).map(|affine| affine.spacing()),
@@ -77,42 +81,44 @@ fn rows(number: usize, stacks: &[Group]) -> Vec<Series> {
     stacks.iter().enumerate().map(row).collect()
 }
 
-/// What `group` differs in from others of `stacks`.
-fn apart(group: &Group, stacks: &[Group]) -> String {
-    let trait_of = |index: usize| {
-        let values = group.values(index);
-        stacks.iter().any(|other| other.values(index) != values).then(|| in_words(index, &values))
-    };
-    let mut words: Vec<String> = (0..TRAITS.len()).filter_map(trait_of).collect();
-    let plane = |group: &Group| group.frames[0].plane;
-    let turned = |other: &Group| {
-        let axes = |group: &Group| plane(group).map(|plane| [plane.along_row, plane.down_column].concat());
-        match (axes(group), axes(other)) {
+/// What the stacks of one series differ in.
+struct Differences {
+    /// Indices of [`TRAITS`].
+    traits: Vec<usize>,
+    in_direction: bool,
+}
+
+impl Differences {
+    fn of(stacks: &[Group]) -> Self {
+        let differs = |index: &usize| {
+            let first = stacks[0].values(*index);
+            stacks.iter().any(|other| other.values(*index) != first)
+        };
+        let axes = |group: &Group| group.frames[0].plane.map(|plane| [plane.along_row, plane.down_column].concat());
+        let first = axes(&stacks[0]);
+        let is_turned = |other: &Group| match (&first, axes(other)) {
             (Some(a), Some(b)) => a.iter().zip(&b).any(|(a, b)| (a - b).abs() > 1e-3),
             (a, b) => a.is_some() != b.is_some(),
-        }
-    };
-    if stacks.iter().any(turned) {
-        let rows = |[x, y, z]: [f64; 3]| format!("{x:.2}\\{y:.2}\\{z:.2}");
-        words.push(
-            plane(group)
-                .map_or("without a place".into(), |plane| format!("orientation {}\\{}", rows(plane.along_row), rows(plane.down_column))),
-        );
+        };
+        Self { traits: (0..TRAITS.len()).filter(differs).collect(), in_direction: stacks.iter().any(is_turned) }
     }
-    let instances = |group: &Group| {
-        let numbers = || group.frames.iter().filter_map(|frame| frame.instance);
-        Some([numbers().min()?, numbers().max()?])
-    };
-    match (words.is_empty() && stacks.len() > 1, instances(group), plane(group)) {
-        (true, first, Some(plane)) => {
-            let [x, y, z] = plane.position;
-            let numbers = first.map_or(String::new(), |[first, last]| format!("instances {first} to {last}, "));
-            words.push(format!("{numbers}one slice at {x:.1}, {y:.1}, {z:.1} mm"));
+
+    /// What tells `group` apart by them, or else by its slices' numbers and place.
+    fn in_words(&self, group: &Group) -> String {
+        let mut words: Vec<String> = self.traits.iter().map(|&index| in_words(index, &group.values(index))).collect();
+        let plane = group.frames[0].plane;
+        if self.in_direction {
+            let axis = |[x, y, z]: [f64; 3]| format!("{x:.2}\\{y:.2}\\{z:.2}");
+            let direction = plane.map(|plane| format!("orientation {}\\{}", axis(plane.along_row), axis(plane.down_column)));
+            words.push(direction.unwrap_or_else(|| "without a place".into()));
         }
-        (true, Some([first, last]), None) => words.push(format!("instances {first} to {last}")),
-        _ => {}
+        if words.is_empty() {
+            let numbers = || group.frames.iter().filter_map(|frame| frame.instance);
+            words.extend(numbers().min().zip(numbers().max()).map(|(first, last)| format!("instances {first} to {last}")));
+            words.extend(plane.map(|plane| format!("one slice {}", at(Some(plane.position)))));
+        }
+        words.join(", ")
     }
-    words.join(", ")
 }
 
 /// A trait's lowest and highest value.
@@ -136,7 +142,11 @@ fn in_words(index: usize, [first, last]: &[String; 2]) -> String {
 /// If none is named, or several are.
 pub(super) fn choose(table: &[Series], choice: Option<&str>) -> Result<usize, String> {
     let all: Vec<usize> = (0..table.len()).collect();
-    let lines = |rows: &[usize]| rows.iter().map(|&row| table[row].to_string()).collect::<Vec<_>>().join("\n  ");
+    let lines = |rows: &[usize]| {
+        let mut lines: Vec<String> = rows.iter().take(LISTED).map(|&row| table[row].to_string()).collect();
+        lines.extend((rows.len() > LISTED).then(|| format!("... and {} more", rows.len() - LISTED)));
+        lines.join("\n  ")
+    };
     let Some(choice) = choice else {
         return match (table, table.iter().map(|row| row.number).max().unwrap_or_default()) {
             ([_], _) => Ok(0),

@@ -82,9 +82,10 @@ impl Traits {
         &self.0[index]
     }
 
-    /// Whether they may be of one stack, as far as that does not depend on where they lie.
-    pub fn agree(&self, other: &Self) -> bool {
-        TRAITS.iter().enumerate().all(|(index, of)| of.weight != Weight::Always || self.0[index] == other.0[index])
+    /// What slices of one stack have in common wherever they lie, as one text.
+    pub fn always(&self) -> String {
+        let always = |(of, value): (&Trait, &String)| (of.weight == Weight::Always).then(|| format!("{value}\n"));
+        TRAITS.iter().zip(&self.0).filter_map(always).collect()
     }
 }
 
