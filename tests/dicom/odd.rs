@@ -261,6 +261,42 @@ fn a_transfer_syntax_that_is_not_true_is_said() {
     assert!(error.contains("is not encapsulated, nor of the 24 bytes that it has uncompressed"), "{error}");
 }
 
+/// Its first element tells nothing where it is of a private group.
+#[test]
+fn a_private_group_at_the_beginning_is_no_byte_order() {
+    let (head, _) = parts(ct(30.0), EXPLICIT);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("private");
+    fs::write(&path, [&head[..], &short([3, 0x3F, 0x10, 0], b"LO", b"X ")].concat()).expect("written");
+    let error = read(&path, None).expect_err("no image");
+    assert!(error.contains("DICOM without a modality"), "{error}");
+}
+
+/// Damage is told from what is no CT at all, and belongs to the series that it names.
+#[test]
+fn a_damaged_header_counts_by_what_stands_before_the_damage() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let cut_behind = |object: InMemDicomObject, tag: [u8; 4], name: &str| {
+        let (head, body) = parts(object, EXPLICIT);
+        let end = body.windows(4).position(|bytes| bytes == tag).expect("the tag") + 9;
+        fs::write(at(name), [&head, &body[..end]].concat()).expect("written");
+    };
+    save(ct(30.0), &at("IM1"));
+    cut_behind(super::of_modality("RTPLAN"), [8, 0, 0x3E, 0x10], "IM2");
+    let (slices, warned) = read(folder.path(), None).expect("one slice");
+    assert_eq!((slices, warned.as_str()), (vec![hu(30.0)], "left out: 1 file: modality RTPLAN, no CT (IM2)"));
+    let position = [0x20, 0, 0x32, 0];
+    cut_behind(super::other(0.0), position, "IM3");
+    read(folder.path(), None).expect("the slice of another series is damaged");
+    cut_behind(ct(31.0), position, "unlike.x");
+    let error = read(folder.path(), None).expect_err("a slice of this one is");
+    assert!(
+        error.contains("unlike.x: damaged before its pixel data: element (0020,0032) claims 10 bytes where 1 are left; mend"),
+        "{error}"
+    );
+}
+
 #[test]
 fn a_dicomdir_names_its_folder() {
     let folder = tempfile::tempdir().expect("a folder");

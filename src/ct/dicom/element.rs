@@ -43,9 +43,12 @@ impl Writing {
 
     /// How the data set is written whose first element begins with `head`, if that is one. `claimed` decides what the bytes leave open.
     pub fn of(head: [u8; 8], claimed: Self) -> Self {
-        // The first group is a low number, 0008 as a rule: of the two ways to read it the lower is right.
-        let group = u16::from_le_bytes([head[0], head[1]]);
-        let big_endian = if group == group.swap_bytes() { claimed.big_endian } else { group.swap_bytes() < group };
+        // The first group is of one byte, 0008 as a rule: which of the two it stands in tells. A private group tells nothing.
+        let big_endian = match head[..2] {
+            [group, 0] if group > 0 => false,
+            [0, 1..=0x20] => true,
+            _ => claimed.big_endian,
+        };
         let vr = [head[4], head[5]];
         let implicit = if is_known(vr) { false } else { claimed.implicit || !is_word(vr) };
         Self { implicit, big_endian }

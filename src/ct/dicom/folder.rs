@@ -187,8 +187,11 @@ fn kind(path: &Path, header: &Header) -> Result<Kind, String> {
     match header.text(tags::MODALITY) {
         Some("CT") => {}
         Some(modality) => return Ok(Kind::Other(format!("modality {modality}, no CT"))),
-        None if is_ct_class => {}
+        None if is_ct_class || header.damage.is_some() => {}
         None => return other("DICOM without a modality"),
+    }
+    if let Some(damage) = &header.damage {
+        return Err(damage.clone());
     }
     let image_type = header.frame_text(0, tags::IMAGE_TYPE).unwrap_or_default();
     if image_type.split('\\').any(|word| matches!(word.trim(), "LOCALIZER" | "SCOUT")) {

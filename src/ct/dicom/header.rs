@@ -91,7 +91,6 @@ const SEQUENCES: &[Tag] = &[
     tags::CTX_RAY_DETAILS_SEQUENCE,
     tags::CT_ACQUISITION_DETAILS_SEQUENCE,
     tags::MODALITY_LUT_SEQUENCE,
-    tags::DIRECTORY_RECORD_SEQUENCE,
 ];
 
 /// The longest value that is read; what an element above needs is far shorter.
@@ -155,6 +154,8 @@ pub(super) struct Header {
     pub has_modality_lut: bool,
     /// Whether it lists the files of a medium.
     pub is_directory: bool,
+    /// What is wrong with it before its pixel data; what stands before that was read.
+    pub damage: Option<String>,
     /// Where the transfer syntax says other than what is there, which was believed.
     pub contradiction: Option<String>,
     values: HashMap<(Scope, Tag), String>,
@@ -311,21 +312,32 @@ fn meta(file: &mut File, at: u64, length: u64) -> Result<(u64, Option<String>), 
 }
 
 impl Header {
-    /// Reads `path` up to its pixel data.
+    /// Reads `path` up to its pixel data, or as far as it is whole.
     ///
     /// # Errors
-    /// If it cannot be read, or is damaged before its pixel data.
+    /// If it cannot be read, or is damaged where it begins.
     pub fn read(path: &Path) -> Result<Self, String> {
         let (encoding, mut bytes, contradiction) = Encoding::of(path)?;
-        let mut header =
-            Self { encoding, pixels: None, has_modality_lut: false, is_directory: false, contradiction, values: HashMap::new() };
+        let mut header = Self {
+            encoding,
+            pixels: None,
+            has_modality_lut: false,
+            is_directory: false,
+            damage: None,
+            contradiction,
+            values: HashMap::new(),
+        };
         let mut elements = Elements::new(&mut bytes.reader, encoding.data_set(), bytes.length, encoding.writing, SEQUENCES)?;
-        let length = header.walk(&mut elements).map_err(|e| format!("damaged before its pixel data: {e}"))?;
+        let walked = header.walk(&mut elements);
         let start = elements.position();
-        if let Some(length) = length {
-            header.pixels = Some(PixelData { start, length: length.map(u64::from), available: bytes.length.saturating_sub(start) });
-            if length.is_none() {
-                header.compare(&mut bytes, start)?;
+        match walked {
+            Err(problem) => header.damage = Some(format!("damaged before its pixel data: {problem}")),
+            Ok(None) => {}
+            Ok(Some(length)) => {
+                header.pixels = Some(PixelData { start, length: length.map(u64::from), available: bytes.length.saturating_sub(start) });
+                if length.is_none() {
+                    header.compare(&mut bytes, start)?;
+                }
             }
         }
         Ok(header)
@@ -339,7 +351,6 @@ impl Header {
                 Event::Pixels(length) => return Ok(Some(length)),
                 Event::Sequence(tag) => {
                     self.has_modality_lut |= tag == tags::MODALITY_LUT_SEQUENCE && scope(&inside).is_some();
-                    self.is_directory |= tag == tags::DIRECTORY_RECORD_SEQUENCE;
                     inside.push((tag, 0));
                 }
                 Event::Item => inside.last_mut().ok_or("a stray item")?.1 += 1,
@@ -353,6 +364,8 @@ impl Header {
 
     /// Keeps the element's value if it is one of [`ELEMENTS`], and not empty.
     fn take(&mut self, element: Element, scope: Option<Scope>, elements: &mut Elements) -> Result<(), String> {
+        // The group of a medium's list of files.
+        self.is_directory |= element.tag.group() == 4;
         let Some(scope) = scope else { return Ok(()) };
         let Some(&(tag, form)) = ELEMENTS.iter().find(|(tag, _)| *tag == element.tag) else { return Ok(()) };
         if element.length > 0 && element.length <= MAX_VALUE {
