@@ -44,7 +44,7 @@ impl Slices for Memory {
 }
 
 impl Volume {
-    /// Opens a scan: by what it holds, whatever its name, a DICOM file, or a folder of them with one CT series; or by its file's ending, in any
+    /// Opens a scan: by what it holds, whatever its name, a DICOM file, or a folder of them with one stack of CT slices; or by its file's ending, in any
     /// case:
     ///
     /// - `.npy` holding [H, W] or [S, H, W] of any numeric dtype, taken to be in HU;
@@ -74,8 +74,9 @@ impl Volume {
         }
     }
 
-    /// As [`Volume::open`], of the series `series` where a folder of DICOM files holds several: its number as [`super::series`] lists it, or the end of
-    /// its UID.
+    /// As [`Volume::open`], of the series `series` where a folder of DICOM files, or a file of many frames, holds several: its number as
+    /// [`super::series`] lists it (`2`, or `2.1` for the first of several stacks of slices in series 2), the end of its UID, or `largest` for the one with
+    /// most slices.
     ///
     /// # Errors
     /// As [`Volume::open`]; if `series` is given and names none or several, or the scan is no DICOM.

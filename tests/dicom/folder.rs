@@ -54,7 +54,8 @@ fn what_a_folder_holds_beside_ct_is_left_out_and_said() {
                 &[1.0, 2.0],
                 &[
                     "left out: 1 file: colour picture (dose); 1 file: localizer (scout)",
-                    "2 files: no DICOM (first empty)",
+                    "1 file: no DICOM (notes.txt)",
+                    "left out, as it cannot be used: empty: it is empty",
                     "1 file: modality PT, no CT (pet)",
                     "1 file: modality MR",
                     "1 file: localizer (scout)",
@@ -91,7 +92,7 @@ fn several_series_are_listed() {
                 put_pixels(&mut wide, &[0; 12]);
                 save(wide, &f.join("b"));
             },
-            Err(&["2 CT series are there", "1 slices of 4 x 6", "1 slices of 4 x 3"]),
+            Err(&["2 stacks of slices are in one CT series", "1 slices of 4 x 6", "1 slices of 4 x 3"]),
         ),
         (
             "one series in two orientations",
@@ -99,7 +100,11 @@ fn several_series_are_listed() {
                 save(ct(0.0), &f.join("a"));
                 save(with(ct(1.0), tags::IMAGE_ORIENTATION_PATIENT, VR::DS, "0\\1\\0\\0\\0\\-1"), &f.join("b"));
             },
-            Err(&["2 CT series are there"]),
+            Err(&[
+                "2 stacks of slices are in one CT series; choose one by its number (--series 1.1)",
+                "1.1: Thorax, orientation 1.00\\0.00\\0.00\\0.00\\1.00\\0.00, 1 slices",
+                "1.2: Thorax, orientation 0.00\\1.00\\0.00\\0.00\\0.00\\-1.00, 1 slices",
+            ]),
         ),
     ]);
 }
@@ -192,7 +197,7 @@ fn a_damaged_slice_is_not_left_out_in_silence() {
                 fs::copy(f.join("a"), f.join("b")).unwrap();
                 File::options().write(true).open(f.join("b")).unwrap().set_len(140).unwrap();
             },
-            Ok((&[0.0], &["1 damaged files are left out, which may be slices of it; the first is b: its meta information"])),
+            Ok((&[0.0], &["left out, as it cannot be used: b: its meta information is damaged"])),
         ),
         (
             "nothing but damage",
@@ -203,6 +208,106 @@ fn a_damaged_slice_is_not_left_out_in_silence() {
             Err(&["no CT slice can be read; a: its pixel data is cut off"]),
         ),
     ]);
+}
+
+/// Three slices IM0 to IM2 as `make` leaves them.
+fn spoilt(make: impl Fn(&Path)) -> Result<(Vec<Vec<f32>>, String), String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    (0..3).for_each(|z| save(ct(f64::from(z)), &folder.path().join(format!("IM{z}"))));
+    make(folder.path());
+    read(folder.path(), None)
+}
+
+/// What might be a slice by its name is not left out, whatever it is; what is clearly none is, and is named.
+#[cfg(unix)]
+#[test]
+fn what_may_be_a_slice_is_not_left_out_in_silence() {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+    type Make = fn(&Path);
+    let kinds: [(&str, Make); 4] = [
+        ("a dangling link", |path| symlink("../.git/annex/objects/xx", path).unwrap()),
+        ("it is empty", |path| fs::write(path, "").unwrap()),
+        ("its meta information is damaged", |path| fs::write(path, [&[0; 128][..], b"DICM\x02\0\0\0UL\x04\0"].concat()).unwrap()),
+        ("a socket", |path| drop(UnixListener::bind(path).unwrap())),
+    ];
+    for (said, make) in kinds {
+        // Inside the stack, at its end, and in a folder beside it.
+        for name in ["IM1", "IM2", "IM003", "more/IM3"] {
+            let error = spoilt(|folder| {
+                fs::create_dir_all(folder.join("more")).unwrap();
+                let _ = fs::remove_file(folder.join(name));
+                make(&folder.join(name));
+            });
+            let error = error.expect_err(name);
+            let file = name.rsplit('/').next().unwrap();
+            assert!(error.contains(&format!("{file}: {said}")) && error.contains("by its name it may be a slice"), "{error}");
+        }
+        let (slices, warned) = spoilt(|folder| make(&folder.join("notes.txt"))).expect("the rest");
+        assert_eq!(slices, [0.0, 1.0, 2.0].map(hu));
+        assert!(warned.contains(&format!("left out, as it cannot be used: notes.txt: {said}")), "{warned}");
+        // Without a name like theirs it might still fill a gap.
+        let error = spoilt(|folder| {
+            save(ct(4.0), &folder.join("IM4"));
+            make(&folder.join("other"));
+        });
+        assert!(error.as_ref().is_err_and(|error| error.contains(&format!("other: {said}"))), "{error:?}");
+        // In a folder of another series it is of that.
+        let folder = tempfile::tempdir().expect("a folder");
+        ["a", "b"].iter().for_each(|name| fs::create_dir(folder.path().join(name)).unwrap());
+        (0..3).for_each(|z| save(ct(f64::from(z)), &folder.path().join(format!("a/IM{z}"))));
+        save(other(0.0), &folder.path().join("b/IM7"));
+        make(&folder.path().join("b/IM8"));
+        assert_eq!(read(folder.path(), Some("2")).expect("three slices").0.len(), 3);
+        assert!(read(folder.path(), Some("1")).is_err());
+        // Alone it is what is there.
+        let folder = tempfile::tempdir().expect("a folder");
+        make(&folder.path().join("IM1"));
+        fs::write(folder.path().join("notes.txt"), "hello").unwrap();
+        let error = read(folder.path(), None).expect_err("no slice");
+        assert!(
+            error.contains(&format!("no CT slice can be read; IM1: {said}")) && error.contains("1 file: no DICOM (notes.txt)"),
+            "{error}"
+        );
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_slice_without_read_permission() {
+    use std::os::unix::fs::PermissionsExt;
+    let read = spoilt(|folder| {
+        fs::set_permissions(folder.join("IM1"), fs::Permissions::from_mode(0o000)).unwrap();
+        if fs::read(folder.join("IM1")).is_ok() {
+            eprintln!("NOT TESTED: this user reads every file");
+            fs::remove_file(folder.join("IM1")).unwrap();
+            fs::write(folder.join("IM1"), "").unwrap();
+        }
+    });
+    let error = read.expect_err("a slice is missing");
+    assert!(error.contains("IM1: it cannot be read (Permission denied") || error.contains("IM1: it is empty"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_and_what_is_no_file_is_not_waited_for() {
+    use std::os::unix::fs::symlink;
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    (3..5).for_each(|z| save(ct(f64::from(z)), &elsewhere.path().join(format!("IM{z}"))));
+    let (slices, warned) = spoilt(|folder| {
+        symlink(elsewhere.path(), folder.join("linked")).unwrap();
+        symlink(folder, folder.join("back")).unwrap();
+        let pipe = std::process::Command::new("mkfifo").arg(folder.join("pipe")).status().expect("mkfifo");
+        assert!(pipe.success());
+    })
+    .expect("five slices");
+    assert_eq!(slices, [0.0, 1.0, 2.0, 3.0, 4.0].map(hu));
+    assert!(warned.contains("left out, as it cannot be used: back: a link back to a folder that it lies in, and 1 more"), "{warned}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    let error = read(&pipe, None).expect_err("a pipe");
+    assert!(error.contains("neither a file nor a folder"), "{error}");
 }
 
 fn check(cases: &[Case]) {
@@ -246,7 +351,10 @@ fn a_folder_without_read_permission() {
         let error = read(&closed, None).expect_err("no permission");
         assert!(error.contains("the folder cannot be read: Permission denied"), "{error}");
         let (slices, warned) = read(folder.path(), None).expect("the rest");
-        assert!(slices.len() == 1 && warned.contains("the folder cannot be read: Permission denied"), "{warned}");
+        assert!(
+            slices.len() == 1 && warned.contains("left out, as it cannot be used: closed: a folder that cannot be read (Permission denied"),
+            "{warned}"
+        );
     }
     permit(0o700);
 }

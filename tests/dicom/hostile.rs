@@ -6,6 +6,7 @@ use dicom_dictionary_std::uids;
 
 use super::frames::enhanced;
 use super::make::{ct, put_fragments, rle, stored, write};
+use super::odd::oddities;
 use super::read;
 
 #[test]
@@ -54,11 +55,16 @@ fn damage_never_panics() {
     let path = folder.path().join("fuzzed");
     let mut compressed = enhanced(&[0.0, 1.0]);
     put_fragments(&mut compressed, vec![rle(&stored(0.0)), rle(&stored(1.0))]);
+    let written = |object, syntax| {
+        write(object, &path, syntax);
+        fs::read(&path).expect("read")
+    };
     let kinds = [
-        (ct(0.0), uids::EXPLICIT_VR_LITTLE_ENDIAN),
-        (enhanced(&[0.0, 1.0]), uids::IMPLICIT_VR_LITTLE_ENDIAN),
-        (ct(0.0), uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN),
-        (compressed, uids::RLE_LOSSLESS),
+        written(ct(0.0), uids::EXPLICIT_VR_LITTLE_ENDIAN),
+        written(enhanced(&[0.0, 1.0]), uids::IMPLICIT_VR_LITTLE_ENDIAN),
+        written(ct(0.0), uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN),
+        written(compressed, uids::RLE_LOSSLESS),
+        oddities(),
     ];
     let mut state = 1_u64;
     let mut random = |below: usize| {
@@ -66,9 +72,7 @@ fn damage_never_panics() {
         (state >> 33) as usize % below
     };
     let mut outcomes = [0; 2];
-    for (object, syntax) in kinds {
-        write(object, &path, syntax);
-        let whole = fs::read(&path).expect("read");
+    for whole in kinds {
         for _ in 0..400 {
             let mut bytes = whole.clone();
             for _ in 0..=random(3) {

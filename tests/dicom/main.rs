@@ -7,7 +7,10 @@ mod frames;
 mod hostile;
 #[path = "../common/dicom.rs"]
 mod make;
+mod odd;
+mod order;
 mod series;
+mod stacks;
 
 use std::fs::File;
 use std::path::Path;

@@ -1,6 +1,8 @@
-//! The size that a JPEG, JPEG-LS or JPEG 2000 picture states in its own header.
+//! What a JPEG, JPEG-LS or JPEG 2000 picture states in its own header: its compression and its size.
 //!
 //! The codecs write into memory of the size that the DICOM file states, so that the two must be compared before.
+
+use dicom_dictionary_std::uids;
 
 /// What a picture says of itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,17 +28,53 @@ pub(super) fn picture(bytes: &[u8]) -> Option<Picture> {
     }
 }
 
+/// The transfer syntax for pictures that begin so, if that can be told.
+pub(super) fn compression(bytes: &[u8]) -> Option<&'static str> {
+    match *bytes {
+        [0xFF, 0xD8, ref rest @ ..] => match frame_header(rest)?.0 {
+            0xC3 => Some(uids::JPEG_LOSSLESS_SV1),
+            0xC0 => Some(uids::JPEG_BASELINE8_BIT),
+            0xC1 => Some(uids::JPEG_EXTENDED12_BIT),
+            0xF7 => Some(uids::JPEGLS_LOSSLESS),
+            _ => None,
+        },
+        [0xFF, 0x4F, 0xFF, 0x51, ..] | [0, 0, 0, 12, b'j', b'P', ..] => Some(uids::JPEG2000),
+        // RLE: the number of segments, then where the first one begins.
+        [1..=15, 0, 0, 0, 64, 0, 0, 0, ..] => Some(uids::RLE_LOSSLESS),
+        _ => None,
+    }
+}
+
+/// What the codec of a transfer syntax reads, in a word.
+pub(super) fn family(uid: &str) -> &'static str {
+    let compressed = uid.strip_prefix("1.2.840.10008.1.2.4.").and_then(|rest| rest.parse().ok());
+    match compressed {
+        Some(50..=79) => "JPEG",
+        Some(80..=81) => "JPEG-LS",
+        Some(90..=93 | 201..=203) => "JPEG 2000",
+        _ if uid == uids::RLE_LOSSLESS => "RLE",
+        Some(_) => "others",
+        None => "uncompressed",
+    }
+}
+
 /// The frame header (ISO/IEC 10918-1, B.2.2) among the segments behind the start of image; SOF55 is JPEG-LS.
-fn jpeg(mut rest: &[u8]) -> Option<Picture> {
+fn jpeg(rest: &[u8]) -> Option<Picture> {
+    let [bits, r1, r0, c1, c0, components] = frame_header(rest)?.1;
+    let side = |high, low| u32::from(u16::from_be_bytes([high, low]));
+    Some(Picture { rows: side(r1, r0), columns: side(c1, c0), components: components.into(), bits: bits.into() })
+}
+
+/// The marker of that header, and what follows its length.
+fn frame_header(mut rest: &[u8]) -> Option<(u8, [u8; 6])> {
     loop {
         match *rest {
             [0xFF, 0xFF, ..] => rest = &rest[1..],
             // A marker without a segment.
             [0xFF, 0x01 | 0xD0..=0xD7, ..] => rest = &rest[2..],
             // Frame headers; DHT (C4), JPG (C8) and DAC (CC) lie between them.
-            [0xFF, 0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF | 0xF7, _, _, bits, r1, r0, c1, c0, components, ..] => {
-                let side = |high, low| u32::from(u16::from_be_bytes([high, low]));
-                return Some(Picture { rows: side(r1, r0), columns: side(c1, c0), components: components.into(), bits: bits.into() });
+            [0xFF, marker @ (0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF | 0xF7), _, _, a, b, c, d, e, f, ..] => {
+                return Some((marker, [a, b, c, d, e, f]));
             }
             [0xFF, _, high, low, ..] => rest = rest.get(2 + usize::from(u16::from_be_bytes([high, low]))..)?,
             _ => return None,

@@ -1,17 +1,15 @@
 //! The DICOM files of a folder: found by what they hold, sorted into CT slices and what is left out.
 
-use std::collections::BTreeMap;
-use std::fs;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use dicom_dictionary_std::{tags, uids};
 
 use super::frame::{self, Frame};
+use super::geometry::Stack;
 use super::header::{Header, is_dicom};
 use super::sheltered;
-
-/// How many folders deep is looked.
-const MAX_DEPTH: usize = 16;
+use crate::archive::Listing;
 
 /// Everything found.
 #[derive(Debug, Default)]
@@ -19,11 +17,13 @@ pub(super) struct Found {
     pub frames: Vec<Frame>,
     pub broken: Vec<Broken>,
     in_folder: bool,
+    /// The folders that CT slices are in.
+    folders: HashSet<PathBuf>,
     /// What is left out, and why: the reason, how many files, the first one's name.
     left_out: BTreeMap<String, (usize, String)>,
 }
 
-/// A file that should be CT and cannot be used.
+/// What should be CT and cannot be used, or cannot be looked into to know.
 #[derive(Debug)]
 pub(super) struct Broken {
     pub path: PathBuf,
@@ -49,24 +49,36 @@ impl Found {
     pub fn in_path(path: &Path) -> Result<Self, String> {
         let mut found = Self::default();
         if path.is_dir() {
-            let mut entries = Vec::new();
-            list(path, 0, &mut entries, &mut found)?;
-            entries.sort();
+            let listing = Listing::below(path).map_err(|e| format!("the folder cannot be read: {e}"))?;
             found.in_folder = true;
-            entries.iter().for_each(|path| found.add(path));
+            listing.files.iter().for_each(|path| found.add(path));
+            found.broken.extend(listing.others.into_iter().map(|other| Broken { path: other.path, series: None, problem: other.why }));
         } else {
             found.add(path);
         }
+        let folder_of = |frame: &Frame| frame.image.path.parent().map(Path::to_owned);
+        found.folders = found.frames.iter().filter_map(folder_of).collect();
         Ok(found)
     }
 
+    /// What cannot be used and must not be left out of `stack`, of the series `uid`, as the rest would pass for a whole scan; and what else cannot be used.
+    pub fn missing(&self, stack: &Stack, uid: &str) -> (Vec<&Broken>, Vec<&Broken>) {
+        let slices = Slices::of(stack);
+        let (of_series, others): (Vec<_>, Vec<_>) = self.broken.iter().partition(|broken| match &broken.series {
+            Some(series) => series == uid,
+            None => slices.may_include(&broken.path, &self.folders),
+        });
+        (of_series, others.into_iter().filter(|broken| broken.series.is_none()).collect())
+    }
+
     fn add(&mut self, path: &Path) {
+        let mut broken = |series, problem| self.broken.push(Broken { path: path.to_owned(), series, problem });
         match is_dicom(path) {
-            Err(problem) => return self.leave_out(format!("cannot be read ({problem})"), path),
+            Err(problem) => return broken(None, format!("it cannot be read ({problem})")),
+            Ok(false) if path.metadata().is_ok_and(|about| about.len() == 0) => return broken(None, "it is empty".into()),
             Ok(false) => return self.leave_out("no DICOM".into(), path),
             Ok(true) => {}
         }
-        let mut broken = |series, problem| self.broken.push(Broken { path: path.to_owned(), series, problem });
         match sheltered(|| Header::read(path)) {
             Err(problem) => broken(None, problem),
             Ok(header) => match kind(path, &header) {
@@ -81,8 +93,7 @@ impl Found {
     }
 
     fn leave_out(&mut self, why: String, path: &Path) {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        self.left_out.entry(why).or_insert((0, name)).0 += 1;
+        self.left_out.entry(why).or_insert((0, name(path))).0 += 1;
     }
 
     /// What is left out, in words; none if nothing is.
@@ -96,22 +107,72 @@ impl Found {
     }
 }
 
-/// The files under `folder`; a link to a folder is not followed.
-fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>, found: &mut Found) -> Result<(), String> {
-    for entry in fs::read_dir(folder).map_err(|e| format!("the folder cannot be read: {e}"))? {
-        let path = entry.map_err(|e| e.to_string())?.path();
-        let kind = fs::symlink_metadata(&path).map_err(|e| e.to_string())?.file_type();
-        if kind.is_dir() && depth == MAX_DEPTH {
-            found.leave_out(format!("folder deeper than {MAX_DEPTH}"), &path);
-        } else if kind.is_dir() {
-            if let Err(problem) = list(&path, depth + 1, files, found) {
-                found.leave_out(problem, &path);
-            }
-        } else if path.is_file() {
-            files.push(path);
+/// The files that a stack is read from, to tell whether another one might be of it.
+struct Slices {
+    folders: HashSet<PathBuf>,
+    patterns: HashSet<String>,
+    endings: HashSet<String>,
+    /// Whether their names have so little in common that any other might be of them.
+    are_named_anyhow: bool,
+    has_gap: bool,
+}
+
+impl Slices {
+    fn of(stack: &Stack) -> Self {
+        let paths: HashSet<&PathBuf> = stack.frames.iter().map(|frame| &frame.image.path).collect();
+        let patterns: HashSet<String> = paths.iter().map(|path| pattern(path)).collect();
+        Self {
+            folders: paths.iter().filter_map(|path| path.parent()).map(Path::to_owned).collect(),
+            endings: paths.iter().map(|path| ending(path)).collect(),
+            are_named_anyhow: paths.len() > 1 && 2 * patterns.len() > paths.len(),
+            patterns,
+            has_gap: stack.has_gap,
         }
     }
-    Ok(())
+
+    /// Whether `path` might be a slice of the stack, by its name: it is named as they are, or could fill a gap. A folder with other slices (of `folders`) is
+    /// another stack's.
+    fn may_include(&self, path: &Path, folders: &HashSet<PathBuf>) -> bool {
+        let Some(folder) = path.parent() else { return false };
+        let is_here = self.folders.contains(folder);
+        let has_ending = self.endings.contains(&ending(path));
+        let is_named_so = self.patterns.contains(&pattern(path)) || (self.are_named_anyhow && has_ending);
+        (is_here || !folders.contains(folder)) && is_named_so || is_here && self.has_gap && has_ending
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The letters behind the last dot, in lower case.
+fn ending(path: &Path) -> String {
+    let name = name(path);
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending).unwrap_or_default();
+    if ending.chars().all(char::is_alphabetic) { ending.to_lowercase() } else { String::new() }
+}
+
+/// A name with # for what counts up: numbers, UIDs, and words of hexadecimal digits.
+fn pattern(path: &Path) -> String {
+    let mut pattern = String::new();
+    for word in name(path).split_inclusive(|c: char| !c.is_alphanumeric()) {
+        let bare = word.trim_end_matches(|c: char| !c.is_alphanumeric());
+        if bare.len() >= 8 && bare.chars().all(|c| c.is_ascii_hexdigit()) && bare.contains(|c: char| c.is_ascii_digit()) {
+            pattern += &word.replace(bare, "0");
+        } else {
+            pattern += word;
+        }
+    }
+    let mut short = String::new();
+    for c in pattern.chars() {
+        match c {
+            '0'..='9' if short.ends_with('#') => {}
+            '0'..='9' if short.ends_with("#.") => drop(short.pop()),
+            '0'..='9' => short.push('#'),
+            c => short.push(c),
+        }
+    }
+    short
 }
 
 /// What a file is.
@@ -119,15 +180,18 @@ fn kind(path: &Path, header: &Header) -> Result<Kind, String> {
     let class = header.text(tags::SOP_CLASS_UID).or(header.text(tags::MEDIA_STORAGE_SOP_CLASS_UID)).unwrap_or_default();
     let is_ct_class =
         [uids::CT_IMAGE_STORAGE, uids::ENHANCED_CT_IMAGE_STORAGE, uids::LEGACY_CONVERTED_ENHANCED_CT_IMAGE_STORAGE].contains(&class);
-    if class == uids::MEDIA_STORAGE_DIRECTORY_STORAGE {
+    if class == uids::MEDIA_STORAGE_DIRECTORY_STORAGE || header.is_directory {
         return Ok(Kind::Directory);
     }
     let other = |why: &str| Ok(Kind::Other(why.to_string()));
     match header.text(tags::MODALITY) {
         Some("CT") => {}
         Some(modality) => return Ok(Kind::Other(format!("modality {modality}, no CT"))),
-        None if is_ct_class => {}
+        None if is_ct_class || header.damage.is_some() => {}
         None => return other("DICOM without a modality"),
+    }
+    if let Some(damage) = &header.damage {
+        return Err(damage.clone());
     }
     let image_type = header.frame_text(0, tags::IMAGE_TYPE).unwrap_or_default();
     if image_type.split('\\').any(|word| matches!(word.trim(), "LOCALIZER" | "SCOUT")) {
@@ -145,4 +209,24 @@ fn kind(path: &Path, header: &Header) -> Result<Kind, String> {
         return other("secondary capture");
     }
     frame::frames(path, header).map(Kind::Ct)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_count_up_have_one_pattern() {
+        for (names, expected) in [
+            (&["IM0001.dcm", "IM12.dcm"][..], "IM#.dcm"),
+            (&["1.2.840.7", "1.2.840.113619.2"], "#"),
+            (&["CT.1.2.840.7.dcm", "CT.1.2.3.4.dcm"], "CT.#.dcm"),
+            (&["0a1b2c3d4e5f", "9dead8beef0123"], "#"),
+            (&["1-001.dcm", "1-2.dcm"], "#-#.dcm"),
+            (&["notes.txt"], "notes.txt"),
+        ] {
+            names.iter().for_each(|name| assert_eq!(pattern(Path::new(name)), expected, "{name}"));
+        }
+        assert_eq!(["a.DCM", "1.2.3", "IM1", ".x"].map(|name| ending(Path::new(name))), ["dcm", "", "", "x"]);
+    }
 }

@@ -7,9 +7,12 @@ use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 
 use super::header::{Encoding, Header, PixelData};
+use super::traits::Traits;
 
 /// The largest side of a slice: one of 16384 x 16384 takes 1 GiB as f32.
 const MAX_SIDE: i64 = 16_384;
+/// The most frames of a file, so that memory stays near the file's size where a frame is a few bytes.
+const MAX_FRAMES: i64 = 1 << 16;
 /// HU of air, which padding becomes that would be brighter than any tissue.
 pub(super) const AIR: f32 = -1000.0;
 /// The highest HU that 12 bits hold, as scanners write them; what is beyond is metal or no measurement.
@@ -30,8 +33,10 @@ pub(super) struct Image {
     pub description: String,
     /// SliceThickness or SpacingBetweenSlices in mm, for a slice that stands alone.
     pub thickness: Option<f64>,
-    /// Whether HU are the stored values for want of a slope and an intercept, or in other units.
-    pub doubt: Option<String>,
+    /// SpacingBetweenSlices in mm, negative where slices follow against the normal.
+    pub distance: Option<f64>,
+    /// What may make its HU other than expected.
+    pub doubts: Vec<String>,
 }
 
 /// How pixels are stored.
@@ -57,6 +62,9 @@ pub(super) struct Frame {
     /// Millimetres between rows and between columns.
     pub spacing: Option<[f64; 2]>,
     pub rescale: Rescale,
+    pub traits: Arc<Traits>,
+    /// InstanceNumber.
+    pub instance: Option<i64>,
     /// Acquisition and instance number: which of two slices in one place comes first.
     pub order: [i64; 2],
 }
@@ -70,6 +78,24 @@ pub(super) struct Plane {
     pub along_row: [f64; 3],
     /// The direction in which rows count up, down a column.
     pub down_column: [f64; 3],
+}
+
+impl Plane {
+    /// A right-handed unit vector across the plane.
+    pub fn normal(&self) -> [f64; 3] {
+        cross(self.along_row, self.down_column)
+    }
+
+    /// How far it lies along its normal, in mm.
+    pub fn depth(&self) -> f64 {
+        dot(self.position, self.normal())
+    }
+
+    /// Moved along its normal.
+    pub fn moved(&self, mm: f64) -> Self {
+        let normal = self.normal();
+        Self { position: std::array::from_fn(|i| self.position[i] + mm * normal[i]), ..*self }
+    }
 }
 
 /// HU = stored * slope + intercept, in f64 as pydicom has it, except for padding.
@@ -151,8 +177,8 @@ impl Image {
             return Err("its HU come by a ModalityLUTSequence: only RescaleSlope and RescaleIntercept are read".into());
         }
         let frames = match header.integer(tags::NUMBER_OF_FRAMES, "NumberOfFrames")?.unwrap_or(1) {
-            frames @ 1.. if u32::try_from(frames).is_ok() => frames as u32,
-            frames => return Err(format!("NumberOfFrames is {frames}")),
+            frames @ 1..=MAX_FRAMES => frames as u32,
+            frames => return Err(format!("NumberOfFrames is {frames}: expected 1 to {MAX_FRAMES}")),
         };
         let pixels = header.pixels.ok_or("it ends before any pixel data: the file is damaged")?;
         let raw = u64::from(frames) * format.len() as u64 * u64::from(format.allocated / 8);
@@ -167,6 +193,14 @@ impl Image {
                 "its pixel data is cut off: {frames} x {rows} x {columns} pixels of {allocated} bits need {expected} bytes, {found} are there"
             ));
         }
+        // Some programs decompress the pixels and leave the old transfer syntax.
+        let syntax = header.encoding.transfer_syntax;
+        let uncompressed = (pixels.length.is_some() && syntax.is_encapsulated_pixel_data())
+            .then(|| format!("its transfer syntax is {}, but its pixel data is not encapsulated", syntax.name()));
+        if let Some(problem) = uncompressed.as_ref().filter(|_| pixels.length.is_none_or(|length| length != raw.next_multiple_of(2))) {
+            return Err(format!("{problem}, nor of the {raw} bytes that it has uncompressed"));
+        }
+        let uncompressed = uncompressed.map(|problem| format!("{problem}: it is read as uncompressed"));
         // Of no weight among several slices, so that nonsense in them is no error.
         let positive = |tag| header.numbers(0, tag, "").ok().flatten().map(|[v]: [f64; 1]| v).filter(|&v| v > 0.0 && v < 1e3);
         let text = |tag| header.text(tag).unwrap_or_default().to_string();
@@ -181,7 +215,8 @@ impl Image {
             series_number: header.integer(tags::SERIES_NUMBER, "SeriesNumber").unwrap_or_default(),
             description: text(tags::SERIES_DESCRIPTION),
             thickness: positive(tags::SPACING_BETWEEN_SLICES).or_else(|| positive(tags::SLICE_THICKNESS)),
-            doubt: doubt(header),
+            distance: distance(header),
+            doubts: header.contradiction.clone().into_iter().chain(doubt(header)).chain(uncompressed).collect(),
         })
     }
 
@@ -189,6 +224,12 @@ impl Image {
     pub fn name(&self) -> String {
         self.path.file_name().map_or_else(|| self.path.display().to_string(), |name| name.to_string_lossy().into_owned())
     }
+}
+
+/// How far slices are said to lie apart, along their normal. Nonsense is of no use, and no error.
+fn distance(header: &Header) -> Option<f64> {
+    let distance = header.numbers(0, tags::SPACING_BETWEEN_SLICES, "").ok().flatten().map(|[v]: [f64; 1]| v);
+    distance.filter(|mm| (1e-3..1e3).contains(&mm.abs()))
 }
 
 /// Why rescaled values may be no HU.
@@ -208,15 +249,51 @@ fn doubt(header: &Header) -> Option<String> {
 /// # Errors
 /// If an element is missing or absurd, or the pixel data too short for what the elements promise.
 pub(super) fn frames(path: &Path, header: &Header) -> Result<Vec<Frame>, String> {
-    let image = Arc::new(Image::of(path, header)?);
-    let number = |tag| header.integer(tag, "").ok().flatten().unwrap_or(i64::MAX);
-    let order = [number(tags::ACQUISITION_NUMBER), number(tags::INSTANCE_NUMBER)];
-    let frame = |index| {
-        let (plane, spacing) = (plane(header, index)?, spacing(header, index)?);
-        let rescale = rescale(header, index, image.format)?;
-        Ok(Frame { image: image.clone(), index, plane, spacing, rescale, order })
+    let mut image = Image::of(path, header)?;
+    let mut planes = (0..image.frames).map(|index| plane(header, index)).collect::<Result<Vec<_>, _>>()?;
+    let mut last = Arc::new(Traits::of(header, 0));
+    let traits = (0..image.frames).map(|index| {
+        let traits = Traits::of(header, index);
+        if *last != traits {
+            last = Arc::new(traits);
+        }
+        last.clone()
+    });
+    let traits: Vec<Arc<Traits>> = traits.collect();
+    if traits.iter().all(|other| *other == traits[0]) {
+        image.doubts.extend(spread(&mut planes, image.distance)?);
+    }
+    let image = Arc::new(image);
+    let number = |tag| header.integer(tag, "").ok().flatten();
+    let instance = number(tags::INSTANCE_NUMBER);
+    let order = [number(tags::ACQUISITION_NUMBER), instance].map(|number| number.unwrap_or(i64::MAX));
+    let frame = |(index, (plane, traits))| {
+        let index = index as u32;
+        let (spacing, rescale) = (spacing(header, index)?, rescale(header, index, image.format)?);
+        Ok(Frame { image: image.clone(), index, plane, spacing, rescale, traits, instance, order })
     };
-    (0..image.frames).map(frame).collect()
+    planes.into_iter().zip(traits).enumerate().map(frame).collect()
+}
+
+/// Frames that all have one place are taken to lie `distance` apart in their order; with what to say of it. Without a distance it is unknown where they
+/// lie.
+fn spread(planes: &mut [Option<Plane>], distance: Option<f64>) -> Result<Option<String>, String> {
+    let [Some(first), ref others @ ..] = *planes else { return Ok(None) };
+    if others.is_empty() || others.iter().any(|other| *other != Some(first)) {
+        return Ok(None);
+    }
+    if let Some(mm) = distance {
+        planes.iter_mut().enumerate().for_each(|(index, plane)| *plane = Some(first.moved(mm * index as f64)));
+        return Ok(Some(format!(
+            "one ImagePositionPatient for all frames: they are taken to lie {mm} mm apart (SpacingBetweenSlices), in their order"
+        )));
+    }
+    // Without a place slices are taken as axial ones.
+    if first.along_row[0] < 0.9 || first.down_column[1] < 0.9 {
+        return Err("one ImagePositionPatient for all frames, and no SpacingBetweenSlices: how far apart they are is unknown".into());
+    }
+    planes.fill(None);
+    Ok(Some("one ImagePositionPatient for all frames, and no SpacingBetweenSlices: they are read in their order, how far apart they are is unknown".into()))
 }
 
 fn plane(header: &Header, index: u32) -> Result<Option<Plane>, String> {
@@ -257,6 +334,11 @@ fn rescale(header: &Header, index: u32, format: Format) -> Result<Rescale, Strin
     let limit = padding(tags::PIXEL_PADDING_RANGE_LIMIT, "PixelPaddingRangeLimit")?;
     let padding = value.map(|value| [value.min(limit.unwrap_or(value)), value.max(limit.unwrap_or(value))]);
     Ok(Rescale { slope, intercept, padding })
+}
+
+/// The vector at a right angle to both.
+fn cross(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
+    [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
 }
 
 /// The scalar product.

@@ -1,12 +1,15 @@
 //! Slices in space: their order along the normal, the affine of the stack, and what is wrong with it.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::frame::{Frame, Plane, dot};
+use super::group::Group;
 use crate::ct::affine::Affine;
 
 /// Slices closer than this, in mm, are in one place.
-const SAME_PLACE: f64 = 0.01;
+pub(super) const SAME_PLACE: f64 = 0.01;
 /// How far a distance between slices may be off the usual one.
 const UNEVEN: f64 = 0.01;
 /// The shear, in degrees, from which slices count as tilted.
@@ -20,38 +23,86 @@ pub(super) struct Stack {
     pub frames: Vec<Frame>,
     pub affine: Option<Affine>,
     pub warnings: Vec<String>,
+    /// Whether a slice seems to be missing between two others.
+    pub has_gap: bool,
 }
 
 impl Stack {
-    /// Sorts `frames`, which are of one orientation, size and pixel spacing, by position along their normal.
+    /// Sorts the slices of `group` by position along their normal.
     ///
     /// # Errors
-    /// If several slices do not say where they lie.
-    pub fn of(mut frames: Vec<Frame>) -> Result<Self, String> {
-        let Some(first) = frames.first().and_then(|frame| frame.plane) else {
-            if frames.len() > 1 {
-                return Err(format!(
-                    "its {} slices have no ImagePositionPatient or no ImageOrientationPatient: their order is unknown; give a single file",
-                    frames.len()
-                ));
-            }
-            let warnings = vec!["it does not say how it lies in the patient: taken to lie as DICOM shows axial slices".into()];
-            return Ok(Self { frames, affine: None, warnings });
+    /// If it cannot be known in which order they lie.
+    pub fn of(group: Group) -> Result<Self, String> {
+        let Group { frames, mut warnings, unclear } = group;
+        if let Some(problem) = unclear {
+            return Err(problem);
+        }
+        let mut frames = in_places_of_their_own(frames, &mut warnings)?;
+        let Some(first) = frames[0].plane else {
+            warnings.push("it does not say how it lies in the patient: taken to lie as DICOM shows axial slices".into());
+            return Ok(Self { frames, affine: None, warnings, has_gap: false });
         };
-        let normal = cross(first.along_row, first.down_column);
+        let normal = first.normal();
         let depth = |frame: &Frame| frame.plane.map_or(0.0, |plane| dot(plane.position, normal));
         frames.sort_by(|a, b| {
             let tie = || (a.order, &a.image.uid, a.index, &a.image.path).cmp(&(b.order, &b.image.uid, b.index, &b.image.path));
             depth(a).partial_cmp(&depth(b)).unwrap_or(Ordering::Equal).then_with(tie)
         });
-        let mut warnings = Vec::new();
         let frames = without_duplicates(frames, depth, &mut warnings);
         let planes: Vec<Plane> = frames.iter().filter_map(|frame| frame.plane).collect();
-        uneven(&planes, normal, &mut warnings);
+        let has_gap = uneven(&planes, normal, &mut warnings);
         tilted(&planes, normal, &mut warnings);
         let affine = affine(&frames, &planes, normal, &mut warnings)?;
-        Ok(Self { frames, affine, warnings })
+        Ok(Self { frames, affine, warnings, has_gap })
     }
+}
+
+/// Slices that all have one place, or none, are put into order by their frames' or InstanceNumbers, as far apart as they say.
+fn in_places_of_their_own(mut frames: Vec<Frame>, warnings: &mut Vec<String>) -> Result<Vec<Frame>, String> {
+    let first = frames[0].plane;
+    let is_same = |frame: &Frame| match (first, frame.plane) {
+        (Some(a), Some(b)) => a.position.iter().zip(b.position).all(|(a, b)| (a - b).abs() <= SAME_PLACE),
+        (a, b) => a.is_none() && b.is_none(),
+    };
+    if frames.len() == 1 || !frames.iter().all(is_same) {
+        return Ok(frames);
+    }
+    let is_one_file = frames.iter().all(|frame| Arc::ptr_eq(&frame.image, &frames[0].image));
+    if is_one_file && first.is_none() {
+        frames.sort_by_key(|frame| frame.index);
+        return Ok(frames);
+    }
+    let numbers: HashSet<Option<i64>> = frames.iter().map(|frame| frame.instance).collect();
+    let is_alike = |frame: &Frame| frame.traits == frames[0].traits;
+    if first.is_some() && numbers.len() == 1 && !numbers.contains(&None) && frames.iter().all(is_alike) {
+        // One slice, written several times.
+        return Ok(frames);
+    }
+    let count = frames.len();
+    let are_frames = frames.iter().any(|frame| frame.image.frames > 1);
+    let problem = match first {
+        None if are_frames => format!("its {count} frames do not say where each of them lies"),
+        None => format!("its {count} slices have no ImagePositionPatient or no ImageOrientationPatient"),
+        Some(plane) => format!("its {count} slices all have one ImagePositionPatient ({})", at(Some(plane.position))),
+    };
+    let why = match frames[0].image.distance {
+        _ if is_one_file => "they differ in what is said of each",
+        _ if are_frames => "they are of several files",
+        _ if numbers.len() < count || numbers.contains(&None) => "their InstanceNumbers do not tell either",
+        None => "how far apart they are is not said (SpacingBetweenSlices)",
+        Some(mm) if frames.iter().any(|frame| frame.image.distance != Some(mm)) => "they differ in SpacingBetweenSlices",
+        Some(mm) => {
+            frames.sort_by_key(|frame| frame.instance);
+            for (index, frame) in frames.iter_mut().enumerate() {
+                frame.plane = frame.plane.map(|plane| plane.moved(mm * index as f64));
+            }
+            warnings.push(format!(
+                "{problem}: they are taken to lie {mm} mm apart (SpacingBetweenSlices), in the order of InstanceNumber, which may be upside down"
+            ));
+            return Ok(frames);
+        }
+    };
+    Err(format!("{problem}: their order is unknown, as {why}; give a single file"))
 }
 
 /// One slice in each place: the first by acquisition, then instance number, then UID.
@@ -74,7 +125,7 @@ fn without_duplicates(frames: Vec<Frame>, depth: impl Fn(&Frame) -> f64, warning
     settle(&mut place, &mut kept, &mut dropped);
     if let Some(first) = dropped.first() {
         warnings.push(format!(
-            "{} of {before} slices lie where another one lies (the first {}, {}) and are left out; the first by acquisition and instance number is kept",
+            "{} of {before} slices lie where another one lies (the first {}, {}) and are left out; nothing tells them apart, and the first by instance number is kept",
             dropped.len(),
             at(first.plane.map(|plane| plane.position)),
             first.image.name(),
@@ -83,27 +134,30 @@ fn without_duplicates(frames: Vec<Frame>, depth: impl Fn(&Frame) -> f64, warning
     kept
 }
 
-/// Warns of distances between neighbours that are not the usual one.
-fn uneven(planes: &[Plane], normal: [f64; 3], warnings: &mut Vec<String>) {
+/// Warns of distances between neighbours that are not the usual one; whether a slice seems to be missing.
+fn uneven(planes: &[Plane], normal: [f64; 3], warnings: &mut Vec<String>) -> bool {
     let depths: Vec<f64> = planes.iter().map(|plane| dot(plane.position, normal)).collect();
     let gaps: Vec<f64> = depths.windows(2).map(|pair| pair[1] - pair[0]).collect();
     let mut sorted = gaps.clone();
     sorted.sort_by(f64::total_cmp);
     // The lower of two middle ones: between three slices of which one is missing next to them, the smaller gap is the true one.
-    let Some(&usual) = sorted.get(sorted.len().saturating_sub(1) / 2) else { return };
+    let Some(&usual) = sorted.get(sorted.len().saturating_sub(1) / 2) else { return false };
     let odd: Vec<usize> = (0..gaps.len()).filter(|&i| (gaps[i] - usual).abs() > (UNEVEN * usual).max(SAME_PLACE)).collect();
     if odd.is_empty() {
-        return;
+        return false;
     }
-    let place = |&i: &usize| {
+    let missing = |i: usize| {
         let missing = (gaps[i] / usual).round() - 1.0;
-        let is_missing = missing >= 1.0 && (gaps[i] / usual - missing - 1.0).abs() < 0.05;
-        let missing = if is_missing { format!(", {missing} missing") } else { String::new() };
+        Some(missing).filter(|missing| *missing >= 1.0 && (gaps[i] / usual - missing - 1.0).abs() < 0.05)
+    };
+    let place = |&i: &usize| {
+        let missing = if let Some(missing) = missing(i) { format!(", {missing} missing") } else { String::new() };
         format!("{:.2} mm between slices {i} and {} ({}{missing})", gaps[i], i + 1, at(Some(planes[i].position)))
     };
     let places: Vec<String> = odd.iter().take(NAMED).map(place).collect();
     let more = if odd.len() > NAMED { format!(" and {} more", odd.len() - NAMED) } else { String::new() };
     warnings.push(format!("slices are {usual:.2} mm apart, but {}{more}; the affine has their mean", places.join("; ")));
+    odd.iter().any(|&i| missing(i).is_some())
 }
 
 /// Warns of slices that are not stacked along their normal.
@@ -153,10 +207,6 @@ fn affine(frames: &[Frame], planes: &[Plane], normal: [f64; 3], warnings: &mut V
 }
 
 /// A place in words.
-fn at(position: Option<[f64; 3]>) -> String {
+pub(super) fn at(position: Option<[f64; 3]>) -> String {
     position.map_or_else(|| "an unknown place".into(), |[x, y, z]| format!("at {x:.1}, {y:.1}, {z:.1} mm"))
-}
-
-fn cross(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
-    [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
 }

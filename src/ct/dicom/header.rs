@@ -1,78 +1,104 @@
-//! What a DICOM file says before its pixels: the elements that bear on HU and geometry, and where the pixel data lies.
+//! What a DICOM file says before its pixels: the elements that bear on HU, geometry and what belongs together, and where the pixel data lies.
 //!
-//! A file is walked token by token and nothing is kept but the few values of [`ELEMENTS`], so that a claimed length costs no memory.
+//! A file is walked element by element and nothing is kept but the few values of [`ELEMENTS`].
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use dicom_core::{Length, Tag, VR};
+use dicom_core::Tag;
 use dicom_dictionary_std::{tags, uids};
+use dicom_encoding::transfer_syntax::Endianness;
 use dicom_encoding::{Codec, TransferSyntax, TransferSyntaxIndex};
-use dicom_parser::StatefulDecode;
-use dicom_parser::dataset::LazyDataToken;
-use dicom_parser::dataset::lazy_read::LazyDataSetReader;
-use dicom_parser::dataset::read::ValueReadStrategy;
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 
-/// The elements that are read, wherever they stand.
-const ELEMENTS: &[Tag] = &[
-    tags::TRANSFER_SYNTAX_UID,
-    tags::MEDIA_STORAGE_SOP_CLASS_UID,
-    tags::IMAGE_TYPE,
-    tags::SOP_CLASS_UID,
-    tags::SOP_INSTANCE_UID,
-    tags::MODALITY,
-    tags::SERIES_DESCRIPTION,
-    tags::SLICE_THICKNESS,
-    tags::SPACING_BETWEEN_SLICES,
-    tags::SERIES_INSTANCE_UID,
-    tags::SERIES_NUMBER,
-    tags::ACQUISITION_NUMBER,
-    tags::INSTANCE_NUMBER,
-    tags::IMAGE_POSITION_PATIENT,
-    tags::IMAGE_ORIENTATION_PATIENT,
-    tags::SAMPLES_PER_PIXEL,
-    tags::PHOTOMETRIC_INTERPRETATION,
-    tags::NUMBER_OF_FRAMES,
-    tags::ROWS,
-    tags::COLUMNS,
-    tags::PIXEL_SPACING,
-    tags::BITS_ALLOCATED,
-    tags::BITS_STORED,
-    tags::HIGH_BIT,
-    tags::PIXEL_REPRESENTATION,
-    tags::PIXEL_PADDING_VALUE,
-    tags::PIXEL_PADDING_RANGE_LIMIT,
-    tags::RESCALE_INTERCEPT,
-    tags::RESCALE_SLOPE,
-    tags::RESCALE_TYPE,
+use super::codestream;
+use super::element::{Element, Elements, Event, ReadSeek, Writing, is_known};
+
+/// How a value is written.
+#[derive(Clone, Copy, PartialEq)]
+enum As {
+    Text,
+    /// 16 or 32 bits, signed where the VR says so.
+    Integer,
+    Double,
+}
+
+/// The elements that are read, and the sequences of [`SEQUENCES`] apart nowhere else than in the data set itself.
+const ELEMENTS: &[(Tag, As)] = &[
+    (tags::TRANSFER_SYNTAX_UID, As::Text),
+    (tags::MEDIA_STORAGE_SOP_CLASS_UID, As::Text),
+    (tags::IMAGE_TYPE, As::Text),
+    (tags::FRAME_TYPE, As::Text),
+    (tags::SOP_CLASS_UID, As::Text),
+    (tags::SOP_INSTANCE_UID, As::Text),
+    (tags::ACQUISITION_DATE, As::Text),
+    (tags::ACQUISITION_TIME, As::Text),
+    (tags::ACQUISITION_DATE_TIME, As::Text),
+    (tags::FRAME_ACQUISITION_DATE_TIME, As::Text),
+    (tags::MODALITY, As::Text),
+    (tags::SERIES_DESCRIPTION, As::Text),
+    (tags::PATIENT_ID, As::Text),
+    (tags::KVP, As::Text),
+    (tags::SLICE_THICKNESS, As::Text),
+    (tags::SPACING_BETWEEN_SLICES, As::Text),
+    (tags::TRIGGER_TIME, As::Text),
+    (tags::NOMINAL_CARDIAC_TRIGGER_DELAY_TIME, As::Double),
+    (tags::NOMINAL_PERCENTAGE_OF_CARDIAC_PHASE, As::Double),
+    (tags::CONVOLUTION_KERNEL, As::Text),
+    (tags::STUDY_INSTANCE_UID, As::Text),
+    (tags::SERIES_INSTANCE_UID, As::Text),
+    (tags::SERIES_NUMBER, As::Text),
+    (tags::ACQUISITION_NUMBER, As::Text),
+    (tags::FRAME_ACQUISITION_NUMBER, As::Integer),
+    (tags::INSTANCE_NUMBER, As::Text),
+    (tags::STACK_ID, As::Text),
+    (tags::TEMPORAL_POSITION_IDENTIFIER, As::Text),
+    (tags::TEMPORAL_POSITION_INDEX, As::Integer),
+    (tags::FRAME_OF_REFERENCE_UID, As::Text),
+    (tags::IMAGE_POSITION_PATIENT, As::Text),
+    (tags::IMAGE_ORIENTATION_PATIENT, As::Text),
+    (tags::SAMPLES_PER_PIXEL, As::Integer),
+    (tags::PHOTOMETRIC_INTERPRETATION, As::Text),
+    (tags::NUMBER_OF_FRAMES, As::Text),
+    (tags::ROWS, As::Integer),
+    (tags::COLUMNS, As::Integer),
+    (tags::PIXEL_SPACING, As::Text),
+    (tags::BITS_ALLOCATED, As::Integer),
+    (tags::BITS_STORED, As::Integer),
+    (tags::HIGH_BIT, As::Integer),
+    (tags::PIXEL_REPRESENTATION, As::Integer),
+    (tags::PIXEL_PADDING_VALUE, As::Integer),
+    (tags::PIXEL_PADDING_RANGE_LIMIT, As::Integer),
+    (tags::RESCALE_INTERCEPT, As::Text),
+    (tags::RESCALE_SLOPE, As::Text),
+    (tags::RESCALE_TYPE, As::Text),
 ];
 
-/// Those that are no text but two bytes.
-const UNSIGNED: &[Tag] = &[
-    tags::SAMPLES_PER_PIXEL,
-    tags::ROWS,
-    tags::COLUMNS,
-    tags::BITS_ALLOCATED,
-    tags::BITS_STORED,
-    tags::HIGH_BIT,
-    tags::PIXEL_REPRESENTATION,
-    tags::PIXEL_PADDING_VALUE,
-    tags::PIXEL_PADDING_RANGE_LIMIT,
+/// The sequences that hold such elements, or tell something by being there.
+const SEQUENCES: &[Tag] = &[
+    tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE,
+    tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE,
+    tags::FRAME_CONTENT_SEQUENCE,
+    tags::PLANE_POSITION_SEQUENCE,
+    tags::PLANE_ORIENTATION_SEQUENCE,
+    tags::PIXEL_MEASURES_SEQUENCE,
+    tags::PIXEL_VALUE_TRANSFORMATION_SEQUENCE,
+    tags::CARDIAC_SYNCHRONIZATION_SEQUENCE,
+    tags::CT_IMAGE_FRAME_TYPE_SEQUENCE,
+    tags::CT_RECONSTRUCTION_SEQUENCE,
+    tags::CTX_RAY_DETAILS_SEQUENCE,
+    tags::CT_ACQUISITION_DETAILS_SEQUENCE,
+    tags::MODALITY_LUT_SEQUENCE,
 ];
 
 /// The longest value that is read; what an element above needs is far shorter.
 const MAX_VALUE: u32 = 1024;
-/// The deepest nesting of sequences that is followed.
-const MAX_NESTING: usize = 64;
+/// How far into its first fragment a picture's own header is looked for.
+const MAX_PICTURE_HEAD: u64 = 4096;
 /// The most bytes that a deflated file may inflate to: 1 GiB, beyond any file that is deflated as a whole.
 const MAX_INFLATED: u64 = 1 << 30;
-
-/// Anything that can be read at any place.
-pub(super) trait ReadSeek: Read + Seek {}
-impl<T: Read + Seek> ReadSeek for T {}
 
 /// What an element belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,9 +114,12 @@ enum Scope {
 /// How a file is written.
 #[derive(Clone, Copy)]
 pub(super) struct Encoding {
+    /// How its pixels are compressed.
     pub transfer_syntax: &'static TransferSyntax,
+    pub writing: Writing,
     /// Where the data set begins, behind the file's meta information.
     start: u64,
+    is_deflated: bool,
 }
 
 impl std::fmt::Debug for Encoding {
@@ -123,15 +152,21 @@ pub(super) struct Header {
     pub pixels: Option<PixelData>,
     /// Whether HU come by a table in place of slope and intercept.
     pub has_modality_lut: bool,
+    /// Whether it lists the files of a medium.
+    pub is_directory: bool,
+    /// What is wrong with it before its pixel data; what stands before that was read.
+    pub damage: Option<String>,
+    /// Where the transfer syntax says other than what is there, which was believed.
+    pub contradiction: Option<String>,
     values: HashMap<(Scope, Tag), String>,
 }
 
 /// Where a data set may begin.
 enum Beginning {
-    /// With meta information at this place.
+    /// Behind "DICM" at this place, as a rule after meta information.
     Meta(u64),
-    /// At once, in this transfer syntax.
-    Bare(&'static str),
+    /// At once.
+    Bare,
 }
 
 /// How the file begins, if it begins as DICOM does: with "DICM" behind a preamble or at once, or without either with the first element.
@@ -141,11 +176,22 @@ fn beginning(reader: &mut impl Read) -> Result<Option<Beginning>, String> {
     Ok(match &head[..] {
         [.., b'D', b'I', b'C', b'M'] if head.len() == 132 => Some(Beginning::Meta(132)),
         [b'D', b'I', b'C', b'M', ..] => Some(Beginning::Meta(4)),
-        [2, 0, 0, 0, b'U', b'L', ..] => Some(Beginning::Meta(0)),
-        [8, 0, 0 | 5 | 8 | 0x16 | 0x18, 0, b'A'..=b'Z', b'A'..=b'Z', ..] => Some(Beginning::Bare(uids::EXPLICIT_VR_LITTLE_ENDIAN)),
-        [8, 0, 0 | 5 | 8 | 0x16 | 0x18, 0, 1..=128, 0, 0, 0, ..] => Some(Beginning::Bare(uids::IMPLICIT_VR_LITTLE_ENDIAN)),
+        [2, 0, 0..=3 | 0x10, 0, a, b, ..] if is_known([*a, *b]) => Some(Beginning::Meta(0)),
+        [2, 0, 0..=3 | 0x10, 0, 1..=128, 0, 0, 0, ..] => Some(Beginning::Meta(0)),
+        [8, 0, 0 | 1 | 5 | 8 | 0x16 | 0x18, 0, a, b, ..] | [0, 8, 0, 0 | 1 | 5 | 8 | 0x16 | 0x18, a, b, ..] if is_known([*a, *b]) => {
+            Some(Beginning::Bare)
+        }
+        [8, 0, 0 | 1 | 5 | 8 | 0x16 | 0x18, 0, 1..=128, 0, 0, 0, ..] => Some(Beginning::Bare),
         _ => None,
     })
+}
+
+/// Opens a plain file; a pipe or a device could wait for ever.
+fn open(path: &Path) -> Result<File, String> {
+    if !path.metadata().map_err(|e| e.to_string())?.is_file() {
+        return Err("neither a file nor a folder: it cannot be read at any place; copy it to a file first".into());
+    }
+    File::open(path).map_err(|e| e.to_string())
 }
 
 /// Whether the file begins as DICOM does, whatever its name.
@@ -153,23 +199,52 @@ fn beginning(reader: &mut impl Read) -> Result<Option<Beginning>, String> {
 /// # Errors
 /// If it cannot be read.
 pub(super) fn is_dicom(path: &Path) -> Result<bool, String> {
-    let mut file = File::open(path).map_err(|e| e.to_string())?;
-    Ok(beginning(&mut file)?.is_some())
+    Ok(beginning(&mut open(path)?)?.is_some())
 }
 
 impl Encoding {
-    /// Reads the meta information.
-    fn of(path: &Path) -> Result<Self, String> {
-        let mut file = File::open(path).map_err(|e| e.to_string())?;
+    /// Reads the meta information and looks at the first element; with where the two contradict each other.
+    fn of(path: &Path) -> Result<(Self, Bytes, Option<String>), String> {
+        let mut file = open(path)?;
+        let length = file.metadata().map_err(|e| e.to_string())?.len();
         let (start, uid) = match beginning(&mut file)? {
             None => return Err("no DICOM: it does not begin as one".into()),
-            Some(Beginning::Bare(uid)) => (0, uid.to_string()),
-            Some(Beginning::Meta(at)) => meta(file, at)?,
+            Some(Beginning::Bare) => (0, None),
+            Some(Beginning::Meta(at)) => meta(&mut file, at, length)?,
         };
-        let transfer_syntax = TransferSyntaxRegistry
-            .get(&uid)
-            .ok_or_else(|| format!("unknown transfer syntax {uid}: convert the file to Explicit VR Little Endian"))?;
-        Ok(Self { transfer_syntax, start })
+        let syntax = |uid: &str| {
+            let unknown = || format!("unknown transfer syntax {uid}: convert the file to Explicit VR Little Endian");
+            TransferSyntaxRegistry.get(uid).ok_or_else(unknown)
+        };
+        // Where none is named, the first element tells how it is written.
+        let transfer_syntax = syntax(uid.as_deref().unwrap_or(uids::EXPLICIT_VR_LITTLE_ENDIAN))?;
+        let claimed = Writing {
+            implicit: transfer_syntax.uid() == uids::IMPLICIT_VR_LITTLE_ENDIAN,
+            big_endian: transfer_syntax.endianness() == Endianness::Big,
+        };
+        let head = head_at(&mut file, start)?.ok_or("it ends where its data set should begin: the file is damaged")?;
+        let is_deflated = matches!(transfer_syntax.codec(), Codec::Dataset(_)) && !(head[..2] == [8, 0] && is_known([head[4], head[5]]));
+        let mut encoding = Self { transfer_syntax, writing: claimed, start, is_deflated };
+        let mut bytes = encoding.open(path)?;
+        let head = head_at(&mut bytes.reader, encoding.data_set())?.ok_or("its data set is empty: the file is damaged")?;
+        encoding.writing = Writing::of(head, claimed);
+        let is_inflated = !is_deflated && matches!(transfer_syntax.codec(), Codec::Dataset(_));
+        let contradiction = (uid.is_some() && (encoding.writing != claimed || is_inflated)).then(|| {
+            let name = transfer_syntax.name();
+            format!("its transfer syntax is {name}, but it is written in {} and is read as such", encoding.writing.name())
+        });
+        if encoding.writing != claimed && !is_deflated && !transfer_syntax.is_encapsulated_pixel_data() {
+            encoding.transfer_syntax = syntax(match encoding.writing {
+                Writing { implicit: true, .. } => uids::IMPLICIT_VR_LITTLE_ENDIAN,
+                _ => uids::EXPLICIT_VR_LITTLE_ENDIAN,
+            })?;
+        }
+        Ok((encoding, bytes, contradiction))
+    }
+
+    /// Where the data set begins in [`Bytes`].
+    fn data_set(&self) -> u64 {
+        if self.is_deflated { 0 } else { self.start }
     }
 
     /// The file's bytes; those of a deflated file are inflated into memory, from where its data set begins.
@@ -177,9 +252,9 @@ impl Encoding {
     /// # Errors
     /// If the file cannot be read, or inflates beyond [`MAX_INFLATED`].
     pub fn open(&self, path: &Path) -> Result<Bytes, String> {
-        let mut file = BufReader::new(File::open(path).map_err(|e| e.to_string())?);
+        let mut file = open(path)?;
         match self.transfer_syntax.codec() {
-            Codec::Dataset(Some(adapter)) => {
+            Codec::Dataset(Some(adapter)) if self.is_deflated => {
                 file.seek(SeekFrom::Start(self.start)).map_err(|e| e.to_string())?;
                 let mut inflated = Vec::new();
                 let inflating = adapter.adapt_reader(Box::new(file)).take(MAX_INFLATED + 1).read_to_end(&mut inflated);
@@ -189,98 +264,147 @@ impl Encoding {
                 }
                 Ok(Bytes { length: inflated.len() as u64, reader: Box::new(Cursor::new(inflated)) })
             }
-            Codec::Dataset(None) => Err(format!("files in {} cannot be read", self.transfer_syntax.name())),
-            Codec::None | Codec::EncapsulatedPixelData(..) => {
-                let length = file.get_ref().metadata().map_err(|e| e.to_string())?.len();
-                file.seek(SeekFrom::Start(self.start)).map_err(|e| e.to_string())?;
+            Codec::Dataset(None) if self.is_deflated => Err(format!("files in {} cannot be read", self.transfer_syntax.name())),
+            _ => {
+                let length = file.metadata().map_err(|e| e.to_string())?.len();
                 Ok(Bytes { reader: Box::new(file), length })
             }
         }
     }
 }
 
-/// Where the data set begins behind the meta information at `at`, and its transfer syntax. The group's own length is not relied on.
-fn meta(file: File, at: u64) -> Result<(u64, String), String> {
-    let mut reader = BufReader::new(file);
+/// The eight bytes at `at`, if there are so many.
+fn head_at(reader: &mut (impl Read + Seek), at: u64) -> Result<Option<[u8; 8]>, String> {
     reader.seek(SeekFrom::Start(at)).map_err(|e| e.to_string())?;
-    let syntax = TransferSyntaxRegistry.get(uids::EXPLICIT_VR_LITTLE_ENDIAN).expect("every reader has it");
-    let mut tokens = LazyDataSetReader::new_with_ts(reader, syntax).map_err(|e| chain(&e))?;
+    let mut head = Vec::new();
+    reader.take(8).read_to_end(&mut head).map_err(|e| e.to_string())?;
+    Ok(head.try_into().ok())
+}
+
+/// Where the data set begins behind the meta information at `at`, and the transfer syntax that it names. There may be none of both. The group's own length is
+/// not relied on.
+fn meta(file: &mut File, at: u64, length: u64) -> Result<(u64, Option<String>), String> {
+    let is_meta = |head: Option<[u8; 8]>| head.is_some_and(|head| head[..2] == [2, 0]);
+    let head = head_at(file, at)?;
+    if !is_meta(head) {
+        return Ok((at, None));
+    }
+    let writing = head.map_or(Writing::EXPLICIT, |head| Writing::of(head, Writing::EXPLICIT));
     let (mut end, mut uid) = (at, None);
-    // The first element beyond group 2 may be of another byte order, or deflated: whatever comes of it ends the group.
-    while let Some(Ok(token)) = tokens.advance() {
-        match token {
-            LazyDataToken::ElementHeader(header) if header.tag.group() == 2 => {}
-            LazyDataToken::LazyValue { header, decoder } => {
-                end = decoder.position() + u64::from(header.len.0);
-                if header.tag == tags::TRANSFER_SYNTAX_UID && header.len.0 <= MAX_VALUE {
-                    uid = Some(text_of(LazyDataToken::LazyValue { header, decoder })?);
-                } else {
-                    LazyDataToken::LazyValue { header, decoder }.skip().map_err(|e| chain(&e))?;
+    let mut elements = Elements::new(file, at, length, writing, &[])?;
+    // The first element beyond the group may be of another byte order, or deflated: whatever comes of it ends the group.
+    let problem = loop {
+        match elements.next() {
+            Ok(Some(Event::Element(element))) if element.tag.group() == 2 => {
+                end = elements.position() + u64::from(element.length);
+                if element.tag == tags::TRANSFER_SYNTAX_UID {
+                    uid = Some(text(&elements.value(MAX_VALUE.into())?)).filter(|uid| !uid.is_empty());
                 }
             }
-            _ => break,
+            Ok(_) => break None,
+            Err(problem) => break Some(problem),
         }
+    };
+    match problem {
+        Some(problem) if is_meta(head_at(file, end)?) => Err(format!("its meta information is damaged: {problem}")),
+        _ => Ok((end, uid)),
     }
-    uid.map(|uid| (end, uid)).ok_or_else(|| "its meta information names no transfer syntax: the file is damaged".into())
 }
 
 impl Header {
-    /// Reads `path` up to its pixel data.
+    /// Reads `path` up to its pixel data, or as far as it is whole.
     ///
     /// # Errors
-    /// If it cannot be read, or is damaged before its pixel data.
+    /// If it cannot be read, or is damaged where it begins.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let encoding = Encoding::of(path)?;
-        let bytes = encoding.open(path)?;
-        let mut header = Self { encoding, pixels: None, has_modality_lut: false, values: HashMap::new() };
-        let mut tokens = LazyDataSetReader::new_with_ts(bytes.reader, encoding.transfer_syntax).map_err(|e| chain(&e))?;
-        let Some(length) = header.walk(&mut tokens).map_err(|e| format!("damaged before its pixel data: {e}"))? else { return Ok(header) };
-        let start = tokens.into_decoder().position();
-        let available = bytes.length.saturating_sub(start);
-        header.pixels = Some(PixelData { start, length: length.get().map(u64::from), available });
+        let (encoding, mut bytes, contradiction) = Encoding::of(path)?;
+        let mut header = Self {
+            encoding,
+            pixels: None,
+            has_modality_lut: false,
+            is_directory: false,
+            damage: None,
+            contradiction,
+            values: HashMap::new(),
+        };
+        let mut elements = Elements::new(&mut bytes.reader, encoding.data_set(), bytes.length, encoding.writing, SEQUENCES)?;
+        let walked = header.walk(&mut elements);
+        let start = elements.position();
+        match walked {
+            Err(problem) => header.damage = Some(format!("damaged before its pixel data: {problem}")),
+            Ok(None) => {}
+            Ok(Some(length)) => {
+                header.pixels = Some(PixelData { start, length: length.map(u64::from), available: bytes.length.saturating_sub(start) });
+                if length.is_none() {
+                    header.compare(&mut bytes, start)?;
+                }
+            }
+        }
         Ok(header)
     }
 
     /// Takes the values of [`ELEMENTS`] up to the pixel data, whose length it gives; none if there is no pixel data.
-    fn walk(&mut self, tokens: &mut LazyDataSetReader<impl StatefulDecode>) -> Result<Option<Length>, String> {
-        let mut inside = Nesting::default();
-        while let Some(token) = tokens.advance() {
-            match token.map_err(|e| chain(&e))? {
-                LazyDataToken::ElementHeader(element) if element.tag == tags::PIXEL_DATA && inside.is_empty() => {
-                    return Ok(Some(element.len));
+    fn walk(&mut self, elements: &mut Elements) -> Result<Option<Option<u32>>, String> {
+        let mut inside: Vec<(Tag, u32)> = Vec::new();
+        while let Some(event) = elements.next()? {
+            match event {
+                Event::Pixels(length) => return Ok(Some(length)),
+                Event::Sequence(tag) => {
+                    self.has_modality_lut |= tag == tags::MODALITY_LUT_SEQUENCE && scope(&inside).is_some();
+                    inside.push((tag, 0));
                 }
-                LazyDataToken::PixelSequenceStart if inside.is_empty() => return Ok(Some(Length::UNDEFINED)),
-                LazyDataToken::PixelSequenceStart => inside.enter(tags::PIXEL_DATA)?,
-                LazyDataToken::SequenceStart { tag, .. } => {
-                    self.has_modality_lut |= tag == tags::MODALITY_LUT_SEQUENCE;
-                    inside.enter(tag)?;
-                }
-                LazyDataToken::ItemStart { .. } => inside.begin_item()?,
-                LazyDataToken::ItemEnd => inside.end_item()?,
-                LazyDataToken::SequenceEnd => inside.leave()?,
-                LazyDataToken::LazyValue { header, decoder } => {
-                    let scope = inside.scope().filter(|_| ELEMENTS.contains(&header.tag) && header.len.0 <= MAX_VALUE);
-                    let token = LazyDataToken::LazyValue { header, decoder };
-                    match scope {
-                        Some(scope) => drop(self.values.insert((scope, header.tag), text_of(token)?)),
-                        None => token.skip().map_err(|e| chain(&e))?,
-                    }
-                }
-                token => token.skip().map_err(|e| chain(&e))?,
+                Event::Item => inside.last_mut().ok_or("a stray item")?.1 += 1,
+                Event::ItemEnd => {}
+                Event::SequenceEnd => drop(inside.pop()),
+                Event::Element(element) => self.take(element, scope(&inside), elements)?,
             }
         }
         Ok(None)
     }
 
+    /// Keeps the element's value if it is one of [`ELEMENTS`], and not empty.
+    fn take(&mut self, element: Element, scope: Option<Scope>, elements: &mut Elements) -> Result<(), String> {
+        // The group of a medium's list of files.
+        self.is_directory |= element.tag.group() == 4;
+        let Some(scope) = scope else { return Ok(()) };
+        let Some(&(tag, form)) = ELEMENTS.iter().find(|(tag, _)| *tag == element.tag) else { return Ok(()) };
+        if element.length > 0 && element.length <= MAX_VALUE {
+            let bytes = elements.value(MAX_VALUE.into())?;
+            let value = number(&bytes, form, element).unwrap_or_else(|| text(&bytes));
+            if !value.is_empty() {
+                self.values.insert((scope, tag), value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Believes the first fragment's own header where it is of another compression than the transfer syntax says.
+    fn compare(&mut self, bytes: &mut Bytes, start: u64) -> Result<(), String> {
+        let length = |head: [u8; 8]| u64::from(u32::from_le_bytes([head[4], head[5], head[6], head[7]]));
+        let Some(table) = head_at(&mut bytes.reader, start)? else { return Ok(()) };
+        let Some(first) = head_at(&mut bytes.reader, start.saturating_add(8 + length(table)))? else { return Ok(()) };
+        let mut head = Vec::new();
+        (&mut bytes.reader).take(length(first).min(MAX_PICTURE_HEAD)).read_to_end(&mut head).map_err(|e| e.to_string())?;
+        let (claimed, Some(found)) = (self.encoding.transfer_syntax, codestream::compression(&head)) else { return Ok(()) };
+        if codestream::family(claimed.uid()) == codestream::family(found) {
+            return Ok(());
+        }
+        let found = TransferSyntaxRegistry.get(found).ok_or("unknown compression")?;
+        self.encoding.transfer_syntax = found;
+        let (claimed, found) = (claimed.name(), found.name());
+        self.contradiction = Some(format!("its transfer syntax is {claimed}, but its pixels are in {found} and are read as such"));
+        Ok(())
+    }
+
     /// The element's text for the whole file; empty counts as missing.
     pub fn text(&self, tag: Tag) -> Option<&str> {
-        self.values.get(&(Scope::File, tag)).map(String::as_str).filter(|text| !text.is_empty())
+        self.values.get(&(Scope::File, tag)).map(String::as_str)
     }
 
     /// The element's text for one frame: its own, or that of all frames, or that of the file.
     pub fn frame_text(&self, frame: u32, tag: Tag) -> Option<&str> {
         let scopes = [Scope::Frame(frame), Scope::Shared, Scope::File];
-        scopes.iter().find_map(|&scope| self.values.get(&(scope, tag)).map(String::as_str).filter(|text| !text.is_empty()))
+        scopes.iter().find_map(|&scope| self.values.get(&(scope, tag)).map(String::as_str))
     }
 
     /// An integer of the whole file.
@@ -303,71 +427,40 @@ impl Header {
     }
 }
 
-/// The sequences that a walk is inside of. An end that nothing began is an error; the parser panics when it goes on behind one.
-#[derive(Default)]
-struct Nesting(Vec<Sequence>);
-
-struct Sequence {
-    tag: Tag,
-    /// How many of its items have begun.
-    items: u32,
-    /// Whether the last of them has not ended.
-    open: bool,
+/// What an element belongs to that stands in the last item of each of these sequences, each with how many of its items have begun; none if it is of no interest.
+fn scope(inside: &[(Tag, u32)]) -> Option<Scope> {
+    match inside {
+        [] => Some(Scope::File),
+        [(tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE, 1), (_, 1)] => Some(Scope::Shared),
+        [(tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE, items), (_, 1)] => Some(Scope::Frame(items.checked_sub(1)?)),
+        _ => None,
+    }
 }
 
-impl Nesting {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn enter(&mut self, tag: Tag) -> Result<(), String> {
-        self.0.push(Sequence { tag, items: 0, open: false });
-        if self.0.len() > MAX_NESTING { Err("its sequences nest without end".into()) } else { Ok(()) }
-    }
-
-    fn begin_item(&mut self) -> Result<(), String> {
-        let last = self.0.last_mut().filter(|last| !last.open).ok_or("a stray item")?;
-        (last.items, last.open) = (last.items + 1, true);
-        Ok(())
-    }
-
-    fn end_item(&mut self) -> Result<(), String> {
-        self.0.last_mut().filter(|last| last.open).ok_or("a stray end of an item")?.open = false;
-        Ok(())
-    }
-
-    fn leave(&mut self) -> Result<(), String> {
-        self.0.pop().map(drop).ok_or_else(|| "a stray end of a sequence".into())
-    }
-
-    /// What an element here belongs to; none if it is of no interest.
-    fn scope(&self) -> Option<Scope> {
-        match &self.0[..] {
-            [] => Some(Scope::File),
-            [Sequence { tag, items, .. }, Sequence { items: 1, .. }] => match *tag {
-                tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE => (*items == 1).then_some(Scope::Shared),
-                tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE => Some(Scope::Frame(items.checked_sub(1)?)),
-                _ => None,
-            },
-            _ => None,
+/// A number as text, where one of this form may be written in so many bytes.
+fn number(bytes: &[u8], form: As, element: Element) -> Option<String> {
+    let is_signed = matches!(element.vr.as_ref(), Some(b"SS" | b"SL"));
+    match (form, bytes) {
+        (As::Integer, &[a, b]) => {
+            let value = element.writing.u16([a, b]);
+            Some(if is_signed { value.cast_signed().to_string() } else { value.to_string() })
         }
+        (As::Integer, &[a, b, c, d]) => {
+            let value = element.writing.u32([a, b, c, d]);
+            Some(if is_signed { value.cast_signed().to_string() } else { value.to_string() })
+        }
+        (As::Double, &[a, b, c, d, e, f, g, h]) => {
+            let bytes = [a, b, c, d, e, f, g, h];
+            Some(if element.writing.big_endian { f64::from_be_bytes(bytes) } else { f64::from_le_bytes(bytes) }.to_string())
+        }
+        _ => None,
     }
 }
 
-/// A value as text, its parts joined by backslashes, without padding.
-fn text_of(token: LazyDataToken<impl StatefulDecode>) -> Result<String, String> {
-    let LazyDataToken::LazyValue { header, decoder } = token else { return Err("a value is missing".into()) };
-    let token = LazyDataToken::LazyValue { header, decoder };
-    // Words for people may be in any character set; what is of no UTF-8 is of no use to us. An element of VR UN is as in Implicit VR Little Endian.
-    let is_raw = header.tag == tags::SERIES_DESCRIPTION || header.vr() == VR::UN;
-    let strategy = if is_raw { ValueReadStrategy::Raw } else { ValueReadStrategy::Preserved };
-    let value = token.into_value_with_strategy(strategy).map_err(|e| chain(&e))?;
-    let text = match &*value.to_bytes() {
-        &[low, high] if is_raw && UNSIGNED.contains(&header.tag) => u16::from_le_bytes([low, high]).to_string(),
-        bytes if is_raw => String::from_utf8_lossy(bytes).into_owned(),
-        _ => value.to_str().into_owned(),
-    };
-    Ok(text.trim_matches([' ', '\0']).chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
+/// A value as text, without padding. Words for people may be in any character set; what is of no UTF-8 is of no use to us.
+fn text(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.trim_matches([' ', '\0']).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// An error and what caused it, on one line.

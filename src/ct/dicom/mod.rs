@@ -1,19 +1,23 @@
 //! DICOM: a file, or a folder of files, into one stack of CT slices in HU.
 //!
-//! Data flows `folder` (which files) -> `header` (what each says) -> `frame` (each slice) -> `series` (what belongs together) -> `geometry` (in which
-//! order, and where); `pixels` reads one slice when it is asked for, with `codestream` and `rle`. Only headers are held.
+//! Data flows `folder` (which files) -> `header` (what each says, by `element`) -> `frame` (each slice) -> `group` (which belong together, by `traits`)
+//! -> `geometry` (in which order, and where) -> `series` (the choices); `pixels` reads one slice when it is asked for, with `codestream` and `rle`. Only
+//! headers are held.
 //!
 //! HU are what pydicom's `apply_rescale` gives, rounded to f32. MONOCHROME1 says how values are shown and changes none of them. Padding outside the
 //! scanned field is left as it is where it is darker than air; where it would be brighter than any tissue it becomes air.
 
 mod codestream;
+mod element;
 mod folder;
 mod frame;
 mod geometry;
+mod group;
 mod header;
 mod pixels;
 mod rle;
 mod series;
+mod traits;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,27 +40,28 @@ pub fn is_dicom(path: impl AsRef<Path>) -> Result<bool> {
     Ok(path.is_dir() || header::is_dicom(path).map_err(|problem| Error::input(path.display(), problem))?)
 }
 
-/// The CT series that a folder of DICOM files, or a file, holds: every file below `path` is looked at, and no pixel is read.
+/// The CT series that a folder of DICOM files, or a file, holds, and the stacks of slices in each: every file below `path` is looked at, and no pixel is
+/// read.
 ///
 /// # Errors
 /// If `path` cannot be read, or holds no CT slice.
 pub fn series(path: impl AsRef<Path>) -> Result<Vec<Series>> {
     let path = path.as_ref();
     let found = find(path).map_err(|problem| Error::input(path.display(), problem))?;
-    Ok(series::table(&series::groups(found.frames)))
+    Ok(series::table(&group::groups(found.frames)))
 }
 
-/// Opens the series that `choice` names by its number or the end of its UID, or the only one.
+/// Opens the stack that `choice` names by its number, the end of its series' UID, or as `largest`; without a choice, the only one.
 ///
 /// # Errors
-/// If `path` cannot be read, holds no CT or several series without a choice; if a file of the series is damaged, or its slices are no stack.
+/// If `path` cannot be read, holds no CT or several stacks without a choice; if a file of the series is damaged, or its slices are no stack.
 pub fn open(path: &Path, choice: Option<&str>) -> Result<Stored> {
     let open = || -> Result<Stored, String> {
         let mut found = find(path)?;
-        let mut groups = series::groups(std::mem::take(&mut found.frames));
+        let mut groups = group::groups(std::mem::take(&mut found.frames));
         let table = series::table(&groups);
         let index = series::choose(&table, choice)?;
-        let stack = Stack::of(groups.swap_remove(index).frames)?;
+        let stack = Stack::of(groups.swap_remove(index))?;
         stored(stack, &table[index], &found)
     };
     open().map_err(|problem| Error::input(path.display(), problem))
@@ -69,7 +74,10 @@ fn find(path: &Path) -> Result<Found, String> {
         return Ok(found);
     }
     Err(match (&found.broken[..], found.left_out()) {
-        ([broken, ..], _) if path.is_dir() => format!("no CT slice can be read; {}", named(broken)),
+        ([broken, ..], left_out) if path.is_dir() => {
+            let others = left_out.map(|left_out| format!("; {left_out}")).unwrap_or_default();
+            format!("no CT slice can be read; {}{others}", named(broken))
+        }
         ([broken, ..], _) => broken.problem.clone(),
         ([], Some(left_out)) => format!("holds no CT slice; {left_out}"),
         ([], None) => "the folder is empty".into(),
@@ -83,18 +91,16 @@ fn named(broken: &Broken) -> String {
 
 /// The stack as every reader gives it. `series` is its line in the table.
 fn stored(stack: Stack, series: &Series, found: &Found) -> Result<Stored, String> {
-    // A slice that cannot be read must not be left out in silence, as the rest would pass for a whole scan.
-    let mut unknown = found.broken.iter().filter(|broken| broken.series.is_none());
-    if let Some(broken) = found.broken.iter().find(|broken| broken.series.as_ref() == Some(&series.uid)) {
-        return Err(format!("{}; mend the file, or move it away to go on without it", named(broken)));
+    let (missing, unusable) = found.missing(&stack, &series.uid);
+    if let [first, others @ ..] = &missing[..] {
+        let is_known = if first.series.is_some() { "" } else { "; by its name it may be a slice of this scan" };
+        let more = if others.is_empty() { String::new() } else { format!(", and {} more like it", others.len()) };
+        return Err(format!("{}{more}{is_known}; mend the file, or move it away to go on without it", named(first)));
     }
-    let Stack { frames, affine, mut warnings } = stack;
-    if let Some(first) = unknown.next() {
-        warnings.push(format!(
-            "{} damaged files are left out, which may be slices of it; the first is {}",
-            1 + unknown.count(),
-            named(first)
-        ));
+    let Stack { frames, affine, mut warnings, .. } = stack;
+    if let [first, others @ ..] = &unusable[..] {
+        let more = if others.is_empty() { String::new() } else { format!(", and {} more", others.len()) };
+        warnings.push(format!("left out, as it cannot be used: {}{more}", named(first)));
     }
     warnings.extend(found.left_out().map(|left_out| format!("left out: {left_out}")));
     warnings.extend(doubts(&frames));
@@ -127,7 +133,7 @@ fn doubts(frames: &[Frame]) -> Vec<String> {
                 format!("pixels of PixelPaddingValue are kept at {hu} HU, as tissue may have that value too")
             }
         });
-        frame.image.doubt.iter().cloned().chain(padding).for_each(|reason| *reasons.entry(reason).or_default() += 1);
+        frame.image.doubts.iter().cloned().chain(padding).for_each(|reason| *reasons.entry(reason).or_default() += 1);
     }
     reasons.into_iter().map(|(reason, count)| format!("{reason} (in {count} of {} slices)", frames.len())).collect()
 }

@@ -5,8 +5,8 @@ use std::io::{Read, Seek, SeekFrom};
 
 use dicom_dictionary_std::uids;
 use dicom_encoding::adapters::{PixelDataObject, RawPixelData};
-use dicom_encoding::transfer_syntax::Endianness;
 
+use super::element::Writing;
 use super::frame::{Format, Image};
 use super::header::{Bytes, chain};
 use super::{codestream, rle, sheltered};
@@ -43,16 +43,14 @@ pub(super) fn read(image: &Image, index: u32, known: &mut Option<Fragments>) -> 
         *known = Some(fragments);
         return decode(syntax.uid(), &encoded, format);
     };
-    if !syntax.is_codec_free() && syntax.is_encapsulated_pixel_data() {
-        return Err(format!("its transfer syntax is {}, but its pixel data is not encapsulated", syntax.name()));
-    }
     let frame = format.len() as u64 * u64::from(format.allocated / 8);
     debug_assert!(frame * (u64::from(index) + 1) <= length, "checked when the header was read");
     let raw = take(&mut bytes, image.pixels.start + frame * u64::from(index), frame)?;
-    if syntax.endianness() == Endianness::Big && format.allocated == 8 {
+    let writing = image.encoding.writing;
+    if writing.big_endian && format.allocated == 8 {
         return Err("8-bit pixels in big endian are not read: convert the file to little endian".into());
     }
-    Ok(values(&raw, format.allocated, syntax.endianness(), format))
+    Ok(values(&raw, format.allocated, writing, format))
 }
 
 /// `length` bytes from `start`, which are known to be there.
@@ -71,10 +69,10 @@ fn take(bytes: &mut Bytes, start: u64, length: u64) -> Result<Vec<u8>, String> {
 }
 
 /// Pixels of `bits` bits as the values they mean.
-fn values(raw: &[u8], bits: u16, endianness: Endianness, format: Format) -> Vec<i64> {
+fn values(raw: &[u8], bits: u16, writing: Writing, format: Format) -> Vec<i64> {
     let of = |pixel: &[u8]| {
         let fold = |value: u32, byte: &u8| value << 8 | u32::from(*byte);
-        format.value(if endianness == Endianness::Big { pixel.iter().fold(0, fold) } else { pixel.iter().rev().fold(0, fold) })
+        format.value(if writing.big_endian { pixel.iter().fold(0, fold) } else { pixel.iter().rev().fold(0, fold) })
     };
     raw.chunks_exact(usize::from(bits / 8)).map(of).collect()
 }
@@ -183,7 +181,7 @@ fn decode(uid: &str, encoded: &[u8], format: Format) -> Result<Vec<i64>, String>
     let name = syntax.name();
     if uid == uids::RLE_LOSSLESS {
         let raw = rle::decode(encoded, format.len(), usize::from(format.allocated / 8))?;
-        return Ok(values(&raw, format.allocated, Endianness::Little, format));
+        return Ok(values(&raw, format.allocated, Writing::EXPLICIT, format));
     }
     let Some(codec) = syntax.pixel_data_reader() else {
         let hint = match uid {
@@ -212,5 +210,5 @@ fn decode(uid: &str, encoded: &[u8], format: Format) -> Result<Vec<i64>, String>
     if raw.len() != expected {
         return Err(format!("its {name} is damaged: {} bytes were decoded where {expected} should be", raw.len()));
     }
-    Ok(values(&raw, bits, Endianness::Little, format))
+    Ok(values(&raw, bits, Writing::EXPLICIT, format))
 }

@@ -1,20 +1,28 @@
-//! CT slices that belong together, and the choice among several such series.
+//! The stacks of slices as the user sees them, and the choice among several.
 
 use std::fmt;
 
-use super::frame::Frame;
-use super::geometry::Stack;
+use super::geometry::{Stack, at};
+use super::group::Group;
+use super::traits::TRAITS;
 
-/// A CT series of a folder, as [`super::series`] lists it: slices of one SeriesInstanceUID, orientation, size and pixel spacing.
+/// How many lines an error lists.
+const LISTED: usize = 20;
+
+/// A stack of CT slices of a folder, as [`super::series`] lists it: slices of one series that agree in who, when and how, and lie on one line.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Series {
-    /// From 1, in the order of SeriesNumber and UID; what [`crate::ct::Volume::open_series`] takes.
+    /// From 1, in the order of SeriesNumber and UID; stacks of one series share it.
     pub number: usize,
+    /// Which stack of its series it is, from 1, if there are several.
+    pub stack: Option<usize>,
     /// SeriesInstanceUID; its end names the series too, unless several share it.
     pub uid: String,
     /// SeriesDescription, or nothing.
     pub description: String,
+    /// What tells it from the other stacks of its series, as `acquisition 2, kernel B70f`; nothing if it is the only one.
+    pub apart: String,
     /// How many slices it has, slices in one place counted once.
     pub slices: usize,
     /// Rows and columns of a slice.
@@ -23,12 +31,23 @@ pub struct Series {
     pub spacing: Option<[f64; 3]>,
 }
 
+impl Series {
+    /// What [`crate::ct::Volume::open_series`] takes for this stack: `2`, or `2.1` for the first of several stacks of series 2.
+    pub fn choice(&self) -> String {
+        self.stack.map_or_else(|| self.number.to_string(), |stack| format!("{}.{stack}", self.number))
+    }
+}
+
 impl fmt::Display for Series {
-    /// One line: `2: Thorax 1.0 B70f, 311 slices of 512 x 512, 0.70 x 0.70 x 1.00 mm, UID ...4711`.
+    /// One line: `2.1: Thorax 1.0 B70f, acquisition 1, 311 slices of 512 x 512, 0.70 x 0.70 x 1.00 mm, UID ...4711`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { number, uid, description, slices, size: [rows, columns], spacing } = self;
+        let Self { uid, description, slices, size: [rows, columns], spacing, .. } = self;
         let description = if description.is_empty() { "no description" } else { description };
-        write!(f, "{number}: {description}, {slices} slices of {rows} x {columns}")?;
+        write!(f, "{}: {description}", self.choice())?;
+        if !self.apart.is_empty() {
+            write!(f, ", {}", self.apart)?;
+        }
+        write!(f, ", {slices} slices of {rows} x {columns}")?;
         if let Some([x, y, z]) = spacing {
             write!(f, ", {x:.2} x {y:.2} x {z:.2} mm")?;
         }
@@ -36,88 +55,132 @@ impl fmt::Display for Series {
     }
 }
 
-/// Slices that could be one volume.
-#[derive(Debug)]
-pub(super) struct Group {
-    pub frames: Vec<Frame>,
-}
-
-impl Group {
-    fn takes(&self, frame: &Frame) -> bool {
-        let of = &self.frames[0];
-        let close = |a: &[f64], b: &[f64], by: f64| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= by);
-        let planes = match (of.plane, frame.plane) {
-            (Some(a), Some(b)) => close(&a.along_row, &b.along_row, 1e-3) && close(&a.down_column, &b.down_column, 1e-3),
-            (None, None) => true,
-            _ => false,
-        };
-        let spacings = match (of.spacing, frame.spacing) {
-            (Some(a), Some(b)) => close(&a, &b, 1e-3 * a[0]),
-            (None, None) => true,
-            _ => false,
-        };
-        let size = |frame: &Frame| (frame.image.format.rows, frame.image.format.columns);
-        of.image.series == frame.image.series && size(of) == size(frame) && planes && spacings
-    }
-}
-
-/// `frames` sorted into groups, in the order in which they are numbered.
-pub(super) fn groups(frames: Vec<Frame>) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
-    for frame in frames {
-        match groups.iter_mut().find(|group| group.takes(&frame)) {
-            Some(group) => group.frames.push(frame),
-            None => groups.push(Group { frames: vec![frame] }),
-        }
-    }
-    groups.sort_by(|a, b| {
-        let key = |group: &Group| (group.frames[0].image.series_number.unwrap_or(i64::MAX), group.frames[0].image.series.clone());
-        key(a).cmp(&key(b))
-    });
-    groups
-}
-
-/// The groups as the user sees them.
+/// The groups, which are sorted by series, as the user sees them.
 pub(super) fn table(groups: &[Group]) -> Vec<Series> {
+    let of_one_series = groups.chunk_by(|a, b| a.frames[0].image.series == b.frames[0].image.series);
+    of_one_series.enumerate().flat_map(|(index, stacks)| rows(index + 1, stacks)).collect()
+}
+
+/// The stacks of one series.
+fn rows(number: usize, stacks: &[Group]) -> Vec<Series> {
+    let differences = Differences::of(stacks);
     let row = |(index, group): (usize, &Group)| {
         let image = &group.frames[0].image;
-        let stack = Stack::of(group.frames.clone()).ok();
+        let stack = Stack::of(group.clone()).ok();
         Series {
-            number: index + 1,
+            number,
+            stack: (stacks.len() > 1).then_some(index + 1),
             uid: image.series.clone(),
             description: image.description.clone(),
+            apart: if stacks.len() > 1 { differences.in_words(group) } else { String::new() },
             slices: stack.as_ref().map_or(group.frames.len(), |stack| stack.frames.len()),
             size: [image.format.rows, image.format.columns].map(usize::from),
             spacing: stack.and_then(|stack| stack.affine).map(|affine| affine.spacing()),
         }
     };
-    groups.iter().enumerate().map(row).collect()
+    stacks.iter().enumerate().map(row).collect()
 }
 
-/// The index of the series that `choice` names: a number of the table, or the end of a UID; without a choice, the only one.
+/// What the stacks of one series differ in.
+struct Differences {
+    /// Indices of [`TRAITS`].
+    traits: Vec<usize>,
+    in_direction: bool,
+}
+
+impl Differences {
+    fn of(stacks: &[Group]) -> Self {
+        let differs = |index: &usize| {
+            let first = stacks[0].values(*index);
+            stacks.iter().any(|other| other.values(*index) != first)
+        };
+        let axes = |group: &Group| group.frames[0].plane.map(|plane| [plane.along_row, plane.down_column].concat());
+        let first = axes(&stacks[0]);
+        let is_turned = |other: &Group| match (&first, axes(other)) {
+            (Some(a), Some(b)) => a.iter().zip(&b).any(|(a, b)| (a - b).abs() > 1e-3),
+            (a, b) => a.is_some() != b.is_some(),
+        };
+        Self { traits: (0..TRAITS.len()).filter(differs).collect(), in_direction: stacks.iter().any(is_turned) }
+    }
+
+    /// What tells `group` apart by them, or else by its slices' numbers and place.
+    fn in_words(&self, group: &Group) -> String {
+        let mut words: Vec<String> = self.traits.iter().map(|&index| in_words(index, &group.values(index))).collect();
+        let plane = group.frames[0].plane;
+        if self.in_direction {
+            let axis = |[x, y, z]: [f64; 3]| format!("{x:.2}\\{y:.2}\\{z:.2}");
+            let direction = plane.map(|plane| format!("orientation {}\\{}", axis(plane.along_row), axis(plane.down_column)));
+            words.push(direction.unwrap_or_else(|| "without a place".into()));
+        }
+        if words.is_empty() {
+            let numbers = || group.frames.iter().filter_map(|frame| frame.instance);
+            words.extend(numbers().min().zip(numbers().max()).map(|(first, last)| format!("instances {first} to {last}")));
+            words.extend(plane.map(|plane| format!("one slice {}", at(Some(plane.position)))));
+        }
+        words.join(", ")
+    }
+}
+
+/// A trait's lowest and highest value.
+fn in_words(index: usize, [first, last]: &[String; 2]) -> String {
+    let (name, unit) = (TRAITS[index].name, TRAITS[index].unit);
+    let short = |value: &str| match value.rsplit('.').next() {
+        Some(end) if value.matches('.').count() > 2 => format!("...{end}"),
+        _ => value.to_string(),
+    };
+    match (first.is_empty(), first == last) {
+        (true, true) => format!("without {name}"),
+        (false, true) => format!("{name} {}{unit}", short(first)),
+        (true, false) => format!("{name} {}{unit} or none", short(last)),
+        (false, false) => format!("{name} {} to {}{unit}", short(first), short(last)),
+    }
+}
+
+/// The index of the stack that `choice` names: its number in the table, the end of a UID, or `largest`; without a choice, the only one.
 ///
 /// # Errors
 /// If none is named, or several are.
 pub(super) fn choose(table: &[Series], choice: Option<&str>) -> Result<usize, String> {
-    let rows = |rows: &[&Series]| rows.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ");
-    let all: Vec<&Series> = table.iter().collect();
+    let all: Vec<usize> = (0..table.len()).collect();
+    let lines = |rows: &[usize]| {
+        let mut lines: Vec<String> = rows.iter().take(LISTED).map(|&row| table[row].to_string()).collect();
+        lines.extend((rows.len() > LISTED).then(|| format!("... and {} more", rows.len() - LISTED)));
+        lines.join("\n  ")
+    };
     let Some(choice) = choice else {
-        return match table {
-            [_] => Ok(0),
-            _ => Err(format!(
-                "{} CT series are there; choose one by its number or the end of its UID (--series 1):\n  {}",
+        return match (table, table.iter().map(|row| row.number).max().unwrap_or_default()) {
+            ([_], _) => Ok(0),
+            (_, 1) => Err(format!(
+                "{} stacks of slices are in one CT series; choose one by its number (--series 1.1), or the one with most slices (--series largest):\n  {}",
                 table.len(),
-                rows(&all)
+                lines(&all)
+            )),
+            (_, count) => Err(format!(
+                "{count} CT series are there; choose one by its number or the end of its UID (--series {}), or the one with most slices (--series largest):\n  {}",
+                table[0].choice(),
+                lines(&all)
             )),
         };
     };
-    if let Some(row) = choice.parse().ok().and_then(|number: usize| table.iter().find(|row| row.number == number)) {
-        return Ok(row.number - 1);
-    }
-    let named: Vec<&Series> = table.iter().filter(|row| !choice.is_empty() && row.uid.ends_with(choice)).collect();
-    match named[..] {
-        [row] => Ok(row.number - 1),
-        [] => Err(format!("no series is named by '{choice}'; there are:\n  {}", rows(&all))),
-        _ => Err(format!("'{choice}' names several series; give a number:\n  {}", rows(&named))),
+    let named = |is_named: &dyn Fn(&Series) -> bool| all.iter().copied().filter(|&row| is_named(&table[row])).collect::<Vec<_>>();
+    let most = table.iter().map(|row| row.slices).max();
+    let ways: [&dyn Fn(&Series) -> bool; 5] = [
+        &|row| row.choice() == choice,
+        &|row| row.number.to_string() == choice,
+        &|row| row.uid == choice,
+        &|row| choice == "largest" && Some(row.slices) == most,
+        &|row| !choice.is_empty() && row.uid.ends_with(choice),
+    ];
+    let rows = ways.iter().map(|way| named(way)).find(|rows| !rows.is_empty()).unwrap_or_default();
+    match rows[..] {
+        [row] => Ok(row),
+        [] => Err(format!("no series is named by '{choice}'; there are:\n  {}", lines(&all))),
+        _ if choice == "largest" => Err(format!("several have most slices; choose one by its number:\n  {}", lines(&rows))),
+        [first, ..] if rows.iter().all(|&row| table[row].number == table[first].number) => Err(format!(
+            "'{choice}' names a series of several stacks; give one's number, as {}:\n  {}",
+            table[first].choice(),
+            lines(&rows)
+        )),
+        _ => Err(format!("'{choice}' names several series; give a number:\n  {}", lines(&rows))),
     }
 }
