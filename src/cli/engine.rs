@@ -97,7 +97,15 @@ impl<'a> Engine<'a> {
         let contents = Contents { images: slices.len(), grid, outputs: self.recipe.outputs.clone(), dtype: self.recipe.dtype };
 
         let _watch = interrupt::Watch::new();
-        let mut file = FeatureFile::create(target, self.recipe.format, self.runner.model.config(), &contents, metadata)?;
+        let method = self.method(batch);
+        let mut file = FeatureFile::create(target, self.recipe.format, self.runner.model.config(), &contents, metadata, &method)?;
+        if let Some(other) = file.other_method() {
+            let (then, now) = (parts_without(other, &method), parts_without(&method, other));
+            say.note(format_args!(
+                "{}: an unfinished file of an earlier run is begun anew, for its values would differ in their last bits: it was computed with {then}, now it is {now}",
+                target.display()
+            ));
+        }
         if file.written() > 0 {
             say.note(format_args!(
                 "{}: {} of {} slices are there from a run that was cut off",
@@ -106,8 +114,8 @@ impl<'a> Engine<'a> {
                 slices.len()
             ));
         }
-        // The last one is done in any case, so that there is something to report.
-        file.rewind(file.written().min(slices.len() - 1));
+        // Batches begin where those of a run that is not cut off do. The last one is done in any case, so that there is something to report.
+        file.rewind(file.written().min(slices.len() - 1) / batch * batch);
         let mut progress = Progress::new(file.written(), slices.len(), say);
         let mut last = None;
         let left = &slices[file.written()..];
@@ -132,10 +140,22 @@ impl<'a> Engine<'a> {
         Ok(Report { images: [slices.len(), channels, height, width], took, last })
     }
 
+    /// By what features are computed `batch` images at a time, as far as it decides their last bits.
+    fn method(&self, batch: usize) -> String {
+        let batch = if self.runner.backbone.threads().is_some() { String::new() } else { format!("; batch {batch}") };
+        format!("program {}; {}{batch}", env!("CARGO_PKG_VERSION"), self.runner.backbone.method())
+    }
+
     fn batch(&self, image: [usize; 3], count: usize) -> Result<usize> {
         match self.recipe.batch {
             Some(batch) => Ok(batch),
             None => memory::batch(&self.runner.model, &self.runner.backbone, image, count, &self.request, self.recipe.max_memory),
         }
     }
+}
+
+/// The parts of `method` that `other` lacks.
+fn parts_without(method: &str, other: &str) -> String {
+    let lacking = |part: &&str| !other.split("; ").any(|known| known == *part);
+    method.split("; ").filter(lacking).collect::<Vec<_>>().join(", ")
 }

@@ -49,7 +49,7 @@ fn measure(runner: &Runner, input: &mut super::input::Input, slices: usize, batc
     let target = folder.path().join("volume.safetensors");
 
     let started = Instant::now();
-    let mut file = FeatureFile::create(&target, Format::Safetensors, runner.model.config(), &contents, metadata)?;
+    let mut file = FeatureFile::create(&target, Format::Safetensors, runner.model.config(), &contents, metadata, "")?;
     let mut progress = Progress::new(0, slices, say);
     let mut spans: Vec<Option<Span>> = Vec::new();
     Runner::pipe(
