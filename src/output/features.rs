@@ -121,8 +121,7 @@ impl FeatureFile {
     /// computed, as far as it decides their last bits, and goes into the unfinished file alone: with another one the file is begun anew.
     ///
     /// # Errors
-    /// If the file cannot be written there, another run is writing it, or `format` holds one tensor and several are asked for;
-    /// for `.npy`, if a `.json` beside it is somebody else's.
+    /// If the file cannot be written there, another run is writing it, or `format` holds one tensor and several are asked for.
     pub fn create(
         path: impl AsRef<Path>,
         format: Format,
@@ -135,10 +134,6 @@ impl FeatureFile {
         let has = |output: &Output| *output != Output::Storage || config.n_storage_tokens > 0;
         let kept: Vec<Output> = contents.outputs.iter().copied().filter(has).collect();
         format.check(&kept)?;
-        #[cfg(feature = "readers")]
-        if format == Format::Npy {
-            super::npy::check(&path)?;
-        }
         let image = |output: &Output| output.shape(config, contents.grid);
         let stored =
             |output: &Output| (output.to_string(), Stored { shape: [vec![images], image(output)].concat(), dtype: contents.dtype });

@@ -1,7 +1,7 @@
 //! The kinds of files that features go into.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::features::Output;
@@ -44,6 +44,15 @@ impl Format {
             Self::Npz => "npz",
             #[cfg(feature = "readers")]
             Self::Npy => "npy",
+        }
+    }
+
+    /// The files that an output at `path` becomes: beside a `.npy` there is a `.json`.
+    pub fn files(self, path: &Path) -> Vec<PathBuf> {
+        match self {
+            #[cfg(feature = "readers")]
+            Self::Npy => vec![path.into(), path.with_extension("json")],
+            _ => vec![path.into()],
         }
     }
 

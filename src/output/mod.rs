@@ -10,18 +10,22 @@ mod npy;
 mod npz;
 #[cfg(feature = "readers")]
 mod order;
+mod ours;
 mod place;
 #[cfg(feature = "readers")]
 mod probabilities;
 mod provenance;
 mod stored;
+mod targets;
 
 pub use features::{Contents, FeatureFile, Output};
 pub use format::Format;
 #[cfg(feature = "readers")]
 pub use labels::LabelFile;
+pub use ours::{WRITTEN_BY, is_ours};
 pub use place::Place;
 #[cfg(feature = "readers")]
 pub use probabilities::ProbabilityFile;
 pub use provenance::{Preprocessing, Provenance};
 pub use stored::StoredFeatures;
+pub use targets::Targets;

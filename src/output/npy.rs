@@ -9,17 +9,6 @@ use npyz::WriterBuilder;
 use crate::archive::{ArchiveWriter, Dtype, NewFile, Stored};
 use crate::error::{Error, Result};
 
-/// Whether the `.json` beside `path` may be replaced: only one that was written so.
-pub(super) fn check(path: &Path) -> Result<()> {
-    let beside = path.with_extension("json");
-    let Ok(text) = std::fs::read_to_string(&beside) else { return Ok(()) };
-    let ours = serde_json::from_str::<serde_json::Value>(&text).is_ok_and(|json| json.get("meddino").is_some());
-    if ours {
-        return Ok(());
-    }
-    Err(Error::output(path.display(), format!("its metadata would replace {}, which is no such file; give another name", beside.display())))
-}
-
 /// Copies the one tensor of `from` to the `.npy` file at `path`. The metadata go into the `.json` of the same name first: where there is an array, there is
 /// what explains it.
 pub(super) fn write(path: &Path, from: &mut ArchiveWriter, metadata: &BTreeMap<String, String>) -> Result<()> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::ours::WRITTEN_BY;
 use super::place::Place;
 use crate::ct::{Orient, Size, Window};
 use crate::vit::config::{Config, Grid};
@@ -103,7 +104,7 @@ impl Provenance {
     pub fn metadata(&self) -> BTreeMap<String, String> {
         let config = &self.config;
         let entries = [
-            ("meddino", env!("CARGO_PKG_VERSION").to_string()),
+            (WRITTEN_BY, env!("CARGO_PKG_VERSION").to_string()),
             ("input", self.input.clone()),
             ("slices", json!(self.slices).to_string()),
             ("image", json!([self.image.0, self.image.1]).to_string()),

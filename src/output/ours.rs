@@ -1,0 +1,145 @@
+//! Whether a file is one that this program wrote: every kind of output says so in itself.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use crate::archive::Archive;
+
+/// The key under which outputs name the version that wrote them: in safetensors' metadata, in JSON, and in the metadata of `.npz`.
+pub const WRITTEN_BY: &str = "meddino";
+
+/// How much of a file is looked at, where its beginning says enough.
+const HEAD: u64 = 64 << 10;
+
+/// The longest JSON that is read.
+const MAX_JSON: u64 = 16 << 20;
+
+/// Whether the file at `path` was written by this program: features, a basis, a converted checkpoint, a label map, probabilities, a picture, a profile. An
+/// empty file counts, too, as nothing is lost with it; what cannot be read does not.
+pub fn is_ours(path: impl AsRef<Path>) -> bool {
+    let path = path.as_ref();
+    let Some(head) = head(path) else { return false };
+    match &head[..] {
+        [] => true,
+        [0x1f, 0x8b, ..] => is_label_map(&inflated(&head)),
+        [b'P', b'K', 3, 4, ..] => is_npz(path),
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => is_json(&path.with_extension("json")),
+        [0x89, b'P', b'N', b'G', ..] => is_picture(&head),
+        [b'{', ..] => is_json(path),
+        [_, _, _, _, _, _, _, _, b'{', ..] => Archive::open(path).is_ok_and(|archive| archive.metadata().keys().any(|key| names_us(key))),
+        _ => is_label_map(&head),
+    }
+}
+
+/// `meddino`, or `meddino.config` as a converted checkpoint has it.
+fn names_us(key: &str) -> bool {
+    key == WRITTEN_BY || key.strip_prefix(WRITTEN_BY).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// The first bytes of a plain file.
+fn head(path: &Path) -> Option<Vec<u8>> {
+    // A pipe or a device is not opened: that may wait for ever.
+    fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+    let mut head = Vec::new();
+    File::open(path).ok()?.take(HEAD).read_to_end(&mut head).ok()?;
+    Some(head)
+}
+
+/// The field `descrip` of a NIfTI-1 header says what wrote it.
+fn is_label_map(head: &[u8]) -> bool {
+    let is_nifti = head.get(344..347).is_some_and(|magic| magic == b"n+1");
+    is_nifti && head[148..228].starts_with(b"meddino ")
+}
+
+/// The `Software` of a picture, in a chunk `iTXt` that is neither compressed nor translated.
+fn is_picture(head: &[u8]) -> bool {
+    let text = b"iTXtSoftware\0\0\0\0\0meddino ";
+    head.windows(text.len()).any(|window| window == text)
+}
+
+fn is_json(path: &Path) -> bool {
+    let is_short = fs::metadata(path).is_ok_and(|about| about.is_file() && about.len() <= MAX_JSON);
+    let json = if is_short { fs::read(path).ok() } else { None };
+    let json: Option<serde_json::Value> = json.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    json.is_some_and(|json| json.get(WRITTEN_BY).is_some())
+}
+
+#[cfg(feature = "readers")]
+fn inflated(head: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // What was cut off the end is no matter: the header stands at the beginning.
+    let _ = flate2::read::MultiGzDecoder::new(head).take(352).read_to_end(&mut bytes);
+    bytes
+}
+
+#[cfg(not(feature = "readers"))]
+fn inflated(_: &[u8]) -> Vec<u8> {
+    Vec::new()
+}
+
+/// The metadata of an `.npz` are an array of one text, in UTF-32: without its zeros it is readable.
+fn is_npz(path: &Path) -> bool {
+    let metadata = || -> Option<Vec<u8>> {
+        let mut zip = zip::ZipArchive::new(File::open(path).ok()?).ok()?;
+        let mut bytes = Vec::new();
+        zip.by_name("metadata.npy").ok()?.take(MAX_JSON).read_to_end(&mut bytes).ok()?;
+        Some(bytes)
+    };
+    let text: Vec<u8> = metadata().unwrap_or_default().into_iter().filter(|byte| *byte != 0).collect();
+    let key = format!("\"{WRITTEN_BY}\":");
+    text.windows(key.len()).any(|window| window == key.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::archive::{ArchiveWriter, Dtype, Stored};
+
+    #[test]
+    fn what_others_wrote_is_not_ours() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        let safetensors = |name: &str, metadata: &[(&str, &str)]| {
+            let metadata: BTreeMap<_, _> = metadata.iter().map(|(key, text)| (key.to_string(), text.to_string())).collect();
+            let stored = [("x".to_string(), Stored { shape: vec![1], dtype: Dtype::F32 })];
+            ArchiveWriter::create(&at(name), &stored, &metadata).and_then(ArchiveWriter::finish).expect("written");
+        };
+        safetensors("ours", &[("meddino", "0.1.0")]);
+        safetensors("converted", &[("meddino.config", "{}")]);
+        safetensors("other", &[("meddinoid", "pt"), ("format", "pt")]);
+        let nifti = |descrip: &str| {
+            let mut bytes = vec![0; 352];
+            bytes[148..148 + descrip.len()].copy_from_slice(descrip.as_bytes());
+            bytes[344..348].copy_from_slice(b"n+1\0");
+            bytes
+        };
+        for (name, bytes) in [
+            ("empty", Vec::new()),
+            ("labels.nii", nifti("meddino 0.1.0")),
+            ("fsl.nii", nifti("FSL5.0")),
+            ("short.nii", nifti("meddino 0.1.0")[..200].to_vec()),
+            ("ours.json", br#"{"meddino": "0.1.0"}"#.to_vec()),
+            ("other.json", br#"{"a": {"meddino": 1}}"#.to_vec()),
+            ("cut.json", br#"{"meddino": "0"#.to_vec()),
+            ("text", b"meddino 0.1.0".to_vec()),
+            ("x.npy", b"\x93NUMPY\x01\0".to_vec()),
+            ("ours.npy", b"\x93NUMPY\x01\0".to_vec()),
+            ("cut.png", b"\x89PNG\r\n\x1a\n".to_vec()),
+            ("cut.zip", b"PK\x03\x04".to_vec()),
+            ("cut.gz", b"\x1f\x8b".to_vec()),
+        ] {
+            fs::write(at(name), bytes).expect("written");
+        }
+        for ours in ["ours", "converted", "empty", "labels.nii", "ours.json", "ours.npy"] {
+            assert!(is_ours(at(ours)), "{ours}");
+        }
+        let others =
+            ["other", "fsl.nii", "short.nii", "other.json", "cut.json", "text", "x.npy", "cut.png", "cut.zip", "cut.gz", "missing", "."];
+        for other in others {
+            assert!(!is_ours(at(other)), "{other}");
+        }
+    }
+}

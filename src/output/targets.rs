@@ -1,0 +1,182 @@
+//! The one place that decides whether a file may be written: no output takes the place of an input, of another output, or of somebody else's file.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::ours::is_ours;
+use crate::archive::is_stream;
+use crate::error::{Error, Result};
+
+/// What a command reads and what it will write, held against each other before anything is loaded.
+///
+/// Files are the same if they are the same on the disk, whatever their names: other spellings, symbolic links and, on Unix, hard links are seen through.
+///
+/// ```
+/// use meddino::output::Targets;
+///
+/// let folder = tempfile::tempdir()?;
+/// let scan = folder.path().join("scan.nii.gz");
+/// std::fs::write(&scan, "HU")?;
+/// let mut targets = Targets::new(false);
+/// targets.reads("the scan", [&scan]);
+/// assert!(targets.writes(&folder.path().join("labels.nii.gz")).is_ok());
+/// assert!(targets.writes(&scan).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct Targets {
+    /// Whether files that this program did not write may be replaced.
+    overwrite: bool,
+    /// By identity: the name under which a file is read, and as what.
+    read: HashMap<Identity, (PathBuf, String)>,
+    /// By place: the targets so far.
+    written: HashMap<PathBuf, PathBuf>,
+}
+
+/// What a file on the disk is known by.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Identity {
+    /// Device and inode, as a file has one of however many names it has.
+    #[cfg(unix)]
+    Inode(u64, u64),
+    #[cfg(not(unix))]
+    Path(PathBuf),
+}
+
+impl Identity {
+    /// None if there is no file.
+    fn of(path: &Path) -> Option<Self> {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            std::fs::metadata(path).ok().map(|about| Self::Inode(about.dev(), about.ino()))
+        }
+        #[cfg(not(unix))]
+        path.canonicalize().ok().map(Self::Path)
+    }
+}
+
+impl Targets {
+    /// No file yet. With `overwrite`, files that this program did not write may be replaced; inputs may not even then.
+    pub fn new(overwrite: bool) -> Self {
+        Self { overwrite, ..Self::default() }
+    }
+
+    /// Notes that `files` are read as `what` ("the scan", "the checkpoint"): no target may be one of them. Files that do not exist are passed over.
+    pub fn reads(&mut self, what: &str, files: impl IntoIterator<Item = impl AsRef<Path>>) {
+        for file in files {
+            let path = file.as_ref();
+            if let Some(identity) = Identity::of(path) {
+                self.read.entry(identity).or_insert_with(|| (path.into(), what.into()));
+            }
+        }
+    }
+
+    /// Notes that `target` will be written.
+    ///
+    /// # Errors
+    /// If it is a file that is read, or one that another target writes; if a file is there that this program did not write, and nothing may be overwritten.
+    pub fn writes(&mut self, target: impl AsRef<Path>) -> Result<()> {
+        let target = target.as_ref();
+        let refuse = |problem: String| Err(Error::output(target.display(), problem));
+        if let Some((path, what)) = self.reader_of(target) {
+            return refuse(format!("would take the place of {what}, {}; give another name", path.display()));
+        }
+        if let Some(other) = self.written.insert(place(target), target.into()) {
+            return refuse(format!("is where {} goes as well; give them two names", other.display()));
+        }
+        if !self.overwrite && target.is_file() && !is_stream(target) && !is_ours(target) {
+            return refuse("is there already, and meddino did not write it; add --overwrite to replace it, or give another name".into());
+        }
+        Ok(())
+    }
+
+    /// What is read under the name `target`, or under one of the hidden names that an unfinished file has.
+    fn reader_of(&self, target: &Path) -> Option<&(PathBuf, String)> {
+        let hidden = |suffix: &str| {
+            let name = target.file_name().unwrap_or_default().to_string_lossy();
+            target.with_file_name(format!(".{name}.{suffix}"))
+        };
+        let names = [target.to_path_buf(), hidden("partial"), hidden("new.partial")];
+        names.iter().find_map(|name| self.read.get(&Identity::of(name)?))
+    }
+}
+
+/// Where `target` is on the disk, be there a file or not. Some file systems take upper and lower case for the same.
+fn place(target: &Path) -> PathBuf {
+    let target = target.canonicalize().unwrap_or_else(|_| {
+        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder.canonicalize().unwrap_or_else(|_| folder.into());
+        folder.join(target.file_name().unwrap_or_default())
+    });
+    match target.to_str() {
+        Some(text) => text.to_lowercase().into(),
+        None => target,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn desk() -> (tempfile::TempDir, impl Fn(&str) -> PathBuf) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().to_path_buf();
+        (folder, move |name: &str| root.join(name))
+    }
+
+    fn refused(targets: &mut Targets, target: &Path) -> String {
+        targets.writes(target).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn an_input_is_known_under_every_name() {
+        let (_folder, at) = desk();
+        fs::create_dir_all(at("scans/sub")).expect("made");
+        fs::write(at("scans/a.nii"), "HU").expect("written");
+        let mut names = vec![at("scans/a.nii"), at("scans/sub/../a.nii"), at("scans/./a.nii")];
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink("scans", at("linked")).expect("linked");
+            std::os::unix::fs::symlink("a.nii", at("scans/link.nii")).expect("linked");
+            fs::hard_link(at("scans/a.nii"), at("hard.nii")).expect("linked");
+            names.extend([at("linked/a.nii"), at("scans/link.nii"), at("hard.nii")]);
+        }
+        for name in names {
+            let mut targets = Targets::new(true);
+            targets.reads("the scan", [at("scans/a.nii")]);
+            let error = refused(&mut targets, &name);
+            assert!(error.contains("would take the place of the scan"), "{}: {error}", name.display());
+        }
+        let mut targets = Targets::new(true);
+        fs::write(at("scans/.out.partial"), "HU").expect("written");
+        targets.reads("the scan", [at("scans/.out.partial"), at("missing")]);
+        assert!(refused(&mut targets, &at("scans/out")).contains("the scan"), "its unfinished file would");
+        targets.writes(at("missing")).expect("what is not there cannot be lost");
+    }
+
+    #[test]
+    fn two_outputs_do_not_share_a_file() {
+        let (_folder, at) = desk();
+        fs::create_dir(at("sub")).expect("made");
+        let mut targets = Targets::new(true);
+        targets.writes(at("x.png")).expect("free");
+        assert!(refused(&mut targets, &at("sub/../x.png")).contains("two names"));
+        assert!(refused(&mut targets, &at("X.png")).contains("two names"), "as some file systems have it");
+        targets.writes(at("y.png")).expect("free");
+    }
+
+    #[test]
+    fn what_others_wrote_stays_unless_it_is_said() {
+        let (_folder, at) = desk();
+        fs::write(at("theirs"), "text").expect("written");
+        fs::write(at("ours"), r#"{"meddino": "0.1.0"}"#).expect("written");
+        let error = refused(&mut Targets::new(false), &at("theirs"));
+        assert!(error.contains("--overwrite"), "{error}");
+        Targets::new(true).writes(at("theirs")).expect("as it was said");
+        Targets::new(false).writes(at("ours")).expect("as our own");
+        Targets::new(false).writes("/dev/null").expect("nothing is replaced");
+    }
+}
