@@ -216,7 +216,10 @@ impl Backbone {
                 // How much a dispatch may do is measured anew each time. It decides which rows are computed together, and not how one is computed.
                 let limits = Limits { max_work: None, ..*limits };
                 let driver = format!("{} {}", about.driver, about.driver_info);
-                format!("device {} ({:?}, {:x}:{:x}); driver {driver}; limits {limits:?}", about.name, about.backend, about.vendor, about.device)
+                format!(
+                    "device {} ({:?}, {:x}:{:x}); driver {driver}; limits {limits:?}",
+                    about.name, about.backend, about.vendor, about.device
+                )
             }
         };
         let tier = tier.map_or(String::new(), |tier| format!("; tier {tier}"));

@@ -1,6 +1,6 @@
 //! What turns one input after the other into a file of features: a model that is loaded once, and all that is set.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use meddino::archive::{Dtype, sha256};
@@ -19,13 +19,14 @@ use super::progress::Progress;
 use super::runner::{Runner, open_model};
 use super::say::{Failure, Say, warn};
 use super::slices::Slices;
+use super::text::text;
 use super::{interrupt, weights};
 
 /// Everything that decides what is computed, but for the input and where it goes.
 #[derive(Debug)]
 pub struct Recipe {
     /// None: the released one.
-    pub checkpoint: Option<String>,
+    pub checkpoint: Option<PathBuf>,
     pub view: View,
     pub slices: Slices,
     pub outputs: Vec<Output>,
@@ -83,8 +84,8 @@ impl<'a> Engine<'a> {
     }
 
     /// What the weights are known by.
-    pub fn checkpoint_id(&self) -> &str {
-        self.runner.checkpoint_sha256.as_deref().unwrap_or(&self.runner.checkpoint)
+    pub fn checkpoint_id(&self) -> String {
+        self.runner.checkpoint_sha256.clone().unwrap_or_else(|| text(&self.runner.checkpoint))
     }
 
     /// Runs the chosen slices of `input`, which `case` names, through the model, a batch at a time, into the file `target`.

@@ -2,38 +2,41 @@
 
 use std::path::{Path, PathBuf};
 
-use meddino::output::{Format, Output};
+use meddino::output::{Format, Output, Targets};
 use meddino::{Error, Result};
 
 use super::args;
-use super::cases::{Case, Shard, only};
+use super::cases::{Case, Wanted};
 use super::engine::{Engine, Recipe, Report};
 use super::input::Input;
-use super::many::{Many, Settings};
+use super::many::{Many, Outputs, Settings};
 use super::profile::Profiling;
 use super::say::{Done, Failure, Say, result};
+use super::shard::Shard;
 
 /// The command.
 pub fn run(args: &args::Features, say: Say) -> Done {
     let recipe = recipe(args)?;
+    let wanted = Wanted { inputs: &args.inputs, cohort: &args.cohort, series: args.look.series.as_deref(), flag: "--out-dir" };
     if let Some(folder) = &args.out_dir {
-        return many(&recipe, &args.inputs, folder, args.shard.unwrap_or(Shard::ALL), say);
+        return many(&recipe, wanted, folder, args.shard.unwrap_or(Shard::ALL), say);
     }
-    let case = only(&args.inputs)?;
+    let case = wanted.only()?;
     let output = args.output.clone().unwrap_or_else(|| default_output(&case, recipe.format));
     let (report, device) = one(&recipe, &case, &output, say)?;
     summary(&report, &device, say);
     result(output.display())
 }
 
-/// Every case of `inputs` into `folder`.
-fn many(recipe: &Recipe, inputs: &[String], folder: &Path, shard: Shard, say: Say) -> Done {
-    let cases = Many::open(inputs, folder, shard, Case::name)?;
+/// Every case that is `wanted` into `folder`.
+fn many(recipe: &Recipe, wanted: Wanted, folder: &Path, shard: Shard, say: Say) -> Done {
+    let files = |target: &Path| recipe.format.files(target);
+    let outputs = Outputs { folder, ending: recipe.format.ending(), files: &files, own: |name| name };
+    let cases = Many::open(wanted, outputs, shard, Targets::new(true))?;
     let engine = Engine::open(recipe, say, |_| Ok(()))?;
-    let settings = Settings { ending: recipe.format.ending(), sha256: recipe.settings_sha256(), checkpoint: engine.checkpoint_id() };
+    let settings = Settings { sha256: recipe.settings_sha256(), checkpoint: engine.checkpoint_id() };
     let work = |case: &Case, target: &Path| {
-        refuse_overwriting(target, [&case.input].into_iter().chain(&recipe.checkpoint))?;
-        let input = Input::open(&case.input, recipe.view.clone())?;
+        let input = Input::open(case, recipe.view.clone())?;
         let report = engine.run(case, input, target, say)?;
         summary(&report, &engine.device(), say);
         Ok(())
@@ -44,7 +47,7 @@ fn many(recipe: &Recipe, inputs: &[String], folder: &Path, shard: Shard, say: Sa
 /// One case into the file `output`, and what it ran on. What can be refused is refused before the weights are loaded.
 pub fn one(recipe: &Recipe, case: &Case, output: &Path, say: Say) -> Result<(Report, String), Failure> {
     refuse_overwriting(output, [&case.input].into_iter().chain(&recipe.checkpoint))?;
-    let input = Input::open(&case.input, recipe.view.clone())?;
+    let input = Input::open(case, recipe.view.clone())?;
     let [count, channels, height, width] = input.shape();
     recipe.slices.of(count)?;
     let engine = Engine::open(recipe, say, |model| model.config().check_image(&[1, channels, height, width]).map(drop))?;
@@ -101,14 +104,16 @@ fn format(asked: Option<Format>, output: Option<&Path>) -> Result<Format> {
 
 /// Where the features of a case go if nothing else is said: `NAME.features.safetensors`, in the current folder.
 fn default_output(case: &Case, format: Format) -> PathBuf {
-    PathBuf::from(format!("{}.features.{format}", case.name()))
+    PathBuf::from(format!("{}.features.{format}", case.name))
 }
 
 /// An output that is one of the inputs would take its place.
-pub fn refuse_overwriting<'a>(output: &Path, inputs: impl IntoIterator<Item = &'a String>) -> Result<()> {
+pub fn refuse_overwriting<'a>(output: &Path, inputs: impl IntoIterator<Item = &'a PathBuf>) -> Result<()> {
     let Ok(real) = output.canonicalize() else { return Ok(()) };
-    match inputs.into_iter().find(|input| Path::new(input).canonicalize().is_ok_and(|input| input == real)) {
-        Some(input) => Err(Error::output(output.display(), format!("is the input {input}, which it would replace; give another name"))),
+    match inputs.into_iter().find(|input| input.canonicalize().is_ok_and(|input| input == real)) {
+        Some(input) => {
+            Err(Error::output(output.display(), format!("is the input {}, which it would replace; give another name", input.display())))
+        }
         None => Ok(()),
     }
 }

@@ -130,7 +130,7 @@ impl Target<'_> {
 }
 
 /// Refuses `outputs` that would replace one of `sources`, or cannot be written, before any work is done.
-pub fn check_outputs<'a>(outputs: impl IntoIterator<Item = &'a PathBuf>, sources: &[&String]) -> Result<()> {
+pub fn check_outputs<'a>(outputs: impl IntoIterator<Item = &'a PathBuf>, sources: &[&PathBuf]) -> Result<()> {
     outputs.into_iter().try_for_each(|output| {
         refuse_overwriting(output, sources.iter().copied())?;
         NewFile::create(output).map(drop)

@@ -1,6 +1,7 @@
 //! Patch tokens, slice by slice: computed, or from a file of features.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use meddino::backbone::{Choice, Tuning};
 use meddino::output::StoredFeatures;
@@ -14,6 +15,7 @@ use super::runner::Runner;
 use super::say::{Failure, Say};
 use super::scene::Scene;
 use super::slices::Slices;
+use super::text::text;
 use super::{interrupt, memory};
 
 /// What the metadata of features say of their patches' places.
@@ -21,14 +23,14 @@ const OF_PATCHES: [&str; 3] = ["patch_affine", "slice_positions", "patch_steps"]
 
 /// Where patch tokens come from, before weights are loaded.
 pub enum Tokens {
-    Waiting { checkpoint: String, model: Box<Model>, choice: Choice, tuning: Tuning },
-    Stored { features: Box<StoredFeatures>, path: String },
+    Waiting { checkpoint: PathBuf, model: Box<Model>, choice: Choice, tuning: Tuning },
+    Stored { features: Box<StoredFeatures>, path: PathBuf },
 }
 
 /// Where patch tokens come from.
 pub enum Source {
     Computed(Box<Runner>),
-    Stored { features: Box<StoredFeatures>, path: String },
+    Stored { features: Box<StoredFeatures>, path: PathBuf },
 }
 
 impl Tokens {
@@ -41,7 +43,7 @@ impl Tokens {
     }
 
     /// The file behind them, which no output may replace.
-    pub fn file(&self) -> &String {
+    pub fn file(&self) -> &PathBuf {
         match self {
             Self::Waiting { checkpoint, .. } => checkpoint,
             Self::Stored { path, .. } => path,
@@ -117,7 +119,7 @@ impl Source {
             }
             Self::Stored { features, path } => {
                 let mut metadata = features.metadata().clone();
-                metadata.extend([("features".into(), path.clone()), ("slices".into(), json!(scene.slices).to_string())]);
+                metadata.extend([("features".into(), text(path)), ("slices".into(), json!(scene.slices).to_string())]);
                 metadata
             }
         };

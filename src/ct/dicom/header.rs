@@ -153,7 +153,7 @@ fn beginning(reader: &mut impl Read) -> Result<Option<Beginning>, String> {
 /// # Errors
 /// If it cannot be read.
 pub(super) fn is_dicom(path: &Path) -> Result<bool, String> {
-    let mut file = File::open(path).map_err(|e| e.to_string())?;
+    let mut file = crate::archive::open_plain(path).map_err(|e| e.to_string())?;
     Ok(beginning(&mut file)?.is_some())
 }
 
