@@ -515,7 +515,7 @@ fn a_value_beyond_the_range_of_f16_is_an_error_and_leaves_the_old_file() {
     assert_eq!(fs::read_to_string(&out).unwrap(), "as it was");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     open(&path).unwrap().write_safetensors(&out, Dtype::Bf16).unwrap();
-    for (target, part) in [(dir.path().to_path_buf(), "is no file"), (dir.path().join("no/such/x.safetensors"), "there is no folder")] {
+    for (target, part) in [(dir.path().to_path_buf(), "is a folder"), (dir.path().join("no/such/x.safetensors"), "there is no folder")] {
         let error = open(&path).unwrap().write_safetensors(&target, Dtype::F32).unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
     }

@@ -220,7 +220,7 @@ fn what_cannot_be_done_is_said_in_one_line() {
         (format!("features fine.npy {micro} --size 8"), 1, "8 x 8 pixels hold no patch"),
         (format!("features fine.npy {micro} -o no/such/out.safetensors"), 1, "there is no folder no/such"),
         (format!("features fine.npy {micro} -o ."), 1, "error: output .: "),
-        (format!("features fine.safetensors {micro} -o fine.safetensors"), 1, "which it would replace"),
+        (format!("features fine.safetensors {micro} -o fine.safetensors"), 1, "would take the place of the input"),
         ("inspect noise.pth".into(), 1, "error: checkpoint noise.pth: "),
         ("convert noise.pth -o out.safetensors".into(), 1, "error: checkpoint noise.pth: "),
         ("convert seeded:0:micro -o no/such/out.safetensors".into(), 1, "error: output no/such/out.safetensors: "),

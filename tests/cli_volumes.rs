@@ -233,7 +233,7 @@ fn two_runs_do_not_write_one_file() {
     let first = started(&desk, &line, "out.safetensors");
     let second = desk.run(&line);
     assert_eq!(second.status.code(), Some(1));
-    assert!(text(&second.stderr).contains("error: output out.safetensors: is writing it"), "{}", text(&second.stderr));
+    assert!(text(&second.stderr).contains("error: output out.safetensors: another run (process "), "{}", text(&second.stderr));
     assert!(first.wait_with_output().expect("ended").status.success());
     assert_eq!(desk.files(), ["long.npy", "out.safetensors"]);
 }
@@ -350,7 +350,7 @@ fn what_cannot_be_done_is_said() {
         ("features scans -o out.safetensors --out-dir out", 2, "cannot be used with"),
         ("features scans --shard 1/2", 2, "--out-dir"),
         ("features scans --out-dir out --shard 3/2", 2, "'3/2' is not I/N"),
-        ("features scans twin --out-dir out", 1, "scans/a.npy and twin/a.npy would both be written as a"),
+        ("features scans twin --out-dir out --names file", 1, "scans/a.npy and twin/a.npy would both be written as a"),
         ("features scans --out-dir scans", 1, "is the input folder scans"),
         ("features scans --out-dir file", 1, "output file: the folder cannot be made"),
         ("features empty --out-dir out", 1, "input empty: there is no scan in this folder"),
@@ -361,7 +361,7 @@ fn what_cannot_be_done_is_said() {
         ("features scans/a.npy --max-memory much", 2, "'much' is no amount of memory"),
         ("features scans/a.npy --max-memory 1GiB --batch 2", 2, "cannot be used with"),
         ("features scans/a.npy -o out.npy", 1, "a .npy file holds one tensor, and these are asked for: x_norm_clstoken, x_storage_tokens"),
-        ("features scans/a.npy -o theirs.npy --pool cls", 1, "its metadata would replace theirs.json"),
+        ("features scans/a.npy -o theirs.npy --pool cls", 1, "output theirs.json: is there already, and meddino did not write it"),
         ("features scans/a.npy -o out.npz --format npy", 1, "--format: is npy, but the output's name ends in .npz"),
         ("features scans/a.npy --format hdf5", 2, "'hdf5' is none of safetensors, npz, npy"),
         ("features scans/a.npy --pool mean --tokens cls", 2, "cannot be used with"),

@@ -5,21 +5,29 @@ use std::path::Path;
 
 use super::Checkpoint;
 use crate::archive::{ArchiveWriter, Dtype, Stored};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Writes every parameter of `checkpoint` to `path` as `dtype` (f32, f16 or bf16), under its name, with `metadata` in the header.
 ///
-/// The tensors go through memory one by one, and the file takes its name when it is whole; an error leaves what stood there before.
+/// The tensors go through memory one by one, and the file takes its name when it is whole; an error leaves what stood there before. `check` is asked before each
+/// tensor whether to go on.
 ///
 /// # Errors
-/// If a tensor cannot be loaded or has a value beyond the range of `dtype`, or the file cannot be written.
-pub fn write_safetensors(checkpoint: &Checkpoint, path: &Path, dtype: Dtype, metadata: &BTreeMap<String, String>) -> Result<()> {
+/// If a tensor cannot be loaded or has a value beyond the range of `dtype`, or the file cannot be written; what `check` says.
+pub fn write_safetensors<E: From<Error>>(
+    checkpoint: &Checkpoint,
+    path: &Path,
+    dtype: Dtype,
+    metadata: &BTreeMap<String, String>,
+    mut check: impl FnMut() -> Result<(), E>,
+) -> Result<(), E> {
     let stored = |entry: &super::Entry| (entry.name.clone(), Stored { shape: entry.shape.clone(), dtype });
     let tensors: Vec<_> = checkpoint.entries().iter().map(stored).collect();
     let mut file = ArchiveWriter::create(path, &tensors, metadata)?;
     for (i, entry) in checkpoint.entries().iter().enumerate() {
+        check()?;
         let tensor = checkpoint.load(&entry.name)?;
         file.write(i, 0, tensor.data())?;
     }
-    file.finish()
+    file.finish().map_err(E::from)
 }

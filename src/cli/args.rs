@@ -85,6 +85,9 @@ pub struct Features {
     /// Do the Ith of N parts of the cases: for job arrays, which may share --out-dir
     #[arg(long, value_name = "I/N", requires = "out_dir")]
     pub shard: Option<Shard>,
+    /// Replace files that are there and that meddino did not write; inputs are never replaced
+    #[arg(long)]
+    pub overwrite: bool,
     /// The kind of file: safetensors; npz, an array for each tensor and `metadata`, a text that is JSON; or npy, one array, and a .json beside it
     /// [default: by the output's ending, else safetensors]
     #[arg(long)]
@@ -265,6 +268,9 @@ pub struct Convert {
     /// Where the result goes
     #[arg(short, long, value_name = "OUT.safetensors")]
     pub output: PathBuf,
+    /// Replace files that are there and that meddino did not write; inputs are never replaced
+    #[arg(long)]
+    pub overwrite: bool,
     /// Type of the stored weights
     #[arg(long, default_value = "f32")]
     pub dtype: Stored,
@@ -276,6 +282,9 @@ pub struct Demo {
     /// Where its files go; made if it does not exist
     #[arg(short, long, value_name = "DIR", default_value = "meddino-demo")]
     pub output: PathBuf,
+    /// Replace files that are there and that meddino did not write; inputs are never replaced
+    #[arg(long)]
+    pub overwrite: bool,
 }
 
 /// Say how fast the model runs here: seconds an image, GFLOP/s, memory

@@ -9,7 +9,7 @@ use meddino::{Error, Result};
 
 use super::args::Cohort;
 use super::names;
-use super::search::{Choice, ENDINGS, Found, search};
+use super::search::{Choice, ENDINGS, Found, is_own, search};
 use super::text::text;
 
 /// The series that are a case each.
@@ -52,7 +52,10 @@ impl Case {
         if self.is_phantom() {
             return Ok(None);
         }
-        identity(&self.input, &ct::files_of(&self.input)?).map(Some).map_err(|e| Error::input(self.input.display(), e))
+        let mut files = ct::files_of(&self.input)?;
+        // Outputs that go into the folder of a scan do not make another scan of it.
+        files.retain(|file| *file == self.input || !is_own(file));
+        identity(&self.input, &files).map(Some).map_err(|e| Error::input(self.input.display(), e))
     }
 }
 
@@ -204,6 +207,9 @@ mod tests {
             assert_ne!(of(case), before, "{part}");
         }
         let before = of("series");
+        fs::write(at("series/manifest.jsonl"), "{}").expect("written");
+        fs::write(at("series/.out.partial"), "half").expect("written");
+        assert_eq!(of("series"), before, "what is written into it does not count");
         fs::rename(at("series/.1"), at("series/.2")).expect("renamed");
         assert_ne!(of("series"), before, "a name counts");
         assert_eq!(Case::new("phantom").sha256().expect("built in"), None);

@@ -1,9 +1,10 @@
 //! `meddino inspect` and `meddino convert`.
 
 use super::args::{Convert, Inspect};
-use super::features::refuse_overwriting;
+use super::guard::guard;
+use super::interrupt;
 use super::runner::model_of;
-use super::say::{Done, Say, result, warn};
+use super::say::{Done, Say, result, warn, written};
 
 /// What a checkpoint holds, on stdout.
 pub fn inspect(args: &Inspect) -> Done {
@@ -13,10 +14,11 @@ pub fn inspect(args: &Inspect) -> Done {
 
 /// A checkpoint under canonical names.
 pub fn convert(args: &Convert, say: Say) -> Done {
-    refuse_overwriting(&args.output, [&args.checkpoint])?;
+    guard(args.overwrite, None, Some(&args.checkpoint))?.writes(&args.output)?;
     let model = model_of(&args.checkpoint)?;
     model.warnings().iter().for_each(warn);
-    model.write_safetensors(&args.output, args.dtype.into())?;
+    let _watch = interrupt::Watch::new();
+    model.write_safetensors_while(&args.output, args.dtype.into(), interrupt::check)?;
     say.note(format_args!("{} parameters, {}", model.parameters(), model.checkpoint().layout()));
-    result(args.output.display())
+    written(&args.output)
 }

@@ -10,7 +10,7 @@ use meddino::archive::Dtype;
 use meddino::backbone::{Choice, Tuning};
 use meddino::ct::{Size, Volume};
 use meddino::maps::{Mesh, cosine, limits};
-use meddino::output::{Format, Output};
+use meddino::output::{Format, Output, Targets};
 use meddino::picture::Gray;
 use meddino::vit::config::Config;
 use meddino::vit::features::Features;
@@ -50,8 +50,8 @@ pub fn run(args: &Demo, say: Say) -> Done {
         max_memory: None,
         profile: Profiling::default(),
     };
-    let (report, device) = one(&recipe, &Case::new("phantom"), &output, say)?;
-    let pictures = draw(&report.last, folder)?;
+    let (report, device) = one(&recipe, &Case::new("phantom"), &output, args.overwrite, say)?;
+    let pictures = draw(&report.last, folder, args.overwrite)?;
     let (cls, patches) = (report.last.cls(), report.last.patches());
     let first: Vec<String> = cls.data()[..4].iter().map(|v| format!("{v:.4}")).collect();
     result("scan      phantom: a synthetic thorax slice, 512 x 512, in HU")?;
@@ -67,7 +67,11 @@ pub fn run(args: &Demo, say: Say) -> Done {
 }
 
 /// Draws the phantom's features: their principal components, and their similarity to [`POINT`].
-fn draw(features: &Features, folder: &Path) -> Result<[PathBuf; 2], Failure> {
+fn draw(features: &Features, folder: &Path, overwrite: bool) -> Result<[PathBuf; 2], Failure> {
+    let pictures = ["phantom.pca.png", "phantom.similarity.png"].map(|name| folder.join(name));
+    let mut targets = Targets::new(overwrite);
+    pictures.iter().try_for_each(|picture| targets.writes(picture))?;
+    let [components, likeness] = &pictures;
     let slice = Volume::phantom().read_slice(0)?;
     let shades = Gray::SOFT_TISSUE.shades(&slice);
     let tokens = features.patches();
@@ -77,16 +81,14 @@ fn draw(features: &Features, folder: &Path) -> Result<[PathBuf; 2], Failure> {
     let about = BTreeMap::from([("input".into(), "phantom".into()), ("checkpoint".into(), "seeded:0".into())]);
     let target = |output, title: &str| Target { output, title: title.into(), provenance: &about };
 
-    let components = folder.join("phantom.pca.png");
     let scores = pca::own(&tokens)?;
-    drawing.write(&[0], &target(&components, "Principal components"), |_| Ok((Some(shades.clone()), scores.clone().paint(), None)))?;
+    drawing.write(&[0], &target(components, "Principal components"), |_| Ok((Some(shades.clone()), scores.clone().paint(), None)))?;
 
-    let likeness = folder.join("phantom.similarity.png");
     let map = cosine(&tokens, &similarity::token(&tokens, mesh.patch_of_pixel(POINT.0, POINT.1)?));
     let range = limits(&map);
     drawing.bar = Some(range);
-    drawing.write(&[0], &target(&likeness, "Cosine similarity"), |_| {
+    drawing.write(&[0], &target(likeness, "Cosine similarity"), |_| {
         Ok((Some(shades.clone()), similarity::paint(map.clone(), range), Some(POINT)))
     })?;
-    Ok([components, likeness])
+    Ok(pictures)
 }

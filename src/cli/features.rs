@@ -2,16 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use meddino::output::{Format, Output, Targets};
+use meddino::output::{Format, Output};
 use meddino::{Error, Result};
 
 use super::args;
 use super::cases::{Case, Wanted};
 use super::engine::{Engine, Recipe, Report};
+use super::guard::guard;
 use super::input::Input;
 use super::many::{Many, Outputs, Settings};
 use super::profile::Profiling;
-use super::say::{Done, Failure, Say, result};
+use super::say::{Done, Failure, Say, written};
 use super::shard::Shard;
 
 /// The command.
@@ -19,20 +20,21 @@ pub fn run(args: &args::Features, say: Say) -> Done {
     let recipe = recipe(args)?;
     let wanted = Wanted { inputs: &args.inputs, cohort: &args.cohort, series: args.look.series.as_deref(), flag: "--out-dir" };
     if let Some(folder) = &args.out_dir {
-        return many(&recipe, wanted, folder, args.shard.unwrap_or(Shard::ALL), say);
+        return many(&recipe, wanted, folder, args, say);
     }
     let case = wanted.only()?;
     let output = args.output.clone().unwrap_or_else(|| default_output(&case, recipe.format));
-    let (report, device) = one(&recipe, &case, &output, say)?;
+    let (report, device) = one(&recipe, &case, &output, args.overwrite, say)?;
     summary(&report, &device, say);
-    result(output.display())
+    written(&output)
 }
 
 /// Every case that is `wanted` into `folder`.
-fn many(recipe: &Recipe, wanted: Wanted, folder: &Path, shard: Shard, say: Say) -> Done {
+fn many(recipe: &Recipe, wanted: Wanted, folder: &Path, args: &args::Features, say: Say) -> Done {
     let files = |target: &Path| recipe.format.files(target);
     let outputs = Outputs { folder, ending: recipe.format.ending(), files: &files, own: |name| name };
-    let cases = Many::open(wanted, outputs, shard, Targets::new(true))?;
+    let targets = guard(args.overwrite, None, recipe.checkpoint.as_deref())?;
+    let cases = Many::open(wanted, outputs, args.shard.unwrap_or(Shard::ALL), targets)?;
     let engine = Engine::open(recipe, say, |_| Ok(()))?;
     let settings = Settings { sha256: recipe.settings_sha256(), checkpoint: engine.checkpoint_id() };
     let work = |case: &Case, target: &Path| {
@@ -41,12 +43,13 @@ fn many(recipe: &Recipe, wanted: Wanted, folder: &Path, shard: Shard, say: Say) 
         summary(&report, &engine.device(), say);
         Ok(())
     };
-    cases.run(&settings, say, work, |_, target, _| result(target.display()))
+    cases.run(&settings, say, work, |_, target, _| written(target))
 }
 
 /// One case into the file `output`, and what it ran on. What can be refused is refused before the weights are loaded.
-pub fn one(recipe: &Recipe, case: &Case, output: &Path, say: Say) -> Result<(Report, String), Failure> {
-    refuse_overwriting(output, [&case.input].into_iter().chain(&recipe.checkpoint))?;
+pub fn one(recipe: &Recipe, case: &Case, output: &Path, overwrite: bool, say: Say) -> Result<(Report, String), Failure> {
+    let mut targets = guard(overwrite, Some(&case.input), recipe.checkpoint.as_deref())?;
+    recipe.format.files(output).iter().chain(&recipe.profile.json).try_for_each(|target| targets.writes(target))?;
     let input = Input::open(case, recipe.view.clone())?;
     let [count, channels, height, width] = input.shape();
     recipe.slices.of(count)?;
@@ -105,15 +108,4 @@ fn format(asked: Option<Format>, output: Option<&Path>) -> Result<Format> {
 /// Where the features of a case go if nothing else is said: `NAME.features.safetensors`, in the current folder.
 fn default_output(case: &Case, format: Format) -> PathBuf {
     PathBuf::from(format!("{}.features.{format}", case.name))
-}
-
-/// An output that is one of the inputs would take its place.
-pub fn refuse_overwriting<'a>(output: &Path, inputs: impl IntoIterator<Item = &'a PathBuf>) -> Result<()> {
-    let Ok(real) = output.canonicalize() else { return Ok(()) };
-    match inputs.into_iter().find(|input| input.canonicalize().is_ok_and(|input| input == real)) {
-        Some(input) => {
-            Err(Error::output(output.display(), format!("is the input {}, which it would replace; give another name", input.display())))
-        }
-        None => Ok(()),
-    }
 }

@@ -10,7 +10,7 @@ use meddino::{Error, Result, Tensor};
 use super::interrupt;
 use super::picture::{Paint, Target, check_outputs, paths};
 use super::picture_args::{Fit, Pca};
-use super::say::{Done, Failure, Say, result, warn};
+use super::say::{Done, Failure, Say, warn, written};
 use super::scene::Scene;
 use super::spool::Spool;
 use super::text::text;
@@ -30,7 +30,7 @@ pub struct Scores {
 /// The command.
 pub fn run(args: &Pca, say: Say) -> Done {
     for path in draw(args, say)? {
-        result(path.display())?;
+        written(&path)?;
     }
     Ok(())
 }
@@ -44,7 +44,9 @@ fn draw(args: &Pca, say: Say) -> Result<Vec<PathBuf>, Failure> {
         let problem = format!("each of the {} slices has a basis of its own; add --fit volume, or choose one slice", slices.len());
         return Err(Error::option("--save-basis", problem).into());
     }
-    check_outputs(paths(&output, &slices).iter().chain(&args.save_basis), &[&scene.name, tokens.file()])?;
+    let mut targets = tokens.guard(&scene, args.picture.overwrite)?;
+    targets.reads("the basis", &args.basis);
+    check_outputs(paths(&output, &slices).iter().chain(&args.save_basis), &mut targets)?;
     let given = args.basis.as_deref().map(|path| given(path, tokens.width())).transpose()?;
 
     let source = tokens.load()?;

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use meddino::archive::NewFile;
 use meddino::maps::Mesh;
+use meddino::output::Targets;
 use meddino::picture::{Canvas, Gray, Panel, bar, beside, captioned, sheet, write_png};
 use meddino::{Error, Result, Tensor};
 
-use super::features::refuse_overwriting;
 use super::interrupt;
 use super::picture_args::{Layout, Picture};
 use super::say::Failure;
@@ -129,10 +129,10 @@ impl Target<'_> {
     }
 }
 
-/// Refuses `outputs` that would replace one of `sources`, or cannot be written, before any work is done.
-pub fn check_outputs<'a>(outputs: impl IntoIterator<Item = &'a PathBuf>, sources: &[&PathBuf]) -> Result<()> {
+/// Refuses `outputs` that may not be written, or cannot be, before any work is done.
+pub fn check_outputs<'a>(outputs: impl IntoIterator<Item = &'a PathBuf>, targets: &mut Targets) -> Result<()> {
     outputs.into_iter().try_for_each(|output| {
-        refuse_overwriting(output, sources.iter().copied())?;
+        targets.writes(output)?;
         NewFile::create(output).map(drop)
     })
 }

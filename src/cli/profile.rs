@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use meddino::archive::NewFile;
 use meddino::gpu::{Profile, Row};
+use meddino::output::WRITTEN_BY;
 use meddino::vit::features::Request;
 use meddino::{Result, Tensor};
 use serde_json::{Value, json};
@@ -54,6 +55,7 @@ fn to_json(profile: &Profile, image: &[usize]) -> Value {
         "kernels": rows(profile.by_kernel()),
         "blocks": rows(profile.by_block()),
         "longest": longest,
+        WRITTEN_BY: env!("CARGO_PKG_VERSION"),
         "version": env!("CARGO_PKG_VERSION"),
     })
 }

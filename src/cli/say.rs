@@ -2,15 +2,15 @@
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write, stderr, stdout};
+use std::path::Path;
 
 use meddino::Error;
+use meddino::archive::is_stream;
 
 /// Why a command ended early.
 pub enum Failure {
     /// What the user is told.
     Error(Error),
-    /// Nobody reads the results any more.
-    StdoutClosed,
     /// Ctrl-C.
     Interrupted,
     /// Some of several cases could not be done; each was told of when it happened.
@@ -57,11 +57,16 @@ fn line(text: impl Display) {
     let _ = writeln!(stderr(), "{text}");
 }
 
-/// A result, on stdout.
+/// A result, on stdout. When nobody reads there any more, as after `head`, the work goes on all the same: its files are still wanted.
 pub fn result(text: impl Display) -> Done {
     let mut out = stdout().lock();
-    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|e| match e.kind() {
-        ErrorKind::BrokenPipe => Failure::StdoutClosed,
-        _ => Failure::Error(Error::output("stdout", e)),
-    })
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Failure::Error(Error::output("stdout", e))),
+        _ => Ok(()),
+    }
+}
+
+/// The path of a finished output, on stdout, unless the output itself went there.
+pub fn written(path: &Path) -> Done {
+    if is_stream(path) { Ok(()) } else { result(path.display()) }
 }

@@ -189,7 +189,7 @@ impl Search<'_> {
 
     /// A file that is no scan, among `files`.
     fn other(&mut self, path: &Path, files: &[PathBuf]) {
-        if is_output(path) || manifest::is_name(&name(path)) {
+        if is_own(path) {
             self.found.ours.push(path.into());
         } else if !is_half(path, files) {
             *self.found.others.entry(ending(path)).or_default() += 1;
@@ -285,6 +285,13 @@ fn is_dicom(path: &Path) -> Result<bool, String> {
         Error::Input { problem, .. } => format!("cannot be read ({problem})"),
         other => other.to_string(),
     })
+}
+
+/// Whether the file is an output, a manifest or an unfinished output of this program.
+pub fn is_own(path: &Path) -> bool {
+    let name = name(path);
+    let is_partial = name.starts_with('.') && name.ends_with(".partial") && !ct::is_dicom(path).unwrap_or(true);
+    is_partial || manifest::is_name(&name) || is_output(path)
 }
 
 /// Whether this program wrote the file. An empty one is nobody's, and its reader says what it lacks.

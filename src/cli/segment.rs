@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use meddino::archive::sha256;
-use meddino::ct::{Geometry, Volume};
+use meddino::archive::{Listing, sha256};
+use meddino::ct::{Geometry, Volume, files_of};
 use meddino::nnunet::{Frame, Prepared, Results, Segmented, Tiling};
-use meddino::output::{LabelFile, ProbabilityFile, Targets};
+use meddino::output::{LabelFile, ProbabilityFile, Targets, WRITTEN_BY};
 use meddino::segmenter::Segmenter;
 use meddino::{Error, Result};
 use serde_json::json;
 
 use super::cases::{Case, Wanted};
-use super::features::refuse_overwriting;
 use super::many::{Many, Outputs, Settings};
 use super::memory;
 use super::overlay::Overlay;
@@ -36,9 +35,7 @@ pub fn run(args: &Segment, say: Say) -> Done {
     }
     let files = |target: &Path| args.also.files(target);
     let outputs = Outputs { folder: &args.output, ending: &results.dataset.file_ending[1..], files: &files, own };
-    let mut targets = Targets::new(true);
-    targets.reads("a file of the results folder", results.files());
-    let cases = Many::open(wanted(args), outputs, args.shard.unwrap_or(Shard::ALL), targets)?;
+    let cases = Many::open(wanted(args), outputs, args.shard.unwrap_or(Shard::ALL), guard(args)?)?;
     let segmenter = open(&results, args)?;
     let job = Job { args, results: &results, tiling: &tiling, segmenter: &segmenter };
     let settings = Settings { sha256: job.settings_sha256(), checkpoint: results.sha256()? };
@@ -53,12 +50,22 @@ fn one(args: &Segment, results: &Results, tiling: &Tiling, say: Say) -> Done {
         let problem = format!("{} is a file, but the inputs are {} cases; name a folder", args.output.display(), cases.len());
         return Err(Error::option("--output", problem).into());
     };
-    refuse_overwriting(&args.output, [&case.input])?;
+    let mut targets = guard(args)?;
+    targets.reads("the scan", files_of(&case.input)?);
+    args.also.files(&args.output).iter().try_for_each(|target| targets.writes(target))?;
     let scan = Scan::open(case)?;
     let segmenter = open(results, args)?;
     let job = Job { args, results, tiling, segmenter: &segmenter };
     let summary = job.run(case, scan, &args.output, say)?;
     job.show(case, &args.output, Some(&summary))
+}
+
+/// Targets that are none of the files of the results folder.
+fn guard(args: &Segment) -> Result<Targets> {
+    let mut targets = Targets::new(args.overwrite);
+    let files = Listing::below(&args.model).map_err(|e| Error::checkpoint(args.model.display(), e))?.files;
+    targets.reads("a file of the results folder", files);
+    Ok(targets)
 }
 
 /// The networks on their backend, with what there is to say about that said.
@@ -168,7 +175,7 @@ impl Job<'_> {
         if self.args.also.overlay {
             let picture =
                 Overlay { scan: &case.input, series: case.series.as_deref(), labels: target, names: &self.results.dataset.labels };
-            picture.write(&beside(target, "png"), self.args.also.gray)?;
+            picture.write(&beside_labels(target, "png"), self.args.also.gray)?;
         }
         let [count, height, width] = frame.shape;
         let (seconds, device) = (progress.elapsed().as_secs_f64(), self.segmenter.device());
@@ -220,9 +227,14 @@ struct Output {
 impl Output {
     fn create(target: &Path, geometry: &Geometry, job: &Job) -> Result<Self> {
         let (classes, order) = (job.segmenter.classes(), job.results.configuration.transpose);
-        let metadata = || BTreeMap::from([("labels".to_string(), json!(job.results.dataset.labels).to_string())]);
+        let metadata = || {
+            BTreeMap::from([
+                (WRITTEN_BY.to_string(), env!("CARGO_PKG_VERSION").to_string()),
+                ("labels".to_string(), json!(job.results.dataset.labels).to_string()),
+            ])
+        };
         let create = |path: PathBuf| ProbabilityFile::create(&path, classes, geometry.shape(), order, metadata());
-        let probabilities = job.args.also.save_probabilities.then(|| create(beside(target, "npz"))).transpose()?;
+        let probabilities = job.args.also.save_probabilities.then(|| create(beside_labels(target, "npz"))).transpose()?;
         Ok(Self { labels: LabelFile::create(target, geometry, classes, order)?, probabilities })
     }
 
@@ -243,13 +255,13 @@ impl Output {
 impl Also {
     /// The files that a case becomes whose labels go to `target`; the labels last.
     fn files(&self, target: &Path) -> Vec<PathBuf> {
-        let beside_it = [(self.save_probabilities, "npz"), (self.overlay, "png")].into_iter().filter(|(wanted, _)| *wanted);
-        beside_it.map(|(_, ending)| beside(target, ending)).chain([target.into()]).collect()
+        let beside = [(self.save_probabilities, "npz"), (self.overlay, "png")].into_iter().filter(|(wanted, _)| *wanted);
+        beside.map(|(_, ending)| beside_labels(target, ending)).chain([target.into()]).collect()
     }
 }
 
 /// `NAME.ENDING` beside `NAME.nii.gz`.
-fn beside(target: &Path, ending: &str) -> PathBuf {
+fn beside_labels(target: &Path, ending: &str) -> PathBuf {
     let stem =
         if target.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz")) { target.with_extension("") } else { target.to_path_buf() };
     stem.with_extension(ending)

@@ -31,6 +31,9 @@ pub struct Segment {
     /// Where the labels go: a folder, made if it does not exist, or for a single input a file that ends in .nii.gz or .nii
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
+    /// Replace files that are there and that meddino did not write; inputs are never replaced
+    #[arg(long)]
+    pub overwrite: bool,
     /// Which folds' networks to take, their scores' mean: numbers, or all for fold_all [default: every fold_K there is, else fold_all]
     #[arg(short, long, num_args = 1.., value_delimiter = ',', value_name = "FOLDS|all")]
     pub folds: Vec<String>,

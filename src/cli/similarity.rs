@@ -9,7 +9,7 @@ use meddino::{Error, Result, Tensor};
 use super::interrupt;
 use super::picture::{Paint, Target, check_outputs, paths};
 use super::picture_args::{Limits, Point, Similarity};
-use super::say::{Done, Failure, Say, result};
+use super::say::{Done, Failure, Say, written};
 use super::scene::Scene;
 use super::slices::Slices;
 use super::text::text;
@@ -17,7 +17,7 @@ use super::text::text;
 /// The command.
 pub fn run(args: &Similarity, say: Say) -> Done {
     for path in draw(args, say)? {
-        result(path.display())?;
+        written(&path)?;
     }
     Ok(())
 }
@@ -32,7 +32,7 @@ fn draw(args: &Similarity, say: Say) -> Result<Vec<PathBuf>, Failure> {
     let patch = scene.mesh.patch_of_pixel(x, y)?;
     tokens.check(home)?;
     let output = args.picture.output(&scene, "similarity")?;
-    check_outputs(&paths(&output, &slices), &[&scene.name, tokens.file()])?;
+    check_outputs(&paths(&output, &slices), &mut tokens.guard(&scene, args.picture.overwrite)?)?;
 
     let source = tokens.load()?;
     let _watch = interrupt::Watch::new();

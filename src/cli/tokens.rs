@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use meddino::backbone::{Choice, Tuning};
-use meddino::output::StoredFeatures;
+use meddino::output::{StoredFeatures, Targets};
 use meddino::vit::features::Request;
 use meddino::vit::model::Model;
 use meddino::{Result, Tensor};
 use serde_json::json;
 
+use super::guard::guard;
 use super::progress::Progress;
 use super::runner::Runner;
 use super::say::{Failure, Say};
@@ -42,11 +43,16 @@ impl Tokens {
         }
     }
 
-    /// The file behind them, which no output may replace.
-    pub fn file(&self) -> &PathBuf {
+    /// Targets that are none of the files behind them, nor of `scene`.
+    pub fn guard(&self, scene: &Scene, overwrite: bool) -> Result<Targets> {
+        let scan = scene.scan.as_ref().map(|(case, _)| case.input.as_path());
         match self {
-            Self::Waiting { checkpoint, .. } => checkpoint,
-            Self::Stored { path, .. } => path,
+            Self::Waiting { checkpoint, .. } => guard(overwrite, scan, Some(checkpoint)),
+            Self::Stored { path, .. } => {
+                let mut targets = guard(overwrite, scan, None)?;
+                targets.reads("the features", [path]);
+                Ok(targets)
+            }
         }
     }
 

@@ -107,12 +107,25 @@ impl Model {
     /// # Errors
     /// As [`checkpoint::write_safetensors`].
     pub fn write_safetensors(&self, path: &Path, dtype: Dtype) -> Result<()> {
+        self.write_safetensors_while(path, dtype, || Ok(()))
+    }
+
+    /// As [`Model::write_safetensors`]; `check` is asked before each tensor whether to go on, and an error from it leaves no file behind.
+    ///
+    /// # Errors
+    /// As [`checkpoint::write_safetensors`], and what `check` says.
+    pub fn write_safetensors_while<E: From<Error>>(
+        &self,
+        path: &Path,
+        dtype: Dtype,
+        check: impl FnMut() -> Result<(), E>,
+    ) -> Result<(), E> {
         let metadata = BTreeMap::from([
             // What Python's loaders ask for before they read a safetensors file.
             ("format".to_string(), "pt".to_string()),
             (CONFIG_KEY.to_string(), self.config.to_json().to_string()),
         ]);
-        checkpoint::write_safetensors(&self.checkpoint, path, dtype, &metadata)
+        checkpoint::write_safetensors(&self.checkpoint, path, dtype, &metadata, check)
     }
 }
 

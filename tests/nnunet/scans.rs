@@ -102,7 +102,7 @@ fn several_scans_do_not_go_into_one_file() {
     assert!(stderr.contains("labels.nii.gz is a file, but the inputs are 2 cases"), "{stderr}");
     fs::copy(scan("thin"), desk.path("labels.nii.gz")).expect("copied");
     let stderr = text(&desk.run(&line("labels.nii.gz")).stderr);
-    assert!(stderr.contains("is the input labels.nii.gz, which it would replace"), "{stderr}");
+    assert!(stderr.contains("would take the place of the scan, labels.nii.gz"), "{stderr}");
 }
 
 /// nnU-Net takes the spacings' ratio that the plans name.

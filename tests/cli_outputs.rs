@@ -1,0 +1,214 @@
+//! No output takes the place of an input, of another output, or of a file that somebody else wrote: every flag that names an output, aimed at every file that the
+//! command reads.
+
+mod common;
+#[path = "common/desk.rs"]
+mod desk;
+#[path = "common/dicom.rs"]
+#[allow(dead_code, reason = "each test file uses its own part of this module")]
+mod dicom;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use desk::{Desk, hu, text};
+
+const MICRO: &str = "-c seeded:0:micro";
+
+/// A desk with an input of every kind: `a.npy`, a NIfTI pair, a DICOM series, features, a basis, a checkpoint with its `config.json`, and what others left.
+fn desk() -> Desk {
+    let desk = Desk::new();
+    desk.npy("a.npy", &hu(2, 32, 32));
+    fs::create_dir(desk.path("dcm")).expect("made");
+    for (name, z) in [("IM0.png", 0.0), ("IM1.dcm", 2.0), (".IM2", 4.0)] {
+        dicom::save(large(z), &desk.path(&format!("dcm/{name}")));
+    }
+    desk.succeed(&format!("features a.npy {MICRO} -o f.safetensors"));
+    desk.succeed(&format!("pca --features f.safetensors --save-basis basis.safetensors -o first.png"));
+    fs::create_dir(desk.path("hf")).expect("made");
+    for file in ["model.safetensors", "config.json"] {
+        fs::copy(common::data(&format!("fixtures/micro/hf/{file}")), desk.path(&format!("hf/{file}"))).expect("copied");
+    }
+    for theirs in ["theirs.safetensors", "theirs.png", "theirs.json", "theirs.npz", "theirs.npy"] {
+        fs::write(desk.path(theirs), "somebody else's").expect("written");
+    }
+    desk
+}
+
+/// A slice of [`dicom::ct`] that holds patches.
+fn large(z: f64) -> dicom_object::InMemDicomObject {
+    let mut object = dicom::ct(z);
+    dicom::put_u16(&mut object, dicom_dictionary_std::tags::ROWS, 32);
+    dicom::put_u16(&mut object, dicom_dictionary_std::tags::COLUMNS, 32);
+    dicom::put_pixels(&mut object, &vec![1024; 1024]);
+    object
+}
+
+/// Every file below the desk, and its bytes.
+fn state(desk: &Desk) -> BTreeMap<PathBuf, Vec<u8>> {
+    let files = meddino::archive::Listing::below(&desk.path("")).expect("listed").files;
+    files.into_iter().map(|path| (path.clone(), fs::read(path).expect("read"))).collect()
+}
+
+/// Runs each line, which must be refused with the words; nothing may change.
+fn refused(desk: &Desk, cases: &[(&str, &str)]) {
+    let before = state(desk);
+    let mut wrong = Vec::new();
+    for (line, said) in cases {
+        let output = desk.run(line);
+        let stderr = text(&output.stderr);
+        if output.status.code() != Some(1) || !stderr.contains(said) || !output.stdout.is_empty() {
+            wrong.push(format!("{line}: expected {said:?}, found {:?}\n{stderr}", output.status.code()));
+        }
+        let after = state(desk);
+        if after != before {
+            let changed: Vec<_> = after.keys().filter(|path| after.get(*path) != before.get(*path)).collect();
+            panic!("{line}: changed {changed:?} of {} files (now {})", before.len(), after.len());
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn an_output_is_no_input() {
+    let desk = desk();
+    let place = "would take the place of";
+    refused(
+        &desk,
+        &[
+            ("features a.npy -c seeded:0:micro -o a.npy --pool cls --overwrite", place),
+            ("features a.npy -c seeded:0:micro -o dcm/../a.npy --pool cls --overwrite", place),
+            ("features dcm -c seeded:0:micro -o dcm/IM1.dcm --overwrite", place),
+            ("features dcm -c seeded:0:micro -o dcm/.IM2 --overwrite", place),
+            ("features a.npy -c hf/model.safetensors -o hf/model.safetensors --overwrite", place),
+            ("features a.npy -c hf/model.safetensors -o hf/config.json --overwrite", place),
+            ("features a.npy -c seeded:0:micro --profile-json a.npy --overwrite", place),
+            ("features a.npy -c hf/model.safetensors --profile-json hf/config.json --overwrite", place),
+            ("pca dcm -c seeded:0:micro -o dcm/IM0.png --overwrite", place),
+            ("pca a.npy -c seeded:0:micro --save-basis a.npy --overwrite", place),
+            ("pca a.npy -c hf/model.safetensors --save-basis hf/model.safetensors --overwrite", place),
+            ("pca --features f.safetensors --save-basis f.safetensors", place),
+            ("pca a.npy --features f.safetensors --save-basis a.npy --overwrite", place),
+            ("similarity dcm -c seeded:0:micro --point 1,1 -o dcm/IM0.png --overwrite", place),
+            ("convert hf/model.safetensors -o hf/model.safetensors --overwrite", place),
+            ("convert hf/model.safetensors -o hf/config.json --overwrite", place),
+        ],
+    );
+}
+
+#[test]
+fn two_outputs_are_two_files() {
+    let desk = desk();
+    refused(
+        &desk,
+        &[
+            ("features a.npy -c seeded:0:micro -o x.safetensors --profile-json x.safetensors", "two names"),
+            ("features a.npy -c seeded:0:micro -o x.npy --pool cls --profile-json x.json", "two names"),
+            ("pca a.npy -c seeded:0:micro -o b.png --save-basis b.png", "two names"),
+            ("pca a.npy -c seeded:0:micro -o b.png --save-basis dcm/../b.png", "two names"),
+        ],
+    );
+}
+
+#[test]
+fn what_others_wrote_is_replaced_only_where_that_is_said() {
+    let desk = desk();
+    let lines = [
+        "features a.npy -c seeded:0:micro -o theirs.safetensors",
+        "features a.npy -c seeded:0:micro -o theirs.npz",
+        "features a.npy -c seeded:0:micro --profile-json theirs.json",
+        "pca a.npy -c seeded:0:micro -o theirs.png",
+        "pca a.npy -c seeded:0:micro --save-basis theirs.safetensors",
+        "similarity a.npy -c seeded:0:micro --point 1,1 -o theirs.png",
+        "convert seeded:0:micro -o theirs.safetensors",
+    ];
+    let cases: Vec<_> = lines.iter().map(|line| (*line, "meddino did not write it; add --overwrite")).collect();
+    refused(&desk, &cases);
+    // The `.json` beside a `.npy` counts, too.
+    fs::remove_file(desk.path("theirs.npy")).expect("removed");
+    refused(&desk, &[("features a.npy -c seeded:0:micro -o theirs.npy --pool cls", "theirs.json: is there already")]);
+    for line in
+        lines.into_iter().chain(["features a.npy -c seeded:0:micro -o theirs.npy --pool cls"]).filter(|line| !line.contains("profile"))
+    {
+        desk.succeed(&format!("{line} --overwrite"));
+        // Now it is ours, and the same command may be run again.
+        desk.succeed(line);
+        fs::write(desk.path("theirs.safetensors"), "somebody else's").expect("written");
+        fs::write(desk.path("theirs.png"), "somebody else's").expect("written");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn links_lead_to_the_same_file_and_partial_ones_nowhere() {
+    use std::os::unix::fs::symlink;
+    let desk = desk();
+    symlink("a.npy", desk.path("link.npy")).expect("linked");
+    symlink("dcm", desk.path("linked")).expect("linked");
+    fs::hard_link(desk.path("a.npy"), desk.path("hard.npy")).expect("linked");
+    symlink("a.npy", desk.path(".x.safetensors.partial")).expect("linked");
+    symlink("a.npy", desk.path(".x.png.new.partial")).expect("linked");
+    symlink("nowhere", desk.path("dangling.safetensors")).expect("linked");
+    refused(
+        &desk,
+        &[
+            ("features a.npy -c seeded:0:micro -o link.npy --pool cls --overwrite", "would take the place of"),
+            ("features a.npy -c seeded:0:micro -o hard.npy --pool cls --overwrite", "would take the place of"),
+            ("features link.npy -c seeded:0:micro -o a.npy --pool cls --overwrite", "would take the place of"),
+            ("features dcm -c seeded:0:micro -o linked/IM1.dcm --overwrite", "would take the place of"),
+            ("features dcm -c seeded:0:micro -o x.safetensors", ".x.safetensors.partial is a link"),
+            ("features a.npy -c seeded:0:micro -o x.safetensors", "would take the place of"),
+            ("pca dcm -c seeded:0:micro -o x.png", ".x.png.new.partial is a link"),
+            ("features a.npy -c seeded:0:micro -o dangling.safetensors", "is a link to nowhere"),
+        ],
+    );
+    // An output that is a link stays one; what it leads to is replaced.
+    symlink("f.safetensors", desk.path("out.safetensors")).expect("linked");
+    desk.succeed(&format!("features a.npy {MICRO} --slices 1 -o out.safetensors"));
+    assert!(desk.path("out.safetensors").is_symlink());
+    assert_eq!(desk.read("f.safetensors").0["x_norm_clstoken"].shape()[0], 1);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_stream_gets_the_bytes_of_the_file_and_nothing_else() {
+    let desk = desk();
+    let streamed = desk.run(&format!("features a.npy {MICRO} -o /dev/stdout"));
+    assert!(streamed.status.success(), "{}", text(&streamed.stderr));
+    assert_eq!(streamed.stdout, fs::read(desk.path("f.safetensors")).expect("read"));
+    // A file that stdout leads to is written into, not replaced: whoever opened it sees the bytes.
+    let mut into = fs::File::options().read(true).write(true).create(true).truncate(true).open(desk.path("into")).expect("opened");
+    let status = desk.command(&format!("features a.npy {MICRO} -o /dev/stdout")).stdout(into.try_clone().expect("opened")).status();
+    assert!(status.expect("started").success());
+    let mut bytes = Vec::new();
+    std::io::Seek::rewind(&mut into).and_then(|()| std::io::Read::read_to_end(&mut into, &mut bytes)).expect("read");
+    assert_eq!(bytes, streamed.stdout);
+    assert!(Path::new("/dev/stdout").is_symlink(), "the device is still there");
+    desk.succeed(&format!("convert seeded:0:micro -o /dev/null"));
+    assert!(!Path::new("/dev/null").is_file());
+}
+
+/// The eight cases of a folder are all done, although nobody reads their names any more.
+#[test]
+#[cfg(unix)]
+fn without_a_reader_of_stdout_the_work_goes_on() {
+    let desk = Desk::new();
+    fs::create_dir(desk.path("in")).expect("made");
+    (0..8).for_each(|i| desk.npy(&format!("in/{i}.npy"), &hu(1, 16, 16)));
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = desk.command(&format!("features in --out-dir out {MICRO}")).stdout(writer).output().expect("started");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!((0..8).filter(|i| desk.path(&format!("out/{i}.safetensors")).is_file()).count(), 8);
+}
+
+/// What a killed run left of a picture is taken over by the next one.
+#[test]
+fn unfinished_files_do_not_pile_up() {
+    let desk = desk();
+    fs::write(desk.path(".p.png.new.partial"), "half a picture").expect("written");
+    desk.succeed(&format!("pca a.npy {MICRO} -o p.png"));
+    assert!(desk.path("p.png").is_file());
+    assert!(!desk.files().iter().any(|name| name.contains("partial")), "{:?}", desk.files());
+}
