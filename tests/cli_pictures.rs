@@ -275,7 +275,11 @@ fn features_of_a_file_make_the_same_pictures() {
         (format!("pca scan.npy {stored} --slice 1"), 1, "slice 1 is not among the features in the file"),
         (format!("similarity scan.npy {stored} --point 3,3,1 --slices all"), 1, "slice 1 is not among the features in the file"),
         ("pca scan.npy --features plain.safetensors".into(), 1, "holds no x_norm_patchtokens"),
-        (format!("pca {stored} -o scan.features.safetensors.png --save-basis scan.features.safetensors --fit volume"), 1, "would take the place of"),
+        (
+            format!("pca {stored} -o scan.features.safetensors.png --save-basis scan.features.safetensors --fit volume"),
+            1,
+            "would take the place of",
+        ),
         (format!("pca scan.npy {stored} -c seeded:0"), 2, "cannot be used with"),
         (format!("pca scan.npy {stored} --orient stored"), 2, "cannot be used with"),
         ("pca".into(), 2, "<INPUT>"),

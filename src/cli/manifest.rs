@@ -1,6 +1,6 @@
 //! What is finished in a folder of outputs, so that a rerun does not do it again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -51,14 +51,17 @@ struct Record {
 /// A record is believed if it describes the files that are there, by their hashes. So it does not matter which of two was written later, or by whose clock.
 pub struct Manifest {
     folder: PathBuf,
-    file: File,
+    /// Where records are added.
     path: PathBuf,
+    file: Option<File>,
     /// Whether the last line lacks its end, because a run was killed or the disk was full.
     is_cut: bool,
     /// The records of each first output.
     finished: HashMap<String, Vec<Record>>,
     /// The first outputs of each input.
     outputs: HashMap<String, BTreeSet<String>>,
+    /// Every file that is in a record.
+    files: HashSet<String>,
 }
 
 /// Whether a manifest is called so.
@@ -67,22 +70,34 @@ pub fn is_name(name: &str) -> bool {
 }
 
 impl Manifest {
-    /// Opens the manifest of `folder` for `shard`, and reads those of all.
+    /// Reads the manifests of all shards in `folder`, which need not exist; records will be added to that of `shard`.
     ///
     /// # Errors
-    /// If it cannot be written, or a link or another thing stands under its name.
-    pub fn open(folder: &Path, shard: Shard) -> Result<Self> {
+    /// If one cannot be read.
+    pub fn read(folder: &Path, shard: Shard) -> Result<Self> {
         let name = match shard {
             Shard::ALL => "manifest.jsonl".into(),
             Shard { index, of } => format!("manifest.{index}-of-{of}.jsonl"),
         };
-        let path = folder.join(name);
-        let mut file =
-            open_own(&path, File::options().read(true).append(true).create(true)).map_err(|e| Error::output(path.display(), e))?;
-        let is_cut = is_cut(&mut file).map_err(|e| Error::output(path.display(), e))?;
-        let mut manifest = Self { folder: folder.to_path_buf(), file, path, is_cut, finished: HashMap::new(), outputs: HashMap::new() };
-        manifest.read_all()?;
+        let (path, folder) = (folder.join(name), folder.to_path_buf());
+        let (finished, outputs, files) = (HashMap::new(), HashMap::new(), HashSet::new());
+        let mut manifest = Self { folder, path, file: None, is_cut: false, finished, outputs, files };
+        if manifest.folder.is_dir() {
+            manifest.read_all()?;
+        }
         Ok(manifest)
+    }
+
+    /// Opens the file that records are added to, and makes it if there is none.
+    ///
+    /// # Errors
+    /// If it cannot be written, or a link or another thing stands under its name.
+    pub fn open(&mut self) -> Result<()> {
+        let fail = |problem: String| Error::output(self.path.display(), problem);
+        let mut file = open_own(&self.path, File::options().read(true).append(true).create(true)).map_err(fail)?;
+        self.is_cut = is_cut(&mut file).map_err(|e| fail(e.to_string()))?;
+        self.file = Some(file);
+        Ok(())
     }
 
     fn read_all(&mut self) -> Result<()> {
@@ -94,13 +109,13 @@ impl Manifest {
                 let mut bytes = Vec::new();
                 let read = open_plain(&path).and_then(|mut file| file.read_to_end(&mut bytes));
                 read.map_err(|e| Error::output(path.display(), e))?;
-                self.read(&path, &String::from_utf8_lossy(&bytes));
+                self.read_text(&path, &String::from_utf8_lossy(&bytes));
             }
         }
         Ok(())
     }
 
-    fn read(&mut self, path: &Path, text: &str) {
+    fn read_text(&mut self, path: &Path, text: &str) {
         let mut unread = Vec::new();
         for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
             match parse(line) {
@@ -118,6 +133,7 @@ impl Manifest {
     }
 
     fn keep(&mut self, record: Record) {
+        self.files.extend(record.files.iter().map(|file| file.name.clone()));
         self.outputs.entry(record.input.clone()).or_default().insert(record.work.output.clone());
         self.finished.entry(record.work.output.clone()).or_default().push(record);
     }
@@ -137,6 +153,11 @@ impl Manifest {
             .is_ok_and(|there| records.any(|record| record.files == there))
     }
 
+    /// Whether a case is known to have become the file of this name.
+    pub fn knows(&self, name: &str) -> bool {
+        self.files.contains(name)
+    }
+
     /// Another first output with this `ending` that the input called `input` has here, if it has none called `name`.
     pub fn other_name(&self, input: &str, name: &str, ending: &str) -> Option<&str> {
         let outputs = self.outputs.get(input)?;
@@ -146,7 +167,7 @@ impl Manifest {
         other.filter(|_| !outputs.contains(&format!("{name}{ending}")))
     }
 
-    /// Notes that `files`, which `work` of the input called `input` becomes, are complete.
+    /// Notes in the open file that `files`, which `work` of the input called `input` becomes, are complete.
     ///
     /// # Errors
     /// If one cannot be read, or the disk is full or fails.
@@ -168,12 +189,13 @@ impl Manifest {
     /// Writes `line` in one piece: another process may append to the same file.
     fn append(&mut self, line: &str) -> io::Result<()> {
         let piece = if self.is_cut { format!("\n{line}") } else { line.to_string() };
+        let file = self.file.as_mut().expect("open");
         self.is_cut = true;
-        if self.file.write(piece.as_bytes())? < piece.len() {
+        if file.write(piece.as_bytes())? < piece.len() {
             return Err(io::Error::new(io::ErrorKind::WriteZero, "the disk is full"));
         }
         self.is_cut = false;
-        self.file.sync_data()
+        file.sync_data()
     }
 }
 
@@ -244,7 +266,9 @@ mod tests {
         }
 
         fn open(&self, shard: Shard) -> Manifest {
-            Manifest::open(self.0.path(), shard).expect("opened")
+            let mut manifest = Manifest::read(self.0.path(), shard).expect("read");
+            manifest.open().expect("opened");
+            manifest
         }
 
         fn knows(&self, work: &Work) -> bool {
@@ -334,7 +358,7 @@ mod tests {
                 "symbolic" => std::os::unix::fs::symlink("a", &path).expect("linked"),
                 _ => fs::hard_link(desk.at("a"), &path).expect("linked"),
             }
-            let error = Manifest::open(desk.0.path(), Shard::ALL).err().expect("refused").to_string();
+            let error = Manifest::read(desk.0.path(), Shard::ALL).expect("read").open().expect_err("refused").to_string();
             assert!(error.contains("manifest.jsonl"), "{error}");
             assert_eq!(fs::read_to_string(desk.at("a")).expect("read"), "12345", "{made}");
             fs::remove_file(path).expect("removed");

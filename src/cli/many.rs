@@ -52,12 +52,14 @@ impl<'a> Many<'a> {
             // What cannot be listed cannot be read either, which is told of when its turn comes.
             targets.reads("a scan", ct::files_of(&case.input).unwrap_or_default());
         }
-        for case in &all {
-            (outputs.files)(&outputs.target(case)).iter().try_for_each(|file| targets.writes(file))?;
-        }
         let folder = outputs.folder;
+        let mut manifest = Manifest::read(folder, shard)?;
+        for file in all.iter().flat_map(|case| (outputs.files)(&outputs.target(case))) {
+            let is_known = manifest.knows(&text(file.file_name().unwrap_or_default()));
+            if is_known { targets.replaces(file) } else { targets.writes(file) }?;
+        }
         fs::create_dir_all(folder).map_err(|e| Error::output(folder.display(), format!("the folder cannot be made: {e}")))?;
-        let manifest = Manifest::open(folder, shard)?;
+        manifest.open()?;
         Ok(Self { outputs, shard, cases: shard.take(all), manifest })
     }
 
