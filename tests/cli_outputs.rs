@@ -212,3 +212,23 @@ fn unfinished_files_do_not_pile_up() {
     assert!(desk.path("p.png").is_file());
     assert!(!desk.files().iter().any(|name| name.contains("partial")), "{:?}", desk.files());
 }
+
+/// Ctrl-C leaves neither an output nor half of one.
+#[test]
+#[cfg(unix)]
+fn an_interrupted_conversion_leaves_nothing() {
+    use std::process::Stdio;
+    let desk = Desk::new();
+    let mut child =
+        desk.command("convert seeded:0 -o out.safetensors").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("started");
+    let since = std::time::Instant::now();
+    while desk.files().is_empty() {
+        assert!(since.elapsed().as_secs() < 60 && child.try_wait().expect("waited").is_none(), "no file was begun");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("sent");
+    assert!(sent.success());
+    let output = child.wait_with_output().expect("ended");
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+    assert_eq!(desk.files(), Vec::<String>::new());
+}

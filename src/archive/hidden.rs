@@ -160,7 +160,13 @@ fn open_locked(path: &Path) -> Result<File, String> {
             }
             // Some network file systems know no locks.
             Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(e)) => return Err(format!("cannot lock {name}: {e}")),
+            Err(TryLockError::Error(e)) => {
+                // What was made just now for the lock is of no use to anybody.
+                if file.metadata().is_ok_and(|about| about.len() == 0) {
+                    let _ = fs::remove_file(path);
+                }
+                return Err(format!("cannot lock {name}: {e}"));
+            }
         }
         // The run that held the lock until now may have renamed or removed the file meanwhile: then the lock is on nothing.
         if is_still(path, &file) {

@@ -1,7 +1,8 @@
 //! How the command speaks: results on stdout, everything else on stderr. Neither stream being closed is a reason to panic.
 
+use std::borrow::Cow;
 use std::fmt::Display;
-use std::io::{ErrorKind, Write, stderr, stdout};
+use std::io::{ErrorKind, IsTerminal, Write, stderr, stdout};
 use std::path::Path;
 
 use meddino::Error;
@@ -54,12 +55,27 @@ pub fn error(error: impl Display) {
 
 fn line(text: impl Display) {
     // If stderr is closed, there is nobody to tell.
-    let _ = writeln!(stderr(), "{text}");
+    let _ = writeln!(stderr(), "{}", printable(&text.to_string()));
+}
+
+/// `text` without what would steer a terminal: names of files and texts out of them may hold escape sequences, or turn the direction of what follows.
+fn printable(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| {
+        (c.is_control() && !matches!(c, '\n' | '\t'))
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    text.chars().map(|c| if steers(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
 }
 
 /// A result, on stdout. When nobody reads there any more, as after `head`, the work goes on all the same: its files are still wanted.
 pub fn result(text: impl Display) -> Done {
     let mut out = stdout().lock();
+    let text = text.to_string();
+    // A program that reads this wants names as they are; a terminal must not obey them.
+    let text = if out.is_terminal() { printable(&text) } else { Cow::Borrowed(&*text) };
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Failure::Error(Error::output("stdout", e))),
         _ => Ok(()),
@@ -69,4 +85,15 @@ pub fn result(text: impl Display) -> Done {
 /// The path of a finished output, on stdout, unless the output itself went there.
 pub fn written(path: &Path) -> Done {
     if is_stream(path) { Ok(()) } else { result(path.display()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_told_nothing_that_it_would_obey() {
+        assert_eq!(printable("scans/\u{e4} 1.nii:\n  two lines"), "scans/\u{e4} 1.nii:\n  two lines");
+        assert_eq!(printable("a\x1b[2J\rb\u{202e}c\u{9b}1m"), "a\\u{1b}[2J\\u{d}b\\u{202e}c\\u{9b}1m");
+    }
 }

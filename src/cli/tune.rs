@@ -13,6 +13,8 @@ pub fn run(args: &Tune, say: Say) -> Done {
         Error::option("--backend", "tile geometries are a GPU's, and there is no real one here; choose a software one with --backend gpu")
     })?;
     context.warnings().iter().for_each(warn);
+    let cache = TileCache::from_env();
+    cache.as_ref().map_or(Ok(()), |cache| cache.check(&context))?;
     let (tier, precision) = (context.limits().tier, context.limits().elem.name());
     say.note(format_args!("trying the {tier} kernels over {precision} on {}", context.name()));
     let mut trials = Vec::new();
@@ -22,7 +24,7 @@ pub fn run(args: &Tune, say: Say) -> Done {
         say.note(format_args!("{}, {} rows: {} geometries", group[0].kernel, group[0].rows, group.len()));
         Ok(())
     })?;
-    let file = TileCache::from_env().map(|cache| cache.save(&context, tiles)).transpose()?;
+    let file = cache.map(|cache| cache.save(&context, tiles)).transpose()?;
     if args.json {
         let file = file.map(|path| path.display().to_string());
         return result(format_args!("{:#}", to_json(&context, &trials, file.as_deref())));

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
 use super::context::Context;
 use crate::error::{Error, Result};
@@ -77,22 +78,38 @@ impl TileCache {
         let path = self.path(context);
         let mut record = identity(context);
         record["tiles"] = json!({ "few": to_json(tiles.few), "many": to_json(tiles.many) });
-        let write = || -> std::io::Result<()> {
-            std::fs::create_dir_all(&self.folder)?;
-            #[cfg_attr(not(unix), allow(unused_mut, reason = "permissions are given on Unix alone"))]
-            let mut builder = tempfile::Builder::new();
-            // As any new file, so that a folder may be shared: what the umask leaves of rw-rw-rw-, not the rw------- of a secret.
-            #[cfg(unix)]
-            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-            let mut file = builder.tempfile_in(&self.folder)?;
+        let write = |mut file: NamedTempFile| -> std::io::Result<()> {
             writeln!(file, "{record:#}")?;
             file.persist(&path)?;
             Ok(())
         };
-        let advice = "name a folder that can be written to in MEDDINO_CACHE, or set that to nothing to do without";
-        write().map_err(|problem| Error::output(path.display(), format!("{problem}; {advice}")))?;
+        self.unfinished().and_then(write).map_err(|problem| cannot_write(&path, &problem))?;
         Ok(path)
     }
+
+    /// Whether a record for this context could be kept, for callers who would rather know before the trials than after.
+    ///
+    /// # Errors
+    /// As [`TileCache::save`].
+    pub fn check(&self, context: &Context) -> Result<()> {
+        self.unfinished().map(drop).map_err(|problem| cannot_write(&self.path(context), &problem))
+    }
+
+    /// A file in the folder that has no name yet; the folder is made if there is none.
+    fn unfinished(&self) -> std::io::Result<NamedTempFile> {
+        std::fs::create_dir_all(&self.folder)?;
+        #[cfg_attr(not(unix), allow(unused_mut, reason = "permissions are given on Unix alone"))]
+        let mut builder = tempfile::Builder::new();
+        // As any new file, so that a folder may be shared: what the umask leaves of rw-rw-rw-, not the rw------- of a secret.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        builder.tempfile_in(&self.folder)
+    }
+}
+
+fn cannot_write(path: &Path, problem: &std::io::Error) -> Error {
+    let advice = "name a folder that can be written to in MEDDINO_CACHE, or set that to nothing to do without";
+    Error::output(path.display(), format!("{problem}; {advice}"))
 }
 
 /// Longer than any record.
@@ -212,6 +229,7 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         let refused = TileCache::new(&file).save(&context, some_tiles()).unwrap_err().to_string();
         assert!(refused.contains("a file") && refused.contains("MEDDINO_CACHE"), "{refused}");
+        assert_eq!(TileCache::new(&file).check(&context).unwrap_err().to_string(), refused, "and is so before the trials");
     }
 
     /// Numbers that no kernel is made for reach none: they count as none given.

@@ -126,3 +126,21 @@ fn slices_are_resampled_together_if_the_plans_say_so() {
     assert!(bytes("unsaid.npz") == bytes("together.npz"));
     assert!(bytes("auto.npz") != bytes("together.npz"), "splines are held to the range of the slice, or of the scan");
 }
+
+/// Whoever comes second is told who is writing, and the first one's labels are whole.
+#[test]
+fn two_runs_do_not_write_one_label_map() {
+    use std::process::Stdio;
+    let desk = Desk::new();
+    let line = format!("{} --save-probabilities", line(&scan("thick").display().to_string()));
+    let start = || desk.command(&line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    let runs: Vec<_> = [start(), start()].into_iter().map(|run| run.wait_with_output().expect("ended")).collect();
+    for run in runs.iter().filter(|run| !run.status.success()) {
+        assert!(text(&run.stderr).contains("is writing it"), "{}", text(&run.stderr));
+    }
+    assert!(runs.iter().any(|run| run.status.success()));
+    let labels = crate::labels(desk.path("labels.nii.gz"));
+    desk.succeed(&line);
+    assert_eq!(crate::labels(desk.path("labels.nii.gz")), labels);
+    assert_eq!(desk.files(), ["labels.nii.gz", "labels.npz"]);
+}

@@ -1,11 +1,14 @@
 //! When frames came, for tests: a line a frame in a file, if one was asked for.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Seek, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use meddino::{Error, Result};
+
+/// The first line of a log.
+const COLUMNS: &str = "seconds,interval_ms,awaited,ours_ms,computing,computed";
 
 /// The log, and what it has to know of the frame before.
 #[derive(Default)]
@@ -17,13 +20,21 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// A log in a new file at `path`.
+    /// A log in a new file at `path`, or in place of an older log.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If it cannot be written, or something else is there: it might be a scan.
     pub fn create(path: &Path) -> Result<Self> {
-        let mut file = BufWriter::new(File::create(path).map_err(|e| Error::output(path.display(), e))?);
-        writeln!(file, "seconds,interval_ms,awaited,ours_ms,computing,computed").map_err(|e| Error::output(path.display(), e))?;
+        let fail = |e| Error::output(path.display(), e);
+        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(fail)?;
+        let mut found = Vec::new();
+        (&file).take(COLUMNS.len() as u64).read_to_end(&mut found).map_err(fail)?;
+        if !found.is_empty() && found != COLUMNS.as_bytes() {
+            return Err(Error::output(path.display(), "is there already, and is no log of frames; give another name"));
+        }
+        file.set_len(0).and_then(|()| file.rewind()).map_err(fail)?;
+        let mut file = BufWriter::new(file);
+        writeln!(file, "{COLUMNS}").map_err(fail)?;
         Ok(Self { file: Some(file), ..Self::default() })
     }
 
@@ -45,5 +56,24 @@ impl Frames {
         // A full disk is no reason to stop showing a scan.
         let _ = writeln!(file, "{now:.3},{:.2},{},{ours:.2},{},{computed}", interval * 1e3, u8::from(awaited), u8::from(computing));
         let _ = file.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_log_takes_the_place_of_a_log_alone() {
+        let path = std::env::temp_dir().join(format!("meddino-frames-{}", std::process::id()));
+        fs::write(&path, "a scan").expect("written");
+        assert!(Frames::create(&path).is_err());
+        assert_eq!(fs::read_to_string(&path).expect("read"), "a scan");
+        fs::write(&path, format!("{COLUMNS}\n1,2,3,4,5,6\n")).expect("written");
+        drop(Frames::create(&path).expect("a log"));
+        assert_eq!(fs::read_to_string(&path).expect("read"), format!("{COLUMNS}\n"));
+        fs::remove_file(&path).expect("removed");
     }
 }
