@@ -269,7 +269,7 @@ fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
 fn a_killed_run_is_gone_on_with_to_the_bit_or_not_at_all() {
     let desk = Desk::new();
     let volume =
-        Nifti::i16([80, 16, 16], (0..80 * 256).map(|i| (i % 1000) as i16)).with(|n| n.magic = *b"ni1\0").with(|n| n.vox_offset = 0.0);
+        Nifti::i16([50, 16, 16], (0..50 * 256).map(|i| (i % 1000) as i16)).with(|n| n.magic = *b"ni1\0").with(|n| n.vox_offset = 0.0);
     fs::write(desk.path("x.hdr"), volume.header()).expect("written");
     fs::write(desk.path("x.img"), &volume.voxels).expect("written");
     let line = "features x.hdr -c seeded:0:tiny --size 224 --batch 1 --tokens cls";
@@ -279,13 +279,12 @@ fn a_killed_run_is_gone_on_with_to_the_bit_or_not_at_all() {
 
     // On a machine whose sums are rounded otherwise, and with other numbers in the slices that are done.
     let left = killed(&desk, &resumed, "out.safetensors");
-    let data = left.len() - 2000;
     fs::write(desk.path(".out.safetensors.partial"), replaced(&left, b"; sums ", b"; SUMS ")).expect("written");
     let output = desk.run(&resumed);
     let said = text(&output.stderr);
     assert!(said.contains("is begun anew") && said.contains("computed with SUMS ") && said.contains("now it is sums "), "{said}");
     assert!(!said.contains("slices are there") && fs::read(desk.path("out.safetensors")).expect("read") == whole);
-    assert!(data > 0 && !desk.path(".out.safetensors.partial").exists());
+    assert!(!desk.path(".out.safetensors.partial").exists());
 
     // The other half of the pair is another.
     fs::remove_file(desk.path("out.safetensors")).expect("removed");

@@ -154,8 +154,8 @@ impl Wanted<'_> {
             return vec![Case { series: None, ..case }];
         }
         let of = |series: ct::Series| {
-            let tail = format!("_series{}", series.number);
-            Case { series: Some(series.number.to_string()), name: format!("{}{tail}", case.name), tail, ..case.clone() }
+            let tail = format!("_series{}", series.choice());
+            Case { series: Some(series.choice()), name: format!("{}{tail}", case.name), tail, ..case.clone() }
         };
         listed.into_iter().map(of).collect()
     }

@@ -23,6 +23,13 @@ pub struct Series {
     pub spacing: Option<[f64; 3]>,
 }
 
+impl Series {
+    /// What [`crate::ct::Volume::open_series`] takes for it: `2`.
+    pub fn choice(&self) -> String {
+        self.number.to_string()
+    }
+}
+
 impl fmt::Display for Series {
     /// One line: `2: Thorax 1.0 B70f, 311 slices of 512 x 512, 0.70 x 0.70 x 1.00 mm, UID ...4711`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
