@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cpu::{self, Layer};
 use crate::error::{Error, Result};
 use crate::gpu::{self, Auto, Context, Gpu, Profile, Selection, Span, TileCache};
-use crate::graph::{Elem, Tier};
+use crate::graph::{Elem, Limits, Tier};
 use crate::tensor::Tensor;
 use crate::vit::config::Config;
 use crate::vit::features::{Features, Request};
@@ -198,6 +198,32 @@ impl Backbone {
             }
             Backend::Gpu(gpu) => gpu.context().name(),
         }
+    }
+
+    /// By what features are computed, as far as it decides their last bits, in parts that `; ` divides: the device with its driver, the kernels and how they
+    /// divide their work, the precision. Threads do not count, nor do registers' widths.
+    ///
+    /// On a GPU the last bits may hang on the batch as well: kernels are chosen by the number of rows.
+    pub fn method(&self) -> String {
+        let Tuning { precision, tier } = self.tuning();
+        let device = match &self.backend {
+            Backend::Cpu(_) => {
+                let rounding = if cpu::is_fused() { "fused" } else { "separate" };
+                format!("device CPU, {}, {}; sums {rounding}", std::env::consts::ARCH, std::env::consts::OS)
+            }
+            Backend::Gpu(gpu) => {
+                let (about, limits) = (gpu.context().info(), gpu.context().limits());
+                // How much a dispatch may do is measured anew each time. It decides which rows are computed together, and not how one is computed.
+                let limits = Limits { max_work: None, ..*limits };
+                let driver = format!("{} {}", about.driver, about.driver_info);
+                format!(
+                    "device {} ({:?}, {:x}:{:x}); driver {driver}; limits {limits:?}",
+                    about.name, about.backend, about.vendor, about.device
+                )
+            }
+        };
+        let tier = tier.map_or(String::new(), |tier| format!("; tier {tier}"));
+        format!("{device}; precision {precision}{tier}")
     }
 
     /// Runs a batch of normalised images, [B, in_chans, H, W] or [B, 1, H, W]; `mask` [B * P], if given, is true where `mask_token` replaces a patch.

@@ -350,7 +350,7 @@ fn what_cannot_be_done_is_said() {
         ("features scans -o out.safetensors --out-dir out", 2, "cannot be used with"),
         ("features scans --shard 1/2", 2, "--out-dir"),
         ("features scans --out-dir out --shard 3/2", 2, "'3/2' is not I/N"),
-        ("features scans twin --out-dir out", 1, "scans/a.npy and twin/a.npy would both be written as a"),
+        ("features scans twin --out-dir out --names file", 1, "scans/a.npy and twin/a.npy would both be written as a"),
         ("features scans --out-dir scans", 1, "is the input folder scans"),
         ("features scans --out-dir file", 1, "output file: the folder cannot be made"),
         ("features empty --out-dir out", 1, "input empty: there is no scan in this folder"),

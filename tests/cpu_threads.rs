@@ -3,7 +3,7 @@
 mod common;
 
 use meddino::Tensor;
-use meddino::backbone::{Backbone, Choice};
+use meddino::backbone::{Backbone, Choice, Precision, Tuning};
 use meddino::vit::features::Request;
 use meddino::vit::model::Model;
 use rayon::ThreadPoolBuilder;
@@ -15,6 +15,18 @@ fn bits(backbone: &Backbone, image: &Tensor, threads: usize) -> Vec<u32> {
     let features = pool.install(|| backbone.features(image, None, &request)).expect("features");
     let x_prenorm = features.x_prenorm.expect("asked for");
     features.x_norm.data().iter().chain(x_prenorm.data()).map(|v| v.to_bits()).collect()
+}
+
+/// So an unfinished file is gone on with on any number of threads, and not by a backend whose last bits may be others.
+#[test]
+fn threads_are_no_part_of_the_method() {
+    let model = Model::open("seeded:0:micro").expect("seeded weights");
+    let backbone = Backbone::new(&model, Choice::Cpu).expect("the CPU");
+    let on = |threads| ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool").install(|| backbone.method());
+    assert_eq!(on(1), on(3));
+    assert!(on(1).starts_with("device CPU, ") && on(1).ends_with("; precision f32"), "{}", on(1));
+    let bf16 = Backbone::tuned(&model, Choice::Cpu, Tuning { precision: Precision::Bf16, tier: None });
+    assert!(bf16.is_err() || bf16.is_ok_and(|bf16| bf16.method() != on(1)), "another precision is another method");
 }
 
 fn check(model: &str, shape: [usize; 4]) {

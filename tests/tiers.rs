@@ -5,8 +5,9 @@ mod device;
 
 use common::{Golden, data, uniform};
 use meddino::Tensor;
+use meddino::backbone::Backbone;
 use meddino::gpu::{Context, Gpu};
-use meddino::graph::{Elem, Tier};
+use meddino::graph::{Block, Elem, Geometry, Limits, Tier, Tiles};
 use meddino::verify::{self, Row, Tolerance};
 use meddino::vit::config::RopePrecision;
 use meddino::vit::features::{Features, Request};
@@ -62,6 +63,26 @@ fn against_pytorch(goldens: &[&str]) {
         }
     }
     assert!(off.is_empty(), "beyond their tolerance:\n{}", off.join("\n"));
+}
+
+/// Features of two of them never stand in one file: an unfinished one is gone on with by the same alone.
+#[test]
+fn each_is_a_method_of_its_own() {
+    let model = Model::open("seeded:0:micro").expect("seeded weights");
+    let mut contexts = tiers();
+    let block = Block { rows: 32, cols: 64, depth: 8, by: [4, 4] };
+    let tiles = |many: Geometry| Tiles { many, ..Tiles::DEFAULT };
+    contexts.extend(contexts.first().map(|first| first.with_tiles(tiles(Geometry { block: Some(block), stage: None }))));
+    let methods: Vec<String> = contexts.iter().map(|context| Backbone::on(&model, context).expect("a backbone").method()).collect();
+    for (index, method) in methods.iter().enumerate() {
+        assert!(!methods[..index].contains(method), "two are {method}");
+    }
+    // How much a dispatch may do is measured, and differs from run to run.
+    if let Some(context) = device::context() {
+        let narrow = device::narrow_context(Limits { max_work: Some(1 << 40), ..*context.limits() }).expect("the same device");
+        let of = |context: &Context| Backbone::on(&model, context).expect("a backbone").method();
+        assert_eq!(of(&context), of(&narrow));
+    }
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn is_dangling(path: &Path) -> bool {
 
 /// What an entry is that is neither a file nor a folder.
 #[cfg(unix)]
-fn kind(kind: fs::FileType) -> &'static str {
+pub(super) fn kind(kind: fs::FileType) -> &'static str {
     use std::os::unix::fs::FileTypeExt;
     match () {
         () if kind.is_fifo() => "a named pipe",
@@ -100,7 +100,7 @@ fn kind(kind: fs::FileType) -> &'static str {
 }
 
 #[cfg(not(unix))]
-fn kind(_: fs::FileType) -> &'static str {
+pub(super) fn kind(_: fs::FileType) -> &'static str {
     "neither a file nor a folder"
 }
 

@@ -4,9 +4,11 @@
 
 mod dtype;
 mod hidden;
+mod identity;
 mod listing;
 mod new_file;
 mod partial;
+mod plain;
 mod sha256;
 mod writer;
 
@@ -22,9 +24,11 @@ use crate::tensor::Tensor;
 
 pub use dtype::Dtype;
 pub use hidden::{is_stream, open_own};
+pub use identity::identity;
 pub use listing::{Listing, Other};
 pub use new_file::NewFile;
 pub use partial::Partial;
+pub use plain::{check_plain, open_plain};
 pub use sha256::{sha256, sha256_of_file};
 pub use writer::ArchiveWriter;
 
@@ -58,12 +62,8 @@ impl Archive {
     /// # Errors
     /// If it cannot be read, or is no whole safetensors file.
     pub fn open(path: &Path) -> Result<Self, String> {
-        let mut file = File::open(path).map_err(|e| e.to_string())?;
-        let about = file.metadata().map_err(|e| e.to_string())?;
-        if !about.is_file() {
-            return Err("is not a file".into());
-        }
-        let length = about.len();
+        let mut file = open_plain(path).map_err(|e| e.to_string())?;
+        let length = file.metadata().map_err(|e| e.to_string())?.len();
         let mut prefix = [0; 8];
         file.read_exact(&mut prefix).map_err(|_| "is no safetensors file: it is shorter than its first field")?;
         let header_len = u64::from_le_bytes(prefix);

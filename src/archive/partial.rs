@@ -8,38 +8,48 @@ use std::time::{Duration, Instant};
 use super::hidden::Hidden;
 use crate::error::{Error, Result};
 
-/// What stands after the data until the file is complete: this, the count of what is done, and the count's complement, by which a torn count is known.
+/// What stands at the end until the file is complete: this, the count of what is done, and the count's complement, by which a torn count is known.
+/// Before it, after the data, stands the method.
 const MARK: &[u8; 16] = b"meddino partial\n";
 const TRAILER: u64 = 32;
+
+/// The longest method that is read.
+const MAX_METHOD: u64 = 1 << 16;
 
 /// Progress is made durable this often at most: the disk is waited for each time.
 const SYNC_EVERY: Duration = Duration::from_millis(500);
 
 /// `.NAME.partial` beside the file NAME that it is to become, of known length, locked against other runs.
 ///
-/// A process that is killed leaves it behind; the next one that wants the same header and length goes on where the count stands.
+/// A process that is killed leaves it behind; the next one that wants the same header and length, by the same method, goes on where the count stands.
+/// The method is a text that says by what the data are computed, as far as it decides their last bits: data of two methods never stand in one file.
 /// [`Partial::commit`] renames it; dropped, it is removed; [`Partial::keep`] leaves it for a later run.
 #[derive(Debug)]
 pub struct Partial {
     hidden: Hidden,
-    /// Where the data end and the trailer begins.
+    /// Where the data end and the method begins.
     end: u64,
+    method: String,
     resumed: u64,
+    other_method: Option<String>,
     synced: Option<Instant>,
 }
 
 impl Partial {
-    /// Starts a file of `header` and `data_len` bytes of data that is to replace `target`, or goes on with the one that an earlier run left.
+    /// Starts a file of `header` and `data_len` bytes of data by `method` that is to replace `target`, or goes on with the one that an earlier run left.
     ///
     /// # Errors
     /// If `target` is no name for a file, its folder is missing or not writable, or another run is at it.
-    pub fn open(target: &Path, header: &[u8], data_len: u64) -> Result<Self> {
+    pub fn open(target: &Path, header: &[u8], data_len: u64, method: &str) -> Result<Self> {
         let hidden = Hidden::open(target, "partial")?;
         let end = header.len() as u64 + data_len;
-        let mut partial = Self { hidden, end, resumed: 0, synced: None };
+        let mut partial = Self { hidden, end, method: method.into(), resumed: 0, other_method: None, synced: None };
         match partial.left_behind(header) {
-            Some(done) => partial.resumed = done,
-            None => partial.start(header)?,
+            Some((done, by)) if by == method => partial.resumed = done,
+            left => {
+                partial.other_method = left.filter(|(done, _)| *done > 0).map(|(_, by)| by);
+                partial.start(header)?;
+            }
         }
         Ok(partial)
     }
@@ -49,31 +59,43 @@ impl Partial {
         self.resumed
     }
 
-    /// The count of an earlier run that wanted the same file; none if this is no such file.
-    fn left_behind(&mut self, header: &[u8]) -> Option<u64> {
+    /// The method of an earlier run whose data were discarded, because it is another one.
+    pub fn other_method(&self) -> Option<&str> {
+        self.other_method.as_deref()
+    }
+
+    /// The count and the method of an earlier run that wanted the same file; none if this is no such file.
+    ///
+    /// The trailer is cut off when everything is done, just before the file is renamed. A file without one does not say its method, and is no such file.
+    fn left_behind(&mut self, header: &[u8]) -> Option<(u64, String)> {
         let length = self.hidden.file.metadata().ok()?.len();
-        let mut found = vec![0; if length < self.end { return None } else { header.len() }];
+        let method = length.checked_sub(self.end + TRAILER).filter(|method| *method <= MAX_METHOD)?;
+        let mut found = vec![0; header.len()];
         self.read_at(0, &mut found).ok().filter(|()| found == header)?;
-        // The trailer is cut off when everything is done, just before the file is renamed.
-        if length == self.end {
-            return Some(u64::MAX);
-        }
-        let mut trailer = [0; TRAILER as usize];
-        self.read_at(self.end, &mut trailer).ok().filter(|()| length == self.end + TRAILER)?;
+        let mut rest = vec![0; (method + TRAILER) as usize];
+        self.read_at(self.end, &mut rest).ok()?;
+        let trailer = rest.split_off(method as usize);
         let number = |at: usize| u64::from_le_bytes(trailer[at..at + 8].try_into().expect("eight bytes"));
-        (trailer[..16] == MARK[..] && number(16) == !number(24)).then(|| number(16))
+        let whole = trailer[..16] == MARK[..] && number(16) == !number(24);
+        String::from_utf8(rest).ok().filter(|_| whole).map(|method| (number(16), method))
     }
 
     fn start(&mut self, header: &[u8]) -> Result<()> {
-        let sized = self.hidden.file.set_len(0).and_then(|()| self.hidden.file.set_len(self.end + TRAILER));
+        let sized = self.hidden.file.set_len(0).and_then(|()| self.hidden.file.set_len(self.trailer() + TRAILER));
         sized.map_err(|e| self.failed(e))?;
         self.write_at(0, header)?;
+        self.write_at(self.end, self.method.clone().as_bytes())?;
         self.write_count(0)
+    }
+
+    /// Where the trailer begins.
+    fn trailer(&self) -> u64 {
+        self.end + self.method.len() as u64
     }
 
     fn write_count(&mut self, done: u64) -> Result<()> {
         let trailer = [&MARK[..], &done.to_le_bytes(), &(!done).to_le_bytes()].concat();
-        self.write_at(self.end, &trailer)
+        self.write_at(self.trailer(), &trailer)
     }
 
     /// Writes `bytes` at `offset` from the start.
@@ -113,7 +135,7 @@ impl Partial {
     /// # Errors
     /// If the disk fails or the name is taken by something that cannot be replaced.
     pub fn commit(self) -> Result<()> {
-        // The data first: a file without a trailer is complete.
+        // The data first.
         let file = &self.hidden.file;
         file.sync_all().and_then(|()| file.set_len(self.end)).map_err(|e| self.failed(e))?;
         self.hidden.commit()
@@ -138,6 +160,7 @@ mod tests {
     use super::*;
 
     const HEADER: &[u8] = b"header: 8 bytes follow\n";
+    const METHOD: &str = "by hand";
 
     /// A folder, and the file X in it.
     fn target() -> (tempfile::TempDir, PathBuf) {
@@ -152,7 +175,7 @@ mod tests {
     }
 
     fn open(path: &Path) -> Partial {
-        Partial::open(path, HEADER, 8).expect("opened")
+        Partial::open(path, HEADER, 8, METHOD).expect("opened")
     }
 
     #[test]
@@ -174,10 +197,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_complete_but_for_its_name_is_complete() {
+    fn what_was_computed_by_another_method_is_not_gone_on_with() {
         let (folder, path) = target();
+        let mut left = open(&path);
+        left.count(4).expect("counted");
+        left.keep();
+        let other = Partial::open(&path, HEADER, 8, "by another hand").expect("opened");
+        assert_eq!((other.resumed(), other.other_method()), (0, Some(METHOD)));
+        other.keep();
+        // Nothing was done by the other method: nothing is lost, and nothing is to be said.
+        let back = open(&path);
+        assert_eq!((back.resumed(), back.other_method()), (0, None));
+        drop(back);
+        // All is done, but what by is no longer written there.
         fs::write(folder.path().join(".X.partial"), [HEADER, b"abcdefgh"].concat()).expect("written");
-        assert_eq!(open(&path).resumed(), u64::MAX);
+        assert_eq!(open(&path).resumed(), 0);
     }
 
     #[test]
@@ -198,6 +232,7 @@ mod tests {
         let long = [&whole[..], b"x"].concat();
         for (what, bytes) in [
             ("another header", changed(3)),
+            ("another method", changed(mark - 1)),
             ("a torn count", changed(count)),
             ("another mark", changed(mark)),
             ("cut short", cut),
@@ -226,7 +261,7 @@ mod tests {
     fn two_runs_do_not_share_a_file() {
         let (_folder, path) = target();
         let first = open(&path);
-        let error = Partial::open(&path, HEADER, 8).expect_err("locked").to_string();
+        let error = Partial::open(&path, HEADER, 8, METHOD).expect_err("locked").to_string();
         assert!(error.contains("is writing it"), "{error}");
         drop(first);
         drop(open(&path));

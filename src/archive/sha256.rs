@@ -1,11 +1,12 @@
 //! What a file's content is known by.
 
 use std::fmt::Write;
-use std::fs::File;
 use std::io;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
+
+use super::plain::open_plain;
 
 /// The SHA-256 of `bytes` in lower-case hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
@@ -15,10 +16,10 @@ pub fn sha256(bytes: &[u8]) -> String {
 /// The SHA-256 of a whole file in lower-case hexadecimal.
 ///
 /// # Errors
-/// If the file cannot be read.
+/// If the file cannot be read, or is no plain file.
 pub fn sha256_of_file(path: &Path) -> io::Result<String> {
     let mut hasher = Sha256::new();
-    io::copy(&mut File::open(path)?, &mut hasher)?;
+    io::copy(&mut open_plain(path)?, &mut hasher)?;
     Ok(hexadecimal(&hasher.finalize()))
 }
 

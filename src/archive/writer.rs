@@ -32,19 +32,32 @@ struct Region {
 }
 
 impl ArchiveWriter {
-    /// Starts the file at `path` for `tensors`, which it will hold in this order, or goes on with what an earlier run left of the same.
+    /// Starts the file at `path` for `tensors`, which it will hold in this order.
     ///
     /// # Errors
     /// If a type is none that is written, the file cannot be written there, or another run is writing it.
     pub fn create(path: &Path, tensors: &[(String, Stored)], metadata: &BTreeMap<String, String>) -> Result<Self> {
-        let (header, regions) = layout(tensors, metadata).map_err(|problem| Error::output(path.display(), problem))?;
-        let data_len = regions.iter().map(|r| r.len).sum();
-        Ok(Self { file: Partial::open(path, &header, data_len)?, regions })
+        Self::resume(path, tensors, metadata, "")
     }
 
-    /// What [`ArchiveWriter::count`] made durable in an earlier run that was killed: 0 in a new file, `u64::MAX` in one that lacks its name alone.
+    /// As [`ArchiveWriter::create`], or goes on with what an earlier run left of the same by the same `method`: see [`Partial`].
+    ///
+    /// # Errors
+    /// As [`ArchiveWriter::create`].
+    pub fn resume(path: &Path, tensors: &[(String, Stored)], metadata: &BTreeMap<String, String>, method: &str) -> Result<Self> {
+        let (header, regions) = layout(tensors, metadata).map_err(|problem| Error::output(path.display(), problem))?;
+        let data_len = regions.iter().map(|r| r.len).sum();
+        Ok(Self { file: Partial::open(path, &header, data_len, method)?, regions })
+    }
+
+    /// What [`ArchiveWriter::count`] made durable in an earlier run that was killed; 0 in a new file.
     pub fn resumed(&self) -> u64 {
         self.file.resumed()
+    }
+
+    /// The method of an earlier run whose values were discarded, because it is another one.
+    pub fn other_method(&self) -> Option<&str> {
+        self.file.other_method()
     }
 
     /// Name, shape and type of each tensor, in the file's order.

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use pytorch_reader::PickleValue;
 
 use super::pth::PthFile;
-use crate::archive::{Archive, Stored};
+use crate::archive::{Archive, Stored, open_plain};
 
 /// How a file keeps its tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +48,7 @@ impl Reader {
             return Err("is a directory; give the file in it (model.safetensors, checkpoint_final.pth, ...)".into());
         }
         let mut head = Vec::new();
-        File::open(path).and_then(|f| f.take(HEAD as u64).read_to_end(&mut head)).map_err(|e| e.to_string())?;
+        open_plain(path).and_then(|f| f.take(HEAD as u64).read_to_end(&mut head)).map_err(|e| e.to_string())?;
         match Kind::of(&head)? {
             Kind::Safetensors => Ok(Self::Safetensors(Archive::open(path)?)),
             Kind::Zip => Ok(Self::Pth(PthFile::open_zip(path)?)),

@@ -1,14 +1,13 @@
 //! What stands in writing about a model: `config.json` beside a Hugging Face file, the metadata inside one of this crate's own.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::layout::{Layout, printable};
-use crate::archive::Dtype;
+use crate::archive::{Dtype, open_plain};
 
 /// The key of a safetensors file's metadata under which this crate writes a model's configuration, as JSON.
 pub const CONFIG_KEY: &str = "meddino.config";
@@ -69,7 +68,7 @@ pub(super) fn config_beside(path: &Path) -> PathBuf {
 /// `config.json` beside `path`; `None` if there is none.
 fn config_json(path: &Path) -> Result<Option<Value>, String> {
     let beside = config_beside(path);
-    let file = match File::open(&beside) {
+    let file = match open_plain(&beside) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         file => file.map_err(|e| format!("config.json beside it cannot be read: {e}"))?,
     };

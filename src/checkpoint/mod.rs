@@ -21,7 +21,7 @@ mod write;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::archive::{Stored, sha256_of_file};
+use crate::archive::{Stored, identity};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -231,14 +231,17 @@ impl Checkpoint {
         [path.clone()].into_iter().chain(config).collect()
     }
 
-    /// The SHA-256 of the whole file in lower-case hexadecimal; none for seeded weights.
+    /// What the weights and all that is said about them are known by, in lower-case hexadecimal: the SHA-256 of the file, as `sha256sum` has it; where a
+    /// `config.json` beside it was read, too, that of the hashes and names of both ([`crate::archive::identity`]). None for seeded weights.
     ///
     /// # Errors
-    /// If the file cannot be read.
+    /// If a file cannot be read.
     pub fn sha256(&self) -> Result<Option<String>> {
         let Origin::File { path, .. } = &self.origin else { return Ok(None) };
-        let hash = sha256_of_file(path).map_err(|e| Error::checkpoint(&self.source_name, format!("cannot be read to its end: {e}")))?;
-        Ok(Some(hash))
+        let files = self.files();
+        let root = if files.len() == 1 { path } else { path.parent().unwrap_or(path) };
+        let fail = |problem| Error::checkpoint(&self.source_name, format!("cannot be read to its end: {problem}"));
+        identity(root, &files).map(Some).map_err(fail)
     }
 }
 

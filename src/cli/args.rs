@@ -12,10 +12,12 @@ use meddino::output::{Format, Output};
 use meddino::vit::config::RopePrecision;
 use meddino::{Error, Result};
 
-use super::cases::Shard;
 use super::memory::Bytes;
+use super::names::Names;
 use super::picture_args::{Pca, Similarity};
+use super::search::Glob;
 use super::segment_args::Segment;
+use super::shard::Shard;
 use super::slices::Slices;
 
 /// MedDINOv3 features from CT scans, on any GPU or none.
@@ -61,7 +63,7 @@ pub enum Command {
 /// and in its metadata what is needed to interpret them.
 ///
 /// Several inputs, or folders of them, go into --out-dir, each under its name as nnU-Net has it: case_0000.nii.gz becomes
-/// case_0000.safetensors. Cases that an earlier run finished with the same input, settings and weights are left as they are; one that fails does
+/// case_0000.safetensors, and s0001/ct.nii.gz becomes s0001_ct.safetensors where other cases are called ct, too. Cases that an earlier run finished with the same input, settings and weights are left as they are; one that fails does
 /// not stop the others, and the exit code is 3 then. A run that was killed is gone on with, to the same file; Ctrl-C leaves nothing behind.
 #[derive(clap::Args)]
 pub struct Features {
@@ -69,7 +71,9 @@ pub struct Features {
     /// [S, H, W]; .safetensors holding `image` [B, C, H, W], normalised already; a folder of any of those; or the word phantom, a built-in
     /// synthetic thorax slice
     #[arg(required = true, value_name = "INPUT")]
-    pub inputs: Vec<String>,
+    pub inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub cohort: Cohort,
     #[command(flatten)]
     pub model: Model,
     /// Where the features of a single input go [default: its name with .features.safetensors, in the current folder]
@@ -132,9 +136,27 @@ pub struct Look {
     /// How slices lie: lps (axial, as DICOM shows them, from inferior to superior, whatever the storage order) or stored
     #[arg(long, default_value = "lps")]
     pub orient: Orient,
-    /// Which DICOM series of a folder: its number in the list that is shown when there are several, or the end of its UID
-    #[arg(long, value_name = "NUMBER|UID")]
+    /// Which DICOM series of a folder: its number in the list that is shown when there are several, the end of its UID, or with --out-dir all, which
+    /// makes a case NAME_seriesN of each
+    #[arg(long, value_name = "NUMBER|UID|all")]
     pub series: Option<String>,
+}
+
+/// Which of the scans in folders are cases, and what those are called.
+#[derive(clap::Args, Default)]
+pub struct Cohort {
+    /// Of what lies in folders, only what matches GLOB; may be given several times. Without a / it is held against the names of files and folders, with one
+    /// against paths below INPUT ('*/ct.nii.gz'), where ** stands for any number of folders. A path brings back what is passed over otherwise: folders
+    /// of labels (labelsTr, segmentations, masks, ...) and this program's own outputs
+    #[arg(long, value_name = "GLOB")]
+    pub include: Vec<Glob>,
+    /// Of what lies in folders, nothing that matches GLOB, of folders nothing in them; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<Glob>,
+    /// What the outputs of a case are called in a folder: by its file and as many folders above as tell all cases apart, as s0001_ct (auto); by its file alone;
+    /// with its parent folder; or with its path below INPUT. With auto, names may change when cases are added
+    #[arg(long, value_enum, value_name = "HOW", default_value = "auto", hide_possible_values = true)]
+    pub names: Names,
 }
 
 /// Which model runs, and on what.
@@ -143,7 +165,7 @@ pub struct Model {
     /// The weights: a .pth or .safetensors file, or seeded:N for untrained ones to try things out (seeded:N:tiny, seeded:N:micro: small)
     /// [default: the released ones, as `meddino download` has them; for bench seeded:0]
     #[arg(short, long, value_name = "FILE|seeded:N")]
-    pub checkpoint: Option<String>,
+    pub checkpoint: Option<PathBuf>,
     #[command(flatten)]
     pub compute: Compute,
     /// Arithmetic of the position embedding: auto is what this kind of checkpoint was trained with (bf16 for MedDINOv3, f32 for Meta's)
@@ -204,10 +226,10 @@ pub enum Precision {
 #[derive(clap::Args)]
 pub struct Verify {
     /// What to look at, as for `features` [default: the golden's image if it holds one, else phantom]
-    pub input: Option<String>,
+    pub input: Option<PathBuf>,
     /// The weights: a .pth or .safetensors file, or seeded:N
     #[arg(short, long, value_name = "FILE|seeded:N", default_value = "seeded:0")]
-    pub checkpoint: String,
+    pub checkpoint: PathBuf,
     /// Size of the image, as for `features`; a golden's own image keeps its size
     #[arg(long, default_value = "224")]
     pub size: Size,
@@ -230,7 +252,7 @@ pub struct Verify {
 #[derive(clap::Args)]
 pub struct Inspect {
     /// A .pth or .safetensors file, or seeded:N
-    pub checkpoint: String,
+    pub checkpoint: PathBuf,
     /// As JSON
     #[arg(long)]
     pub json: bool,
@@ -242,7 +264,7 @@ pub struct Inspect {
 #[derive(clap::Args)]
 pub struct Convert {
     /// A .pth or .safetensors file, or seeded:N
-    pub checkpoint: String,
+    pub checkpoint: PathBuf,
     /// Where the result goes
     #[arg(short, long, value_name = "OUT.safetensors")]
     pub output: PathBuf,

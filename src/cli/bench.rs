@@ -1,6 +1,7 @@
 //! `meddino bench`: how fast the model runs on this machine.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use meddino::Result;
@@ -11,9 +12,11 @@ use meddino::vit::features::Request;
 use serde_json::{Value, json};
 
 use super::args::Bench;
+use super::cases::Case;
 use super::input::{Input, View};
 use super::runner::{Runner, open_model};
 use super::say::{Done, Say, result};
+use super::text::text;
 use super::throughput;
 
 /// What is measured: a model on a backend, and images.
@@ -22,7 +25,7 @@ pub struct Subject {
     /// On the CPU.
     pub threads: Option<usize>,
     tuning: Tuning,
-    checkpoint: String,
+    checkpoint: PathBuf,
     size: usize,
     /// Images that go through the model at once.
     pub batch: usize,
@@ -95,7 +98,7 @@ impl Subject {
         let checkpoint = args.model.checkpoint.clone().unwrap_or_else(|| "seeded:0".into());
         let model = open_model(&checkpoint, args.model.rope.precision())?;
         model.config().grid(args.size, args.size)?;
-        let input = Input::open("phantom", View::demo(Size::Square(args.size)))?;
+        let input = Input::open(&Case::new("phantom"), View::demo(Size::Square(args.size)))?;
         let runner = Runner::load(checkpoint.clone(), model, args.model.compute.choice()?, args.model.compute.kernels.tuning())?;
         let Runner { backbone, .. } = &runner;
         let (device, threads, tuning) = (backbone.device(), backbone.threads(), backbone.tuning());
@@ -108,7 +111,7 @@ impl Subject {
             "threads": self.threads,
             "tier": self.tuning.tier.map(Tier::name),
             "precision": self.tuning.precision.to_string(),
-            "checkpoint": self.checkpoint,
+            "checkpoint": text(&self.checkpoint),
             "size": self.size,
             "batch": self.batch,
             "version": env!("CARGO_PKG_VERSION"),
@@ -119,7 +122,7 @@ impl Subject {
     pub fn table(&self, what: &str) -> Done {
         let Self { size, batch, .. } = self;
         result(format_args!("device    {}", self.device))?;
-        result(format_args!("model     {}, {batch} x {size} x {size}, {what}", self.checkpoint))?;
+        result(format_args!("model     {}, {batch} x {size} x {size}, {what}", self.checkpoint.display()))?;
         let tier = self.tuning.tier.map_or(String::new(), |tier| format!(", {tier} kernels"));
         result(format_args!("precision {}{tier}", self.tuning.precision))
     }

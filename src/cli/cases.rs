@@ -1,289 +1,244 @@
 //! From what the user names to a list of cases: one scan each, under a name of its own.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::{fs, io};
 
-use meddino::archive::{sha256, sha256_of_file};
+use meddino::archive::identity;
 use meddino::ct;
 use meddino::{Error, Result};
 
-/// Endings of files that are a case each. The longer of two comes first.
-const ENDINGS: &[&str] = &[".nii.gz", ".nii", ".hdr", ".npy", ".safetensors"];
+use super::args::Cohort;
+use super::names;
+use super::search::{Choice, ENDINGS, Found, is_own, search};
+use super::text::text;
+
+/// The series that are a case each.
+const ALL: &str = "all";
 
 /// One scan.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Case {
-    /// What to open.
-    pub input: String,
+    /// What to open: a file, a folder, or the word `phantom`.
+    pub input: PathBuf,
+    /// Which series of a DICOM folder.
+    pub series: Option<String>,
+    /// What its outputs are called, without an ending.
+    pub name: String,
+    /// What its name ends in, that tells it from other series of the folder.
+    pub tail: String,
+    /// How many folders stand between it and the one that the user named.
+    pub folders: usize,
 }
 
 impl Case {
-    /// What its outputs are called, without an ending: `case_0000` for `scans/case_0000.nii.gz`.
-    pub fn name(&self) -> String {
-        let path = Path::new(&self.input);
-        // Of `.` or `scans/..` the folder's real name.
-        let real = || path.canonicalize().ok().and_then(|real| real.file_name().map(|n| n.to_string_lossy().to_string()));
-        let name = path.file_name().map(|n| n.to_string_lossy().to_string()).or_else(real).unwrap_or_else(|| "scan".into());
-        let lower = name.to_lowercase();
-        let known = ENDINGS.iter().chain(&[".dcm"]).find(|ending| lower.ends_with(*ending) && lower.len() > ending.len());
-        match known {
-            _ if path.is_dir() => name,
-            Some(ending) => name[..name.len() - ending.len()].to_string(),
-            None => Path::new(&name).file_stem().unwrap_or_default().to_string_lossy().to_string(),
-        }
+    /// What the user named itself, called by its own name.
+    pub fn new(input: impl Into<PathBuf>) -> Self {
+        let input = input.into();
+        Self { name: names::name(&input, 0), input, ..Self::default() }
     }
 
-    /// The one case that `input` names, for commands that look at one.
-    pub fn one(input: &str) -> Result<Self> {
-        match &all(&[input.to_string()])?[..] {
-            [case] => Ok(case.clone()),
+    /// Whether it is the built-in slice.
+    pub fn is_phantom(&self) -> bool {
+        self.input.as_os_str() == "phantom"
+    }
+
+    /// The input as a text, for metadata.
+    pub fn text(&self) -> String {
+        text(&self.input)
+    }
+
+    /// What its content is known by ([`identity`]): every file that it is read from counts. None for what is built in.
+    pub fn sha256(&self) -> Result<Option<String>> {
+        if self.is_phantom() {
+            return Ok(None);
+        }
+        let mut files = ct::files_of(&self.input)?;
+        // Outputs that go into the folder of a scan do not make another scan of it.
+        files.retain(|file| *file == self.input || !is_own(file));
+        identity(&self.input, &files).map(Some).map_err(|e| Error::input(self.input.display(), e))
+    }
+}
+
+/// What a command is asked to look at.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    pub inputs: &'a [PathBuf],
+    pub cohort: &'a Cohort,
+    pub series: Option<&'a str>,
+    /// The flag that says where the outputs of several cases go.
+    pub flag: &'static str,
+}
+
+impl Wanted<'_> {
+    /// Every case that the inputs name, sorted and named. A file is a case; a folder is searched, and the folders in it, but for `except`.
+    ///
+    /// # Errors
+    /// If a folder cannot be read or holds no scan, or two cases would have one name, of which `own` says what is kept.
+    pub fn cases(&self, except: &Path, own: fn(&str) -> &str) -> Result<Vec<Case>> {
+        let real = except.canonicalize().ok();
+        let mut cases = Vec::new();
+        for input in self.inputs {
+            if !input.is_dir() {
+                cases.extend(self.split(Case { series: self.series.map(Into::into), ..Case::new(input) }));
+                continue;
+            }
+            if real.is_some() && input.canonicalize().ok() == real {
+                let problem = format!("is the input folder {}, whose files it would add to; give another", input.display());
+                return Err(Error::option(self.flag, problem));
+            }
+            let found = self.search(input, Some(except))?;
+            found.say(input);
+            if found.scans.is_empty() {
+                return Err(self.nothing(input, &found));
+            }
+            cases.extend(found.scans.iter().flat_map(|scan| self.split(self.case(input, scan))));
+        }
+        // Series stay in their own order.
+        cases.sort_by(|a, b| a.input.cmp(&b.input));
+        let mut seen = HashSet::new();
+        cases.retain(|case| seen.insert((case.input.clone(), case.series.clone())));
+        self.cohort.names.give(&mut cases, own, self.flag)?;
+        Ok(cases)
+    }
+
+    /// The one case that the inputs name.
+    ///
+    /// # Errors
+    /// If they name several.
+    pub fn only(&self) -> Result<Case> {
+        let mut cases = self.all()?;
+        match &cases[..] {
+            [_] => Ok(cases.remove(0)),
             several => {
-                Err(Error::input(input, format!("the folder holds {} scans; give one of them, as {}", several.len(), several[0].input)))
+                let problem = format!("the inputs are {} cases; say which folder their outputs go into", several.len());
+                Err(Error::option(self.flag, problem))
             }
         }
     }
 
-    /// What its content is known by: the SHA-256 of a file, or of a folder's file names and hashes; none for what is built in.
-    pub fn sha256(&self) -> Result<Option<String>> {
-        let path = Path::new(&self.input);
-        let hash = match () {
-            () if self.input == "phantom" => return Ok(None),
-            () if path.is_dir() => sha256_of_folder(path),
-            () => sha256_of_file(path),
+    /// Every case that the inputs name. A single folder without volumes is one: its reader knows what to say of several series, and of none.
+    ///
+    /// # Errors
+    /// As [`Wanted::cases`].
+    pub fn all(&self) -> Result<Vec<Case>> {
+        if let [input] = self.inputs
+            && input.is_dir()
+        {
+            let found = self.search(input, None)?;
+            if found.scans.iter().all(|scan| scan.is_dir()) {
+                return Ok(self.split(Case { series: self.series.map(Into::into), ..Case::new(input) }));
+            }
+            found.say(input);
+            return Ok(found.scans.iter().flat_map(|scan| self.split(self.case(input, scan))).collect());
+        }
+        self.cases(Path::new(""), |name| name)
+    }
+
+    fn search(&self, folder: &Path, except: Option<&Path>) -> Result<Found> {
+        search(folder, Choice { include: &self.cohort.include, exclude: &self.cohort.exclude, except })
+    }
+
+    /// The case `scan`, which was found in `folder`.
+    fn case(&self, folder: &Path, scan: &Path) -> Case {
+        let below = scan.strip_prefix(folder).unwrap_or(scan).components().count();
+        Case { series: self.series.map(Into::into), folders: below.saturating_sub(1), ..Case::new(scan) }
+    }
+
+    /// A case of each series, where all are wanted and it is a folder of some; what cannot be read is left to whoever opens it.
+    fn split(&self, case: Case) -> Vec<Case> {
+        if self.series != Some(ALL) {
+            return vec![case];
+        }
+        let listed = if case.input.is_dir() { ct::series(&case.input).unwrap_or_default() } else { Vec::new() };
+        if listed.is_empty() {
+            return vec![Case { series: None, ..case }];
+        }
+        let of = |series: ct::Series| {
+            let tail = format!("_series{}", series.choice());
+            Case { series: Some(series.choice()), name: format!("{}{tail}", case.name), tail, ..case.clone() }
         };
-        hash.map(Some).map_err(|e| Error::input(&self.input, e))
+        listed.into_iter().map(of).collect()
+    }
+
+    fn nothing(&self, folder: &Path, found: &Found) -> Error {
+        let Cohort { include, exclude, .. } = self.cohort;
+        let chosen = if include.is_empty() && exclude.is_empty() { "" } else { " that --include and --exclude leave" };
+        let known = ENDINGS.join(", ");
+        let problem = format!("there is no scan in this folder{chosen}: expected DICOM files, or names ending in {known}{found}");
+        Error::input(folder.display(), problem)
     }
 }
 
-fn sha256_of_folder(folder: &Path) -> io::Result<String> {
-    let mut all = String::new();
-    for path in entries(folder)? {
-        let hash = match () {
-            () if is_real_folder(&path) => sha256_of_folder(&path)?,
-            () if path.is_file() => sha256_of_file(&path)?,
-            () => continue,
-        };
-        all += &format!("{hash} {}\n", path.file_name().unwrap_or_default().to_string_lossy());
-    }
-    Ok(sha256(all.as_bytes()))
-}
-
-/// A link to a folder is not followed: it might lead back here.
-fn is_real_folder(path: &Path) -> bool {
-    path.is_dir() && !path.is_symlink()
-}
-
-/// Every case that `inputs` name, sorted. A file is a case; a folder is searched, and the folders in it, but for `except`: each volume in it is a case, and each
-/// folder that holds DICOM files, with all that is below it.
-pub fn find(inputs: &[String], except: Option<&Path>) -> Result<Vec<Case>> {
-    let except = except.and_then(|path| path.canonicalize().ok());
-    let mut found = Vec::new();
-    for input in inputs {
-        let path = Path::new(input);
-        if !path.is_dir() {
-            found.push(Case { input: input.clone() });
-            continue;
+/// The one case that `input` names, for commands that look at one.
+///
+/// # Errors
+/// If it is a folder of several.
+pub fn one(input: &Path, series: Option<&str>) -> Result<Case> {
+    let (inputs, cohort) = ([input.to_path_buf()], Cohort::default());
+    let mut cases = Wanted { inputs: &inputs, cohort: &cohort, series, flag: "INPUT" }.all()?;
+    match &cases[..] {
+        [_] => Ok(cases.remove(0)),
+        [first, ..] if first.tail.is_empty() => {
+            let problem = format!("the folder holds {} scans; give one of them, as {}", cases.len(), first.input.display());
+            Err(Error::input(input.display(), problem))
         }
-        if except.as_ref().is_some_and(|except| path.canonicalize().is_ok_and(|path| path == *except)) {
-            return Err(Error::option("--out-dir", format!("is the input folder {input}, whose files it would add to; give another")));
-        }
-        let before = found.len();
-        search(path, except.as_deref(), &mut found).map_err(|e| Error::input(input, e))?;
-        if found.len() == before {
-            let known = ENDINGS.join(", ");
-            return Err(Error::input(input, format!("there is no scan in this folder: expected DICOM files, or names ending in {known}")));
-        }
-    }
-    found.sort();
-    found.dedup();
-    Ok(found)
-}
-
-fn search(folder: &Path, except: Option<&Path>, found: &mut Vec<Case>) -> Result<(), String> {
-    let entries = entries(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    let (mut is_dicom, mut folders) = (false, Vec::new());
-    for path in entries {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        if path.is_dir() {
-            folders.push(path);
-        } else if ENDINGS.iter().any(|ending| name.ends_with(ending)) {
-            found.push(Case { input: path.display().to_string() });
-        } else {
-            // A DICOMDIR is a table of contents in DICOM's format.
-            is_dicom |= name != "dicomdir" && ct::is_dicom(&path).unwrap_or(false);
-        }
-    }
-    if is_dicom {
-        found.push(Case { input: folder.display().to_string() });
-        return Ok(());
-    }
-    let is_except = |folder: &Path| except.is_some() && folder.canonicalize().ok().as_deref() == except;
-    folders.iter().filter(|folder| is_real_folder(folder) && !is_except(folder)).try_for_each(|folder| search(folder, except, found))
-}
-
-/// The one case that `inputs` name, which features of a single input are computed of.
-pub fn only(inputs: &[String]) -> Result<Case> {
-    match &all(inputs)?[..] {
-        [case] => Ok(case.clone()),
-        several => {
-            Err(Error::option("--out-dir", format!("the inputs are {} cases; say which folder their features go into", several.len())))
-        }
-    }
-}
-
-/// Every case that `inputs` name. A single folder without volumes is one: its reader knows what to say of several series, and of none.
-pub fn all(inputs: &[String]) -> Result<Vec<Case>> {
-    if let [input] = inputs
-        && Path::new(input).is_dir()
-    {
-        let mut found = Vec::new();
-        search(Path::new(input), None, &mut found).map_err(|e| Error::input(input, e))?;
-        if found.iter().all(|case| Path::new(&case.input).is_dir()) {
-            return Ok(vec![Case { input: input.clone() }]);
-        }
-    }
-    find(inputs, None)
-}
-
-/// What a folder holds, sorted, without hidden names.
-fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths = fs::read_dir(folder)?.map(|entry| entry.map(|e| e.path())).collect::<io::Result<Vec<_>>>()?;
-    paths.retain(|path| !path.file_name().unwrap_or_default().to_string_lossy().starts_with('.'));
-    paths.sort();
-    Ok(paths)
-}
-
-/// Whether every case has a name of its own.
-pub fn check_names(cases: &[Case], name: fn(&Case) -> String) -> Result<()> {
-    let mut seen: BTreeMap<String, &Case> = BTreeMap::new();
-    for case in cases {
-        // Some file systems take upper and lower case for the same.
-        if let Some(other) = seen.insert(name(case).to_lowercase(), case) {
-            let name = name(case);
-            return Err(Error::option(
-                "--out-dir",
-                format!("{} and {} would both be written as {name}; run them apart", other.input, case.input),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Part `index` (from 1) of `of`: every `of`th case of the sorted list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shard {
-    pub index: usize,
-    pub of: usize,
-}
-
-impl Shard {
-    /// The whole.
-    pub const ALL: Self = Self { index: 1, of: 1 };
-
-    pub fn take(self, cases: Vec<Case>) -> Vec<Case> {
-        cases.into_iter().skip(self.index - 1).step_by(self.of).collect()
-    }
-}
-
-impl FromStr for Shard {
-    type Err = Error;
-
-    /// `I/N` with I from 1 to N.
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let numbers = text.split_once('/').and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
-        match numbers {
-            Some((index, of)) if (1..=of).contains(&index) => Ok(Self { index, of }),
-            _ => Err(Error::option("shard", format!("'{text}' is not I/N with I from 1 to N"))),
-        }
+        several => Err(Error::option("series", format!("all are {}; choose one of them", several.len()))),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
-    fn case(input: &str) -> Case {
-        Case { input: input.into() }
-    }
-
     #[test]
-    fn names_are_those_of_nnunet() {
-        for (input, name) in [
-            ("a/case_0000.nii.gz", "case_0000"),
-            ("case_0000.NII", "case_0000"),
-            ("b.c.npy", "b.c"),
-            ("x.dcm", "x"),
-            ("phantom", "phantom"),
-            (".npy", ".npy"),
-            ("IM0001", "IM0001"),
-        ] {
-            assert_eq!(case(input).name(), name, "{input}");
-        }
-    }
-
-    #[test]
-    fn folders_are_searched_and_dicom_is_known_by_its_content() {
+    fn a_case_is_known_by_all_that_it_is_read_from() {
         let folder = tempfile::tempdir().expect("a folder");
         let at = |name: &str| folder.path().join(name);
-        let dicom = [&[0; 128][..], b"DICM"].concat();
-        for (name, bytes) in [
-            ("b.nii.gz", &b""[..]),
-            ("a.npy", b""),
-            ("notes.txt", b"notes"),
-            (".hidden.npy", b""),
-            ("DICOMDIR", &dicom),
-            ("deep/er/c.nii", b""),
-            ("series/0", &dicom),
-            ("series/1", &dicom),
-            ("bare/0", b"\x08\0\x05\0CS\x0a\0ISO_IR 100"),
-            ("series/second/0", &dicom),
-            ("out/d.npy", b""),
-        ] {
-            fs::create_dir_all(at(name).parent().expect("a folder")).expect("made");
-            fs::write(at(name), bytes).expect("written");
+        fs::create_dir(at("series")).expect("made");
+        for name in ["x.hdr", "x.img", "series/0", "series/.1"] {
+            fs::write(at(name), "1").expect("written");
         }
-        let root = folder.path().display().to_string();
-        let found = find(&[root.clone(), at("a.npy").display().to_string()], Some(&at("out"))).expect("found");
-        let relative: Vec<_> = found.iter().map(|c| c.input.trim_start_matches(&root).trim_start_matches('/')).collect();
-        assert_eq!(relative, ["a.npy", "b.nii.gz", "bare", "deep/er/c.nii", "series"]);
-
-        let same = find(std::slice::from_ref(&root), Some(folder.path())).expect_err("refused").to_string();
-        assert!(same.contains("is the input folder"), "{same}");
-        fs::create_dir(at("empty")).expect("made");
-        let empty = find(&[at("empty").display().to_string()], None).expect_err("refused").to_string();
-        assert!(empty.contains("no scan in this folder"), "{empty}");
-
-        let series = at("series").display().to_string();
-        let before = case(&series).sha256().expect("read");
-        fs::write(at("series/second/0"), "other").expect("written");
-        assert_ne!(case(&series).sha256().expect("read"), before);
-
-        let one = |path: &str| only(&[at(path).display().to_string()]).map(|case| case.input);
-        assert_eq!(one("series").expect("one case"), series);
-        assert_eq!(one("deep").expect("one case"), at("deep/er/c.nii").display().to_string());
-        assert_eq!(one("empty").expect("left to the reader"), at("empty").display().to_string());
-        assert!(only(&[root]).expect_err("several").to_string().contains("the inputs are 6 cases"));
+        let of = |name: &str| Case::new(at(name)).sha256().expect("read");
+        for (case, part) in [("x.hdr", "x.img"), ("x.hdr", "x.hdr"), ("series", "series/.1")] {
+            let before = of(case);
+            fs::write(at(part), "2").expect("written");
+            assert_ne!(of(case), before, "{part}");
+        }
+        let before = of("series");
+        fs::write(at("series/manifest.jsonl"), "{}").expect("written");
+        fs::write(at("series/.out.partial"), "half").expect("written");
+        assert_eq!(of("series"), before, "what is written into it does not count");
+        fs::rename(at("series/.1"), at("series/.2")).expect("renamed");
+        assert_ne!(of("series"), before, "a name counts");
+        assert_eq!(Case::new("phantom").sha256().expect("built in"), None);
     }
 
     #[test]
-    fn two_cases_of_one_name_are_refused() {
-        assert!(check_names(&[case("a/x.npy"), case("b/y.npy")], Case::name).is_ok());
-        let error = check_names(&[case("a/x.npy"), case("b/X.nii.gz")], Case::name).expect_err("refused").to_string();
-        assert!(error.contains("a/x.npy and b/X.nii.gz would both"), "{error}");
-    }
-
-    #[test]
-    fn shards_share_the_cases_without_loss() {
-        let cases: Vec<Case> = (0..7).map(|i| case(&i.to_string())).collect();
-        let mut all: Vec<Case> = (1..=3).flat_map(|index| Shard { index, of: 3 }.take(cases.clone())).collect();
-        all.sort();
-        assert_eq!(all, cases);
-        assert_eq!(Shard::ALL.take(cases.clone()), cases);
-        assert_eq!("2/3".parse::<Shard>().expect("a shard"), Shard { index: 2, of: 3 });
-        for text in ["", "0/3", "4/3", "1", "1/0", "a/b", "1/2/3"] {
-            assert!(text.parse::<Shard>().is_err(), "{text}");
+    fn a_folder_of_one_case_is_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        for name in ["series/0", "volume/x.npy", "empty", "two/a.npy", "two/b.npy"] {
+            let is_folder = name == "empty";
+            fs::create_dir_all(if is_folder { at(name) } else { at(name).parent().expect("a folder").into() }).expect("made");
+            if !is_folder {
+                fs::write(at(name), b"\x08\0\x05\0CS\x0a\0ISO_IR 100").expect("written");
+            }
         }
+        let input = |name: &str| one(&at(name), None).map(|case| case.input);
+        assert_eq!(input("series").expect("one case"), at("series"));
+        assert_eq!(input("volume").expect("one case"), at("volume/x.npy"));
+        assert_eq!(input("empty").expect("left to the reader"), at("empty"));
+        assert!(input("two").expect_err("several").to_string().contains("the folder holds 2 scans"));
+
+        let (inputs, cohort) = ([folder.path().to_path_buf()], Cohort::default());
+        let wanted = Wanted { inputs: &inputs, cohort: &cohort, series: None, flag: "--output" };
+        let said = |error: Error| error.to_string();
+        assert!(said(wanted.only().expect_err("several")).contains("--output: the inputs are 4 cases"));
+        assert!(said(wanted.cases(folder.path(), |name| name).expect_err("refused")).contains("--output: is the input folder"));
+        let empty = [at("empty")];
+        let error = said(Wanted { inputs: &empty, ..wanted }.cases(&at("out"), |name| name).expect_err("refused"));
+        assert!(error.contains("no scan in this folder: expected"), "{error}");
     }
 }

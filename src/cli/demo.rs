@@ -50,7 +50,7 @@ pub fn run(args: &Demo, say: Say) -> Done {
         max_memory: None,
         profile: Profiling::default(),
     };
-    let (report, device) = one(&recipe, &Case { input: "phantom".into() }, &output, args.overwrite, say)?;
+    let (report, device) = one(&recipe, &Case::new("phantom"), &output, args.overwrite, say)?;
     let pictures = draw(&report.last, folder, args.overwrite)?;
     let (cls, patches) = (report.last.cls(), report.last.patches());
     let first: Vec<String> = cls.data()[..4].iter().map(|v| format!("{v:.4}")).collect();

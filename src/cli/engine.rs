@@ -1,6 +1,6 @@
 //! What turns one input after the other into a file of features: a model that is loaded once, and all that is set.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use meddino::archive::{Dtype, sha256};
@@ -19,13 +19,14 @@ use super::progress::Progress;
 use super::runner::{Runner, open_model};
 use super::say::{Failure, Say, warn};
 use super::slices::Slices;
+use super::text::text;
 use super::{interrupt, weights};
 
 /// Everything that decides what is computed, but for the input and where it goes.
 #[derive(Debug)]
 pub struct Recipe {
     /// None: the released one.
-    pub checkpoint: Option<String>,
+    pub checkpoint: Option<PathBuf>,
     pub view: View,
     pub slices: Slices,
     pub outputs: Vec<Output>,
@@ -83,8 +84,8 @@ impl<'a> Engine<'a> {
     }
 
     /// What the weights are known by.
-    pub fn checkpoint_id(&self) -> &str {
-        self.runner.checkpoint_sha256.as_deref().unwrap_or(&self.runner.checkpoint)
+    pub fn checkpoint_id(&self) -> String {
+        self.runner.checkpoint_sha256.clone().unwrap_or_else(|| text(&self.runner.checkpoint))
     }
 
     /// Runs the chosen slices of `input`, which `case` names, through the model, a batch at a time, into the file `target`.
@@ -97,7 +98,15 @@ impl<'a> Engine<'a> {
         let contents = Contents { images: slices.len(), grid, outputs: self.recipe.outputs.clone(), dtype: self.recipe.dtype };
 
         let _watch = interrupt::Watch::new();
-        let mut file = FeatureFile::create(target, self.recipe.format, self.runner.model.config(), &contents, metadata)?;
+        let method = self.method(batch);
+        let mut file = FeatureFile::create(target, self.recipe.format, self.runner.model.config(), &contents, metadata, &method)?;
+        if let Some(other) = file.other_method() {
+            let (then, now) = (parts_without(other, &method), parts_without(&method, other));
+            say.note(format_args!(
+                "{}: an unfinished file of an earlier run is begun anew, for its values would differ in their last bits: it was computed with {then}, now it is {now}",
+                target.display()
+            ));
+        }
         if file.written() > 0 {
             say.note(format_args!(
                 "{}: {} of {} slices are there from a run that was cut off",
@@ -106,8 +115,8 @@ impl<'a> Engine<'a> {
                 slices.len()
             ));
         }
-        // The last one is done in any case, so that there is something to report.
-        file.rewind(file.written().min(slices.len() - 1));
+        // Batches begin where those of a run that is not cut off do. The last one is done in any case, so that there is something to report.
+        file.rewind(file.written().min(slices.len() - 1) / batch * batch);
         let mut progress = Progress::new(file.written(), slices.len(), say);
         let mut last = None;
         let left = &slices[file.written()..];
@@ -132,10 +141,22 @@ impl<'a> Engine<'a> {
         Ok(Report { images: [slices.len(), channels, height, width], took, last })
     }
 
+    /// By what features are computed `batch` images at a time, as far as it decides their last bits.
+    fn method(&self, batch: usize) -> String {
+        let batch = if self.runner.backbone.threads().is_some() { String::new() } else { format!("; batch {batch}") };
+        format!("program {}; {}{batch}", env!("CARGO_PKG_VERSION"), self.runner.backbone.method())
+    }
+
     fn batch(&self, image: [usize; 3], count: usize) -> Result<usize> {
         match self.recipe.batch {
             Some(batch) => Ok(batch),
             None => memory::batch(&self.runner.model, &self.runner.backbone, image, count, &self.request, self.recipe.max_memory),
         }
     }
+}
+
+/// The parts of `method` that `other` lacks.
+fn parts_without(method: &str, other: &str) -> String {
+    let lacking = |part: &&str| !other.split("; ").any(|known| known == *part);
+    method.split("; ").filter(lacking).collect::<Vec<_>>().join(", ")
 }

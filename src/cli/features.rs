@@ -6,34 +6,39 @@ use meddino::output::{Format, Output};
 use meddino::{Error, Result};
 
 use super::args;
-use super::cases::{Case, Shard, only};
+use super::cases::{Case, Wanted};
 use super::engine::{Engine, Recipe, Report};
 use super::guard::guard;
 use super::input::Input;
-use super::many::{Many, Settings};
+use super::many::{Many, Outputs, Settings};
 use super::profile::Profiling;
 use super::say::{Done, Failure, Say, written};
+use super::shard::Shard;
 
 /// The command.
 pub fn run(args: &args::Features, say: Say) -> Done {
     let recipe = recipe(args)?;
+    let wanted = Wanted { inputs: &args.inputs, cohort: &args.cohort, series: args.look.series.as_deref(), flag: "--out-dir" };
     if let Some(folder) = &args.out_dir {
-        return many(&recipe, &args.inputs, folder, args.shard.unwrap_or(Shard::ALL), say);
+        return many(&recipe, wanted, folder, args, say);
     }
-    let case = only(&args.inputs)?;
+    let case = wanted.only()?;
     let output = args.output.clone().unwrap_or_else(|| default_output(&case, recipe.format));
     let (report, device) = one(&recipe, &case, &output, args.overwrite, say)?;
     summary(&report, &device, say);
     written(&output)
 }
 
-/// Every case of `inputs` into `folder`.
-fn many(recipe: &Recipe, inputs: &[String], folder: &Path, shard: Shard, say: Say) -> Done {
-    let cases = Many::open(inputs, folder, shard, Case::name)?;
+/// Every case that is `wanted` into `folder`.
+fn many(recipe: &Recipe, wanted: Wanted, folder: &Path, args: &args::Features, say: Say) -> Done {
+    let files = |target: &Path| recipe.format.files(target);
+    let outputs = Outputs { folder, ending: recipe.format.ending(), files: &files, own: |name| name };
+    let targets = guard(args.overwrite, None, recipe.checkpoint.as_deref())?;
+    let cases = Many::open(wanted, outputs, args.shard.unwrap_or(Shard::ALL), targets)?;
     let engine = Engine::open(recipe, say, |_| Ok(()))?;
-    let settings = Settings { ending: recipe.format.ending(), sha256: recipe.settings_sha256(), checkpoint: engine.checkpoint_id() };
+    let settings = Settings { sha256: recipe.settings_sha256(), checkpoint: engine.checkpoint_id() };
     let work = |case: &Case, target: &Path| {
-        let input = Input::open(&case.input, recipe.view.clone())?;
+        let input = Input::open(case, recipe.view.clone())?;
         let report = engine.run(case, input, target, say)?;
         summary(&report, &engine.device(), say);
         Ok(())
@@ -43,9 +48,9 @@ fn many(recipe: &Recipe, inputs: &[String], folder: &Path, shard: Shard, say: Sa
 
 /// One case into the file `output`, and what it ran on. What can be refused is refused before the weights are loaded.
 pub fn one(recipe: &Recipe, case: &Case, output: &Path, overwrite: bool, say: Say) -> Result<(Report, String), Failure> {
-    let mut targets = guard(overwrite, Some(case.input.as_ref()), recipe.checkpoint.as_deref())?;
+    let mut targets = guard(overwrite, Some(&case.input), recipe.checkpoint.as_deref())?;
     recipe.format.files(output).iter().chain(&recipe.profile.json).try_for_each(|target| targets.writes(target))?;
-    let input = Input::open(&case.input, recipe.view.clone())?;
+    let input = Input::open(case, recipe.view.clone())?;
     let [count, channels, height, width] = input.shape();
     recipe.slices.of(count)?;
     let engine = Engine::open(recipe, say, |model| model.config().check_image(&[1, channels, height, width]).map(drop))?;
@@ -102,5 +107,5 @@ fn format(asked: Option<Format>, output: Option<&Path>) -> Result<Format> {
 
 /// Where the features of a case go if nothing else is said: `NAME.features.safetensors`, in the current folder.
 fn default_output(case: &Case, format: Format) -> PathBuf {
-    PathBuf::from(format!("{}.features.{format}", case.name()))
+    PathBuf::from(format!("{}.features.{format}", case.name))
 }

@@ -1,12 +1,11 @@
 //! What the features are computed of: the slices of a scan, or images that are normalised already.
 
-use std::path::Path;
-
 use meddino::ct::{Images, Orient, Size, Volume, Window, prepare, resize};
 use meddino::output::{Place, Preprocessing};
 use meddino::{Result, Tensor};
 
 use super::args::Look;
+use super::cases::Case;
 use super::say::warn;
 
 /// How an input becomes images.
@@ -15,19 +14,18 @@ pub struct View {
     pub size: Size,
     pub window: Window,
     pub orient: Orient,
-    pub series: Option<String>,
 }
 
 impl From<&Look> for View {
     fn from(look: &Look) -> Self {
-        Self { size: look.size, window: look.window, orient: look.orient, series: look.series.clone() }
+        Self { size: look.size, window: look.window, orient: look.orient }
     }
 }
 
 impl View {
     /// As the authors' demo looks at a scan, at `size`.
     pub fn demo(size: Size) -> Self {
-        Self { size, window: Window::DEMO, orient: Orient::Lps, series: None }
+        Self { size, window: Window::DEMO, orient: Orient::Lps }
     }
 }
 
@@ -46,15 +44,16 @@ enum Source {
 
 impl Input {
     /// Opens the word `phantom`, a `.safetensors` of images, or a scan.
-    pub fn open(name: &str, view: View) -> Result<Self> {
-        let is_safetensors = Path::new(name).extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
-        let source = match name {
-            "phantom" => Source::Scan(Volume::phantom()),
-            _ if is_safetensors => Source::Images(Images::open(name)?),
-            _ => Source::Scan(Volume::open_series(name, view.series.as_deref())?.oriented(view.orient)?),
+    pub fn open(case: &Case, view: View) -> Result<Self> {
+        let path = &case.input;
+        let is_safetensors = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
+        let source = match () {
+            () if case.is_phantom() => Source::Scan(Volume::phantom()),
+            () if is_safetensors => Source::Images(Images::open(path)?),
+            () => Source::Scan(Volume::open_series(path, case.series.as_deref())?.oriented(view.orient)?),
         };
         if let Source::Scan(scan) = &source {
-            scan.warnings().iter().for_each(|warning| warn(format_args!("{name}: {warning}")));
+            scan.warnings().iter().for_each(|warning| warn(format_args!("{}: {warning}", path.display())));
         }
         Ok(Self { source, view })
     }

@@ -1,53 +1,103 @@
 //! What is finished in a folder of outputs, so that a rerun does not do it again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use meddino::archive::{open_own, open_plain, sha256_of_file};
 use meddino::{Error, Result};
 use serde_json::{Value, json};
 
-use super::cases::Shard;
 use super::say::warn;
+use super::shard::Shard;
+use super::text::text;
 
-/// What a finished output was made of and by. Equal work gives equal outputs.
+/// What a finished case was made of and by. Equal work gives equal outputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Work {
-    /// The output's name in the folder.
+    /// The name of its first output in the folder.
     pub output: String,
-    /// SHA-256 of the input's content; empty for what is built in.
+    /// What the input's content is known by; empty for what is built in.
     pub input_sha256: String,
+    /// Which series of it; empty for the only one.
+    pub series: String,
     /// SHA-256 of everything that was set.
     pub settings: String,
-    /// SHA-256 of the checkpoint, or `seeded:N`.
+    /// What the checkpoint is known by.
     pub checkpoint: String,
 }
 
+/// A file as it was when its case was finished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Written {
+    name: String,
+    bytes: u64,
+    sha256: String,
+}
+
+/// A line of a manifest.
+#[derive(Debug)]
+struct Record {
+    input: String,
+    work: Work,
+    /// Every file that the case became.
+    files: Vec<Written>,
+}
+
 /// The manifests of a folder: lines of JSON, appended to as cases are finished. Each shard writes a file of its own and reads all.
+///
+/// A record is believed if it describes the files that are there, by their hashes. So it does not matter which of two was written later, or by whose clock.
 pub struct Manifest {
     folder: PathBuf,
-    file: File,
+    /// Where records are added.
     path: PathBuf,
-    /// The latest record of each output: when, its size, and of what work.
-    finished: BTreeMap<String, (u64, u64, Work)>,
+    file: Option<File>,
+    /// Whether the last line lacks its end, because a run was killed or the disk was full.
+    is_cut: bool,
+    /// The records of each first output.
+    finished: HashMap<String, Vec<Record>>,
+    /// The first outputs of each input.
+    outputs: HashMap<String, BTreeSet<String>>,
+    /// Every file that is in a record.
+    files: HashSet<String>,
+}
+
+/// Whether a manifest is called so.
+pub fn is_name(name: &str) -> bool {
+    name == "manifest.jsonl" || name.starts_with("manifest.") && name.ends_with(".jsonl")
 }
 
 impl Manifest {
-    /// Opens the manifest of `folder` for `shard`, and reads those of all.
-    pub fn open(folder: &Path, shard: Shard) -> Result<Self> {
+    /// Reads the manifests of all shards in `folder`, which need not exist; records will be added to that of `shard`.
+    ///
+    /// # Errors
+    /// If one cannot be read.
+    pub fn read(folder: &Path, shard: Shard) -> Result<Self> {
         let name = match shard {
             Shard::ALL => "manifest.jsonl".into(),
             Shard { index, of } => format!("manifest.{index}-of-{of}.jsonl"),
         };
-        let path = folder.join(name);
-        let fail = |e| Error::output(path.display(), e);
-        let mut file = File::options().read(true).append(true).create(true).open(&path).map_err(fail)?;
-        end_line(&mut file).map_err(fail)?;
-        let mut manifest = Self { folder: folder.to_path_buf(), file, path, finished: BTreeMap::new() };
-        manifest.read_all()?;
+        let (path, folder) = (folder.join(name), folder.to_path_buf());
+        let (finished, outputs, files) = (HashMap::new(), HashMap::new(), HashSet::new());
+        let mut manifest = Self { folder, path, file: None, is_cut: false, finished, outputs, files };
+        if manifest.folder.is_dir() {
+            manifest.read_all()?;
+        }
         Ok(manifest)
+    }
+
+    /// Opens the file that records are added to, and makes it if there is none.
+    ///
+    /// # Errors
+    /// If it cannot be written, or a link or another thing stands under its name.
+    pub fn open(&mut self) -> Result<()> {
+        let fail = |problem: String| Error::output(self.path.display(), problem);
+        let mut file = open_own(&self.path, File::options().read(true).append(true).create(true)).map_err(fail)?;
+        self.is_cut = is_cut(&mut file).map_err(|e| fail(e.to_string()))?;
+        self.file = Some(file);
+        Ok(())
     }
 
     fn read_all(&mut self) -> Result<()> {
@@ -55,74 +105,133 @@ impl Manifest {
         let fail = |e| Error::output(folder.display(), e);
         for entry in fs::read_dir(&folder).map_err(fail)? {
             let path = entry.map_err(fail)?.path();
-            let named = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("manifest."));
-            if named && path.extension().is_some_and(|ending| ending == "jsonl") {
-                let bytes = fs::read(&path).map_err(|e| Error::output(path.display(), e))?;
-                self.read(&path, &String::from_utf8_lossy(&bytes));
+            if is_name(&path.file_name().map(text).unwrap_or_default()) {
+                let mut bytes = Vec::new();
+                let read = open_plain(&path).and_then(|mut file| file.read_to_end(&mut bytes));
+                read.map_err(|e| Error::output(path.display(), e))?;
+                self.read_text(&path, &String::from_utf8_lossy(&bytes));
             }
         }
         Ok(())
     }
 
-    fn read(&mut self, path: &Path, text: &str) {
-        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let Some((finished, bytes, work)) = parse(line) else {
-                warn(format_args!("{}: line {} cannot be read and is ignored", path.display(), number + 1));
-                continue;
-            };
-            let known = self.finished.get(&work.output).is_some_and(|known| known.0 > finished);
-            if !known {
-                self.finished.insert(work.output.clone(), (finished, bytes, work));
+    fn read_text(&mut self, path: &Path, text: &str) {
+        let mut unread = Vec::new();
+        for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
+            match parse(line) {
+                Some(record) => self.keep(record),
+                None => unread.push(number),
+            }
+        }
+        match unread[..] {
+            [] => {}
+            [line] => warn(format_args!("{}: line {line} cannot be read and is ignored", path.display())),
+            [first, ..] => {
+                warn(format_args!("{}: {} lines cannot be read and are ignored, from line {first} on", path.display(), unread.len()));
             }
         }
     }
 
-    /// Whether this very work is done and its output still there, whole.
-    pub fn is_finished(&self, work: &Work) -> bool {
-        self.finished.get(&work.output).is_some_and(|(_, bytes, done)| done == work && self.size(work) == Some(*bytes))
+    fn keep(&mut self, record: Record) {
+        self.files.extend(record.files.iter().map(|file| file.name.clone()));
+        self.outputs.entry(record.input.clone()).or_default().insert(record.work.output.clone());
+        self.finished.entry(record.work.output.clone()).or_default().push(record);
     }
 
-    fn size(&self, work: &Work) -> Option<u64> {
-        fs::metadata(self.folder.join(&work.output)).ok().map(|about| about.len())
+    /// Whether this very work is done, and all of `files`, which it becomes, are still there as it left them.
+    pub fn is_finished(&self, work: &Work, files: &[PathBuf]) -> bool {
+        let mut records = self.finished.get(&work.output).into_iter().flatten().filter(|record| record.work == *work).peekable();
+        // What is there is read once, and only if it may be what was written.
+        let of_size = |record: &Record| record.files.iter().map(|file| file.bytes).eq(files.iter().map(|path| size(path)));
+        if !records.clone().any(of_size) {
+            return false;
+        }
+        files
+            .iter()
+            .map(|path| written(path))
+            .collect::<io::Result<Vec<_>>>()
+            .is_ok_and(|there| records.any(|record| record.files == there))
     }
 
-    /// Notes that the output of `work`, of the input called `input`, is complete.
-    pub fn add(&mut self, input: &str, work: Work) -> Result<()> {
-        let bytes = self.size(&work).unwrap_or(0);
+    /// Whether a case is known to have become the file of this name.
+    pub fn knows(&self, name: &str) -> bool {
+        self.files.contains(name)
+    }
+
+    /// Another first output with this `ending` that the input called `input` has here, if it has none called `name`.
+    pub fn other_name(&self, input: &str, name: &str, ending: &str) -> Option<&str> {
+        let outputs = self.outputs.get(input)?;
+        let ending = format!(".{ending}");
+        let is_other = |output: &&String| output.ends_with(&ending) && self.folder.join(output).exists();
+        let other = outputs.iter().find(is_other).map(String::as_str);
+        other.filter(|_| !outputs.contains(&format!("{name}{ending}")))
+    }
+
+    /// Notes in the open file that `files`, which `work` of the input called `input` becomes, are complete.
+    ///
+    /// # Errors
+    /// If one cannot be read, or the disk is full or fails.
+    pub fn add(&mut self, input: &str, work: Work, files: &[PathBuf]) -> Result<()> {
+        let there = |path: &PathBuf| written(path).map_err(|e| Error::output(path.display(), e));
+        let files = files.iter().map(there).collect::<Result<Vec<_>>>()?;
         let finished = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-        let Work { output, input_sha256, settings, checkpoint } = &work;
+        let Work { output, input_sha256, series, settings, checkpoint } = &work;
+        let list: Vec<Value> = files.iter().map(|f| json!({"name": f.name, "bytes": f.bytes, "sha256": f.sha256})).collect();
         let record = json!({
-            "input": input, "input_sha256": input_sha256, "settings_sha256": settings, "checkpoint": checkpoint,
-            "output": output, "bytes": bytes, "finished_ms": finished,
+            "input": input, "input_sha256": input_sha256, "series": series, "settings_sha256": settings, "checkpoint": checkpoint,
+            "output": output, "files": list, "finished_ms": finished,
         });
-        // In one piece: another process may append to the same file.
-        let written = self.file.write_all(format!("{record}\n").as_bytes()).and_then(|()| self.file.sync_data());
-        written.map_err(|e| Error::output(self.path.display(), e))?;
-        self.finished.insert(work.output.clone(), (finished, bytes, work));
+        self.append(&format!("{record}\n")).map_err(|e| Error::output(self.path.display(), e))?;
+        self.keep(Record { input: input.into(), work, files });
         Ok(())
     }
-}
 
-/// Ends a line that a killed run left half.
-fn end_line(file: &mut File) -> std::io::Result<()> {
-    let mut last = [b'\n'];
-    if file.metadata()?.len() > 0 {
-        file.seek(SeekFrom::End(-1))?;
-        file.read_exact(&mut last)?;
+    /// Writes `line` in one piece: another process may append to the same file.
+    fn append(&mut self, line: &str) -> io::Result<()> {
+        let piece = if self.is_cut { format!("\n{line}") } else { line.to_string() };
+        let file = self.file.as_mut().expect("open");
+        self.is_cut = true;
+        if file.write(piece.as_bytes())? < piece.len() {
+            return Err(io::Error::new(io::ErrorKind::WriteZero, "the disk is full"));
+        }
+        self.is_cut = false;
+        file.sync_data()
     }
-    if last == *b"\n" { Ok(()) } else { file.write_all(b"\n") }
 }
 
-fn parse(line: &str) -> Option<(u64, u64, Work)> {
+/// Whether the last line has no end.
+fn is_cut(file: &mut File) -> io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(false);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
+}
+
+fn size(path: &Path) -> u64 {
+    fs::metadata(path).map_or(u64::MAX, |about| about.len())
+}
+
+fn written(path: &Path) -> io::Result<Written> {
+    let sha256 = sha256_of_file(path)?;
+    Ok(Written { name: path.file_name().map(text).unwrap_or_default(), bytes: size(path), sha256 })
+}
+
+fn parse(line: &str) -> Option<Record> {
     let record: Value = serde_json::from_str(line).ok()?;
-    let text = |key: &str| record[key].as_str().map(ToString::to_string);
+    let text = |value: &Value| value.as_str().map(ToString::to_string);
     let work = Work {
-        output: text("output")?,
-        input_sha256: text("input_sha256")?,
-        settings: text("settings_sha256")?,
-        checkpoint: text("checkpoint")?,
+        output: text(&record["output"])?,
+        input_sha256: text(&record["input_sha256"])?,
+        series: text(&record["series"])?,
+        settings: text(&record["settings_sha256"])?,
+        checkpoint: text(&record["checkpoint"])?,
     };
-    Some((record["finished_ms"].as_u64()?, record["bytes"].as_u64()?, work))
+    let file = |file: &Value| Some(Written { name: text(&file["name"])?, bytes: file["bytes"].as_u64()?, sha256: text(&file["sha256"])? });
+    let files = record["files"].as_array()?.iter().map(file).collect::<Option<Vec<_>>>()?;
+    Some(Record { input: text(&record["input"])?, work, files })
 }
 
 #[cfg(test)]
@@ -130,41 +239,129 @@ mod tests {
     use super::*;
 
     fn work(output: &str, input: &str) -> Work {
-        Work { output: output.into(), input_sha256: input.into(), settings: "s".into(), checkpoint: "c".into() }
+        Work { output: output.into(), input_sha256: input.into(), series: String::new(), settings: "s".into(), checkpoint: "c".into() }
+    }
+
+    struct Desk(tempfile::TempDir);
+
+    impl Desk {
+        /// A folder with the outputs `a` and `a.png`.
+        fn new() -> Self {
+            let desk = Self(tempfile::tempdir().expect("a folder"));
+            desk.put("a", "12345");
+            desk.put("a.png", "123");
+            desk
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        fn put(&self, name: &str, text: &str) {
+            fs::write(self.at(name), text).expect("written");
+        }
+
+        fn files(&self) -> [PathBuf; 2] {
+            [self.at("a"), self.at("a.png")]
+        }
+
+        fn open(&self, shard: Shard) -> Manifest {
+            let mut manifest = Manifest::read(self.0.path(), shard).expect("read");
+            manifest.open().expect("opened");
+            manifest
+        }
+
+        fn knows(&self, work: &Work) -> bool {
+            self.open(Shard::ALL).is_finished(work, &self.files())
+        }
     }
 
     #[test]
     fn what_one_shard_finished_every_run_knows() {
-        let folder = tempfile::tempdir().expect("a folder");
-        fs::write(folder.path().join("a"), "12345").expect("written");
-        let mut one = Manifest::open(folder.path(), Shard { index: 1, of: 2 }).expect("opened");
-        one.add("a.npy", work("a", "1")).expect("written");
-        let all = Manifest::open(folder.path(), Shard::ALL).expect("opened");
-        assert!(all.is_finished(&work("a", "1")));
-        assert!(!all.is_finished(&work("a", "2")), "another input");
-        assert!(!all.is_finished(&Work { settings: "t".into(), ..work("a", "1") }), "other settings");
-        assert!(!all.is_finished(&Work { checkpoint: "d".into(), ..work("a", "1") }), "another checkpoint");
-        fs::write(folder.path().join("a"), "1234").expect("written");
-        assert!(!all.is_finished(&work("a", "1")), "cut short");
-        fs::remove_file(folder.path().join("a")).expect("removed");
-        assert!(!all.is_finished(&work("a", "1")), "deleted");
+        let desk = Desk::new();
+        desk.open(Shard { index: 1, of: 2 }).add("a.npy", work("a", "1"), &desk.files()).expect("written");
+        assert!(desk.knows(&work("a", "1")));
+        assert!(!desk.knows(&work("a", "2")), "another input");
+        assert!(!desk.knows(&Work { series: "2".into(), ..work("a", "1") }), "another series");
+        assert!(!desk.knows(&Work { settings: "t".into(), ..work("a", "1") }), "other settings");
+        assert!(!desk.knows(&Work { checkpoint: "d".into(), ..work("a", "1") }), "another checkpoint");
+        assert!(!desk.open(Shard::ALL).is_finished(&work("a", "1"), &desk.files()[..1]), "other files");
+        for (name, text, what) in [
+            ("a", "1234", "cut short"),
+            ("a", "\0\0\0\0\0", "zeros"),
+            ("a.png", "124", "the file beside it changed"),
+            ("a.png", "", "empty"),
+        ] {
+            let before = fs::read_to_string(desk.at(name)).expect("read");
+            desk.put(name, text);
+            assert!(!desk.knows(&work("a", "1")), "{what}");
+            desk.put(name, &before);
+            assert!(desk.knows(&work("a", "1")));
+        }
+        fs::remove_file(desk.at("a.png")).expect("removed");
+        assert!(!desk.knows(&work("a", "1")), "deleted");
     }
 
     #[test]
-    fn the_latest_record_counts_and_a_broken_line_does_not() {
-        let folder = tempfile::tempdir().expect("a folder");
-        fs::write(folder.path().join("a"), "12345").expect("written");
-        let record = |ms: u64, input: &str| {
-            format!(
-                r#"{{"input":"x","input_sha256":"{input}","settings_sha256":"s","checkpoint":"c","output":"a","bytes":5,"finished_ms":{ms}}}"#
-            )
+    fn the_record_of_the_file_that_is_there_counts_whatever_the_clocks_say() {
+        let desk = Desk::new();
+        let note = |shard: usize, input: &str| {
+            desk.open(Shard { index: shard, of: 2 }).add("x", work("a", input), &desk.files()).expect("written")
         };
-        let lines = format!("{}\nnonsense\n{{}}\n{}\n{}", record(7, "new"), record(3, "old"), &record(9, "half")[..40]);
-        fs::write(folder.path().join("manifest.jsonl"), lines).expect("written");
-        let mut manifest = Manifest::open(folder.path(), Shard::ALL).expect("opened");
-        assert!(manifest.is_finished(&work("a", "new")) && !manifest.is_finished(&work("a", "old")));
+        note(1, "old");
+        desk.put("a", "54321");
+        note(2, "new");
+        // The first shard's clock is far ahead.
+        let first = desk.at("manifest.1-of-2.jsonl");
+        let mut record: Value = serde_json::from_str(&fs::read_to_string(&first).expect("read")).expect("JSON");
+        record["finished_ms"] = json!(u64::MAX);
+        let ahead = format!("{record}\n");
+        fs::write(&first, ahead).expect("written");
+        assert!(desk.knows(&work("a", "new")) && !desk.knows(&work("a", "old")));
+        desk.put("a", "12345");
+        assert!(desk.knows(&work("a", "old")) && !desk.knows(&work("a", "new")));
+    }
+
+    #[test]
+    fn a_broken_line_does_not_count_and_spoils_no_other() {
+        let desk = Desk::new();
+        desk.open(Shard::ALL).add("x", work("a", "1"), &desk.files()).expect("written");
+        let path = desk.at("manifest.jsonl");
+        let line = fs::read_to_string(&path).expect("read");
+        fs::write(&path, format!("nonsense\n{{}}\n{line}{}", &line[..40])).expect("written");
+        assert!(desk.knows(&work("a", "1")));
         // What follows a half line stands on its own.
-        manifest.add("x", work("a", "newest")).expect("written");
-        assert!(Manifest::open(folder.path(), Shard::ALL).expect("opened").is_finished(&work("a", "newest")));
+        desk.open(Shard::ALL).add("x", work("a", "2"), &desk.files()).expect("written");
+        assert!(desk.knows(&work("a", "1")) && desk.knows(&work("a", "2")));
+        assert_eq!(fs::read_to_string(&path).expect("read").lines().count(), 5);
+    }
+
+    #[test]
+    fn a_name_of_before_is_known() {
+        let desk = Desk::new();
+        let mut manifest = desk.open(Shard::ALL);
+        desk.put("a.x", "");
+        manifest.add("s0/ct.npy", work("a.x", "1"), &desk.files()).expect("written");
+        assert_eq!(manifest.other_name("s0/ct.npy", "s0_a", "x"), Some("a.x"));
+        for (input, name, ending) in [("s0/ct.npy", "a", "x"), ("s1/ct.npy", "s1_a", "x"), ("s0/ct.npy", "s0_a", "y")] {
+            assert_eq!(manifest.other_name(input, name, ending), None, "{input} {name} {ending}");
+        }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn no_link_is_written_through() {
+        let desk = Desk::new();
+        for made in ["symbolic", "hard"] {
+            let path = desk.at("manifest.jsonl");
+            match made {
+                "symbolic" => std::os::unix::fs::symlink("a", &path).expect("linked"),
+                _ => fs::hard_link(desk.at("a"), &path).expect("linked"),
+            }
+            let error = Manifest::read(desk.0.path(), Shard::ALL).expect("read").open().expect_err("refused").to_string();
+            assert!(error.contains("manifest.jsonl"), "{error}");
+            assert_eq!(fs::read_to_string(desk.at("a")).expect("read"), "12345", "{made}");
+            fs::remove_file(path).expect("removed");
+        }
     }
 }

@@ -3,41 +3,64 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use meddino::ct;
+use meddino::output::Targets;
 use meddino::{Error, Result};
 
-use super::cases::{Case, Shard, check_names, find};
+use super::cases::{Case, Wanted};
 use super::interrupt;
 use super::manifest::{Manifest, Work};
-use super::say::{self, Done, Failure, Say};
+use super::say::{self, Done, Failure, Say, warn};
+use super::shard::Shard;
+use super::text::text;
 
-/// The cases of a run and the folder that their outputs go into.
-pub struct Many {
-    folder: PathBuf,
+/// The cases of a run and where their outputs go.
+pub struct Many<'a> {
+    outputs: Outputs<'a>,
     shard: Shard,
     cases: Vec<Case>,
-    /// What the outputs of a case are called, without an ending.
-    name: fn(&Case) -> String,
     manifest: Manifest,
 }
 
-/// What decides the outputs beside the inputs.
-pub struct Settings<'a> {
-    /// Of the output files, without a dot.
+/// Where outputs go, and what they are called.
+pub struct Outputs<'a> {
+    pub folder: &'a Path,
+    /// Of the first output's name, without a dot.
     pub ending: &'a str,
+    /// Every file that a case becomes whose first output is this.
+    pub files: &'a dyn Fn(&Path) -> Vec<PathBuf>,
+    /// What is kept of a case's own name.
+    pub own: fn(&str) -> &str,
+}
+
+/// What decides the outputs beside the inputs.
+pub struct Settings {
     /// SHA-256 of everything that was set.
     pub sha256: String,
     /// What the weights are known by.
-    pub checkpoint: &'a str,
+    pub checkpoint: String,
 }
 
-impl Many {
-    /// Finds the cases that `inputs` name, whose outputs will be called as `name` says, and takes the share of `shard`. The folder is made if there is none.
-    pub fn open(inputs: &[String], folder: &Path, shard: Shard, name: fn(&Case) -> String) -> Result<Self> {
-        let all = find(inputs, Some(folder))?;
-        check_names(&all, name)?;
+impl<'a> Many<'a> {
+    /// Finds the cases that are `wanted`, and takes the share of `shard`. The folder is made if there is none.
+    ///
+    /// # Errors
+    /// If there are none, two have one name, or an output may not be written: `targets` know what else is read.
+    pub fn open(wanted: Wanted, outputs: Outputs<'a>, shard: Shard, mut targets: Targets) -> Result<Self> {
+        let all = wanted.cases(outputs.folder, outputs.own)?;
+        for case in &all {
+            // What cannot be listed cannot be read either, which is told of when its turn comes.
+            targets.reads("a scan", ct::files_of(&case.input).unwrap_or_default());
+        }
+        let folder = outputs.folder;
+        let mut manifest = Manifest::read(folder, shard)?;
+        for file in all.iter().flat_map(|case| (outputs.files)(&outputs.target(case))) {
+            let is_known = manifest.knows(&text(file.file_name().unwrap_or_default()));
+            if is_known { targets.replaces(file) } else { targets.writes(file) }?;
+        }
         fs::create_dir_all(folder).map_err(|e| Error::output(folder.display(), format!("the folder cannot be made: {e}")))?;
-        let manifest = Manifest::open(folder, shard)?;
-        Ok(Self { folder: folder.to_path_buf(), shard, cases: shard.take(all), name, manifest })
+        manifest.open()?;
+        Ok(Self { outputs, shard, cases: shard.take(all), manifest })
     }
 
     /// Does `work` for every case that is not finished already, and has `show` print where the outputs are, and what `work` gave if it had to be done.
@@ -54,12 +77,13 @@ impl Many {
         if self.shard != Shard::ALL {
             say.note(format_args!("shard {} of {}: {total} cases", self.shard.index, self.shard.of));
         }
+        self.warn_of_other_names();
         let (mut skipped, mut failed) = (0, Vec::new());
         for (number, case) in std::mem::take(&mut self.cases).iter().enumerate() {
             interrupt::check()?;
-            let target = self.folder.join(format!("{}.{}", (self.name)(case), settings.ending));
+            let target = self.outputs.target(case);
             let done = self.one(case, &target, settings, |case, target| {
-                say.note(format_args!("case {} of {total}: {}", number + 1, case.input));
+                say.note(format_args!("case {} of {total}: {}", number + 1, case.input.display()));
                 work(case, target)
             });
             match done {
@@ -84,6 +108,24 @@ impl Many {
         }
     }
 
+    /// Names keep as many folders as tell all cases apart: when a case comes that needs more, the others' names change with it.
+    fn warn_of_other_names(&self) {
+        let other = |case: &Case| {
+            let other = self.manifest.other_name(&case.text(), &case.name, self.outputs.ending)?;
+            Some((other, format!("{}.{}", case.name, self.outputs.ending)))
+        };
+        // The series of one folder have one input.
+        let others: Vec<_> = self.cases.iter().filter(|case| case.tail.is_empty()).filter_map(other).collect();
+        if let Some((then, now)) = others.first() {
+            warn(format_args!(
+                "{}: {} cases have outputs of another name here, as {then}, which is {now} now: names keep as many folders as tell all cases apart; \
+                 --names chooses how many",
+                self.outputs.folder.display(),
+                others.len()
+            ));
+        }
+    }
+
     /// One case; what `work` gave, if it had to be done.
     fn one<T>(
         &mut self,
@@ -92,17 +134,26 @@ impl Many {
         settings: &Settings,
         mut work: impl FnMut(&Case, &Path) -> Result<T, Failure>,
     ) -> Result<Option<T>, Failure> {
+        let files = (self.outputs.files)(target);
         let this = Work {
-            output: target.file_name().unwrap_or_default().to_string_lossy().to_string(),
+            output: text(target.file_name().unwrap_or_default()),
             input_sha256: case.sha256()?.unwrap_or_default(),
+            series: case.series.clone().unwrap_or_default(),
             settings: settings.sha256.clone(),
-            checkpoint: settings.checkpoint.to_string(),
+            checkpoint: settings.checkpoint.clone(),
         };
-        if self.manifest.is_finished(&this) {
+        if self.manifest.is_finished(&this, &files) {
             return Ok(None);
         }
         let done = work(case, target)?;
-        self.manifest.add(&case.input, this)?;
+        self.manifest.add(&case.text(), this, &files)?;
         Ok(Some(done))
+    }
+}
+
+impl Outputs<'_> {
+    /// The first output of a case.
+    fn target(&self, case: &Case) -> PathBuf {
+        self.folder.join(format!("{}.{}", case.name, self.ending))
     }
 }

@@ -17,7 +17,7 @@ const SIDES: (usize, usize) = (448, 1024);
 
 /// A scan and its labels, which lie alike.
 pub struct Overlay<'a> {
-    pub scan: &'a str,
+    pub scan: &'a Path,
     pub series: Option<&'a str>,
     pub labels: &'a Path,
     /// By label.
@@ -46,7 +46,7 @@ impl Overlay<'_> {
         let text = [
             ("Title", "labels over CT".to_string()),
             ("Software", format!("meddino {}", env!("CARGO_PKG_VERSION"))),
-            ("input", self.scan.to_string()),
+            ("input", super::text::text(self.scan)),
             ("slices", json!([index]).to_string()),
             ("labels", json!(names).to_string()),
         ];

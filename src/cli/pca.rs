@@ -13,6 +13,7 @@ use super::picture_args::{Fit, Pca};
 use super::say::{Done, Failure, Say, warn, written};
 use super::scene::Scene;
 use super::spool::Spool;
+use super::text::text;
 use super::tokens::Source;
 
 /// What must be alike for two scans to share a basis, beside the width of a token.
@@ -66,7 +67,7 @@ fn draw(args: &Pca, say: Say) -> Result<Vec<PathBuf>, Failure> {
         None => each_slice(&source, &mut scene, say, own)?,
     };
     let drawing = args.picture.drawing(&scene, args.layout);
-    let title = format!("Principal components of MedDINOv3 features: {}", scene.name);
+    let title = format!("Principal components of MedDINOv3 features: {}", text(&scene.name));
     let target = Target { output: &output, title, provenance: &provenance };
     let mut scored = scored.into_iter();
     drawing.write(&slices, &target, |i| {

@@ -1,6 +1,7 @@
 //! How the maps of slices are laid out, and which files they become.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use meddino::archive::NewFile;
@@ -139,11 +140,28 @@ pub fn check_outputs<'a>(outputs: impl IntoIterator<Item = &'a PathBuf>, targets
 
 /// The files that pictures of `slices` become.
 pub fn paths(output: &Path, slices: &[usize]) -> Vec<PathBuf> {
-    let name = output.file_name().unwrap_or_default().to_string_lossy();
-    if !name.contains("{}") {
+    let name = output.file_name().unwrap_or_default();
+    if !name.to_string_lossy().contains("{}") {
         return vec![output.to_path_buf()];
     }
-    slices.iter().map(|slice| output.with_file_name(name.replace("{}", &format!("{slice:03}")))).collect()
+    slices.iter().map(|slice| output.with_file_name(filled(name, &format!("{slice:03}")))).collect()
+}
+
+/// `name` with `number` for each `{}`; a name that is no UTF-8 stays what it is.
+#[cfg(unix)]
+fn filled(name: &OsStr, number: &str) -> OsString {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let (mut bytes, mut rest) = (Vec::new(), name.as_bytes());
+    while let Some(at) = rest.windows(2).position(|pair| pair == b"{}") {
+        bytes.extend([&rest[..at], number.as_bytes()].concat());
+        rest = &rest[at + 2..];
+    }
+    OsString::from_vec([&bytes, rest].concat())
+}
+
+#[cfg(not(unix))]
+fn filled(name: &OsStr, number: &str) -> OsString {
+    name.to_string_lossy().replace("{}", number).into()
 }
 
 impl Picture {

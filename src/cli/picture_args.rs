@@ -60,7 +60,7 @@ pub struct Similarity {
 pub struct Subject {
     /// What to look at, as for `features`; with --features it may be left out, and the CT is not drawn then
     #[arg(required_unless_present = "features")]
-    pub input: Option<String>,
+    pub input: Option<PathBuf>,
     /// Take the patch tokens from this .safetensors, which `meddino features` wrote, in place of computing them
     #[arg(long, value_name = "FILE", conflicts_with_all = ["checkpoint", "backend", "device", "rope", "precision", "tier", "size", "window", "orient"])]
     pub features: Option<PathBuf>,

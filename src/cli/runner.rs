@@ -1,6 +1,9 @@
 //! A model that is loaded, and images through it, batch by batch.
 
+use std::path::{Path, PathBuf};
+
 use meddino::backbone::{Backbone, Choice, Pending, Tuning};
+use meddino::checkpoint::Checkpoint;
 use meddino::output::Provenance;
 use meddino::vit::config::RopePrecision;
 use meddino::vit::features::{Features, Request};
@@ -10,12 +13,13 @@ use meddino::{Result, Tensor};
 use super::cases::Case;
 use super::input::Input;
 use super::say::{Failure, warn};
+use super::text::text;
 use super::{interrupt, pipeline};
 
 /// A model with its weights on a backend, and what the weights are known by.
 pub struct Runner {
     /// The file, or `seeded:N`.
-    pub checkpoint: String,
+    pub checkpoint: PathBuf,
     pub checkpoint_sha256: Option<String>,
     pub model: Model,
     pub backbone: Backbone,
@@ -23,7 +27,7 @@ pub struct Runner {
 
 impl Runner {
     /// Loads the weights of `model`, which is `checkpoint`'s.
-    pub fn load(checkpoint: String, model: Model, choice: Choice, tuning: Tuning) -> Result<Self> {
+    pub fn load(checkpoint: PathBuf, model: Model, choice: Choice, tuning: Tuning) -> Result<Self> {
         let backbone = open_backbone(&model, choice, tuning)?;
         let checkpoint_sha256 = model.checkpoint().sha256()?;
         Ok(Self { checkpoint, checkpoint_sha256, model, backbone })
@@ -70,7 +74,7 @@ impl Runner {
         let config = self.model.config().clone();
         let [_, _, height, width] = input.shape();
         Ok(Provenance {
-            input: case.input.clone(),
+            input: case.text(),
             input_sha256: case.sha256()?,
             about: input.about().to_vec(),
             slices: slices.to_vec(),
@@ -79,16 +83,24 @@ impl Runner {
             grid: config.grid(height, width)?,
             preprocessing: input.preprocessing(),
             config,
-            checkpoint: self.checkpoint.clone(),
+            checkpoint: text(&self.checkpoint),
             checkpoint_sha256: self.checkpoint_sha256.clone(),
             backend: self.backbone.device(),
         })
     }
 }
 
-/// The model, with what there is to say about it said, and another RoPE precision if one is asked for.
-pub fn open_model(checkpoint: &str, rope: Option<RopePrecision>) -> Result<Model> {
-    let mut model = Model::open(checkpoint)?;
+/// The model in the file `checkpoint`, or `seeded:N`.
+pub fn model_of(checkpoint: &Path) -> Result<Model> {
+    match checkpoint.to_str() {
+        Some(name) => Model::open(name),
+        None => Model::from_checkpoint(Checkpoint::open(checkpoint)?),
+    }
+}
+
+/// The same, with what there is to say about it said, and another RoPE precision if one is asked for.
+pub fn open_model(checkpoint: &Path, rope: Option<RopePrecision>) -> Result<Model> {
+    let mut model = model_of(checkpoint)?;
     model.warnings().iter().for_each(warn);
     rope.into_iter().for_each(|rope| model.set_rope(rope));
     Ok(model)

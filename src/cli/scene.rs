@@ -8,7 +8,7 @@ use meddino::output::{Preprocessing, StoredFeatures};
 use meddino::picture::Gray;
 use meddino::{Error, Result, Tensor};
 
-use super::cases::Case;
+use super::cases::{self, Case};
 use super::input::{Input, View};
 use super::picture_args::Subject;
 use super::runner::open_model;
@@ -22,7 +22,7 @@ pub struct Scene {
     /// None: features alone, of a file.
     pub scan: Option<(Case, Input)>,
     /// What the user named: the scan, else the file of features.
-    pub name: String,
+    pub name: PathBuf,
     /// The patches over a slice; without a scan, over the image that the model saw of it.
     pub mesh: Mesh,
     /// Height and width of a pixel of a slice: in mm if that is known, else alike.
@@ -38,7 +38,7 @@ impl Scene {
     /// before.
     pub fn open(subject: &Subject, slices: Option<&Slices>, say: Say) -> Result<(Self, Tokens)> {
         match (&subject.features, &subject.input) {
-            (Some(features), input) => of_features(features, input.as_deref(), subject.look.series.clone(), slices),
+            (Some(features), input) => of_features(features, input.as_deref(), subject.look.series.as_deref(), slices),
             (None, Some(input)) => of_scan(input, subject, slices, say),
             (None, None) => Err(Error::option("INPUT", "name a scan, or a file of features with --features")),
         }
@@ -46,7 +46,7 @@ impl Scene {
 
     /// Where a picture of this kind goes if nothing else is said: `NAME.KIND.png`, in the current folder.
     pub fn default_output(&self, kind: &str) -> PathBuf {
-        let name = Case { input: self.name.clone() }.name();
+        let name = Case::new(&self.name).name;
         // As `meddino features` names its files.
         PathBuf::from(format!("{}.{kind}.png", name.strip_suffix(".features").unwrap_or(&name)))
     }
@@ -63,9 +63,9 @@ impl Scene {
     }
 }
 
-fn of_scan(name: &str, subject: &Subject, slices: Option<&Slices>, say: Say) -> Result<(Scene, Tokens)> {
-    let case = Case::one(name)?;
-    let input = Input::open(&case.input, (&subject.look).into())?;
+fn of_scan(name: &Path, subject: &Subject, slices: Option<&Slices>, say: Say) -> Result<(Scene, Tokens)> {
+    let case = cases::one(name, subject.look.series.as_deref())?;
+    let input = Input::open(&case, (&subject.look).into())?;
     let (choice, tuning) = (subject.model.compute.choice()?, subject.model.compute.kernels.tuning());
     let [count, channels, height, width] = input.shape();
     let slices = slices.map_or_else(|| Ok(vec![count / 2]), |slices| slices.of(count))?;
@@ -78,7 +78,7 @@ fn of_scan(name: &str, subject: &Subject, slices: Option<&Slices>, say: Say) -> 
     Ok((Scene { scan: Some((case, input)), name, mesh, pixel, slices, count }, Tokens::Waiting { checkpoint, model, choice, tuning }))
 }
 
-fn of_features(path: &Path, name: Option<&str>, series: Option<String>, slices: Option<&Slices>) -> Result<(Scene, Tokens)> {
+fn of_features(path: &Path, name: Option<&Path>, series: Option<&str>, slices: Option<&Slices>) -> Result<(Scene, Tokens)> {
     let features = StoredFeatures::open(path)?;
     let scan = name.map(|name| scan_of(&features, path, name, series)).transpose()?;
     let (image, stored) = (features.image(), features.slices());
@@ -91,18 +91,15 @@ fn of_features(path: &Path, name: Option<&str>, series: Option<String>, slices: 
     };
     let slices = slices.map_or_else(|| Ok(vec![stored[stored.len() / 2]]), |slices| slices.among(stored, count))?;
     let mesh = Mesh::new(features.grid(), features.patch_size(), image, slice);
-    let name = name.map_or_else(|| path.display().to_string(), ToString::to_string);
-    Ok((
-        Scene { scan, name, mesh, pixel, slices, count },
-        Tokens::Stored { features: Box::new(features), path: path.display().to_string() },
-    ))
+    let name = name.unwrap_or(path).to_path_buf();
+    Ok((Scene { scan, name, mesh, pixel, slices, count }, Tokens::Stored { features: Box::new(features), path: path.to_path_buf() }))
 }
 
 /// The scan `name`, looked at as the one that `features` were computed of; a warning if it is another.
-fn scan_of(features: &StoredFeatures, path: &Path, name: &str, series: Option<String>) -> Result<(Case, Input)> {
-    let case = Case::one(name)?;
-    let view = View { size: features.size(), window: Window::DEMO, orient: features.orient().unwrap_or_default(), series };
-    let input = Input::open(&case.input, view)?;
+fn scan_of(features: &StoredFeatures, path: &Path, name: &Path, series: Option<&str>) -> Result<(Case, Input)> {
+    let case = cases::one(name, series)?;
+    let view = View { size: features.size(), window: Window::DEMO, orient: features.orient().unwrap_or_default() };
+    let input = Input::open(&case, view)?;
     let [count, _, height, width] = input.shape();
     let last = features.slices().iter().max().map_or(0, |&last| last);
     if (height, width) != features.image() || last >= count {
@@ -111,11 +108,12 @@ fn scan_of(features: &StoredFeatures, path: &Path, name: &str, series: Option<St
             "{count} slices that become images of {height} x {width}; the features in {} are of slices up to {last}, of {rows} x {cols}: they are of another scan",
             path.display()
         );
-        return Err(Error::input(name, problem));
+        return Err(Error::input(name.display(), problem));
     }
     if case.sha256()?.as_ref() != features.metadata().get("input_sha256") {
         warn(format_args!(
-            "{name}: not the file that the features in {} were computed of: maps may lie over the wrong scan",
+            "{}: not what the features in {} were computed of: maps may lie over the wrong scan",
+            name.display(),
             path.display()
         ));
     }

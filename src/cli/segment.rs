@@ -11,13 +11,15 @@ use meddino::segmenter::Segmenter;
 use meddino::{Error, Result};
 use serde_json::json;
 
-use super::cases::{Case, Shard, all};
-use super::many::{Many, Settings};
+use super::cases::{Case, Wanted};
+use super::many::{Many, Outputs, Settings};
 use super::memory;
 use super::overlay::Overlay;
 use super::progress::Progress;
 use super::say::{Done, Failure, Say, result, warn};
 use super::segment_args::{Also, Segment};
+use super::shard::Shard;
+use super::text::text;
 use super::{interrupt, pipeline};
 
 /// The command.
@@ -31,32 +33,39 @@ pub fn run(args: &Segment, say: Say) -> Done {
     if is_file_name(&args.output) {
         return one(args, &results, &tiling, say);
     }
-    let cases = Many::open(&args.input, &args.output, args.shard.unwrap_or(Shard::ALL), name)?;
+    let files = |target: &Path| args.also.files(target);
+    let outputs = Outputs { folder: &args.output, ending: &results.dataset.file_ending[1..], files: &files, own };
+    let cases = Many::open(wanted(args), outputs, args.shard.unwrap_or(Shard::ALL), guard(args)?)?;
     let segmenter = open(&results, args)?;
     let job = Job { args, results: &results, tiling: &tiling, segmenter: &segmenter };
-    let checkpoint = results.sha256()?;
-    let settings = Settings { ending: &results.dataset.file_ending[1..], sha256: job.settings_sha256(), checkpoint: &checkpoint };
-    let work = |case: &Case, target: &Path| job.run(case, Scan::open(case, args)?, target, say);
+    let settings = Settings { sha256: job.settings_sha256(), checkpoint: results.sha256()? };
+    let work = |case: &Case, target: &Path| job.run(case, Scan::open(case)?, target, say);
     cases.run(&settings, say, work, |case, target, summary| job.show(case, target, summary.as_ref()))
 }
 
 /// The one case into the file that was named. What can be refused is refused before the weights are loaded.
 fn one(args: &Segment, results: &Results, tiling: &Tiling, say: Say) -> Done {
-    let cases = all(&args.input)?;
+    let cases = wanted(args).all()?;
     let [case] = &cases[..] else {
         let problem = format!("{} is a file, but the inputs are {} cases; name a folder", args.output.display(), cases.len());
         return Err(Error::option("--output", problem).into());
     };
-    let mut targets = Targets::new(args.overwrite);
+    let mut targets = guard(args)?;
     targets.reads("the scan", files_of(&case.input)?);
-    targets
-        .reads("a file of the results folder", Listing::below(&args.model).map_err(|e| Error::checkpoint(args.model.display(), e))?.files);
     args.also.files(&args.output).iter().try_for_each(|target| targets.writes(target))?;
-    let scan = Scan::open(case, args)?;
+    let scan = Scan::open(case)?;
     let segmenter = open(results, args)?;
     let job = Job { args, results, tiling, segmenter: &segmenter };
     let summary = job.run(case, scan, &args.output, say)?;
     job.show(case, &args.output, Some(&summary))
+}
+
+/// Targets that are none of the files of the results folder.
+fn guard(args: &Segment) -> Result<Targets> {
+    let mut targets = Targets::new(args.overwrite);
+    let files = Listing::below(&args.model).map_err(|e| Error::checkpoint(args.model.display(), e))?.files;
+    targets.reads("a file of the results folder", files);
+    Ok(targets)
 }
 
 /// The networks on their backend, with what there is to say about that said.
@@ -71,10 +80,13 @@ fn is_file_name(output: &Path) -> bool {
     !output.is_dir() && [".nii.gz", ".nii"].iter().any(|ending| name.ends_with(ending))
 }
 
-/// A case's name as nnU-Net has it, which numbers the channels: `case` for `case_0000.nii.gz`.
-fn name(case: &Case) -> String {
-    let name = case.name();
-    name.strip_suffix("_0000").filter(|name| !name.is_empty()).unwrap_or(&name).to_string()
+fn wanted(args: &Segment) -> Wanted<'_> {
+    Wanted { inputs: &args.input, cohort: &args.cohort, series: args.series.as_deref(), flag: "--output" }
+}
+
+/// A case's name as nnU-Net has it, which numbers the channels: `case` for `case_0000`.
+fn own(name: &str) -> &str {
+    name.strip_suffix("_0000").filter(|name| !name.is_empty()).unwrap_or(name)
 }
 
 /// An open scan, its axes as stored, and where it lies.
@@ -84,10 +96,10 @@ struct Scan {
 }
 
 impl Scan {
-    fn open(case: &Case, args: &Segment) -> Result<Self> {
+    fn open(case: &Case) -> Result<Self> {
         refuse_channel(case)?;
-        let volume = Volume::open_series(&case.input, args.series.as_deref())?;
-        volume.warnings().iter().for_each(|text| warn(format_args!("{}: {text}", case.input)));
+        let volume = Volume::open_series(&case.input, case.series.as_deref())?;
+        volume.warnings().iter().for_each(|text| warn(format_args!("{}: {text}", case.input.display())));
         let geometry = volume.geometry()?;
         Ok(Self { volume, geometry })
     }
@@ -95,15 +107,15 @@ impl Scan {
 
 /// Refuses `case_0001` beside `case_0000`, which is another channel of the same case.
 fn refuse_channel(case: &Case) -> Result<()> {
-    let name = case.name();
-    let Some((stem, channel)) = name.rsplit_once('_') else { return Ok(()) };
+    // A name that is no text numbers no channel.
+    let name = case.input.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let Some((stem, rest)) = name.rsplit_once('_') else { return Ok(()) };
+    let Some((channel, ending)) = rest.split_once('.') else { return Ok(()) };
     let is_channel = channel.len() == 4 && channel != "0000" && channel.bytes().all(|b| b.is_ascii_digit());
-    let first = case.input.replace(&name, &format!("{stem}_0000"));
-    if is_channel && Path::new(&first).exists() {
-        return Err(Error::input(
-            &case.input,
-            format!("is channel {channel} of the case {stem}, beside {first}; only one channel, CT, is supported"),
-        ));
+    let first = case.input.with_file_name(format!("{stem}_0000.{ending}"));
+    if is_channel && first.exists() {
+        let problem = format!("is channel {channel} of the case {stem}, beside {}; only one channel, CT, is supported", first.display());
+        return Err(Error::input(case.input.display(), problem));
     }
     Ok(())
 }
@@ -126,10 +138,10 @@ struct Summary {
 impl Job<'_> {
     /// What decides the labels beside the networks, hashed. Which device computes does not count.
     fn settings_sha256(&self) -> String {
-        let Segment { step_size, disable_tta, series, also, compute, .. } = self.args;
+        let Segment { step_size, disable_tta, also, compute, .. } = self.args;
         let Also { save_probabilities, overlay, gray, .. } = also;
         let (version, precision) = (env!("CARGO_PKG_VERSION"), compute.kernels.tuning().precision);
-        let settings = format!("{precision} {step_size} {disable_tta} {save_probabilities} {series:?} {overlay} {gray}");
+        let settings = format!("{precision} {step_size} {disable_tta} {save_probabilities} {overlay} {gray}");
         sha256(format!("{version} segment {settings}").as_bytes())
     }
 
@@ -162,7 +174,7 @@ impl Job<'_> {
         output.finish()?;
         if self.args.also.overlay {
             let picture =
-                Overlay { scan: &case.input, series: self.args.series.as_deref(), labels: target, names: &self.results.dataset.labels };
+                Overlay { scan: &case.input, series: case.series.as_deref(), labels: target, names: &self.results.dataset.labels };
             picture.write(&beside_labels(target, "png"), self.args.also.gray)?;
         }
         let [count, height, width] = frame.shape;
@@ -196,7 +208,7 @@ impl Job<'_> {
             let row =
                 |(label, name, voxels): &(usize, &String, u64)| json!({"label": label, "name": name, "voxels": voxels, "ml": ml(*voxels)});
             let labels = counted.map(|counted| counted.iter().map(row).collect::<Vec<_>>());
-            return result(json!({"input": case.input, "output": target.display().to_string(), "labels": labels}));
+            return result(json!({"input": case.text(), "output": text(target), "labels": labels}));
         }
         result(target.display())?;
         let Some(counted) = counted else { return Ok(()) };

@@ -6,16 +6,16 @@ use meddino::nnunet::Folds;
 use meddino::picture::Gray;
 use meddino::{Error, Result};
 
-use super::args::Compute;
-use super::cases::Shard;
+use super::args::{Cohort, Compute};
 use super::memory::Bytes;
+use super::shard::Shard;
 
 /// Segment scans with a network that was fine-tuned within nnU-Net: label maps as NIfTI, lying exactly where the scans lie
 ///
 /// Takes the results folder of a Primus trainer of MedDINOv3 (a configuration for slices of one CT channel), and does what nnUNetv2_predict does with it: the
 /// same preparation, tiles, mirroring and folds. The path of each label map and a table of its labels are printed on stdout.
 ///
-/// Into a folder, case_0000.nii.gz becomes case.nii.gz. Cases that an earlier run finished with the same input, settings and weights are left as they are; one
+/// Into a folder, case_0000.nii.gz becomes case.nii.gz, and s0001/ct.nii.gz s0001_ct.nii.gz where other cases are called ct, too. Cases that an earlier run finished with the same input, settings and weights are left as they are; one
 /// that fails does not stop the others, and the exit code is 3 then. A case that was cut off begins anew.
 #[derive(clap::Args)]
 pub struct Segment {
@@ -25,7 +25,9 @@ pub struct Segment {
     /// What to segment: NIfTI (.nii, .nii.gz, .hdr and .img); a DICOM file, or a folder with one series of them; or a folder of any of those, as nnU-Net's
     /// imagesTs
     #[arg(short, long, required = true, num_args = 1.., value_name = "INPUT")]
-    pub input: Vec<String>,
+    pub input: Vec<PathBuf>,
+    #[command(flatten)]
+    pub cohort: Cohort,
     /// Where the labels go: a folder, made if it does not exist, or for a single input a file that ends in .nii.gz or .nii
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
@@ -49,8 +51,9 @@ pub struct Segment {
     /// Do the Ith of N parts of the cases: for job arrays, which may share an output folder
     #[arg(long, value_name = "I/N")]
     pub shard: Option<Shard>,
-    /// Which DICOM series of a folder: its number in the list that is shown when there are several, or the end of its UID
-    #[arg(long, value_name = "NUMBER|UID")]
+    /// Which DICOM series of a folder: its number in the list that is shown when there are several, the end of its UID, or, into a folder, all, which makes
+    /// a case NAME_seriesN of each
+    #[arg(long, value_name = "NUMBER|UID|all")]
     pub series: Option<String>,
     #[command(flatten)]
     pub compute: Compute,

@@ -12,6 +12,7 @@ use super::picture_args::{Limits, Point, Similarity};
 use super::say::{Done, Failure, Say, written};
 use super::scene::Scene;
 use super::slices::Slices;
+use super::text::text;
 
 /// The command.
 pub fn run(args: &Similarity, say: Say) -> Done {
@@ -55,7 +56,7 @@ fn draw(args: &Similarity, say: Say) -> Result<Vec<PathBuf>, Failure> {
     let range = args.range.map_or_else(|| limits(&Tensor::new([shown.len()], shown)), |Limits(lo, hi)| (lo, hi));
     let mut drawing = args.picture.drawing(&scene, args.layout);
     drawing.bar = Some(range);
-    let title = format!("Cosine similarity of MedDINOv3 features to pixel {x},{y} of slice {home}: {}", scene.name);
+    let title = format!("Cosine similarity of MedDINOv3 features to pixel {x},{y} of slice {home}: {}", text(&scene.name));
     let target = Target { output: &output, title, provenance: &source.provenance(&scene)? };
     let mut maps = maps.into_iter();
     drawing.write(&slices, &target, |i| {

@@ -44,12 +44,12 @@ fn measure(runner: &Runner, input: &mut super::input::Input, slices: usize, batc
     let (indices, request) = (vec![0; slices], Output::request(&OUTPUTS));
     let [_, channels, height, width] = input.shape();
     let (_, grid) = runner.model.config().check_image(&[1, channels, height, width])?;
-    let metadata = runner.provenance(&Case { input: "phantom".into() }, input, &indices)?.metadata();
+    let metadata = runner.provenance(&Case::new("phantom"), input, &indices)?.metadata();
     let contents = Contents { images: slices, grid, outputs: OUTPUTS.to_vec(), dtype: Dtype::F32 };
     let target = folder.path().join("volume.safetensors");
 
     let started = Instant::now();
-    let mut file = FeatureFile::create(&target, Format::Safetensors, runner.model.config(), &contents, metadata)?;
+    let mut file = FeatureFile::create(&target, Format::Safetensors, runner.model.config(), &contents, metadata, "")?;
     let mut progress = Progress::new(0, slices, say);
     let mut spans: Vec<Option<Span>> = Vec::new();
     Runner::pipe(

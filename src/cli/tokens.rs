@@ -1,6 +1,7 @@
 //! Patch tokens, slice by slice: computed, or from a file of features.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use meddino::backbone::{Choice, Tuning};
 use meddino::output::{StoredFeatures, Targets};
@@ -15,6 +16,7 @@ use super::runner::Runner;
 use super::say::{Failure, Say};
 use super::scene::Scene;
 use super::slices::Slices;
+use super::text::text;
 use super::{interrupt, memory};
 
 /// What the metadata of features say of their patches' places.
@@ -22,14 +24,14 @@ const OF_PATCHES: [&str; 3] = ["patch_affine", "slice_positions", "patch_steps"]
 
 /// Where patch tokens come from, before weights are loaded.
 pub enum Tokens {
-    Waiting { checkpoint: String, model: Box<Model>, choice: Choice, tuning: Tuning },
-    Stored { features: Box<StoredFeatures>, path: String },
+    Waiting { checkpoint: PathBuf, model: Box<Model>, choice: Choice, tuning: Tuning },
+    Stored { features: Box<StoredFeatures>, path: PathBuf },
 }
 
 /// Where patch tokens come from.
 pub enum Source {
     Computed(Box<Runner>),
-    Stored { features: Box<StoredFeatures>, path: String },
+    Stored { features: Box<StoredFeatures>, path: PathBuf },
 }
 
 impl Tokens {
@@ -43,7 +45,7 @@ impl Tokens {
 
     /// Targets that are none of the files behind them, nor of `scene`.
     pub fn guard(&self, scene: &Scene, overwrite: bool) -> Result<Targets> {
-        let scan = scene.scan.as_ref().map(|(case, _)| case.input.as_ref());
+        let scan = scene.scan.as_ref().map(|(case, _)| case.input.as_path());
         match self {
             Self::Waiting { checkpoint, .. } => guard(overwrite, scan, Some(checkpoint)),
             Self::Stored { path, .. } => {
@@ -123,7 +125,7 @@ impl Source {
             }
             Self::Stored { features, path } => {
                 let mut metadata = features.metadata().clone();
-                metadata.extend([("features".into(), path.clone()), ("slices".into(), json!(scene.slices).to_string())]);
+                metadata.extend([("features".into(), text(path)), ("slices".into(), json!(scene.slices).to_string())]);
                 metadata
             }
         };

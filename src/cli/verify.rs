@@ -1,5 +1,7 @@
 //! `meddino verify`: the backends against each other, and against PyTorch.
 
+use std::path::Path;
+
 use meddino::backbone::{Backbone, Choice, Precision, Tuning};
 use meddino::gpu::{Context, TileCache};
 use meddino::verify::{Golden, Report, Row, Tolerance, compare};
@@ -8,6 +10,7 @@ use meddino::vit::features::Request;
 use meddino::{Error, Result, Tensor};
 
 use super::args::Verify;
+use super::cases;
 use super::input::{Input, View};
 use super::runner::open_model;
 use super::say::{Done, Say, result, warn};
@@ -25,7 +28,7 @@ pub fn run(args: &Verify, say: Say) -> Done {
     model.config().check_image(image.shape())?;
     let request = golden.as_ref().map_or(Request { prenorm: true, layers: Vec::new(), taps: true }, Golden::request);
     request.check(model.config())?;
-    say.note(format_args!("{} on an image of {:?}", args.checkpoint, image.shape()));
+    say.note(format_args!("{} on an image of {:?}", args.checkpoint.display(), image.shape()));
 
     let tuning = args.kernels.tuning();
     let gpu = if tuning.precision == Precision::Bf16 { None } else { gpu(args)? };
@@ -87,5 +90,6 @@ fn image(args: &Verify, golden: Option<&Golden>) -> Result<Tensor> {
     {
         return Ok(image);
     }
-    Input::open(args.input.as_deref().unwrap_or("phantom"), View::demo(args.size))?.batch(0..1)
+    let case = cases::one(args.input.as_deref().unwrap_or(Path::new("phantom")), None)?;
+    Input::open(&case, View::demo(args.size))?.batch(0..1)
 }

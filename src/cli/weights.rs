@@ -1,7 +1,7 @@
 //! Which weights: those that were named, else the released ones, from the cache or from the hub.
 
 use std::io::{IsTerminal, stderr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -14,10 +14,10 @@ use super::say::{Done, Say, result, warn};
 const EVERY: Duration = Duration::from_secs(5);
 
 /// The checkpoint that was named with `-c`, else the path of the released one.
-pub fn or_released(named: Option<&str>, say: Say) -> Result<String> {
+pub fn or_released(named: Option<&Path>, say: Say) -> Result<PathBuf> {
     match named {
         Some(named) => Ok(named.into()),
-        None => as_text(fetch(&Hub::from_env()?, say)?),
+        None => fetch(&Hub::from_env()?, say),
     }
 }
 
@@ -63,12 +63,6 @@ fn fetch(hub: &Hub, say: Say) -> Result<PathBuf> {
         }
         other => other,
     })
-}
-
-/// Checkpoints are named by text, as they stand on the command line.
-fn as_text(path: PathBuf) -> Result<String> {
-    let text = path.into_os_string().into_string();
-    text.map_err(|path| Error::checkpoint(path.display(), "expected a path in Unicode; set HF_HOME to a folder with such a name"))
 }
 
 /// Says how far a download is: a bar on a terminal, now and then a line elsewhere.

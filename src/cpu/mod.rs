@@ -31,6 +31,7 @@ pub use matmul::{Epilogue, Layer, Precision, layers, matmul};
 pub use mosaic::mosaic;
 pub use patch_embed::patch_embed;
 pub use rope::rope;
+pub use simd::is_fused;
 pub use tokens::tokens;
 
 /// Does `work` on a thread of the pool that its kernels share their work among: a thread that waits for the pool from outside goes to sleep, and is woken, at

@@ -13,6 +13,11 @@ use super::scalar;
 /// Partial results that a reduction keeps: enough for two registers of AVX-512, always as many, for the same bits everywhere.
 const LANES: usize = 32;
 
+/// Whether products are summed with one rounding here: what decides the last bits of every result, whatever the registers' width.
+pub fn is_fused() -> bool {
+    !matches!(Arch::new(), Arch::Scalar)
+}
+
 /// The sum of `(x - mean)^power` in f64, `LANES` partial sums first; power 1 or 2.
 #[inline(always)]
 fn moment<const POWER: usize>(x: &[f32], mean: f64) -> f64 {
@@ -222,7 +227,7 @@ mod tests {
         let bits = |x: &[f32]| x.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         let mut wide = x.clone();
         gelu(&mut wide);
-        let fused = !matches!(Arch::new(), Arch::Scalar);
+        let fused = is_fused();
         assert_eq!(
             bits(&wide),
             bits(&x.iter().map(|&v| if fused { scalar::gelu::<true>(v) } else { scalar::gelu::<false>(v) }).collect::<Vec<_>>())

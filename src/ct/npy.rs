@@ -8,6 +8,7 @@ use half::f16;
 use npyz::{DType, Deserialize, NpyHeader, Order, TypeChar, TypeRead};
 
 use super::source::{Slices, Stored};
+use crate::archive::open_plain;
 use crate::error::{Error, Result};
 
 /// The longest header that is read, as NumPy's own `max_header_size`.
@@ -45,11 +46,8 @@ impl Npy {
     }
 
     fn checked(path: &Path) -> Result<Self, String> {
-        let mut file = File::open(path).map_err(|e| e.to_string())?;
+        let mut file = open_plain(path).map_err(|e| e.to_string())?;
         let metadata = file.metadata().map_err(|e| e.to_string())?;
-        if !metadata.is_file() {
-            return Err("not a file".into());
-        }
         let text = read_header(&mut file, metadata.len())?;
         let header = NpyHeader::from_reader(&text[..]).map_err(|e| {
             // A syntax error draws a picture of the text under its first line.

@@ -1,11 +1,11 @@
 //! The JSON files of a results folder, and values in them that must be there.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use serde_json::Value;
 
+use crate::archive::open_plain;
 use crate::error::{Error, Result};
 
 /// The longest file that is read. A `dataset.json` may list tens of thousands of training cases.
@@ -17,7 +17,7 @@ pub(super) fn read<T>(path: &Path, parse: impl FnOnce(&Value) -> Result<T, Strin
         let mut text = String::new();
         let missing =
             "an nnU-Net results folder (TRAINER__PLANS__CONFIGURATION) holds plans.json, dataset.json and fold_K/checkpoint_final.pth";
-        let file = File::open(path).map_err(|e| format!("{e}; {missing}"))?;
+        let file = open_plain(path).map_err(|e| format!("{e}; {missing}"))?;
         file.take(MAX_LENGTH).read_to_string(&mut text).map_err(|e| e.to_string())?;
         let json = serde_json::from_str(&text).map_err(|e| format!("is damaged: {e}"))?;
         parse(&json)

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::dataset::Dataset;
 use super::plans::Configuration;
-use crate::archive::{sha256, sha256_of_file};
+use crate::archive::identity;
 use crate::checkpoint::{Checkpoint, Entry, Training};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -155,16 +155,12 @@ impl Results {
         files.chain(self.folds.iter().map(|(name, _)| self.path(name))).collect()
     }
 
-    /// What stands for all that decides the labels: the SHA-256 of those of plans, dataset and checkpoints.
+    /// What all that decides the labels is known by: the SHA-256 of the hashes and names of [`Results::files`] ([`crate::archive::identity`]).
     ///
     /// # Errors
     /// If a file cannot be read.
     pub fn sha256(&self) -> Result<String> {
-        let mut all = String::new();
-        for path in self.files() {
-            all += &sha256_of_file(&path).map_err(|e| Error::checkpoint(path.display(), e))?;
-        }
-        Ok(sha256(all.as_bytes()))
+        identity(&self.folder, &self.files()).map_err(|problem| Error::checkpoint(self.folder.display(), problem))
     }
 }
 

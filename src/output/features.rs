@@ -101,7 +101,7 @@ pub struct Contents {
 /// A file of features that is filled batch by batch, so that a volume's features are never all in memory.
 ///
 /// The file gets its name when it is complete. Until then it grows as `.NAME.partial` beside it, where a run that wants the same file, to the byte of its
-/// header, goes on after the last image that a killed run made durable.
+/// header, and computes it by the same method goes on after the last image that a killed run made durable.
 #[derive(Debug)]
 pub struct FeatureFile {
     file: ArchiveWriter,
@@ -117,7 +117,8 @@ pub struct FeatureFile {
 }
 
 impl FeatureFile {
-    /// Starts the file at `path`, or goes on with it. `metadata` goes into it, see [`super::Provenance`].
+    /// Starts the file at `path`, or goes on with it. `metadata` goes into it, see [`super::Provenance`]; `method` says by what the features are
+    /// computed, as far as it decides their last bits, and goes into the unfinished file alone: with another one the file is begun anew.
     ///
     /// # Errors
     /// If the file cannot be written there, another run is writing it, or `format` holds one tensor and several are asked for.
@@ -127,6 +128,7 @@ impl FeatureFile {
         config: &Config,
         contents: &Contents,
         metadata: BTreeMap<String, String>,
+        method: &str,
     ) -> Result<Self> {
         let (path, images) = (path.as_ref().to_path_buf(), contents.images);
         let has = |output: &Output| *output != Output::Storage || config.n_storage_tokens > 0;
@@ -135,7 +137,7 @@ impl FeatureFile {
         let image = |output: &Output| output.shape(config, contents.grid);
         let stored =
             |output: &Output| (output.to_string(), Stored { shape: [vec![images], image(output)].concat(), dtype: contents.dtype });
-        let file = ArchiveWriter::create(&path, &kept.iter().map(stored).collect::<Vec<_>>(), &metadata)?;
+        let file = ArchiveWriter::resume(&path, &kept.iter().map(stored).collect::<Vec<_>>(), &metadata, method)?;
         let outputs: Vec<_> = kept.iter().map(|o| (*o, image(o).iter().product())).collect();
         let written = usize::try_from(file.resumed()).unwrap_or(usize::MAX).min(images);
         Ok(Self { file, path, format, metadata, outputs, images, written })
@@ -144,6 +146,11 @@ impl FeatureFile {
     /// How many images are written: more than 0 at the start if a killed run had come that far.
     pub fn written(&self) -> usize {
         self.written
+    }
+
+    /// The method of an earlier run whose features were discarded, because it is another one.
+    pub fn other_method(&self) -> Option<&str> {
+        self.file.other_method()
     }
 
     /// Writes once more from image `first` on.
@@ -221,7 +228,7 @@ mod tests {
         metadata: BTreeMap<String, String>,
     ) -> FeatureFile {
         let contents = Contents { images, grid, outputs: outputs.to_vec(), dtype: Dtype::F32 };
-        FeatureFile::create(path, Format::Safetensors, config, &contents, metadata).expect("created")
+        FeatureFile::create(path, Format::Safetensors, config, &contents, metadata, "").expect("created")
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Preprocessing {
 pub struct Provenance {
     /// The input as the user named it.
     pub input: String,
-    /// SHA-256 of its bytes, in hexadecimal; `None` for what is built in.
+    /// What its content is known by, as [`crate::archive::identity`] has it: every file that it is read from counts. `None` for what is built in.
     pub input_sha256: Option<String>,
     /// The format and what else identifies the scan, as (name, text).
     pub about: Vec<(&'static str, String)>,
@@ -70,7 +70,7 @@ pub struct Provenance {
     pub config: Config,
     /// The checkpoint as the user named it, or `seeded:N`.
     pub checkpoint: String,
-    /// SHA-256 of the checkpoint file, in hexadecimal; `None` for seeded weights.
+    /// What the checkpoint is known by, as [`crate::checkpoint::Checkpoint::sha256`] has it; `None` for seeded weights.
     pub checkpoint_sha256: Option<String>,
     /// What the features were computed on.
     pub backend: String,
@@ -82,8 +82,8 @@ impl Provenance {
     /// | name | text |
     /// |---|---|
     /// | `meddino` | version of this program |
-    /// | `input` | the input as the user named it |
-    /// | `input_sha256` | SHA-256 of the input's bytes; of a folder, of its files' names and hashes |
+    /// | `input` | the input as the user named it; a byte that is no UTF-8 is `%XX`, here and in `checkpoint` |
+    /// | `input_sha256` | SHA-256 of the input's bytes, as `sha256sum` has it; of a folder or a pair of files, of its files' hashes and names |
     /// | `scan` | JSON object: the format, and what else identifies the scan |
     /// | `slices` | JSON list: the slices of the scan that are in the file, from 0, as `orient` counts them |
     /// | `image` | JSON [height, width] in pixels of what the model was given |
@@ -97,7 +97,7 @@ impl Provenance {
     /// | `rope` | arithmetic of the position embedding |
     /// | `norm_eps` | LayerNorm's epsilon |
     /// | `checkpoint` | the checkpoint as the user named it |
-    /// | `checkpoint_sha256` | SHA-256 of its file |
+    /// | `checkpoint_sha256` | SHA-256 of its file; where a `config.json` beside it was read, of both files' hashes and names |
     /// | `backend` | what the features were computed on |
     ///
     /// A scan that does not say where it lies has no `affine`, and nothing that follows from it; seeded weights and built-in scans have no hash.

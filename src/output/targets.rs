@@ -1,6 +1,7 @@
 //! The one place that decides whether a file may be written: no output takes the place of an input, of another output, or of somebody else's file.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::ours::is_ours;
@@ -78,6 +79,21 @@ impl Targets {
     /// If it is a file that is read, or one that another target writes; if a file is there that this program did not write, and nothing may be overwritten.
     pub fn writes(&mut self, target: impl AsRef<Path>) -> Result<()> {
         let target = target.as_ref();
+        self.replaces(target)?;
+        if !self.overwrite && target.is_file() && !is_stream(target) && !is_ours(target) {
+            let problem = "is there already, and meddino did not write it; add --overwrite to replace it, or give another name";
+            return Err(Error::output(target.display(), problem));
+        }
+        Ok(())
+    }
+
+    /// Notes that `target` will be written, where an earlier run of the same command is known to have written it: whatever became of the file since, it may
+    /// be replaced.
+    ///
+    /// # Errors
+    /// If it is a file that is read, or one that another target writes.
+    pub fn replaces(&mut self, target: impl AsRef<Path>) -> Result<()> {
+        let target = target.as_ref();
         let refuse = |problem: String| Err(Error::output(target.display(), problem));
         if let Some((path, what)) = self.reader_of(target) {
             return refuse(format!("would take the place of {what}, {}; give another name", path.display()));
@@ -85,17 +101,16 @@ impl Targets {
         if let Some(other) = self.written.insert(place(target), target.into()) {
             return refuse(format!("is where {} goes as well; give them two names", other.display()));
         }
-        if !self.overwrite && target.is_file() && !is_stream(target) && !is_ours(target) {
-            return refuse("is there already, and meddino did not write it; add --overwrite to replace it, or give another name".into());
-        }
         Ok(())
     }
 
     /// What is read under the name `target`, or under one of the hidden names that an unfinished file has.
     fn reader_of(&self, target: &Path) -> Option<&(PathBuf, String)> {
         let hidden = |suffix: &str| {
-            let name = target.file_name().unwrap_or_default().to_string_lossy();
-            target.with_file_name(format!(".{name}.{suffix}"))
+            let mut name = OsString::from(".");
+            name.push(target.file_name().unwrap_or_default());
+            name.push(format!(".{suffix}"));
+            target.with_file_name(name)
         };
         let names = [target.to_path_buf(), hidden("partial"), hidden("new.partial")];
         names.iter().find_map(|name| self.read.get(&Identity::of(name)?))
@@ -176,6 +191,10 @@ mod tests {
         let error = refused(&mut Targets::new(false), &at("theirs"));
         assert!(error.contains("--overwrite"), "{error}");
         Targets::new(true).writes(at("theirs")).expect("as it was said");
+        let mut targets = Targets::new(false);
+        targets.replaces(at("theirs")).expect("as it is known to be ours");
+        targets.reads("the scan", [at("theirs")]);
+        assert!(targets.replaces(at("theirs")).is_err(), "an input is not replaced even so");
         Targets::new(false).writes(at("ours")).expect("as our own");
         Targets::new(false).writes("/dev/null").expect("nothing is replaced");
     }

@@ -16,6 +16,8 @@ use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 use super::codestream;
 use super::element::{Element, Elements, Event, ReadSeek, Writing, is_known};
 
+use crate::archive::open_plain;
+
 /// How a value is written.
 #[derive(Clone, Copy, PartialEq)]
 enum As {
@@ -188,10 +190,7 @@ fn beginning(reader: &mut impl Read) -> Result<Option<Beginning>, String> {
 
 /// Opens a plain file; a pipe or a device could wait for ever.
 fn open(path: &Path) -> Result<File, String> {
-    if !path.metadata().map_err(|e| e.to_string())?.is_file() {
-        return Err("neither a file nor a folder: it cannot be read at any place; copy it to a file first".into());
-    }
-    File::open(path).map_err(|e| e.to_string())
+    open_plain(path).map_err(|e| e.to_string())
 }
 
 /// Whether the file begins as DICOM does, whatever its name.

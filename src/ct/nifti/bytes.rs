@@ -38,11 +38,8 @@ impl Bytes {
     /// # Errors
     /// If there is no such file, or it cannot be read.
     pub fn open(path: &Path) -> Result<Self, String> {
-        let mut file = File::open(path).map_err(|e| e.to_string())?;
+        let mut file = crate::archive::open_plain(path).map_err(|e| e.to_string())?;
         let metadata = file.metadata().map_err(|e| e.to_string())?;
-        if !metadata.is_file() {
-            return Err("not a file".into());
-        }
         let mut magic = [0; 2];
         let found = fill(&mut file, &mut magic).0;
         file.seek(SeekFrom::Start(0)).map_err(|e| e.to_string())?;

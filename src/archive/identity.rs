@@ -1,0 +1,60 @@
+//! What files are known by together: their content and their names.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::sha256::{sha256, sha256_of_file};
+
+/// What `files`, every one that was read of `root`, are known by: of a file that is `root` itself its SHA-256, as `sha256sum` has it; else the SHA-256 of the
+/// hash and the name of each, the name being what stands below `root`.
+///
+/// # Errors
+/// If a file cannot be read, which the text names.
+pub fn identity(root: &Path, files: &[PathBuf]) -> Result<String, String> {
+    if let [file] = files
+        && file == root
+    {
+        return sha256_of_file(file).map_err(|e| e.to_string());
+    }
+    let mut all = Vec::new();
+    for file in files {
+        let hash = sha256_of_file(file).map_err(|e| format!("{}: {e}", file.display()))?;
+        all.extend_from_slice(hash.as_bytes());
+        for part in file.strip_prefix(root).unwrap_or(file).components() {
+            // No name holds a zero or a slash; on every system the same names give the same bytes.
+            if let Component::Normal(name) = part {
+                all.push(b'/');
+                all.extend_from_slice(name.as_encoded_bytes());
+            }
+        }
+        all.push(0);
+    }
+    Ok(sha256(&all))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn every_content_and_every_name_counts() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("deep")).expect("made");
+        for (name, text) in [("a", "1"), ("b", "2"), ("c", "2"), ("deep/b", "2")] {
+            fs::write(at(name), text).expect("written");
+        }
+        let of = |names: &[&str]| identity(folder.path(), &names.iter().map(|name| at(name)).collect::<Vec<_>>()).expect("read");
+        let both = of(&["a", "b"]);
+        assert_eq!(identity(&at("a"), &[at("a")]).expect("read"), sha256(b"1"));
+        assert_ne!(of(&["a"]), sha256(b"1"), "the name counts");
+        for others in [&["a", "c"][..], &["a", "deep/b"], &["a"], &["a", "b", "c"]] {
+            assert_ne!(of(others), both, "{others:?}");
+        }
+        fs::write(at("b"), "3").expect("written");
+        assert_ne!(of(&["a", "b"]), both);
+        let error = identity(folder.path(), &[at("a"), at("missing")]).expect_err("no such file");
+        assert!(error.contains("missing: "), "{error}");
+    }
+}

@@ -1,0 +1,64 @@
+//! Files that are read: plain ones alone. A pipe or a device could be waited for, or read, for ever.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use super::listing::kind;
+
+/// Opens the plain file `path`, or the one that a link of this name leads to, to be read.
+///
+/// # Errors
+/// If it cannot be opened, or is a folder, a pipe, a socket or a device, which it says.
+pub fn open_plain(path: &Path) -> io::Result<File> {
+    check_plain(path)?;
+    let file = File::open(path)?;
+    // Between the look and the opening, the name may have come to lead elsewhere.
+    refuse(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// As [`open_plain`], for files that are opened elsewhere.
+///
+/// # Errors
+/// As [`open_plain`].
+pub fn check_plain(path: &Path) -> io::Result<()> {
+    refuse(&fs::metadata(path)?)
+}
+
+fn refuse(about: &fs::Metadata) -> io::Result<()> {
+    match () {
+        () if about.is_file() => Ok(()),
+        () if about.is_dir() => Err(io::Error::new(ErrorKind::IsADirectory, "is a folder, not a file")),
+        () => {
+            let kind = kind(about.file_type());
+            Err(io::Error::new(ErrorKind::InvalidInput, format!("is {kind}; expected a plain file: write what it gives into one first")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_plain_file_is_refused_at_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("file"), "text").expect("written");
+        open_plain(&at("file")).expect("opened");
+        assert!(open_plain(folder.path()).expect_err("refused").to_string().contains("is a folder"));
+        assert_eq!(open_plain(&at("missing")).expect_err("refused").kind(), ErrorKind::NotFound);
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink("file", at("link")).expect("linked");
+            open_plain(&at("link")).expect("opened");
+            let made = std::process::Command::new("mkfifo").arg(at("pipe")).status().expect("started");
+            assert!(made.success());
+            for (path, said) in [(at("pipe"), "is a named pipe"), ("/dev/zero".into(), "is a device")] {
+                let error = open_plain(&path).expect_err("refused").to_string();
+                assert!(error.contains(said), "{error}");
+            }
+        }
+    }
+}
