@@ -9,7 +9,7 @@ use super::readback::Readback;
 use super::stamps::{Clocked, Stamps};
 use super::weights::{GpuWeights, decoded, encoded};
 use crate::error::{Error, Result};
-use crate::graph::{Elem, Graph, Place, Plan, TensorId, View};
+use crate::graph::{Constant, Cost, Dispatch, Elem, Graph, Place, Plan, TensorId, View};
 use crate::tensor::Tensor;
 
 /// Most declared FLOPs in one submission of [`Executable::run`]: a slow GPU (0.2 TFLOP/s) does it within the second or so after which a
@@ -18,6 +18,9 @@ const FLOPS_PER_SUBMISSION: u64 = 200_000_000_000;
 
 /// Dispatches as long as [`crate::graph::Limits::max_work`] lets them be, in one submission: together still well within a second.
 const DISPATCHES_PER_SUBMISSION: u64 = 4;
+
+/// The constant by which a shader says that it counts on subgroups of one size.
+const SUBGROUP_SIZE: &str = "SUBGROUP_SIZE";
 
 /// A planned graph on a device.
 #[derive(Debug)]
@@ -44,6 +47,10 @@ impl Executable {
     /// # Errors
     /// If a weight is not among `weights` or has another size, or if the device lacks memory, refuses a shader or is lost.
     pub fn new(context: &Context, graph: Graph, plan: Plan, weights: &GpuWeights) -> Result<Self> {
+        for (at, step) in graph.steps().iter().enumerate() {
+            check_subgroups(context, step)?;
+            check_matrices(step, graph.is_trusted(at))?;
+        }
         let made = context.checked("preparing the forward pass", || {
             let buffers = buffers(context, &graph, &plan, weights)?;
             let steps = steps(context, &graph, &buffers);
@@ -104,7 +111,7 @@ impl Executable {
         let (most, steps) = (self.context.work_in(budget).unwrap_or(0), self.graph.steps());
         let mut work = 0;
         let fitting = steps[from..].iter().take_while(|step| {
-            work += step.cost.work();
+            work = step.cost.work().saturating_add(work);
             work <= most
         });
         let end = (from + fitting.count().max(1)).min(steps.len());
@@ -115,7 +122,7 @@ impl Executable {
     /// How long these dispatches are planned to take, by their declared cost and the device's measured speed in the model's large operations; `None` where
     /// it was not measured.
     pub fn planned_time(&self, steps: Range<usize>) -> Option<Duration> {
-        let work: u64 = self.graph.steps()[steps].iter().map(|step| step.cost.work()).sum();
+        let work = self.graph.steps()[steps].iter().fold(Cost::default(), |sum, step| sum + step.cost).work();
         self.context.speed.map(|speed| Duration::from_secs_f64(work as f64 / speed))
     }
 
@@ -185,14 +192,14 @@ impl Executable {
     /// The steps in runs of no more than [`FLOPS_PER_SUBMISSION`], or than what the device is known to do in the time of a few dispatches.
     fn submissions(&self) -> Vec<Range<usize>> {
         let most =
-            self.context.limits().max_work.map_or(FLOPS_PER_SUBMISSION, |most| FLOPS_PER_SUBMISSION.min(DISPATCHES_PER_SUBMISSION * most));
+            self.context.limits().max_work.map_or(FLOPS_PER_SUBMISSION, |most| FLOPS_PER_SUBMISSION.min(most.saturating_mul(DISPATCHES_PER_SUBMISSION)));
         let (mut runs, mut start, mut work) = (Vec::new(), 0, 0);
         for (at, step) in self.graph.steps().iter().enumerate() {
-            if at > start && work + step.cost.work() > most {
+            if at > start && step.cost.work().saturating_add(work) > most {
                 runs.push(start..at);
                 (start, work) = (at, 0);
             }
-            work += step.cost.work();
+            work = step.cost.work().saturating_add(work);
         }
         runs.push(start..self.graph.steps().len());
         runs
@@ -253,6 +260,31 @@ impl Step {
     }
 }
 
+/// Shaders that count on subgroups of one size share their workgroup memory out by it: on a device with others they would leave it.
+fn check_subgroups(context: &Context, step: &Dispatch) -> Result<()> {
+    let counted_on = |&(name, value): &(&str, Constant)| match value {
+        Constant::U32(size) if name == SUBGROUP_SIZE => Some(size),
+        _ => None,
+    };
+    match step.kernel.constants.iter().find_map(counted_on) {
+        Some(size) if context.abilities().subgroup_size != Some(size) => Err(Error::gpu(format!(
+            "{}: it was recorded for subgroups of {size} invocations, and {} has others; record it with the limits of this device",
+            step.label,
+            context.info().name
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// naga has no run-time checks for cooperative matrices, so that only shaders that need none may use them.
+fn check_matrices(step: &Dispatch, trusted: bool) -> Result<()> {
+    if trusted || !step.kernel.source().contains("cooperative_matrix") {
+        return Ok(());
+    }
+    let problem = "its shader uses cooperative matrices, whose bounds nothing checks; push it with Graph::push_unchecked, or do without them";
+    Err(Error::gpu(format!("{}: {problem}", step.label)))
+}
+
 /// A buffer for every tensor that is touched; tensors of one slot share its buffer.
 fn buffers(context: &Context, graph: &Graph, plan: &Plan, weights: &GpuWeights) -> Result<Vec<Option<wgpu::Buffer>>> {
     let buffer = |label: &str, size, usage| {
@@ -308,14 +340,14 @@ fn steps(context: &Context, graph: &Graph, buffers: &[Option<wgpu::Buffer>]) -> 
         let info = graph.info(v.tensor);
         bound(buffer, info.byte_at(v.offset), info.bytes_of(v.len))
     };
-    let step = |(step, offset): (&crate::graph::Dispatch, u64)| {
+    let step = |(at, (step, offset)): (usize, (&Dispatch, u64))| {
         let bindings = Bindings { reads: step.reads.len(), params: !step.params.is_empty() };
         let uniform = bindings.params.then(|| bound(&params, offset, step.params.len() as u64));
         let resources = step.reads.iter().chain([&step.write]).map(view).chain(uniform);
         let entries: Vec<_> = (0..).zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
         let layout = context.pipelines.layout(device, bindings);
         Step {
-            pipeline: context.pipelines.pipeline(device, &step.kernel, bindings),
+            pipeline: context.pipelines.pipeline(device, &step.kernel, bindings, graph.is_trusted(at)),
             bind_group: device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some(&step.label),
                 layout: &layout,
@@ -324,5 +356,5 @@ fn steps(context: &Context, graph: &Graph, buffers: &[Option<wgpu::Buffer>]) -> 
             workgroups: step.workgroups,
         }
     };
-    graph.steps().iter().zip(offsets).map(step).collect()
+    graph.steps().iter().zip(offsets).enumerate().map(step).collect()
 }

@@ -38,10 +38,8 @@ impl Gpu {
     ///
     /// # Errors
     /// If the device is out of memory or lost, or a weight is larger than its largest buffer.
-    #[expect(unsafe_code, reason = "our own kernels, tested with the checks on and off, need no run-time checks")]
     pub fn new(context: &Context, config: &Config, weights: &Weights<Tensor>) -> Result<Self> {
-        // SAFETY: this context runs what `vit::forward` records and nothing else.
-        Self::on(unsafe { context.without_shader_checks() }, config, weights)
+        Self::on(context.without_shader_checks(), config, weights)
     }
 
     /// The same with naga's run-time checks in every shader, as a browser has them: slower, and what tests compare with.

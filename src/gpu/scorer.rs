@@ -38,10 +38,8 @@ impl Scorer {
     ///
     /// # Errors
     /// If the device is out of memory or lost, or a weight is larger than its largest buffer.
-    #[expect(unsafe_code, reason = "our own kernels, tested with the checks on and off, need no run-time checks")]
     pub fn new(context: &Context, config: &Config, weights: &Weights<Tensor>, shape: &Shape, decoder: &Decoder<Tensor>) -> Result<Self> {
-        // SAFETY: this context runs what `vit::scores` records and nothing else.
-        let context = unsafe { context.without_shader_checks() }.paced(config)?;
+        let context = context.without_shader_checks().paced(config)?;
         let (specs, decoder_specs) = (Weights::specs(config), Decoder::linear_specs(shape));
         let leaves = specs.leaves().into_iter().chain(decoder_specs.leaves()).zip(weights.leaves().into_iter().chain(decoder.leaves()));
         let elem = context.limits().elem;

@@ -31,7 +31,7 @@ pub use tokens::Mask;
 
 use std::ops::Range;
 
-use crate::graph::{Elem, Graph, Limits, Role, TensorId, View};
+use crate::graph::{Dispatch, Elem, Graph, Limits, Role, TensorId, View};
 
 /// Invocations in a workgroup of the kernels that do an element or a row each.
 const LANES: u32 = 64;
@@ -60,7 +60,7 @@ pub struct Recorder {
 impl Recorder {
     /// An empty graph for a device that allows `limits`.
     pub fn new(limits: Limits) -> Self {
-        Self { graph: Graph::new(), limits }
+        Self { graph: Graph::new(), limits: limits.countable() }
     }
 
     /// A tensor of f32 that no operation writes: a weight or an input.
@@ -94,7 +94,7 @@ impl Recorder {
     /// If that differs.
     pub fn set_limits(&mut self, limits: Limits) {
         assert_eq!(limits.elem, self.limits.elem, "one graph has one type of elements");
-        self.limits = limits;
+        self.limits = limits.countable();
     }
 
     /// Keeps an operation's result to the end, for the caller to read.
@@ -110,6 +110,14 @@ impl Recorder {
     /// What was recorded.
     pub fn finish(self) -> Graph {
         self.graph
+    }
+
+    /// Appends a dispatch of a shader of this crate, which needs no run-time checks.
+    #[expect(unsafe_code, reason = "the shaders of this crate need no run-time checks, and nobody else gets here")]
+    fn push(&mut self, dispatch: Dispatch) {
+        // SAFETY: each operation holds its tensors to the shapes and types that its shader reads and writes, and each shader stays inside them whatever
+        // they hold. tests/kernels runs all of them with and without checks over ragged shapes, with sentinels behind every result.
+        unsafe { self.graph.push_unchecked(dispatch) }
     }
 
     /// An operation's result, in f32.
@@ -161,6 +169,13 @@ impl Recorder {
     fn expect_len(&self, label: &str, id: TensorId, len: usize) {
         let info = self.graph.info(id);
         assert_eq!(info.len(), len, "{label}: {} {:?} should have {len} elements", info.label, info.shape);
+    }
+
+    /// Holds tensors to the type of elements that a shader takes for granted.
+    fn expect_f32(&self, label: &str, ids: &[TensorId]) {
+        for &id in ids {
+            assert_eq!(self.elem_of(id), Elem::F32, "{label}: {} should be of f32", self.graph.info(id).label);
+        }
     }
 }
 
