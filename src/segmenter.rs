@@ -9,7 +9,7 @@ use crate::gpu::Scorer;
 use crate::nnunet::{Network, Results, Tiling};
 use crate::tensor::Tensor;
 use crate::vit::decoder::Decoder;
-use crate::vit::features::Request;
+use crate::vit::features::{Range, Request, overflow};
 
 /// The networks of a results folder, ready to run on a GPU or the CPU, each whole.
 pub struct Segmenter {
@@ -100,10 +100,15 @@ impl Segmenter {
             }
         }
         tiling.mean(&mut scores, self.folds.len());
-        if scores.data().iter().any(|v| !v.is_finite()) {
-            return Err(Error::option("image", "the scores are not finite: the image or the weights hold values beyond f32's range").into());
+        if scores.is_finite() { Ok(scores) } else { Err(self.overflow().into()) }
+    }
+
+    fn overflow(&self) -> Error {
+        match &self.folds[0] {
+            // The encoder's features are finite, or they had been refused.
+            Fold::Cpu { .. } => overflow("scores", Range::F32, Some("the decoder")),
+            Fold::Gpu(scorer) => overflow("scores", scorer.context().limits().elem.into(), None),
         }
-        Ok(scores)
     }
 
     /// The scores [B, K, h, w] of tiles [B, 1, h, w].

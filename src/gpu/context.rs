@@ -31,6 +31,9 @@ pub struct Context {
 struct Faults {
     lost: Mutex<Option<String>>,
     uncaptured: Mutex<Option<String>>,
+    /// Objects that are made before one fails, for tests.
+    #[cfg(test)]
+    left: Mutex<Option<usize>>,
 }
 
 /// How often this context and its clones have done what a host may want to do alone.
@@ -214,6 +217,28 @@ impl Context {
         // The loss of a device is told when it is polled, and makes all else invalid before that.
         self.poll(doing, wgpu::PollType::Poll)?;
         Err(self.explain(doing, &error))
+    }
+
+    /// Whether the next object is to fail: never but in tests.
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "a test asks the context")]
+    pub(super) const fn is_to_fail(&self) -> bool {
+        false
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_to_fail(&self) -> bool {
+        let mut left = self.faults.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let fails = *left == Some(0);
+        *left = left.and_then(|left| left.checked_sub(1));
+        fails
+    }
+
+    /// Has one object fail that this context, its clones or what was made of them make: the first after `left` others; `None` for none. Gives what was left to
+    /// be made before, `None` where one did fail.
+    #[cfg(test)]
+    pub(crate) fn fail_after(&self, left: Option<usize>) -> Option<usize> {
+        std::mem::replace(&mut *self.faults.left.lock().unwrap_or_else(PoisonError::into_inner), left)
     }
 
     fn explain(&self, doing: &str, error: &wgpu::Error) -> Error {

@@ -53,10 +53,10 @@ impl Executable {
         }
         let made = context.checked("preparing the forward pass", || {
             let buffers = buffers(context, &graph, &plan, weights)?;
-            let steps = steps(context, &graph, &buffers);
+            let steps = steps(context, &graph, &buffers)?;
             Ok((buffers, steps))
         });
-        let (buffers, steps) = made.inspect_err(|_| context.pipelines.clear())?;
+        let (buffers, steps) = made?;
         Ok(Self { context: context.clone(), graph, plan, buffers, steps })
     }
 
@@ -287,10 +287,7 @@ fn check_matrices(step: &Dispatch, trusted: bool) -> Result<()> {
 
 /// A buffer for every tensor that is touched; tensors of one slot share its buffer.
 fn buffers(context: &Context, graph: &Graph, plan: &Plan, weights: &GpuWeights) -> Result<Vec<Option<wgpu::Buffer>>> {
-    let buffer = |label: &str, size, usage| {
-        let usage = wgpu::BufferUsages::STORAGE | usage;
-        context.device().create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false })
-    };
+    let buffer = |label: &str, size, usage| context.buffer(label, size, wgpu::BufferUsages::STORAGE | usage);
     let slot = |(i, &size): (usize, &u64)| buffer(&format!("slot {i}"), size, wgpu::BufferUsages::empty());
     let slots: Vec<wgpu::Buffer> = plan.slots().iter().enumerate().map(slot).collect();
     let place = |id| {
@@ -315,9 +312,8 @@ fn buffers(context: &Context, graph: &Graph, plan: &Plan, weights: &GpuWeights) 
 }
 
 /// Pipelines and bind groups, and the one uniform buffer that holds every dispatch's parameters.
-fn steps(context: &Context, graph: &Graph, buffers: &[Option<wgpu::Buffer>]) -> Vec<Step> {
-    let device = context.device();
-    let alignment = device.limits().min_uniform_buffer_offset_alignment as usize;
+fn steps(context: &Context, graph: &Graph, buffers: &[Option<wgpu::Buffer>]) -> Result<Vec<Step>> {
+    let alignment = context.device().limits().min_uniform_buffer_offset_alignment as usize;
     let mut uniforms = Vec::new();
     let mut offsets = Vec::new();
     for step in graph.steps() {
@@ -325,12 +321,8 @@ fn steps(context: &Context, graph: &Graph, buffers: &[Option<wgpu::Buffer>]) -> 
         offsets.push(uniforms.len() as u64);
         uniforms.extend_from_slice(&step.params);
     }
-    let params = device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("params"),
-        size: (uniforms.len() as u64).max(16),
-        usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    });
+    let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+    let params = context.buffer("params", (uniforms.len() as u64).max(16), usage);
     context.queue().write_buffer(&params, 0, &uniforms);
 
     let bound =
@@ -344,17 +336,12 @@ fn steps(context: &Context, graph: &Graph, buffers: &[Option<wgpu::Buffer>]) -> 
         let bindings = Bindings { reads: step.reads.len(), params: !step.params.is_empty() };
         let uniform = bindings.params.then(|| bound(&params, offset, step.params.len() as u64));
         let resources = step.reads.iter().chain([&step.write]).map(view).chain(uniform);
-        let entries: Vec<_> = (0..).zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
-        let layout = context.pipelines.layout(device, bindings);
-        Step {
-            pipeline: context.pipelines.pipeline(device, &step.kernel, bindings, graph.is_trusted(at)),
-            bind_group: device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(&step.label),
-                layout: &layout,
-                entries: &entries,
-            }),
+        let layout = context.pipelines.layout(context, bindings)?;
+        Ok(Step {
+            pipeline: context.pipelines.pipeline(context, &step.kernel, bindings, graph.is_trusted(at))?,
+            bind_group: context.bind_group(&step.label, &layout, resources),
             workgroups: step.workgroups,
-        }
+        })
     };
     graph.steps().iter().zip(offsets).enumerate().map(step).collect()
 }
