@@ -234,6 +234,12 @@ impl Context {
         fails
     }
 
+    /// Other limits than the device's, for tests.
+    #[cfg(test)]
+    pub(crate) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Has one object fail that this context, its clones or what was made of them make: the first after `left` others; `None` for none. Gives what was left to
     /// be made before, `None` where one did fail.
     #[cfg(test)]

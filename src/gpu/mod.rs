@@ -5,7 +5,7 @@ mod context;
 mod devices;
 mod executable;
 #[cfg(test)]
-mod faults;
+pub(crate) mod faults;
 mod model;
 mod needs;
 mod objects;

@@ -61,7 +61,7 @@ impl Gpu {
 
     /// Forgets all passes, for tests that want to see them made.
     #[cfg(test)]
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         self.passes.forget();
     }
 

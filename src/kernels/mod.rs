@@ -196,3 +196,36 @@ fn words(values: &[usize]) -> Vec<u8> {
     bytes.resize(bytes.len().next_multiple_of(16), 0);
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A binding of half the bytes that the shader reads: no shader checks that.
+    #[test]
+    #[should_panic(expected = "bias should be of f32")]
+    fn a_tensor_of_another_type_is_not_bound() {
+        let mut g = Recorder::new(Limits { elem: Elem::F16, ..Limits::DEFAULT });
+        let [x, weight, bias] = [("x", [4, 8]), ("weight", [8, 8]), ("bias", [1, 8])].map(|(name, shape)| g.tensor_of(Elem::F16, name, shape, Role::Input));
+        let _ = g.matmul("matmul", x, weight, Epilogue::Bias(bias));
+    }
+
+    #[test]
+    #[should_panic(expected = "more bytes than can be counted")]
+    fn extents_do_not_wrap_around() {
+        Recorder::new(Limits::DEFAULT).tensor("x", [1 << 62, 4], Role::Input);
+    }
+
+    #[test]
+    fn every_step_of_a_recorder_is_trusted() {
+        let mut g = Recorder::new(Limits::DEFAULT);
+        let x = g.tensor("x", [8], Role::Input);
+        let y = g.gelu("gelu", x).unwrap();
+        g.keep(y);
+        let mut graph = g.finish();
+        let copied = graph.steps()[0].clone();
+        assert!(graph.is_trusted(0));
+        graph.push(copied);
+        assert!(!graph.is_trusted(1), "trust is in the step, not in what it says");
+    }
+}
