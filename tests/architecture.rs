@@ -38,7 +38,7 @@ const MAY_SAY: &[(&str, &[&str])] = &[
     // Submissions and polls are counted where they are made, in gpu/context.rs.
     ("queue().submit", &[]),
     // Shaders without run-time checks are the recorder's alone; the graph says what that takes.
-    ("push_unchecked", &["kernels", "graph"]),
+    ("push_unchecked(", &["kernels", "graph"]),
     ("create_shader_module_trusted", &["gpu"]),
     ("device().poll", &[]),
 ];
