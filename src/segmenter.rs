@@ -189,7 +189,8 @@ mod tests {
 
     fn decoder(shape: &Shape, classify: f32) -> Decoder<Tensor> {
         let values = |n: usize| (0..n).map(|i| (i % 5) as f32 / 4.0).collect::<Vec<f32>>();
-        let mut decoder = Decoder::linear_specs(shape).map(&mut |spec| Tensor::new(spec.shape.clone(), values(spec.shape.iter().product())));
+        let mut decoder =
+            Decoder::linear_specs(shape).map(&mut |spec| Tensor::new(spec.shape.clone(), values(spec.shape.iter().product())));
         decoder.classify.weight.data_mut().iter_mut().for_each(|v| *v *= classify);
         decoder
     }

@@ -346,7 +346,10 @@ fn beyond_f32_the_gpu_says_so() {
     for weights in [huge, large] {
         let gpu = Gpu::new(&context, &config, &weights).unwrap();
         let told = gpu.forward(&image, None, &Request::default()).unwrap_err().to_string();
-        assert!(told.contains("not finite") && told.contains("beyond f32's range") && told.contains("--backend cpu says in which block"), "{told}");
+        assert!(
+            told.contains("not finite") && told.contains("beyond f32's range") && told.contains("--backend cpu says in which block"),
+            "{told}"
+        );
     }
 }
 

@@ -136,7 +136,9 @@ fn operations_are_counted_without_overflow_at_the_widest_limits() {
     let boundless = Limits { max_binding: u64::MAX, max_buffer: u64::MAX, max_workgroups: u32::MAX, ..Limits::DEFAULT };
     for tier in Tier::ALL {
         let own = |limits| Limits { software: tier == Tier::Direct, tier, subgroup_size: 32, ..limits };
-        for limits in [boundless, Limits { max_work: Some(u64::MAX), ..boundless }] {
+        // Grids that come to 2^32, or nearly, with workgroups of 8 and of 64 to a side.
+        let grids = [1 << 26, 1 << 29, u32::MAX].map(|max_workgroups| Limits { max_workgroups, ..boundless });
+        for limits in grids.into_iter().chain([Limits { max_work: Some(u64::MAX), ..boundless }]) {
             let [usual, wide] = [Limits::DEFAULT, limits].map(|limits| record(own(limits), 8));
             assert_eq!(usual.graph().steps().len(), wide.graph().steps().len(), "{tier}");
             for (usual, wide) in usual.graph().steps().iter().zip(wide.graph().steps()) {

@@ -32,13 +32,7 @@ pub fn forward(
     Err(traced.overflow(Range::F32))
 }
 
-fn pass(
-    weights: &Weights<Tensor, Layer>,
-    config: &Config,
-    image: &Tensor,
-    mask: Option<&[bool]>,
-    request: &Request,
-) -> Result<Features> {
+fn pass(weights: &Weights<Tensor, Layer>, config: &Config, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Features> {
     request.check(config)?;
     let (batch, grid) = config.check_image(image.shape())?;
     if let Some(mask) = mask {

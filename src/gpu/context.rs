@@ -247,7 +247,7 @@ impl Context {
         std::mem::replace(&mut *self.faults.left.lock().unwrap_or_else(PoisonError::into_inner), left)
     }
 
-    fn explain(&self, doing: &str, error: &wgpu::Error) -> Error {
+    pub(super) fn explain(&self, doing: &str, error: &wgpu::Error) -> Error {
         let name = &self.info.name;
         Error::gpu(match error {
             wgpu::Error::OutOfMemory { .. } => format!(

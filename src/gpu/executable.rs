@@ -191,8 +191,11 @@ impl Executable {
 
     /// The steps in runs of no more than [`FLOPS_PER_SUBMISSION`], or than what the device is known to do in the time of a few dispatches.
     fn submissions(&self) -> Vec<Range<usize>> {
-        let most =
-            self.context.limits().max_work.map_or(FLOPS_PER_SUBMISSION, |most| FLOPS_PER_SUBMISSION.min(most.saturating_mul(DISPATCHES_PER_SUBMISSION)));
+        let most = self
+            .context
+            .limits()
+            .max_work
+            .map_or(FLOPS_PER_SUBMISSION, |most| FLOPS_PER_SUBMISSION.min(most.saturating_mul(DISPATCHES_PER_SUBMISSION)));
         let (mut runs, mut start, mut work) = (Vec::new(), 0, 0);
         for (at, step) in self.graph.steps().iter().enumerate() {
             if at > start && step.cost.work().saturating_add(work) > most {
@@ -281,7 +284,8 @@ fn check_matrices(step: &Dispatch, trusted: bool) -> Result<()> {
     if trusted || !step.kernel.source().contains("cooperative_matrix") {
         return Ok(());
     }
-    let problem = "its shader uses cooperative matrices, whose bounds nothing checks; push it with Graph::push_unchecked, or do without them";
+    let problem =
+        "its shader uses cooperative matrices, whose bounds nothing checks; push it with Graph::push_unchecked, or do without them";
     Err(Error::gpu(format!("{}: {problem}", step.label)))
 }
 

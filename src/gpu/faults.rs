@@ -136,3 +136,10 @@ fn each_object_of_a_scorer_fails_once() {
     let failed = each_object_fails(&context, || scorer.forget(), |()| sums(&scorer), |got| *got == want);
     assert!(failed > 25, "{failed} objects of a pass failed");
 }
+
+#[test]
+fn want_of_memory_says_what_takes_less() {
+    let Some(context) = paced() else { return };
+    let told = context.explain("uploading blocks.0", &wgpu::Error::OutOfMemory { source: "full".into() }).to_string();
+    assert!(told.starts_with("gpu: uploading blocks.0: ") && told.contains("out of memory") && told.contains("--batch"), "{told}");
+}

@@ -64,7 +64,8 @@ impl Scorer {
     /// # Errors
     /// If the tiles do not fit the model or the slice, or the device is out of memory or lost.
     pub fn slice(&self, size: [usize; 2], tiles: &[usize], weights: &[f32]) -> Result<Slice<'_>> {
-        let pass = self.passes.wanted(self.key(tiles, size)?, |key| self.plan(*key), |(input, _), planned| self.prepare(*input, planned))?;
+        let pass =
+            self.passes.wanted(self.key(tiles, size)?, |key| self.plan(*key), |(input, _), planned| self.prepare(*input, planned))?;
         pass.executable.write(pass.scores.weights, 0, weights)?;
         pass.executable.zero(pass.scores.sums)?;
         Ok(Slice { context: &self.context, pass })

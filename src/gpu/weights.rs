@@ -37,7 +37,8 @@ impl GpuWeights {
             if elem == Elem::F16
                 && let Some(v) = tensor.data().iter().find(|v| !half::f16::from_f32(**v).is_finite())
             {
-                let problem = if v.is_finite() { "beyond the range of f16 (65504); use --precision f32" } else { "and every weight must be finite" };
+                let problem =
+                    if v.is_finite() { "beyond the range of f16 (65504); use --precision f32" } else { "and every weight must be finite" };
                 return Err(Error::gpu(format!("{name} holds {v}, {problem}")));
             }
             let bytes: &[u8] = &encoded(tensor.data(), elem);

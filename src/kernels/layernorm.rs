@@ -88,7 +88,10 @@ impl Recorder {
         self.expect_len(label, bias, c);
         self.expect_f32(label, &[weight, bias]);
         let (_, width) = pack(c);
-        assert!(column.is_multiple_of(width) && pitch.is_multiple_of(width), "{label}: columns from {column} of {pitch}, {width} at a time");
+        assert!(
+            column.is_multiple_of(width) && pitch.is_multiple_of(width),
+            "{label}: columns from {column} of {pitch}, {width} at a time"
+        );
         self.expect_len(label, joined, patches.len() * pitch);
         let fits = patches.end <= batch * of_each && of_each <= tokens && column + c <= pitch;
         assert!(fits, "{label}: patches {patches:?}, {of_each} of {tokens} tokens, columns from {column} of {pitch}");

@@ -206,7 +206,8 @@ mod tests {
     #[should_panic(expected = "bias should be of f32")]
     fn a_tensor_of_another_type_is_not_bound() {
         let mut g = Recorder::new(Limits { elem: Elem::F16, ..Limits::DEFAULT });
-        let [x, weight, bias] = [("x", [4, 8]), ("weight", [8, 8]), ("bias", [1, 8])].map(|(name, shape)| g.tensor_of(Elem::F16, name, shape, Role::Input));
+        let [x, weight, bias] =
+            [("x", [4, 8]), ("weight", [8, 8]), ("bias", [1, 8])].map(|(name, shape)| g.tensor_of(Elem::F16, name, shape, Role::Input));
         let _ = g.matmul("matmul", x, weight, Epilogue::Bias(bias));
     }
 
