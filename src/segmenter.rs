@@ -201,13 +201,11 @@ mod tests {
         let shape = Shape { layers: vec![0], channels: vec![64, 4, 4, 4, 4], classes: 2 };
         let decoder = decoder(&shape, classify);
         let fold = || -> Result<Fold> {
-            Ok(match context {
-                Some(context) => Fold::Gpu(Box::new(Scorer::new(context, &config, &weights, &shape, &decoder)?)),
-                None => {
-                    let encoder = Box::new(Backbone::from_weights(config.clone(), weights.clone()));
-                    Fold::Cpu { encoder, decoder: cpu::decoder_layers(decoder.clone(), cpu::Precision::F32) }
-                }
-            })
+            let Some(context) = context else {
+                let encoder = Box::new(Backbone::from_weights(config.clone(), weights.clone()));
+                return Ok(Fold::Cpu { encoder, decoder: cpu::decoder_layers(decoder.clone(), cpu::Precision::F32) });
+            };
+            Ok(Fold::Gpu(Box::new(Scorer::new(context, &config, &weights, &shape, &decoder)?)))
         };
         let request = Request { layers: vec![0], ..Request::default() };
         Ok(Segmenter { folds: vec![fold()?, fold()?], request, takes_last: false, channels: shape.channels, classes: 2, parameters: 0 })

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
     use crate::error::Error;
 
-    #[expect(clippy::unnecessary_wraps, reason = "what a plan gives")]
+    #[expect(clippy::unnecessary_wraps, clippy::trivially_copy_pass_by_ref, reason = "what a plan takes and gives")]
     fn planned(_: &usize) -> Result<()> {
         Ok(())
     }
