@@ -133,7 +133,8 @@ impl Context {
         adapter.limits()
     }
 
-    /// The device.
+    /// The device. One of ours has wgpu's experimental cooperative matrices where its adapter has them: nothing checks their bounds, and who compiles shaders on
+    /// it that use them takes on what `wgpu::ExperimentalFeatures::enabled` asks for.
     pub fn device(&self) -> &wgpu::Device {
         &self.device
     }

@@ -322,7 +322,7 @@ impl Graph {
     pub fn tensor_of(&mut self, elem: Elem, label: impl Into<String>, shape: impl Into<Vec<usize>>, role: Role) -> TensorId {
         let info = TensorInfo { label: label.into(), shape: shape.into(), role, elem };
         let bytes = info.shape.iter().try_fold(elem.bytes(), |bytes, &extent| bytes.checked_mul(extent));
-        assert!(bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok()), "{info:?} has more bytes than can be counted");
+        assert!(bytes.and_then(|bytes| bytes.checked_next_multiple_of(4)).is_some(), "{info:?} has more bytes than can be counted");
         self.tensors.push(info);
         TensorId(self.tensors.len() - 1)
     }
