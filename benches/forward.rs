@@ -67,9 +67,8 @@ fn run(executable: &Executable) {
 }
 
 fn benches(criterion: &mut Criterion) {
-    // SAFETY: only the kernels of this crate are run.
-    #[expect(unsafe_code, reason = "timed as the model runs: without run-time checks in its own kernels")]
-    let opened = Context::new(&Selection::Auto).map(|context| unsafe { context.without_shader_checks() });
+    // Timed as the model runs.
+    let opened = Context::new(&Selection::Auto).map(|context| context.without_shader_checks());
     let context = match opened {
         Ok(context) => context,
         Err(problem) => {

@@ -48,7 +48,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
     let variance = moments.y - moments.x * moments.x;
 
     if row < params.rows {
-        let scale = 1.0 / sqrt(variance + EPS);
+        var scale = 1.0 / sqrt(variance + EPS);
+        if variance > 3.4e38 {
+            // The squares passed f32's range. Their root would make the row its bias, and nobody would see it: NaN instead.
+            scale = bitcast<f32>(0x7fc00000u | params.rows);
+        }
         let to = params.to_pack + row * params.pitch;
         for (var i = place; i < params.packs; i += ROW_LANES) {
             y[to + i] = OutPack(finish((Pack(x[start + i]) - mean) * scale * weight[i] + bias[i]));

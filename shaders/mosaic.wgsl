@@ -49,7 +49,13 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let tile_width = params.cols * SIDE;
     let row = mirrored(patch_index / params.cols * SIDE + y, params.rows * SIDE, place.z);
     let col = mirrored(patch_index % params.cols * SIDE + x, tile_width, place.w);
-    let to = params.to + (u32(place.x) + row) * params.width + u32(place.y) + col;
+    // A caller's mistake must not write elsewhere: what is beyond the slice goes nowhere.
+    let slice_row = min(u32(place.x), params.map) + row;
+    let slice_col = min(u32(place.y), params.map) + col;
+    if slice_row >= params.map / params.width || slice_col >= params.width {
+        return;
+    }
+    let to = params.to + slice_row * params.width + slice_col;
     let weight = weights[row * tile_width + col];
     for (var k = 0u; k < params.moved; k++) {
         sums[to + k * params.map] += weight * f32(pixels[source + k]);

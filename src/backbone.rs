@@ -181,6 +181,12 @@ impl Backbone {
         Ok(Self { config: model.config().clone(), backend: Backend::Gpu(Box::new(gpu)) })
     }
 
+    /// On the CPU, without a checkpoint.
+    #[cfg(test)]
+    pub(crate) fn from_weights(config: Config, weights: Weights<Tensor>) -> Self {
+        Self { config, backend: Backend::Cpu(Box::new(cpu::layers(weights, cpu::Precision::F32))) }
+    }
+
     /// The model's sizes and precisions.
     pub fn config(&self) -> &Config {
         &self.config

@@ -9,7 +9,7 @@ use crate::gpu::Scorer;
 use crate::nnunet::{Network, Results, Tiling};
 use crate::tensor::Tensor;
 use crate::vit::decoder::Decoder;
-use crate::vit::features::Request;
+use crate::vit::features::{Range, Request, overflow};
 
 /// The networks of a results folder, ready to run on a GPU or the CPU, each whole.
 pub struct Segmenter {
@@ -100,10 +100,15 @@ impl Segmenter {
             }
         }
         tiling.mean(&mut scores, self.folds.len());
-        if scores.data().iter().any(|v| !v.is_finite()) {
-            return Err(Error::option("image", "the scores are not finite: the image or the weights hold values beyond f32's range").into());
+        if scores.is_finite() { Ok(scores) } else { Err(self.overflow().into()) }
+    }
+
+    fn overflow(&self) -> Error {
+        match &self.folds[0] {
+            // The encoder's features are finite, or they had been refused.
+            Fold::Cpu { .. } => overflow("scores", Range::F32, Some("the decoder")),
+            Fold::Gpu(scorer) => overflow("scores", scorer.context().limits().elem.into(), None),
         }
-        Ok(scores)
     }
 
     /// The scores [B, K, h, w] of tiles [B, 1, h, w].
@@ -173,5 +178,85 @@ fn on_gpu<E: From<Error>>(
 impl fmt::Debug for Segmenter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Segmenter").field("folds", &self.folds.len()).field("device", &self.device()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::faults::{each_object_fails, one_block, paced};
+    use crate::vit::decoder::Shape;
+
+    fn decoder(shape: &Shape, classify: f32) -> Decoder<Tensor> {
+        let values = |n: usize| (0..n).map(|i| (i % 5) as f32 / 4.0).collect::<Vec<f32>>();
+        let mut decoder =
+            Decoder::linear_specs(shape).map(&mut |spec| Tensor::new(spec.shape.clone(), values(spec.shape.iter().product())));
+        decoder.classify.weight.data_mut().iter_mut().for_each(|v| *v *= classify);
+        decoder
+    }
+
+    /// Two folds of one small network on a device, or on the CPU.
+    fn segmenter(context: Option<&crate::gpu::Context>, classify: f32) -> Result<Segmenter> {
+        let (config, weights) = one_block();
+        let shape = Shape { layers: vec![0], channels: vec![64, 4, 4, 4, 4], classes: 2 };
+        let decoder = decoder(&shape, classify);
+        let fold = || -> Result<Fold> {
+            let Some(context) = context else {
+                let encoder = Box::new(Backbone::from_weights(config.clone(), weights.clone()));
+                return Ok(Fold::Cpu { encoder, decoder: cpu::decoder_layers(decoder.clone(), cpu::Precision::F32) });
+            };
+            Ok(Fold::Gpu(Box::new(Scorer::new(context, &config, &weights, &shape, &decoder)?)))
+        };
+        let request = Request { layers: vec![0], ..Request::default() };
+        Ok(Segmenter { folds: vec![fold()?, fold()?], request, takes_last: false, channels: shape.channels, classes: 2, parameters: 0 })
+    }
+
+    fn scores(segmenter: &Segmenter, check: impl FnMut() -> Result<()>) -> Result<Tensor> {
+        let slice = Tensor::new([24, 40], (0..24 * 40).map(|i| (i * i % 17) as f32 / 8.0 - 1.0).collect());
+        segmenter.slice(&slice, &Tiling::new([16, 32], 0.5, &[0]), 2, check)
+    }
+
+    #[test]
+    fn scores_that_are_not_finite_are_refused() {
+        let told = scores(&segmenter(None, 3e38).unwrap(), || Ok(())).unwrap_err().to_string();
+        assert!(told.contains("scores are not finite from the decoder on") && told.contains("beyond f32's range"), "{told}");
+        let Some(context) = paced() else { return };
+        let told = scores(&segmenter(Some(&context), 3e38).unwrap(), || Ok(())).unwrap_err().to_string();
+        assert!(told.contains("scores are not finite") && told.contains("beyond f32's range"), "{told}");
+    }
+
+    #[test]
+    fn a_slice_survives_any_object_that_fails() {
+        let Some(context) = paced() else { return };
+        let ready = segmenter(Some(&context), 1.0).unwrap();
+        let want = scores(&ready, || Ok(())).unwrap();
+        let forget = || {
+            for fold in &ready.folds {
+                let Fold::Gpu(scorer) = fold else { panic!("on a GPU") };
+                scorer.forget();
+            }
+        };
+        let failed = each_object_fails(&context, forget, |()| scores(&ready, || Ok(())), |got| *got == want);
+        assert!(failed > 50, "{failed} objects of two folds failed");
+    }
+
+    /// Before the first batch of tiles, and between two.
+    #[test]
+    fn a_device_that_goes_within_a_slice_is_an_error() {
+        for lost_at in [0, 2] {
+            let Some(context) = paced() else { return };
+            let segmenter = segmenter(Some(&context), 1.0).unwrap();
+            let mut batches = 0;
+            let told = scores(&segmenter, || {
+                if batches == lost_at {
+                    context.device().destroy();
+                }
+                batches += 1;
+                Ok(())
+            });
+            let told = told.unwrap_err().to_string();
+            assert!(batches > lost_at && told.starts_with("gpu: ") && told.contains("open it anew"), "{told}");
+            assert!(scores(&segmenter, || Ok(())).unwrap_err().to_string().contains("was lost"));
+        }
     }
 }

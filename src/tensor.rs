@@ -75,6 +75,14 @@ impl Tensor {
         Self::new(shape, self.data)
     }
 
+    /// Whether no value is NaN or infinite.
+    pub fn is_finite(&self) -> bool {
+        // A loop without a way out is done many values at a time.
+        const CHUNK: usize = 4096;
+        let finite = |chunk: &[f32]| chunk.iter().fold(true, |all, v| all & v.is_finite());
+        self.data.chunks(CHUNK).all(finite)
+    }
+
     /// The extent of the innermost axis: the length of a row (1 for a scalar).
     pub fn cols(&self) -> usize {
         self.shape.last().copied().unwrap_or(1)

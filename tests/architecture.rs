@@ -37,6 +37,9 @@ const MAY_SAY: &[(&str, &[&str])] = &[
     ("println!", &["cli", "main"]),
     // Submissions and polls are counted where they are made, in gpu/context.rs.
     ("queue().submit", &[]),
+    // Shaders without run-time checks are the recorder's alone; the graph says what that takes.
+    ("push_unchecked(", &["kernels", "graph"]),
+    ("create_shader_module_trusted", &["gpu"]),
     ("device().poll", &[]),
 ];
 

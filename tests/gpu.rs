@@ -224,3 +224,73 @@ fn limits_are_narrowed_as_asked_and_never_widened() {
     };
     assert_eq!(*Context::with_limits(&Selection::Auto, wide).unwrap().limits(), own);
 }
+
+const STRAY: &str = "
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+struct Params { beyond: u32, pad0: u32, pad1: u32, pad2: u32 }
+@group(0) @binding(2) var<uniform> params: Params;
+var<workgroup> shared_values: array<f32, 64>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(local_invocation_index) i: u32) {
+    var own = array<f32, 4>(1.0, 2.0, 3.0, 4.0);
+    let dirty = shared_values[i];
+    workgroupBarrier();
+    shared_values[i] = -5.0;
+    workgroupBarrier();
+    y[i] = own[params.beyond] + 10.0 * shared_values[params.beyond + i] + 100.0 * dirty;
+    y[params.beyond + i] = 9.0 + x[params.beyond + i];
+}
+";
+
+/// A caller's shader that reads and writes past every end keeps its run-time checks, also where this crate's own have none.
+#[test]
+fn a_foreign_shader_keeps_its_checks_on_every_context() {
+    let Some(context) = device::context() else { return };
+    let model = meddino::vit::model::Model::open("seeded:0:micro").unwrap();
+    let gpu = meddino::gpu::Gpu::new(&context, model.config(), &model.weights().unwrap()).unwrap();
+    for context in [gpu.context().clone(), context.without_shader_checks(), context] {
+        let mut graph = Graph::new();
+        let x = graph.tensor("x", [64], Role::Input);
+        let y = graph.tensor("y", [3, 64], Role::Output);
+        let mut step = scale_step("stray", 1.0);
+        step.kernel = Kernel { name: "stray", parts: vec![STRAY], constants: Vec::new() };
+        step.params[..4].copy_from_slice(&100_u32.to_le_bytes());
+        (step.reads, step.write) = (vec![graph.view(x)], View { tensor: y, offset: 64, len: 64 });
+        graph.push(step);
+        assert!(!graph.is_trusted(0));
+        let planned = plan(&graph, context.limits()).unwrap();
+        let executable = Executable::new(&context, graph, planned, &GpuWeights::default()).unwrap();
+        executable.write(x, 0, &[0.0; 64]).unwrap();
+        for _ in 0..3 {
+            executable.write(y, 0, &[-7.0; 192]).unwrap();
+            executable.run().unwrap();
+            let got = executable.read_all(&[y]).unwrap().remove(0);
+            let (before, rest) = got.data().split_at(64);
+            let (own, behind) = rest.split_at(64);
+            assert!([before, behind] == [[-7.0; 64]; 2], "what is not bound was written: {before:?} {behind:?}");
+            // What is past an array's end is its last element, or is dropped; workgroup memory begins as zeros.
+            assert!(own.iter().all(|v| [4.0 - 50.0, 9.0].contains(v)), "{own:?}");
+        }
+    }
+}
+
+#[test]
+fn what_no_check_covers_is_refused_in_a_foreign_shader() {
+    let Some(context) = device::context() else { return };
+    let refused = |kernel: Kernel| {
+        let mut graph = Graph::new();
+        let y = graph.tensor("y", [64], Role::Output);
+        let mut step = scale_step("blocks.0.mine", 1.0);
+        (step.kernel, step.write) = (kernel, graph.view(y));
+        graph.push(step);
+        let planned = plan(&graph, context.limits()).unwrap();
+        Executable::new(&context, graph, planned, &GpuWeights::default()).unwrap_err().to_string()
+    };
+    let text = "enable wgpu_cooperative_matrix;";
+    let told = refused(Kernel { name: "mine", parts: vec![text], constants: Vec::new() });
+    assert!(told.contains("blocks.0.mine") && told.contains("cooperative matrices") && told.contains("push_unchecked"), "{told}");
+    let told = refused(Kernel { name: "mine", parts: vec![SCALE], constants: vec![("SUBGROUP_SIZE", 3_u32.into())] });
+    assert!(told.contains("blocks.0.mine") && told.contains("subgroups of 3"), "{told}");
+}

@@ -6,7 +6,7 @@ mod device;
 use common::{Golden, max_abs, relative_l2, uniform};
 use meddino::Tensor;
 use meddino::gpu::{Context, Gpu};
-use meddino::graph::Limits;
+use meddino::graph::{Elem, Limits};
 use meddino::vit::config::{Config, RopePrecision};
 use meddino::vit::features::{Features, Request};
 use meddino::vit::model::Model;
@@ -307,4 +307,119 @@ fn batches_overlap_and_keep_apart() {
         });
         assert!(same_bits(&pending.pop().unwrap().wait().unwrap(), &alone[0]));
     }
+}
+
+/// Weights of which one is multiplied.
+fn scaled(weights: &Weights<Tensor>, change: impl FnOnce(&mut Weights<Tensor>) -> &mut Tensor, factor: f32) -> Weights<Tensor> {
+    let mut weights = weights.clone();
+    change(&mut weights).data_mut().iter_mut().for_each(|v| *v *= factor);
+    weights
+}
+
+fn on_the_cpu(config: &Config, weights: Weights<Tensor>, image: &Tensor) -> meddino::Result<Features> {
+    meddino::cpu::forward(&meddino::cpu::layers(weights, meddino::cpu::Precision::F32), config, image, None, &Request::default())
+}
+
+#[test]
+fn beyond_f32_the_cpu_says_in_which_block() {
+    let (config, weights) = open("seeded:0:tiny", RopePrecision::F32);
+    let image = image([1, 1, 32, 32]);
+    let huge = scaled(&weights, |w| &mut w.blocks[1].mlp.fc2.weight, 1e38);
+    let told = on_the_cpu(&config, scaled(&huge, |w| &mut w.blocks[1].ls2, 1e10), &image).unwrap_err().to_string();
+    assert!(told.contains("not finite from blocks.1 on") && told.contains("beyond f32's range"), "{told}");
+    let told = on_the_cpu(&config, weights.clone(), &Tensor::new([1, 1, 32, 32], vec![f32::NAN; 1024])).unwrap_err().to_string();
+    assert!(told.contains("not finite from patch_embed on"), "{told}");
+    // So large that its square is beyond f32, and no more: the statistics are in f64.
+    let large = scaled(&weights, |w| &mut w.patch_embed.weight, 1e24);
+    assert!(on_the_cpu(&config, large, &image).is_ok());
+}
+
+#[test]
+fn beyond_f32_the_gpu_says_so() {
+    let Some(context) = device::context() else { return };
+    let (config, weights) = open("seeded:0:tiny", RopePrecision::F32);
+    let image = image([1, 1, 32, 32]);
+    let huge = scaled(&weights, |w| &mut w.blocks[1].mlp.fc2.weight, 1e38);
+    let huge = scaled(&huge, |w| &mut w.blocks[1].ls2, 1e10);
+    // The squares of a row's values are beyond f32: LayerNorm must not make them its bias without a word.
+    let large = scaled(&weights, |w| &mut w.patch_embed.weight, 1e24);
+    for weights in [huge, large] {
+        let gpu = Gpu::new(&context, &config, &weights).unwrap();
+        let told = gpu.forward(&image, None, &Request::default()).unwrap_err().to_string();
+        assert!(
+            told.contains("not finite") && told.contains("beyond f32's range") && told.contains("--backend cpu says in which block"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn beyond_f16_the_advice_is_f32() {
+    let Some(context) = device::context() else { return };
+    let Ok(context) = context.tuned(Elem::F16, None) else { return };
+    if context.limits().elem != Elem::F16 {
+        return;
+    }
+    let (config, weights) = open("seeded:0:tiny", RopePrecision::F32);
+    let image = image([1, 1, 32, 32]);
+    // Weights of f16, activations beyond it: of the MLP, of the queries, of the values.
+    let hidden = scaled(&weights, |w| &mut w.blocks[0].mlp.fc1.weight, 3e5);
+    let normed = scaled(&weights, |w| &mut w.blocks[1].norm1.weight, 6e4);
+    let values = scaled(&normed, |w| &mut w.blocks[1].norm1.bias, 6e4);
+    for (name, weights) in [("fc1", hidden), ("norm1", normed), ("norm1 and bias", values)] {
+        assert!(on_the_cpu(&config, weights.clone(), &image).is_ok(), "{name}: f32 holds it");
+        let gpu = Gpu::new(&context, &config, &weights).unwrap();
+        let told = gpu.forward(&image, None, &Request::default()).unwrap_err().to_string();
+        assert!(told.starts_with("--precision: ") && told.contains("f16 (65504)") && told.contains("--precision f32"), "{name}: {told}");
+    }
+    let beyond = scaled(&weights, |w| &mut w.blocks[2].attn.proj.weight, 1e8);
+    let told = Gpu::new(&context, &config, &beyond).unwrap_err().to_string();
+    assert!(told.contains("blocks.2.attn.proj.weight") && told.contains("f16 (65504)") && told.contains("--precision f32"), "{told}");
+    let nan = scaled(&weights, |w| &mut w.blocks[2].attn.proj.weight, f32::NAN);
+    let told = Gpu::new(&context, &config, &nan).unwrap_err().to_string();
+    assert!(told.contains("blocks.2.attn.proj.weight") && told.contains("every weight must be finite"), "{told}");
+}
+
+/// The device goes before, between and after what a batch needs: an error each time, or the features that had been computed.
+#[test]
+fn a_device_that_goes_at_any_moment_is_an_error() {
+    let (config, weights) = open("seeded:0:micro", RopePrecision::F32);
+    let (image, request) = (image([1, 1, 32, 32]), Request { prenorm: true, layers: vec![0], taps: false });
+    let Some(context) = device::context() else { return };
+    let want = Gpu::new(&context, &config, &weights).unwrap().forward(&image, None, &request).unwrap();
+    let lost = |told: &meddino::Error| {
+        let told = told.to_string();
+        assert!(told.starts_with("gpu: ") && told.contains("open it anew"), "{told}");
+    };
+    let fresh = || Context::new(&meddino::gpu::Selection::Auto).unwrap();
+
+    let context = fresh();
+    context.device().destroy();
+    lost(&Gpu::new(&context, &config, &weights).unwrap_err());
+
+    let context = fresh();
+    let gpu = Gpu::new(&context, &config, &weights).unwrap();
+    context.device().destroy();
+    for _ in 0..2 {
+        lost(&gpu.submit(&image, None, &request).unwrap_err());
+        lost(&gpu.submit_clocked(&image, None, &request).unwrap_err());
+        lost(&gpu.profile(&image, None, &request).unwrap_err());
+        lost(&gpu.pass_times(&image, &request, 1).unwrap_err());
+    }
+
+    let context = fresh();
+    let gpu = Gpu::new(&context, &config, &weights).unwrap();
+    gpu.forward(&image, None, &request).unwrap();
+    let pending = [gpu.submit(&image, None, &request), gpu.submit_clocked(&image, None, &request)];
+    context.device().destroy();
+    for pending in pending {
+        match pending.unwrap().wait() {
+            Ok(got) => assert!(same_bits(&got, &want)),
+            Err(told) => lost(&told),
+        }
+    }
+    lost(&gpu.forward(&image, None, &request).unwrap_err());
+
+    let again = Gpu::new(&fresh(), &config, &weights).unwrap().forward(&image, None, &request).unwrap();
+    assert!(same_bits(&again, &want), "another device computes as before");
 }

@@ -129,3 +129,36 @@ fn every_wgsl_file_is_part_of_a_variant() {
     }
     assert!(unused.is_empty(), "no variant uses {unused:?}");
 }
+
+/// Grids and parameters do not wrap around where a device says that it has no limits.
+#[test]
+fn operations_are_counted_without_overflow_at_the_widest_limits() {
+    let boundless = Limits { max_binding: u64::MAX, max_buffer: u64::MAX, max_workgroups: u32::MAX, ..Limits::DEFAULT };
+    for tier in Tier::ALL {
+        let own = |limits| Limits { software: tier == Tier::Direct, tier, subgroup_size: 32, ..limits };
+        // Grids that come to 2^32, or nearly, with workgroups of 8 and of 64 to a side.
+        let grids = [1 << 26, 1 << 29, u32::MAX].map(|max_workgroups| Limits { max_workgroups, ..boundless });
+        for limits in grids.into_iter().chain([Limits { max_work: Some(u64::MAX), ..boundless }]) {
+            let [usual, wide] = [Limits::DEFAULT, limits].map(|limits| record(own(limits), 8));
+            assert_eq!(usual.graph().steps().len(), wide.graph().steps().len(), "{tier}");
+            for (usual, wide) in usual.graph().steps().iter().zip(wide.graph().steps()) {
+                let told = |step: &meddino::graph::Dispatch| (step.label.clone(), step.workgroups, step.params.clone(), step.cost);
+                assert_eq!(told(usual), told(wide), "{tier}");
+            }
+        }
+    }
+}
+
+/// A stage of 2^32 invocations along an axis, the most that can be: one dispatch, or pieces, never a grid that wrapped around.
+#[test]
+fn a_row_more_than_the_largest_grid_is_two_dispatches() {
+    let limits = Limits { max_binding: u64::MAX, max_buffer: u64::MAX, max_workgroups: 1 << 26, ..Limits::DEFAULT };
+    let mut g = Recorder::new(limits);
+    let x = g.tensor("x", [1, 8], Role::Input);
+    let rows = g.tensor("down", [(1 << 29) + 8, 3], Role::Input);
+    let cols = g.tensor("across", [1, 3], Role::Input);
+    let field = Field { first: 0, height: 1, width: 8, channels: 1 };
+    g.resize("resize", x, field, [rows, cols], Values::SAME, [(1 << 29) + 8]).unwrap();
+    let grids: Vec<[u32; 3]> = g.graph().steps().iter().map(|step| step.workgroups).collect();
+    assert_eq!(grids, [[1, 1 << 26, 1], [1, 1, 1]]);
+}

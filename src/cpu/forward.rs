@@ -1,10 +1,10 @@
 //! The forward pass, as the model's definition reads.
 
 use super::{Epilogue, Layer, attention, layernorm, matmul, patch_embed, rope, tokens};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::tensor::Tensor;
 use crate::vit::config::Config;
-use crate::vit::features::{Features, Request};
+use crate::vit::features::{Features, Range, Request};
 use crate::vit::rope::table;
 use crate::vit::weights::Weights;
 
@@ -14,7 +14,8 @@ use crate::vit::weights::Weights;
 /// `mask_token` replaces a patch.
 ///
 /// # Errors
-/// If the image is smaller than a patch or has another number of channels, a layer is no block of this model, or the mask has the wrong length or no `mask_token` to put in.
+/// If the image is smaller than a patch or has another number of channels, a layer is no block of this model, the mask has the wrong length or no `mask_token` to put in, or
+/// the features are not finite.
 pub fn forward(
     weights: &Weights<Tensor, Layer>,
     config: &Config,
@@ -22,6 +23,16 @@ pub fn forward(
     mask: Option<&[bool]>,
     request: &Request,
 ) -> Result<Features> {
+    let features = pass(weights, config, image, mask, request)?;
+    if features.are_finite() {
+        return Ok(features);
+    }
+    // Once more, to say where.
+    let traced = pass(weights, config, image, mask, &Request { taps: true, ..Request::default() })?;
+    Err(traced.overflow(Range::F32))
+}
+
+fn pass(weights: &Weights<Tensor, Layer>, config: &Config, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Features> {
     request.check(config)?;
     let (batch, grid) = config.check_image(image.shape())?;
     if let Some(mask) = mask {
@@ -60,8 +71,5 @@ pub fn forward(
         }
     }
     let x_norm = Tensor::made(|y| layernorm(&x, &weights.norm, eps, y));
-    if x_norm.data().iter().any(|v| !v.is_finite()) {
-        return Err(Error::option("image", "the features are not finite: the image or the weights hold values beyond f32's range"));
-    }
     Ok(Features { grid, x_norm, x_prenorm: request.prenorm.then_some(x), layers, taps })
 }

@@ -247,3 +247,85 @@ impl Pass {
         self.executable.buffer(id).expect("inputs and outputs that are used have buffers")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Picture, Similarity};
+    use super::*;
+    use crate::gpu::Context;
+    use crate::gpu::faults::{each_object_fails, one_block, paced};
+
+    /// A host's device, where nobody hears what we do not catch: there wgpu panics.
+    fn lent(own: &Context) -> Context {
+        let mut context = Context::from_host(own.device().clone(), own.queue().clone()).expect("enough");
+        context.set_limits(*own.limits());
+        context
+    }
+
+    fn encoder(context: &Context) -> wgpu::CommandEncoder {
+        context.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
+    }
+
+    fn texture(context: &Context, format: wgpu::TextureFormat, usage: wgpu::TextureUsages) -> wgpu::TextureView {
+        let size = wgpu::Extent3d { width: 40, height: 24, depth_or_array_layers: 1 };
+        let (mip_level_count, sample_count, dimension) = (1, 1, wgpu::TextureDimension::D2);
+        let descriptor =
+            wgpu::TextureDescriptor { label: None, size, mip_level_count, sample_count, dimension, format, usage, view_formats: &[] };
+        context.device().create_texture(&descriptor).create_view(&wgpu::TextureViewDescriptor::default())
+    }
+
+    /// From a texture to tokens, to a picture, and home.
+    fn tokens(gpu: &Gpu, context: &Context) -> Result<Vec<f32>> {
+        let slice = texture(context, wgpu::TextureFormat::R32Float, wgpu::TextureUsages::TEXTURE_BINDING);
+        let shown = texture(context, wgpu::TextureFormat::Rgba16Float, wgpu::TextureUsages::STORAGE_BINDING);
+        let mut pass = Pass::new(gpu, &Settings { size: Size::Exact { height: 16, width: 32 }, ..Settings::new(24, 40) })?;
+        let similarity = Similarity::new(&pass.map())?;
+        let picture = Picture::new(similarity.map(), &pass.mesh(), (-1.0, 1.0))?;
+        let mut encoder = encoder(context);
+        pass.encode_slice(&mut encoder, Source::Texture(&slice))?;
+        pass.encode(&mut encoder);
+        similarity.encode(&mut encoder, 0)?;
+        picture.encode(&mut encoder, &shown)?;
+        let values = pass.read(&mut encoder);
+        // The host's own submission is whole, whatever failed before.
+        context.queue().submit([encoder.finish()]);
+        context.device().poll(wgpu::PollType::wait_indefinitely()).expect("the device finishes");
+        pollster::block_on(values)
+    }
+
+    #[test]
+    fn a_host_gets_an_error_for_any_object_that_fails() {
+        let Some(own) = paced() else { return };
+        let (context, (config, weights)) = (lent(&own), one_block());
+        let gpu = Gpu::new(&context, &config, &weights).expect("room");
+        let want = tokens(&gpu, &context).expect("tokens");
+        assert!(want.iter().all(|v| v.is_finite()) && !want.is_empty());
+        let failed = each_object_fails(&context, || (), |()| tokens(&gpu, &context), |got| *got == want);
+        assert!(failed > 40, "{failed} objects failed");
+    }
+
+    #[test]
+    fn a_host_whose_device_goes_gets_an_error() {
+        let Some(own) = paced() else { return };
+        let (context, (config, weights)) = (lent(&own), one_block());
+        let gpu = Gpu::new(&context, &config, &weights).expect("room");
+        let mut pass = Pass::new(&gpu, &Settings::new(24, 40)).expect("room");
+        let mut begun = encoder(&context);
+        pass.encode(&mut begun);
+        let values = pass.read(&mut begun);
+        context.device().destroy();
+        // The host's handler hears of what the host does with a device that is gone; ours are errors, or nothing happens.
+        let mut another = encoder(&context);
+        pass.encode(&mut another);
+        let late = pass.read(&mut another);
+        for (encoder, values) in [(begun, values), (another, late)] {
+            let scope = context.device().push_error_scope(wgpu::ErrorFilter::Validation);
+            context.queue().submit([encoder.finish()]);
+            let _ = pollster::block_on(scope.pop());
+            let told = values.wait(&context).unwrap_err().to_string();
+            assert!(told.starts_with("gpu: reading back") && told.contains("open"), "{told}");
+        }
+        assert!(tokens(&gpu, &context).is_err());
+        assert!(Gpu::new(&context, &config, &weights).is_err());
+    }
+}

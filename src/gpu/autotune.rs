@@ -105,10 +105,9 @@ impl Context {
     ///
     /// # Errors
     /// If the device is out of memory or lost, or `seen` fails.
-    #[expect(unsafe_code, reason = "what is timed is what the model runs: our own kernels, without run-time checks")]
     pub fn tune(&self, seen: &mut dyn FnMut(&[Trial]) -> Result<()>) -> Result<Tiles> {
-        // SAFETY: this context runs matrix products and attention of this crate and nothing else.
-        let context = unsafe { self.without_shader_checks() };
+        // What is timed is what the model runs.
+        let context = self.without_shader_checks();
         let [many, fewer] = MANY;
         let few = context.geometry(FEW, seen)?;
         let many = if context.slow(fewer)? { fewer } else { many };

@@ -31,6 +31,9 @@ pub struct Context {
 struct Faults {
     lost: Mutex<Option<String>>,
     uncaptured: Mutex<Option<String>>,
+    /// Objects that are made before one fails, for tests.
+    #[cfg(test)]
+    left: Mutex<Option<usize>>,
 }
 
 /// How often this context and its clones have done what a host may want to do alone.
@@ -130,7 +133,8 @@ impl Context {
         adapter.limits()
     }
 
-    /// The device.
+    /// The device. One of ours has wgpu's experimental cooperative matrices where its adapter has them: nothing checks their bounds, and who compiles shaders on
+    /// it that use them takes on what `wgpu::ExperimentalFeatures::enabled` asks for.
     pub fn device(&self) -> &wgpu::Device {
         &self.device
     }
@@ -169,15 +173,13 @@ impl Context {
         &self.warnings
     }
 
-    /// The same device with pipelines of its own that are compiled without naga's run-time checks (bounds of arrays, ends of loops)
-    /// and without zeroing workgroup memory. On a GPU the checks cost a good part of a matrix product's time.
+    /// The same device with pipelines of its own, in which the kernels of this crate are compiled without naga's run-time checks (bounds of arrays,
+    /// ends of loops) and without zeroing workgroup memory. On a GPU the checks cost a good part of a matrix product's time.
     ///
-    /// # Safety
-    /// Every kernel run through the result must stay inside its bindings, end its loops, and write workgroup memory before it reads it.
-    /// This crate's own kernels do: its tests run them both ways over ragged shapes, with sentinels behind every output.
-    #[expect(unsafe_code, reason = "the caller vouches for the kernels; nothing is dereferenced here")]
+    /// What a caller pushes into a [`Graph`](crate::graph::Graph) keeps its checks, here too: only
+    /// [`Graph::push_unchecked`](crate::graph::Graph::push_unchecked) gives them up.
     #[must_use]
-    pub unsafe fn without_shader_checks(&self) -> Self {
+    pub fn without_shader_checks(&self) -> Self {
         Self { pipelines: Arc::new(Pipelines::unchecked()), ..self.clone() }
     }
 
@@ -218,7 +220,35 @@ impl Context {
         Err(self.explain(doing, &error))
     }
 
-    fn explain(&self, doing: &str, error: &wgpu::Error) -> Error {
+    /// Whether the next object is to fail: never but in tests.
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "a test asks the context")]
+    pub(super) const fn is_to_fail(&self) -> bool {
+        false
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_to_fail(&self) -> bool {
+        let mut left = self.faults.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let fails = *left == Some(0);
+        *left = left.and_then(|left| left.checked_sub(1));
+        fails
+    }
+
+    /// Other limits than the device's, for tests.
+    #[cfg(test)]
+    pub(crate) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// Has one object fail that this context, its clones or what was made of them make: the first after `left` others; `None` for none. Gives what was left to
+    /// be made before, `None` where one did fail.
+    #[cfg(test)]
+    pub(crate) fn fail_after(&self, left: Option<usize>) -> Option<usize> {
+        std::mem::replace(&mut *self.faults.left.lock().unwrap_or_else(PoisonError::into_inner), left)
+    }
+
+    pub(super) fn explain(&self, doing: &str, error: &wgpu::Error) -> Error {
         let name = &self.info.name;
         Error::gpu(match error {
             wgpu::Error::OutOfMemory { .. } => format!(

@@ -9,7 +9,7 @@ use super::readback::Readback;
 use super::stamps::{Clocked, Stamps};
 use super::weights::{GpuWeights, decoded, encoded};
 use crate::error::{Error, Result};
-use crate::graph::{Elem, Graph, Place, Plan, TensorId, View};
+use crate::graph::{Constant, Cost, Dispatch, Elem, Graph, Place, Plan, TensorId, View};
 use crate::tensor::Tensor;
 
 /// Most declared FLOPs in one submission of [`Executable::run`]: a slow GPU (0.2 TFLOP/s) does it within the second or so after which a
@@ -18,6 +18,9 @@ const FLOPS_PER_SUBMISSION: u64 = 200_000_000_000;
 
 /// Dispatches as long as [`crate::graph::Limits::max_work`] lets them be, in one submission: together still well within a second.
 const DISPATCHES_PER_SUBMISSION: u64 = 4;
+
+/// The constant by which a shader says that it counts on subgroups of one size.
+const SUBGROUP_SIZE: &str = "SUBGROUP_SIZE";
 
 /// A planned graph on a device.
 #[derive(Debug)]
@@ -44,12 +47,16 @@ impl Executable {
     /// # Errors
     /// If a weight is not among `weights` or has another size, or if the device lacks memory, refuses a shader or is lost.
     pub fn new(context: &Context, graph: Graph, plan: Plan, weights: &GpuWeights) -> Result<Self> {
+        for (at, step) in graph.steps().iter().enumerate() {
+            check_subgroups(context, step)?;
+            check_matrices(step, graph.is_trusted(at))?;
+        }
         let made = context.checked("preparing the forward pass", || {
             let buffers = buffers(context, &graph, &plan, weights)?;
-            let steps = steps(context, &graph, &buffers);
+            let steps = steps(context, &graph, &buffers)?;
             Ok((buffers, steps))
         });
-        let (buffers, steps) = made.inspect_err(|_| context.pipelines.clear())?;
+        let (buffers, steps) = made?;
         Ok(Self { context: context.clone(), graph, plan, buffers, steps })
     }
 
@@ -104,7 +111,7 @@ impl Executable {
         let (most, steps) = (self.context.work_in(budget).unwrap_or(0), self.graph.steps());
         let mut work = 0;
         let fitting = steps[from..].iter().take_while(|step| {
-            work += step.cost.work();
+            work = step.cost.work().saturating_add(work);
             work <= most
         });
         let end = (from + fitting.count().max(1)).min(steps.len());
@@ -115,7 +122,7 @@ impl Executable {
     /// How long these dispatches are planned to take, by their declared cost and the device's measured speed in the model's large operations; `None` where
     /// it was not measured.
     pub fn planned_time(&self, steps: Range<usize>) -> Option<Duration> {
-        let work: u64 = self.graph.steps()[steps].iter().map(|step| step.cost.work()).sum();
+        let work = self.graph.steps()[steps].iter().fold(Cost::default(), |sum, step| sum + step.cost).work();
         self.context.speed.map(|speed| Duration::from_secs_f64(work as f64 / speed))
     }
 
@@ -184,15 +191,18 @@ impl Executable {
 
     /// The steps in runs of no more than [`FLOPS_PER_SUBMISSION`], or than what the device is known to do in the time of a few dispatches.
     fn submissions(&self) -> Vec<Range<usize>> {
-        let most =
-            self.context.limits().max_work.map_or(FLOPS_PER_SUBMISSION, |most| FLOPS_PER_SUBMISSION.min(DISPATCHES_PER_SUBMISSION * most));
+        let most = self
+            .context
+            .limits()
+            .max_work
+            .map_or(FLOPS_PER_SUBMISSION, |most| FLOPS_PER_SUBMISSION.min(most.saturating_mul(DISPATCHES_PER_SUBMISSION)));
         let (mut runs, mut start, mut work) = (Vec::new(), 0, 0);
         for (at, step) in self.graph.steps().iter().enumerate() {
-            if at > start && work + step.cost.work() > most {
+            if at > start && step.cost.work().saturating_add(work) > most {
                 runs.push(start..at);
                 (start, work) = (at, 0);
             }
-            work += step.cost.work();
+            work = step.cost.work().saturating_add(work);
         }
         runs.push(start..self.graph.steps().len());
         runs
@@ -253,12 +263,35 @@ impl Step {
     }
 }
 
+/// Shaders that count on subgroups of one size share their workgroup memory out by it: on a device with others they would leave it.
+fn check_subgroups(context: &Context, step: &Dispatch) -> Result<()> {
+    let counted_on = |&(name, value): &(&str, Constant)| match value {
+        Constant::U32(size) if name == SUBGROUP_SIZE => Some(size),
+        _ => None,
+    };
+    match step.kernel.constants.iter().find_map(counted_on) {
+        Some(size) if context.abilities().subgroup_size != Some(size) => Err(Error::gpu(format!(
+            "{}: it was recorded for subgroups of {size} invocations, and {} has others; record it with the limits of this device",
+            step.label,
+            context.info().name
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// naga has no run-time checks for cooperative matrices, so that only shaders that need none may use them.
+fn check_matrices(step: &Dispatch, trusted: bool) -> Result<()> {
+    if trusted || !step.kernel.source().contains("cooperative_matrix") {
+        return Ok(());
+    }
+    let problem =
+        "its shader uses cooperative matrices, whose bounds nothing checks; push it with Graph::push_unchecked, or do without them";
+    Err(Error::gpu(format!("{}: {problem}", step.label)))
+}
+
 /// A buffer for every tensor that is touched; tensors of one slot share its buffer.
 fn buffers(context: &Context, graph: &Graph, plan: &Plan, weights: &GpuWeights) -> Result<Vec<Option<wgpu::Buffer>>> {
-    let buffer = |label: &str, size, usage| {
-        let usage = wgpu::BufferUsages::STORAGE | usage;
-        context.device().create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false })
-    };
+    let buffer = |label: &str, size, usage| context.buffer(label, size, wgpu::BufferUsages::STORAGE | usage);
     let slot = |(i, &size): (usize, &u64)| buffer(&format!("slot {i}"), size, wgpu::BufferUsages::empty());
     let slots: Vec<wgpu::Buffer> = plan.slots().iter().enumerate().map(slot).collect();
     let place = |id| {
@@ -283,9 +316,8 @@ fn buffers(context: &Context, graph: &Graph, plan: &Plan, weights: &GpuWeights) 
 }
 
 /// Pipelines and bind groups, and the one uniform buffer that holds every dispatch's parameters.
-fn steps(context: &Context, graph: &Graph, buffers: &[Option<wgpu::Buffer>]) -> Vec<Step> {
-    let device = context.device();
-    let alignment = device.limits().min_uniform_buffer_offset_alignment as usize;
+fn steps(context: &Context, graph: &Graph, buffers: &[Option<wgpu::Buffer>]) -> Result<Vec<Step>> {
+    let alignment = context.device().limits().min_uniform_buffer_offset_alignment as usize;
     let mut uniforms = Vec::new();
     let mut offsets = Vec::new();
     for step in graph.steps() {
@@ -293,12 +325,8 @@ fn steps(context: &Context, graph: &Graph, buffers: &[Option<wgpu::Buffer>]) -> 
         offsets.push(uniforms.len() as u64);
         uniforms.extend_from_slice(&step.params);
     }
-    let params = device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("params"),
-        size: (uniforms.len() as u64).max(16),
-        usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    });
+    let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+    let params = context.buffer("params", (uniforms.len() as u64).max(16), usage);
     context.queue().write_buffer(&params, 0, &uniforms);
 
     let bound =
@@ -308,21 +336,16 @@ fn steps(context: &Context, graph: &Graph, buffers: &[Option<wgpu::Buffer>]) -> 
         let info = graph.info(v.tensor);
         bound(buffer, info.byte_at(v.offset), info.bytes_of(v.len))
     };
-    let step = |(step, offset): (&crate::graph::Dispatch, u64)| {
+    let step = |(at, (step, offset)): (usize, (&Dispatch, u64))| {
         let bindings = Bindings { reads: step.reads.len(), params: !step.params.is_empty() };
         let uniform = bindings.params.then(|| bound(&params, offset, step.params.len() as u64));
         let resources = step.reads.iter().chain([&step.write]).map(view).chain(uniform);
-        let entries: Vec<_> = (0..).zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
-        let layout = context.pipelines.layout(device, bindings);
-        Step {
-            pipeline: context.pipelines.pipeline(device, &step.kernel, bindings),
-            bind_group: device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(&step.label),
-                layout: &layout,
-                entries: &entries,
-            }),
+        let layout = context.pipelines.layout(context, bindings)?;
+        Ok(Step {
+            pipeline: context.pipelines.pipeline(context, &step.kernel, bindings, graph.is_trusted(at))?,
+            bind_group: context.bind_group(&step.label, &layout, resources),
             workgroups: step.workgroups,
-        }
+        })
     };
-    graph.steps().iter().zip(offsets).map(step).collect()
+    graph.steps().iter().zip(offsets).enumerate().map(step).collect()
 }

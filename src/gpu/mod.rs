@@ -4,8 +4,11 @@ mod autotune;
 mod context;
 mod devices;
 mod executable;
+#[cfg(test)]
+pub(crate) mod faults;
 mod model;
 mod needs;
+mod objects;
 mod pace;
 mod passes;
 mod peak;

@@ -8,11 +8,11 @@ use super::passes::{Passes, Wanted};
 use super::profile::Profile;
 use super::stamps::{Clocked, Span};
 use super::weights::GpuWeights;
-use crate::error::{Error, Result};
-use crate::graph::{Bytes, TensorId, plan};
+use crate::error::Result;
+use crate::graph::{Bytes, Graph, Plan, TensorId, plan};
 use crate::tensor::Tensor;
 use crate::vit::config::{Config, Grid};
-use crate::vit::features::{Features, Request};
+use crate::vit::features::{Features, Range, Request};
 use crate::vit::forward::{Forward, Input, record, stored};
 use crate::vit::rope;
 use crate::vit::weights::Weights;
@@ -38,10 +38,8 @@ impl Gpu {
     ///
     /// # Errors
     /// If the device is out of memory or lost, or a weight is larger than its largest buffer.
-    #[expect(unsafe_code, reason = "our own kernels, tested with the checks on and off, need no run-time checks")]
     pub fn new(context: &Context, config: &Config, weights: &Weights<Tensor>) -> Result<Self> {
-        // SAFETY: this context runs what `vit::forward` records and nothing else.
-        Self::on(unsafe { context.without_shader_checks() }, config, weights)
+        Self::on(context.without_shader_checks(), config, weights)
     }
 
     /// The same with naga's run-time checks in every shader, as a browser has them: slower, and what tests compare with.
@@ -59,6 +57,12 @@ impl Gpu {
         let leaves = specs.leaves().into_iter().zip(weights.leaves());
         let weights = GpuWeights::upload_as(&context, leaves.map(|(spec, tensor)| (spec.name.as_str(), tensor, stored(spec, elem))))?;
         Ok(Self { context, config: config.clone(), weights, passes: Passes::default() })
+    }
+
+    /// Forgets all passes, for tests that want to see them made.
+    #[cfg(test)]
+    pub(crate) fn forget(&self) {
+        self.passes.forget();
     }
 
     /// The device.
@@ -152,8 +156,8 @@ impl Gpu {
     /// # Errors
     /// If the images or the request do not fit the model, or the pass does not fit the device.
     pub fn bytes(&self, image_shape: &[usize], masked: bool, request: &Request) -> Result<Bytes> {
-        let (graph, _) = record(&self.config, *self.context.limits(), self.input(image_shape, masked)?, request)?;
-        plan(&graph, self.context.limits()).map(|plan| plan.bytes())
+        let (_, planned, _) = self.plan(self.input(image_shape, masked)?, request)?;
+        Ok(planned.bytes())
     }
 
     fn input(&self, image_shape: &[usize], masked: bool) -> Result<Input> {
@@ -166,12 +170,20 @@ impl Gpu {
         if let Some(mask) = mask {
             self.config.check_mask(mask.len(), input.batch, self.config.grid(input.height, input.width)?)?;
         }
-        self.passes.wanted((input, request.clone()), |(input, request)| self.prepare(*input, request))
+        self.passes.wanted(
+            (input, request.clone()),
+            |(input, request)| self.plan(*input, request),
+            |(input, _), planned| self.prepare(*input, planned),
+        )
     }
 
-    fn prepare(&self, input: Input, request: &Request) -> Result<Pass> {
+    fn plan(&self, input: Input, request: &Request) -> Result<(Graph, Plan, Forward)> {
         let (graph, forward) = record(&self.config, *self.context.limits(), input, request)?;
         let planned = plan(&graph, self.context.limits())?;
+        Ok((graph, planned, forward))
+    }
+
+    fn prepare(&self, input: Input, (graph, planned, forward): (Graph, Plan, Forward)) -> Result<Pass> {
         let executable = Executable::new(&self.context, graph, planned, &self.weights)?;
         let grid = self.config.grid(input.height, input.width)?;
         executable.write(forward.table, 0, rope::table(&self.config, grid).data())?;
@@ -193,6 +205,7 @@ impl Pass {
         let begin = |id: &TensorId| self.executable.begin(*id);
         Ok(Pending {
             grid,
+            range: self.executable.context().limits().elem.into(),
             clocked: None,
             x_norm: begin(x_norm)?,
             x_prenorm: x_prenorm.as_ref().map(begin).transpose()?,
@@ -206,6 +219,8 @@ impl Pass {
 #[derive(Debug)]
 pub struct Pending {
     grid: Grid,
+    /// Of what the pass hands from operation to operation.
+    range: Range,
     clocked: Option<Clocked>,
     x_norm: Arriving,
     x_prenorm: Option<Arriving>,
@@ -236,10 +251,7 @@ impl Pending {
             layers: self.layers.into_iter().map(|(n, x)| Ok((n, x.wait()?))).collect::<Result<_>>()?,
             taps: self.taps.into_iter().map(|(name, x)| Ok((name, x.wait()?))).collect::<Result<_>>()?,
         };
-        if features.x_norm.data().iter().any(|v| !v.is_finite()) {
-            return Err(Error::option("image", "the features are not finite: the image or the weights hold values beyond f32's range"));
-        }
-        Ok((features, span))
+        if features.are_finite() { Ok((features, span)) } else { Err(features.overflow(self.range)) }
     }
 }
 
@@ -276,7 +288,8 @@ mod tests {
                 record(model.config(), *gpu.context.limits(), gpu.input(&shape, false).expect("an image"), &request).expect("recorded");
             assert_eq!(plan(&twelve, gpu.context.limits()).expect("a plan").bytes().slots, slots, "blocks share slots");
             let before = allocated();
-            let pass = gpu.prepare(gpu.input(&shape, false).expect("an image"), &request).expect("room");
+            let input = gpu.input(&shape, false).expect("an image");
+            let pass = gpu.prepare(input, gpu.plan(input, &request).expect("a plan")).expect("room");
             let taken = allocated().zip(before).map(|(after, before)| after - before);
             println!("{side}: {:.1} MB planned, {:.1} MB allocated", planned as f64 / 1e6, taken.map_or(f64::NAN, |b| b as f64 / 1e6));
             assert!(planned <= most, "{side}: {planned} bytes are planned");

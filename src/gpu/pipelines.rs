@@ -1,17 +1,25 @@
 //! Kernels compiled for one device, each once.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
+use super::context::Context;
+use crate::error::Result;
 use crate::graph::Kernel;
 
-/// Pipelines by kernel, and bind group layouts by shape. Its errors are those of the scope it is called in.
+/// Pipelines by kernel, and bind group layouts by shape: those that the device did not object to.
 #[derive(Debug, Default)]
 pub(super) struct Pipelines {
+    /// Whether kernels that are trusted are compiled without run-time checks.
     unchecked: bool,
-    compiled: Mutex<HashMap<(Kernel, Bindings), wgpu::ComputePipeline>>,
+    compiled: Mutex<HashMap<Key, wgpu::ComputePipeline>>,
     layouts: Mutex<HashMap<Bindings, wgpu::BindGroupLayout>>,
 }
+
+/// A kernel, the shape of its bind group, and whether it is compiled without checks: one text may stand in trusted and in other steps.
+type Key = (Kernel, Bindings, bool);
 
 /// The shape of a dispatch's bind group: reads from 0, then the write, then the parameters if there are any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,73 +29,90 @@ pub(super) struct Bindings {
 }
 
 impl Pipelines {
-    /// Pipelines whose shaders are compiled without run-time checks; see [`super::Context::without_shader_checks`].
+    /// Pipelines of which those that are trusted are compiled without run-time checks; see [`Context::without_shader_checks`].
     pub fn unchecked() -> Self {
         Self { unchecked: true, ..Self::default() }
     }
 
-    pub fn layout(&self, device: &wgpu::Device, bindings: Bindings) -> wgpu::BindGroupLayout {
-        let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
-        layouts.entry(bindings).or_insert_with(|| bindings.layout(device)).clone()
+    /// # Errors
+    /// As [`Pipelines::pipeline`].
+    pub fn layout(&self, context: &Context, bindings: Bindings) -> Result<wgpu::BindGroupLayout> {
+        kept(&self.layouts, bindings, || context.checked(PREPARING, || Ok(context.bind_group_layout("meddino", bindings.kinds()))))
     }
 
-    pub fn pipeline(&self, device: &wgpu::Device, kernel: &Kernel, bindings: Bindings) -> wgpu::ComputePipeline {
-        let layout = self.layout(device, bindings);
-        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        compiled.entry((kernel.clone(), bindings)).or_insert_with(|| self.compile(device, kernel, &layout)).clone()
-    }
-
-    /// Forgets everything: what was made in a scope that met an error may be invalid.
-    pub fn clear(&self) {
-        self.compiled.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.layouts.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
-    fn compile(&self, device: &wgpu::Device, kernel: &Kernel, layout: &wgpu::BindGroupLayout) -> wgpu::ComputePipeline {
-        let source = wgpu::ShaderSource::Wgsl(kernel.source().into());
-        let module = self.module(device, wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source });
-        let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(kernel.name),
-            bind_group_layouts: &[Some(layout)],
-            ..Default::default()
-        });
-        device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(kernel.name),
-            layout: Some(&layout),
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                zero_initialize_workgroup_memory: !self.unchecked,
-                ..Default::default()
-            },
-            cache: None,
-        })
-    }
-
-    #[expect(unsafe_code, reason = "run-time checks are off only where the maker of the context vouched for its kernels")]
-    fn module(&self, device: &wgpu::Device, descriptor: wgpu::ShaderModuleDescriptor<'_>) -> wgpu::ShaderModule {
-        if self.unchecked {
-            // SAFETY: `Context::without_shader_checks` demands of its caller that no kernel needs the checks.
-            unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
-        } else {
-            device.create_shader_module(descriptor)
-        }
+    /// The pipeline of a kernel of a step that is `trusted` ([`crate::graph::Graph::is_trusted`]) or not.
+    ///
+    /// # Errors
+    /// If the device refuses the shader, is out of memory or lost; then nothing is kept.
+    pub fn pipeline(&self, context: &Context, kernel: &Kernel, bindings: Bindings, trusted: bool) -> Result<wgpu::ComputePipeline> {
+        let layout = self.layout(context, bindings)?;
+        let unchecked = self.unchecked && trusted;
+        let compile = || context.checked(PREPARING, || Ok(compile(context, kernel, &layout, unchecked)));
+        kept(&self.compiled, (kernel.clone(), bindings, unchecked), compile)
     }
 }
 
+/// What errors open with.
+const PREPARING: &str = "preparing the forward pass";
+
+/// The value of `key`; made if it is not there, and kept if that went well.
+fn kept<K: Eq + Hash, V: Clone>(map: &Mutex<HashMap<K, V>>, key: K, make: impl FnOnce() -> Result<V>) -> Result<V> {
+    let mut map = map.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(match map.entry(key) {
+        Entry::Occupied(entry) => entry.get().clone(),
+        Entry::Vacant(entry) => entry.insert(make()?).clone(),
+    })
+}
+
+fn compile(context: &Context, kernel: &Kernel, layout: &wgpu::BindGroupLayout, unchecked: bool) -> wgpu::ComputePipeline {
+    let module = context.shader(kernel.name, kernel.source(), unchecked);
+    let layout = context.pipeline_layout(kernel.name, layout);
+    let options = wgpu::PipelineCompilationOptions { zero_initialize_workgroup_memory: !unchecked, ..Default::default() };
+    context.compute_pipeline(kernel.name, &layout, &module, options)
+}
+
 impl Bindings {
-    fn layout(self, device: &wgpu::Device) -> wgpu::BindGroupLayout {
-        let storage = |read_only| wgpu::BufferBindingType::Storage { read_only };
-        let kinds = std::iter::repeat_n(storage(true), self.reads)
+    fn kinds(self) -> impl Iterator<Item = wgpu::BindingType> {
+        let buffer = |ty| wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None };
+        let storage = move |read_only| buffer(wgpu::BufferBindingType::Storage { read_only });
+        std::iter::repeat_n(storage(true), self.reads)
             .chain([storage(false)])
-            .chain(self.params.then_some(wgpu::BufferBindingType::Uniform));
-        let entry = |(binding, ty)| wgpu::BindGroupLayoutEntry {
-            binding,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
-            count: None,
+            .chain(self.params.then(|| buffer(wgpu::BufferBindingType::Uniform)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::tune::tests::device;
+    use crate::gpu::{Executable, GpuWeights};
+    use crate::graph::{Elem, Graph, Role, Tier, plan};
+    use crate::kernels::Recorder;
+
+    /// The recorder's own step, and a copy of it that a caller pushed: one text, two pipelines.
+    #[test]
+    fn only_the_recorder_s_own_steps_go_without_checks() {
+        let Some(context) = device(Tier::Baseline, Elem::F32) else { return };
+        let (context, checked) = (context.without_shader_checks(), context);
+        let mut g = Recorder::new(*context.limits());
+        let x = g.tensor("x", [8], Role::Input);
+        let y = g.gelu("gelu", x).unwrap();
+        g.keep(y);
+        let own = g.finish();
+        let mut copied = Graph::new();
+        for info in own.tensors() {
+            copied.tensor_of(info.elem, &info.label, info.shape.clone(), info.role);
+        }
+        copied.push(own.steps()[0].clone());
+        let compiled = |context: &Context, graph: &Graph| {
+            let planned = plan(graph, context.limits()).unwrap();
+            Executable::new(context, graph.clone(), planned, &GpuWeights::default()).unwrap();
+            let mut unchecked: Vec<bool> = context.pipelines.compiled.lock().unwrap().keys().map(|(.., unchecked)| *unchecked).collect();
+            unchecked.sort_unstable();
+            unchecked
         };
-        let entries: Vec<_> = (0..).zip(kinds).map(entry).collect();
-        device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some("meddino"), entries: &entries })
+        assert_eq!(compiled(&context, &copied), [false]);
+        assert_eq!(compiled(&context, &own), [false, true]);
+        assert_eq!(compiled(&checked, &own), [false], "where the context keeps its checks, everyone has them");
     }
 }

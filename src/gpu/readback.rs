@@ -13,7 +13,8 @@ use crate::error::{Error, Result};
 /// browser does by itself, and elsewhere whoever owns the device.
 #[derive(Debug)]
 pub struct Readback {
-    staging: wgpu::Buffer,
+    /// `None` where there was no memory for it.
+    staging: Option<wgpu::Buffer>,
     /// `None` where the host submits it.
     submission: Option<wgpu::SubmissionIndex>,
     shared: Arc<(Mutex<Shared>, Condvar)>,
@@ -24,55 +25,62 @@ const CALLBACK: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 struct Shared {
-    mapped: Option<Result<(), wgpu::BufferAsyncError>>,
+    mapped: Option<Result<()>>,
     waker: Option<Waker>,
 }
 
 impl Readback {
     /// Submits a copy of `buffer` and asks for it to be mapped.
     pub(super) fn begin(context: &Context, buffer: &wgpu::Buffer) -> Result<Self> {
-        context.checked("reading back", || {
+        context.checked(DOING, || {
             let mut encoder = context.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("readback") });
-            let readback = Self::encode(context, &mut encoder, buffer);
+            let readback = Self::into(staging(context, buffer), &mut encoder, buffer);
             Ok(Self { submission: Some(context.submit([encoder.finish()])), ..readback })
         })
     }
 
     /// Records a copy of `buffer` (usage `COPY_SRC`) and the mapping of it, for a host that submits and polls itself. Never ready if that is not submitted.
+    /// Where the device has no memory for it nothing is recorded, and the future is ready at once with that error.
     pub fn encode(context: &Context, encoder: &mut wgpu::CommandEncoder, buffer: &wgpu::Buffer) -> Self {
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let descriptor = wgpu::BufferDescriptor { label: Some("readback"), size: buffer.size(), usage, mapped_at_creation: false };
-        let staging = context.device().create_buffer(&descriptor);
+        match context.checked(DOING, || Ok(staging(context, buffer))) {
+            Ok(staging) => Self::into(staging, encoder, buffer),
+            Err(problem) => {
+                let failed = Shared { mapped: Some(Err(problem)), waker: None };
+                Self { staging: None, submission: None, shared: Arc::new((Mutex::new(failed), Condvar::new())) }
+            }
+        }
+    }
+
+    fn into(staging: wgpu::Buffer, encoder: &mut wgpu::CommandEncoder, buffer: &wgpu::Buffer) -> Self {
         encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size());
         let shared = Arc::<(Mutex<Shared>, Condvar)>::default();
         let told = Arc::clone(&shared);
         encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |mapped| {
             let (shared, called) = &*told;
             let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-            shared.mapped = Some(mapped);
+            shared.mapped = Some(mapped.map_err(|problem| failed(&problem)));
             called.notify_all();
             if let Some(waker) = shared.waker.take() {
                 waker.wake();
             }
         });
-        Self { staging, submission: None, shared }
+        Self { staging: Some(staging), submission: None, shared }
     }
 
     /// The bytes, if they are there. The mapping ends with the staging buffer, that is with `self`.
     fn take(&self) -> Option<Result<Vec<u8>>> {
         let mapped = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).mapped.take()?;
-        let failed = |e: String| Error::gpu(format!("reading back: {e}; the device may be lost: open it anew, or use --backend cpu"));
-        Some(mapped.map_err(|e| failed(e.to_string())).and_then(|()| {
-            let view = self.staging.get_mapped_range(..).map_err(|e| failed(e.to_string()))?;
-            Ok(view.to_vec())
+        Some(mapped.and_then(|()| {
+            let staging = self.staging.as_ref().expect("what was mapped is there");
+            Ok(staging.get_mapped_range(..).map_err(|problem| failed(&problem))?.to_vec())
         }))
     }
 
     /// Blocks until the bytes are there.
     pub(super) fn bytes(self, context: &Context) -> Result<Vec<u8>> {
         match &self.submission {
-            Some(submission) => context.wait_for(submission, "reading back")?,
-            None => context.wait("reading back")?,
+            Some(submission) => context.wait_for(submission, DOING)?,
+            None => context.wait(DOING)?,
         }
         // Another thread, which was submitting, may have found the work done and be about to call.
         let (shared, called) = &*self.shared;
@@ -88,6 +96,18 @@ impl Readback {
     pub fn wait(self, context: &Context) -> Result<Vec<f32>> {
         self.bytes(context).map(|bytes| bytemuck::pod_collect_to_vec(&bytes))
     }
+}
+
+/// What errors open with.
+const DOING: &str = "reading back";
+
+fn failed(problem: &dyn std::error::Error) -> Error {
+    Error::gpu(format!("{DOING}: {problem}; the device may be lost: open it anew, or use --backend cpu"))
+}
+
+/// Memory of the host's that a copy of `buffer` fits into.
+fn staging(context: &Context, buffer: &wgpu::Buffer) -> wgpu::Buffer {
+    context.buffer("readback", buffer.size(), wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)
 }
 
 impl Future for Readback {

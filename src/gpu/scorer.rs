@@ -5,7 +5,7 @@ use super::executable::Executable;
 use super::passes::{Passes, Wanted};
 use super::weights::GpuWeights;
 use crate::error::{Error, Result};
-use crate::graph::{Bytes, plan};
+use crate::graph::{Bytes, Graph, Plan, plan};
 use crate::tensor::Tensor;
 use crate::vit::config::Config;
 use crate::vit::decoder::{Decoder, Shape};
@@ -38,15 +38,19 @@ impl Scorer {
     ///
     /// # Errors
     /// If the device is out of memory or lost, or a weight is larger than its largest buffer.
-    #[expect(unsafe_code, reason = "our own kernels, tested with the checks on and off, need no run-time checks")]
     pub fn new(context: &Context, config: &Config, weights: &Weights<Tensor>, shape: &Shape, decoder: &Decoder<Tensor>) -> Result<Self> {
-        // SAFETY: this context runs what `vit::scores` records and nothing else.
-        let context = unsafe { context.without_shader_checks() }.paced(config)?;
+        let context = context.without_shader_checks().paced(config)?;
         let (specs, decoder_specs) = (Weights::specs(config), Decoder::linear_specs(shape));
         let leaves = specs.leaves().into_iter().chain(decoder_specs.leaves()).zip(weights.leaves().into_iter().chain(decoder.leaves()));
         let elem = context.limits().elem;
         let weights = GpuWeights::upload_as(&context, leaves.map(|(spec, tensor)| (spec.name.as_str(), tensor, stored(spec, elem))))?;
         Ok(Self { context, config: config.clone(), shape: shape.clone(), weights, passes: Passes::default() })
+    }
+
+    /// Forgets all passes, for tests that want to see them made.
+    #[cfg(test)]
+    pub(crate) fn forget(&self) {
+        self.passes.forget();
     }
 
     /// The device.
@@ -60,7 +64,8 @@ impl Scorer {
     /// # Errors
     /// If the tiles do not fit the model or the slice, or the device is out of memory or lost.
     pub fn slice(&self, size: [usize; 2], tiles: &[usize], weights: &[f32]) -> Result<Slice<'_>> {
-        let pass = self.passes.wanted(self.key(tiles, size)?, |key| self.prepare(*key))?;
+        let pass =
+            self.passes.wanted(self.key(tiles, size)?, |key| self.plan(*key), |(input, _), planned| self.prepare(*input, planned))?;
         pass.executable.write(pass.scores.weights, 0, weights)?;
         pass.executable.zero(pass.scores.sums)?;
         Ok(Slice { context: &self.context, pass })
@@ -71,9 +76,8 @@ impl Scorer {
     /// # Errors
     /// If they do not fit the model, each other, or the device.
     pub fn bytes(&self, tiles: &[usize], size: [usize; 2]) -> Result<Bytes> {
-        let (input, size) = self.key(tiles, size)?;
-        let (graph, _) = record(&self.config, &self.shape, *self.context.limits(), input, size)?;
-        plan(&graph, self.context.limits()).map(|plan| plan.bytes())
+        let (_, planned, _) = self.plan(self.key(tiles, size)?)?;
+        Ok(planned.bytes())
     }
 
     fn key(&self, tiles: &[usize], size: [usize; 2]) -> Result<Key> {
@@ -91,9 +95,13 @@ impl Scorer {
         Ok((Input { batch, channels: tiles[1], height, width, masked: false }, size))
     }
 
-    fn prepare(&self, (input, size): Key) -> Result<Pass> {
+    fn plan(&self, (input, size): Key) -> Result<(Graph, Plan, Scores)> {
         let (graph, scores) = record(&self.config, &self.shape, *self.context.limits(), input, size)?;
         let planned = plan(&graph, self.context.limits())?;
+        Ok((graph, planned, scores))
+    }
+
+    fn prepare(&self, input: Input, (graph, planned, scores): (Graph, Plan, Scores)) -> Result<Pass> {
         let executable = Executable::new(&self.context, graph, planned, &self.weights)?;
         let grid = self.config.grid(input.height, input.width)?;
         executable.write(scores.table, 0, rope::table(&self.config, grid).data())?;

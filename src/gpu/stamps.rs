@@ -40,20 +40,14 @@ impl Stamps {
     /// # Errors
     /// If the device is out of memory or lost.
     pub fn new(context: &Context, spans: usize) -> Result<Option<Self>> {
-        let device = context.device();
-        if !device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+        if !context.device().features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             return Ok(None);
         }
         let count = 2 * spans as u32;
         context.checked("preparing timestamps", || {
-            let set = wgpu::QuerySetDescriptor { label: Some("stamps"), ty: wgpu::QueryType::Timestamp, count };
-            let queries = device.create_query_set(&set);
-            let resolved = device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("stamps"),
-                size: u64::from(count) * u64::from(wgpu::QUERY_SIZE),
-                usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
-                mapped_at_creation: false,
-            });
+            let queries = context.query_set("stamps", count);
+            let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+            let resolved = context.buffer("stamps", u64::from(count) * u64::from(wgpu::QUERY_SIZE), usage);
             Ok(Some(Self { queries, resolved, count }))
         })
     }

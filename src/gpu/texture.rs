@@ -11,10 +11,13 @@ const READABLE: [wgpu::TextureFormat; 3] = [wgpu::TextureFormat::R32Float, wgpu:
 /// The one that can be written.
 const WRITTEN: wgpu::TextureFormat = wgpu::TextureFormat::Rgba16Float;
 
+/// What errors open with.
+const PREPARING: &str = "preparing a copy of a texture";
+
 /// A copy in one direction.
 #[derive(Debug)]
 pub(crate) struct TextureCopy {
-    device: wgpu::Device,
+    context: Context,
     layout: wgpu::BindGroupLayout,
     pipeline: wgpu::ComputePipeline,
     reads: bool,
@@ -43,35 +46,19 @@ impl TextureCopy {
     }
 
     fn new(context: &Context, kernel: &Kernel, kinds: [wgpu::BindingType; 2], reads: bool) -> Result<Self> {
-        let device = context.device();
-        context.checked("preparing a copy of a texture", || {
-            let visibility = wgpu::ShaderStages::COMPUTE;
-            let entry = |(binding, ty)| wgpu::BindGroupLayoutEntry { binding, visibility, ty, count: None };
-            let entries: Vec<_> = (0..).zip(kinds).map(entry).collect();
-            let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries });
-            let source = wgpu::ShaderSource::Wgsl(kernel.source().into());
-            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source });
-            let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-                label: Some(kernel.name),
-                bind_group_layouts: &[Some(&layout)],
-                ..Default::default()
-            });
-            let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some(kernel.name),
-                layout: Some(&pipeline_layout),
-                module: &module,
-                entry_point: Some("main"),
-                compilation_options: wgpu::PipelineCompilationOptions::default(),
-                cache: None,
-            });
-            Ok(Self { device: device.clone(), layout, pipeline, reads })
+        context.checked(PREPARING, || {
+            let layout = context.bind_group_layout(kernel.name, kinds);
+            let module = context.shader(kernel.name, kernel.source(), false);
+            let pipeline_layout = context.pipeline_layout(kernel.name, &layout);
+            let pipeline = context.compute_pipeline(kernel.name, &pipeline_layout, &module, wgpu::PipelineCompilationOptions::default());
+            Ok(Self { context: context.clone(), layout, pipeline, reads })
         })
     }
 
     /// Records the copy between `buffer` and a whole two-dimensional texture of [`height`, `width`] texels.
     ///
     /// # Errors
-    /// If the texture is of another size or format, or may not be bound so.
+    /// If the texture is of another size or format, or may not be bound so; or if the device is out of memory or lost.
     pub fn encode(
         &self,
         encoder: &mut wgpu::CommandEncoder,
@@ -83,9 +70,8 @@ impl TextureCopy {
         let buffer = buffer.as_entire_binding();
         let texture = wgpu::BindingResource::TextureView(view);
         let resources = if self.reads { [texture, buffer] } else { [buffer, texture] };
-        let entries: Vec<_> = (0..).zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
-        let descriptor = wgpu::BindGroupDescriptor { label: Some("meddino texture"), layout: &self.layout, entries: &entries };
-        let bind_group = self.device.create_bind_group(&descriptor);
+        let context = &self.context;
+        let bind_group = context.checked("binding a texture", || Ok(context.bind_group("meddino texture", &self.layout, resources)))?;
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("meddino texture"), timestamp_writes: None });
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &bind_group, &[]);

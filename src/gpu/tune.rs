@@ -4,7 +4,7 @@ use super::context::Context;
 use super::executable::Executable;
 use super::weights::{GpuWeights, decoded, encoded};
 use crate::error::{Error, Result};
-use crate::graph::{Dispatch, Elem, Graph, Limits, Role, TensorId, Tier, Tiles, plan};
+use crate::graph::{Elem, Graph, Limits, Role, TensorId, Tier, Tiles, plan};
 use crate::kernels::{Epilogue, Heads, Recorder};
 
 impl Context {
@@ -71,11 +71,10 @@ fn tolerance(elem: Elem) -> f64 {
     }
 }
 
-/// Runs a product, an attention and a normalisation on the device; `edit` may change their dispatches first.
-fn self_test(context: &Context, edit: &dyn Fn(&mut Dispatch)) -> Result<(), String> {
-    // SAFETY: the model runs the same kernels without the checks, and a test has to be of what is used.
-    #[expect(unsafe_code, reason = "our own kernels need no run-time checks")]
-    let context = unsafe { context.without_shader_checks() };
+/// Runs a product, an attention and a normalisation on the device; `edit` may change what was recorded first.
+fn self_test(context: &Context, edit: &dyn Fn(&mut Graph)) -> Result<(), String> {
+    // The model runs the same kernels without the checks, and a test has to be of what is used.
+    let context = context.without_shader_checks();
     let mut probe = Probe { g: Recorder::new(*context.limits()), inputs: Vec::new() };
     let cases = probe.record().map_err(|e| e.to_string())?;
     let results: Vec<TensorId> = cases.iter().map(|case| case.1).collect();
@@ -142,18 +141,10 @@ impl Probe {
         (wide, id)
     }
 
-    fn run(self, context: &Context, results: &[TensorId], edit: &dyn Fn(&mut Dispatch)) -> Result<Vec<Vec<f32>>> {
-        let recorded = self.g.finish();
-        let mut graph = Graph::new();
-        for (id, info) in recorded.ids().zip(recorded.tensors()) {
-            let role = if results.contains(&id) { Role::Output } else { info.role };
-            graph.tensor_of(info.elem, &info.label, info.shape.clone(), role);
-        }
-        for step in recorded.steps() {
-            let mut step = step.clone();
-            edit(&mut step);
-            graph.push(step);
-        }
+    fn run(mut self, context: &Context, results: &[TensorId], edit: &dyn Fn(&mut Graph)) -> Result<Vec<Vec<f32>>> {
+        results.iter().for_each(|&id| self.g.keep(id));
+        let mut graph = self.g.finish();
+        edit(&mut graph);
         let planned = plan(&graph, context.limits())?;
         let executable = Executable::new(context, graph, planned, &GpuWeights::default())?;
         self.inputs.iter().try_for_each(|(id, values)| executable.write(*id, 0, values))?;
@@ -229,9 +220,10 @@ pub(super) mod tests {
     }
 
     /// Replaces one text of the shaders by another, wherever it stands.
-    fn plant(from: &'static str, to: &'static str) -> impl Fn(&mut Dispatch) {
-        move |step| {
-            for part in step.kernel.parts.iter_mut().filter(|part| part.contains(from)) {
+    fn plant(from: &'static str, to: &'static str) -> impl Fn(&mut Graph) {
+        move |graph| {
+            let parts = graph.steps_mut().iter_mut().flat_map(|step| &mut step.kernel.parts);
+            for part in parts.filter(|part| part.contains(from)) {
                 *part = Box::leak(part.replace(from, to).into_boxed_str());
             }
         }

@@ -37,7 +37,9 @@ impl GpuWeights {
             if elem == Elem::F16
                 && let Some(v) = tensor.data().iter().find(|v| !half::f16::from_f32(**v).is_finite())
             {
-                return Err(Error::gpu(format!("{name} holds {v}, beyond the range of f16; use --precision f32")));
+                let problem =
+                    if v.is_finite() { "beyond the range of f16 (65504); use --precision f32" } else { "and every weight must be finite" };
+                return Err(Error::gpu(format!("{name} holds {v}, {problem}")));
             }
             let bytes: &[u8] = &encoded(tensor.data(), elem);
             let size = bytes.len() as u64;
@@ -49,8 +51,7 @@ impl GpuWeights {
             }
             let buffer = context.checked(&format!("uploading {name}"), || {
                 let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-                let descriptor = wgpu::BufferDescriptor { label: Some(name), size, usage, mapped_at_creation: false };
-                let buffer = context.device().create_buffer(&descriptor);
+                let buffer = context.buffer(name, size, usage);
                 context.queue().write_buffer(&buffer, 0, bytes);
                 Ok(buffer)
             })?;

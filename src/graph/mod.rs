@@ -182,7 +182,7 @@ impl Cost {
 
     /// One figure for how long it takes, in FLOPs of a matrix product: what dispatches are cut by.
     pub fn work(self) -> u64 {
-        self.flops + Self::FLOPS_PER_BYTE * self.bytes
+        self.flops.saturating_add(self.bytes.saturating_mul(Self::FLOPS_PER_BYTE))
     }
 }
 
@@ -190,7 +190,7 @@ impl std::ops::Add for Cost {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        Self { flops: self.flops + other.flops, bytes: self.bytes + other.bytes }
+        Self { flops: self.flops.saturating_add(other.flops), bytes: self.bytes.saturating_add(other.bytes) }
     }
 }
 
@@ -244,6 +244,20 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// The most bytes of a binding whose elements shaders can count in 32 bits, and whose end falls on any alignment.
+    const COUNTABLE: u64 = (u32::MAX as u64 + 1) - 4096;
+
+    /// The same with bindings no larger than shaders can count.
+    #[must_use]
+    pub fn countable(self) -> Self {
+        Self { max_binding: self.max_binding.min(Self::COUNTABLE), ..self }
+    }
+
+    /// How many of a thing one axis of a grid reaches, if a workgroup does `each` of them.
+    pub fn reach(&self, each: usize) -> usize {
+        (self.max_workgroups as usize).saturating_mul(each)
+    }
+
     /// The tighter of two limits, each for itself; the tier and the type of elements are those of `self`.
     #[must_use]
     pub fn min(self, other: Self) -> Self {
@@ -286,6 +300,8 @@ impl Limits {
 pub struct Graph {
     tensors: Vec<TensorInfo>,
     steps: Vec<Dispatch>,
+    /// Of each step, whether it was pushed by [`Graph::push_unchecked`].
+    trusted: Vec<bool>,
 }
 
 impl Graph {
@@ -300,27 +316,64 @@ impl Graph {
     }
 
     /// A new tensor.
+    ///
+    /// # Panics
+    /// If its bytes cannot be counted: a programmer's mistake.
     pub fn tensor_of(&mut self, elem: Elem, label: impl Into<String>, shape: impl Into<Vec<usize>>, role: Role) -> TensorId {
-        self.tensors.push(TensorInfo { label: label.into(), shape: shape.into(), role, elem });
+        let info = TensorInfo { label: label.into(), shape: shape.into(), role, elem };
+        let bytes = info.shape.iter().try_fold(elem.bytes(), |bytes, &extent| bytes.checked_mul(extent));
+        assert!(bytes.and_then(|bytes| bytes.checked_next_multiple_of(4)).is_some(), "{info:?} has more bytes than can be counted");
+        self.tensors.push(info);
         TensorId(self.tensors.len() - 1)
     }
 
-    /// Appends a dispatch.
+    /// Appends a dispatch. Its shader is compiled with run-time checks everywhere, whatever the text.
     ///
     /// # Panics
     /// If a view passes its tensor's end, if a weight or an input is written, or if one tensor is both read and written (a device may not
     /// bind one buffer both ways): mistakes of the kernel's author, named by the dispatch's label.
     pub fn push(&mut self, dispatch: Dispatch) {
+        self.append(dispatch, false);
+    }
+
+    /// Appends a dispatch whose shader needs no run-time checks: where a device leaves them out
+    /// ([`Context::without_shader_checks`](crate::gpu::Context::without_shader_checks)), it is compiled without.
+    ///
+    /// # Safety
+    /// With these views of these tensors, these parameters and this grid, and whatever the tensors hold, the shader must stay inside its bindings
+    /// and arrays, end its loops, and write workgroup memory before it reads it.
+    ///
+    /// # Panics
+    /// As [`Graph::push`].
+    #[expect(unsafe_code, reason = "the caller vouches for the shader; nothing is dereferenced here")]
+    pub unsafe fn push_unchecked(&mut self, dispatch: Dispatch) {
+        self.append(dispatch, true);
+    }
+
+    fn append(&mut self, dispatch: Dispatch, trusted: bool) {
         let label = &dispatch.label;
         for view in dispatch.reads.iter().chain([&dispatch.write]) {
             let info = self.info(view.tensor);
-            assert!(view.offset + view.len <= info.len(), "{label}: {view:?} passes the end of {info:?}");
+            let end = view.offset.checked_add(view.len);
+            assert!(end.is_some_and(|end| end <= info.len()), "{label}: {view:?} passes the end of {info:?}");
         }
         let written = self.info(dispatch.write.tensor);
         assert!(matches!(written.role, Role::Intermediate | Role::Output), "{label}: writes {written:?}");
         assert!(dispatch.reads.iter().all(|r| r.tensor != dispatch.write.tensor), "{label}: reads and writes {written:?}");
         assert!(dispatch.params.len().is_multiple_of(16), "{label}: {} bytes of parameters", dispatch.params.len());
         self.steps.push(dispatch);
+        self.trusted.push(trusted);
+    }
+
+    /// Whether a step's shader may be compiled without run-time checks: whether [`Graph::push_unchecked`] appended it.
+    pub fn is_trusted(&self, step: usize) -> bool {
+        self.trusted[step]
+    }
+
+    /// The dispatches, to plant faults in.
+    #[cfg(test)]
+    pub(crate) fn steps_mut(&mut self) -> &mut [Dispatch] {
+        &mut self.steps
     }
 
     /// Makes an output of an intermediate tensor: it lives to the end, in a buffer of its own, to be read by the caller.

@@ -39,11 +39,11 @@ impl Recorder {
         let elems = [self.one_elem(label, &[q, k, v]), self.elem()];
         let [head_bytes, y_bytes] = elems.map(Elem::bytes);
         let (kernel, queries) = kernel(label, &self.limits, batch * tokens, head_dim as u32, elems)?;
-        let (c, most) = (heads * head_dim, self.limits.max_workgroups as usize);
+        let (c, most) = (heads * head_dim, self.limits.reach(1));
         let score_flops = 4 * head_dim as u64 + SOFTMAX_FLOPS;
         // Tiles of queries, each of one head.
         let wanted = self.affordable(Cost { flops: (queries * tokens) as u64 * score_flops, bytes: 0 }, 1);
-        let rows = cut(&self.limits, label, batch * tokens, &[c * y_bytes], most * queries, usize::MAX)?;
+        let rows = cut(&self.limits, label, batch * tokens, &[c * y_bytes], self.limits.reach(queries), usize::MAX)?;
         let bound_heads = cut(&self.limits, label, batch * heads, &[tokens * head_dim * head_bytes], most, wanted)?;
         let y = self.result_of(elems[1], label, [batch, tokens, c]);
         for rows in &rows {
@@ -53,7 +53,7 @@ impl Recorder {
                     let reads: Vec<_> = [q, k, v].iter().map(|&id| rows_of(id, bound, tokens * head_dim)).collect();
                     let write = rows_of(y, rows, c);
                     let scores = (head_tokens * tokens) as u64;
-                    self.graph.push(Dispatch {
+                    self.push(Dispatch {
                         label: label.to_owned(),
                         kernel: kernel.clone(),
                         cost: Cost {
@@ -93,7 +93,7 @@ fn query_tiles(
     let Some(first) = reached.iter().map(|(queries, _)| queries.start / lanes).min() else { return vec![] };
     let end = reached.iter().map(|(queries, _)| queries.end.div_ceil(lanes)).max().unwrap_or(first);
     let run = |start: usize| {
-        let tiles = start..end.min(start + most);
+        let tiles = start..end.min(start.saturating_add(most));
         let count = |(queries, shared): &(Range<usize>, usize)| {
             queries.end.min(tiles.end * lanes).saturating_sub(queries.start.max(tiles.start * lanes)) * shared
         };

@@ -16,17 +16,18 @@ impl Recorder {
         let [components, _] = self.shape(label, directions);
         self.expect_len(label, mean, c);
         self.expect_len(label, directions, components * c);
+        self.expect_f32(label, &[tokens, mean, directions]);
         let (part, width) = pack(c);
         let row_lanes = row_lanes(&self.limits, c / width);
         let reach = (LANES / row_lanes) as usize;
         let cost = |rows: usize| Cost { flops: (rows * 3 * components * c) as u64, bytes: 4 * (rows * (c + components)) as u64 };
-        let most = reach * self.limits.max_workgroups as usize;
+        let most = self.limits.reach(reach);
         let pieces = cut(&self.limits, label, rows, &[4 * c, 4 * components], most, self.affordable(cost(1), reach))?;
         let mut shape = self.graph.info(tokens).shape.clone();
         *shape.last_mut().expect("a row has an axis") = components;
         let y = self.result(label, shape);
         for piece in pieces {
-            self.graph.push(Dispatch {
+            self.push(Dispatch {
                 label: label.to_owned(),
                 kernel: Kernel {
                     name: "basis",

@@ -17,24 +17,25 @@ impl Recorder {
         let info = self.graph.info(x);
         let (n, shape) = (info.len(), info.shape.clone());
         let (part, width) = pack(n);
-        let most = self.limits.max_workgroups as usize * LANES as usize * width;
-        let pieces = cut(&self.limits, label, n, &[4], most, self.affordable(Cost { flops: FLOPS, bytes: 8 }, LANES as usize))?;
+        self.expect_f32(label, &[x]);
+        let cost = |packs: usize| Cost { flops: FLOPS * (packs * width) as u64, bytes: 8 * (packs * width) as u64 };
+        let most = self.limits.reach(LANES as usize);
+        let pieces = cut(&self.limits, label, n / width, &[4 * width], most, self.affordable(cost(1), LANES as usize))?;
         let y = self.result(label, shape);
         for piece in pieces {
-            let (reads, write) = (vec![rows_of(x, &piece, 1)], rows_of(y, &piece, 1));
-            let packs = piece.len() / width;
-            self.graph.push(Dispatch {
+            let packs = piece.len();
+            self.push(Dispatch {
                 label: label.to_owned(),
                 kernel: Kernel {
                     name: "gelu",
                     parts: vec![part, shared::GELU, include_str!("../../shaders/gelu.wgsl")],
                     constants: vec![("LANES", LANES.into())],
                 },
-                cost: Cost { flops: FLOPS * piece.len() as u64, bytes: self.bytes(reads.iter().chain([&write])) },
-                reads,
-                write,
+                cost: cost(packs),
+                reads: vec![rows_of(x, &piece, width)],
+                write: rows_of(y, &piece, width),
                 params: words(&[packs]),
-                workgroups: [(packs as u32).div_ceil(LANES), 1, 1],
+                workgroups: [packs.div_ceil(LANES as usize) as u32, 1, 1],
             });
         }
         Ok(y)

@@ -169,13 +169,12 @@ impl Tile {
 
     /// The grid for a product of `m` rows and `n` columns.
     pub fn workgroups(self, m: usize, n: usize) -> [u32; 3] {
-        [(n as u32).div_ceil(self.n), (m as u32).div_ceil(self.m), 1]
+        [n.div_ceil(self.n as usize) as u32, m.div_ceil(self.m as usize) as u32, 1]
     }
 
     /// The most rows, and the most columns, that one grid reaches.
     pub fn reach(self, limits: &Limits) -> (usize, usize) {
-        let most = limits.max_workgroups as usize;
-        (most * self.m as usize, most * self.n as usize)
+        (limits.reach(self.m as usize), limits.reach(self.n as usize))
     }
 }
 

@@ -86,12 +86,18 @@ impl Recorder {
         let (_, pitch) = self.matrix(joined);
         self.expect_len(label, weight, c);
         self.expect_len(label, bias, c);
+        self.expect_f32(label, &[weight, bias]);
+        let (_, width) = pack(c);
+        assert!(
+            column.is_multiple_of(width) && pitch.is_multiple_of(width),
+            "{label}: columns from {column} of {pitch}, {width} at a time"
+        );
         self.expect_len(label, joined, patches.len() * pitch);
         let fits = patches.end <= batch * of_each && of_each <= tokens && column + c <= pitch;
         assert!(fits, "{label}: patches {patches:?}, {of_each} of {tokens} tokens, columns from {column} of {pitch}");
         let elems = [self.elem_of(x), self.elem_of(joined)];
         let (kernel, reach) = kernel(&self.limits, c, elems, Finish::Plain, eps);
-        let most = reach * self.limits.max_workgroups as usize;
+        let most = self.limits.reach(reach);
         for image in patches.start / of_each..patches.end.div_ceil(of_each) {
             let own = patches.start.max(image * of_each)..patches.end.min((image + 1) * of_each);
             let first = (image + 1) * (tokens - of_each) + own.start;
@@ -112,11 +118,12 @@ impl Recorder {
         let rows = self.graph.info(x).len() / c;
         self.expect_len(label, x, rows * c);
         self.expect_len(label, norm.bias, c);
+        self.expect_f32(label, &[norm.weight, norm.bias]);
         let elems = [self.elem_of(x), elem];
         let (kernel, reach) = kernel(&self.limits, c, elems, finish, norm.eps);
         let row_bytes = elems.map(|elem| c * elem.bytes());
         let wanted = self.affordable(Cost { flops: FLOPS * c as u64, bytes: row_bytes.iter().sum::<usize>() as u64 }, reach);
-        let pieces = cut(&self.limits, label, rows, &row_bytes, reach * self.limits.max_workgroups as usize, wanted)?;
+        let pieces = cut(&self.limits, label, rows, &row_bytes, self.limits.reach(reach), wanted)?;
         let y = self.result_of(elem, label, shape);
         for piece in pieces {
             let views = [rows_of(x, &piece, c), rows_of(y, &piece, c)];
@@ -130,7 +137,7 @@ impl Recorder {
         let c = self.graph.info(norm.weight).len();
         let (_, width) = pack(c);
         let moved = rows.count * c * (self.elem_of(x.tensor).bytes() + self.elem_of(y.tensor).bytes());
-        self.graph.push(Dispatch {
+        self.push(Dispatch {
             label: label.to_owned(),
             kernel,
             reads: vec![x, self.graph.view(norm.weight), self.graph.view(norm.bias)],

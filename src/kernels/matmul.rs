@@ -73,6 +73,7 @@ impl Recorder {
         let (vectors, residual) = epilogue.reads();
         vectors.iter().for_each(|&id| self.expect_len(label, id, n));
         residual.iter().for_each(|&id| self.expect_len(label, id, m * n));
+        vectors.iter().chain(&residual).for_each(|&id| self.expect_f32(label, &[id]));
 
         let elems = [self.elem_of(x), self.elem_of(weight), elem];
         let [x_bytes, weight_bytes, y_bytes] = elems.map(Elem::bytes);
@@ -89,7 +90,7 @@ impl Recorder {
                 let mut reads = vec![rows_of(x, rows, k), rows_of(weight, cols, k)];
                 reads.extend(vectors.iter().map(|&id| self.graph.view(id)));
                 reads.extend(residual.map(|id| rows_of(id, rows, n)));
-                self.graph.push(Dispatch {
+                self.push(Dispatch {
                     label: label.to_owned(),
                     kernel: kernel(tile, k, elems, epilogue),
                     cost: self.product_cost(&reads, y_bytes, [rows.len(), cols.len(), k]),

@@ -31,7 +31,7 @@ pub use tokens::Mask;
 
 use std::ops::Range;
 
-use crate::graph::{Elem, Graph, Limits, Role, TensorId, View};
+use crate::graph::{Dispatch, Elem, Graph, Limits, Role, TensorId, View};
 
 /// Invocations in a workgroup of the kernels that do an element or a row each.
 const LANES: u32 = 64;
@@ -60,7 +60,7 @@ pub struct Recorder {
 impl Recorder {
     /// An empty graph for a device that allows `limits`.
     pub fn new(limits: Limits) -> Self {
-        Self { graph: Graph::new(), limits }
+        Self { graph: Graph::new(), limits: limits.countable() }
     }
 
     /// A tensor of f32 that no operation writes: a weight or an input.
@@ -94,7 +94,7 @@ impl Recorder {
     /// If that differs.
     pub fn set_limits(&mut self, limits: Limits) {
         assert_eq!(limits.elem, self.limits.elem, "one graph has one type of elements");
-        self.limits = limits;
+        self.limits = limits.countable();
     }
 
     /// Keeps an operation's result to the end, for the caller to read.
@@ -110,6 +110,14 @@ impl Recorder {
     /// What was recorded.
     pub fn finish(self) -> Graph {
         self.graph
+    }
+
+    /// Appends a dispatch of a shader of this crate, which needs no run-time checks.
+    #[expect(unsafe_code, reason = "the shaders of this crate need no run-time checks, and nobody else gets here")]
+    fn push(&mut self, dispatch: Dispatch) {
+        // SAFETY: each operation holds its tensors to the shapes and types that its shader reads and writes, and each shader stays inside them whatever
+        // they hold. tests/kernels runs all of them with and without checks over ragged shapes, with sentinels behind every result.
+        unsafe { self.graph.push_unchecked(dispatch) }
     }
 
     /// An operation's result, in f32.
@@ -162,6 +170,13 @@ impl Recorder {
         let info = self.graph.info(id);
         assert_eq!(info.len(), len, "{label}: {} {:?} should have {len} elements", info.label, info.shape);
     }
+
+    /// Holds tensors to the type of elements that a shader takes for granted.
+    fn expect_f32(&self, label: &str, ids: &[TensorId]) {
+        for &id in ids {
+            assert_eq!(self.elem_of(id), Elem::F32, "{label}: {} should be of f32", self.graph.info(id).label);
+        }
+    }
 }
 
 /// Rows `rows`, each of `row_len` elements, of a tensor.
@@ -180,4 +195,38 @@ fn words(values: &[usize]) -> Vec<u8> {
     let mut bytes: Vec<u8> = values.iter().flat_map(word).collect();
     bytes.resize(bytes.len().next_multiple_of(16), 0);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A binding of half the bytes that the shader reads: no shader checks that.
+    #[test]
+    #[should_panic(expected = "bias should be of f32")]
+    fn a_tensor_of_another_type_is_not_bound() {
+        let mut g = Recorder::new(Limits { elem: Elem::F16, ..Limits::DEFAULT });
+        let [x, weight, bias] =
+            [("x", [4, 8]), ("weight", [8, 8]), ("bias", [1, 8])].map(|(name, shape)| g.tensor_of(Elem::F16, name, shape, Role::Input));
+        let _ = g.matmul("matmul", x, weight, Epilogue::Bias(bias));
+    }
+
+    #[test]
+    #[should_panic(expected = "more bytes than can be counted")]
+    fn extents_do_not_wrap_around() {
+        Recorder::new(Limits::DEFAULT).tensor("x", [1 << 62, 4], Role::Input);
+    }
+
+    #[test]
+    fn every_step_of_a_recorder_is_trusted() {
+        let mut g = Recorder::new(Limits::DEFAULT);
+        let x = g.tensor("x", [8], Role::Input);
+        let y = g.gelu("gelu", x).unwrap();
+        g.keep(y);
+        let mut graph = g.finish();
+        let copied = graph.steps()[0].clone();
+        assert!(graph.is_trusted(0));
+        graph.push(copied);
+        assert!(!graph.is_trusted(1), "trust is in the step, not in what it says");
+    }
 }

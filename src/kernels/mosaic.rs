@@ -38,9 +38,10 @@ impl Recorder {
         self.expect_len(label, pixels, patches.len() * area * classes);
         self.expect_len(label, weights, of_each * area);
         self.expect_len(label, places, 4 * batch);
+        self.expect_f32(label, &[sums, weights, places]);
         // What is bound may begin a little before what is read or written.
-        let bytes = (self.limits.max_binding - self.limits.alignment) as usize;
-        let most = ((self.limits.max_workgroups * LANES) as usize / area).min(bytes / (area * classes * self.elem_of(pixels).bytes()));
+        let bytes = self.limits.max_binding.saturating_sub(self.limits.alignment) as usize;
+        let most = (self.limits.reach(LANES as usize) / area).min(bytes / (area * classes * self.elem_of(pixels).bytes()));
         let bound = bytes / (4 * map);
         for own in pieces_of_images(patches, of_each, most) {
             let tile = own.start / of_each;
@@ -50,7 +51,7 @@ impl Recorder {
                 // Where what is bound begins, a pixel's K scores need not: the rest is added to the class.
                 let (first_pixel, first_class) = (at / classes, at % classes + moved.start);
                 let (count, place) = (own.len() * area, (own.start - tile * of_each) * area);
-                self.graph.push(Dispatch {
+                self.push(Dispatch {
                     label: label.to_owned(),
                     kernel: kernel(self.elem_of(pixels), side),
                     reads: vec![view, self.graph.view(weights), self.graph.view(places)],
@@ -72,7 +73,7 @@ impl Recorder {
 fn pieces_of_images(patches: &Range<usize>, of_each: usize, most: usize) -> Vec<Range<usize>> {
     let (mut pieces, mut start) = (Vec::new(), patches.start);
     while start < patches.end {
-        let end = patches.end.min((start / of_each + 1) * of_each).min(start + most.max(1));
+        let end = patches.end.min((start / of_each + 1) * of_each).min(start.saturating_add(most.max(1)));
         pieces.push(start..end);
         start = end;
     }

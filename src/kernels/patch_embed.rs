@@ -54,6 +54,7 @@ impl Recorder {
         let [embed_dim, channels, patch, _] = self.shape(label, weight);
         self.expect_len(label, weight, embed_dim * channels * patch * patch);
         self.expect_len(label, bias, embed_dim);
+        self.expect_f32(label, &[image, weight, bias]);
         assert!(planes == 1 || planes == channels, "{label}: an image of {planes} channels, a weight of {channels}");
         assert!(height >= patch && width >= patch, "{label}: no patch of {patch} in {height} x {width}");
         let layer = Layer { label, image, weight, bias, batch, planes, height, width, embed_dim, channels, patch };
@@ -111,7 +112,7 @@ impl Recorder {
         let plane = layer.height * layer.width;
         let mut constants = tile.constants();
         constants.push(("PATCH", (layer.patch as u32).into()));
-        self.graph.push(Dispatch {
+        self.push(Dispatch {
             label: layer.label.to_owned(),
             kernel: Kernel { name: "patch_embed", parts: vec![include_str!("../../shaders/patch_embed.wgsl"), tile.part()], constants },
             cost: Cost { flops: 2 * (m * k * layer.embed_dim) as u64, bytes: self.bytes(&reads) + 4 * (m * layer.embed_dim) as u64 },

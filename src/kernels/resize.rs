@@ -77,6 +77,8 @@ impl Recorder {
         let Field { first, height, width, channels } = field;
         let ([rows, down_len], [cols, across_len]) = (self.shape(label, down), self.shape(label, across));
         assert!(first + height * width * channels <= self.graph.info(x).len() && height * width * channels > 0, "{label}: {field:?}");
+        assert!(down_len >= 2 && across_len >= 2, "{label}: tables of {down_len} and {across_len} columns");
+        self.expect_f32(label, &[x, down, across]);
         let constants = [("SIDE", SIDE as usize), ("CHANNELS", channels), ("DOWN", down_len), ("ACROSS", across_len)];
         let constants = constants.map(|(name, value)| (name, (value as u32).into())).to_vec();
         let kernel = Kernel { name: "resize", parts: vec![include_str!("../../shaders/resize.wgsl")], constants };
@@ -86,19 +88,19 @@ impl Recorder {
             let pixels = (some * cols * channels) as u64;
             Cost { flops: FLOPS * taps * pixels, bytes: 4 * (pixels + (height * width * channels * some / rows) as u64) }
         };
-        let most = (SIDE * self.limits.max_workgroups) as usize;
+        let most = self.limits.reach(SIDE as usize);
         let pieces = cut(&self.limits, label, rows, &[4 * cols * channels], most, self.affordable(cost(1), SIDE as usize))?;
         let y = self.result(label, shape);
         self.expect_len(label, y, rows * cols * channels);
         for piece in pieces {
             let numbers = [values.scale, values.shift, values.lo, values.hi, values.mean, values.divisor].map(|v| v.to_bits() as usize);
-            self.graph.push(Dispatch {
+            self.push(Dispatch {
                 label: label.to_owned(),
                 kernel: kernel.clone(),
                 reads: [x, down, across].map(|id| self.graph.view(id)).to_vec(),
                 write: rows_of(y, &piece, cols * channels),
                 params: words(&[&[first, height, width, piece.start, piece.len(), cols], &numbers[..]].concat()),
-                workgroups: [(cols as u32).div_ceil(SIDE), (piece.len() as u32).div_ceil(SIDE), 1],
+                workgroups: [cols.div_ceil(SIDE as usize) as u32, piece.len().div_ceil(SIDE as usize) as u32, 1],
                 cost: cost(piece.len()),
             });
         }

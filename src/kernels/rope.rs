@@ -40,6 +40,8 @@ impl Recorder {
         let [batch, tokens, c3] = self.shape(label, qkv);
         let [two, patches, half] = self.shape(label, table);
         assert_eq!((two, c3), (2, 3 * heads * 2 * half), "{label}: a table of {half} angles for {heads} heads in rows of {c3}");
+        assert!(patches <= tokens, "{label}: a table of {patches} patches for {tokens} tokens");
+        self.expect_f32(label, &[table]);
         let shape = Shape { batch, tokens, heads, head_dim: 2 * half, prefix: tokens - patches };
         let part = |recorder: &mut Self, part, name| recorder.head_major(&format!("{label}.{name}"), qkv, table, part, shape, bf16);
         Ok(Heads { q: part(self, 0, "q")?, k: part(self, 1, "k")?, v: part(self, 2, "v")? })
@@ -49,10 +51,10 @@ impl Recorder {
     fn head_major(&mut self, label: &str, qkv: TensorId, table: TensorId, part: usize, shape: Shape, bf16: bool) -> Result<TensorId> {
         let Shape { batch, tokens, heads, head_dim, .. } = shape;
         let (c3, half) = (3 * heads * head_dim, head_dim / 2);
-        let (most, elems) = (self.limits.max_workgroups as usize, [self.elem_of(qkv), self.elem()]);
+        let elems = [self.elem_of(qkv), self.elem()];
         let [qkv_bytes, y_bytes] = elems.map(Elem::bytes);
         // The grid has all heads of a row along y, bound or not.
-        let most = if heads <= most { most * LANES as usize / half } else { 0 };
+        let most = if heads <= self.limits.reach(1) { self.limits.reach(LANES as usize) / half } else { 0 };
         let row_cost = Cost { flops: (3 * heads * head_dim) as u64, bytes: (heads * head_dim * (qkv_bytes + y_bytes)) as u64 };
         let rows = cut(&self.limits, label, batch * tokens, &[c3 * qkv_bytes], most, self.affordable(row_cost, 1))?;
         let bound_heads = cut(&self.limits, label, batch * heads, &[tokens * head_dim * y_bytes], usize::MAX, usize::MAX)?;
@@ -60,13 +62,13 @@ impl Recorder {
         for rows in &rows {
             for bound in bound_heads.iter().filter(|bound| overlap(rows, tokens, bound, heads)) {
                 let elements = (rows.len() * heads * head_dim) as u64;
-                self.graph.push(Dispatch {
+                self.push(Dispatch {
                     label: label.to_owned(),
                     kernel: kernel(part < 2, bf16, elems),
                     reads: vec![rows_of(qkv, rows, c3), self.graph.view(table)],
                     write: rows_of(y, bound, tokens * head_dim),
                     params: words(&[tokens, shape.prefix, heads, half, part, rows.start, rows.len(), bound.start, bound.len()]),
-                    workgroups: [((rows.len() * half) as u32).div_ceil(LANES), heads as u32, 1],
+                    workgroups: [(rows.len() * half).div_ceil(LANES as usize) as u32, heads as u32, 1],
                     cost: Cost { flops: if part < 2 { 3 * elements } else { 0 }, bytes: elements * (qkv_bytes + y_bytes) as u64 },
                 });
             }

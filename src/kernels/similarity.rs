@@ -20,16 +20,17 @@ impl Recorder {
     pub fn similarity(&mut self, label: &str, tokens: TensorId, query: TensorId) -> Result<TensorId> {
         let (rows, c) = self.matrix(tokens);
         self.expect_len(label, query, c);
+        self.expect_f32(label, &[tokens, query]);
         let (part, width) = pack(c);
         let row_lanes = row_lanes(&self.limits, c / width);
         let reach = (LANES / row_lanes) as usize;
         let cost = |rows: usize| Cost { flops: FLOPS * (rows * c) as u64, bytes: 4 * (rows * (c + 1)) as u64 };
-        let most = reach * self.limits.max_workgroups as usize;
+        let most = self.limits.reach(reach);
         let pieces = cut(&self.limits, label, rows, &[4 * c, 4], most, self.affordable(cost(1), reach))?;
         let shape = self.graph.info(tokens).shape.clone();
         let y = self.result(label, &shape[..shape.len() - 1]);
         for piece in pieces {
-            self.graph.push(Dispatch {
+            self.push(Dispatch {
                 label: label.to_owned(),
                 kernel: Kernel {
                     name: "similarity",

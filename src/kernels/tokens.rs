@@ -39,10 +39,13 @@ impl Recorder {
         let [batch, p, c] = self.shape(label, patches);
         let r = storage.map_or(0, |storage| self.matrix(storage).0);
         self.expect_len(label, cls, c);
+        self.expect_f32(label, &[patches, cls]);
+        storage.iter().for_each(|&storage| self.expect_f32(label, &[storage]));
         storage.iter().for_each(|&storage| self.expect_len(label, storage, r * c));
         if let Some(Mask { mask, token }) = mask {
             self.expect_len(label, mask, batch * p);
             self.expect_len(label, token, c);
+            self.expect_f32(label, &[mask, token]);
         }
         let y = self.result(label, [batch, 1 + r + p, c]);
         self.place(label, (cls, Source::Shared), 1, 0, y)?;
@@ -57,7 +60,7 @@ impl Recorder {
     fn place(&mut self, label: &str, (source, kind): (TensorId, Source), s: usize, first: usize, y: TensorId) -> Result<()> {
         let [batch, tokens, c] = self.shape(label, y);
         let (part, width) = pack(c);
-        let most = self.limits.max_workgroups as usize * LANES as usize / (c / width);
+        let most = self.limits.reach(LANES as usize) / (c / width);
         let sources = cut(&self.limits, label, batch * s, &[4 * c], most, self.affordable(Cost { flops: 0, bytes: 8 * c as u64 }, 1))?;
         let rows = cut(&self.limits, label, batch * tokens, &[4 * c], usize::MAX, usize::MAX)?;
         let row_of = |g: usize| g / s * tokens + first + g % s;
@@ -75,7 +78,7 @@ impl Recorder {
                     }
                 };
                 let invocations = source_rows.len() * (c / width);
-                self.graph.push(Dispatch {
+                self.push(Dispatch {
                     label: label.to_owned(),
                     kernel: Kernel {
                         name: "tokens",
@@ -85,7 +88,7 @@ impl Recorder {
                     reads,
                     write: rows_of(y, rows, c),
                     params: words(&[c / width, tokens, s, first, source_rows.start, source_rows.len(), rows.start, rows.len()]),
-                    workgroups: [(invocations as u32).div_ceil(LANES), 1, 1],
+                    workgroups: [invocations.div_ceil(LANES as usize) as u32, 1, 1],
                     cost: Cost { flops: 0, bytes: 8 * (source_rows.len() * c) as u64 },
                 });
             }

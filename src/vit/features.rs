@@ -2,6 +2,7 @@
 
 use super::config::{Config, Grid};
 use crate::error::{Error, Result};
+use crate::graph::Elem;
 use crate::tensor::Tensor;
 
 /// What to compute beside the normalised tokens of the last block.
@@ -67,6 +68,53 @@ impl Features {
     }
 }
 
+/// The range of the values that operations hand to each other; sums are in f32 in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Range {
+    F32,
+    F16,
+}
+
+impl From<Elem> for Range {
+    fn from(elem: Elem) -> Self {
+        match elem {
+            Elem::F32 => Self::F32,
+            Elem::F16 => Self::F16,
+        }
+    }
+}
+
+impl Features {
+    /// Whether everything that goes out is finite; [`Features::taps`] are for finding out why not.
+    pub(crate) fn are_finite(&self) -> bool {
+        let layers = self.layers.iter().map(|(_, x)| x);
+        std::iter::once(&self.x_norm).chain(&self.x_prenorm).chain(layers).all(Tensor::is_finite)
+    }
+
+    /// What to tell of features that are not finite: where the first NaN or infinity stands, as far as [`Features::taps`] show it, and what
+    /// to do where values on their way were held to `range`.
+    pub(crate) fn overflow(&self, range: Range) -> Error {
+        let tap = self.taps.iter().find(|(_, x)| !x.is_finite()).map(|(name, _)| name.clone());
+        overflow("features", range, tap.as_deref())
+    }
+}
+
+/// The error for results that are not finite, whose values on their way were held to `range`; `first` is the tensor in which that shows first, where it is known.
+pub(crate) fn overflow(results: &str, range: Range, first: Option<&str>) -> Error {
+    let first = first.map(|name| format!(" from {name} on")).unwrap_or_default();
+    match range {
+        Range::F16 => Error::option(
+            "--precision",
+            format!("the {results} are not finite{first}: values on their way passed the range of f16 (65504); use --precision f32"),
+        ),
+        Range::F32 => {
+            let more = if first.is_empty() { "; --backend cpu says in which block" } else { "" };
+            let problem = "the image or the weights hold values that lead beyond f32's range; see whether both are what they should be";
+            Error::option("image", format!("the {results} are not finite{first}: {problem}{more}"))
+        }
+    }
+}
+
 /// `count` tokens from `first` on, of each image: [B, T, C] -> [B, count, C].
 fn tokens(x: &Tensor, first: usize, count: usize) -> Tensor {
     let &[b, t, c] = x.shape() else { panic!("tokens are [B, T, C], not {:?}", x.shape()) };
@@ -77,6 +125,26 @@ fn tokens(x: &Tensor, first: usize, count: usize) -> Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn features(x_norm: Tensor) -> Features {
+        Features { grid: Grid { rows: 1, cols: 1 }, x_norm, x_prenorm: None, layers: Vec::new(), taps: Vec::new() }
+    }
+
+    #[test]
+    fn no_output_hides_a_value_that_is_not_finite() {
+        let (good, bad) = (Tensor::zeros([1, 1, 2]), Tensor::new([1, 1, 2], vec![0.0, f32::NEG_INFINITY]));
+        let fine = features(good.clone());
+        assert!(fine.are_finite());
+        let nan = features(Tensor::new([1, 1, 2], vec![f32::NAN, 0.0]));
+        let prenorm = Features { x_prenorm: Some(bad.clone()), ..fine.clone() };
+        let layer = Features { layers: vec![(0, good.clone()), (1, bad.clone())], ..fine.clone() };
+        for lost in [nan, prenorm, layer, features(bad.clone())] {
+            assert!(!lost.are_finite(), "{lost:?}");
+        }
+        let taps = vec![("patch_embed".to_owned(), good), ("blocks.0".to_owned(), bad.clone()), ("blocks.1".to_owned(), bad)];
+        let told = Features { taps, ..fine }.overflow(Range::F16).to_string();
+        assert!(told.contains("from blocks.0 on") && told.contains("65504") && told.contains("--precision f32"), "{told}");
+    }
 
     #[test]
     fn each_kind_of_token_is_cut_from_every_image() {

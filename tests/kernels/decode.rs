@@ -257,6 +257,34 @@ fn check_mosaic(table: &mut Table, (name, limits): (&str, Limits), (batch, grid)
     });
 }
 
+/// Where a tile is said to lie beyond the slice, what is beyond is dropped: nothing else is written, with checks or without.
+#[test]
+fn mosaic_keeps_to_the_slice() {
+    let mut table = Table::new("mosaic");
+    let (side, rows, cols) = (4, 6, 7);
+    for (row, col) in [(0, 0), (3, 0), (0, 5), (4, 6), (6, 0), (0, 7), (1 << 20, 2), (2, 1 << 30)] {
+        let mut want = vec![0.0; rows * cols];
+        for (y, x) in (0..side * side).map(|i| (row + i / side, col + i % side)).filter(|(y, x)| *y < rows && *x < cols) {
+            want[y * cols + x] = 2.0;
+        }
+        for (name, limits) in table.variants() {
+            table.check(&format!("{name}, a tile at {row}, {col}"), limits, EXACT, &want, |case| {
+                let to = Mosaic {
+                    sums: case.sum("sums", &[1, rows, cols]),
+                    weights: case.input("weights", &[side, side], &[2.0; 16]),
+                    places: case.input("places", &[1, 4], &[row as f32, col as f32, 0.0, 0.0]),
+                    grid: [1, 1],
+                    side,
+                };
+                let id = case.input("pixels", &[side * side, 1], &[1.0; 16]);
+                case.recorder.mosaic("mosaic", id, &(0..1), &to)?;
+                Ok(vec![to.sums])
+            });
+        }
+    }
+    table.finish();
+}
+
 /// One pass over rows gives the bits of two on the CPU; the kernel is held to f64.
 #[test]
 fn layernorm_gelu_is_gelu_of_layernorm() {

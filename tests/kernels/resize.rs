@@ -114,3 +114,22 @@ fn a_map_comes_to_pixels() {
     }
     table.finish();
 }
+
+/// A table that names lines that are not there, and more weights than it has: the last line, and the weights that there are.
+#[test]
+fn a_table_that_makes_no_sense_reads_nothing_else() {
+    let mut table = Table::new("resize");
+    let field = Field { first: 2, height: 3, width: 4, channels: 1 };
+    let x: Vec<f32> = (0..14).map(|i| i as f32).collect();
+    for (first, count, want) in [(2.0, 1.0, 12.0), (1e9, 1e9, 13.0), (f32::MAX, f32::INFINITY, 13.0), (-3.0, 1.0, 2.0), (0.0, -1.0, 0.0)] {
+        for (name, limits) in table.variants() {
+            let tolerance = Tolerance { atol: 0.0, rtol: 0.0, l2: 0.0 };
+            table.check(&format!("{name}, {count} lines from {first}"), limits, tolerance, &[want], |case| {
+                let x = case.input("x", &[14], &x);
+                let tables = [(); 2].map(|()| case.input("taps", &[1, 3], &[first, count, 1.0]));
+                Ok(vec![case.recorder.resize("resize", x, field, tables, Values::SAME, [1])?])
+            });
+        }
+    }
+    table.finish();
+}
