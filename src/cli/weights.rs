@@ -86,9 +86,10 @@ impl Bytes {
                 self.end();
                 self.say.note(format_args!("{problem}; trying again in {} s", pause.as_secs()));
             }
-            Event::Pinned { commit } => self
-                .say
-                .note(format_args!("{} is taken from the cache, of the commit {commit}: refs/main there leads to no other", RELEASED.file)),
+            Event::Pinned { commit } => self.say.note(format_args!(
+                "{} is taken from the cache, of the commit {commit}: refs/main there names none that has it",
+                RELEASED.file
+            )),
             Event::Waiting => self.say.note(format_args!("another process is downloading {}; waiting for it", RELEASED.file)),
             _ => {}
         }
