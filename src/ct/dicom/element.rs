@@ -288,10 +288,7 @@ impl<'a> Elements<'a> {
         let Some(head) = self.peek(0, top.bound)? else { return Ok(()) };
         let vr = [head[4], head[5]];
         let fits = |walk: &mut Self| walk.goes_on(writing.tag(head), 8, writing.length(head), top);
-        let is_implicit = match writing.implicit {
-            true => !is_known(vr) || fits(self)?,
-            false => !is_word(vr) && fits(self)?,
-        };
+        let is_implicit = if writing.implicit { !is_known(vr) || fits(self)? } else { !is_word(vr) && fits(self)? };
         if writing.tag(head).group() != 0xFFFE
             && let Some(top) = self.open.last_mut()
         {

@@ -72,15 +72,12 @@ fn alike(frames: Vec<Frame>) -> Vec<Vec<Frame>> {
         let format = &frame.image.format;
         let name = format!("{} {} {}\n{}", format.rows, format.columns, frame.image.series, frame.traits.always());
         let same = known.entry(name).or_default();
-        match same.iter().copied().find(|&at| are_alike(&groups[at][0], &frame)) {
-            Some(at) => {
-                let frame = as_turned(frame, groups[at][0].plane);
-                groups[at].push(frame);
-            }
-            None => {
-                same.push(groups.len());
-                groups.push(vec![frame]);
-            }
+        if let Some(at) = same.iter().copied().find(|&at| are_alike(&groups[at][0], &frame)) {
+            let frame = as_turned(frame, groups[at][0].plane);
+            groups[at].push(frame);
+        } else {
+            same.push(groups.len());
+            groups.push(vec![frame]);
         }
     }
     groups

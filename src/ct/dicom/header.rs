@@ -161,6 +161,9 @@ pub(super) struct Header {
     values: HashMap<(Scope, Tag), String>,
 }
 
+/// How many bytes of pixel data there are; none up to a delimiter.
+struct Length(Option<u32>);
+
 /// Where a data set may begin.
 enum Beginning {
     /// Behind "DICM" at this place, as a rule after meta information.
@@ -333,7 +336,7 @@ impl Header {
         match walked {
             Err(problem) => header.damage = Some(format!("damaged before its pixel data: {problem}")),
             Ok(None) => {}
-            Ok(Some(length)) => {
+            Ok(Some(Length(length))) => {
                 header.pixels = Some(PixelData { start, length: length.map(u64::from), available: bytes.length.saturating_sub(start) });
                 if length.is_none() {
                     header.compare(&mut bytes, start)?;
@@ -344,11 +347,11 @@ impl Header {
     }
 
     /// Takes the values of [`ELEMENTS`] up to the pixel data, whose length it gives; none if there is no pixel data.
-    fn walk(&mut self, elements: &mut Elements) -> Result<Option<Option<u32>>, String> {
+    fn walk(&mut self, elements: &mut Elements) -> Result<Option<Length>, String> {
         let mut inside: Vec<(Tag, u32)> = Vec::new();
         while let Some(event) = elements.next()? {
             match event {
-                Event::Pixels(length) => return Ok(Some(length)),
+                Event::Pixels(length) => return Ok(Some(Length(length))),
                 Event::Sequence(tag) => {
                     self.has_modality_lut |= tag == tags::MODALITY_LUT_SEQUENCE && scope(&inside).is_some();
                     inside.push((tag, 0));
