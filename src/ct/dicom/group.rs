@@ -7,7 +7,8 @@ use super::frame::{Frame, Plane, dot};
 use super::geometry::SAME_PLACE;
 use super::traits::{TRAITS, Weight, compare};
 
-/// How far, in mm, a slice may lie beside the line of its stack, unless two slices at one depth lie closer to each other.
+/// How far, in mm, a slice may lie beside the line of its stack, unless two slices at one depth lie closer to each
+/// other.
 const MAX_BESIDE: f64 = 10.0;
 /// Slices at one depth that lie further apart than this, in mm, are on two lines.
 const BESIDE: f64 = 0.1;
@@ -83,7 +84,8 @@ fn alike(frames: Vec<Frame>) -> Vec<Vec<Frame>> {
     groups
 }
 
-/// Directions differ in their last digits from slice to slice; far from the origin that would move a slice along its own normal. One normal holds for all.
+/// Directions differ in their last digits from slice to slice; far from the origin that would move a slice along its
+/// own normal. One normal holds for all.
 fn as_turned(mut frame: Frame, first: Option<Plane>) -> Frame {
     if let (Some(plane), Some(first)) = (&mut frame.plane, first) {
         *plane = Plane { position: plane.position, ..first };
