@@ -74,9 +74,9 @@ impl Volume {
         }
     }
 
-    /// As [`Volume::open`], of the series `series` where a folder of DICOM files, or a file of many frames, holds several: its number as
-    /// [`super::series`] lists it (`2`, or `2.1` for the first of several stacks of slices in series 2), the end of its UID, or `largest` for the one with
-    /// most slices.
+    /// As [`Volume::open`], of the series `series` where a folder of DICOM files, or a file of many frames,
+    /// holds several: its number as [`super::series`] lists it (`2`, or `2.1` for the first of several stacks
+    /// of slices in series 2), the end of its UID, or `largest` for the one with most slices.
     ///
     /// # Errors
     /// As [`Volume::open`]; if `series` is given and names none or several, or the scan is no DICOM.

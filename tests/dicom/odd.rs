@@ -27,13 +27,13 @@ fn parts(object: InMemDicomObject, syntax: &str) -> (Vec<u8>, Vec<u8>) {
 }
 
 /// An element as Explicit VR Little Endian has it, with a length of 16 bits.
-fn short(tag: [u8; 4], vr: &[u8; 2], value: &[u8]) -> Vec<u8> {
-    [&tag, &vr[..], &(value.len() as u16).to_le_bytes(), value].concat()
+fn short(tag: [u8; 4], vr: &[u8], value: &[u8]) -> Vec<u8> {
+    [&tag[..], vr, &(value.len() as u16).to_le_bytes(), value].concat()
 }
 
 /// With a length of 32 bits.
-fn long(tag: [u8; 4], vr: &[u8; 2], length: u32, value: &[u8]) -> Vec<u8> {
-    [&tag, &vr[..], &[0, 0], &length.to_le_bytes()[..], value].concat()
+fn long(tag: [u8; 4], vr: &[u8], length: u32, value: &[u8]) -> Vec<u8> {
+    [&tag[..], vr, &[0, 0], &length.to_le_bytes()[..], value].concat()
 }
 
 /// As Implicit VR Little Endian has it.
@@ -58,7 +58,8 @@ fn reads_with(name: &str, raw: &[u8]) {
     assert_eq!((slices, warned.as_str()), (vec![hu(30.0)], ""), "{name}");
 }
 
-/// CP-246: a sequence that a writer did not know is UN of undefined length, and its items are in Implicit VR Little Endian.
+/// CP-246: a sequence that a writer did not know is UN of undefined length, and its items are in Implicit VR Little
+/// Endian.
 #[test]
 fn un_of_undefined_length_holds_implicit_items() {
     let inner = [implicit(PRIVATE, b"X "), implicit([8, 0, 8, 0], b"ORIGINAL")].concat();

@@ -30,7 +30,8 @@ fn vr(tag: Tag) -> VR {
     }
 }
 
-/// Reads `objects` from a folder and holds the stacks to `expected`: each one's choice, what its line says of it, and its slices by id.
+/// Reads `objects` from a folder and holds the stacks to `expected`: each one's choice, what its line says of it, and
+/// its slices by id.
 fn check(name: &str, objects: Vec<InMemDicomObject>, expected: &[(&str, &str, &[f64])]) {
     let folder = tempfile::tempdir().expect("a folder");
     objects.into_iter().enumerate().for_each(|(index, object)| save(object, &folder.path().join(format!("IM{index}"))));
@@ -193,7 +194,7 @@ fn copies_are_read_once_and_said() {
     let folder = tempfile::tempdir().expect("a folder");
     for name in ["a", "b"] {
         (0..3).for_each(|z| {
-            save(slice(f64::from(z), f64::from(z), &[(tags::ACQUISITION_TIME, "1010")]), &folder.path().join(format!("{name}{z}")))
+            save(slice(f64::from(z), f64::from(z), &[(tags::ACQUISITION_TIME, "1010")]), &folder.path().join(format!("{name}{z}")));
         });
     }
     let (slices, warned) = read(folder.path(), None).expect("one stack");
@@ -235,6 +236,9 @@ fn a_stack_is_chosen_by_its_number_or_as_the_largest() {
     assert_eq!(read(folder.path(), Some("1")).expect("one slice").0, [hu(0.0)]);
 }
 
+/// What a frame of this phase holds.
+type Content = fn(usize) -> (Tag, VR, PrimitiveValue);
+
 /// Phases and stacks of one enhanced file.
 #[test]
 fn frames_of_one_file_are_several_stacks_too() {
@@ -242,7 +246,7 @@ fn frames_of_one_file_are_several_stacks_too() {
     let places = [0.0, 2.0, 4.0, 0.0, 2.0, 4.0];
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("enhanced");
-    let contents: [(&str, fn(usize) -> (Tag, VR, PrimitiveValue)); 3] = [
+    let contents: [(&str, Content); 3] = [
         ("temporal position", |phase| (tags::TEMPORAL_POSITION_INDEX, VR::UL, PrimitiveValue::from(phase as u32))),
         ("stack", |phase| (tags::STACK_ID, VR::SH, PrimitiveValue::from(phase.to_string()))),
         ("acquisition", |phase| (tags::FRAME_ACQUISITION_NUMBER, VR::US, PrimitiveValue::from(phase as u16))),

@@ -1,7 +1,7 @@
 //! The elements of a data set, one after another, in whatever way they are written.
 //!
-//! A claimed length is held against what is there before it is believed, and costs no memory. Sequences that nothing is read from are passed over in one
-//! step where they say how long they are.
+//! A claimed length is held against what is there before it is believed, and costs no memory. Sequences that nothing
+//! is read from are passed over in one step where they say how long they are.
 
 use std::io::{BufReader, Read, Seek, SeekFrom};
 
@@ -41,9 +41,11 @@ impl Writing {
     pub const IMPLICIT: Self = Self { implicit: true, big_endian: false };
     pub const EXPLICIT: Self = Self { implicit: false, big_endian: false };
 
-    /// How the data set is written whose first element begins with `head`, if that is one. `claimed` decides what the bytes leave open.
+    /// How the data set is written whose first element begins with `head`, if that is one. `claimed` decides what the
+    /// bytes leave open.
     pub fn of(head: [u8; 8], claimed: Self) -> Self {
-        // The first group is of one byte, 0008 as a rule: which of the two it stands in tells. A private group tells nothing.
+        // The first group is of one byte, 0008 as a rule: which of the two it stands in tells. A private group tells
+        // nothing.
         let big_endian = match head[..2] {
             [group, 0] if group > 0 => false,
             [0, 1..=0x20] => true,
@@ -108,7 +110,8 @@ pub(super) struct Element {
 pub(super) enum Event {
     /// An element, whose value [`Elements::value`] reads.
     Element(Element),
-    /// The pixel data of the data set itself, and its length in bytes; none up to a delimiter. Nothing is read beyond it.
+    /// The pixel data of the data set itself, and its length in bytes; none up to a delimiter. Nothing is read beyond
+    /// it.
     Pixels(Option<u32>),
     /// A sequence begins.
     Sequence(Tag),
@@ -288,10 +291,7 @@ impl<'a> Elements<'a> {
         let Some(head) = self.peek(0, top.bound)? else { return Ok(()) };
         let vr = [head[4], head[5]];
         let fits = |walk: &mut Self| walk.goes_on(writing.tag(head), 8, writing.length(head), top);
-        let is_implicit = match writing.implicit {
-            true => !is_known(vr) || fits(self)?,
-            false => !is_word(vr) && fits(self)?,
-        };
+        let is_implicit = if writing.implicit { !is_known(vr) || fits(self)? } else { !is_word(vr) && fits(self)? };
         if writing.tag(head).group() != 0xFFFE
             && let Some(top) = self.open.last_mut()
         {
@@ -350,8 +350,8 @@ impl<'a> Elements<'a> {
         Ok(Event::Element(Element { tag, vr, length, writing: inner }))
     }
 
-    /// The VR and length of an element whose VR is unknown. Its length is 16 bits, or 32 behind two bytes of nothing, or there is no VR at all:
-    /// right is the reading behind which another element begins.
+    /// The VR and length of an element whose VR is unknown. Its length is 16 bits, or 32 behind two bytes of nothing,
+    /// or there is no VR at all: right is the reading behind which another element begins.
     fn unknown(&mut self, tag: Tag, vr: [u8; 2], head: [u8; 8], top: Open) -> Result<(Option<[u8; 2]>, u32), String> {
         let writing = top.writing;
         let short = (Some(*b"UN"), 0, u32::from(writing.u16([head[6], head[7]])));
@@ -370,7 +370,8 @@ impl<'a> Elements<'a> {
         Err(format!("{} has the unknown VR {:?}, and no length that fits", named(tag), String::from_utf8_lossy(&vr)))
     }
 
-    /// Whether another element, a delimiter or the end stands behind a value of `length` bytes that begins `ahead` bytes further on.
+    /// Whether another element, a delimiter or the end stands behind a value of `length` bytes that begins `ahead`
+    /// bytes further on.
     fn goes_on(&mut self, tag: Tag, ahead: u64, length: u32, top: Open) -> Result<bool, String> {
         let is_measured = length != UNDEFINED;
         let next = ahead + if is_measured { u64::from(length) } else { 0 };

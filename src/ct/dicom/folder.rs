@@ -61,7 +61,8 @@ impl Found {
         Ok(found)
     }
 
-    /// What cannot be used and must not be left out of `stack`, of the series `uid`, as the rest would pass for a whole scan; and what else cannot be used.
+    /// What cannot be used and must not be left out of `stack`, of the series `uid`, as the rest would pass for a
+    /// whole scan; and what else cannot be used.
     pub fn missing(&self, stack: &Stack, uid: &str) -> (Vec<&Broken>, Vec<&Broken>) {
         let slices = Slices::of(stack);
         let (of_series, others): (Vec<_>, Vec<_>) = self.broken.iter().partition(|broken| match &broken.series {
@@ -130,8 +131,8 @@ impl Slices {
         }
     }
 
-    /// Whether `path` might be a slice of the stack, by its name: it is named as they are, or could fill a gap. A folder with other slices (of `folders`) is
-    /// another stack's.
+    /// Whether `path` might be a slice of the stack, by its name: it is named as they are, or could fill a gap. A
+    /// folder with other slices (of `folders`) is another stack's.
     fn may_include(&self, path: &Path, folders: &HashSet<PathBuf>) -> bool {
         let Some(folder) = path.parent() else { return false };
         let is_here = self.folders.contains(folder);

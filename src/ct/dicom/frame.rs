@@ -275,8 +275,8 @@ pub(super) fn frames(path: &Path, header: &Header) -> Result<Vec<Frame>, String>
     planes.into_iter().zip(traits).enumerate().map(frame).collect()
 }
 
-/// Frames that all have one place are taken to lie `distance` apart in their order; with what to say of it. Without a distance it is unknown where they
-/// lie.
+/// Frames that all have one place are taken to lie `distance` apart in their order; with what to say of it. Without a
+/// distance it is unknown where they lie.
 fn spread(planes: &mut [Option<Plane>], distance: Option<f64>) -> Result<Option<String>, String> {
     let [Some(first), ref others @ ..] = *planes else { return Ok(None) };
     if others.is_empty() || others.iter().any(|other| *other != Some(first)) {

@@ -57,7 +57,8 @@ impl Stack {
     }
 }
 
-/// Slices that all have one place, or none, are put into order by their frames' or InstanceNumbers, as far apart as they say.
+/// Slices that all have one place, or none, are put into order by their frames' or InstanceNumbers, as far apart as
+/// they say.
 fn in_places_of_their_own(mut frames: Vec<Frame>, warnings: &mut Vec<String>) -> Result<Vec<Frame>, String> {
     let first = frames[0].plane;
     let is_same = |frame: &Frame| match (first, frame.plane) {
@@ -140,7 +141,8 @@ fn uneven(planes: &[Plane], normal: [f64; 3], warnings: &mut Vec<String>) -> boo
     let gaps: Vec<f64> = depths.windows(2).map(|pair| pair[1] - pair[0]).collect();
     let mut sorted = gaps.clone();
     sorted.sort_by(f64::total_cmp);
-    // The lower of two middle ones: between three slices of which one is missing next to them, the smaller gap is the true one.
+    // The lower of two middle ones: between three slices of which one is missing next to them, the smaller gap is the
+    // true one.
     let Some(&usual) = sorted.get(sorted.len().saturating_sub(1) / 2) else { return false };
     let odd: Vec<usize> = (0..gaps.len()).filter(|&i| (gaps[i] - usual).abs() > (UNEVEN * usual).max(SAME_PLACE)).collect();
     if odd.is_empty() {

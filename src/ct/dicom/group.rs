@@ -7,7 +7,8 @@ use super::frame::{Frame, Plane, dot};
 use super::geometry::SAME_PLACE;
 use super::traits::{TRAITS, Weight, compare};
 
-/// How far, in mm, a slice may lie beside the line of its stack, unless two slices at one depth lie closer to each other.
+/// How far, in mm, a slice may lie beside the line of its stack, unless two slices at one depth lie closer to each
+/// other.
 const MAX_BESIDE: f64 = 10.0;
 /// Slices at one depth that lie further apart than this, in mm, are on two lines.
 const BESIDE: f64 = 0.1;
@@ -72,21 +73,19 @@ fn alike(frames: Vec<Frame>) -> Vec<Vec<Frame>> {
         let format = &frame.image.format;
         let name = format!("{} {} {}\n{}", format.rows, format.columns, frame.image.series, frame.traits.always());
         let same = known.entry(name).or_default();
-        match same.iter().copied().find(|&at| are_alike(&groups[at][0], &frame)) {
-            Some(at) => {
-                let frame = as_turned(frame, groups[at][0].plane);
-                groups[at].push(frame);
-            }
-            None => {
-                same.push(groups.len());
-                groups.push(vec![frame]);
-            }
+        if let Some(at) = same.iter().copied().find(|&at| are_alike(&groups[at][0], &frame)) {
+            let frame = as_turned(frame, groups[at][0].plane);
+            groups[at].push(frame);
+        } else {
+            same.push(groups.len());
+            groups.push(vec![frame]);
         }
     }
     groups
 }
 
-/// Directions differ in their last digits from slice to slice; far from the origin that would move a slice along its own normal. One normal holds for all.
+/// Directions differ in their last digits from slice to slice; far from the origin that would move a slice along its
+/// own normal. One normal holds for all.
 fn as_turned(mut frame: Frame, first: Option<Plane>) -> Frame {
     if let (Some(plane), Some(first)) = (&mut frame.plane, first) {
         *plane = Plane { position: plane.position, ..first };

@@ -1,4 +1,5 @@
-//! What a DICOM file says before its pixels: the elements that bear on HU, geometry and what belongs together, and where the pixel data lies.
+//! What a DICOM file says before its pixels: the elements that bear on HU, geometry and what belongs together, and
+//! where the pixel data lies.
 //!
 //! A file is walked element by element and nothing is kept but the few values of [`ELEMENTS`].
 
@@ -27,7 +28,7 @@ enum As {
     Double,
 }
 
-/// The elements that are read, and the sequences of [`SEQUENCES`] apart nowhere else than in the data set itself.
+/// The elements that are read, of the data set itself and in its [`SEQUENCES`].
 const ELEMENTS: &[(Tag, As)] = &[
     (tags::TRANSFER_SYNTAX_UID, As::Text),
     (tags::MEDIA_STORAGE_SOP_CLASS_UID, As::Text),
@@ -163,6 +164,9 @@ pub(super) struct Header {
     values: HashMap<(Scope, Tag), String>,
 }
 
+/// How many bytes of pixel data there are; none up to a delimiter.
+struct Length(Option<u32>);
+
 /// Where a data set may begin.
 enum Beginning {
     /// Behind "DICM" at this place, as a rule after meta information.
@@ -171,7 +175,8 @@ enum Beginning {
     Bare,
 }
 
-/// How the file begins, if it begins as DICOM does: with "DICM" behind a preamble or at once, or without either with the first element.
+/// How the file begins, if it begins as DICOM does: with "DICM" behind a preamble or at once, or without either with
+/// the first element.
 fn beginning(reader: &mut impl Read) -> Result<Option<Beginning>, String> {
     let mut head = Vec::new();
     reader.take(132).read_to_end(&mut head).map_err(|e| e.to_string())?;
@@ -280,8 +285,8 @@ fn head_at(reader: &mut (impl Read + Seek), at: u64) -> Result<Option<[u8; 8]>, 
     Ok(head.try_into().ok())
 }
 
-/// Where the data set begins behind the meta information at `at`, and the transfer syntax that it names. There may be none of both. The group's own length is
-/// not relied on.
+/// Where the data set begins behind the meta information at `at`, and the transfer syntax, if one is named. The
+/// group's own length is not relied on.
 fn meta(file: &mut File, at: u64, length: u64) -> Result<(u64, Option<String>), String> {
     let is_meta = |head: Option<[u8; 8]>| head.is_some_and(|head| head[..2] == [2, 0]);
     let head = head_at(file, at)?;
@@ -291,7 +296,8 @@ fn meta(file: &mut File, at: u64, length: u64) -> Result<(u64, Option<String>), 
     let writing = head.map_or(Writing::EXPLICIT, |head| Writing::of(head, Writing::EXPLICIT));
     let (mut end, mut uid) = (at, None);
     let mut elements = Elements::new(file, at, length, writing, &[])?;
-    // The first element beyond the group may be of another byte order, or deflated: whatever comes of it ends the group.
+    // The first element beyond the group may be of another byte order, or deflated: whatever comes of it ends the
+    // group.
     let problem = loop {
         match elements.next() {
             Ok(Some(Event::Element(element))) if element.tag.group() == 2 => {
@@ -332,7 +338,7 @@ impl Header {
         match walked {
             Err(problem) => header.damage = Some(format!("damaged before its pixel data: {problem}")),
             Ok(None) => {}
-            Ok(Some(length)) => {
+            Ok(Some(Length(length))) => {
                 header.pixels = Some(PixelData { start, length: length.map(u64::from), available: bytes.length.saturating_sub(start) });
                 if length.is_none() {
                     header.compare(&mut bytes, start)?;
@@ -343,11 +349,11 @@ impl Header {
     }
 
     /// Takes the values of [`ELEMENTS`] up to the pixel data, whose length it gives; none if there is no pixel data.
-    fn walk(&mut self, elements: &mut Elements) -> Result<Option<Option<u32>>, String> {
+    fn walk(&mut self, elements: &mut Elements) -> Result<Option<Length>, String> {
         let mut inside: Vec<(Tag, u32)> = Vec::new();
         while let Some(event) = elements.next()? {
             match event {
-                Event::Pixels(length) => return Ok(Some(length)),
+                Event::Pixels(length) => return Ok(Some(Length(length))),
                 Event::Sequence(tag) => {
                     self.has_modality_lut |= tag == tags::MODALITY_LUT_SEQUENCE && scope(&inside).is_some();
                     inside.push((tag, 0));
@@ -426,7 +432,8 @@ impl Header {
     }
 }
 
-/// What an element belongs to that stands in the last item of each of these sequences, each with how many of its items have begun; none if it is of no interest.
+/// What an element belongs to that stands in the last item of each of these sequences, each with how many of its
+/// items have begun; none if it is of no interest.
 fn scope(inside: &[(Tag, u32)]) -> Option<Scope> {
     match inside {
         [] => Some(Scope::File),
@@ -456,7 +463,8 @@ fn number(bytes: &[u8], form: As, element: Element) -> Option<String> {
     }
 }
 
-/// A value as text, without padding. Words for people may be in any character set; what is of no UTF-8 is of no use to us.
+/// A value as text, without padding. Words for people may be in any character set; what is of no UTF-8 is of no use
+/// to us.
 fn text(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     text.trim_matches([' ', '\0']).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()

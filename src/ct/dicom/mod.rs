@@ -1,11 +1,12 @@
 //! DICOM: a file, or a folder of files, into one stack of CT slices in HU.
 //!
-//! Data flows `folder` (which files) -> `header` (what each says, by `element`) -> `frame` (each slice) -> `group` (which belong together, by `traits`)
-//! -> `geometry` (in which order, and where) -> `series` (the choices); `pixels` reads one slice when it is asked for, with `codestream` and `rle`. Only
-//! headers are held.
+//! Data flows `folder` (which files) -> `header` (what each says, by `element`) -> `frame` (each slice) -> `group`
+//! (which belong together, by `traits`) -> `geometry` (in which order, and where) -> `series` (the choices); `pixels`
+//! reads one slice when it is asked for, with `codestream` and `rle`. Only headers are held.
 //!
-//! HU are what pydicom's `apply_rescale` gives, rounded to f32. MONOCHROME1 says how values are shown and changes none of them. Padding outside the
-//! scanned field is left as it is where it is darker than air; where it would be brighter than any tissue it becomes air.
+//! HU are what pydicom's `apply_rescale` gives, rounded to f32. MONOCHROME1 says how values are shown and changes
+//! none of them. Padding outside the scanned field is left as it is where it is darker than air; where it would be
+//! brighter than any tissue it becomes air.
 
 mod codestream;
 mod element;
@@ -31,7 +32,8 @@ pub use self::series::Series;
 use super::source::{Slices, Stored};
 use crate::error::{Error, Result};
 
-/// Whether `path` is a folder or a file that begins as DICOM does, whatever its name: with a preamble, without, or with no meta information at all.
+/// Whether `path` is a folder or a file that begins as DICOM does, whatever its name: with a preamble, without, or
+/// with no meta information at all.
 ///
 /// # Errors
 /// If it cannot be read.
@@ -40,8 +42,8 @@ pub fn is_dicom(path: impl AsRef<Path>) -> Result<bool> {
     Ok(path.is_dir() || header::is_dicom(path).map_err(|problem| Error::input(path.display(), problem))?)
 }
 
-/// The CT series that a folder of DICOM files, or a file, holds, and the stacks of slices in each: every file below `path` is looked at, and no pixel is
-/// read.
+/// The CT series that a folder of DICOM files, or a file, holds, and the stacks of slices in each: every file below
+/// `path` is looked at, and no pixel is read.
 ///
 /// # Errors
 /// If `path` cannot be read, or holds no CT slice.
@@ -51,10 +53,12 @@ pub fn series(path: impl AsRef<Path>) -> Result<Vec<Series>> {
     Ok(series::table(&group::groups(found.frames)))
 }
 
-/// Opens the stack that `choice` names by its number, the end of its series' UID, or as `largest`; without a choice, the only one.
+/// Opens the stack that `choice` names by its number, the end of its series' UID, or as `largest`; without a choice,
+/// the only one.
 ///
 /// # Errors
-/// If `path` cannot be read, holds no CT or several stacks without a choice; if a file of the series is damaged, or its slices are no stack.
+/// If `path` cannot be read, holds no CT or several stacks without a choice; if a file of the series is damaged, or
+/// its slices are no stack.
 pub fn open(path: &Path, choice: Option<&str>) -> Result<Stored> {
     let open = || -> Result<Stored, String> {
         let mut found = find(path)?;
@@ -138,7 +142,8 @@ fn doubts(frames: &[Frame]) -> Vec<String> {
     reasons.into_iter().map(|(reason, count)| format!("{reason} (in {count} of {} slices)", frames.len())).collect()
 }
 
-/// What `work` gives; a panic in it becomes an error. The crates that parse and decode may still hold one that no damaged file has shown yet.
+/// What `work` gives; a panic in it becomes an error. The crates that parse and decode may still hold one that no
+/// damaged file has shown yet.
 fn sheltered<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("damaged, so that its decoder gave up".into()))
 }

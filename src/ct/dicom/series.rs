@@ -9,7 +9,8 @@ use super::traits::TRAITS;
 /// How many lines an error lists.
 const LISTED: usize = 20;
 
-/// A stack of CT slices of a folder, as [`super::series`] lists it: slices of one series that agree in who, when and how, and lie on one line.
+/// A stack of CT slices of a folder, as [`super::series`] lists it: slices of one series that agree in who, when and
+/// how, and lie on one line.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Series {
@@ -21,7 +22,8 @@ pub struct Series {
     pub uid: String,
     /// SeriesDescription, or nothing.
     pub description: String,
-    /// What tells it from the other stacks of its series, as `acquisition 2, kernel B70f`; nothing if it is the only one.
+    /// What tells it from the other stacks of its series, as `acquisition 2, kernel B70f`; nothing if it is the only
+    /// one.
     pub apart: String,
     /// How many slices it has, slices in one place counted once.
     pub slices: usize,
@@ -32,7 +34,8 @@ pub struct Series {
 }
 
 impl Series {
-    /// What [`crate::ct::Volume::open_series`] takes for this stack: `2`, or `2.1` for the first of several stacks of series 2.
+    /// What [`crate::ct::Volume::open_series`] takes for this stack: `2`, or `2.1` for the first of several stacks of
+    /// series 2.
     pub fn choice(&self) -> String {
         self.stack.map_or_else(|| self.number.to_string(), |stack| format!("{}.{stack}", self.number))
     }
@@ -136,7 +139,8 @@ fn in_words(index: usize, [first, last]: &[String; 2]) -> String {
     }
 }
 
-/// The index of the stack that `choice` names: its number in the table, the end of a UID, or `largest`; without a choice, the only one.
+/// The index of the stack that `choice` names: its number in the table, the end of a UID, or `largest`; without a
+/// choice, the only one.
 ///
 /// # Errors
 /// If none is named, or several are.

@@ -12,10 +12,11 @@ use super::header::Header;
 pub(super) enum Weight {
     /// They are of two stacks.
     Always,
-    /// They are of two stacks where those would overlap. One stack may have many values that lie one behind another: a step-and-shoot scan counts
-    /// an acquisition for each step.
+    /// They are of two stacks where those would overlap. One stack may have many values that lie one behind another:
+    /// a step-and-shoot scan counts an acquisition for each step.
     WhereStacksOverlap,
-    /// They are of two stacks where they lie in one place, or where each value makes an even stack of its own. Else every slice may have a value of its own.
+    /// They are of two stacks where they lie in one place, or where each value makes an even stack of its own. Else
+    /// every slice may have a value of its own.
     WherePlacesRepeat,
 }
 
