@@ -29,7 +29,8 @@ fn scans(desk: &Desk, names: &[&str]) {
         fs::create_dir_all(desk.path(name).parent().expect("a folder")).expect("made");
         let volume = Nifti::i16([1, 32, 32], (0..1024).map(|i| i + index as i16));
         let bytes = volume.bytes();
-        fs::write(desk.path(name), if name.ends_with(".gz") { nifti::gzip(&bytes) } else { bytes }).expect("written");
+        fs::write(desk.path(name), if Path::new(name).extension().is_some_and(|e| e == "gz") { nifti::gzip(&bytes) } else { bytes })
+            .expect("written");
     }
 }
 
