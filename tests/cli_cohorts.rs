@@ -29,18 +29,25 @@ fn scans(desk: &Desk, names: &[&str]) {
         fs::create_dir_all(desk.path(name).parent().expect("a folder")).expect("made");
         let volume = Nifti::i16([1, 32, 32], (0..1024).map(|i| i + index as i16));
         let bytes = volume.bytes();
-        fs::write(desk.path(name), if name.ends_with(".gz") { nifti::gzip(&bytes) } else { bytes }).expect("written");
+        fs::write(desk.path(name), if Path::new(name).extension().is_some_and(|e| e == "gz") { nifti::gzip(&bytes) } else { bytes })
+            .expect("written");
     }
 }
 
-/// A DICOM slice of 16 x 16 at `z` mm, of series `uid`.
+/// A DICOM slice of 16 x 16 at `z` mm, of series `uid` and its first acquisition.
 fn slice(desk: &Desk, name: &str, z: f64, uid: &str) {
+    acquired(desk, name, z, uid, 1);
+}
+
+fn acquired(desk: &Desk, name: &str, z: f64, uid: &str, acquisition: u32) {
     fs::create_dir_all(desk.path(name).parent().expect("a folder")).expect("made");
     let mut object = dicom::ct(z);
     dicom::put_u16(&mut object, tags::ROWS, 16);
     dicom::put_u16(&mut object, tags::COLUMNS, 16);
     dicom::put_pixels(&mut object, &[1024 + z as u16; 256]);
     object.put_str(tags::SERIES_INSTANCE_UID, dicom_core::VR::UI, uid);
+    object.put_str(tags::ACQUISITION_NUMBER, dicom_core::VR::IS, acquisition.to_string());
+    object.put_str(tags::SOP_INSTANCE_UID, dicom_core::VR::UI, format!("{uid}.{acquisition}.{}", z as i64));
     dicom::save(object, &desk.path(name));
 }
 
@@ -130,6 +137,7 @@ fn links_are_followed_and_nothing_vanishes() {
     fs::create_dir(desk.path("links")).expect("made");
     symlink("../real/P1", desk.path("links/P1")).expect("linked");
     done(&desk, "features links --out-dir o2");
+    done(&desk, "features links -o one.safetensors");
     assert_eq!(names(&desk, "o2"), ["P1.safetensors", "manifest.jsonl"]);
     // Where there is no scan, what there is is told.
     fs::create_dir(desk.path("none")).expect("made");
@@ -305,15 +313,21 @@ fn every_series_can_be_a_case() {
     for (z, file, uid) in [(0.0, "0", "1.2.3"), (2.0, "1", "1.2.3"), (0.0, "2", "1.2.4")] {
         slice(&desk, &format!("in/d/{file}"), z, uid);
     }
+    acquired(&desk, "in/d/3", 0.0, "1.2.4", 2);
     scans(&desk, &["in/x.nii"]);
     let said = done(&desk, "features in --out-dir o --series all");
-    assert_eq!(names(&desk, "o"), ["d_series1.safetensors", "d_series2.safetensors", "manifest.jsonl", "x.safetensors"], "{said}");
+    let want = ["d_series1.safetensors", "d_series2.1.safetensors", "d_series2.2.safetensors", "manifest.jsonl", "x.safetensors"];
+    assert_eq!(names(&desk, "o"), want, "{said}");
     let slices = |name: &str| desk.read(&format!("o/{name}.safetensors")).0["x_norm_clstoken"].shape()[0];
-    assert_eq!((slices("d_series1"), slices("d_series2")), (2, 1));
-    assert!(done(&desk, "features in --out-dir o --series all").contains("3 of 3 cases were finished"));
+    assert_eq!((slices("d_series1"), slices("d_series2.1"), slices("d_series2.2")), (2, 1, 1));
+    assert!(done(&desk, "features in --out-dir o --series all").contains("4 of 4 cases were finished"));
+    // A choice is among series; a volume has none.
+    done(&desk, "features in --out-dir p --series largest");
+    assert_eq!(names(&desk, "p"), ["d.safetensors", "manifest.jsonl", "x.safetensors"]);
+    assert!(!done(&desk, "features in --out-dir p --series 2.1").contains("2 of 2"), "another series is another work");
     for (line, said) in [
-        ("features in/d --series all", "--out-dir: the inputs are 2 cases"),
-        ("pca in/d --series all", "series: all are 2; choose one of them"),
+        ("features in/d --series all", "--out-dir: the inputs are 3 cases"),
+        ("pca in/d --series all", "series: all are 3; choose one of them"),
     ] {
         let error = text(&desk.run(&format!("{line} {MICRO}")).stderr);
         assert!(error.contains(said), "{error}");

@@ -136,9 +136,9 @@ pub struct Look {
     /// How slices lie: lps (axial, as DICOM shows them, from inferior to superior, whatever the storage order) or stored
     #[arg(long, default_value = "lps")]
     pub orient: Orient,
-    /// Which DICOM series of a folder: its number in the list that is shown when there are several, the end of its UID, or with --out-dir all, which
-    /// makes a case NAME_seriesN of each
-    #[arg(long, value_name = "NUMBER|UID|all")]
+    /// Which stack of slices of a DICOM folder: its number in the list that is shown when there are several (2, or 2.1 for the first of several in series 2),
+    /// the end of its series' UID, largest for the one with most slices, or with --out-dir all, which makes a case NAME_seriesN of each
+    #[arg(long, value_name = "NUMBER|UID|largest|all")]
     pub series: Option<String>,
 }
 

@@ -12,7 +12,7 @@ use super::names;
 use super::search::{Choice, ENDINGS, Found, is_own, search};
 use super::text::text;
 
-/// The series that are a case each.
+/// As a choice: each series is a case.
 const ALL: &str = "all";
 
 /// One scan.
@@ -141,7 +141,9 @@ impl Wanted<'_> {
     /// The case `scan`, which was found in `folder`.
     fn case(&self, folder: &Path, scan: &Path) -> Case {
         let below = scan.strip_prefix(folder).unwrap_or(scan).components().count();
-        Case { series: self.series.map(Into::into), folders: below.saturating_sub(1), ..Case::new(scan) }
+        // Of a cohort, the choice is among the series of its DICOM folders: volumes have none.
+        let series = self.series.filter(|_| scan.is_dir()).map(Into::into);
+        Case { series, folders: below.saturating_sub(1), ..Case::new(scan) }
     }
 
     /// A case of each series, where all are wanted and it is a folder of some; what cannot be read is left to whoever opens it.

@@ -66,7 +66,8 @@ pub struct Manifest {
 
 /// Whether a manifest is called so.
 pub fn is_name(name: &str) -> bool {
-    name == "manifest.jsonl" || name.starts_with("manifest.") && name.ends_with(".jsonl")
+    let middle = name.strip_prefix("manifest").and_then(|rest| rest.strip_suffix(".jsonl"));
+    middle.is_some_and(|middle| middle.is_empty() || middle.starts_with('.'))
 }
 
 impl Manifest {

@@ -51,9 +51,9 @@ pub struct Segment {
     /// Do the Ith of N parts of the cases: for job arrays, which may share an output folder
     #[arg(long, value_name = "I/N")]
     pub shard: Option<Shard>,
-    /// Which DICOM series of a folder: its number in the list that is shown when there are several, the end of its UID, or, into a folder, all, which makes
-    /// a case NAME_seriesN of each
-    #[arg(long, value_name = "NUMBER|UID|all")]
+    /// Which stack of slices of a DICOM folder: its number in the list that is shown when there are several (2, or 2.1 for the first of several in series 2),
+    /// the end of its series' UID, largest for the one with most slices, or, into a folder, all, which makes a case NAME_seriesN of each
+    #[arg(long, value_name = "NUMBER|UID|largest|all")]
     pub series: Option<String>,
     #[command(flatten)]
     pub compute: Compute,
