@@ -17,22 +17,22 @@ const LOADED: usize = 64;
 const STORAGES: usize = 4;
 const STORAGE: usize = 1024;
 
-pub fn safetensors(desk: &Desk, bytes: &[u8]) {
-    read(&desk.write("model.safetensors", &safetensors::framed(bytes)));
+pub fn safetensors(desk: &Desk, bytes: &[u8]) -> bool {
+    read(&desk.write("model.safetensors", &safetensors::framed(bytes)))
 }
 
 /// What is no zip is taken for the pickle of one.
-pub fn zip(desk: &Desk, bytes: &[u8]) {
+pub fn zip(desk: &Desk, bytes: &[u8]) -> bool {
     let archive = if bytes.starts_with(b"PK") { bytes.to_vec() } else { packed(bytes) };
-    read(&desk.write("model.pth", &archive));
+    read(&desk.write("model.pth", &archive))
 }
 
-pub fn legacy(desk: &Desk, bytes: &[u8]) {
-    read(&desk.write("model.pth", bytes));
+pub fn legacy(desk: &Desk, bytes: &[u8]) -> bool {
+    read(&desk.write("model.pth", bytes))
 }
 
-fn read(path: &Path) {
-    let Ok(checkpoint) = Checkpoint::open(path) else { return };
+fn read(path: &Path) -> bool {
+    let Ok(checkpoint) = Checkpoint::open(path) else { return false };
     assert!(!checkpoint.files().is_empty());
     for entry in checkpoint.entries().iter().chain(checkpoint.decoder()).take(LOADED) {
         if let Ok(tensor) = checkpoint.load(&entry.name) {
@@ -45,6 +45,7 @@ fn read(path: &Path) {
         assert!(model.parameters() > 0);
     }
     let _ = Network::open(path);
+    true
 }
 
 /// An archive as `torch.save` writes it.

@@ -9,12 +9,12 @@ const BETWEEN: &[u8] = b"\xFF{file}\xFF";
 /// How many files a folder has at most.
 const FILES: usize = 12;
 
-pub fn file(desk: &Desk, bytes: &[u8]) {
-    volume::read(&desk.write("IM0", bytes));
+pub fn file(desk: &Desk, bytes: &[u8]) -> bool {
+    volume::read(&desk.write("IM0", bytes))
 }
 
 /// As many files as [`BETWEEN`] cuts the bytes into.
-pub fn folder(desk: &Desk, bytes: &[u8]) {
+pub fn folder(desk: &Desk, bytes: &[u8]) -> bool {
     let mut rest = bytes;
     for number in 0..FILES {
         let (one, next) = cut(rest);
@@ -26,7 +26,7 @@ pub fn folder(desk: &Desk, bytes: &[u8]) {
     let opened = volume::read(&path);
     let Ok(table) = series(&path) else {
         assert!(!opened, "a folder opens, but holds no series");
-        return;
+        return false;
     };
     assert!(!table.is_empty(), "a table of nothing");
     for row in &table {
@@ -34,6 +34,7 @@ pub fn folder(desk: &Desk, bytes: &[u8]) {
         let _ = Volume::open_series(&path, Some(&row.number.to_string()));
         let _ = Volume::open_series(&path, Some(&row.uid));
     }
+    opened
 }
 
 /// The bytes up to [`BETWEEN`], and those behind it.

@@ -22,8 +22,8 @@ use super::memory::peak_of;
 pub struct Target {
     /// The name of its folders under `seeds` and `regressions`.
     pub name: &'static str,
-    /// Writes the bytes as a file, or several, and reads them; panics where what was read makes no sense.
-    read: fn(&Desk, &[u8]),
+    /// Writes the bytes as a file, or several, and reads them; whether they were understood. Panics where what was read makes no sense.
+    read: fn(&Desk, &[u8]) -> bool,
     /// The most bytes of memory for each byte of file.
     per_byte: usize,
     /// The most bytes of memory beside.
@@ -69,20 +69,18 @@ impl Target {
         TARGETS.iter().find(|target| target.name == name)
     }
 
-    /// Gives the reader these bytes.
+    /// Gives the reader these bytes; whether it understood them.
     ///
     /// # Errors
     /// If it panics, takes longer than [`LONGEST`] or more memory than a constant times the files' length and a constant, or what it read makes no sense.
-    pub fn hold(&self, desk: &Desk, bytes: &[u8]) -> Result<(), String> {
+    pub fn hold(&self, desk: &Desk, bytes: &[u8]) -> Result<bool, String> {
         desk.clear();
         let begin = Instant::now();
         // A file is about as long as the bytes, or shorter where the target compresses them: the exact limit is held against below.
         let most = self.limit(bytes.len() as u64);
         let (end, peak) = peak_of(most + 64 * MIB, || catch_unwind(AssertUnwindSafe(|| (self.read)(desk, bytes))));
         let took = begin.elapsed();
-        if let Err(panic) = end {
-            return Err(format!("{}: {}", self.name, message(&*panic)));
-        }
+        let understood = end.map_err(|panic| format!("{}: {}", self.name, message(&*panic)))?;
         let limit = self.limit(desk.length().max(1));
         if peak > limit {
             return Err(format!("{}: {peak} bytes of memory, where {limit} are the most", self.name));
@@ -90,7 +88,7 @@ impl Target {
         if took > LONGEST {
             return Err(format!("{}: took {took:?}, where {LONGEST:?} are the most", self.name));
         }
-        Ok(())
+        Ok(understood)
     }
 
     fn limit(&self, length: u64) -> usize {

@@ -3,8 +3,8 @@
 use super::{Desk, volume};
 
 /// Bytes that begin as the text of a header are made a file: magic, version and length come before, and what follows the line is the values.
-pub fn read(desk: &Desk, bytes: &[u8]) {
-    volume::read(&desk.write("scan.npy", &if bytes.starts_with(b"{") { framed(bytes) } else { bytes.to_vec() }));
+pub fn read(desk: &Desk, bytes: &[u8]) -> bool {
+    volume::read(&desk.write("scan.npy", &if bytes.starts_with(b"{") { framed(bytes) } else { bytes.to_vec() }))
 }
 
 fn framed(bytes: &[u8]) -> Vec<u8> {

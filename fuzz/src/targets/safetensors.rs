@@ -11,8 +11,8 @@ use super::Desk;
 /// The most bytes that are put behind a header.
 const VALUES: usize = 1 << 16;
 
-pub fn images(desk: &Desk, bytes: &[u8]) {
-    let Ok(images) = Images::open(write(desk, bytes)) else { return };
+pub fn images(desk: &Desk, bytes: &[u8]) -> bool {
+    let Ok(images) = Images::open(write(desk, bytes)) else { return false };
     let [b, c, h, w] = images.shape();
     assert!(b * c * h * w > 0, "{:?}", images.shape());
     for index in (0..b.min(40)).chain([b - 1]) {
@@ -21,10 +21,11 @@ pub fn images(desk: &Desk, bytes: &[u8]) {
             assert!(image.data().iter().all(|v| v.is_finite()), "image {index}");
         }
     }
+    true
 }
 
-pub fn features(desk: &Desk, bytes: &[u8]) {
-    let Ok(features) = StoredFeatures::open(write(desk, bytes)) else { return };
+pub fn features(desk: &Desk, bytes: &[u8]) -> bool {
+    let Ok(features) = StoredFeatures::open(write(desk, bytes)) else { return false };
     let (grid, (height, width), patch) = (features.grid(), features.image(), features.patch_size());
     assert!(grid.patches() > 0 && features.width() > 0 && !features.slices().is_empty(), "{features:?}");
     assert!(grid.rows * patch <= height && grid.cols * patch <= width, "{features:?}");
@@ -35,14 +36,16 @@ pub fn features(desk: &Desk, bytes: &[u8]) {
             assert!(tokens.data().iter().all(|v| v.is_finite()), "slice {index}");
         }
     }
+    true
 }
 
-pub fn basis(desk: &Desk, bytes: &[u8]) {
-    let Ok(file) = BasisFile::open(&write(desk, bytes)) else { return };
+pub fn basis(desk: &Desk, bytes: &[u8]) -> bool {
+    let Ok(file) = BasisFile::open(&write(desk, bytes)) else { return false };
     assert!(file.limits.0 <= file.limits.1, "{:?}", file.limits);
     let again = desk.path("again.safetensors");
     file.save(&again).expect("what was read can be written");
     assert_eq!(BasisFile::open(&again).expect("and read again"), file);
+    true
 }
 
 fn write(desk: &Desk, bytes: &[u8]) -> PathBuf {
