@@ -58,7 +58,11 @@ fn every_folder_is_a_readers() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(folder);
         for entry in std::fs::read_dir(&folder).into_iter().flatten() {
             let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
-            assert!(Target::named(&name).is_some() || !name.contains(|c: char| c.is_lowercase()), "{}/{name} is no reader's", folder.display());
+            assert!(
+                Target::named(&name).is_some() || !name.contains(|c: char| c.is_lowercase()),
+                "{}/{name} is no reader's",
+                folder.display()
+            );
         }
     }
 }

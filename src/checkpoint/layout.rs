@@ -101,7 +101,7 @@ pub(super) type Names<'a> = BTreeMap<String, (&'a String, &'a Stored)>;
 
 /// Finds the layout of an open file.
 pub(super) fn detect(reader: &Reader) -> Result<Contents<'_>, String> {
-    let wrapping = Wrapping::of(reader);
+    let wrapping = Wrapping::of(reader)?;
     if let Layout::NnUnet { trainer } = &wrapping.layout {
         refuse::trainer(trainer.as_deref())?;
     }
@@ -146,25 +146,25 @@ struct Wrapping {
 }
 
 impl Wrapping {
-    fn of(reader: &Reader) -> Self {
+    fn of(reader: &Reader) -> Result<Self, String> {
         let tensors = reader.tensors();
         let under = |key: &str| tensors.range(key.to_string()..).next().is_some_and(|(name, _)| name.starts_with(key));
         if under("network_weights.") {
-            let trainer = reader.top_level_string("trainer_name");
-            return Self { layout: Layout::NnUnet { trainer }, outer: "network_weights.".into(), inner: "dino_encoder." };
+            let trainer = reader.top_level_string("trainer_name")?;
+            return Ok(Self { layout: Layout::NnUnet { trainer }, outer: "network_weights.".into(), inner: "dino_encoder." });
         }
         if under("teacher.") {
-            return Self { layout: Layout::Teacher, outer: "teacher.".into(), inner: "backbone." };
+            return Ok(Self { layout: Layout::Teacher, outer: "teacher.".into(), inner: "backbone." });
         }
         // Hugging Face has `model.layer.N.` beside `embeddings.`: there, `model` wraps nothing.
         if !tensors.contains_key("embeddings.cls_token") {
             for key in ["state_dict", "model_state_dict", "model"] {
                 if under(&format!("{key}.")) {
-                    return Self { layout: Layout::Wrapped { key: key.into() }, outer: format!("{key}."), inner: "backbone." };
+                    return Ok(Self { layout: Layout::Wrapped { key: key.into() }, outer: format!("{key}."), inner: "backbone." });
                 }
             }
         }
-        Self { layout: Layout::Flat, outer: String::new(), inner: "backbone." }
+        Ok(Self { layout: Layout::Flat, outer: String::new(), inner: "backbone." })
     }
 
     /// The backbone's names without what is around them, the decoder's, and all that is not the backbone, with reasons.

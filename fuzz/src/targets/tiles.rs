@@ -29,7 +29,8 @@ fn own(cache: &TileCache, context: &Context) -> String {
 pub fn read(desk: &Desk, bytes: &[u8]) -> bool {
     let Some(context) = context() else { return false };
     let cache = TileCache::new(desk.path("tiles"));
-    let record = if bytes.starts_with(b"{") { [own(&cache, context).as_bytes(), b",\"tiles\":", bytes, b"}"].concat() } else { bytes.to_vec() };
+    let record =
+        if bytes.starts_with(b"{") { [own(&cache, context).as_bytes(), b",\"tiles\":", bytes, b"}"].concat() } else { bytes.to_vec() };
     let name = cache.path(context);
     desk.write(&format!("tiles/{}", name.file_name().expect("a file").display()), &record);
     let tuned = context.with_best_tiles(Some(&cache));
