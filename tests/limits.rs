@@ -64,12 +64,17 @@ fn a_pool_has_the_threads_that_are_asked_for() {
     assert_eq!(features(1), features(3));
 }
 
+/// So many KiB of memory. Each thread takes of them, so that there are two, whatever the machine.
+fn memory(kib: usize) -> String {
+    format!("ulimit -v {kib}; export RAYON_NUM_THREADS=2 MALLOC_ARENA_MAX=2")
+}
+
 #[test]
 fn too_little_memory_is_an_error() {
     let desk = Desk::new();
     let weights = "features phantom --size 32 -c seeded:0 -o out.safetensors";
-    refused(&desk, "ulimit -v 300000", weights, &["memory: ", "ulimit -v", "85641984 parameters need 327 MiB"]);
-    refused(&desk, "ulimit -v 1200000", &format!("{FEATURES} --size 8192"), &["memory: ", "ulimit -v", "one image of 8192 x 8192 needs"]);
+    refused(&desk, &memory(300_000), weights, &["memory: ", "ulimit -v", "85641984 parameters need 327 MiB"]);
+    refused(&desk, &memory(1_200_000), &format!("{FEATURES} --size 8192"), &["memory: ", "ulimit -v", "one image of 8192 x 8192 needs"]);
 }
 
 /// What nobody asked about beforehand: a scan of one slice of 400 MB, its values and what is made of them. The unfinished file is gone on with, as that of a killed run.
@@ -80,7 +85,7 @@ fn memory_that_is_refused_is_an_error_and_no_abort() {
     desk.npy_of("scan.npy", header, &[]);
     let file = std::fs::File::options().append(true).open(desk.path("scan.npy")).expect("opened");
     file.set_len(10 + header.len() as u64 + 100_000_000).expect("a file of zeros");
-    let output = under(&desk, "ulimit -v 450000", "features scan.npy --size 32 -c seeded:0:micro -o out.safetensors");
+    let output = under(&desk, &memory(450_000), "features scan.npy --size 32 -c seeded:0:micro -o out.safetensors");
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{}: {stderr}", output.status);
     assert!(stderr.lines().last().is_some_and(|line| line.starts_with("error: out of memory") && line.contains("ulimit -v")), "{stderr}");

@@ -10,6 +10,8 @@ use super::header::{Encoding, Header, PixelData};
 
 /// The largest side of a slice: one of 16384 x 16384 takes 1 GiB as f32.
 const MAX_SIDE: i64 = 16_384;
+/// The most frames of a file: each takes some hundred bytes of memory, and where a data set is deflated, less than a hundredth of a byte of file.
+const MAX_FRAMES: i64 = 1 << 16;
 /// HU of air, which padding becomes that would be brighter than any tissue.
 pub(super) const AIR: f32 = -1000.0;
 /// The highest HU that 12 bits hold, as scanners write them; what is beyond is metal or no measurement.
@@ -151,8 +153,8 @@ impl Image {
             return Err("its HU come by a ModalityLUTSequence: only RescaleSlope and RescaleIntercept are read".into());
         }
         let frames = match header.integer(tags::NUMBER_OF_FRAMES, "NumberOfFrames")?.unwrap_or(1) {
-            frames @ 1.. if u32::try_from(frames).is_ok() => frames as u32,
-            frames => return Err(format!("NumberOfFrames is {frames}")),
+            frames @ 1..=MAX_FRAMES => frames as u32,
+            frames => return Err(format!("NumberOfFrames is {frames}: expected 1 to {MAX_FRAMES}")),
         };
         let pixels = header.pixels.ok_or("it ends before any pixel data: the file is damaged")?;
         let raw = u64::from(frames) * format.len() as u64 * u64::from(format.allocated / 8);
