@@ -44,9 +44,10 @@ fn too_few_threads_are_an_error_or_a_warning() {
     // Three stacks of 1 GiB have room, and no eight: the pool has fewer threads, and the stages of the work none.
     let three = "ulimit -v 4000000; export RUST_MIN_STACK=1073741824 RAYON_NUM_THREADS=8";
     refused(&desk, three, &format!("{FEATURES} --size 32"), &["no further thread", "ulimit -u"]);
-    // The pool has its two, one stage the third, and the other none.
-    let two = three.replace("THREADS=8", "THREADS=2");
-    refused(&desk, &two, &format!("{FEATURES} --size 32"), &["no further thread", "ulimit -u"]);
+    // The pool has one or two, the watch for Ctrl-C another; what is left is for no stage, or for the first alone.
+    for threads in ["THREADS=2", "THREADS=1"] {
+        refused(&desk, &three.replace("THREADS=8", threads), &format!("{FEATURES} --size 32"), &["no further thread", "ulimit -u"]);
+    }
     let output = under(&desk, three, "inspect seeded:0:micro");
     let stderr = text(&output.stderr);
     assert!(output.status.success() && stderr.contains("warning: 3 of 8 threads could be started"), "{stderr}");
