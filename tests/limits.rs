@@ -16,7 +16,7 @@ fn under(desk: &Desk, limits: &str, line: &str) -> Output {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("{limits}; exec \"$0\" \"$@\"")]).arg(command.get_program()).args(command.get_args());
     shell.current_dir(desk.path(""));
-    command.get_envs().for_each(|(name, value)| drop(value.map(|value| shell.env(name, value))));
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     shell.output().expect("the shell starts")
 }
 
