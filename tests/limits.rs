@@ -48,7 +48,7 @@ fn too_few_threads_are_an_error_or_a_warning() {
     for threads in ["THREADS=2", "THREADS=1"] {
         refused(&desk, &three.replace("THREADS=8", threads), &format!("{FEATURES} --size 32"), &["no further thread", "ulimit -u"]);
     }
-    let output = under(&desk, three, "inspect seeded:0:micro");
+    let output = under(&desk, three, "convert seeded:0:micro -o out.safetensors");
     let stderr = text(&output.stderr);
     assert!(output.status.success() && stderr.contains("warning: 3 of 8 threads could be started"), "{stderr}");
 }

@@ -13,13 +13,13 @@ use super::say::warn;
 /// What a user can do where no thread starts.
 const MORE_THREADS: &str = "raise the limit on processes (`ulimit -u`, or a container's `pids` limit) or on memory (`ulimit -v`)";
 
-/// Sets the process up: signals, and the threads that compute.
+/// Sets the process up: signals and, for a command that computes, threads.
 ///
 /// # Errors
 /// If not one thread can be started.
-pub fn begin() -> Result<()> {
+pub fn begin(computes: bool) -> Result<()> {
     ignore_file_size_signal();
-    start_threads(wanted_threads())
+    if computes { start_threads(wanted_threads()) } else { Ok(()) }
 }
 
 /// A file that reaches `ulimit -f` is an error of the write that was refused, as a full disk is. The signal's default action would end the process at once, and leave half

@@ -52,7 +52,8 @@ static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
     let args = Args::parse();
-    match limits::begin().map_err(Failure::from).and_then(|()| command(&args)) {
+    let computes = !matches!(args.command, Command::Inspect(_) | Command::Devices | Command::Download);
+    match limits::begin(computes).map_err(Failure::from).and_then(|()| command(&args)) {
         // A closed stdout: whoever read the results has had enough of them, as `head` has.
         Ok(()) | Err(Failure::StdoutClosed) => ExitCode::SUCCESS,
         Err(Failure::Error(error)) => {
