@@ -80,17 +80,17 @@ impl Reader {
     }
 
     /// The string under a top-level key of a pickled dictionary, if that is what stands there.
-    pub fn top_level_string(&self, key: &str) -> Option<String> {
-        match self.top_level(key) {
-            Some(PickleValue::String(text)) => Some(text),
-            _ => None,
+    pub fn top_level_string(&self, key: &str) -> Result<Option<String>, String> {
+        match self.top_level(key)? {
+            Some(PickleValue::String(text)) => Ok(Some(text)),
+            _ => Ok(None),
         }
     }
 
     /// What stands under a top-level key of a pickled dictionary.
-    pub fn top_level(&self, key: &str) -> Option<PickleValue> {
+    pub fn top_level(&self, key: &str) -> Result<Option<PickleValue>, String> {
         match self {
-            Self::Safetensors(_) => None,
+            Self::Safetensors(_) => Ok(None),
             Self::Pth(file) => file.top_level(key),
         }
     }

@@ -105,7 +105,7 @@ pub(super) type Names<'a> = BTreeMap<String, (&'a String, &'a Stored)>;
 /// Finds the layout of an open file.
 pub(super) fn detect(reader: &Reader) -> Result<Contents<'_>, String> {
     let is_nnunet = reader.tensors().keys().any(|name| name.starts_with("network_weights."));
-    let nnunet = is_nnunet.then(|| Layout::NnUnet { trainer: reader.top_level_string("trainer_name") });
+    let nnunet = if is_nnunet { Some(Layout::NnUnet { trainer: reader.top_level_string("trainer_name")? }) } else { None };
     if let Some(Layout::NnUnet { trainer }) = &nnunet {
         refuse::trainer(trainer.as_deref())?;
     }

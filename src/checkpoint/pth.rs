@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use pytorch_reader::{DType as FileDtype, FileFormat, PickleValue, PytorchReader};
+use pytorch_reader::{DType as FileDtype, FileFormat, PickleValue, PytorchError, PytorchReader};
 
 use super::container::Container;
 use crate::archive::{Dtype, Stored};
@@ -81,9 +81,16 @@ impl PthFile {
         &self.tensors
     }
 
-    /// What stands under a key of the root dictionary. The pickle is parsed once more for it, the tensors are not touched.
-    pub fn top_level(&self, key: &str) -> Option<PickleValue> {
-        PytorchReader::read_pickle_data(&self.path, Some(key)).ok()
+    /// What stands under a key of the root dictionary, if there is one. The pickle is parsed once more for it, the tensors are not touched.
+    ///
+    /// # Errors
+    /// If the file cannot be read again.
+    pub fn top_level(&self, key: &str) -> Result<Option<PickleValue>, String> {
+        match PytorchReader::read_pickle_data(&self.path, Some(key)) {
+            Ok(value) => Ok(Some(value)),
+            Err(PytorchError::KeyNotFound(_) | PytorchError::InvalidFormat(_)) => Ok(None),
+            Err(e) => Err(format!("cannot be read again for its {key}: {e}")),
+        }
     }
 
     /// The bytes of `name`, contiguous and row-major whatever its strides are in the file.

@@ -19,12 +19,12 @@ pub struct Training {
 impl Training {
     pub(super) fn of(reader: &Reader, trainer: Option<&str>) -> Result<Self, String> {
         let missing = |key: &str| format!("holds no {key}: it is no whole nnU-Net checkpoint");
-        let configuration = match reader.top_level("init_args") {
+        let configuration = match reader.top_level("init_args")? {
             Some(PickleValue::Dict(mut args)) => args.remove("configuration"),
             _ => None,
         };
         let Some(PickleValue::String(configuration)) = configuration else { return Err(missing("init_args.configuration")) };
-        let mirror_axes = match reader.top_level("inference_allowed_mirroring_axes") {
+        let mirror_axes = match reader.top_level("inference_allowed_mirroring_axes")? {
             None => return Err(missing("inference_allowed_mirroring_axes")),
             Some(PickleValue::None) => Vec::new(),
             Some(PickleValue::List(axes)) => axes.iter().map(axis).collect::<Result<_, _>>()?,

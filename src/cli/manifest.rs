@@ -365,4 +365,32 @@ mod tests {
             fs::remove_file(path).expect("removed");
         }
     }
+
+    /// Lines that nobody wrote are records or none: any byte may be another one, any part be missing or twice there.
+    #[test]
+    fn damaged_lines_are_records_or_none() {
+        let record =
+            r#"{"input":"x","input_sha256":"i","settings_sha256":"s","checkpoint":"c","output":"a","bytes":5,"finished_ms":7}"#.as_bytes();
+        assert!(parse(&String::from_utf8_lossy(record)).is_some());
+        let others = b"{}[]\",:0-9e.\\\n\xFFa";
+        let mut state = 1_u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let mut records = 0;
+        for _ in 0..20_000 {
+            let mut line = record.to_vec();
+            for _ in 0..=random(3) {
+                let at = random(line.len());
+                match random(3) {
+                    0 => line[at] = others[random(others.len())],
+                    1 => drop(line.drain(at..(at + random(9)).min(line.len() - 1).max(at))),
+                    _ => line = [&line[..at], &line[random(at + 1)..]].concat(),
+                }
+            }
+            records += usize::from(parse(&String::from_utf8_lossy(&line)).is_some());
+        }
+        assert!((1..20_000).contains(&records), "{records} of 20000 are records: some should be, and some not");
+    }
 }

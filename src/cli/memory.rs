@@ -9,6 +9,8 @@ use meddino::vit::features::Request;
 use meddino::vit::model::Model;
 use meddino::{Error, Result};
 
+use super::limits;
+
 /// Beyond this many images a larger batch is no faster on a GPU.
 const MOST_GPU: usize = 16;
 /// The same on a CPU, whose caches a batch outgrows early.
@@ -56,7 +58,8 @@ impl fmt::Display for Bytes {
 
 /// The largest batch for up to `count` images [C, H, W] that stays below `most`, the weights included.
 ///
-/// Without `most`, a GPU may take 4 GiB and the CPU half of the memory that the system has available; a single image is then let through however large it is.
+/// Without `most`, a GPU may take 4 GiB and the CPU half of the memory that the system has available; a single image is then let through,
+/// however large it is, unless the machine or a limit of it cannot give so much.
 pub fn batch(model: &Model, backbone: &Backbone, image: [usize; 3], count: usize, request: &Request, most: Option<Bytes>) -> Result<usize> {
     let need = |batch: usize| need(model, backbone, image, batch, request);
     let what = format!("one image of {} x {} needs {{}} with the weights; give more, or a smaller --size", image[1], image[2]);
@@ -71,17 +74,36 @@ pub fn fit(count: usize, on_cpu: bool, most: Option<Bytes>, need: impl Fn(usize)
     while batch > 1 && need(batch).map_or(true, |bytes| bytes > budget) {
         batch /= 2;
     }
+    let what = |bytes| what.replace("{}", &Bytes(bytes).to_string());
     match most {
-        Some(most) if batch == 1 && need(1)? > most.0 => {
-            Err(Error::option("max-memory", format!("{most} are too few: {}", what.replace("{}", &Bytes(need(1)?).to_string()))))
-        }
+        _ if batch > 1 => Ok(batch),
+        Some(most) if need(1)? > most.0 => Err(Error::option("max-memory", format!("{most} are too few: {}", what(need(1)?)))),
+        _ if on_cpu => possible(need(1)?, what).map(|()| batch),
         _ => Ok(batch),
     }
 }
 
 fn default_budget(on_cpu: bool) -> u64 {
-    let available = if on_cpu { available_bytes() } else { None };
+    let left = limits::memory().map(|memory| memory.bytes);
+    let available = if on_cpu { available_bytes().into_iter().chain(left).min() } else { None };
     available.map_or(DEFAULT, |bytes| bytes / 2)
+}
+
+/// Refuses what the machine cannot give: `what` says what needs so many bytes, those that this process has already among them.
+fn possible(bytes: u64, what: impl Fn(u64) -> String) -> Result<()> {
+    match limits::memory() {
+        Some(memory) if bytes.saturating_sub(limits::resident()) > memory.bytes => {
+            let left = Bytes(memory.bytes);
+            Err(Error::option("memory", format!("{left} are left below {}, which are too few: {}", memory.set_by, what(bytes))))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a model whose weights the machine cannot hold.
+pub fn weights(parameters: usize) -> Result<()> {
+    let what = |bytes| format!("the model's {parameters} parameters need {} as f32", Bytes(bytes));
+    possible(parameters as u64 * 4, what)
 }
 
 /// What the system could give to new processes (Linux: `MemAvailable`, in KiB).

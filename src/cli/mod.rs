@@ -3,6 +3,7 @@
 //! Results go to stdout or into files, everything said to people to stderr. Exit codes: 0 done, 1 an error (one line on stderr says which),
 //! 2 a mistake in the flags, 3 some of several cases failed and the others are done, 130 interrupted by Ctrl-C.
 
+mod allocator;
 mod args;
 mod bench;
 mod cases;
@@ -14,6 +15,7 @@ mod features;
 mod guard;
 mod input;
 mod interrupt;
+mod limits;
 mod manifest;
 mod many;
 mod memory;
@@ -47,27 +49,16 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Args, Command};
-use say::{Failure, Say};
+use say::{Done, Failure, Say};
+
+#[global_allocator]
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
     let args = Args::parse();
-    let say = Say { quiet: args.quiet };
-    let done = match &args.command {
-        Command::Features(args) => features::run(args, say),
-        Command::Pca(args) => pca::run(args, say),
-        Command::Similarity(args) => similarity::run(args, say),
-        Command::Segment(args) => segment::run(args, say),
-        Command::Inspect(args) => checkpoint::inspect(args),
-        Command::Convert(args) => checkpoint::convert(args, say),
-        Command::Verify(args) => verify::run(args, say),
-        Command::Devices => devices::run(),
-        Command::Download => weights::download(say),
-        Command::Demo(args) => demo::run(args, say),
-        Command::Bench(args) => bench::run(args, say),
-        Command::Tune(args) => tune::run(args, say),
-    };
-    match done {
+    let computes = !matches!(args.command, Command::Inspect(_) | Command::Devices | Command::Download);
+    match limits::begin(computes).map_err(Failure::from).and_then(|()| command(&args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Error(error)) => {
             say::error(error);
@@ -81,5 +72,24 @@ pub fn run() -> ExitCode {
             say::error("interrupted");
             ExitCode::from(interrupt::EXIT_CODE)
         }
+    }
+}
+
+/// Does what the flags say.
+fn command(args: &Args) -> Done {
+    let say = Say { quiet: args.quiet };
+    match &args.command {
+        Command::Features(args) => features::run(args, say),
+        Command::Pca(args) => pca::run(args, say),
+        Command::Similarity(args) => similarity::run(args, say),
+        Command::Segment(args) => segment::run(args, say),
+        Command::Inspect(args) => checkpoint::inspect(args),
+        Command::Convert(args) => checkpoint::convert(args, say),
+        Command::Verify(args) => verify::run(args, say),
+        Command::Devices => devices::run(),
+        Command::Download => weights::download(say),
+        Command::Demo(args) => demo::run(args, say),
+        Command::Bench(args) => bench::run(args, say),
+        Command::Tune(args) => tune::run(args, say),
     }
 }

@@ -3,13 +3,17 @@
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
+use meddino::Error;
+
+use super::limits::spawn;
+
 /// Batches that may wait between two stages: one, so that memory does not grow with the number of images.
 const WAITING: usize = 1;
 
 /// Runs every item through `read`, until it gives none, `compute` and `write`, in order; the first and the last have threads of their own.
 ///
-/// The first error of any stage ends all three: what was read or computed beyond it is dropped, what was written before it stays written.
-pub fn run<I: Send, O: Send, E: Send>(
+/// An error if the system starts no thread. The first error of any stage ends all three: what was read or computed beyond it is dropped, what was written before it stays written.
+pub fn run<I: Send, O: Send, E: Send + From<Error>>(
     mut read: impl FnMut() -> Option<Result<I, E>> + Send,
     compute: impl FnMut(I) -> Result<O, E>,
     mut write: impl FnMut(O) -> Result<(), E> + Send,
@@ -17,15 +21,15 @@ pub fn run<I: Send, O: Send, E: Send>(
     thread::scope(|scope| {
         let (to_compute, inputs) = sync_channel(WAITING);
         let (to_write, outputs) = sync_channel(WAITING);
-        scope.spawn(move || {
+        spawn(scope, move || {
             while let Some(item) = read() {
                 let last = item.is_err();
                 if to_compute.send(item).is_err() || last {
                     break;
                 }
             }
-        });
-        let writer = scope.spawn(move || outputs.into_iter().try_for_each(&mut write));
+        })?;
+        let writer = spawn(scope, move || outputs.into_iter().try_for_each(&mut write))?;
         let computed = feed(inputs, compute, &to_write);
         drop(to_write);
         // The writer's error comes first: it is older than what has been computed since.
@@ -50,19 +54,29 @@ mod tests {
 
     use super::*;
 
+    /// Which stage failed.
+    #[derive(Debug, PartialEq)]
+    struct Said(&'static str);
+
+    impl From<Error> for Said {
+        fn from(_: Error) -> Self {
+            Self("spawn")
+        }
+    }
+
     /// Sends 1000 numbers through stages that fail at the given ones; how far each came.
-    fn run_to(read_fails: usize, compute_fails: usize, write_fails: usize) -> (Result<(), &'static str>, usize, Vec<usize>) {
+    fn run_to(read_fails: usize, compute_fails: usize, write_fails: usize) -> (Result<(), Said>, usize, Vec<usize>) {
         let read = AtomicUsize::new(0);
         let mut written = Vec::new();
         let done = run(
             || match read.fetch_add(1, Ordering::SeqCst) {
-                i if i == read_fails => Some(Err("read")),
+                i if i == read_fails => Some(Err(Said("read"))),
                 i => (i < 1000).then_some(Ok(i)),
             },
-            |i| if i == compute_fails { Err("compute") } else { Ok(i * 2) },
+            |i| if i == compute_fails { Err(Said("compute")) } else { Ok(i * 2) },
             |i| {
                 written.push(i / 2);
-                if i == write_fails * 2 { Err("write") } else { Ok(()) }
+                if i == write_fails * 2 { Err(Said("write")) } else { Ok(()) }
             },
         );
         (done, read.into_inner(), written)
@@ -83,12 +97,12 @@ mod tests {
         let mut numbers = 0..10;
         let done = run(
             || numbers.next().map(Ok),
-            |i| began.send(i).map(|()| i).map_err(|_| "nobody counts"),
+            |i| began.send(i).map(|()| i).map_err(|_| Said("nobody counts")),
             move |i| {
                 let ahead = |wait| begun.recv_timeout(std::time::Duration::from_millis(wait)).ok();
                 match i {
                     0 if [ahead(10_000), ahead(10_000), ahead(10_000), ahead(20)] != [Some(0), Some(1), Some(2), None] => {
-                        Err("not two ahead")
+                        Err(Said("not two ahead"))
                     }
                     _ => Ok(()),
                 }
@@ -101,7 +115,7 @@ mod tests {
     fn an_error_of_any_stage_ends_all() {
         for (fails, said, last) in [((7, NEVER, NEVER), "read", 6), ((NEVER, 7, NEVER), "compute", 6), ((NEVER, NEVER, 7), "write", 7)] {
             let (done, read, written) = run_to(fails.0, fails.1, fails.2);
-            assert_eq!(done, Err(said));
+            assert_eq!(done, Err(Said(said)));
             assert_eq!(written, (0..=last).collect::<Vec<_>>(), "{said}");
             assert!(read < 20, "{said}: {read} were read though few were wanted");
         }

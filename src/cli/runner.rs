@@ -14,7 +14,7 @@ use super::cases::Case;
 use super::input::Input;
 use super::say::{Failure, warn};
 use super::text::text;
-use super::{interrupt, pipeline};
+use super::{interrupt, memory, pipeline};
 
 /// A model with its weights on a backend, and what the weights are known by.
 pub struct Runner {
@@ -108,6 +108,9 @@ pub fn open_model(checkpoint: &Path, rope: Option<RopePrecision>) -> Result<Mode
 
 /// The model on its backend, with what there is to say about that said.
 pub fn open_backbone(model: &Model, choice: Choice, tuning: Tuning) -> Result<Backbone> {
+    if matches!(choice, Choice::Cpu) {
+        memory::weights(model.parameters())?;
+    }
     let backbone = Backbone::tuned(model, choice, tuning)?;
     backbone.warnings().iter().for_each(warn);
     Ok(backbone)

@@ -8,6 +8,8 @@ use std::path::Path;
 use meddino::Error;
 use meddino::archive::is_stream;
 
+use super::limits::advice;
+
 /// Why a command ended early.
 pub enum Failure {
     /// What the user is told.
@@ -48,9 +50,13 @@ pub fn warn(text: impl Display) {
     line(format_args!("warning: {text}"));
 }
 
-/// What could not be done.
+/// What could not be done; and what to do about it, where a limit of the system is in the way.
 pub fn error(error: impl Display) {
-    line(format_args!("error: {error}"));
+    let error = error.to_string();
+    match advice(&error) {
+        Some(advice) => line(format_args!("error: {error}: {advice}")),
+        None => line(format_args!("error: {error}")),
+    }
 }
 
 fn line(text: impl Display) {

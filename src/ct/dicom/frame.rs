@@ -11,7 +11,7 @@ use super::traits::Traits;
 
 /// The largest side of a slice: one of 16384 x 16384 takes 1 GiB as f32.
 const MAX_SIDE: i64 = 16_384;
-/// The most frames of a file, so that memory stays near the file's size where a frame is a few bytes.
+/// The most frames of a file: each takes some hundred bytes of memory, and where a data set is deflated, less than a hundredth of a byte of file.
 const MAX_FRAMES: i64 = 1 << 16;
 /// HU of air, which padding becomes that would be brighter than any tissue.
 pub(super) const AIR: f32 = -1000.0;

@@ -11,6 +11,11 @@ use super::frame::{Format, Image};
 use super::header::{Bytes, chain};
 use super::{codestream, rle, sheltered};
 
+/// Pixels of a picture that may be as short as it likes: 4096 x 4096, more than any scanner makes.
+const ANY_PIXELS: usize = 1 << 24;
+/// The most pixels for a byte of a larger picture.
+const MAX_RATIO: usize = 1000;
+
 /// A part of encapsulated pixel data: where its bytes begin, and how many they are.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fragment {
@@ -190,6 +195,11 @@ fn decode(uid: &str, encoded: &[u8], format: Format) -> Result<Vec<i64>, String>
         };
         return Err(format!("its pixels are in {name}, which is not read: {hint} the file to Explicit VR Little Endian"));
     };
+    // A picture of nothing but air is short; but memory is not taken for any size that a few bytes claim.
+    if format.len() > ANY_PIXELS && format.len() / MAX_RATIO > encoded.len() {
+        let Format { rows, columns, .. } = format;
+        return Err(format!("its {name} of {} bytes is too short for {rows} x {columns} pixels: the file is damaged", encoded.len()));
+    }
     // The codecs trust that a picture is of the size that the file says.
     let picture = codestream::picture(encoded).ok_or_else(|| format!("its {name} is damaged: it does not begin as a picture"))?;
     let expected = [usize::from(format.rows), usize::from(format.columns), 1];

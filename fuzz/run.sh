@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Gives readers bytes that nobody wrote, guided by what code they reach, and says what it did. Ends with 1 if a reader broke; the bytes then lie in target/fuzz-found.
+#
+#   fuzz/run.sh [SECONDS [READER...]]     all SECONDS together (60), for these readers or all
+#
+#   MEDDINO_FUZZ_DEEP=1         dependencies are guided by, too: for long runs, as it compiles all of them anew, under target/fuzz
+#   MEDDINO_FUZZ_CORPUS=FOLDER  what is found to reach new code is kept in FOLDER/READER, and gone on with
+#
+# Needs a C++ compiler, for libFuzzer; without one it says so, and ends with 3.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+seconds=${1:-60}
+shift || true
+
+if ! command -v "${CXX:-c++}" >/dev/null; then
+    echo "SKIPPED: the search for bytes that break readers needs a C++ compiler (fuzz/run.sh)" >&2
+    exit 3
+fi
+build=(cargo build --locked --example fuzz --features meddino-fuzz/guided)
+if [ "${MEDDINO_FUZZ_DEEP:-}" = 1 ]; then
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    RUSTFLAGS=$(fuzz/coverage.sh echo) "${build[@]}" -p meddino-fuzz --target "$host" --target-dir target/fuzz
+    program=target/fuzz/$host/debug/examples/fuzz
+else
+    RUSTC_WORKSPACE_WRAPPER=$PWD/fuzz/coverage.sh "${build[@]}" -p meddino -p meddino-fuzz
+    program=target/debug/examples/fuzz
+fi
+
+readers=("$@")
+[ $# -gt 0 ] || readers=($(ls fuzz/seeds))
+each=$((seconds / ${#readers[@]}))
+[ "$each" -gt 0 ] || each=1
+memory=$(mktemp -d -p "$([ -d /dev/shm ] && echo /dev/shm || echo "${TMPDIR:-/tmp}")")
+trap 'rm -rf "$memory"' EXIT
+mkdir -p target/fuzz-found "$memory/files"
+
+broken=0
+printf '%-14s %12s %8s %8s\n' reader executions seconds files
+for reader in "${readers[@]}"; do
+    corpus=${MEDDINO_FUZZ_CORPUS:-$memory/corpus}/$reader
+    kept=("fuzz/seeds/$reader")
+    [ ! -d "fuzz/regressions/$reader" ] || kept+=("fuzz/regressions/$reader")
+    mkdir -p "$corpus"
+    if TMPDIR=$memory/files MEDDINO_FUZZ_TARGET=$reader "$program" -max_total_time="$each" -timeout=30 -rss_limit_mb=6000 -max_len=32768 \
+        -print_final_stats=1 -artifact_prefix="target/fuzz-found/$reader-" "$corpus" "${kept[@]}" >"$memory/log" 2>&1; then
+        executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$memory/log")
+        printf '%-14s %12s %8s %8s\n' "$reader" "$executions" "$each" "$(find "$corpus" -type f | wc -l)"
+        [ "${executions:-0}" -gt 0 ] || broken=1
+    else
+        broken=1
+        printf '%-14s BROKEN\n' "$reader"
+        grep -v '^#[0-9]' "$memory/log" | tail -20
+    fi
+    rm -rf "$memory"/files/*
+done
+exit $broken

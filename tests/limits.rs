@@ -1,0 +1,138 @@
+//! The command under limits of the machine: it ends with 1 and a line that names the limit, and leaves no half file. A smaller limit is no reason for a panic or a signal.
+#![cfg(all(feature = "cli", target_os = "linux"))]
+
+mod common;
+#[path = "common/desk.rs"]
+mod desk;
+
+use std::process::{Command, Output};
+
+use common::data;
+use desk::{Desk, hu, text};
+
+/// Runs `line` after the shell's commands `limits`.
+fn under(desk: &Desk, limits: &str, line: &str) -> Output {
+    let command = desk.command(line);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{limits}; exec \"$0\" \"$@\"")]).arg(command.get_program()).args(command.get_args());
+    shell.current_dir(desk.path(""));
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.output().expect("the shell starts")
+}
+
+/// Runs `line` under `limits`, which is an error that says `told`, on one line; what is in the folder after it is as before.
+fn refused(desk: &Desk, limits: &str, line: &str, told: &[&str]) {
+    let before = desk.files();
+    let output = under(desk, limits, line);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{limits}; {line}: {}\n{stderr}", output.status);
+    let errors: Vec<&str> = stderr.lines().filter(|line| !line.starts_with("warning: ")).collect();
+    let error = errors.last().copied().unwrap_or_default();
+    assert!(error.starts_with("error: ") && told.iter().all(|told| error.contains(told)), "{limits}; {line}: {told:?} not in: {stderr}");
+    assert!(!stderr.contains("panicked") && !stderr.contains("memory allocation of"), "{stderr}");
+    assert_eq!(desk.files(), before, "{limits}; {line}: a file was left");
+}
+
+const FEATURES: &str = "features phantom -c seeded:0:tiny -o out.safetensors";
+
+#[test]
+fn too_few_threads_are_an_error_or_a_warning() {
+    let desk = Desk::new();
+    // A stack beyond the address space: no thread starts, as where `ulimit -u` is reached, which does not bind root.
+    let none = "ulimit -v 4000000; export RUST_MIN_STACK=17179869184";
+    refused(&desk, none, &format!("{FEATURES} --size 32"), &["not one thread", "ulimit -u"]);
+    // Three stacks of 1 GiB have room, and no eight: the pool has fewer threads, and the stages of the work none.
+    let three = "ulimit -v 4000000; export RUST_MIN_STACK=1073741824 RAYON_NUM_THREADS=8";
+    refused(&desk, three, &format!("{FEATURES} --size 32"), &["no further thread", "ulimit -u"]);
+    // The pool has one or two, the watch for Ctrl-C another; what is left is for no stage, or for the first alone.
+    for threads in ["THREADS=2", "THREADS=1"] {
+        refused(&desk, &three.replace("THREADS=8", threads), &format!("{FEATURES} --size 32"), &["no further thread", "ulimit -u"]);
+    }
+    let output = under(&desk, three, "convert seeded:0:micro -o out.safetensors");
+    let stderr = text(&output.stderr);
+    assert!(output.status.success() && stderr.contains("warning: 3 of 8 threads could be started"), "{stderr}");
+}
+
+/// The threads of the pool are as many as are asked for, and the result does not depend on it.
+#[test]
+fn a_pool_has_the_threads_that_are_asked_for() {
+    let desk = Desk::new();
+    let features = |threads: usize| {
+        let output = under(&desk, &format!("export RAYON_NUM_THREADS={threads}"), &format!("{FEATURES} --size 48"));
+        let stderr = text(&output.stderr);
+        assert!(output.status.success() && stderr.contains(&format!("CPU ({threads} thread")), "{stderr}");
+        let tokens = desk.read("out.safetensors").0["x_norm_patchtokens"].data().to_vec();
+        std::fs::remove_file(desk.path("out.safetensors")).expect("removed");
+        tokens
+    };
+    assert_eq!(features(1), features(3));
+}
+
+/// So many KiB of memory. Each thread takes of them, so that there are two, whatever the machine.
+fn memory(kib: usize) -> String {
+    format!("ulimit -v {kib}; export RAYON_NUM_THREADS=2 MALLOC_ARENA_MAX=2")
+}
+
+#[test]
+fn too_little_memory_is_an_error() {
+    let desk = Desk::new();
+    let weights = "features phantom --size 32 -c seeded:0 -o out.safetensors";
+    refused(&desk, &memory(300_000), weights, &["memory: ", "ulimit -v", "85641984 parameters need 327 MiB"]);
+    refused(&desk, &memory(1_200_000), &format!("{FEATURES} --size 8192"), &["memory: ", "ulimit -v", "one image of 8192 x 8192 needs"]);
+}
+
+/// What nobody asked about beforehand: a scan of one slice of 400 MB, its values and what is made of them. The unfinished file is gone on with, as that of a killed run.
+#[test]
+fn memory_that_is_refused_is_an_error_and_no_abort() {
+    let desk = Desk::new();
+    let header = "{'descr': '|u1', 'fortran_order': False, 'shape': (10000, 10000), }\n";
+    desk.npy_of("scan.npy", header, &[]);
+    let file = std::fs::File::options().append(true).open(desk.path("scan.npy")).expect("opened");
+    file.set_len(10 + header.len() as u64 + 100_000_000).expect("a file of zeros");
+    let output = under(&desk, &memory(450_000), "features scan.npy --size 32 -c seeded:0:micro -o out.safetensors");
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{}: {stderr}", output.status);
+    assert!(stderr.lines().last().is_some_and(|line| line.starts_with("error: out of memory") && line.contains("ulimit -v")), "{stderr}");
+    assert!(!desk.path("out.safetensors").exists());
+    desk.npy("scan.npy", &hu(1, 32, 32));
+    desk.succeed("features scan.npy --size 32 -c seeded:0:micro -o out.safetensors");
+    assert_eq!(desk.files(), ["out.safetensors", "scan.npy"]);
+}
+
+#[test]
+fn a_file_that_may_not_grow_is_an_error() {
+    let desk = Desk::new();
+    desk.npy("scan.npy", &hu(1, 32, 32));
+    for line in [
+        &format!("{FEATURES} --size 224"),
+        "features scan.npy -c seeded:0:tiny -o out.npz",
+        "convert seeded:0:tiny -o out.safetensors",
+        "similarity phantom --point 100,100 --size 64 -c seeded:0:tiny --backend cpu -o out.png",
+    ] {
+        refused(&desk, "ulimit -f 1", line, &["ulimit -f", "out."]);
+    }
+    let (model, scan) = (
+        data("fixtures/nnunet/results/dinov3_base_primus_multiscale_Trainer__nnUNetPlans__2d_small"),
+        data("fixtures/nnunet/imagesTs/thin_0000.nii.gz"),
+    );
+    let line = format!("segment -m {} -i {} -o labels.nii.gz --backend cpu --disable-tta -f 0", model.display(), scan.display());
+    refused(&desk, "ulimit -f 0", &line, &["ulimit -f"]);
+}
+
+/// Wherever the descriptors run out, the message says that they did.
+#[test]
+fn too_few_descriptors_are_named() {
+    let desk = Desk::new();
+    let (model, scan) = (
+        data("fixtures/nnunet/results/dinov3_base_primus_multiscale_Trainer__nnUNetPlans__2d_small"),
+        data("fixtures/nnunet/imagesTs/thin_0000.nii.gz"),
+    );
+    let line = format!("segment -m {} -i {} -o labels.nii.gz --backend cpu --disable-tta -f 0", model.display(), scan.display());
+    for descriptors in 4..=7 {
+        refused(&desk, &format!("ulimit -n {descriptors}"), &line, &["Too many open files", "ulimit -n"]);
+    }
+    let line = format!("features {} -c {} --size 32 -o out.safetensors", scan.display(), data("fixtures/micro/flat.pth").display());
+    for descriptors in 4..=6 {
+        refused(&desk, &format!("ulimit -n {descriptors}"), &line, &["Too many open files", "ulimit -n"]);
+    }
+}

@@ -1,0 +1,68 @@
+//! Every file that ever broke a reader, and those that the search for others begins with, in turn: `fuzz/README.md`.
+
+#[path = "../fuzz/src/memory.rs"]
+mod memory;
+#[path = "../fuzz/src/targets/mod.rs"]
+mod targets;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use targets::{Desk, TARGETS, Target};
+
+#[global_allocator]
+static ALLOCATOR: memory::Counted = memory::Counted;
+
+/// The files of `folder`, each with its reader.
+fn kept(folder: &str) -> Vec<(&'static Target, PathBuf)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(folder);
+    let files = |target: &'static Target| {
+        let entries = std::fs::read_dir(folder.join(target.name)).into_iter().flatten();
+        entries.map(move |entry| (target, entry.expect("an entry").path()))
+    };
+    TARGETS.iter().flat_map(files).collect()
+}
+
+/// The names of the readers that understood one of these files.
+fn hold(kept: &[(&'static Target, PathBuf)]) -> BTreeSet<&'static str> {
+    let desk = Desk::new();
+    let (mut understood, mut problems) = (BTreeSet::new(), Vec::new());
+    for (target, path) in kept {
+        match target.hold(&desk, &std::fs::read(path).expect("read")) {
+            Ok(true) => drop(understood.insert(target.name)),
+            Ok(false) => {}
+            Err(problem) => problems.push(format!("{}: {problem}", path.display())),
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    understood
+}
+
+#[test]
+fn what_once_broke_a_reader_does_no_more() {
+    hold(&kept("regressions"));
+}
+
+#[test]
+fn every_reader_understands_one_of_its_seeds() {
+    let understood = hold(&kept("seeds"));
+    // A record of tile geometries is read by a software device, which need not be there.
+    let missing = TARGETS.iter().map(|target| target.name).find(|name| *name != "tiles" && !understood.contains(name));
+    assert_eq!(missing, None, "none of its seeds is understood");
+}
+
+/// A folder whose name is no reader's would never be looked at.
+#[test]
+fn every_folder_is_a_readers() {
+    for folder in ["seeds", "regressions"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(folder);
+        for entry in std::fs::read_dir(&folder).into_iter().flatten() {
+            let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
+            assert!(
+                Target::named(&name).is_some() || !name.contains(|c: char| c.is_lowercase()),
+                "{}/{name} is no reader's",
+                folder.display()
+            );
+        }
+    }
+}
