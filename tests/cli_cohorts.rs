@@ -144,7 +144,7 @@ fn links_are_followed_and_nothing_vanishes() {
     symlink("gone", desk.path("none/lost")).expect("linked");
     fs::copy(desk.path("o/y.safetensors"), desk.path("none/y.safetensors")).expect("copied");
     let error = text(&desk.run(&format!("features none --out-dir o3 {MICRO}")).stderr);
-    assert!(error.contains("; 1 file outputs of this program, as none/y.safetensors; none/lost is a dangling link"), "{error}");
+    assert!(error.contains("; 1 file that meddino wrote, as none/y.safetensors; none/lost is a dangling link"), "{error}");
 }
 
 /// What `command` did, which may take no more than some seconds.
@@ -215,7 +215,12 @@ fn what_is_missing_or_another_is_done_again() {
     };
     let output = desk.path("o/a.npy");
     let before = fs::read(&output).expect("read");
-    again("zeros in place of an output", &|| fs::write(&output, vec![0; before.len()]).expect("written"));
+    fs::write(&output, vec![0; before.len()]).expect("written");
+    let error = text(&desk.run(&format!("{line} {MICRO}")).stderr);
+    assert!(error.contains("output o/a.npy: is not as meddino wrote it: it was changed or damaged since; add --overwrite"), "{error}");
+    assert_eq!(fs::read(&output).expect("read"), vec![0; before.len()]);
+    let said = done(&desk, &format!("{line} --overwrite"));
+    assert!(said.contains("1 of 2 cases were finished"), "{said}");
     assert_eq!(fs::read(&output).expect("read"), before);
     again("a file beside an output is gone", &|| fs::remove_file(desk.path("o/a.json")).expect("removed"));
     again("a file beside an output is another", &|| fs::write(desk.path("o/d.json"), "{\"meddino\":\"\"}").expect("written"));
@@ -321,6 +326,10 @@ fn every_series_can_be_a_case() {
     let slices = |name: &str| desk.read(&format!("o/{name}.safetensors")).0["x_norm_clstoken"].shape()[0];
     assert_eq!((slices("d_series1"), slices("d_series2.1"), slices("d_series2.2")), (2, 1, 1));
     assert!(done(&desk, "features in --out-dir o --series all").contains("4 of 4 cases were finished"));
+    let said = done(&desk, "features in --out-dir o --series largest");
+    assert!(!said.contains("another name"), "the folder is another case now: {said}");
+    let error = text(&desk.run(&format!("features in --out-dir o --slices 9 --series largest {MICRO}")).stderr);
+    assert!(error.contains("2 of 2 cases failed:\n  in/d: slices: there is no slice 9") && error.contains("in/x.nii: slices: "), "{error}");
     // A choice is among series; a volume has none.
     done(&desk, "features in --out-dir p --series largest");
     assert_eq!(names(&desk, "p"), ["d.safetensors", "manifest.jsonl", "x.safetensors"]);

@@ -1,13 +1,12 @@
 //! One command over many cases: into a folder, each once, whatever becomes of the others.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use meddino::ct;
 use meddino::output::Targets;
 use meddino::{Error, Result};
 
 use super::cases::{Case, Wanted};
+use super::guard::{make_folder, read_of};
 use super::interrupt;
 use super::manifest::{Manifest, Work};
 use super::say::{self, Done, Failure, Say, warn};
@@ -50,15 +49,17 @@ impl<'a> Many<'a> {
         let all = wanted.cases(outputs.folder, outputs.own)?;
         for case in &all {
             // What cannot be listed cannot be read either, which is told of when its turn comes.
-            targets.reads("a scan", ct::files_of(&case.input).unwrap_or_default());
+            targets.reads("a scan", read_of(&case.input).unwrap_or_default());
         }
         let folder = outputs.folder;
         let mut manifest = Manifest::read(folder, shard)?;
+        let mut refused = Vec::new();
         for file in all.iter().flat_map(|case| (outputs.files)(&outputs.target(case))) {
-            let is_known = manifest.knows(&text(file.file_name().unwrap_or_default()));
-            if is_known { targets.replaces(file) } else { targets.writes(file) }?;
+            let asked = if manifest.knows(&file) { targets.rewrites(&file, || manifest.wrote(&file)) } else { targets.writes(&file) };
+            refused.extend(asked.err());
         }
-        fs::create_dir_all(folder).map_err(|e| Error::output(folder.display(), format!("the folder cannot be made: {e}")))?;
+        refuse(folder, refused)?;
+        make_folder(folder)?;
         manifest.open()?;
         Ok(Self { outputs, shard, cases: shard.take(all), manifest })
     }
@@ -92,8 +93,9 @@ impl<'a> Many<'a> {
                     show(case, &target, done)?;
                 }
                 Err(Failure::Error(error)) => {
-                    say::error(&error);
-                    failed.push(error.to_string());
+                    let told = told(case, &error);
+                    say::error(&told);
+                    failed.push(told);
                 }
                 Err(other) => return Err(other),
             }
@@ -149,6 +151,21 @@ impl<'a> Many<'a> {
         self.manifest.add(&case.text(), this, &files)?;
         Ok(Some(done))
     }
+}
+
+/// The error of outputs that may not be written: the first, and how many there are.
+fn refuse(folder: &Path, mut errors: Vec<Error>) -> Result<()> {
+    match errors.len() {
+        0 => Ok(()),
+        1 => Err(errors.remove(0)),
+        count => Err(Error::output(folder.display(), format!("{count} files in it may not be replaced; the first: {}", errors[0]))),
+    }
+}
+
+/// The error, with the case that it is of: one about an option names no file.
+fn told(case: &Case, error: &Error) -> String {
+    let (input, text) = (case.input.display().to_string(), error.to_string());
+    if text.contains(&input) { text } else { format!("{input}: {text}") }
 }
 
 impl Outputs<'_> {
