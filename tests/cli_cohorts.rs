@@ -231,6 +231,41 @@ fn what_is_missing_or_another_is_done_again() {
     again("a slice with a hidden name", &|| slice(&desk, "in/d/.1", 3.0, "1.2.3"));
 }
 
+/// Two cohorts into one folder, whose scans have one name.
+#[test]
+fn the_output_of_another_scan_is_not_replaced_unasked() {
+    let desk = Desk::new();
+    scans(&desk, &["one/a.nii", "two/a.nii", "two/b.nii"]);
+    done(&desk, "features one --out-dir o");
+    let before = fs::read(desk.path("o/a.safetensors")).expect("read");
+    let output = desk.run(&format!("features two --out-dir o {MICRO}"));
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{error}");
+    assert!(
+        error.contains("output o/a.safetensors: was made of another scan, one/a.nii, and would be replaced by what two/a.nii becomes"),
+        "{error}"
+    );
+    assert_eq!(fs::read(desk.path("o/a.safetensors")).expect("read"), before);
+    assert!(desk.path("o/b.safetensors").is_file(), "the others are done");
+    done(&desk, "features two --out-dir o --overwrite");
+    assert_ne!(fs::read(desk.path("o/a.safetensors")).expect("read"), before);
+    // Back again it is the other way round.
+    assert!(!desk.run(&format!("features one --out-dir o {MICRO}")).status.success());
+
+    // A scan that was copied, renamed or changed is the same case.
+    fs::create_dir(desk.path("three")).expect("made");
+    fs::copy(desk.path("two/a.nii"), desk.path("three/a.nii")).expect("copied");
+    assert!(done(&desk, "features three --out-dir o").contains("1 of 1 cases were finished"));
+    done(&desk, "features three --out-dir o --pool cls");
+    fs::remove_dir_all(desk.path("three")).expect("removed");
+    done(&desk, "features two/a.nii --out-dir o");
+    scans(&desk, &["x.nii", "two/a.nii"]);
+    done(&desk, "features two/a.nii --out-dir o");
+    fs::rename(desk.path("two"), desk.path("four")).expect("renamed");
+    scans(&desk, &["x.nii", "x.nii", "four/a.nii"]);
+    done(&desk, "features four/a.nii --out-dir o");
+}
+
 #[test]
 fn what_stands_beside_a_checkpoint_counts() {
     let desk = Desk::new();

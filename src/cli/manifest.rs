@@ -161,6 +161,27 @@ impl Manifest {
             .is_ok_and(|there| records.any(|record| record.files == there))
     }
 
+    /// The input of another scan of which `files`, as they are there now, were made, if it is still there beside the input called `input`. A scan that was only
+    /// renamed or copied is no other one.
+    pub fn of_another(&self, input: &str, work: &Work, files: &[PathBuf]) -> Option<&str> {
+        let records = self.finished.get(&work.output)?;
+        let there: Vec<_> = files.iter().filter_map(|path| written(path).ok()).collect();
+        let is_there = |record: &&Record| record.files.iter().any(|file| there.contains(file));
+        let mut of_it = records.iter().filter(is_there);
+        if of_it.clone().any(|record| record.input == input || record.work.input_sha256 == work.input_sha256) {
+            return None;
+        }
+        let real = |input: &str| Path::new(input).canonicalize().ok();
+        of_it.find(|record| real(&record.input).is_some_and(|other| Some(other) != real(input))).map(|record| record.input.as_str())
+    }
+
+    /// Files beside the first output called `output` that an earlier run wrote and that are none of `files`: a picture, say, that this run was not asked for.
+    pub fn left_over(&self, output: &str, files: &[PathBuf]) -> BTreeSet<PathBuf> {
+        let records = self.finished.get(output).into_iter().flatten();
+        let all = records.flat_map(|record| &record.files).map(|file| self.folder.join(&file.name));
+        all.filter(|path| !files.iter().any(|file| file.file_name() == path.file_name()) && path.is_file()).collect()
+    }
+
     /// Whether a case is known to have become the file at `path`, which is one of the folder's.
     pub fn knows(&self, path: &Path) -> bool {
         self.hashes(path).is_some()

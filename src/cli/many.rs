@@ -19,6 +19,9 @@ pub struct Many<'a> {
     shard: Shard,
     cases: Vec<Case>,
     manifest: Manifest,
+    may_overwrite: bool,
+    /// Files of earlier runs with other settings, beside outputs of this one.
+    left_over: Vec<PathBuf>,
 }
 
 /// Where outputs go, and what they are called.
@@ -61,7 +64,8 @@ impl<'a> Many<'a> {
         refuse(folder, refused)?;
         make_folder(folder)?;
         manifest.open()?;
-        Ok(Self { outputs, shard, cases: shard.take(all), manifest })
+        let may_overwrite = targets.may_overwrite();
+        Ok(Self { outputs, shard, cases: shard.take(all), manifest, may_overwrite, left_over: Vec::new() })
     }
 
     /// Does `work` for every case that is not finished already, and has `show` print where the outputs are, and what `work` gave if it had to be done.
@@ -102,6 +106,14 @@ impl<'a> Many<'a> {
         }
         if skipped > 0 {
             say.note(format_args!("{skipped} of {total} cases were finished by an earlier run and are left as they are"));
+        }
+        if let Some(first) = self.left_over.first() {
+            warn(format_args!(
+                "{}: {} files beside the outputs are of an earlier run with other settings, as {}; they are left as they are",
+                self.outputs.folder.display(),
+                self.left_over.len(),
+                first.display()
+            ));
         }
         if failed.is_empty() {
             Ok(())
@@ -147,7 +159,17 @@ impl<'a> Many<'a> {
         if self.manifest.is_finished(&this, &files) {
             return Ok(None);
         }
+        if !self.may_overwrite
+            && let Some(other) = self.manifest.of_another(&case.text(), &this, &files)
+        {
+            let problem = format!(
+                "was made of another scan, {other}, and would be replaced by what {} becomes; give another folder, tell them apart by --names, or add --overwrite",
+                case.input.display()
+            );
+            return Err(Error::output(target.display(), problem).into());
+        }
         let done = work(case, target)?;
+        self.left_over.extend(self.manifest.left_over(&this.output, &files));
         self.manifest.add(&case.text(), this, &files)?;
         Ok(Some(done))
     }

@@ -63,6 +63,11 @@ impl Targets {
         Self { overwrite, ..Self::default() }
     }
 
+    /// Whether files that this program did not write may be replaced.
+    pub fn may_overwrite(&self) -> bool {
+        self.overwrite
+    }
+
     /// Notes that `files` are read as `what` ("the scan", "the checkpoint"): no target may be one of them. Files that do not exist are passed over.
     pub fn reads(&mut self, what: &str, files: impl IntoIterator<Item = impl AsRef<Path>>) {
         for file in files {

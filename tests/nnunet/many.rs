@@ -119,6 +119,16 @@ fn labels_that_were_corrected_by_hand_stay() {
 }
 
 #[test]
+fn what_an_earlier_run_left_beside_the_labels_is_told() {
+    let desk = desk();
+    let said = |flags: &str| text(&desk.run(&line(&format!("-i imagesTs {flags}"))).stderr);
+    assert!(!said("--overlay --save-probabilities").contains("earlier run"));
+    let left = "out: 4 files beside the outputs are of an earlier run with other settings, as out/thick.npz; they are left as they are";
+    let then = said("--step-size 1");
+    assert!(then.contains(left), "{then}");
+}
+
+#[test]
 fn labels_may_go_into_the_results_folder_again_and_again() {
     let desk = desk();
     crate::copied(&desk, MULTISCALE);
