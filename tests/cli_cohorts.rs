@@ -76,7 +76,7 @@ fn names_keep_the_folders_that_tell_cases_apart() {
     assert_eq!(names(&desk, "o"), ["manifest.jsonl", "s0000_ct.safetensors", "s0001_ct.safetensors"]);
     let labels: Vec<&str> = said.lines().filter(|line| line.contains("labels")).collect();
     assert!(labels.len() == 1 && labels[0].starts_with("warning: t: 2 files in folders of labels"), "{said}");
-    assert!(labels[0].ends_with("as --include './s0000/segmentations/liver.nii.gz'"), "{said}");
+    assert!(labels[0].ends_with("to use one, name its path: --include './s0000/segmentations/liver.nii.gz'"), "{said}");
     assert!(said.contains("warning: t: 1 file is no scan that can be read: 1 .csv"), "{said}");
     // As the warning has it.
     done(&desk, "features t --out-dir labels --include ./s0000/segmentations/liver.nii.gz");
@@ -98,7 +98,10 @@ fn a_name_that_changes_when_a_cohort_grows_is_told_of() {
     done(&desk, "features t --out-dir o");
     scans(&desk, &["t/s0/ct.nii", "t/s1/ct.nii"]);
     let said = done(&desk, "features t --out-dir o");
-    assert!(said.contains("1 cases have outputs of another name here, as ct.safetensors, which is s0_ct.safetensors now"), "{said}");
+    assert!(
+        said.contains("1 of the cases have outputs of another name here, for example ct.safetensors, now s0_ct.safetensors: "),
+        "{said}"
+    );
     let said = done(&desk, "features t --out-dir o");
     assert!(!said.contains("another name") && said.contains("2 of 2 cases were finished"), "told of once: {said}");
 

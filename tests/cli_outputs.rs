@@ -25,7 +25,7 @@ fn desk() -> Desk {
         dicom::save(large(z), &desk.path(&format!("dcm/{name}")));
     }
     desk.succeed(&format!("features a.npy {MICRO} -o f.safetensors"));
-    desk.succeed(&format!("pca --features f.safetensors --save-basis basis.safetensors -o first.png"));
+    desk.succeed("pca --features f.safetensors --save-basis basis.safetensors -o first.png");
     fs::create_dir(desk.path("hf")).expect("made");
     for file in ["model.safetensors", "config.json"] {
         fs::copy(common::data(&format!("fixtures/micro/hf/{file}")), desk.path(&format!("hf/{file}"))).expect("copied");
@@ -217,7 +217,7 @@ fn a_stream_gets_the_bytes_of_the_file_and_nothing_else() {
     std::io::Seek::rewind(&mut into).and_then(|()| std::io::Read::read_to_end(&mut into, &mut bytes)).expect("read");
     assert_eq!(bytes, streamed.stdout);
     assert!(Path::new("/dev/stdout").is_symlink(), "the device is still there");
-    desk.succeed(&format!("convert seeded:0:micro -o /dev/null"));
+    desk.succeed("convert seeded:0:micro -o /dev/null");
     assert!(!Path::new("/dev/null").is_file());
 }
 

@@ -132,8 +132,8 @@ impl<'a> Many<'a> {
         let others: Vec<_> = self.cases.iter().filter(|case| case.tail.is_empty()).filter_map(other).collect();
         if let Some((then, now)) = others.first() {
             warn(format_args!(
-                "{}: {} cases have outputs of another name here, as {then}, which is {now} now: names keep as many folders as tell all cases apart; \
-                 --names chooses how many",
+                "{}: {} of the cases have outputs of another name here, for example {then}, now {now}: a name has as many folders as tell all cases apart, \
+                 and other cases are here now; the old files stay, and --names fixes how names are made",
                 self.outputs.folder.display(),
                 others.len()
             ));

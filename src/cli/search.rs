@@ -253,13 +253,13 @@ impl Found {
             ));
         }
         let taken = |first: &Path| first.strip_prefix(folder).unwrap_or(first).display().to_string();
-        let kinds = [(&self.labels, "in folders of labels", "taken for labels"), (&self.ours, "that meddino wrote", "no scans")];
-        for (paths, what, why) in kinds {
+        for (paths, what) in [(&self.labels, "in folders of labels"), (&self.ours, "that meddino wrote")] {
             if let Some(first) = paths.first() {
                 let (count, first) = (counted(paths.len()), taken(first));
                 warn(format_args!(
-                    "{}: {count} {what}, {why} and passed over, as {first}; an --include with a / takes them, as --include './{first}'",
-                    folder.display()
+                    "{}: {count} {what} {} passed over, for example {first}; to use one, name its path: --include './{first}'",
+                    folder.display(),
+                    if paths.len() == 1 { "is" } else { "are" }
                 ));
             }
         }

@@ -53,7 +53,7 @@ impl<W: Write + Seek> Steady<W> {
 
     /// Flushes, and tells of the first error.
     fn end(mut self) -> io::Result<()> {
-        self.keep(|inner| inner.flush());
+        self.keep(Write::flush);
         self.error.map_or(Ok(()), Err)
     }
 
