@@ -23,7 +23,8 @@ pub fn guard(overwrite: bool, scan: Option<&Path>, checkpoint: Option<&Path>) ->
     Ok(targets)
 }
 
-/// The files that the scan `input` is read from. Outputs that go into its folder are not among them, so that the same command can be run again.
+/// The files that the scan `input` is read from. Outputs that go into its folder are not among them, so that the same
+/// command can be run again.
 ///
 /// # Errors
 /// If its folder cannot be read.

@@ -161,8 +161,8 @@ impl Manifest {
             .is_ok_and(|there| records.any(|record| record.files == there))
     }
 
-    /// The input of another scan of which `files`, as they are there now, were made, if it is still there beside the input called `input`. A scan that was only
-    /// renamed or copied is no other one.
+    /// The input of another scan of which `files`, as they are there now, were made, if it is still there beside the
+    /// input called `input`. A scan that was only renamed or copied is no other one.
     pub fn of_another(&self, input: &str, work: &Work, files: &[PathBuf]) -> Option<&str> {
         let records = self.finished.get(&work.output)?;
         let there: Vec<_> = files.iter().filter_map(|path| written(path).ok()).collect();
@@ -175,7 +175,8 @@ impl Manifest {
         of_it.find(|record| real(&record.input).is_some_and(|other| Some(other) != real(input))).map(|record| record.input.as_str())
     }
 
-    /// Files beside the first output called `output` that an earlier run wrote and that are none of `files`: a picture, say, that this run was not asked for.
+    /// Files beside the first output called `output` that an earlier run wrote and that are none of `files`: a
+    /// picture, say, that this run was not asked for.
     pub fn left_over(&self, output: &str, files: &[PathBuf]) -> BTreeSet<PathBuf> {
         let records = self.finished.get(output).into_iter().flatten();
         let all = records.flat_map(|record| &record.files).map(|file| self.folder.join(&file.name));

@@ -9,11 +9,13 @@ use std::path::Path;
 
 use crate::archive::Archive;
 
-/// What stands first in the gzip comment of a label map. Whoever saves the map again compresses it anew, and the comment is gone; `descrip` in the NIfTI header is
-/// kept by many programs.
+/// What stands first in the gzip comment of a label map. Whoever saves the map again compresses it anew, and the
+/// comment is gone; `descrip` in the NIfTI header is kept by many programs.
+#[cfg(feature = "readers")]
 pub(super) const COMMENT: &str = "written by meddino ";
 
 /// What stands in `descrip` of a label map that is not compressed, before the CRC-32 of its voxels.
+#[cfg(feature = "readers")]
 pub(super) const CRC: &str = " crc32 ";
 
 /// The key under which outputs name the version that wrote them: in safetensors' metadata, in JSON, and in the metadata of `.npz`.
@@ -55,8 +57,9 @@ pub fn is_manifest_name(name: &str) -> bool {
     middle.is_some_and(|middle| middle.is_empty() || middle.starts_with('.'))
 }
 
-/// Whether this program wrote the file out of a scan, and nobody has saved other labels in it since. Only label maps are corrected by hand; of other outputs it is
-/// enough that they are ours. A converted checkpoint does not count: what it was made of may be gone.
+/// Whether this program wrote the file out of a scan, and nobody has saved other labels in it since. Only label maps
+/// are corrected by hand; of other outputs it is enough that they are ours. A converted checkpoint does not count:
+/// what it was made of may be gone.
 pub(super) fn is_as_written(path: &Path) -> bool {
     is_ours(path)
         && head(path).is_some_and(|head| match &head[..] {

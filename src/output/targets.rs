@@ -81,8 +81,8 @@ impl Targets {
     /// Notes that `target` will be written.
     ///
     /// # Errors
-    /// If it is a file that is read, or one that another target writes; if a file is there that this program did not write, or that somebody changed since, and
-    /// nothing may be overwritten.
+    /// If it is a file that is read, or one that another target writes; if a file is there that this program did not
+    /// write, or that somebody changed since, and nothing may be overwritten.
     pub fn writes(&mut self, target: impl AsRef<Path>) -> Result<()> {
         let target = target.as_ref();
         self.claim(target)?;
@@ -109,8 +109,9 @@ impl Targets {
         if is_checkpoint(target) { self.claim(target) } else { self.writes(target) }
     }
 
-    /// Notes that `target` will be written, where an earlier run wrote a file of this name. `is_the_same` says whether the file there now has the very bytes
-    /// that the run wrote; it is asked only if the file itself does not show it.
+    /// Notes that `target` will be written, where an earlier run wrote a file of this name. `is_the_same` says
+    /// whether the file there now has the very bytes that the run wrote; it is asked only if the file itself does not
+    /// show it.
     ///
     /// # Errors
     /// As [`Targets::writes`].

@@ -80,7 +80,8 @@ fn a_case_that_fails_does_not_stop_the_others() {
     assert!(!hidden, "a case that failed leaves nothing behind");
 }
 
-/// A map that somebody corrected is lost by no command that does not say so. Most programs keep the header's `descrip`.
+/// A map that somebody corrected is lost by no command that does not say so. Most programs keep the header's
+/// `descrip`.
 #[test]
 fn labels_that_were_corrected_by_hand_stay() {
     let desk = desk();
@@ -98,7 +99,7 @@ fn labels_that_were_corrected_by_hand_stay() {
         let mut voxels = crate::geometry::inflated(&desk.path(name));
         assert!(voxels[148..].starts_with(b"meddino "));
         *voxels.last_mut().expect("a voxel") ^= 1;
-        let corrected = if name.ends_with(".gz") { crate::nifti::gzip(&voxels) } else { voxels };
+        let corrected = if name == "one.nii" { voxels } else { crate::nifti::gzip(&voxels) };
         fs::write(desk.path(name), &corrected).expect("written");
         corrected
     };

@@ -139,8 +139,8 @@ fn in_words(index: usize, [first, last]: &[String; 2]) -> String {
     }
 }
 
-/// Whether `choice` is written as numbers of the table are, `3` or `2.1`. It is no end of a UID then: in a table of two
-/// series, `3` must not name the one whose UID happens to end in 3.
+/// Whether `choice` is written as numbers of the table are, `3` or `2.1`. It is no end of a UID then: in a table of
+/// two series, `3` must not name the one whose UID happens to end in 3.
 fn is_number(choice: &str) -> bool {
     let parts: Vec<&str> = choice.split('.').collect();
     parts.len() <= 2 && parts.iter().all(|part| matches!(part.len(), 1..=2) && part.bytes().all(|b| b.is_ascii_digit()))
