@@ -76,7 +76,7 @@ fn names_keep_the_folders_that_tell_cases_apart() {
     assert_eq!(names(&desk, "o"), ["manifest.jsonl", "s0000_ct.safetensors", "s0001_ct.safetensors"]);
     let labels: Vec<&str> = said.lines().filter(|line| line.contains("labels")).collect();
     assert!(labels.len() == 1 && labels[0].starts_with("warning: t: 2 files in folders of labels"), "{said}");
-    assert!(labels[0].ends_with("as --include './s0000/segmentations/liver.nii.gz'"), "{said}");
+    assert!(labels[0].ends_with("to use one, name its path: --include './s0000/segmentations/liver.nii.gz'"), "{said}");
     assert!(said.contains("warning: t: 1 file is no scan that can be read: 1 .csv"), "{said}");
     // As the warning has it.
     done(&desk, "features t --out-dir labels --include ./s0000/segmentations/liver.nii.gz");
@@ -98,7 +98,10 @@ fn a_name_that_changes_when_a_cohort_grows_is_told_of() {
     done(&desk, "features t --out-dir o");
     scans(&desk, &["t/s0/ct.nii", "t/s1/ct.nii"]);
     let said = done(&desk, "features t --out-dir o");
-    assert!(said.contains("1 cases have outputs of another name here, as ct.safetensors, which is s0_ct.safetensors now"), "{said}");
+    assert!(
+        said.contains("1 of the cases have outputs of another name here, for example ct.safetensors, now s0_ct.safetensors: "),
+        "{said}"
+    );
     let said = done(&desk, "features t --out-dir o");
     assert!(!said.contains("another name") && said.contains("2 of 2 cases were finished"), "told of once: {said}");
 
@@ -144,7 +147,7 @@ fn links_are_followed_and_nothing_vanishes() {
     symlink("gone", desk.path("none/lost")).expect("linked");
     fs::copy(desk.path("o/y.safetensors"), desk.path("none/y.safetensors")).expect("copied");
     let error = text(&desk.run(&format!("features none --out-dir o3 {MICRO}")).stderr);
-    assert!(error.contains("; 1 file outputs of this program, as none/y.safetensors; none/lost is a dangling link"), "{error}");
+    assert!(error.contains("; 1 file that meddino wrote, as none/y.safetensors; none/lost is a dangling link"), "{error}");
 }
 
 /// What `command` did, which may take no more than some seconds.
@@ -215,7 +218,12 @@ fn what_is_missing_or_another_is_done_again() {
     };
     let output = desk.path("o/a.npy");
     let before = fs::read(&output).expect("read");
-    again("zeros in place of an output", &|| fs::write(&output, vec![0; before.len()]).expect("written"));
+    fs::write(&output, vec![0; before.len()]).expect("written");
+    let error = text(&desk.run(&format!("{line} {MICRO}")).stderr);
+    assert!(error.contains("output o/a.npy: is not as meddino wrote it: it was changed or damaged since; add --overwrite"), "{error}");
+    assert_eq!(fs::read(&output).expect("read"), vec![0; before.len()]);
+    let said = done(&desk, &format!("{line} --overwrite"));
+    assert!(said.contains("1 of 2 cases were finished"), "{said}");
     assert_eq!(fs::read(&output).expect("read"), before);
     again("a file beside an output is gone", &|| fs::remove_file(desk.path("o/a.json")).expect("removed"));
     again("a file beside an output is another", &|| fs::write(desk.path("o/d.json"), "{\"meddino\":\"\"}").expect("written"));
@@ -224,6 +232,41 @@ fn what_is_missing_or_another_is_done_again() {
     again("the other half of a pair", &|| fs::write(desk.path("in/a.img"), &voxels).expect("written"));
     assert_ne!(fs::read(&output).expect("read"), before);
     again("a slice with a hidden name", &|| slice(&desk, "in/d/.1", 3.0, "1.2.3"));
+}
+
+/// Two cohorts into one folder, whose scans have one name.
+#[test]
+fn the_output_of_another_scan_is_not_replaced_unasked() {
+    let desk = Desk::new();
+    scans(&desk, &["one/a.nii", "two/a.nii", "two/b.nii"]);
+    done(&desk, "features one --out-dir o");
+    let before = fs::read(desk.path("o/a.safetensors")).expect("read");
+    let output = desk.run(&format!("features two --out-dir o {MICRO}"));
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{error}");
+    assert!(
+        error.contains("output o/a.safetensors: was made of another scan, one/a.nii, and would be replaced by what two/a.nii becomes"),
+        "{error}"
+    );
+    assert_eq!(fs::read(desk.path("o/a.safetensors")).expect("read"), before);
+    assert!(desk.path("o/b.safetensors").is_file(), "the others are done");
+    done(&desk, "features two --out-dir o --overwrite");
+    assert_ne!(fs::read(desk.path("o/a.safetensors")).expect("read"), before);
+    // Back again it is the other way round.
+    assert!(!desk.run(&format!("features one --out-dir o {MICRO}")).status.success());
+
+    // A scan that was copied, renamed or changed is the same case.
+    fs::create_dir(desk.path("three")).expect("made");
+    fs::copy(desk.path("two/a.nii"), desk.path("three/a.nii")).expect("copied");
+    assert!(done(&desk, "features three --out-dir o").contains("1 of 1 cases were finished"));
+    done(&desk, "features three --out-dir o --pool cls");
+    fs::remove_dir_all(desk.path("three")).expect("removed");
+    done(&desk, "features two/a.nii --out-dir o");
+    scans(&desk, &["x.nii", "two/a.nii"]);
+    done(&desk, "features two/a.nii --out-dir o");
+    fs::rename(desk.path("two"), desk.path("four")).expect("renamed");
+    scans(&desk, &["x.nii", "x.nii", "four/a.nii"]);
+    done(&desk, "features four/a.nii --out-dir o");
 }
 
 #[test]
@@ -321,6 +364,10 @@ fn every_series_can_be_a_case() {
     let slices = |name: &str| desk.read(&format!("o/{name}.safetensors")).0["x_norm_clstoken"].shape()[0];
     assert_eq!((slices("d_series1"), slices("d_series2.1"), slices("d_series2.2")), (2, 1, 1));
     assert!(done(&desk, "features in --out-dir o --series all").contains("4 of 4 cases were finished"));
+    let said = done(&desk, "features in --out-dir o --series largest");
+    assert!(!said.contains("another name"), "the folder is another case now: {said}");
+    let error = text(&desk.run(&format!("features in --out-dir o --slices 9 --series largest {MICRO}")).stderr);
+    assert!(error.contains("2 of 2 cases failed:\n  in/d: slices: there is no slice 9") && error.contains("in/x.nii: slices: "), "{error}");
     // A choice is among series; a volume has none.
     done(&desk, "features in --out-dir p --series largest");
     assert_eq!(names(&desk, "p"), ["d.safetensors", "manifest.jsonl", "x.safetensors"]);

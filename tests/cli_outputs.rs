@@ -25,7 +25,7 @@ fn desk() -> Desk {
         dicom::save(large(z), &desk.path(&format!("dcm/{name}")));
     }
     desk.succeed(&format!("features a.npy {MICRO} -o f.safetensors"));
-    desk.succeed(&format!("pca --features f.safetensors --save-basis basis.safetensors -o first.png"));
+    desk.succeed("pca --features f.safetensors --save-basis basis.safetensors -o first.png");
     fs::create_dir(desk.path("hf")).expect("made");
     for file in ["model.safetensors", "config.json"] {
         fs::copy(common::data(&format!("fixtures/micro/hf/{file}")), desk.path(&format!("hf/{file}"))).expect("copied");
@@ -112,6 +112,38 @@ fn two_outputs_are_two_files() {
 }
 
 #[test]
+fn a_folder_is_no_file_and_a_manifest_no_output() {
+    let desk = desk();
+    desk.succeed("features a.npy -c seeded:0:micro --out-dir done");
+    desk.succeed("convert seeded:1:micro -o weights.safetensors");
+    refused(
+        &desk,
+        &[
+            ("features a.npy -c seeded:0:micro -o new/", "is the name of a folder; expected that of a file"),
+            ("features a.npy -c seeded:0:micro -o x.safetensors/.", "is the name of a folder; expected that of a file"),
+            ("features a.npy -c seeded:0:micro --out-dir theirs.npy", "theirs.npy: is a file, and outputs go into a folder"),
+            ("features a.npy -c seeded:0:micro -o weights.safetensors", "is a checkpoint; add --overwrite"),
+            ("pca a.npy -c seeded:0:micro --save-basis weights.safetensors", "is a checkpoint; add --overwrite"),
+            ("features a.npy -c seeded:0:micro -o done/manifest.jsonl --overwrite", "the manifest of a folder of outputs"),
+            ("features a.npy -c seeded:0:micro --profile-json done/manifest.jsonl --overwrite", "the manifest of a folder of outputs"),
+        ],
+    );
+}
+
+/// What an earlier run wrote into the folder of a scan is no part of the scan.
+#[test]
+fn a_command_whose_outputs_lie_beside_the_slices_can_be_run_again() {
+    let desk = desk();
+    let lines =
+        ["features dcm --out-dir dcm/out", "features dcm -o dcm/f.safetensors", "pca dcm -o dcm/p.png --save-basis dcm/b.safetensors"];
+    for line in lines.iter().chain(&lines) {
+        desk.succeed(&format!("{line} {MICRO}"));
+    }
+    let said = text(&desk.run(&format!("{} {MICRO}", lines[0])).stderr);
+    assert!(said.contains("1 of 1 cases were finished"), "{said}");
+}
+
+#[test]
 fn what_others_wrote_is_replaced_only_where_that_is_said() {
     let desk = desk();
     let lines = [
@@ -185,7 +217,7 @@ fn a_stream_gets_the_bytes_of_the_file_and_nothing_else() {
     std::io::Seek::rewind(&mut into).and_then(|()| std::io::Read::read_to_end(&mut into, &mut bytes)).expect("read");
     assert_eq!(bytes, streamed.stdout);
     assert!(Path::new("/dev/stdout").is_symlink(), "the device is still there");
-    desk.succeed(&format!("convert seeded:0:micro -o /dev/null"));
+    desk.succeed("convert seeded:0:micro -o /dev/null");
     assert!(!Path::new("/dev/null").is_file());
 }
 

@@ -267,7 +267,7 @@ fn features_of_a_file_make_the_same_pictures() {
     // A scan of the same shape that is another one is warned of, one of another shape refused.
     desk.npy("other.npy", &desk::hu(3, 96, 128));
     let (_, said) = succeed(&desk, &format!("pca other.npy {stored} -o x.png"));
-    assert!(said.contains("warning: other.npy: not the file that the features in scan.features.safetensors were computed of"), "{said}");
+    assert!(said.contains("warning: other.npy: not what the features in scan.features.safetensors were computed of"), "{said}");
     let before = desk.files();
     desk.images("plain.safetensors", &Tensor::zeros([1, 1, 32, 32]));
     for (line, code, expected) in [

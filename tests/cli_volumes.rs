@@ -352,7 +352,7 @@ fn what_cannot_be_done_is_said() {
         ("features scans --out-dir out --shard 3/2", 2, "'3/2' is not I/N"),
         ("features scans twin --out-dir out --names file", 1, "scans/a.npy and twin/a.npy would both be written as a"),
         ("features scans --out-dir scans", 1, "is the input folder scans"),
-        ("features scans --out-dir file", 1, "output file: the folder cannot be made"),
+        ("features scans --out-dir file", 1, "output file: is a file, and outputs go into a folder"),
         ("features empty --out-dir out", 1, "input empty: there is no scan in this folder"),
         ("features scans/a.npy --slices 2", 1, "slices: there is no slice 2"),
         ("features scans/a.npy --slices 1:1", 1, "the range holds none of the 2 slices"),

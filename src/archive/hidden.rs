@@ -113,8 +113,10 @@ fn pour(from: &mut File, to: &Path) -> io::Result<()> {
 
 /// `target` with the links followed that its last part may be; it need not exist.
 fn resolved(target: &Path) -> Result<PathBuf, String> {
-    if target.file_name().is_none() {
-        return Err("expected the name of a file".into());
+    let Some(name) = target.file_name() else { return Err("expected the name of a file".into()) };
+    // `out/` and `out/.` have a last name, too.
+    if !target.as_os_str().as_encoded_bytes().ends_with(name.as_encoded_bytes()) {
+        return Err("is the name of a folder; expected that of a file".into());
     }
     if !target.is_symlink() {
         return Ok(target.to_path_buf());

@@ -106,6 +106,8 @@ mod tests {
             (at("folder"), "exists already and is a folder"),
             (PathBuf::from("/"), "expected the name of a file"),
             (PathBuf::from(""), "expected the name of a file"),
+            (at("new/"), "is the name of a folder"),
+            (at("new/."), "is the name of a folder"),
         ] {
             let error = NewFile::create(&path).expect_err("refused").to_string();
             assert!(error.contains(said), "{error}");

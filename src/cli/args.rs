@@ -62,9 +62,11 @@ pub enum Command {
 /// file holds x_norm_clstoken [S, C], x_storage_tokens [S, R, C], x_norm_patchtokens [S, P, C], x_prenorm [S, T, C] and layers.N [S, T, C],
 /// and in its metadata what is needed to interpret them.
 ///
-/// Several inputs, or folders of them, go into --out-dir, each under its name as nnU-Net has it: case_0000.nii.gz becomes
-/// case_0000.safetensors, and s0001/ct.nii.gz becomes s0001_ct.safetensors where other cases are called ct, too. Cases that an earlier run finished with the same input, settings and weights are left as they are; one that fails does
-/// not stop the others, and the exit code is 3 then. A run that was killed is gone on with, to the same file; Ctrl-C leaves nothing behind.
+/// Several inputs, or folders of them, go into --out-dir. Each case keeps its name, as in nnU-Net: case_0000.nii.gz
+/// becomes case_0000.safetensors. Where several scans are called ct, their folders tell them apart: s0001/ct.nii.gz
+/// becomes s0001_ct.safetensors. Cases that an earlier run finished with the same input, settings and weights are
+/// left as they are. A case that fails does not stop the others; the exit code is 3 then. A run that was killed is
+/// continued by the same command, and gives the same file as an undisturbed one; Ctrl-C leaves nothing behind.
 #[derive(clap::Args)]
 pub struct Features {
     /// What to look at: NIfTI (.nii, .nii.gz, .hdr and .img); a DICOM file, or a folder with one series of them; .npy of HU, [H, W] or
@@ -85,7 +87,8 @@ pub struct Features {
     /// Do the Ith of N parts of the cases: for job arrays, which may share --out-dir
     #[arg(long, value_name = "I/N", requires = "out_dir")]
     pub shard: Option<Shard>,
-    /// Replace files that are there and that meddino did not write; inputs are never replaced
+    /// Also replace files that meddino did not write, that were changed since, or that it made of another scan.
+    /// Inputs are never replaced
     #[arg(long)]
     pub overwrite: bool,
     /// The kind of file: safetensors; npz, an array for each tensor and `metadata`, a text that is JSON; or npy, one array, and a .json beside it
@@ -136,8 +139,9 @@ pub struct Look {
     /// How slices lie: lps (axial, as DICOM shows them, from inferior to superior, whatever the storage order) or stored
     #[arg(long, default_value = "lps")]
     pub orient: Orient,
-    /// Which stack of slices of a DICOM folder: its number in the list that is shown when there are several (2, or 2.1 for the first of several in series 2),
-    /// the end of its series' UID, largest for the one with most slices, or with --out-dir all, which makes a case NAME_seriesN of each
+    /// Which stack of slices of a DICOM folder that holds several: its number (2, or 2.1 for the first of several
+    /// stacks in series 2), the end of its series' UID, or largest, the one with most slices. Without this, the error
+    /// lists them with their numbers. Where outputs go into a folder, all makes a case NAME_seriesN of each
     #[arg(long, value_name = "NUMBER|UID|largest|all")]
     pub series: Option<String>,
 }
@@ -145,17 +149,19 @@ pub struct Look {
 /// Which of the scans in folders are cases, and what those are called.
 #[derive(clap::Args, Default)]
 pub struct Cohort {
-    /// Of what lies in folders, only what matches GLOB; may be given several times. Without a / it is held against the names of files and folders, with one
-    /// against paths below INPUT ('*/ct.nii.gz'), where ** stands for any number of folders. A path brings back what is passed over otherwise: folders
-    /// of labels (labelsTr, segmentations, masks, ...) and this program's own outputs
+    /// Take only those scans in folders that match GLOB; may be given several times. A GLOB without a / is compared
+    /// with the names of files and folders. One with a / is compared with paths below INPUT ('*/ct.nii.gz'), and **
+    /// stands for any number of folders. Folders of labels (labelsTr, segmentations, masks, ...) and files that
+    /// meddino wrote are passed over, unless such a path names them
     #[arg(long, value_name = "GLOB")]
     pub include: Vec<Glob>,
-    /// Of what lies in folders, nothing that matches GLOB, of folders nothing in them; may be given several times
+    /// Leave out files and folders that match GLOB, a folder with all that is in it; may be given several times
     #[arg(long, value_name = "GLOB")]
     pub exclude: Vec<Glob>,
-    /// What the outputs of a case are called in a folder: by its file and as many folders above as tell all cases apart, as s0001_ct (auto); by its file alone;
-    /// with its parent folder; or with its path below INPUT. With auto, names may change when cases are added
-    #[arg(long, value_enum, value_name = "HOW", default_value = "auto", hide_possible_values = true)]
+    /// How a case's outputs are called in a folder: file, by the scan's file name alone; parent, with the folder that
+    /// it lies in, as s0001_ct; path, with all folders below INPUT; auto, with as many folders as tell all cases
+    /// apart. With auto, names may change when scans are added
+    #[arg(long, value_enum, value_name = "auto|file|parent|path", default_value = "auto", hide_possible_values = true)]
     pub names: Names,
 }
 
@@ -268,7 +274,8 @@ pub struct Convert {
     /// Where the result goes
     #[arg(short, long, value_name = "OUT.safetensors")]
     pub output: PathBuf,
-    /// Replace files that are there and that meddino did not write; inputs are never replaced
+    /// Also replace files that meddino did not write, that were changed since, or that it made of another scan.
+    /// Inputs are never replaced
     #[arg(long)]
     pub overwrite: bool,
     /// Type of the stored weights
@@ -282,7 +289,8 @@ pub struct Demo {
     /// Where its files go; made if it does not exist
     #[arg(short, long, value_name = "DIR", default_value = "meddino-demo")]
     pub output: PathBuf,
-    /// Replace files that are there and that meddino did not write; inputs are never replaced
+    /// Also replace files that meddino did not write, that were changed since, or that it made of another scan.
+    /// Inputs are never replaced
     #[arg(long)]
     pub overwrite: bool,
 }

@@ -8,8 +8,9 @@ use meddino::ct;
 use meddino::{Error, Result};
 
 use super::args::Cohort;
+use super::guard::read_of;
 use super::names;
-use super::search::{Choice, ENDINGS, Found, is_own, search};
+use super::search::{Choice, ENDINGS, Found, search};
 use super::text::text;
 
 /// As a choice: each series is a case.
@@ -52,11 +53,13 @@ impl Case {
         if self.is_phantom() {
             return Ok(None);
         }
-        let mut files = ct::files_of(&self.input)?;
-        // Outputs that go into the folder of a scan do not make another scan of it.
-        files.retain(|file| *file == self.input || !is_own(file));
-        identity(&self.input, &files).map(Some).map_err(|e| Error::input(self.input.display(), e))
+        identity(&self.input, &read_of(&self.input)?).map(Some).map_err(|e| Error::input(self.input.display(), e))
     }
+}
+
+/// What the name of a case ends in that is one series of several.
+pub fn tail(series: &str) -> String {
+    format!("_series{series}")
 }
 
 /// What a command is asked to look at.
@@ -156,7 +159,7 @@ impl Wanted<'_> {
             return vec![Case { series: None, ..case }];
         }
         let of = |series: ct::Series| {
-            let tail = format!("_series{}", series.choice());
+            let tail = tail(&series.choice());
             Case { series: Some(series.choice()), name: format!("{}{tail}", case.name), tail, ..case.clone() }
         };
         listed.into_iter().map(of).collect()

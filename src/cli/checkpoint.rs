@@ -14,7 +14,7 @@ pub fn inspect(args: &Inspect) -> Done {
 
 /// A checkpoint under canonical names.
 pub fn convert(args: &Convert, say: Say) -> Done {
-    guard(args.overwrite, None, Some(&args.checkpoint))?.writes(&args.output)?;
+    guard(args.overwrite, None, Some(&args.checkpoint))?.converts(&args.output)?;
     let model = model_of(&args.checkpoint)?;
     model.warnings().iter().for_each(warn);
     let _watch = interrupt::Watch::new();

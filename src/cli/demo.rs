@@ -1,11 +1,9 @@
 //! `meddino demo`: the whole way from a scan to features and pictures, on a machine with neither scans nor weights.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use meddino::Error;
 use meddino::archive::Dtype;
 use meddino::backbone::{Choice, Tuning};
 use meddino::ct::{Size, Volume};
@@ -19,6 +17,7 @@ use super::args::Demo;
 use super::cases::Case;
 use super::engine::Recipe;
 use super::features::one;
+use super::guard::make_folder;
 use super::input::View;
 use super::picture::{Drawing, Target};
 use super::picture_args::Layout;
@@ -34,7 +33,7 @@ const POINT: (usize, usize) = (312, 246);
 pub fn run(args: &Demo, say: Say) -> Done {
     let started = Instant::now();
     let folder = &args.output;
-    fs::create_dir_all(folder).map_err(|e| Error::output(folder.display(), format!("the folder cannot be made: {e}")))?;
+    make_folder(folder)?;
     let output = folder.join("phantom.features.safetensors");
     let recipe = Recipe {
         checkpoint: Some("seeded:0".into()),

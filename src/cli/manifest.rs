@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use meddino::archive::{open_own, open_plain, sha256_of_file};
+use meddino::output::is_manifest_name;
 use meddino::{Error, Result};
 use serde_json::{Value, json};
 
+use super::cases::tail;
 use super::say::warn;
 use super::shard::Shard;
 use super::text::text;
@@ -27,6 +29,13 @@ pub struct Work {
     pub settings: String,
     /// What the checkpoint is known by.
     pub checkpoint: String,
+}
+
+impl Work {
+    /// Whether the output's name says which series of its folder it is of, as `--series all` has it.
+    fn is_of_several(&self) -> bool {
+        !self.series.is_empty() && self.output.contains(&format!("{}.", tail(&self.series)))
+    }
 }
 
 /// A file as it was when its case was finished.
@@ -58,16 +67,10 @@ pub struct Manifest {
     is_cut: bool,
     /// The records of each first output.
     finished: HashMap<String, Vec<Record>>,
-    /// The first outputs of each input.
+    /// The first outputs of each input that is one case.
     outputs: HashMap<String, BTreeSet<String>>,
-    /// Every file that is in a record.
-    files: HashSet<String>,
-}
-
-/// Whether a manifest is called so.
-pub fn is_name(name: &str) -> bool {
-    let middle = name.strip_prefix("manifest").and_then(|rest| rest.strip_suffix(".jsonl"));
-    middle.is_some_and(|middle| middle.is_empty() || middle.starts_with('.'))
+    /// Every file that is in a record, and the hashes that it had.
+    files: HashMap<String, HashSet<String>>,
 }
 
 impl Manifest {
@@ -81,7 +84,7 @@ impl Manifest {
             Shard { index, of } => format!("manifest.{index}-of-{of}.jsonl"),
         };
         let (path, folder) = (folder.join(name), folder.to_path_buf());
-        let (finished, outputs, files) = (HashMap::new(), HashMap::new(), HashSet::new());
+        let (finished, outputs, files) = (HashMap::new(), HashMap::new(), HashMap::new());
         let mut manifest = Self { folder, path, file: None, is_cut: false, finished, outputs, files };
         if manifest.folder.is_dir() {
             manifest.read_all()?;
@@ -106,7 +109,7 @@ impl Manifest {
         let fail = |e| Error::output(folder.display(), e);
         for entry in fs::read_dir(&folder).map_err(fail)? {
             let path = entry.map_err(fail)?.path();
-            if is_name(&path.file_name().map(text).unwrap_or_default()) {
+            if is_manifest_name(&path.file_name().map(text).unwrap_or_default()) {
                 let mut bytes = Vec::new();
                 let read = open_plain(&path).and_then(|mut file| file.read_to_end(&mut bytes));
                 read.map_err(|e| Error::output(path.display(), e))?;
@@ -134,8 +137,12 @@ impl Manifest {
     }
 
     fn keep(&mut self, record: Record) {
-        self.files.extend(record.files.iter().map(|file| file.name.clone()));
-        self.outputs.entry(record.input.clone()).or_default().insert(record.work.output.clone());
+        for file in &record.files {
+            self.files.entry(file.name.clone()).or_default().insert(file.sha256.clone());
+        }
+        if !record.work.is_of_several() {
+            self.outputs.entry(record.input.clone()).or_default().insert(record.work.output.clone());
+        }
         self.finished.entry(record.work.output.clone()).or_default().push(record);
     }
 
@@ -154,9 +161,40 @@ impl Manifest {
             .is_ok_and(|there| records.any(|record| record.files == there))
     }
 
-    /// Whether a case is known to have become the file of this name.
-    pub fn knows(&self, name: &str) -> bool {
-        self.files.contains(name)
+    /// The input of another scan of which `files`, as they are there now, were made, if it is still there beside the
+    /// input called `input`. A scan that was only renamed or copied is no other one.
+    pub fn of_another(&self, input: &str, work: &Work, files: &[PathBuf]) -> Option<&str> {
+        let records = self.finished.get(&work.output)?;
+        let there: Vec<_> = files.iter().filter_map(|path| written(path).ok()).collect();
+        let is_there = |record: &&Record| record.files.iter().any(|file| there.contains(file));
+        let mut of_it = records.iter().filter(is_there);
+        if of_it.clone().any(|record| record.input == input || record.work.input_sha256 == work.input_sha256) {
+            return None;
+        }
+        let real = |input: &str| Path::new(input).canonicalize().ok();
+        of_it.find(|record| real(&record.input).is_some_and(|other| Some(other) != real(input))).map(|record| record.input.as_str())
+    }
+
+    /// Files beside the first output called `output` that an earlier run wrote and that are none of `files`: a
+    /// picture, say, that this run was not asked for.
+    pub fn left_over(&self, output: &str, files: &[PathBuf]) -> BTreeSet<PathBuf> {
+        let records = self.finished.get(output).into_iter().flatten();
+        let all = records.flat_map(|record| &record.files).map(|file| self.folder.join(&file.name));
+        all.filter(|path| !files.iter().any(|file| file.file_name() == path.file_name()) && path.is_file()).collect()
+    }
+
+    /// Whether a case is known to have become the file at `path`, which is one of the folder's.
+    pub fn knows(&self, path: &Path) -> bool {
+        self.hashes(path).is_some()
+    }
+
+    /// Whether a case is known to have become the file at `path` with the very bytes that it has now.
+    pub fn wrote(&self, path: &Path) -> bool {
+        self.hashes(path).is_some_and(|hashes| sha256_of_file(path).is_ok_and(|hash| hashes.contains(&hash)))
+    }
+
+    fn hashes(&self, path: &Path) -> Option<&HashSet<String>> {
+        self.files.get(&text(path.file_name()?))
     }
 
     /// Another first output with this `ending` that the input called `input` has here, if it has none called `name`.

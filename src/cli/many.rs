@@ -1,13 +1,12 @@
 //! One command over many cases: into a folder, each once, whatever becomes of the others.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use meddino::ct;
 use meddino::output::Targets;
 use meddino::{Error, Result};
 
 use super::cases::{Case, Wanted};
+use super::guard::{make_folder, read_of};
 use super::interrupt;
 use super::manifest::{Manifest, Work};
 use super::say::{self, Done, Failure, Say, warn};
@@ -20,6 +19,9 @@ pub struct Many<'a> {
     shard: Shard,
     cases: Vec<Case>,
     manifest: Manifest,
+    may_overwrite: bool,
+    /// Files of earlier runs with other settings, beside outputs of this one.
+    left_over: Vec<PathBuf>,
 }
 
 /// Where outputs go, and what they are called.
@@ -50,17 +52,20 @@ impl<'a> Many<'a> {
         let all = wanted.cases(outputs.folder, outputs.own)?;
         for case in &all {
             // What cannot be listed cannot be read either, which is told of when its turn comes.
-            targets.reads("a scan", ct::files_of(&case.input).unwrap_or_default());
+            targets.reads("a scan", read_of(&case.input).unwrap_or_default());
         }
         let folder = outputs.folder;
         let mut manifest = Manifest::read(folder, shard)?;
+        let mut refused = Vec::new();
         for file in all.iter().flat_map(|case| (outputs.files)(&outputs.target(case))) {
-            let is_known = manifest.knows(&text(file.file_name().unwrap_or_default()));
-            if is_known { targets.replaces(file) } else { targets.writes(file) }?;
+            let asked = if manifest.knows(&file) { targets.rewrites(&file, || manifest.wrote(&file)) } else { targets.writes(&file) };
+            refused.extend(asked.err());
         }
-        fs::create_dir_all(folder).map_err(|e| Error::output(folder.display(), format!("the folder cannot be made: {e}")))?;
+        refuse(folder, refused)?;
+        make_folder(folder)?;
         manifest.open()?;
-        Ok(Self { outputs, shard, cases: shard.take(all), manifest })
+        let may_overwrite = targets.may_overwrite();
+        Ok(Self { outputs, shard, cases: shard.take(all), manifest, may_overwrite, left_over: Vec::new() })
     }
 
     /// Does `work` for every case that is not finished already, and has `show` print where the outputs are, and what `work` gave if it had to be done.
@@ -92,14 +97,23 @@ impl<'a> Many<'a> {
                     show(case, &target, done)?;
                 }
                 Err(Failure::Error(error)) => {
-                    say::error(&error);
-                    failed.push(error.to_string());
+                    let told = told(case, &error);
+                    say::error(&told);
+                    failed.push(told);
                 }
                 Err(other) => return Err(other),
             }
         }
         if skipped > 0 {
             say.note(format_args!("{skipped} of {total} cases were finished by an earlier run and are left as they are"));
+        }
+        if let Some(first) = self.left_over.first() {
+            warn(format_args!(
+                "{}: {} files beside the outputs are of an earlier run with other settings, as {}; they are left as they are",
+                self.outputs.folder.display(),
+                self.left_over.len(),
+                first.display()
+            ));
         }
         if failed.is_empty() {
             Ok(())
@@ -118,8 +132,8 @@ impl<'a> Many<'a> {
         let others: Vec<_> = self.cases.iter().filter(|case| case.tail.is_empty()).filter_map(other).collect();
         if let Some((then, now)) = others.first() {
             warn(format_args!(
-                "{}: {} cases have outputs of another name here, as {then}, which is {now} now: names keep as many folders as tell all cases apart; \
-                 --names chooses how many",
+                "{}: {} of the cases have outputs of another name here, for example {then}, now {now}: a name has as many folders as tell all cases apart, \
+                 and other cases are here now; the old files stay, and --names fixes how names are made",
                 self.outputs.folder.display(),
                 others.len()
             ));
@@ -145,10 +159,35 @@ impl<'a> Many<'a> {
         if self.manifest.is_finished(&this, &files) {
             return Ok(None);
         }
+        if !self.may_overwrite
+            && let Some(other) = self.manifest.of_another(&case.text(), &this, &files)
+        {
+            let problem = format!(
+                "was made of another scan, {other}, and would be replaced by what {} becomes; give another folder, tell them apart by --names, or add --overwrite",
+                case.input.display()
+            );
+            return Err(Error::output(target.display(), problem).into());
+        }
         let done = work(case, target)?;
+        self.left_over.extend(self.manifest.left_over(&this.output, &files));
         self.manifest.add(&case.text(), this, &files)?;
         Ok(Some(done))
     }
+}
+
+/// The error of outputs that may not be written: the first, and how many there are.
+fn refuse(folder: &Path, mut errors: Vec<Error>) -> Result<()> {
+    match errors.len() {
+        0 => Ok(()),
+        1 => Err(errors.remove(0)),
+        count => Err(Error::output(folder.display(), format!("{count} files in it may not be replaced; the first: {}", errors[0]))),
+    }
+}
+
+/// The error, with the case that it is of: one about an option names no file.
+fn told(case: &Case, error: &Error) -> String {
+    let (input, text) = (case.input.display().to_string(), error.to_string());
+    if text.contains(&input) { text } else { format!("{input}: {text}") }
 }
 
 impl Outputs<'_> {

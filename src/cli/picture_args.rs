@@ -77,7 +77,8 @@ pub struct Picture {
     /// [default: the input's name with .pca.png or .similarity.png, in the current folder]
     #[arg(short, long, value_name = "OUT.png")]
     pub output: Option<PathBuf>,
-    /// Replace files that are there and that meddino did not write; inputs are never replaced
+    /// Also replace files that meddino did not write, that were changed since, or that it made of another scan.
+    /// Inputs are never replaced
     #[arg(long)]
     pub overwrite: bool,
     /// Which slices: all, A:B or A:B:STEP (B is not among them), or a list; negative numbers count from the end [default: the middle one]

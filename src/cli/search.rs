@@ -8,10 +8,9 @@ use std::str::FromStr;
 
 use meddino::archive::{Listing, Other};
 use meddino::ct;
-use meddino::output::is_ours;
+use meddino::output::{is_manifest_name, is_ours};
 use meddino::{Error, Result};
 
-use super::manifest;
 use super::say::warn;
 use super::text::text;
 
@@ -82,6 +81,8 @@ pub struct Found {
     labels: Vec<PathBuf>,
     /// Outputs of this program.
     ours: Vec<PathBuf>,
+    /// Scans in the folder that outputs go into.
+    in_except: Vec<PathBuf>,
 }
 
 /// A folder being looked into.
@@ -163,7 +164,10 @@ impl Search<'_> {
     fn descend(&mut self, path: &Path, place: &Place) {
         let refused = match path.canonicalize() {
             Err(e) => Some(format!("a folder that cannot be read ({e})")),
-            Ok(real) if self.except.as_ref() == Some(&real) => None,
+            Ok(real) if self.except.as_ref() == Some(&real) => {
+                self.look_into_except(path, place);
+                None
+            }
             Ok(real) if place.above.contains(&real) => Some("a link back to a folder that it lies in".into()),
             Ok(_) if place.above.len() > MAX_DEPTH => Some(format!("a folder deeper than {MAX_DEPTH}")),
             Ok(real) => {
@@ -174,6 +178,19 @@ impl Search<'_> {
             }
         };
         self.found.unusable.extend(refused.map(|why| Other { path: path.into(), why }));
+    }
+
+    /// Finds the scans that are passed over in the folder that outputs go into.
+    fn look_into_except(&mut self, path: &Path, place: &Place) {
+        let before = std::mem::take(&mut self.found);
+        self.except = None;
+        self.descend(path, place);
+        self.except = path.canonicalize().ok();
+        let here = std::mem::replace(&mut self.found, before);
+        // Links may lead there, too.
+        let real = |path: &PathBuf| path.canonicalize().ok();
+        let known: Vec<_> = self.found.in_except.iter().map(real).collect();
+        self.found.in_except.extend(here.scans.into_iter().filter(|path| !known.contains(&real(path))));
     }
 
     /// A file that has the name of a volume.
@@ -227,14 +244,22 @@ impl Found {
         if !self.others.is_empty() {
             warn(format_args!("{}: {}", folder.display(), self.others_told()));
         }
+        if let Some(first) = self.in_except.first() {
+            let (count, is) = (self.in_except.len(), if self.in_except.len() == 1 { "scan lies" } else { "scans lie" });
+            warn(format_args!(
+                "{}: {count} {is} in the folder that the outputs go into, as {}; what lies there is passed over: give another output folder, or move it",
+                folder.display(),
+                first.display()
+            ));
+        }
         let taken = |first: &Path| first.strip_prefix(folder).unwrap_or(first).display().to_string();
-        let kinds = [(&self.labels, "in folders of labels", "taken for labels"), (&self.ours, "outputs of this program", "no scans")];
-        for (paths, what, why) in kinds {
+        for (paths, what) in [(&self.labels, "in folders of labels"), (&self.ours, "that meddino wrote")] {
             if let Some(first) = paths.first() {
                 let (count, first) = (counted(paths.len()), taken(first));
                 warn(format_args!(
-                    "{}: {count} {what}, {why} and passed over, as {first}; an --include with a / takes them, as --include './{first}'",
-                    folder.display()
+                    "{}: {count} {what} {} passed over, for example {first}; to use one, name its path: --include './{first}'",
+                    folder.display(),
+                    if paths.len() == 1 { "is" } else { "are" }
                 ));
             }
         }
@@ -254,10 +279,13 @@ impl fmt::Display for Found {
         if !self.others.is_empty() {
             write!(f, "; {}", self.others_told())?;
         }
-        for (paths, what) in [(&self.labels, "in folders of labels"), (&self.ours, "outputs of this program")] {
+        for (paths, what) in [(&self.labels, "in folders of labels"), (&self.ours, "that meddino wrote")] {
             if let Some(first) = paths.first() {
                 write!(f, "; {} {what}, as {}", counted(paths.len()), first.display())?;
             }
+        }
+        if let Some(first) = self.in_except.first() {
+            write!(f, "; {} in the folder that the outputs go into, as {}", counted(self.in_except.len()), first.display())?;
         }
         self.unusable.iter().take(NAMED).try_for_each(|other| write!(f, "; {} is {}", other.path.display(), other.why))
     }
@@ -291,7 +319,7 @@ fn is_dicom(path: &Path) -> Result<bool, String> {
 pub fn is_own(path: &Path) -> bool {
     let name = name(path);
     let is_partial = name.starts_with('.') && name.ends_with(".partial") && !ct::is_dicom(path).unwrap_or(true);
-    is_partial || manifest::is_name(&name) || is_output(path)
+    is_partial || is_manifest_name(&name) || is_output(path)
 }
 
 /// Whether this program wrote the file. An empty one is nobody's, and its reader says what it lacks.

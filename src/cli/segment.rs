@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use meddino::archive::{Listing, sha256};
-use meddino::ct::{Geometry, Volume, files_of};
+use meddino::ct::{Geometry, Volume};
 use meddino::nnunet::{Frame, Prepared, Results, Segmented, Tiling};
 use meddino::output::{LabelFile, ProbabilityFile, Targets, WRITTEN_BY};
 use meddino::segmenter::Segmenter;
@@ -12,11 +12,13 @@ use meddino::{Error, Result};
 use serde_json::json;
 
 use super::cases::{Case, Wanted};
+use super::guard::read_of;
 use super::many::{Many, Outputs, Settings};
 use super::memory;
 use super::overlay::Overlay;
 use super::progress::Progress;
 use super::say::{Done, Failure, Say, result, warn};
+use super::search::is_own;
 use super::segment_args::{Also, Segment};
 use super::shard::Shard;
 use super::text::text;
@@ -51,7 +53,7 @@ fn one(args: &Segment, results: &Results, tiling: &Tiling, say: Say) -> Done {
         return Err(Error::option("--output", problem).into());
     };
     let mut targets = guard(args)?;
-    targets.reads("the scan", files_of(&case.input)?);
+    targets.reads("the scan", read_of(&case.input)?);
     args.also.files(&args.output).iter().try_for_each(|target| targets.writes(target))?;
     let scan = Scan::open(case)?;
     let segmenter = open(results, args)?;
@@ -64,7 +66,7 @@ fn one(args: &Segment, results: &Results, tiling: &Tiling, say: Say) -> Done {
 fn guard(args: &Segment) -> Result<Targets> {
     let mut targets = Targets::new(args.overwrite);
     let files = Listing::below(&args.model).map_err(|e| Error::checkpoint(args.model.display(), e))?.files;
-    targets.reads("a file of the results folder", files);
+    targets.reads("a file of the results folder", files.into_iter().filter(|file| !is_own(file)));
     Ok(targets)
 }
 

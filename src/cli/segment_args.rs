@@ -15,8 +15,10 @@ use super::shard::Shard;
 /// Takes the results folder of a Primus trainer of MedDINOv3 (a configuration for slices of one CT channel), and does what nnUNetv2_predict does with it: the
 /// same preparation, tiles, mirroring and folds. The path of each label map and a table of its labels are printed on stdout.
 ///
-/// Into a folder, case_0000.nii.gz becomes case.nii.gz, and s0001/ct.nii.gz s0001_ct.nii.gz where other cases are called ct, too. Cases that an earlier run finished with the same input, settings and weights are left as they are; one
-/// that fails does not stop the others, and the exit code is 3 then. A case that was cut off begins anew.
+/// Into a folder, case_0000.nii.gz becomes case.nii.gz. Where several scans are called ct, their folders tell them
+/// apart: s0001/ct.nii.gz becomes s0001_ct.nii.gz. Cases that an earlier run finished with the same input, settings
+/// and weights are left as they are. A case that fails does not stop the others; the exit code is 3 then. A case that
+/// was cut off begins anew. Labels that somebody corrected are not replaced without --overwrite.
 #[derive(clap::Args)]
 pub struct Segment {
     /// The results folder, TRAINER__PLANS__CONFIGURATION: plans.json, dataset.json and fold_K/checkpoint_final.pth
@@ -31,7 +33,8 @@ pub struct Segment {
     /// Where the labels go: a folder, made if it does not exist, or for a single input a file that ends in .nii.gz or .nii
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
-    /// Replace files that are there and that meddino did not write; inputs are never replaced
+    /// Also replace files that meddino did not write, that were changed since, or that it made of another scan.
+    /// Inputs are never replaced
     #[arg(long)]
     pub overwrite: bool,
     /// Which folds' networks to take, their scores' mean: numbers, or all for fold_all [default: every fold_K there is, else fold_all]
@@ -51,8 +54,9 @@ pub struct Segment {
     /// Do the Ith of N parts of the cases: for job arrays, which may share an output folder
     #[arg(long, value_name = "I/N")]
     pub shard: Option<Shard>,
-    /// Which stack of slices of a DICOM folder: its number in the list that is shown when there are several (2, or 2.1 for the first of several in series 2),
-    /// the end of its series' UID, largest for the one with most slices, or, into a folder, all, which makes a case NAME_seriesN of each
+    /// Which stack of slices of a DICOM folder that holds several: its number (2, or 2.1 for the first of several
+    /// stacks in series 2), the end of its series' UID, or largest, the one with most slices. Without this, the error
+    /// lists them with their numbers. Where outputs go into a folder, all makes a case NAME_seriesN of each
     #[arg(long, value_name = "NUMBER|UID|largest|all")]
     pub series: Option<String>,
     #[command(flatten)]

@@ -3,10 +3,11 @@
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use flate2::Compression;
 use flate2::write::GzEncoder;
+use flate2::{Compression, Crc, GzBuilder};
 
 use super::order::Order;
+use super::ours::{COMMENT, CRC, DESCRIP};
 use crate::archive::NewFile;
 use crate::ct::{Geometry, Scratch};
 use crate::error::{Error, Result};
@@ -20,6 +21,7 @@ const BYTE: usize = 255;
 pub struct LabelFile {
     file: NewFile,
     voxels: Voxels,
+    crc: Crc,
     is_wide: bool,
     /// Where slices do not come in the file's order: those so far, and the order in which they come.
     turned: Option<(Scratch, Order)>,
@@ -45,11 +47,12 @@ impl LabelFile {
         let stream = file.stream().try_clone().map_err(|e| file.failed(e))?;
         let buffer = BufWriter::with_capacity(1 << 16, stream);
         let is_gzip = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz"));
-        let voxels = if is_gzip { Voxels::Gzip(Box::new(GzEncoder::new(buffer, Compression::default()))) } else { Voxels::Plain(buffer) };
+        let gzip = GzBuilder::new().comment(format!("{COMMENT}{}", env!("CARGO_PKG_VERSION")));
+        let voxels = if is_gzip { Voxels::Gzip(Box::new(gzip.write(buffer, Compression::default()))) } else { Voxels::Plain(buffer) };
         let is_wide = classes > BYTE;
         let order = Order(order);
         let turned = if order.is_own() { None } else { Some((Scratch::new(order.of(geometry.shape()))?, order)) };
-        let mut labels = Self { file, voxels, is_wide, turned };
+        let mut labels = Self { file, voxels, crc: Crc::new(), is_wide, turned };
         labels.write_all(&geometry.nifti_labels(if is_wide { 2 } else { 1 }))?;
         Ok(labels)
     }
@@ -68,6 +71,7 @@ impl LabelFile {
     fn write(&mut self, labels: impl Iterator<Item = u16>) -> Result<()> {
         let bytes: Vec<u8> =
             if self.is_wide { labels.flat_map(u16::to_le_bytes).collect() } else { labels.map(|label| label as u8).collect() };
+        self.crc.update(&bytes);
         self.write_all(&bytes)
     }
 
@@ -91,13 +95,18 @@ impl LabelFile {
                 self.write(slice.data().iter().map(|v| *v as u16))?;
             }
         }
-        let Self { file, voxels, .. } = self;
+        let Self { mut file, voxels, crc, .. } = self;
+        let is_plain = matches!(voxels, Voxels::Plain(_));
         let flush = |buffer: BufWriter<std::fs::File>| buffer.into_inner().map(drop).map_err(io::IntoInnerError::into_error);
         let flushed = match voxels {
             Voxels::Plain(buffer) => flush(buffer),
             Voxels::Gzip(gzip) => gzip.finish().and_then(flush),
         };
         flushed.map_err(|e: io::Error| -> Error { file.failed(e) })?;
+        if is_plain {
+            let about = format!("meddino {}{CRC}{:08x}", env!("CARGO_PKG_VERSION"), crc.sum());
+            file.write_at(DESCRIP.start as u64, about.as_bytes())?;
+        }
         file.commit()
     }
 }

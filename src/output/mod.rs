@@ -22,7 +22,7 @@ pub use features::{Contents, FeatureFile, Output};
 pub use format::Format;
 #[cfg(feature = "readers")]
 pub use labels::LabelFile;
-pub use ours::{WRITTEN_BY, is_ours};
+pub use ours::{WRITTEN_BY, is_manifest_name, is_ours};
 pub use place::Place;
 #[cfg(feature = "readers")]
 pub use probabilities::ProbabilityFile;

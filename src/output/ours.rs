@@ -2,12 +2,31 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+#[cfg(feature = "readers")]
+use std::io::{BufReader, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 
 use crate::archive::Archive;
 
+/// What stands first in the gzip comment of a label map. Whoever saves the map again compresses it anew, and the
+/// comment is gone; `descrip` in the NIfTI header is kept by many programs.
+#[cfg(feature = "readers")]
+pub(super) const COMMENT: &str = "written by meddino ";
+
+/// What stands in `descrip` of a label map that is not compressed, before the CRC-32 of its voxels.
+#[cfg(feature = "readers")]
+pub(super) const CRC: &str = " crc32 ";
+
 /// The key under which outputs name the version that wrote them: in safetensors' metadata, in JSON, and in the metadata of `.npz`.
 pub const WRITTEN_BY: &str = "meddino";
+
+/// Where `descrip` stands in a NIfTI-1 header.
+pub(super) const DESCRIP: Range<usize> = 148..228;
+
+/// Where the voxels of a label map begin.
+#[cfg(feature = "readers")]
+const VOXELS: u64 = 352;
 
 /// How much of a file is looked at, where its beginning says enough.
 const HEAD: u64 = 64 << 10;
@@ -32,6 +51,31 @@ pub fn is_ours(path: impl AsRef<Path>) -> bool {
     }
 }
 
+/// Whether the manifest of a folder of outputs, or of a shard of one, is called so.
+pub fn is_manifest_name(name: &str) -> bool {
+    let middle = name.strip_prefix("manifest").and_then(|rest| rest.strip_suffix(".jsonl"));
+    middle.is_some_and(|middle| middle.is_empty() || middle.starts_with('.'))
+}
+
+/// Whether this program wrote the file out of a scan, and nobody has saved other labels in it since. Only label maps
+/// are corrected by hand; of other outputs it is enough that they are ours. A converted checkpoint does not count:
+/// what it was made of may be gone.
+pub(super) fn is_as_written(path: &Path) -> bool {
+    is_ours(path)
+        && head(path).is_some_and(|head| match &head[..] {
+            [0x1f, 0x8b, ..] => has_comment(&head),
+            _ if is_label_map(&head) => has_crc(path, &head),
+            _ => !is_checkpoint(path),
+        })
+}
+
+/// Whether the file is a checkpoint that this program converted.
+pub(super) fn is_checkpoint(path: &Path) -> bool {
+    let is_config = |key: &String| key.strip_prefix(WRITTEN_BY).is_some_and(|rest| rest.starts_with('.'));
+    head(path).is_some_and(|head| head.get(8) == Some(&b'{'))
+        && Archive::open(path).is_ok_and(|archive| archive.metadata().keys().any(is_config))
+}
+
 /// `meddino`, or `meddino.config` as a converted checkpoint has it.
 fn names_us(key: &str) -> bool {
     key == WRITTEN_BY || key.strip_prefix(WRITTEN_BY).is_some_and(|rest| rest.starts_with('.'))
@@ -49,7 +93,7 @@ fn head(path: &Path) -> Option<Vec<u8>> {
 /// The field `descrip` of a NIfTI-1 header says what wrote it.
 fn is_label_map(head: &[u8]) -> bool {
     let is_nifti = head.get(344..347).is_some_and(|magic| magic == b"n+1");
-    is_nifti && head[148..228].starts_with(b"meddino ")
+    is_nifti && head[DESCRIP].starts_with(b"meddino ")
 }
 
 /// The `Software` of a picture, in a chunk `iTXt` that is neither compressed nor translated.
@@ -63,6 +107,37 @@ fn is_json(path: &Path) -> bool {
     let json = if is_short { fs::read(path).ok() } else { None };
     let json: Option<serde_json::Value> = json.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     json.is_some_and(|json| json.get(WRITTEN_BY).is_some())
+}
+
+#[cfg(feature = "readers")]
+fn has_comment(head: &[u8]) -> bool {
+    let gzip = flate2::bufread::GzDecoder::new(head);
+    gzip.header().and_then(flate2::GzHeader::comment).is_some_and(|comment| comment.starts_with(COMMENT.as_bytes()))
+}
+
+/// Whether the voxels have the checksum that the header names.
+#[cfg(feature = "readers")]
+fn has_crc(path: &Path, head: &[u8]) -> bool {
+    let about = String::from_utf8_lossy(&head[DESCRIP]);
+    let said = about.trim_end_matches('\0').split_once(CRC).and_then(|(_, crc)| u32::from_str_radix(crc, 16).ok());
+    let found = || -> std::io::Result<u32> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(VOXELS))?;
+        let mut voxels = flate2::CrcReader::new(BufReader::new(file));
+        std::io::copy(&mut voxels, &mut std::io::sink())?;
+        Ok(voxels.crc().sum())
+    };
+    said.is_some() && said == found().ok()
+}
+
+#[cfg(not(feature = "readers"))]
+fn has_comment(_: &[u8]) -> bool {
+    false
+}
+
+#[cfg(not(feature = "readers"))]
+fn has_crc(_: &Path, _: &[u8]) -> bool {
+    false
 }
 
 #[cfg(feature = "readers")]
@@ -112,7 +187,7 @@ mod tests {
         safetensors("other", &[("meddinoid", "pt"), ("format", "pt")]);
         let nifti = |descrip: &str| {
             let mut bytes = vec![0; 352];
-            bytes[148..148 + descrip.len()].copy_from_slice(descrip.as_bytes());
+            bytes[DESCRIP][..descrip.len()].copy_from_slice(descrip.as_bytes());
             bytes[344..348].copy_from_slice(b"n+1\0");
             bytes
         };

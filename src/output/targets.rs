@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::ours::is_ours;
+use super::ours::{is_as_written, is_checkpoint, is_manifest_name, is_ours};
 use crate::archive::is_stream;
 use crate::error::{Error, Result};
 
@@ -63,6 +63,11 @@ impl Targets {
         Self { overwrite, ..Self::default() }
     }
 
+    /// Whether files that this program did not write may be replaced.
+    pub fn may_overwrite(&self) -> bool {
+        self.overwrite
+    }
+
     /// Notes that `files` are read as `what` ("the scan", "the checkpoint"): no target may be one of them. Files that do not exist are passed over.
     pub fn reads(&mut self, what: &str, files: impl IntoIterator<Item = impl AsRef<Path>>) {
         for file in files {
@@ -76,25 +81,52 @@ impl Targets {
     /// Notes that `target` will be written.
     ///
     /// # Errors
-    /// If it is a file that is read, or one that another target writes; if a file is there that this program did not write, and nothing may be overwritten.
+    /// If it is a file that is read, or one that another target writes; if a file is there that this program did not
+    /// write, or that somebody changed since, and nothing may be overwritten.
     pub fn writes(&mut self, target: impl AsRef<Path>) -> Result<()> {
         let target = target.as_ref();
-        self.replaces(target)?;
-        if !self.overwrite && target.is_file() && !is_stream(target) && !is_ours(target) {
-            let problem = "is there already, and meddino did not write it; add --overwrite to replace it, or give another name";
-            return Err(Error::output(target.display(), problem));
+        self.claim(target)?;
+        match () {
+            () if self.may_replace(target) => Ok(()),
+            () if is_checkpoint(target) => {
+                let problem = "is a checkpoint; add --overwrite to replace it, or give another name";
+                Err(Error::output(target.display(), problem))
+            }
+            () if is_ours(target) => Err(changed(target)),
+            () => {
+                let problem = "is there already, and meddino did not write it; add --overwrite to replace it, or give another name";
+                Err(Error::output(target.display(), problem))
+            }
         }
-        Ok(())
     }
 
-    /// Notes that `target` will be written, where an earlier run of the same command is known to have written it: whatever became of the file since, it may
-    /// be replaced.
+    /// Notes that a converted checkpoint will be written to `target`: it may replace another one.
     ///
     /// # Errors
-    /// If it is a file that is read, or one that another target writes.
-    pub fn replaces(&mut self, target: impl AsRef<Path>) -> Result<()> {
+    /// As [`Targets::writes`].
+    pub fn converts(&mut self, target: impl AsRef<Path>) -> Result<()> {
         let target = target.as_ref();
+        if is_checkpoint(target) { self.claim(target) } else { self.writes(target) }
+    }
+
+    /// Notes that `target` will be written, where an earlier run wrote a file of this name. `is_the_same` says
+    /// whether the file there now has the very bytes that the run wrote; it is asked only if the file itself does not
+    /// show it.
+    ///
+    /// # Errors
+    /// As [`Targets::writes`].
+    pub fn rewrites(&mut self, target: impl AsRef<Path>, is_the_same: impl FnOnce() -> bool) -> Result<()> {
+        let target = target.as_ref();
+        self.claim(target)?;
+        if self.may_replace(target) || is_the_same() { Ok(()) } else { Err(changed(target)) }
+    }
+
+    /// Refuses a `target` that is a file that is read, or one that another target writes.
+    fn claim(&mut self, target: &Path) -> Result<()> {
         let refuse = |problem: String| Err(Error::output(target.display(), problem));
+        if target.file_name().and_then(|name| name.to_str()).is_some_and(is_manifest_name) {
+            return refuse("is what the manifest of a folder of outputs is called; give another name".into());
+        }
         if let Some((path, what)) = self.reader_of(target) {
             return refuse(format!("would take the place of {what}, {}; give another name", path.display()));
         }
@@ -102,6 +134,10 @@ impl Targets {
             return refuse(format!("is where {} goes as well; give them two names", other.display()));
         }
         Ok(())
+    }
+
+    fn may_replace(&self, target: &Path) -> bool {
+        self.overwrite || !target.is_file() || is_stream(target) || is_as_written(target)
     }
 
     /// What is read under the name `target`, or under one of the hidden names that an unfinished file has.
@@ -115,6 +151,11 @@ impl Targets {
         let names = [target.to_path_buf(), hidden("partial"), hidden("new.partial")];
         names.iter().find_map(|name| self.read.get(&Identity::of(name)?))
     }
+}
+
+fn changed(target: &Path) -> Error {
+    let problem = "is not as meddino wrote it: it was changed or damaged since; add --overwrite to compute it again, move it away, or leave its scan out";
+    Error::output(target.display(), problem)
 }
 
 /// Where `target` is on the disk, be there a file or not. Some file systems take upper and lower case for the same.
@@ -179,6 +220,7 @@ mod tests {
         let mut targets = Targets::new(true);
         targets.writes(at("x.png")).expect("free");
         assert!(refused(&mut targets, &at("sub/../x.png")).contains("two names"));
+        assert!(refused(&mut targets, &at("manifest.jsonl")).contains("the manifest of a folder"));
         assert!(refused(&mut targets, &at("X.png")).contains("two names"), "as some file systems have it");
         targets.writes(at("y.png")).expect("free");
     }
@@ -191,10 +233,12 @@ mod tests {
         let error = refused(&mut Targets::new(false), &at("theirs"));
         assert!(error.contains("--overwrite"), "{error}");
         Targets::new(true).writes(at("theirs")).expect("as it was said");
+        let error = Targets::new(false).rewrites(at("theirs"), || false).expect_err("refused").to_string();
+        assert!(error.contains("changed or damaged since; add --overwrite"), "{error}");
+        Targets::new(false).rewrites(at("theirs"), || true).expect("as it is known to be ours");
         let mut targets = Targets::new(false);
-        targets.replaces(at("theirs")).expect("as it is known to be ours");
         targets.reads("the scan", [at("theirs")]);
-        assert!(targets.replaces(at("theirs")).is_err(), "an input is not replaced even so");
+        assert!(targets.rewrites(at("theirs"), || true).is_err(), "an input is not replaced even so");
         Targets::new(false).writes(at("ours")).expect("as our own");
         Targets::new(false).writes("/dev/null").expect("nothing is replaced");
     }

@@ -34,17 +34,24 @@ fn a_series_is_chosen_by_number_or_by_the_end_of_its_uid() {
     let short: Vec<_> = listed.iter().map(|s| (s.number, s.uid.as_str(), s.description.as_str(), s.slices, s.size, s.spacing)).collect();
     let spacing = Some([0.75, 0.5, 1.0]);
     assert_eq!(short, [(1, "1.2.840.99.22", "Lung", 2, SIZE, spacing), (2, "1.2.840.99.1", "Thorax", 3, SIZE, spacing)]);
-    for (choice, first) in [("1", 5.0), ("2", 0.0), ("22", 5.0), (".1", 0.0), ("1.2.840.99.22", 5.0)] {
+    for (choice, first) in [("1", 5.0), ("2", 0.0), (".22", 5.0), (".1", 0.0), ("1.2.840.99.22", 5.0)] {
         let (slices, _) = read(folder.path(), Some(choice)).expect(choice);
         assert_eq!(slices[0], hu(first), "{choice}");
     }
-    for (choice, said) in [("3", "no series is named by '3'"), ("", "no series"), ("7.7", "no series"), ("-1", "no series")] {
+    for (choice, said) in [
+        ("3", "no series is named by '3'"),
+        ("22", "no series is named by '22'"),
+        ("9.1", "no series is named by '9.1'"),
+        ("", "no series"),
+        ("7.7", "no series"),
+        ("-1", "no series"),
+    ] {
         let error = read(folder.path(), Some(choice)).expect_err(choice);
         assert!(error.contains(said) && error.contains("1: Lung") && error.contains("2: Thorax"), "{error}");
     }
     save(with(other(1.0), tags::SERIES_INSTANCE_UID, VR::UI, "1.9.22"), &at("c".into()));
-    let error = read(folder.path(), Some("22")).expect_err("two series");
-    assert!(error.contains("'22' names several series; give a number") && !error.contains("Thorax"), "{error}");
+    let error = read(folder.path(), Some(".22")).expect_err("two series");
+    assert!(error.contains("'.22' names several series; give a number") && !error.contains("Thorax"), "{error}");
     // A choice is checked where there is nothing to choose, too.
     save(ct(0.0), &at("only".into()));
     assert!(read(&at("only".into()), Some("2")).is_err());

@@ -220,7 +220,7 @@ fn a_stack_is_chosen_by_its_number_or_as_the_largest() {
     for (choice, said) in [
         (None, "2 stacks of slices are in one CT series; choose one by its number (--series 1.1)"),
         (Some("1"), "'1' names a series of several stacks; give one's number, as 1.1"),
-        (Some("99.1"), "'99.1' names a series of several stacks; give one's number, as 1.1"),
+        (Some(".99.1"), "'.99.1' names a series of several stacks; give one's number, as 1.1"),
         (Some("1.3"), "no series is named by '1.3'"),
         (Some("largest"), "several have most slices; choose one by its number:\n  1.1: Thorax, acquisition 1, 3 slices"),
     ] {

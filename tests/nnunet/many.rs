@@ -80,6 +80,101 @@ fn a_case_that_fails_does_not_stop_the_others() {
     assert!(!hidden, "a case that failed leaves nothing behind");
 }
 
+/// A map that somebody corrected is lost by no command that does not say so. Most programs keep the header's
+/// `descrip`.
+#[test]
+fn labels_that_were_corrected_by_hand_stay() {
+    let desk = desk();
+    let plain = |flags: &str| line(flags).replace("-o out", "-o one.nii");
+    let commands = [
+        ("out/thin.nii.gz", line("-i imagesTs")),
+        ("out/thin.nii.gz", line("-i imagesTs --shard 2/2")),
+        ("one.nii", plain("-i imagesTs/thin_0000.nii.gz")),
+    ];
+    desk.succeed(&commands[0].1);
+    desk.succeed(&commands[2].1);
+    let bytes = |name: &str| fs::read(desk.path(name)).expect("read");
+    let before = commands.clone().map(|(name, _)| bytes(name));
+    let correct = |name: &str| {
+        let mut voxels = crate::geometry::inflated(&desk.path(name));
+        assert!(voxels[148..].starts_with(b"meddino "));
+        *voxels.last_mut().expect("a voxel") ^= 1;
+        let corrected = if name == "one.nii" { voxels } else { crate::nifti::gzip(&voxels) };
+        fs::write(desk.path(name), &corrected).expect("written");
+        corrected
+    };
+    for ((name, command), before) in commands.iter().zip(before) {
+        let corrected = correct(name);
+        for command in [command.clone(), format!("{command} --step-size 1")] {
+            let output = desk.run(&command);
+            let error = text(&output.stderr);
+            assert!(
+                !output.status.success() && error.contains(&format!("output {name}: is not as meddino wrote it")),
+                "{command}: {error}"
+            );
+            assert!(bytes(name) == corrected, "{command}");
+        }
+        desk.succeed(&format!("{command} --overwrite"));
+        assert!(bytes(name) == before, "{command}");
+    }
+}
+
+#[test]
+fn what_an_earlier_run_left_beside_the_labels_is_told() {
+    let desk = desk();
+    let said = |flags: &str| text(&desk.run(&line(&format!("-i imagesTs {flags}"))).stderr);
+    assert!(!said("--overlay --save-probabilities").contains("earlier run"));
+    let left = "out: 4 files beside the outputs are of an earlier run with other settings, as out/thick.npz; they are left as they are";
+    let then = said("--step-size 1");
+    assert!(then.contains(left), "{then}");
+}
+
+#[test]
+fn labels_may_go_into_the_results_folder_again_and_again() {
+    let desk = desk();
+    crate::copied(&desk, MULTISCALE);
+    for flags in ["", "--step-size 1"] {
+        desk.succeed(&format!("segment -m model -f 0 --disable-tta --backend cpu -i imagesTs/thin_0000.nii.gz -o model/labels {flags}"));
+    }
+    let error = text(&desk.run("segment -m model -f 0 --backend cpu -i imagesTs/thin_0000.nii.gz -o model/plans.json --overwrite").stderr);
+    assert!(error.contains("is a file, and outputs go into a folder"), "{error}");
+}
+
+#[test]
+fn all_labels_that_may_not_be_replaced_are_counted() {
+    let desk = desk();
+    fs::create_dir(desk.path("out")).expect("made");
+    for case in ["thin", "thick"] {
+        fs::copy(scan(case), desk.path(&format!("out/{case}.nii.gz"))).expect("copied");
+    }
+    let error = text(&desk.run(&line("-i imagesTs")).stderr);
+    assert!(
+        error.contains("output out: 2 files in it may not be replaced; the first: output out/thick.nii.gz: is there already"),
+        "{error}"
+    );
+}
+
+#[test]
+fn scans_in_the_output_folder_are_passed_over_with_a_word() {
+    let desk = desk();
+    fs::create_dir(desk.path("imagesTs/out")).expect("made");
+    fs::rename(desk.path("imagesTs/thick_0000.nii.gz"), desk.path("imagesTs/out/thick_0000.nii.gz")).expect("moved");
+    let inside = line("-i imagesTs --json").replace("-o out", "-o imagesTs/out");
+    // The second time, the first one's outputs are there, which are no scans.
+    for _ in 0..2 {
+        let output = desk.run(&inside);
+        assert_eq!(text(&output.stdout).lines().count(), 1);
+        let said = text(&output.stderr);
+        assert!(said.contains("imagesTs: 1 scan lies in the folder that the outputs go into, as imagesTs/out/thick_0000.nii.gz"), "{said}");
+    }
+    fs::remove_file(desk.path("imagesTs/thin_0000.nii.gz")).expect("removed");
+    let error = text(&desk.run(&inside).stderr);
+    assert!(
+        error.contains("there is no scan in this folder") && error.contains("1 file in the folder that the outputs go into"),
+        "{error}"
+    );
+}
+
 #[test]
 fn shards_share_the_cases() {
     let desk = desk();

@@ -126,7 +126,7 @@ fn without_duplicates(frames: Vec<Frame>, depth: impl Fn(&Frame) -> f64, warning
     settle(&mut place, &mut kept, &mut dropped);
     if let Some(first) = dropped.first() {
         warnings.push(format!(
-            "{} of {before} slices lie where another one lies (the first {}, {}) and are left out; nothing tells them apart, and the first by instance number is kept",
+            "{} of {before} slices lie where another one lies (the first {}, {}) and are left out; nothing tells which is right, and the first by instance number, then by UID, is kept",
             dropped.len(),
             at(first.plane.map(|plane| plane.position)),
             first.image.name(),

@@ -139,6 +139,13 @@ fn in_words(index: usize, [first, last]: &[String; 2]) -> String {
     }
 }
 
+/// Whether `choice` is written as numbers of the table are, `3` or `2.1`. It is no end of a UID then: in a table of
+/// two series, `3` must not name the one whose UID happens to end in 3.
+fn is_number(choice: &str) -> bool {
+    let parts: Vec<&str> = choice.split('.').collect();
+    parts.len() <= 2 && parts.iter().all(|part| matches!(part.len(), 1..=2) && part.bytes().all(|b| b.is_ascii_digit()))
+}
+
 /// The index of the stack that `choice` names: its number in the table, the end of a UID, or `largest`; without a
 /// choice, the only one.
 ///
@@ -173,7 +180,7 @@ pub(super) fn choose(table: &[Series], choice: Option<&str>) -> Result<usize, St
         &|row| row.number.to_string() == choice,
         &|row| row.uid == choice,
         &|row| choice == "largest" && Some(row.slices) == most,
-        &|row| !choice.is_empty() && row.uid.ends_with(choice),
+        &|row| !choice.is_empty() && !is_number(choice) && row.uid.ends_with(choice),
     ];
     let rows = ways.iter().map(|way| named(way)).find(|rows| !rows.is_empty()).unwrap_or_default();
     match rows[..] {
