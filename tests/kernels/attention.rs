@@ -4,7 +4,7 @@ use meddino::graph::{Elem, Geometry, Limits, Tier};
 use meddino::kernels::{Heads, stages};
 use meddino::{Tensor, cpu};
 
-use crate::cases::{Table, Tolerance, noise_of};
+use crate::cases::{Checks, Family, Table, Tolerance, noise_of};
 
 #[derive(Clone, Copy, Debug)]
 struct Shape {
@@ -126,12 +126,15 @@ fn every_tier_of_the_device() {
     table.finish();
 }
 
-#[test]
-fn every_tile_geometry() {
+/// Every geometry runs heads of 64, the released model's, without checks; with checks, heads of 4 or of 20 in turns, and every other one also of 80.
+fn check_geometries(family: Family) {
     let mut table = Table::new("attention");
-    for head_dim in [4, 20, 64, 80] {
-        let all = table.geometries(|own| stages(own, head_dim, own.elem), |stage| Geometry { block: None, stage: Some(stage) });
-        let all: Vec<_> = all.into_iter().filter(|(_, limits)| limits.tier != Tier::Subgroups).collect();
+    for (head_dim, first, step, checks) in
+        [(4, 0, 2, Checks::With), (20, 1, 2, Checks::With), (64, 0, 1, Checks::Without), (80, 0, 2, Checks::With)]
+    {
+        let all = table.geometries(family, |own| stages(own, head_dim, own.elem), |stage| Geometry { block: None, stage: Some(stage) });
+        let all: Vec<_> = all.into_iter().filter(|(_, limits)| limits.tier != Tier::Subgroups).skip(first).step_by(step).collect();
+        table.run(checks);
         check(&mut table, Shape { batch: 2, heads: 2, tokens: 137, head_dim }, 4.0, &all);
         // Queries and heads in pieces, by what a dispatch may take.
         let slow = |(name, own): &(String, Limits)| (format!("slow {name}"), Limits { max_work: Some(1_400_000), ..*own });
@@ -139,6 +142,21 @@ fn every_tile_geometry() {
         check(&mut table, Shape { batch: 2, heads: 3, tokens: 70, head_dim }, 30.0, &slow);
     }
     table.finish();
+}
+
+#[test]
+fn every_tile_geometry() {
+    check_geometries(Family::Tiled);
+}
+
+#[test]
+fn every_direct_geometry() {
+    check_geometries(Family::Direct);
+}
+
+#[test]
+fn every_geometry_of_a_tier() {
+    check_geometries(Family::Tiers);
 }
 
 #[test]
