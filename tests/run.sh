@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs all tests, with all set-up: on a Debian or Ubuntu machine without any Vulkan driver it installs the software one first
-# (as root, or through sudo), so that the GPU tests run for real, and real CT is fetched by package managers. Arguments go to `cargo test`.
+# (as root, or through sudo), so that the GPU tests run for real, and real CT is fetched by package managers. Arguments go to `cargo test`;
+# without any, `cargo nextest` runs them where it is installed, in less time.
 #
 #   MEDDINO_REQUIRE_GPU=1       a GPU test without an adapter fails instead of being skipped
 #   MEDDINO_REQUIRE_REAL_CT=1   so does a test of real CT without it
@@ -28,4 +29,21 @@ if [ -z "${MEDDINO_REAL_CT:-}" ]; then
         echo "no real CT could be fetched: its tests will be skipped, and say so" >&2
     fi
 fi
-exec cargo test --locked "$@"
+
+# A choice of tests, or no cargo-nextest here: as cargo does it.
+if [ $# -gt 0 ] || ! cargo nextest --version >/dev/null 2>&1; then
+    exec cargo test --locked "$@"
+fi
+
+# Test binaries side by side. It knows no tests in the documentation, and keeps to itself what a test that passed has said.
+report=${CARGO_TARGET_DIR:-target}/nextest/default/junit.xml
+rm -f "$report"
+status=0
+cargo nextest run --locked --no-fail-fast || status=$?
+cargo test --locked --doc || status=$?
+if [ -f "$report" ]; then
+    grep -o 'SKIPPED.*' "$report" | sed 's/<.*//' | sort -u || true
+    echo "What took longest, in seconds:"
+    sed -n 's/.*<testcase name="\([^"]*\)" classname="\([^"]*\)".* time="\([^"]*\)".*/\3 \2 \1/p' "$report" | sort -rn | sed 10q
+fi
+exit "$status"

@@ -4,7 +4,7 @@ use meddino::graph::{Elem, Geometry, Limits, Tier};
 use meddino::kernels::{Heads, stages};
 use meddino::{Tensor, cpu};
 
-use crate::cases::{Table, Tolerance, noise_of};
+use crate::cases::{Checks, Family, Table, Tolerance, noise_of};
 
 #[derive(Clone, Copy, Debug)]
 struct Shape {
@@ -81,21 +81,36 @@ fn check_over(elem: Elem, table: &mut Table, shape: Shape, peak: f32, variants: 
     }
 }
 
-#[test]
-fn heads_and_tokens_of_any_size() {
+/// Heads of 64 run with checks and without; others differ from them in one constant of the shader, and run one way.
+fn in_turns(head_dims: [usize; 5]) -> impl Iterator<Item = (usize, Checks)> {
+    head_dims.into_iter().zip([Checks::With, Checks::Without].into_iter().cycle())
+}
+
+fn check_sizes(variants: fn(&Table) -> (&'static str, Limits)) {
     let mut table = Table::new("attention");
-    let variants = table.variants();
+    let variants = [variants(&table)];
     for tokens in [1, 7, 8, 9, 31, 32, 33, 63, 64, 65, 129] {
         check(&mut table, Shape { batch: 1, heads: 2, tokens, head_dim: 64 }, 4.0, &variants);
     }
-    for head_dim in [4, 12, 32, 80, 128] {
-        check(&mut table, Shape { batch: 2, heads: 3, tokens: 37, head_dim }, 4.0, &variants);
+    for (head_dim, checks) in in_turns([4, 12, 32, 80, 128]) {
+        check(table.run(checks), Shape { batch: 2, heads: 3, tokens: 37, head_dim }, 4.0, &variants);
     }
+    table.run(Checks::Both);
     for peak in [0.01, 30.0, 1000.0] {
         check(&mut table, Shape { batch: 1, heads: 1, tokens: 70, head_dim: 64 }, peak, &variants);
     }
     check(&mut table, Shape { batch: 2, heads: 2, tokens: 201, head_dim: 64 }, 4.0, &variants);
     table.finish();
+}
+
+#[test]
+fn heads_and_tokens_of_any_size() {
+    check_sizes(|table| table.variants()[0]);
+}
+
+#[test]
+fn heads_and_tokens_of_any_size_without_tiles() {
+    check_sizes(|table| table.variants()[1]);
 }
 
 #[test]
@@ -106,9 +121,10 @@ fn every_tier_of_the_device() {
     for tokens in [1, 8, 33, 64, 65] {
         check(&mut table, Shape { batch: 1, heads: 2, tokens, head_dim: 64 }, 4.0, &tiers);
     }
-    for head_dim in [4, 8, 20, 80, 128] {
-        check(&mut table, Shape { batch: 2, heads: 1, tokens: 37, head_dim }, 4.0, &tiers);
+    for (head_dim, checks) in in_turns([4, 8, 20, 80, 128]) {
+        check(table.run(checks), Shape { batch: 2, heads: 1, tokens: 37, head_dim }, 4.0, &tiers);
     }
+    table.run(Checks::Both);
     for peak in [0.01, 30.0, 500.0] {
         check(&mut table, Shape { batch: 1, heads: 1, tokens: 70, head_dim: 64 }, peak, &tiers);
     }
@@ -126,12 +142,15 @@ fn every_tier_of_the_device() {
     table.finish();
 }
 
-#[test]
-fn every_tile_geometry() {
+/// Every geometry runs heads of 64, the released model's, without checks; with checks, heads of 4 or of 20 in turns, and every other one also of 80.
+fn check_geometries(family: Family) {
     let mut table = Table::new("attention");
-    for head_dim in [4, 20, 64, 80] {
-        let all = table.geometries(|own| stages(own, head_dim, own.elem), |stage| Geometry { block: None, stage: Some(stage) });
-        let all: Vec<_> = all.into_iter().filter(|(_, limits)| limits.tier != Tier::Subgroups).collect();
+    for (head_dim, first, step, checks) in
+        [(4, 0, 2, Checks::With), (20, 1, 2, Checks::With), (64, 0, 1, Checks::Without), (80, 0, 2, Checks::With)]
+    {
+        let all = table.geometries(family, |own| stages(own, head_dim, own.elem), |stage| Geometry { block: None, stage: Some(stage) });
+        let all: Vec<_> = all.into_iter().filter(|(_, limits)| limits.tier != Tier::Subgroups).skip(first).step_by(step).collect();
+        table.run(checks);
         check(&mut table, Shape { batch: 2, heads: 2, tokens: 137, head_dim }, 4.0, &all);
         // Queries and heads in pieces, by what a dispatch may take.
         let slow = |(name, own): &(String, Limits)| (format!("slow {name}"), Limits { max_work: Some(1_400_000), ..*own });
@@ -139,6 +158,21 @@ fn every_tile_geometry() {
         check(&mut table, Shape { batch: 2, heads: 3, tokens: 70, head_dim }, 30.0, &slow);
     }
     table.finish();
+}
+
+#[test]
+fn every_tile_geometry() {
+    check_geometries(Family::Tiled);
+}
+
+#[test]
+fn every_direct_geometry() {
+    check_geometries(Family::Direct);
+}
+
+#[test]
+fn every_geometry_of_a_tier() {
+    check_geometries(Family::Tiers);
 }
 
 #[test]

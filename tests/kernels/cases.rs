@@ -71,26 +71,25 @@ impl Case {
         id
     }
 
-    /// All results of what was recorded, one after another: with the shaders' run-time checks, and without.
+    /// All results of what was recorded, one after another, on each of `contexts`.
     ///
     /// # Errors
     /// If the plan does not keep to the limits, a dispatch writes outside its binding, a sentinel was overwritten, an element was not written, or running again gives other bits.
-    fn run(&self, context: &Context, unchecked: &Context, results: &[TensorId]) -> Result<Vec<Vec<f32>>, String> {
+    fn run(&self, contexts: &[Context], results: &[TensorId]) -> Result<Vec<Vec<f32>>, String> {
         plan(self.recorder.graph(), &self.limits).map_err(|e| format!("breaks its limits: {e}"))?;
-        self.stays_within_its_pieces(context, results)?;
+        self.stays_within_its_pieces(&contexts[0], results)?;
+        let bits = |run: &[f32]| run.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         let mut runs = Vec::new();
-        for context in [context, unchecked] {
+        for context in contexts {
             let graph = with_sentinels(self.recorder.graph(), results, self.recorder.graph().steps());
             let executable = self.prepare(context, graph)?;
-            for _ in 0..2 {
-                runs.push(self.run_once(&executable, results)?);
+            let [first, second] = [self.run_once(&executable, results)?.concat(), self.run_once(&executable, results)?.concat()];
+            if bits(&first) != bits(&second) {
+                return Err("two runs differ".to_owned());
             }
+            runs.push(first);
         }
-        let bits = |run: &Vec<Vec<f32>>| run.iter().flatten().map(|v| v.to_bits()).collect::<Vec<_>>();
-        if bits(&runs[0]) != bits(&runs[1]) || bits(&runs[2]) != bits(&runs[3]) {
-            return Err("two runs differ".to_owned());
-        }
-        Ok(runs.into_iter().step_by(2).map(|run| run.concat()).collect())
+        Ok(runs)
     }
 
     /// Runs each dispatch of a cut operation alone: what it has no business with must keep its sentinels.
@@ -226,11 +225,29 @@ struct Seen {
     l2: f64,
 }
 
+/// Whether cases run with the shaders' run-time checks, without, or both ways.
+#[derive(Clone, Copy)]
+pub enum Checks {
+    Both,
+    With,
+    Without,
+}
+
+/// A part of what a device runs: tests of different parts compile their shaders side by side.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Family {
+    Tiled,
+    Direct,
+    /// All of [`Table::tiers`].
+    Tiers,
+}
+
 /// The cases of one kernel: a device on which they run with and without run-time checks, and what went wrong so far.
 pub struct Table {
     kernel: &'static str,
     /// With checks, and without; `None`, visibly, where there is no adapter: then the CPU twins alone are checked.
     device: Option<[Context; 2]>,
+    checks: Checks,
     seen: Seen,
     failures: Vec<String>,
     ran: usize,
@@ -242,7 +259,14 @@ impl Table {
             let unchecked = context.without_shader_checks();
             [context, unchecked]
         };
-        Self { kernel, device: device::context().map(both), seen: Seen::default(), failures: Vec::new(), ran: 0 }
+        let device = device::context().map(both);
+        Self { kernel, device, checks: Checks::Both, seen: Seen::default(), failures: Vec::new(), ran: 0 }
+    }
+
+    /// How the cases that follow are run. Software Vulkan takes seconds to compile a shader, and again as long without checks.
+    pub fn run(&mut self, checks: Checks) -> &mut Self {
+        self.checks = checks;
+        self
     }
 
     /// The two families of variants, with the device's own limits.
@@ -267,15 +291,21 @@ impl Table {
         found
     }
 
-    /// The families and the tiers, each with every tile geometry of `all` that it may use, besides the first.
+    /// A family with every tile geometry of `all` that it may use, besides the first.
     pub fn geometries<T: Copy + Display>(
         &self,
+        family: Family,
         all: impl Fn(&Limits) -> Vec<T>,
         geometry: impl Fn(T) -> Geometry,
     ) -> Vec<(String, Limits)> {
         let Some([context, _]) = &self.device else { return Vec::new() };
         let workgroup_memory = context.limits().workgroup_memory;
-        let families = self.variants().map(|(name, own)| (name.to_owned(), Limits { workgroup_memory, ..own }));
+        let [tiled, direct] = self.variants().map(|(name, own)| (name.to_owned(), Limits { workgroup_memory, ..own }));
+        let members = match family {
+            Family::Tiled => vec![tiled],
+            Family::Direct => vec![direct],
+            Family::Tiers => self.tiers(),
+        };
         let with = |(name, own): (String, Limits)| {
             let all = all(&own);
             let one = |one: T| {
@@ -284,7 +314,7 @@ impl Table {
             };
             all.into_iter().skip(1).map(one).collect::<Vec<_>>()
         };
-        families.into_iter().chain(self.tiers()).flat_map(with).collect()
+        members.into_iter().flat_map(with).collect()
     }
 
     /// The two families with the largest binding and the largest grid forced down.
@@ -301,11 +331,16 @@ impl Table {
         want: &[f64],
         record: impl FnOnce(&mut Case) -> meddino::Result<Vec<TensorId>>,
     ) {
-        let Some([context, unchecked]) = &self.device else { return };
+        let Some(contexts) = &self.device else { return };
+        let contexts = match self.checks {
+            Checks::Both => &contexts[..],
+            Checks::With => &contexts[..1],
+            Checks::Without => &contexts[1..],
+        };
         self.ran += 1;
         let mut made = Case::new(limits);
         let run = record(&mut made).map_err(|e| e.to_string()).and_then(|results| {
-            let runs = made.run(context, unchecked, &results)?;
+            let runs = made.run(contexts, &results)?;
             runs.iter().try_for_each(|got| compare(got, want, tolerance, &mut self.seen))
         });
         if let Err(problem) = run {

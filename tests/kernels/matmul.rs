@@ -5,7 +5,7 @@ use meddino::kernels::{Epilogue, blocks};
 use meddino::vit::weights::Linear;
 use meddino::{Tensor, cpu};
 
-use crate::cases::{CPU_PANEL, Case, Table, Tolerance, noise, noise_of};
+use crate::cases::{CPU_PANEL, Case, Checks, Family, Table, Tolerance, noise, noise_of};
 
 #[derive(Clone, Copy, Debug)]
 enum Form {
@@ -130,36 +130,74 @@ fn every_tier_of_the_device() {
     table.finish();
 }
 
-#[test]
-fn every_tile_geometry() {
+/// The geometries of a family take turns at the epilogues, which know nothing of tiles: each has one with checks over operands by ones, and another
+/// without checks over operands by fours.
+fn check_geometries(family: Family) {
     let mut table = Table::new("matmul");
-    let all = table.geometries(|own| blocks(own, own.elem), |block| Geometry { block: Some(block), stage: None });
+    let all = table.geometries(family, |own| blocks(own, own.elem), |block| Geometry { block: Some(block), stage: None });
     // A product sums over no workgroup: with subgroups it is the baseline's.
     let all: Vec<_> = all.into_iter().filter(|(_, limits)| limits.tier != Tier::Subgroups).collect();
-    check(&mut table, [1, 15, 31], &[Form::None], &all);
-    check(&mut table, [65, 66, 36], &[Form::Bias], &all);
-    check(&mut table, [129, 130, 132], &[Form::BiasGelu], &all);
-    check(&mut table, [140, 64, 130], &[Form::BiasLayerScaleResidual], &all);
-    // Rows and weights in pieces that end within a tile.
-    let forced = |(name, own): &(String, Limits)| (format!("forced {name}"), Limits { max_binding: 4 << 10, max_workgroups: 2, ..*own });
-    let forced: Vec<_> = all.iter().map(forced).collect();
-    check(&mut table, [70, 150, 20], &[Form::BiasLayerScaleResidual], &forced);
+    for turn in 0..FORMS.len() {
+        let own: Vec<_> = all.iter().skip(turn).step_by(FORMS.len()).cloned().collect();
+        // Rows and weights in pieces that end within a tile.
+        let forced =
+            |(name, own): &(String, Limits)| (format!("forced {name}"), Limits { max_binding: 4 << 10, max_workgroups: 2, ..*own });
+        let forced: Vec<_> = own.iter().map(forced).collect();
+        let [by_ones, by_fours] = [turn, turn + 2].map(|turn| [FORMS[turn % FORMS.len()]]);
+        table.run(Checks::With);
+        check(&mut table, [1, 15, 31], &by_ones, &own);
+        check(&mut table, [140, 64, 130], &by_ones, &own);
+        check(&mut table, [70, 16, 13], &by_ones, &forced);
+        table.run(Checks::Without);
+        check(&mut table, [65, 66, 36], &by_fours, &own);
+        check(&mut table, [129, 130, 132], &by_fours, &own);
+        check(&mut table, [70, 150, 20], &by_fours, &forced);
+    }
     table.finish();
+}
+
+#[test]
+fn every_tile_geometry() {
+    check_geometries(Family::Tiled);
+}
+
+#[test]
+fn every_direct_geometry() {
+    check_geometries(Family::Direct);
+}
+
+#[test]
+fn every_geometry_of_a_tier() {
+    check_geometries(Family::Tiers);
+}
+
+/// Operands by fours without checks, others with: `forced_down_limits_give_the_same_numbers` runs each of these shaders both ways.
+fn check_edges(table: &mut Table, variants: &[(&str, Limits)]) {
+    for m in [1, 7, 8, 9, 63, 64, 65] {
+        for n in [1, 63, 64, 65] {
+            for k in [1, 15, 16, 17, 20] {
+                let form = FORMS[(m + n + k) % 4];
+                table.run(if k % 4 == 0 { Checks::Without } else { Checks::With });
+                check(table, [m, n, k], &[form], variants);
+            }
+        }
+    }
+    check(table.run(Checks::Without), [129, 130, 132], &FORMS, variants);
 }
 
 #[test]
 fn edges_of_tiles_in_every_form() {
     let mut table = Table::new("matmul");
-    let variants = table.variants();
-    for m in [1, 7, 8, 9, 63, 64, 65] {
-        for n in [1, 63, 64, 65] {
-            for k in [1, 15, 16, 17, 20] {
-                let form = FORMS[(m + n + k) % 4];
-                check(&mut table, [m, n, k], &[form], &variants);
-            }
-        }
-    }
-    check(&mut table, [129, 130, 132], &FORMS, &variants);
+    let [tiled, _] = table.variants();
+    check_edges(&mut table, &[tiled]);
+    table.finish();
+}
+
+#[test]
+fn edges_without_tiles_in_every_form() {
+    let mut table = Table::new("matmul");
+    let [_, direct] = table.variants();
+    check_edges(&mut table, &[direct]);
     table.finish();
 }
 
