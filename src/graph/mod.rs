@@ -327,7 +327,8 @@ impl Graph {
         TensorId(self.tensors.len() - 1)
     }
 
-    /// Appends a dispatch. Its shader is compiled with run-time checks everywhere, whatever the text.
+    /// Appends a dispatch. Its shader is compiled with all run-time checks that wgpu has for the device's API, whatever the text. (On OpenGL it has
+    /// none for private and workgroup arrays.)
     ///
     /// # Panics
     /// If a view passes its tensor's end, if a weight or an input is written, or if one tensor is both read and written (a device may not
