@@ -345,7 +345,7 @@ mod tests {
     fn the_record_of_the_file_that_is_there_counts_whatever_the_clocks_say() {
         let desk = Desk::new();
         let note = |shard: usize, input: &str| {
-            desk.open(Shard { index: shard, of: 2 }).add("x", work("a", input), &desk.files()).expect("written")
+            desk.open(Shard { index: shard, of: 2 }).add("x", work("a", input), &desk.files()).expect("written");
         };
         note(1, "old");
         desk.put("a", "54321");

@@ -14,16 +14,12 @@ const SAMPLE: usize = 10;
 fn shim(folder: &Desk) -> Option<PathBuf> {
     let (source, library) = (crate::common::data("faults/calls.c"), folder.path("calls.so"));
     let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).args([&library, &source]).arg("-ldl").status();
-    match built {
-        Ok(status) => {
-            assert!(status.success(), "calls.c compiles");
-            Some(library)
-        }
-        Err(_) => {
-            eprintln!("SKIPPED: no C compiler (cc) for the calls that fail");
-            None
-        }
-    }
+    let Ok(status) = built else {
+        eprintln!("SKIPPED: no C compiler (cc) for the calls that fail");
+        return None;
+    };
+    assert!(status.success(), "calls.c compiles");
+    Some(library)
 }
 
 /// Runs the command with its call number `at` failing.
