@@ -44,6 +44,6 @@ cargo test --locked --doc || status=$?
 if [ -f "$report" ]; then
     grep -o 'SKIPPED.*' "$report" | sed 's/<.*//' | sort -u || true
     echo "What took longest, in seconds:"
-    sed -n 's/.*<testcase name="\([^"]*\)" classname="\([^"]*\)".* time="\([^"]*\)".*/\3 \2 \1/p' "$report" | sort -rn | sed 10q
+    sed -n 's/.*<testcase name="\([^"]*\)" classname="\([^"]*\)".* time="\([^"]*\)".*/\3 \2 \1/p' "$report" | sort -rn | sed -n 1,10p
 fi
 exit "$status"
