@@ -407,8 +407,11 @@ mod tests {
     /// Lines that nobody wrote are records or none: any byte may be another one, any part be missing or twice there.
     #[test]
     fn damaged_lines_are_records_or_none() {
-        let record =
-            r#"{"input":"x","input_sha256":"i","settings_sha256":"s","checkpoint":"c","output":"a","bytes":5,"finished_ms":7}"#.as_bytes();
+        let record = concat!(
+            r#"{"input":"x","input_sha256":"i","series":"","settings_sha256":"s","checkpoint":"c","output":"a","#,
+            r#""files":[{"name":"a","bytes":5,"sha256":"h"}]}"#
+        );
+        let record = record.as_bytes();
         assert!(parse(&String::from_utf8_lossy(record)).is_some());
         let others = b"{}[]\",:0-9e.\\\n\xFFa";
         let mut state = 1_u64;
