@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempPath;
 
+use super::listing::folder_of;
 use crate::error::{Error, Result};
 
 /// How long a run waits for another one to let go of the file: small files are locked for moments.
@@ -133,7 +134,7 @@ fn beside(target: &Path, suffix: &str) -> Result<PathBuf, String> {
     if target.is_dir() {
         return Err("exists already and is a folder; give another name".into());
     }
-    let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(target);
     if !folder.is_dir() {
         return Err(format!("there is no folder {}; create it first", folder.display()));
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// How many folders deep [`Listing::below`] looks.
+/// How many folders deep a search looks.
 const MAX_DEPTH: usize = 16;
 
 /// The entries of a folder, each kind sorted by path. Symbolic links are followed: a link to a file counts as a file.
@@ -70,17 +70,35 @@ impl Listing {
         self.files.extend(here.files);
         self.others.extend(here.others);
         for path in here.folders {
-            let refused = match path.canonicalize() {
-                Err(e) => Some(format!("a folder that cannot be read ({e})")),
-                Ok(real) if above.contains(&real) => Some("a link back to a folder that it lies in".into()),
-                Ok(_) if above.len() > MAX_DEPTH => Some(format!("a folder deeper than {MAX_DEPTH}")),
-                Ok(_) => self.descend(&path, above).err().map(|e| format!("a folder that cannot be read ({e})")),
-            };
-            self.others.extend(refused.map(|why| Other { path, why }));
+            let entered = enter(&path, above).and_then(|_| self.descend(&path, above).map_err(|e| unreadable(&e)));
+            self.others.extend(entered.err().map(|why| Other { path, why }));
         }
         above.pop();
         Ok(())
     }
+}
+
+/// The folder that the file `path` is in, or will be.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The real path of `folder`, which a search may look into that came by way of the folders whose real paths are `above`.
+///
+/// # Errors
+/// If it cannot be read, lies too deep, or is a link back to a folder that it lies in.
+pub fn enter(folder: &Path, above: &[PathBuf]) -> Result<PathBuf, String> {
+    match folder.canonicalize() {
+        Err(e) => Err(unreadable(&e)),
+        Ok(real) if above.contains(&real) => Err("a link back to a folder that it lies in".into()),
+        Ok(_) if above.len() > MAX_DEPTH => Err(format!("a folder deeper than {MAX_DEPTH}")),
+        Ok(real) => Ok(real),
+    }
+}
+
+/// What a folder is whose reading fails with `error`.
+pub fn unreadable(error: &io::Error) -> String {
+    format!("a folder that cannot be read ({error})")
 }
 
 fn is_dangling(path: &Path) -> bool {

@@ -25,7 +25,7 @@ use crate::tensor::Tensor;
 pub use dtype::Dtype;
 pub use hidden::{is_stream, open_own};
 pub use identity::identity;
-pub use listing::{Listing, Other};
+pub use listing::{Listing, Other, enter, folder_of, unreadable};
 pub use new_file::NewFile;
 pub use partial::Partial;
 pub use plain::{check_plain, open_plain};

@@ -7,7 +7,7 @@ use std::io::{BufReader, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 
-use crate::archive::Archive;
+use crate::archive::{Archive, open_plain};
 
 /// What stands first in the gzip comment of a label map. Whoever saves the map again compresses it anew, and the
 /// comment is gone; `descrip` in the NIfTI header is kept by many programs.
@@ -28,26 +28,79 @@ pub(super) const DESCRIP: Range<usize> = 148..228;
 #[cfg(feature = "readers")]
 const VOXELS: u64 = 352;
 
-/// How much of a file is looked at, where its beginning says enough.
+/// How much of a file is looked at first: enough for a NIfTI header.
+const GLANCE: u64 = 512;
+
+/// How much is looked at of a file whose mark may stand behind other texts.
 const HEAD: u64 = 64 << 10;
 
 /// The longest JSON that is read.
 const MAX_JSON: u64 = 16 << 20;
 
+/// Where a file comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Somebody else wrote it, or it cannot be read.
+    Others,
+    /// This program converted it: what it was made of may be gone.
+    Checkpoint,
+    /// A label map of this program's, in which somebody has saved other labels since.
+    Changed,
+    /// This program wrote it out of a scan. Only label maps are corrected by hand: of other outputs it is enough that
+    /// they are ours. An empty file counts, too, as nothing is lost with it.
+    AsWritten,
+}
+
+impl Origin {
+    /// Where the file at `path` comes from. Of a label map that is not compressed, all is read.
+    pub fn of(path: &Path) -> Self {
+        match Kind::of(path) {
+            None => Self::Others,
+            Some(Kind::Checkpoint) => Self::Checkpoint,
+            Some(Kind::Labels(head)) if !bears_mark(path, &head) => Self::Changed,
+            Some(_) => Self::AsWritten,
+        }
+    }
+}
+
 /// Whether the file at `path` was written by this program: features, a basis, a converted checkpoint, a label map, probabilities, a picture, a profile. An
 /// empty file counts, too, as nothing is lost with it; what cannot be read does not.
 pub fn is_ours(path: impl AsRef<Path>) -> bool {
-    let path = path.as_ref();
-    let Some(head) = head(path) else { return false };
-    match &head[..] {
-        [] => true,
-        [0x1f, 0x8b, ..] => is_label_map(&inflated(&head)),
-        [b'P', b'K', 3, 4, ..] => is_npz(path),
-        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => is_json(&path.with_extension("json")),
-        [0x89, b'P', b'N', b'G', ..] => is_picture(&head),
-        [b'{', ..] => is_json(path),
-        [_, _, _, _, _, _, _, _, b'{', ..] => Archive::open(path).is_ok_and(|archive| archive.metadata().keys().any(|key| names_us(key))),
-        _ => is_label_map(&head),
+    Kind::of(path.as_ref()).is_some()
+}
+
+/// What this program wrote into a file, as the file itself says.
+enum Kind {
+    Checkpoint,
+    /// A label map, and how its file begins.
+    Labels(Vec<u8>),
+    Other,
+}
+
+impl Kind {
+    /// None of a file that this program did not write.
+    fn of(path: &Path) -> Option<Self> {
+        let head = head(path, GLANCE)?;
+        let other = |is_ours: bool| is_ours.then_some(Self::Other);
+        match &head[..] {
+            [] => other(true),
+            [0x1f, 0x8b, ..] => self::head(path, HEAD).filter(|head| is_label_map(&inflated(head))).map(Self::Labels),
+            [b'P', b'K', 3, 4, ..] => other(is_npz(path)),
+            [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => other(is_json(&path.with_extension("json"))),
+            [0x89, b'P', b'N', b'G', ..] => other(is_picture(&self::head(path, HEAD)?)),
+            [b'{', ..] => other(is_json(path)),
+            [_, _, _, _, _, _, _, _, b'{', ..] => Self::of_archive(&Archive::open(path).ok()?),
+            _ => is_label_map(&head).then_some(Self::Labels(head)),
+        }
+    }
+
+    /// A converted checkpoint has its configuration under `meddino.config`.
+    fn of_archive(archive: &Archive) -> Option<Self> {
+        let is_config = |key: &String| key.strip_prefix(WRITTEN_BY).is_some_and(|rest| rest.starts_with('.'));
+        if archive.metadata().keys().any(is_config) {
+            return Some(Self::Checkpoint);
+        }
+        archive.metadata().contains_key(WRITTEN_BY).then_some(Self::Other)
     }
 }
 
@@ -57,37 +110,16 @@ pub fn is_manifest_name(name: &str) -> bool {
     middle.is_some_and(|middle| middle.is_empty() || middle.starts_with('.'))
 }
 
-/// Whether this program wrote the file out of a scan, and nobody has saved other labels in it since. Only label maps
-/// are corrected by hand; of other outputs it is enough that they are ours. A converted checkpoint does not count:
-/// what it was made of may be gone.
-pub(super) fn is_as_written(path: &Path) -> bool {
-    is_ours(path)
-        && head(path).is_some_and(|head| match &head[..] {
-            [0x1f, 0x8b, ..] => has_comment(&head),
-            _ if is_label_map(&head) => has_crc(path, &head),
-            _ => !is_checkpoint(path),
-        })
-}
-
-/// Whether the file is a checkpoint that this program converted.
-pub(super) fn is_checkpoint(path: &Path) -> bool {
-    let is_config = |key: &String| key.strip_prefix(WRITTEN_BY).is_some_and(|rest| rest.starts_with('.'));
-    head(path).is_some_and(|head| head.get(8) == Some(&b'{'))
-        && Archive::open(path).is_ok_and(|archive| archive.metadata().keys().any(is_config))
-}
-
-/// `meddino`, or `meddino.config` as a converted checkpoint has it.
-fn names_us(key: &str) -> bool {
-    key == WRITTEN_BY || key.strip_prefix(WRITTEN_BY).is_some_and(|rest| rest.starts_with('.'))
-}
-
-/// The first bytes of a plain file.
-fn head(path: &Path) -> Option<Vec<u8>> {
-    // A pipe or a device is not opened: that may wait for ever.
-    fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+/// The first bytes of a plain file, up to `most`.
+fn head(path: &Path, most: u64) -> Option<Vec<u8>> {
     let mut head = Vec::new();
-    File::open(path).ok()?.take(HEAD).read_to_end(&mut head).ok()?;
+    open_plain(path).ok()?.take(most).read_to_end(&mut head).ok()?;
     Some(head)
+}
+
+/// Whether nobody has saved the label map at `path`, which begins with `head`, since this program wrote it.
+fn bears_mark(path: &Path, head: &[u8]) -> bool {
+    if head.starts_with(&[0x1f, 0x8b]) { has_comment(head) } else { has_crc(path, head) }
 }
 
 /// The field `descrip` of a NIfTI-1 header says what wrote it.

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::ours::{is_as_written, is_checkpoint, is_manifest_name, is_ours};
-use crate::archive::is_stream;
+use super::ours::{Origin, is_manifest_name};
+use crate::archive::{folder_of, is_stream};
 use crate::error::{Error, Result};
 
 /// What a command reads and what it will write, held against each other before anything is loaded.
@@ -28,15 +28,15 @@ use crate::error::{Error, Result};
 pub struct Targets {
     /// Whether files that this program did not write may be replaced.
     overwrite: bool,
-    /// By identity: the name under which a file is read, and as what.
-    read: HashMap<Identity, (PathBuf, String)>,
+    /// By file: the name under which a file is read, and as what.
+    read: HashMap<FileId, (PathBuf, String)>,
     /// By place: the targets so far.
     written: HashMap<PathBuf, PathBuf>,
 }
 
 /// What a file on the disk is known by.
 #[derive(Debug, PartialEq, Eq, Hash)]
-enum Identity {
+enum FileId {
     /// Device and inode, as a file has one of however many names it has.
     #[cfg(unix)]
     Inode(u64, u64),
@@ -44,7 +44,7 @@ enum Identity {
     Path(PathBuf),
 }
 
-impl Identity {
+impl FileId {
     /// None if there is no file.
     fn of(path: &Path) -> Option<Self> {
         #[cfg(unix)]
@@ -72,8 +72,8 @@ impl Targets {
     pub fn reads(&mut self, what: &str, files: impl IntoIterator<Item = impl AsRef<Path>>) {
         for file in files {
             let path = file.as_ref();
-            if let Some(identity) = Identity::of(path) {
-                self.read.entry(identity).or_insert_with(|| (path.into(), what.into()));
+            if let Some(id) = FileId::of(path) {
+                self.read.entry(id).or_insert_with(|| (path.into(), what.into()));
             }
         }
     }
@@ -86,18 +86,7 @@ impl Targets {
     pub fn writes(&mut self, target: impl AsRef<Path>) -> Result<()> {
         let target = target.as_ref();
         self.claim(target)?;
-        match () {
-            () if self.may_replace(target) => Ok(()),
-            () if is_checkpoint(target) => {
-                let problem = "is a checkpoint; add --overwrite to replace it, or give another name";
-                Err(Error::output(target.display(), problem))
-            }
-            () if is_ours(target) => Err(changed(target)),
-            () => {
-                let problem = "is there already, and meddino did not write it; add --overwrite to replace it, or give another name";
-                Err(Error::output(target.display(), problem))
-            }
-        }
+        judge(target, self.in_the_way(target))
     }
 
     /// Notes that a converted checkpoint will be written to `target`: it may replace another one.
@@ -106,7 +95,8 @@ impl Targets {
     /// As [`Targets::writes`].
     pub fn converts(&mut self, target: impl AsRef<Path>) -> Result<()> {
         let target = target.as_ref();
-        if is_checkpoint(target) { self.claim(target) } else { self.writes(target) }
+        self.claim(target)?;
+        judge(target, self.in_the_way(target).filter(|origin| *origin != Origin::Checkpoint))
     }
 
     /// Notes that `target` will be written, where an earlier run wrote a file of this name. `is_the_same` says
@@ -118,7 +108,11 @@ impl Targets {
     pub fn rewrites(&mut self, target: impl AsRef<Path>, is_the_same: impl FnOnce() -> bool) -> Result<()> {
         let target = target.as_ref();
         self.claim(target)?;
-        if self.may_replace(target) || is_the_same() { Ok(()) } else { Err(changed(target)) }
+        match self.in_the_way(target) {
+            None | Some(Origin::AsWritten) => Ok(()),
+            Some(_) if is_the_same() => Ok(()),
+            Some(_) => Err(changed(target)),
+        }
     }
 
     /// Refuses a `target` that is a file that is read, or one that another target writes.
@@ -136,8 +130,10 @@ impl Targets {
         Ok(())
     }
 
-    fn may_replace(&self, target: &Path) -> bool {
-        self.overwrite || !target.is_file() || is_stream(target) || is_as_written(target)
+    /// Where the file comes from that `target` would replace; none if there is none, or any may be replaced.
+    fn in_the_way(&self, target: &Path) -> Option<Origin> {
+        let is_there = !self.overwrite && target.is_file() && !is_stream(target);
+        is_there.then(|| Origin::of(target))
     }
 
     /// What is read under the name `target`, or under one of the hidden names that an unfinished file has.
@@ -149,7 +145,20 @@ impl Targets {
             target.with_file_name(name)
         };
         let names = [target.to_path_buf(), hidden("partial"), hidden("new.partial")];
-        names.iter().find_map(|name| self.read.get(&Identity::of(name)?))
+        names.iter().find_map(|name| self.read.get(&FileId::of(name)?))
+    }
+}
+
+/// Refuses to replace what is `in_the_way` of `target`, unless this program wrote it.
+fn judge(target: &Path, in_the_way: Option<Origin>) -> Result<()> {
+    let refuse = |problem: &str| Err(Error::output(target.display(), problem));
+    match in_the_way {
+        None | Some(Origin::AsWritten) => Ok(()),
+        Some(Origin::Checkpoint) => refuse("is a checkpoint; add --overwrite to replace it, or give another name"),
+        Some(Origin::Changed) => Err(changed(target)),
+        Some(Origin::Others) => {
+            refuse("is there already, and meddino did not write it; add --overwrite to replace it, or give another name")
+        }
     }
 }
 
@@ -161,7 +170,7 @@ fn changed(target: &Path) -> Error {
 /// Where `target` is on the disk, be there a file or not. Some file systems take upper and lower case for the same.
 fn place(target: &Path) -> PathBuf {
     let target = target.canonicalize().unwrap_or_else(|_| {
-        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder_of(target);
         let folder = folder.canonicalize().unwrap_or_else(|_| folder.into());
         folder.join(target.file_name().unwrap_or_default())
     });
