@@ -61,7 +61,7 @@ pub(super) fn gather(layout: &Layout, path: &Path, metadata: &BTreeMap<String, S
 }
 
 /// Where the configuration of the checkpoint at `path` stands, if it is of Hugging Face's layout.
-pub(super) fn config_beside(path: &Path) -> PathBuf {
+pub fn config_beside(path: &Path) -> PathBuf {
     path.with_file_name("config.json")
 }
 

@@ -27,7 +27,7 @@ use crate::tensor::Tensor;
 
 pub use crate::archive::Dtype;
 pub use container::Container;
-pub use hints::{CONFIG_KEY, Hints};
+pub use hints::{CONFIG_KEY, Hints, config_beside};
 pub use layout::{Ignored, Layout};
 pub use recipe::Entry;
 pub use training::Training;

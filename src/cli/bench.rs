@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::args::Bench;
 use super::cases::Case;
 use super::input::{Input, View};
+use super::limits;
 use super::runner::{Runner, open_model};
 use super::say::{Done, Say, result};
 use super::text::text;
@@ -168,7 +169,5 @@ impl Measured {
 
 /// The most memory that this process has held, where the kernel says so (Linux: `VmHWM`, in KiB).
 fn peak_resident_bytes() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib << 10)
+    limits::kib(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
 }

@@ -133,8 +133,8 @@ fn status() -> String {
     fs::read_to_string("/proc/self/status").unwrap_or_default()
 }
 
-/// The value of a line `NAME   123 kB`, in bytes.
-fn kib(text: &str, name: &str) -> Option<u64> {
+/// The value of a line `NAME   123 kB` of a text of the Linux kernel's, in bytes.
+pub fn kib(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib << 10)
 }

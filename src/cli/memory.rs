@@ -108,9 +108,7 @@ pub fn weights(parameters: usize) -> Result<()> {
 
 /// What the system could give to new processes (Linux: `MemAvailable`, in KiB).
 fn available_bytes() -> Option<u64> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib << 10)
+    limits::kib(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
 }
 
 /// Bytes that a batch needs, the weights included: as planned on a GPU, derived from the forward pass on the CPU.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use meddino::archive::folder_of;
 use meddino::maps::{Basis, BasisFile, Moments, limits};
 use meddino::picture::{Canvas, Panel};
 use meddino::{Error, Result, Tensor};
@@ -58,7 +59,7 @@ fn draw(args: &Pca, say: Say) -> Result<Vec<PathBuf>, Failure> {
             each_slice(&source, &mut scene, say, |tokens| Ok(Scores { scores: file.basis.scores(tokens), limits: file.limits }))?
         }
         None if one_basis => {
-            let (basis, scored) = shared(&source, &mut scene, folder(&output), say)?;
+            let (basis, scored) = shared(&source, &mut scene, folder_of(&output), say)?;
             if let Some(path) = &args.save_basis {
                 BasisFile { basis, limits: scored[0].limits, metadata: provenance.clone() }.save(path)?;
             }
@@ -163,8 +164,4 @@ fn warn_of_differences(file: &BasisFile, provenance: &BTreeMap<String, String>, 
             ));
         }
     }
-}
-
-fn folder(output: &Path) -> &Path {
-    output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

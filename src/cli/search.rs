@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use meddino::archive::{Listing, Other};
+use meddino::archive::{Listing, Other, enter, unreadable};
 use meddino::ct;
 use meddino::output::{is_manifest_name, is_ours};
 use meddino::{Error, Result};
@@ -19,9 +19,6 @@ pub const ENDINGS: &[&str] = &[".nii.gz", ".nii", ".hdr.gz", ".hdr", ".npy", ".s
 
 /// Folders of labels, in lower case, as nnU-Net, TotalSegmentator's data set and others call them.
 const LABELS: [&str; 7] = ["labels", "labelstr", "labelsts", "labelsval", "segmentations", "gt_segmentations", "masks"];
-
-/// How many folders deep is looked.
-const MAX_DEPTH: usize = 16;
 
 /// How many things of one kind are named; of more than that their number is said.
 const NAMED: usize = 5;
@@ -162,22 +159,16 @@ impl Search<'_> {
 
     /// Looks into a folder in `place`.
     fn descend(&mut self, path: &Path, place: &Place) {
-        let refused = match path.canonicalize() {
-            Err(e) => Some(format!("a folder that cannot be read ({e})")),
-            Ok(real) if self.except.as_ref() == Some(&real) => {
-                self.look_into_except(path, place);
-                None
-            }
-            Ok(real) if place.above.contains(&real) => Some("a link back to a folder that it lies in".into()),
-            Ok(_) if place.above.len() > MAX_DEPTH => Some(format!("a folder deeper than {MAX_DEPTH}")),
-            Ok(real) => {
-                let above = [place.above, &[real]].concat();
-                let of_labels = place.of_labels || LABELS.contains(&name(path).to_lowercase().as_str());
-                let verdict = place.verdict.max(self.verdict(path));
-                self.look(&Place { path, above: &above, of_labels, verdict }).err().map(|e| format!("a folder that cannot be read ({e})"))
-            }
-        };
-        self.found.unusable.extend(refused.map(|why| Other { path: path.into(), why }));
+        if self.except.is_some() && path.canonicalize().ok() == self.except {
+            return self.look_into_except(path, place);
+        }
+        let looked = enter(path, place.above).and_then(|real| {
+            let above = [place.above, &[real]].concat();
+            let of_labels = place.of_labels || LABELS.contains(&name(path).to_lowercase().as_str());
+            let verdict = place.verdict.max(self.verdict(path));
+            self.look(&Place { path, above: &above, of_labels, verdict }).map_err(|e| unreadable(&e))
+        });
+        self.found.unusable.extend(looked.err().map(|why| Other { path: path.into(), why }));
     }
 
     /// Finds the scans that are passed over in the folder that outputs go into.

@@ -13,9 +13,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
-use crate::archive::NewFile;
+use crate::archive::{NewFile, sha256_of_file};
 use crate::error::Error;
 
 use super::settings::Settings;
@@ -111,7 +109,7 @@ impl Folder {
 
     /// What the file at `path` is, and whether it is what it should be, if that is known.
     pub fn identify(&self, path: &Path) -> io::Result<Identity> {
-        let found = sha256(path)?;
+        let found = sha256_of_file(path)?;
         let commit = commit(path);
         let is_sound = match fs::read_link(path) {
             Ok(target) => target.file_name().and_then(|name| name.to_str()).filter(|name| is_hex(name, 64)).map(|name| name == found),
@@ -131,7 +129,7 @@ impl Folder {
     /// Removes `path` and the blobs that are not what their names say.
     pub fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)?;
-        self.blobs().into_iter().try_for_each(|(name, blob)| if sha256(&blob)? == name { Ok(()) } else { fs::remove_file(blob) })
+        self.blobs().into_iter().try_for_each(|(name, blob)| if sha256_of_file(&blob)? == name { Ok(()) } else { fs::remove_file(blob) })
     }
 
     /// Makes the folders that a fetch writes to.
@@ -237,13 +235,6 @@ fn symlink(_: &Path, _: &Path) -> io::Result<()> {
 /// The commit that a file in a snapshot is of.
 pub fn commit(path: &Path) -> String {
     path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-/// The SHA-256 of a file, in lower-case hexadecimal.
-pub fn sha256(path: &Path) -> io::Result<String> {
-    let mut hasher = Sha256::new();
-    io::copy(&mut File::open(path)?, &mut hasher)?;
-    Ok(format!("{:x}", hasher.finalize()))
 }
 
 /// Whether `text` is so many lower-case hexadecimal digits: it can be a file's name without leading elsewhere.

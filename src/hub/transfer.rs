@@ -8,9 +8,10 @@ use ureq::Body;
 use ureq::http::header::{CONTENT_RANGE, ETAG};
 use ureq::http::{Response, StatusCode};
 
-use super::cache::{Folder, sha256};
+use super::cache::Folder;
 use super::remote::{Described, Remote, text};
 use super::{Event, Trouble};
+use crate::archive::sha256_of_file;
 
 /// Bytes read and written at once.
 const PIECE: usize = 1 << 18;
@@ -111,7 +112,7 @@ impl<'a> Transfer<'a> {
 
     /// The bytes are what the hub promised, or they go. Those of an earlier attempt may be at fault, so what was resumed is tried anew.
     fn check(&mut self, partial: &Path, promised: &str, resumed: bool) -> Result<(), Trouble> {
-        let found = sha256(partial).map_err(|e| self.folder.cannot_write(&e))?;
+        let found = sha256_of_file(partial).map_err(|e| self.folder.cannot_write(&e))?;
         if found == promised {
             return Ok(());
         }
