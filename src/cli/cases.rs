@@ -1,5 +1,6 @@
 //! From what the user names to a list of cases: one scan each, under a name of its own.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,8 @@ pub struct Case {
     pub tail: String,
     /// How many folders stand between it and the one that the user named.
     pub folders: usize,
+    /// What it is known by, once that was asked for: the manifest and the outputs say the same, and all is read once.
+    known_by: OnceCell<String>,
 }
 
 impl Case {
@@ -53,7 +56,11 @@ impl Case {
         if self.is_phantom() {
             return Ok(None);
         }
-        identity(&self.input, &read_of(&self.input)?).map(Some).map_err(|e| Error::input(self.input.display(), e))
+        if let Some(known) = self.known_by.get() {
+            return Ok(Some(known.clone()));
+        }
+        let found = identity(&self.input, &read_of(&self.input)?).map_err(|e| Error::input(self.input.display(), e))?;
+        Ok(Some(self.known_by.get_or_init(|| found).clone()))
     }
 }
 

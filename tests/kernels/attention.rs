@@ -4,7 +4,7 @@ use meddino::graph::{Elem, Geometry, Limits, Tier};
 use meddino::kernels::{Heads, stages};
 use meddino::{Tensor, cpu};
 
-use crate::cases::{Checks, Family, Table, Tolerance, noise_of};
+use crate::cases::{Checks, Family, Table, Tolerance, each, noise_of};
 
 #[derive(Clone, Copy, Debug)]
 struct Shape {
@@ -131,13 +131,12 @@ fn every_tier_of_the_device() {
     check(&mut table, Shape { batch: 1, heads: 1, tokens: 261, head_dim: 64 }, 8.0, &tiers);
     // As forced_down_limits_give_the_same_numbers, at f16's size.
     for (binding, workgroups) in [(5 << 10, 64), (10 << 10, 2), (20 << 10, 1), (40 << 10, 64)] {
-        let forced = |(name, own): &(String, Limits)| (name.clone(), Limits { max_binding: binding, max_workgroups: workgroups, ..*own });
-        let forced: Vec<_> = tiers.iter().filter(|(_, own)| own.elem == Elem::F16).map(forced).collect();
+        let of_f16: Vec<_> = tiers.iter().filter(|(_, own)| own.elem == Elem::F16).cloned().collect();
+        let forced = each(&of_f16, "forced", |own| Limits { max_binding: binding, max_workgroups: workgroups, ..own });
         check(&mut table, Shape { batch: 2, heads: 3, tokens: 70, head_dim: 32 }, 4.0, &forced);
     }
     // As little workgroup memory as every device has.
-    let narrow = |(name, own): &(String, Limits)| (name.clone(), Limits { workgroup_memory: 16 << 10, ..*own });
-    let narrow: Vec<_> = tiers.iter().map(narrow).collect();
+    let narrow = each(&tiers, "narrow", |own| Limits { workgroup_memory: 16 << 10, ..own });
     check(&mut table, Shape { batch: 1, heads: 2, tokens: 70, head_dim: 64 }, 4.0, &narrow);
     table.finish();
 }
@@ -149,12 +148,11 @@ fn check_geometries(family: Family) {
         [(4, 0, 2, Checks::With), (20, 1, 2, Checks::With), (64, 0, 1, Checks::Without), (80, 0, 2, Checks::With)]
     {
         let all = table.geometries(family, |own| stages(own, head_dim, own.elem), |stage| Geometry { block: None, stage: Some(stage) });
-        let all: Vec<_> = all.into_iter().filter(|(_, limits)| limits.tier != Tier::Subgroups).skip(first).step_by(step).collect();
+        let all: Vec<_> = all.into_iter().skip(first).step_by(step).collect();
         table.run(checks);
         check(&mut table, Shape { batch: 2, heads: 2, tokens: 137, head_dim }, 4.0, &all);
         // Queries and heads in pieces, by what a dispatch may take.
-        let slow = |(name, own): &(String, Limits)| (format!("slow {name}"), Limits { max_work: Some(1_400_000), ..*own });
-        let slow: Vec<_> = all.iter().map(slow).collect();
+        let slow = each(&all, "slow", |own| Limits { max_work: Some(1_400_000), ..own });
         check(&mut table, Shape { batch: 2, heads: 3, tokens: 70, head_dim }, 30.0, &slow);
     }
     table.finish();

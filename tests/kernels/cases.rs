@@ -314,7 +314,9 @@ impl Table {
             };
             all.into_iter().skip(1).map(one).collect::<Vec<_>>()
         };
-        members.into_iter().flat_map(with).collect()
+        // Products and attention sum over no workgroup: with subgroups they are the baseline's.
+        let has_own = |(_, own): &(String, Limits)| own.tier != Tier::Subgroups;
+        members.into_iter().filter(has_own).flat_map(with).collect()
     }
 
     /// The two families with the largest binding and the largest grid forced down.
@@ -362,6 +364,11 @@ impl Table {
         println!("{}: {} cases, largest error {:.2e}, largest relative L2 {:.2e}", self.kernel, self.ran, self.seen.abs, self.seen.l2);
         assert!(self.failures.is_empty(), "{} of {} cases failed:\n{}", self.failures.len(), self.ran, self.failures.join("\n"));
     }
+}
+
+/// The same variants with other limits, called so.
+pub fn each(variants: &[(String, Limits)], called: &str, change: impl Fn(Limits) -> Limits) -> Vec<(String, Limits)> {
+    variants.iter().map(|(name, own)| (format!("{called} {name}"), change(*own))).collect()
 }
 
 fn compare(got: &[f32], want: &[f64], tolerance: Tolerance, seen: &mut Seen) -> Result<(), String> {

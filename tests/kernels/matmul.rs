@@ -1,11 +1,11 @@
 //! `matmul`, with each epilogue.
 
-use meddino::graph::{Elem, Geometry, Limits, TensorId, Tier};
+use meddino::graph::{Elem, Geometry, Limits, TensorId};
 use meddino::kernels::{Epilogue, blocks};
 use meddino::vit::weights::Linear;
 use meddino::{Tensor, cpu};
 
-use crate::cases::{CPU_PANEL, Case, Checks, Family, Table, Tolerance, noise, noise_of};
+use crate::cases::{CPU_PANEL, Case, Checks, Family, Table, Tolerance, each, noise, noise_of};
 
 #[derive(Clone, Copy, Debug)]
 enum Form {
@@ -123,11 +123,15 @@ fn every_tier_of_the_device() {
     check(&mut table, [129, 130, 132], &FORMS, &tiers);
     check(&mut table, [9, 65, 3072], &[Form::BiasGelu, Form::BiasLayerScaleResidual], &tiers);
     // Weights of 6 KiB or more in bindings of 4 KiB, rows in several pieces, at most 2 workgroups along an axis.
-    let forced = |(name, own): &(String, Limits)| (format!("forced {name}"), Limits { max_binding: 4 << 10, max_workgroups: 2, ..*own });
-    let forced: Vec<_> = tiers.iter().map(forced).collect();
+    let forced = each(&tiers, "forced", force);
     check(&mut table, [70, 150, 20], &FORMS, &forced);
     check(&mut table, [70, 16, 13], &FORMS, &forced);
     table.finish();
+}
+
+/// Small bindings, and at most 2 workgroups along an axis.
+fn force(own: Limits) -> Limits {
+    Limits { max_binding: 4 << 10, max_workgroups: 2, ..own }
 }
 
 /// The geometries of a family take turns at the epilogues, which know nothing of tiles: each has one with checks over operands by ones, and another
@@ -135,14 +139,10 @@ fn every_tier_of_the_device() {
 fn check_geometries(family: Family) {
     let mut table = Table::new("matmul");
     let all = table.geometries(family, |own| blocks(own, own.elem), |block| Geometry { block: Some(block), stage: None });
-    // A product sums over no workgroup: with subgroups it is the baseline's.
-    let all: Vec<_> = all.into_iter().filter(|(_, limits)| limits.tier != Tier::Subgroups).collect();
     for turn in 0..FORMS.len() {
         let own: Vec<_> = all.iter().skip(turn).step_by(FORMS.len()).cloned().collect();
         // Rows and weights in pieces that end within a tile.
-        let forced =
-            |(name, own): &(String, Limits)| (format!("forced {name}"), Limits { max_binding: 4 << 10, max_workgroups: 2, ..*own });
-        let forced: Vec<_> = own.iter().map(forced).collect();
+        let forced = each(&own, "forced", force);
         let [by_ones, by_fours] = [turn, turn + 2].map(|turn| [FORMS[turn % FORMS.len()]]);
         table.run(Checks::With);
         check(&mut table, [1, 15, 31], &by_ones, &own);
