@@ -104,7 +104,8 @@ mod tests {
     use super::*;
 
     fn names(of: Names, inputs: &[&str]) -> Result<Vec<String>, String> {
-        let mut cases: Vec<Case> = inputs.iter().map(|input| Case { folders: input.matches('/').count(), ..Case::new(input) }).collect();
+        let mut cases: Vec<Case> = inputs.iter().map(Case::new).collect();
+        cases.iter_mut().zip(inputs).for_each(|(case, input)| case.folders = input.matches('/').count());
         of.give(&mut cases, |name| name, "--out-dir").map_err(|e| e.to_string())?;
         Ok(cases.into_iter().map(|case| case.name).collect())
     }
