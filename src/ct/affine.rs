@@ -2,6 +2,32 @@
 
 use std::fmt;
 
+use crate::error::{Error, Result};
+
+/// The difference of a direction's length from 1 from which it is no direction.
+const LENGTH: f64 = 1e-3;
+
+/// Which way the patient's x, y and z axes grow in numbers that a caller gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatientAxes {
+    /// To the patient's right, to anterior, to superior: NIfTI, nibabel, and [`Affine`].
+    Ras,
+    /// To the patient's left, to posterior, to superior: DICOM, ITK and SimpleITK.
+    Lps,
+}
+
+impl PatientAxes {
+    /// `rows`, the x, y and z of something in these axes, in RAS+.
+    pub(super) fn to_ras<const N: usize>(self, rows: [[f64; N]; 3]) -> [[f64; N]; 3] {
+        // Not `-v`, which would make -0 of 0.
+        let negative = |row: [f64; N]| row.map(|v| 0.0 - v);
+        match (self, rows) {
+            (Self::Ras, rows) => rows,
+            (Self::Lps, [x, y, z]) => [negative(x), negative(y), z],
+        }
+    }
+}
+
 /// From voxel indices to millimetres in the patient: `rows * [column, row, slice, 1] = [x, y, z]`.
 ///
 /// Indices count from 0 and mean a voxel's centre. The patient's axes are those of NIfTI and nibabel, RAS+: x grows towards the patient's right,
@@ -13,6 +39,52 @@ pub struct Affine {
 }
 
 impl Affine {
+    /// The affine of an image as SimpleITK's `GetSpacing`, `GetOrigin` and `GetDirection` describe it, in the
+    /// convention `axes` ([`PatientAxes::Lps`] for SimpleITK).
+    ///
+    /// `spacing` is the distance in mm between columns, rows and slices, in this order; `origin` is the centre of voxel
+    /// (0, 0, 0) in mm; `direction` is the matrix, row by row, whose columns are the unit vectors along which the
+    /// column, row and slice indices grow. Directions need not be at right angles: a tilted gantry shears them.
+    ///
+    /// # Errors
+    /// If a number is not finite, a spacing is not above 0, or the directions are no three independent unit vectors.
+    pub fn new(axes: PatientAxes, spacing: [f64; 3], origin: [f64; 3], direction: [[f64; 3]; 3]) -> Result<Self> {
+        let is_finite = |values: &[f64]| values.iter().all(|v| v.is_finite());
+        if !is_finite(&spacing) || spacing.iter().any(|v| *v <= 0.0) {
+            return Err(Error::option("spacing", format!("expected three distances above 0 in mm, found {spacing:?}")));
+        }
+        if !is_finite(&origin) {
+            return Err(Error::option("origin", format!("expected three finite numbers in mm, found {origin:?}")));
+        }
+        let length = |axis: usize| direction.iter().map(|row| row[axis] * row[axis]).sum::<f64>().sqrt();
+        if !is_finite(direction.as_flattened()) || (0..3).any(|axis| (length(axis) - 1.0).abs() > LENGTH) {
+            let problem = format!("expected a matrix whose columns are of length 1, found {direction:?}");
+            return Err(Error::option("direction", problem));
+        }
+        let rows = std::array::from_fn(|i| {
+            let [x, y, z] = direction[i];
+            [x * spacing[0], y * spacing[1], z * spacing[2], origin[i]]
+        });
+        let affine = Self { rows: axes.to_ras(rows) };
+        if !affine.is_usable() {
+            let problem = format!("expected three independent directions, found {direction:?}: two of them are one");
+            return Err(Error::option("direction", problem));
+        }
+        Ok(affine)
+    }
+
+    /// The affine that the 4 x 4 `matrix` is, row by row, in the convention `axes` ([`PatientAxes::Ras`] for nibabel's
+    /// `image.affine`): from [column, row, slice, 1] to [x, y, z, 1] in mm.
+    ///
+    /// # Errors
+    /// If a number is not finite, the last row is not [0, 0, 0, 1], or the three directions do not span space.
+    pub fn from_matrix(axes: PatientAxes, matrix: [[f64; 4]; 4]) -> Result<Self> {
+        let [x, y, z, last] = matrix;
+        let affine = Self { rows: axes.to_ras([x, y, z]) };
+        let is_last = last.iter().zip([0.0, 0.0, 0.0, 1.0]).all(|(found, expected)| (found - expected).abs() < 1e-9);
+        if is_last && affine.is_usable() { Ok(affine) } else { Err(Error::option("affine", unusable(&affine, last))) }
+    }
+
     /// The affine whose columns are the millimetres gained per `column`, `row` and `slice`, and the `origin`: the centre of voxel (0, 0, 0).
     pub fn from_columns(column: [f64; 3], row: [f64; 3], slice: [f64; 3], origin: [f64; 3]) -> Self {
         Self { rows: std::array::from_fn(|i| [column[i], row[i], slice[i], origin[i]]) }
@@ -75,6 +147,14 @@ impl Affine {
         let [x, y, z] = self.spacing();
         self.rows.iter().flatten().all(|v| v.is_finite()) && x * y * z > 0.0 && (self.volume() / (x * y * z)).abs() > 1e-3
     }
+}
+
+/// Why `affine`, or the `last` row of the matrix that it was given as, cannot be used.
+fn unusable(affine: &Affine, last: [f64; 4]) -> String {
+    let [x, y, z] = affine.rows;
+    format!(
+        "expected finite numbers, three independent directions and a last row of [0, 0, 0, 1], found (in RAS+) [{x:?}, {y:?}, {z:?}, {last:?}]"
+    )
 }
 
 /// The inverse's transpose times the determinant.

@@ -1,57 +1,102 @@
-//! Where a scan's voxels lie, as a NIfTI-1 header says it. Fields and codes: the NIfTI-1 standard, `nifti1.h`.
-
-use ::nifti::NiftiHeader;
+//! Where a scan's voxels lie.
 
 use super::affine::Affine;
-use super::nifti::{self, SCANNER};
-use super::source::Stored;
+#[cfg(feature = "readers")]
+use super::nifti;
+use super::source::StoredScan;
+use crate::error::{Error, Result};
 
-/// `NIFTI_UNITS_MM`.
-const MILLIMETRES: u8 = 2;
-/// Where voxels begin in a file without extensions.
-const FIRST_VOXEL: usize = 352;
+/// The most voxels along an axis: label maps are NIfTI-1, which counts in 16 bits.
+const MAX_VOXELS: usize = i16::MAX as usize;
 
-/// How many voxels a scan has and where they lie: all that other voxels need to lie over them.
+/// How many voxels a scan has and where they lie: all that label maps need to lie over the scan.
+///
+/// ```
+/// use meddino::ct::{Affine, Geometry, PatientAxes, Volume};
+///
+/// // From nibabel: `image.affine`, and `image.get_fdata().T`, whose axes are slices, rows, columns.
+/// let matrix = [[-0.8, 0.0, 0.0, 100.0], [0.0, -0.8, 0.0, 90.0], [0.0, 0.0, 2.5, -300.0], [0.0, 0.0, 0.0, 1.0]];
+/// let geometry = Geometry::new([3, 4, 5], Affine::from_matrix(PatientAxes::Ras, matrix)?)?;
+/// assert_eq!(geometry.spacing(), [2.5, 0.8, 0.8]); // slices, rows, columns
+/// let scan = Volume::from_array("array", vec![-1000.0; 3 * 4 * 5], &geometry)?;
+/// assert_eq!(scan.affine(), Some(geometry.affine()));
+/// # Ok::<(), meddino::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Geometry {
     /// [S, H, W]
     shape: [usize; 3],
+    affine: Affine,
     /// Slices, rows, columns.
     spacing: [f64; 3],
-    voxel_ml: f64,
-    /// Of which everything that says where voxels lie goes into other files as it is.
-    header: NiftiHeader,
+    /// The header of the NIfTI file that the scan is from, which label maps repeat.
+    #[cfg(feature = "readers")]
+    pub(super) nifti: Option<Box<::nifti::NiftiHeader>>,
 }
 
 impl Geometry {
-    pub(super) fn of(stored: &Stored) -> Result<Self, String> {
+    /// Of a scan of `shape` [S, H, W] (slices, rows, columns), each from 1 to 32767, whose voxels lie as `affine` says.
+    ///
+    /// # Errors
+    /// If a side is 0 or too long, or the affine does not span space.
+    pub fn new(shape: [usize; 3], affine: Affine) -> Result<Self> {
+        check_shape(shape).map_err(|problem| Error::option("shape", problem))?;
+        if !affine.is_usable() {
+            let problem = format!("expected finite numbers and three independent directions, found {affine}");
+            return Err(Error::option("affine", problem));
+        }
+        let [column, row, slice] = affine.spacing();
+        Ok(Self {
+            shape,
+            affine,
+            spacing: [slice, row, column],
+            #[cfg(feature = "readers")]
+            nifti: None,
+        })
+    }
+
+    pub(super) fn of(stored: &StoredScan) -> Result<Self, String> {
         let unknown = "does not say how far its voxels are apart, in mm: give the scan as NIfTI or DICOM";
         let affine = stored.affine.ok_or(unknown)?;
-        let is_sform = stored.nifti.as_ref().is_some_and(|header| header.sform_code != 0);
-        let sizes = stored.nifti.as_ref().map_or([1.0; 3], |header| [1, 2, 3].map(|i| header.pixdim[i]));
-        if !is_sform && sizes.iter().any(|size| *size == 0.0 || !size.is_finite()) {
-            return Err(format!(
-                "its header gives voxels of {sizes:?} mm (pixdim): what they are resampled to would be wrong; mend its header"
-            ));
-        }
+        #[cfg(feature = "readers")]
+        stored.nifti.as_deref().map_or(Ok(()), nifti::check_sizes)?;
         if !affine.is_usable() {
             return Err(format!(
                 "its affine makes no sense: {affine}, expected finite numbers and three independent directions; mend its header"
             ));
         }
-        let mut header = stored.nifti.as_deref().cloned().unwrap_or_else(|| header_of(&affine, stored.shape));
-        let lengths = affine.spacing();
-        let spacing = stored.nifti.as_ref().map_or(lengths, |header| nifti::spacing(header, &affine));
-        nifti::add_to_sheared(&mut header, &affine);
-        // Of the affine's directions, at the distances that the scan is resampled from.
-        let voxel_ml = (0..3).fold(affine.volume().abs() / 1000.0, |volume, axis| volume * spacing[axis] / lengths[axis]);
-        let [column, row, slice] = spacing;
-        Ok(Self { shape: stored.shape, spacing: [slice, row, column], voxel_ml, header })
+        check_shape(stored.shape)?;
+        #[cfg(feature = "readers")]
+        let [column, row, slice] = stored.nifti.as_deref().map_or(affine.spacing(), |header| nifti::spacing(header, &affine));
+        #[cfg(not(feature = "readers"))]
+        let [column, row, slice] = affine.spacing();
+        Ok(Self {
+            shape: stored.shape,
+            affine,
+            spacing: [slice, row, column],
+            #[cfg(feature = "readers")]
+            nifti: stored.nifti.clone(),
+        })
+    }
+
+    /// The scan of this geometry, its values in `slices`.
+    pub(super) fn stored(&self, slices: Box<dyn super::Slices>) -> StoredScan {
+        StoredScan {
+            affine: Some(self.affine),
+            #[cfg(feature = "readers")]
+            nifti: self.nifti.clone(),
+            ..StoredScan::of_slices(self.shape, slices)
+        }
     }
 
     /// [S, H, W]: slices, rows and columns.
     pub fn shape(&self) -> [usize; 3] {
         self.shape
+    }
+
+    /// From (column, row, slice) to mm in the patient, RAS+.
+    pub fn affine(&self) -> &Affine {
+        &self.affine
     }
 
     /// The distance between slices, rows and columns, in mm: for a NIfTI file its `pixdim`, as nnU-Net's readers take
@@ -62,82 +107,18 @@ impl Geometry {
 
     /// The volume of a voxel in millilitres, by the same distances.
     pub fn voxel_ml(&self) -> f64 {
-        self.voxel_ml
-    }
-
-    /// What stands before the voxels of a `.nii` file of labels in as many bytes each (1 or 2, unsigned,
-    /// little-endian): axes, sizes, units, qform and sform are the scan's to the bit, with three exceptions. A count of
-    /// 0 volumes is 1. An sform that makes no sense is left out. A qform without shear is added where the scan has a
-    /// sheared sform alone.
-    pub fn nifti_labels(&self, bytes: i16) -> [u8; FIRST_VOXEL] {
-        const UINT8: i16 = 2;
-        const UINT16: i16 = 512;
-        let h = &self.header;
-        let mut out = Fields { bytes: [0; FIRST_VOXEL], at: 0 };
-        out.put(&348_i32.to_le_bytes());
-        out.skip(28 + 4 + 2);
-        out.put(&[h.regular, h.dim_info]);
-        h.dim.iter().for_each(|n| out.put(&n.to_le_bytes()));
-        // No intent, as `NIFTI_INTENT_NONE`: labels have none that readers agree on.
-        out.skip(3 * 4 + 2);
-        for short in [if bytes == 1 { UINT8 } else { UINT16 }, 8 * bytes, 0] {
-            out.put(&short.to_le_bytes());
-        }
-        h.pixdim.iter().for_each(|v| out.put(&v.to_le_bytes()));
-        // A slope of 1: some readers take 0, which means none, at its word.
-        for v in [FIRST_VOXEL as f32, 1.0, 0.0] {
-            out.put(&v.to_le_bytes());
-        }
-        out.skip(2 + 1);
-        out.put(&[h.xyzt_units]);
-        out.skip(4 * 4 + 2 * 4);
-        let mut about = [0; 80];
-        let text = concat!("meddino ", env!("CARGO_PKG_VERSION"));
-        about[..text.len()].copy_from_slice(text.as_bytes());
-        out.put(&about);
-        out.skip(24);
-        [h.qform_code, h.sform_code].iter().for_each(|code| out.put(&code.to_le_bytes()));
-        let qform = [h.quatern_b, h.quatern_c, h.quatern_d, h.quatern_x, h.quatern_y, h.quatern_z];
-        qform.iter().chain(&h.srow_x).chain(&h.srow_y).chain(&h.srow_z).for_each(|v| out.put(&v.to_le_bytes()));
-        out.skip(16);
-        out.put(b"n+1\0");
-        out.bytes
+        let ([slice, row, column], lengths) = (self.spacing, self.affine.spacing());
+        // The affine gives the angles between the axes, and `spacing` how far they reach.
+        let volume = self.affine.volume().abs() / 1000.0;
+        [column, row, slice].iter().zip(lengths).fold(volume, |volume, (spacing, length)| volume * spacing / length)
     }
 }
 
-/// A header for what lies as `affine` says: in its sform and, without the shear of a tilted gantry, in its qform.
-fn header_of(affine: &Affine, [slices, height, width]: [usize; 3]) -> NiftiHeader {
-    let [x, y, z] = affine.spacing().map(|v| v as f32);
-    let rows = affine.rows.map(|row| row.map(|v| v as f32));
-    let mut header = NiftiHeader {
-        dim: [3, width as u16, height as u16, slices as u16, 1, 1, 1, 1],
-        pixdim: [1.0, x, y, z, 0.0, 0.0, 0.0, 0.0],
-        xyzt_units: MILLIMETRES,
-        regular: b'r',
-        qform_code: SCANNER,
-        sform_code: SCANNER,
-        srow_x: rows[0],
-        srow_y: rows[1],
-        srow_z: rows[2],
-        ..NiftiHeader::default()
-    };
-    nifti::set_qform(&mut header, affine);
-    header
-}
-
-/// Bytes that are filled from the beginning.
-struct Fields {
-    bytes: [u8; FIRST_VOXEL],
-    at: usize,
-}
-
-impl Fields {
-    fn put(&mut self, bytes: &[u8]) {
-        self.bytes[self.at..][..bytes.len()].copy_from_slice(bytes);
-        self.at += bytes.len();
+/// Refuses a side that no label map can have.
+fn check_shape(shape: [usize; 3]) -> Result<(), String> {
+    if shape.iter().all(|n| (1..=MAX_VOXELS).contains(n)) {
+        return Ok(());
     }
-
-    fn skip(&mut self, bytes: usize) {
-        self.at += bytes;
-    }
+    let [slices, height, width] = shape;
+    Err(format!("expected 1 to {MAX_VOXELS} slices, rows and columns, found {slices} x {height} x {width}"))
 }

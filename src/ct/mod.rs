@@ -17,9 +17,10 @@ mod affine;
 mod dicom;
 #[cfg(feature = "readers")]
 mod files;
-#[cfg(feature = "readers")]
 mod geometry;
 mod images;
+#[cfg(feature = "readers")]
+mod label_header;
 #[cfg(feature = "readers")]
 mod nifti;
 #[cfg(feature = "readers")]
@@ -35,17 +36,17 @@ mod turn;
 mod volume;
 mod window;
 
-pub use affine::Affine;
+pub use affine::{Affine, PatientAxes};
 #[cfg(feature = "readers")]
 pub use dicom::{Series, is_dicom, series};
 #[cfg(feature = "readers")]
 pub use files::files_of;
-#[cfg(feature = "readers")]
 pub use geometry::Geometry;
 pub use images::Images;
 pub use orient::Orient;
 pub use prepare::{Size, prepare};
 pub use resize::{resize, taps};
 pub use scratch::Scratch;
+pub use source::Slices;
 pub use volume::Volume;
 pub use window::Window;

@@ -7,7 +7,7 @@ use std::path::Path;
 use half::f16;
 use npyz::{DType, Deserialize, NpyHeader, Order, TypeChar, TypeRead};
 
-use super::source::{Slices, Stored};
+use super::source::{Slices, StoredScan};
 use crate::archive::open_plain;
 use crate::error::{Error, Result};
 
@@ -66,16 +66,10 @@ impl Npy {
         Ok(Self { file, dtype: header.dtype(), item, order: header.order(), shape, start, whole: None })
     }
 
-    /// As a scan: HU as they are, and nothing known of where they lie.
-    pub fn stored(self) -> Stored {
-        Stored {
-            shape: self.shape,
-            affine: None,
-            about: vec![("format", "NumPy".into())],
-            nifti: None,
-            warnings: Vec::new(),
-            slices: Box::new(self),
-        }
+    /// The array as a scan in HU whose place in the patient is not known.
+    pub fn stored(self) -> StoredScan {
+        let about = vec![("format", "NumPy".into())];
+        StoredScan { about, ..StoredScan::of_slices(self.shape, Box::new(self)) }
     }
 
     fn read_bytes(&mut self, at: u64, len: usize) -> Result<Vec<u8>, String> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::source::Stored;
+use super::source::StoredScan;
 use super::turn::Turn;
 use crate::error::Error;
 
@@ -28,7 +28,7 @@ impl Orient {
     ///
     /// # Errors
     /// If the axes must be known and the file's affine is nonsense, or if a slice would be too large.
-    pub(super) fn apply(self, mut stored: Stored) -> Result<Stored, String> {
+    pub(super) fn apply(self, mut stored: StoredScan) -> Result<StoredScan, String> {
         let Some(affine) = stored.affine else { return Ok(stored) };
         if !affine.is_usable() {
             let nonsense = format!("its affine makes no sense: {affine}, expected finite numbers and three independent directions");

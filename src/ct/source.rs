@@ -6,14 +6,14 @@ use super::affine::Affine;
 
 /// A scan as its file stores it, before it is turned: what a reader returns.
 #[derive(Debug)]
-pub(super) struct Stored {
+pub(super) struct StoredScan {
     /// [S, H, W]: slices, rows, columns. No side is 0.
     pub shape: [usize; 3],
-    /// Where the voxels lie, if the file says so, be it nonsense: [`super::Orient`] tells.
+    /// Where the voxels lie, if the file says so. The file may hold nonsense here; [`super::Orient`] checks it.
     pub affine: Option<Affine>,
     /// The format and what else identifies the scan, as (name, text) for the metadata of outputs: `("format", "NIfTI-1")`.
     pub about: Vec<(&'static str, String)>,
-    /// The header of a NIfTI file, for others that lie where it lies; none once the axes are turned.
+    /// The header of a NIfTI file, which label maps of the scan repeat; none once the axes are turned.
     #[cfg(feature = "readers")]
     pub nifti: Option<Box<nifti::NiftiHeader>>,
     /// What may make the result other than expected, a sentence each, without the file's name.
@@ -22,11 +22,58 @@ pub(super) struct Stored {
     pub slices: Box<dyn Slices>,
 }
 
-/// Slices in HU, read in any order. A reader streams where its format allows: memory must not grow with the number of slices.
-pub(super) trait Slices: fmt::Debug + Send {
-    /// The values of slice `index`, row-major, H * W of them. They may be NaN; [`super::Volume`] refuses those.
+impl StoredScan {
+    /// `slices` of a scan of `shape` [S, H, W] whose place in the patient is not known.
+    pub fn of_slices(shape: [usize; 3], slices: Box<dyn Slices>) -> Self {
+        Self {
+            shape,
+            affine: None,
+            about: Vec::new(),
+            #[cfg(feature = "readers")]
+            nifti: None,
+            warnings: Vec::new(),
+            slices,
+        }
+    }
+}
+
+/// Slices in Hounsfield units that are read when they are asked for, in any order.
+///
+/// A program implements this for its own storage and hands it to [`super::Volume::from_slices`]:
+///
+/// ```
+/// use meddino::ct::{Affine, Geometry, PatientAxes, Slices, Volume};
+///
+/// /// A scan of 16-bit integers.
+/// struct Integers {
+///     values: Vec<i16>, // [S, H, W]
+///     pixels: usize,    // H * W
+/// }
+///
+/// impl Slices for Integers {
+///     fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, String> {
+///         Ok(self.values[index * self.pixels..][..self.pixels].iter().map(|v| f32::from(*v)).collect())
+///     }
+/// }
+///
+/// let identity = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
+/// let affine = Affine::new(PatientAxes::Lps, [0.8, 0.8, 2.5], [-100.0, -100.0, 0.0], identity)?;
+/// let geometry = Geometry::new([3, 4, 5], affine)?; // slices, rows, columns
+/// let mut scan = Volume::from_slices("integers", Integers { values: vec![-1000; 60], pixels: 20 }, &geometry);
+/// assert_eq!(scan.read_slice(2)?.shape(), [4, 5]);
+/// # Ok::<(), meddino::Error>(())
+/// ```
+pub trait Slices: Send {
+    /// The values of slice `index`, row-major, H * W of them. [`super::Volume::read_slice`] refuses NaN and infinity,
+    /// and another number of values.
     ///
     /// # Errors
-    /// What went wrong, without the file's name.
+    /// What went wrong, without the scan's name, which [`super::Volume`] adds.
     fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, String>;
+}
+
+impl fmt::Debug for dyn Slices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Slices")
+    }
 }

@@ -1,7 +1,7 @@
 //! A scan's axes in another order and direction: slices are rearranged while they are read.
 
 use super::affine::Affine;
-use super::source::{Slices, Stored};
+use super::source::{Slices, StoredScan};
 use super::spool::Spool;
 
 /// What is held of a scan while it is spooled in another order, in bytes; one slice at least.
@@ -77,7 +77,7 @@ impl Turn {
     ///
     /// # Errors
     /// If a slice would be too large.
-    pub fn apply(self, stored: Stored) -> Result<Stored, String> {
+    pub fn apply(self, stored: StoredScan) -> Result<StoredScan, String> {
         if self == Self::NONE {
             return Ok(stored);
         }
@@ -89,7 +89,7 @@ impl Turn {
         }
         let affine = stored.affine.map(|affine| self.affine(&affine, old));
         let slices = Turned { turn: self, shape: old, stored: stored.slices, spool: None };
-        Ok(Stored {
+        Ok(StoredScan {
             shape,
             affine,
             #[cfg(feature = "readers")]

@@ -6,7 +6,6 @@ use std::path::Path;
 use super::affine::Affine;
 #[cfg(feature = "readers")]
 use super::dicom;
-#[cfg(feature = "readers")]
 use super::geometry::Geometry;
 #[cfg(feature = "readers")]
 use super::nifti::{Nifti, is_nifti};
@@ -14,7 +13,7 @@ use super::nifti::{Nifti, is_nifti};
 use super::npy::Npy;
 use super::orient::Orient;
 use super::phantom;
-use super::source::{Slices, Stored};
+use super::source::{Slices, StoredScan};
 use super::turn::Turn;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -26,20 +25,19 @@ use crate::tensor::Tensor;
 #[derive(Debug)]
 pub struct Volume {
     name: String,
-    stored: Stored,
+    stored: StoredScan,
 }
 
-/// Values that are in memory already.
-#[derive(Debug)]
-struct Memory {
-    /// [S, H, W]
-    hu: Tensor,
+/// Values that are in memory already: [S, H, W].
+struct Memory<V> {
+    hu: V,
+    /// H * W.
+    pixels: usize,
 }
 
-impl Slices for Memory {
+impl<V: AsRef<[f32]> + Send> Slices for Memory<V> {
     fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, String> {
-        let [height, width] = self.hu.shape()[1..] else { unreachable!("[S, H, W]") };
-        Ok(self.hu.data()[index * height * width..][..height * width].to_vec())
+        Ok(self.hu.as_ref()[index * self.pixels..][..self.pixels].to_vec())
     }
 }
 
@@ -125,12 +123,34 @@ impl Volume {
     ///
     /// # Errors
     /// If that is not known, or makes no sense.
-    #[cfg(feature = "readers")]
     pub fn geometry(&self) -> Result<Geometry> {
         Geometry::of(&self.stored).map_err(|problem| Error::input(&self.name, problem))
     }
 
-    /// A scan that is in memory already: [H, W] or [S, H, W] in HU; errors call it `name`.
+    /// A scan that is in memory already, and whose voxels lie as `geometry` says; errors call it `name`.
+    ///
+    /// `hu` holds the values in HU, row-major: S slices of H rows of W columns, of [`Geometry::shape`]. A `Vec<f32>`
+    /// is moved and an `Arc<[f32]>` shared; values are copied a slice at a time, when the slice is read.
+    ///
+    /// # Errors
+    /// If `hu` holds another number of values.
+    pub fn from_array<V: AsRef<[f32]> + Send + 'static>(name: impl Into<String>, hu: V, geometry: &Geometry) -> Result<Self> {
+        let (name, [slices, height, width], len) = (name.into(), geometry.shape(), hu.as_ref().len());
+        if len != slices * height * width {
+            let problem = format!("expected {slices} x {height} x {width} values (slices, rows, columns), found {len}");
+            return Err(Error::input(name, problem));
+        }
+        Ok(Self::from_slices(name, Memory { hu, pixels: height * width }, geometry))
+    }
+
+    /// A scan whose slices are read from a program's own storage when they are asked for, and whose voxels lie as
+    /// `geometry` says; errors call it `name`. See [`Slices`].
+    pub fn from_slices(name: impl Into<String>, slices: impl Slices + 'static, geometry: &Geometry) -> Self {
+        Self { name: name.into(), stored: geometry.stored(Box::new(slices)) }
+    }
+
+    /// A scan that is in memory already: [H, W] or [S, H, W] in HU. Where it lies in the patient is not known, so it can
+    /// not be segmented; [`Volume::from_array`] takes a place. Errors call it `name`.
     ///
     /// # Errors
     /// If it has another number of axes, or no pixel.
@@ -144,32 +164,22 @@ impl Volume {
         if shape.contains(&0) {
             return Err(Error::input(name, format!("{:?} holds no pixel", hu.shape())));
         }
-        Ok(Self::in_memory(name, hu.reshaped(shape)))
+        Ok(Self::in_memory(name, shape, hu.into_data()))
     }
 
-    /// `hu` is [S, H, W].
-    fn in_memory(name: String, hu: Tensor) -> Self {
-        let shape = hu.shape().try_into().expect("[S, H, W]");
-        Self::of_slices(name, shape, Box::new(Memory { hu }))
+    /// `hu` is [S, H, W], and nothing is known of where it lies.
+    fn in_memory(name: String, shape: [usize; 3], hu: Vec<f32>) -> Self {
+        Self::of_slices(name, shape, Box::new(Memory { hu, pixels: shape[1] * shape[2] }))
     }
 
     /// Slices that say nothing of where they lie: [S, H, W].
     pub(super) fn of_slices(name: String, shape: [usize; 3], slices: Box<dyn Slices>) -> Self {
-        let stored = Stored {
-            shape,
-            affine: None,
-            about: Vec::new(),
-            #[cfg(feature = "readers")]
-            nifti: None,
-            warnings: Vec::new(),
-            slices,
-        };
-        Self { name, stored }
+        Self { name, stored: StoredScan::of_slices(shape, slices) }
     }
 
     /// One built-in synthetic thorax slice, 512 x 512, the same values on every machine: for trying things out without data.
     pub fn phantom() -> Self {
-        Self::in_memory("phantom".into(), phantom::thorax().reshaped([1, phantom::SIDE, phantom::SIDE]))
+        Self::in_memory("phantom".into(), [1, phantom::SIDE, phantom::SIDE], phantom::thorax().into_data())
     }
 
     /// The file as the user named it, or `phantom`.
@@ -210,7 +220,7 @@ impl Volume {
     /// Slice `index` in HU: [H, W].
     ///
     /// # Errors
-    /// If the file cannot be read, or a value is NaN or infinite: neither is a radiodensity, and one NaN would spread over the whole slice.
+    /// If the slice cannot be read, or a value is NaN or infinite: neither is a radiodensity, and one NaN would spread over the whole slice.
     ///
     /// # Panics
     /// If there is no such slice.
@@ -218,6 +228,10 @@ impl Volume {
         let [slices, height, width] = self.stored.shape;
         assert!(index < slices, "slice {index} of {slices}");
         let hu = self.stored.slices.read_slice(index).map_err(|problem| Error::input(&self.name, problem))?;
+        if hu.len() != height * width {
+            let problem = format!("slice {index} came with {} values, expected {height} x {width}", hu.len());
+            return Err(Error::input(&self.name, problem));
+        }
         if let Some(first) = hu.iter().position(|v| !v.is_finite()) {
             let count = hu.iter().filter(|v| !v.is_finite()).count();
             let problem = format!(

@@ -13,6 +13,7 @@ mod folder;
 mod geometry;
 mod golden;
 mod many;
+mod memory;
 #[path = "../nifti/file.rs"]
 #[allow(dead_code, reason = "of the file's helpers, those that write are used here")]
 mod nifti;

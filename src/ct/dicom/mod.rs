@@ -29,7 +29,7 @@ use self::frame::Frame;
 use self::geometry::Stack;
 use self::pixels::Fragments;
 pub use self::series::Series;
-use super::source::{Slices, Stored};
+use super::source::{Slices, StoredScan};
 use crate::error::{Error, Result};
 
 /// Whether `path` is a folder or a file that begins as DICOM does, whatever its name: with a preamble, without, or
@@ -59,8 +59,8 @@ pub fn series(path: impl AsRef<Path>) -> Result<Vec<Series>> {
 /// # Errors
 /// If `path` cannot be read, holds no CT or several stacks without a choice; if a file of the series is damaged, or
 /// its slices are no stack.
-pub fn open(path: &Path, choice: Option<&str>) -> Result<Stored> {
-    let open = || -> Result<Stored, String> {
+pub fn open(path: &Path, choice: Option<&str>) -> Result<StoredScan> {
+    let open = || -> Result<StoredScan, String> {
         let mut found = find(path)?;
         let mut groups = group::groups(std::mem::take(&mut found.frames));
         let table = series::table(&groups);
@@ -94,7 +94,7 @@ fn named(broken: &Broken) -> String {
 }
 
 /// The stack as every reader gives it. `series` is its line in the table.
-fn stored(stack: Stack, series: &Series, found: &Found) -> Result<Stored, String> {
+fn stored(stack: Stack, series: &Series, found: &Found) -> Result<StoredScan, String> {
     let (missing, unusable) = found.missing(&stack, &series.uid);
     if let [first, others @ ..] = &missing[..] {
         let is_known = if first.series.is_some() { "" } else { "; by its name it may be a slice of this scan" };
@@ -116,7 +116,7 @@ fn stored(stack: Stack, series: &Series, found: &Found) -> Result<Stored, String
         ("series_description", series.description.clone()),
     ];
     let [height, width] = series.size;
-    Ok(Stored {
+    Ok(StoredScan {
         shape: [frames.len(), height, width],
         affine,
         about,

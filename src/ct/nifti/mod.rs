@@ -16,9 +16,9 @@ use nifti::NiftiType;
 
 use self::bytes::Bytes;
 use self::header::Header;
-pub(super) use self::place::spacing;
+pub(super) use self::place::{check_sizes, spacing};
 pub(super) use self::qform::{add_to_sheared, set as set_qform};
-use super::source::{Slices, Stored};
+use super::source::{Slices, StoredScan};
 use crate::error::{Error, Result};
 
 /// `NIFTI_XFORM_SCANNER_ANAT`, the code of a form in the scanner's own coordinates.
@@ -45,11 +45,11 @@ impl Nifti {
     ///
     /// # Errors
     /// If the file cannot be read, is no NIfTI-1, holds no scalar volume, or is shorter than its header says.
-    pub fn open(path: &Path) -> Result<Stored> {
+    pub fn open(path: &Path) -> Result<StoredScan> {
         Self::checked(path).map_err(|problem| Error::input(path.display(), problem))
     }
 
-    fn checked(path: &Path) -> Result<Stored, String> {
+    fn checked(path: &Path) -> Result<StoredScan, String> {
         let (head, image) = files(path)?;
         let mut bytes = Bytes::open(&head)?;
         let mut header = Header::read(&mut bytes)?;
@@ -69,7 +69,7 @@ impl Nifti {
         let (affine, place) = place::affine(&mut header, &mut warnings);
         let about = vec![("format", "NIfTI-1".to_owned()), ("affine_from", place.to_owned())];
         let nifti = Some(Box::new(header.raw.clone()));
-        Ok(Stored { shape: header.shape, affine: Some(affine), about, nifti, warnings, slices: Box::new(Self { header, voxels }) })
+        Ok(StoredScan { shape: header.shape, affine: Some(affine), about, nifti, warnings, slices: Box::new(Self { header, voxels }) })
     }
 }
 

@@ -1,0 +1,99 @@
+//! What stands before the voxels of a label map. Fields and codes: the NIfTI-1 standard, `nifti1.h`.
+
+use ::nifti::NiftiHeader;
+
+use super::affine::Affine;
+use super::geometry::Geometry;
+use super::nifti::{self, SCANNER};
+
+/// `NIFTI_UNITS_MM`.
+const MILLIMETRES: u8 = 2;
+/// Where voxels begin in a file without extensions.
+const FIRST_VOXEL: usize = 352;
+
+impl Geometry {
+    /// What stands before the voxels of a `.nii` file of labels in as many bytes each (1 or 2, unsigned,
+    /// little-endian): axes, sizes, units, qform and sform are the scan's to the bit, with three exceptions. A count of
+    /// 0 volumes is 1. An sform that makes no sense is left out. A qform without shear is added where the scan has a
+    /// sheared sform alone.
+    pub fn nifti_labels(&self, bytes: i16) -> [u8; FIRST_VOXEL] {
+        const UINT8: i16 = 2;
+        const UINT16: i16 = 512;
+        let header = self.label_header();
+        let h = &header;
+        let mut out = Fields { bytes: [0; FIRST_VOXEL], at: 0 };
+        out.put(&348_i32.to_le_bytes());
+        out.skip(28 + 4 + 2);
+        out.put(&[h.regular, h.dim_info]);
+        h.dim.iter().for_each(|n| out.put(&n.to_le_bytes()));
+        // No intent, as `NIFTI_INTENT_NONE`: labels have none that readers agree on.
+        out.skip(3 * 4 + 2);
+        for short in [if bytes == 1 { UINT8 } else { UINT16 }, 8 * bytes, 0] {
+            out.put(&short.to_le_bytes());
+        }
+        h.pixdim.iter().for_each(|v| out.put(&v.to_le_bytes()));
+        // A slope of 1: some readers take 0, which means none, at its word.
+        for v in [FIRST_VOXEL as f32, 1.0, 0.0] {
+            out.put(&v.to_le_bytes());
+        }
+        out.skip(2 + 1);
+        out.put(&[h.xyzt_units]);
+        out.skip(4 * 4 + 2 * 4);
+        let mut about = [0; 80];
+        let text = concat!("meddino ", env!("CARGO_PKG_VERSION"));
+        about[..text.len()].copy_from_slice(text.as_bytes());
+        out.put(&about);
+        out.skip(24);
+        [h.qform_code, h.sform_code].iter().for_each(|code| out.put(&code.to_le_bytes()));
+        let qform = [h.quatern_b, h.quatern_c, h.quatern_d, h.quatern_x, h.quatern_y, h.quatern_z];
+        qform.iter().chain(&h.srow_x).chain(&h.srow_y).chain(&h.srow_z).for_each(|v| out.put(&v.to_le_bytes()));
+        out.skip(16);
+        out.put(b"n+1\0");
+        out.bytes
+    }
+
+    /// The header whose axes, sizes, units, qform and sform label maps have.
+    fn label_header(&self) -> NiftiHeader {
+        let affine = self.affine();
+        let mut header = self.nifti.as_deref().cloned().unwrap_or_else(|| header_of(affine, self.shape()));
+        nifti::add_to_sheared(&mut header, affine);
+        header
+    }
+}
+
+/// A header for what lies as `affine` says: in its sform and, without the shear of a tilted gantry, in its qform.
+fn header_of(affine: &Affine, [slices, height, width]: [usize; 3]) -> NiftiHeader {
+    let [x, y, z] = affine.spacing().map(|v| v as f32);
+    let rows = affine.rows.map(|row| row.map(|v| v as f32));
+    let mut header = NiftiHeader {
+        dim: [3, width as u16, height as u16, slices as u16, 1, 1, 1, 1],
+        pixdim: [1.0, x, y, z, 0.0, 0.0, 0.0, 0.0],
+        xyzt_units: MILLIMETRES,
+        regular: b'r',
+        qform_code: SCANNER,
+        sform_code: SCANNER,
+        srow_x: rows[0],
+        srow_y: rows[1],
+        srow_z: rows[2],
+        ..NiftiHeader::default()
+    };
+    nifti::set_qform(&mut header, affine);
+    header
+}
+
+/// Bytes that are filled from the beginning.
+struct Fields {
+    bytes: [u8; FIRST_VOXEL],
+    at: usize,
+}
+
+impl Fields {
+    fn put(&mut self, bytes: &[u8]) {
+        self.bytes[self.at..][..bytes.len()].copy_from_slice(bytes);
+        self.at += bytes.len();
+    }
+
+    fn skip(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+}
