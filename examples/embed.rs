@@ -7,11 +7,11 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use meddino::ct::{Size, Volume};
-use meddino::embedding::{Pass, Picture, Scores, Settings, Similarity, Source};
-use meddino::gpu::{self, Context, Gpu, Readback};
+use meddino::Tensor;
+use meddino::ct::Volume;
+use meddino::embedding::{self, Components, Context, Gpu, MapTexture, Pass, PassSettings, Readback, Similarity, SliceInput, SliceSource};
 use meddino::maps::Moments;
-use meddino::{Tensor, vit::model::Model};
+use meddino::vit::model::Model;
 
 /// What a frame leaves to the model: at 60 frames a second, half of it.
 const BUDGET: Duration = Duration::from_millis(8);
@@ -77,7 +77,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = Model::open(&checkpoint)?;
     let context = Context::from_host(host.device.clone(), host.queue.clone())?;
     let gpu = Gpu::new(&context, model.config(), &model.weights()?)?;
-    let settings = Settings { size: Size::Native, frame: Some(BUDGET), ..Settings::new(host.size.0, host.size.1) };
+    let settings = PassSettings { frame: Some(BUDGET), ..PassSettings::new(SliceInput::new(host.size.0, host.size.1)) };
     let mut pass = Pass::new(&gpu, &settings)?;
     let (layout, loaded) = (pass.layout(), gpu.context().submissions());
 
@@ -90,7 +90,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut encoder = host.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         host.draw(&mut encoder, &host.background, &host.background_group(&shape), wgpu::LoadOp::Clear(wgpu::Color::BLACK));
         if frames == 0 {
-            pass.encode_slice(&mut encoder, Source::Buffer { buffer: &host.slice, offset: 0 })?;
+            pass.encode_slice(&mut encoder, 0, SliceSource::Buffer { buffer: &host.slice, offset: 0 })?;
         }
         if pass.encode_some(&mut encoder, BUDGET).is_finished() {
             tokens = Some(pass.read(&mut encoder));
@@ -106,13 +106,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
 
     // What colours mean is found on the CPU, from the tokens, which have arrived meanwhile.
-    let tokens = Tensor::new([layout.tokens, layout.channels], pollster::block_on(tokens.ok_or("the pass is through")?)?);
-    let patches = tokens.data()[layout.prefix * layout.channels..].to_vec();
+    let features = pollster::block_on(tokens.ok_or("the pass is through")?)?;
     let mut moments = Moments::new(layout.channels);
-    moments.add(&Tensor::new([layout.grid.patches(), layout.channels], patches));
-    let scores = Scores::new(&pass.map(), &moments.basis()?)?;
+    moments.add(&features.patches());
+    let scores = Components::new(&pass.map(), &moments.basis()?)?;
     let similarity = Similarity::new(&pass.map())?;
-    let picture = Picture::new(similarity.map(), &pass.mesh(), (0.0, 1.0))?;
+    let picture = MapTexture::new(similarity.map(), 0, &pass.mesh(), (0.0, 1.0))?;
     let usage = wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::TEXTURE_BINDING;
     let alike = texture(&host.device, host.size, wgpu::TextureFormat::Rgba16Float, usage);
     let alike = alike.create_view(&wgpu::TextureViewDescriptor::default());
@@ -121,7 +120,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut encoder = host.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
     host.draw(&mut encoder, &host.background, &host.background_group(&shape), wgpu::LoadOp::Clear(wgpu::Color::BLACK));
     scores.encode(&mut encoder);
-    similarity.encode(&mut encoder, layout.prefix + CHOSEN.0 * layout.grid.cols + CHOSEN.1)?;
+    similarity.encode(&mut encoder, layout.patch_row(0, CHOSEN.0 * layout.grid.cols + CHOSEN.1))?;
     picture.encode(&mut encoder, &alike)?;
     host.draw(&mut encoder, &host.overlay, &host.overlay_group(&shape, &scores.map().buffer, &alike), wgpu::LoadOp::Load);
     let pixels = host.copy_screen(&context, &mut encoder);
@@ -143,7 +142,7 @@ impl Host {
     fn new(slice: &Tensor) -> Result<Self, Box<dyn Error>> {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
         let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()))?;
-        let (device, queue) = pollster::block_on(adapter.request_device(&gpu::descriptor(&adapter)?))?;
+        let (device, queue) = pollster::block_on(adapter.request_device(&embedding::descriptor(&adapter)?))?;
         let size = (slice.rows(), slice.cols());
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
         let buffer = filled(&device, &queue, usage, bytemuck::cast_slice(slice.data()));

@@ -131,6 +131,23 @@ fn no_module_uses_one_that_uses_it() {
     assert!(gone.is_empty(), "these circles are opened or have changed; remove them from KNOWN_CIRCLES:\n{gone}");
 }
 
+/// What `viewer/` may mention of the library: the room for hosts of a device, and what a guest needs for scans, maps, pictures and checkpoints. What a pass is
+/// made of stays behind `embedding`.
+const VIEWER_MAY_IMPORT: &[&str] =
+    &["embedding", "ct", "maps", "picture", "hub", "checkpoint", "vit::model", "error", "tensor", "Error", "Result", "Tensor"];
+
+#[test]
+fn the_viewer_runs_on_embedding() {
+    let files = sources_of("viewer/src");
+    let viewer = Crate::new(files.iter().map(|(_, path, code)| (path.as_str(), code.as_str())));
+    let names = viewer.names_of("meddino");
+    assert!(names.iter().any(|(_, name)| name.starts_with("embedding::")), "{names:?}");
+    let is_allowed = |name: &str| VIEWER_MAY_IMPORT.iter().any(|may| name == *may || name.starts_with(&format!("{may}::")));
+    let wrong = names.iter().filter(|(_, name)| !is_allowed(name)).map(|(module, name)| format!("{module} mentions {name}"));
+    let wrong: Vec<String> = wrong.collect();
+    assert!(wrong.is_empty(), "the viewer may mention {VIEWER_MAY_IMPORT:?} alone:\n{}", wrong.join("\n"));
+}
+
 #[test]
 fn some_words_have_their_rooms() {
     let mut wrong = Vec::new();

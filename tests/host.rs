@@ -11,8 +11,11 @@ use common::relative_l2;
 use meddino::Tensor;
 use meddino::cpu;
 use meddino::ct::{Size, Window, prepare};
-use meddino::embedding::{Map, Pass, Picture, Scores, Settings, Similarity, Source};
-use meddino::gpu::{self, Context, Executable, Gpu, Readback};
+use meddino::embedding::{
+    self, Components, Context, Gpu, ImageInput, MapTexture, Pass, PassProgress, PassSettings, Readback, Reading, Similarity, SliceInput,
+    SliceSource, TokenMap,
+};
+use meddino::gpu::Executable;
 use meddino::maps::{Moments, cosine};
 use meddino::vit::features::{Features, Request};
 use meddino::vit::model::Model;
@@ -34,7 +37,8 @@ fn adapter() -> Option<wgpu::Adapter> {
 impl Host {
     fn new() -> Option<Self> {
         let adapter = adapter()?;
-        let (device, queue) = pollster::block_on(adapter.request_device(&gpu::descriptor(&adapter).expect("enough"))).expect("a device");
+        let (device, queue) =
+            pollster::block_on(adapter.request_device(&embedding::descriptor(&adapter).expect("enough"))).expect("a device");
         Some(Self { adapter, device, queue })
     }
 
@@ -152,11 +156,19 @@ impl Host {
     }
 
     /// Submits, waits, reads.
-    fn finish(&self, mut encoder: wgpu::CommandEncoder, map: &Map) -> Vec<f32> {
+    fn finish(&self, mut encoder: wgpu::CommandEncoder, map: &TokenMap) -> Vec<f32> {
         let values = map.read(&mut encoder);
         self.submit(encoder);
         self.poll();
         pollster::block_on(values).expect("values")
+    }
+
+    /// The features of a pass that `encoder` holds.
+    fn features(&self, pass: &Pass, mut encoder: wgpu::CommandEncoder) -> Features {
+        let features = pass.read(&mut encoder);
+        self.submit(encoder);
+        self.poll();
+        pollster::block_on(features).expect("features")
     }
 
     fn image_of(&self, pass: &Pass, mut encoder: wgpu::CommandEncoder, context: &Context) -> Vec<f32> {
@@ -186,9 +198,13 @@ fn slice([height, width]: [usize; 2]) -> Tensor {
 }
 
 fn on_the_cpu(source: &str, image: &Tensor, request: &Request) -> Features {
+    masked_on_the_cpu(source, image, None, request)
+}
+
+fn masked_on_the_cpu(source: &str, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Features {
     let model = Model::open(source).expect("seeded weights");
     let layers = cpu::layers(model.weights().expect("seeded weights"), cpu::Precision::F32);
-    cpu::forward(&layers, model.config(), image, None, request).expect("features")
+    cpu::forward(&layers, model.config(), image, mask, request).expect("features")
 }
 
 #[test]
@@ -199,7 +215,8 @@ fn one_submission_renders_computes_and_shows() {
     let before = (gpu.context().submissions(), gpu.context().polls());
     assert!(before.0 > 0 && before.1 > 0, "loading submits and waits, and is counted");
     let request = Request { layers: vec![0], prenorm: true, taps: false };
-    let settings = Settings { size: Size::Exact { height: 64, width: 70 }, request: request.clone(), ..Settings::new(size[0], size[1]) };
+    let input = SliceInput { size: Size::Exact { height: 64, width: 70 }, ..SliceInput::new(size[0], size[1]) };
+    let settings = PassSettings { request: request.clone(), ..PassSettings::new(input) };
     let mut pass = Pass::new(&gpu, &settings).expect("a pass");
     let layout = pass.layout();
 
@@ -219,7 +236,8 @@ fn one_submission_renders_computes_and_shows() {
     );
     let mut encoder = host.encoder();
     host.render(&mut encoder, &painted, PAINT, &[]);
-    pass.encode_slice(&mut encoder, Source::Texture(&painted.create_view(&wgpu::TextureViewDescriptor::default()))).expect("a slice");
+    pass.encode_slice(&mut encoder, 0, SliceSource::Texture(&painted.create_view(&wgpu::TextureViewDescriptor::default())))
+        .expect("a slice");
     pass.encode(&mut encoder);
     let ours = [pass.tokens(), pass.layer(0).expect("asked for"), pass.prenorm().expect("asked for")];
     for (target, tokens) in shown.iter().zip(ours) {
@@ -232,14 +250,18 @@ fn one_submission_renders_computes_and_shows() {
     assert_eq!((gpu.context().submissions(), gpu.context().polls()), before, "ours are none");
     assert!(pass.layer(1).is_none());
 
-    let image = prepare(&slice(size), &settings.window, settings.size);
+    let image = prepare(&slice(size), &input.window, input.size);
     let want = on_the_cpu(source, &image, &request);
     let want = [&want.x_norm, &want.layers[0].1, want.x_prenorm.as_ref().expect("asked for")];
     for (home, want) in home.iter().zip(want) {
         let error = relative_l2(&bytes_of::<f32>(home), want.data());
         assert!(error < 2e-4, "the host sees tokens {error:.1e} from the CPU's");
     }
-    assert_eq!(pollster::block_on(ours).expect("tokens"), bytes_of::<f32>(&home[0]));
+    let ours = pollster::block_on(ours).expect("features");
+    let ours = [&ours.x_norm, &ours.layers[0].1, ours.x_prenorm.as_ref().expect("asked for")];
+    for (home, ours) in home.iter().zip(ours) {
+        assert_eq!(ours.data(), bytes_of::<f32>(home));
+    }
     assert_eq!((layout.tokens, layout.prefix, layout.channels), (5 + 16, 5, 128));
 }
 
@@ -264,19 +286,19 @@ fn every_source_gives_the_cpus_image() {
     let half_hu = Tensor::new(from, halves.iter().map(|v| v.to_f32()).collect::<Vec<_>>());
     let eighth_hu = Tensor::new(from, eights.chunks_exact(4).map(|v| f32::from(v[0]) / 255.0 * 2400.0 - 1200.0).collect::<Vec<_>>());
     let cases = [
-        ("buffer", Source::Buffer { buffer: &buffer, offset: 12 }, (1.0, 0.0), &hu),
-        ("R32Float", Source::Texture(&views[0]), (1.0, 0.0), &hu),
-        ("R16Float", Source::Texture(&views[1]), (1.0, 0.0), &half_hu),
-        ("Rgba8Unorm", Source::Texture(&views[2]), (2400.0, -1200.0), &eighth_hu),
+        ("buffer", SliceSource::Buffer { buffer: &buffer, offset: 12 }, (1.0, 0.0), &hu),
+        ("R32Float", SliceSource::Texture(&views[0]), (1.0, 0.0), &hu),
+        ("R16Float", SliceSource::Texture(&views[1]), (1.0, 0.0), &half_hu),
+        ("Rgba8Unorm", SliceSource::Texture(&views[2]), (2400.0, -1200.0), &eighth_hu),
     ];
     let abdomen = Window { lo: -160.0, hi: 240.0, mean: 40.0, std: 80.5 };
     for size in [Size::Native, Size::Square(32), Size::Exact { height: 112, width: 97 }] {
         for window in [Window::DEMO, abdomen, Window::NONE] {
             for (name, source, rescale, hu) in cases {
-                let settings = Settings { size, window, rescale, ..Settings::new(from[0], from[1]) };
-                let mut pass = Pass::new(&gpu, &settings).expect("a pass");
+                let input = SliceInput { size, window, rescale, ..SliceInput::new(from[0], from[1]) };
+                let mut pass = Pass::new(&gpu, &PassSettings::new(input)).expect("a pass");
                 let mut encoder = host.encoder();
-                pass.encode_slice(&mut encoder, source).expect("a slice");
+                pass.encode_slice(&mut encoder, 0, source).expect("a slice");
                 pass.encode(&mut encoder);
                 let got = host.image_of(&pass, encoder, gpu.context());
                 let error = relative_l2(&got, prepare(hu, &window, size).data());
@@ -290,28 +312,31 @@ fn every_source_gives_the_cpus_image() {
 fn what_does_not_fit_is_said() {
     let Some(host) = Host::new() else { return };
     let gpu = host.model("seeded:0:micro");
-    let refused = |settings: Settings| Pass::new(&gpu, &settings).map(|_| ()).unwrap_err().to_string();
-    assert!(refused(Settings::new(0, 64)).contains("0 x 64"));
-    assert!(refused(Settings::new(8, 64)).contains("hold no patch"));
-    assert!(refused(Settings { rescale: (f32::NAN, 0.0), ..Settings::new(64, 64) }).contains("NaN"));
-    assert!(
-        refused(Settings { request: Request { layers: vec![2], ..Request::default() }, ..Settings::new(64, 64) }).contains("no block 2")
-    );
-    let mut pass = Pass::new(&gpu, &Settings::new(64, 64)).expect("a pass");
+    let refused = |settings: PassSettings| Pass::new(&gpu, &settings).map(|_| ()).unwrap_err().to_string();
+    let slices = |height, width| PassSettings::new(SliceInput::new(height, width));
+    assert!(refused(slices(0, 64)).contains("0 x 64"));
+    assert!(refused(slices(8, 64)).contains("hold no patch"));
+    assert!(refused(PassSettings::new(SliceInput { rescale: (f32::NAN, 0.0), ..SliceInput::new(64, 64) })).contains("NaN"));
+    assert!(refused(PassSettings { request: Request { layers: vec![2], ..Request::default() }, ..slices(64, 64) }).contains("no block 2"));
+    assert!(refused(PassSettings { batch: 0, ..slices(64, 64) }).contains("0 of 64 x 64"));
+    assert!(refused(PassSettings { batch: usize::MAX, ..slices(64, 64) }).contains("expected 1 to 16777216 rows"));
+    assert!(refused(PassSettings::new(ImageInput { channels: 2, height: 64, width: 64 })).contains("[1, 2, 64, 64]"));
+    let mut pass = Pass::new(&gpu, &PassSettings::new(SliceInput::new(64, 64))).expect("a pass");
     let mut encoder = host.encoder();
-    let mut refused = |source: Source<'_>| pass.encode_slice(&mut encoder, source).unwrap_err().to_string();
+    let mut refused = |source: SliceSource<'_>| pass.encode_slice(&mut encoder, 0, source).unwrap_err().to_string();
     let buffer = host.buffer(&[0.0; 64 * 64], wgpu::BufferUsages::COPY_SRC);
     let closed = host.buffer(&[0.0; 64 * 64], wgpu::BufferUsages::STORAGE);
-    assert!(refused(Source::Buffer { buffer: &buffer, offset: 4 }).contains("do not fit its 16384 bytes"));
-    assert!(refused(Source::Buffer { buffer: &buffer, offset: u64::MAX - 3 }).contains("do not fit"));
-    assert!(refused(Source::Buffer { buffer: &closed, offset: 0 }).contains("COPY_SRC"));
+    assert!(refused(SliceSource::Buffer { buffer: &buffer, offset: 4 }).contains("do not fit its 16384 bytes"));
+    assert!(refused(SliceSource::Buffer { buffer: &buffer, offset: u64::MAX - 3 }).contains("do not fit"));
+    assert!(refused(SliceSource::Buffer { buffer: &closed, offset: 0 }).contains("COPY_SRC"));
     let view = |size, format, usage| host.texture(size, format, usage).create_view(&wgpu::TextureViewDescriptor::default());
     let (binding, other) = (wgpu::TextureUsages::TEXTURE_BINDING, wgpu::TextureUsages::COPY_DST);
-    assert!(refused(Source::Texture(&view([64, 32], wgpu::TextureFormat::R32Float, binding))).contains("64 x 32 texels"));
+    assert!(refused(SliceSource::Texture(&view([64, 32], wgpu::TextureFormat::R32Float, binding))).contains("64 x 32 texels"));
     assert!(
-        refused(Source::Texture(&view([64, 64], wgpu::TextureFormat::R8Unorm, binding))).contains("R8Unorm; expected one of [R32Float")
+        refused(SliceSource::Texture(&view([64, 64], wgpu::TextureFormat::R8Unorm, binding)))
+            .contains("R8Unorm; expected one of [R32Float")
     );
-    assert!(refused(Source::Texture(&view([64, 64], wgpu::TextureFormat::R32Float, other))).contains("TEXTURE_BINDING"));
+    assert!(refused(SliceSource::Texture(&view([64, 64], wgpu::TextureFormat::R32Float, other))).contains("TEXTURE_BINDING"));
     let similarity = Similarity::new(&pass.map()).expect("room");
     assert!(similarity.encode(&mut encoder, 5 + 16).unwrap_err().to_string().contains("no token 21: there are 21"));
 }
@@ -336,10 +361,9 @@ fn a_device_that_allows_too_little_is_refused_by_name() {
 #[test]
 fn what_to_ask_for_is_there() {
     let Some(host) = Host::new() else { return };
-    let wanted = gpu::WANTED.iter().fold(wgpu::Features::empty(), |all, wanted| all | wanted.feature);
+    let wanted = embedding::WANTED.iter().fold(wgpu::Features::empty(), |all, wanted| all | wanted.feature);
     assert_eq!(host.device.features(), host.adapter.features() & wanted);
     assert_eq!(host.device.limits().max_storage_buffer_binding_size, host.adapter.limits().max_storage_buffer_binding_size);
-    assert_eq!(Context::features(&host.adapter), host.adapter.features() & wanted);
 }
 
 #[test]
@@ -350,8 +374,8 @@ fn two_models_share_a_device_and_a_submission() {
     let models = ["seeded:0:tiny", "seeded:3:micro"].map(|source| (source, host.model(source)));
     let mut encoder = host.encoder();
     let passes = models.each_ref().map(|(_, gpu)| {
-        let mut pass = Pass::new(gpu, &Settings::new(size[0], size[1])).expect("a pass");
-        pass.encode_slice(&mut encoder, Source::Buffer { buffer: &buffer, offset: 0 }).expect("a slice");
+        let mut pass = Pass::new(gpu, &PassSettings::new(SliceInput::new(size[0], size[1]))).expect("a pass");
+        pass.encode_slice(&mut encoder, 0, SliceSource::Buffer { buffer: &buffer, offset: 0 }).expect("a slice");
         pass.encode(&mut encoder);
         let tokens = pass.read(&mut encoder);
         (pass, tokens)
@@ -360,7 +384,7 @@ fn two_models_share_a_device_and_a_submission() {
     host.poll();
     for ((source, _), (_, tokens)) in models.iter().zip(passes) {
         let want = on_the_cpu(source, &prepare(&slice(size), &Window::DEMO, Size::Native), &Request::default()).x_norm;
-        let error = relative_l2(&pollster::block_on(tokens).expect("tokens"), want.data());
+        let error = relative_l2(pollster::block_on(tokens).expect("tokens").x_norm.data(), want.data());
         assert!(error < 2e-4, "{source}: {error:.1e}");
     }
 }
@@ -371,11 +395,11 @@ fn a_pass_in_pieces_keeps_to_its_budget_and_gives_the_same_bits() {
     let gpu = host.model("seeded:0:tiny");
     let size = [160, 176];
     let buffer = host.buffer(slice(size).data(), wgpu::BufferUsages::COPY_SRC);
-    let source = Source::Buffer { buffer: &buffer, offset: 0 };
-    let settings = Settings::new(size[0], size[1]);
+    let source = SliceSource::Buffer { buffer: &buffer, offset: 0 };
+    let settings = PassSettings::new(SliceInput::new(size[0], size[1]));
     let mut whole = Pass::new(&gpu, &settings).expect("a pass");
     let mut encoder = host.encoder();
-    whole.encode_slice(&mut encoder, source).expect("a slice");
+    whole.encode_slice(&mut encoder, 0, source).expect("a slice");
     let start = whole.progress();
     assert!(start.done == 0 && !start.is_finished());
     whole.encode(&mut encoder);
@@ -384,12 +408,12 @@ fn a_pass_in_pieces_keeps_to_its_budget_and_gives_the_same_bits() {
     let total = whole.planned_time(start, whole.progress()).expect("a speed was measured");
 
     let frame = total / 40;
-    let mut fine = Pass::new(&gpu, &Settings { frame: Some(frame), ..settings }).expect("a pass");
+    let mut fine = Pass::new(&gpu, &PassSettings { frame: Some(frame), ..settings }).expect("a pass");
     assert!(fine.progress().of > whole.progress().of, "dispatches are cut to the frame: {} of {}", fine.progress().of, whole.progress().of);
     for (finely, budget) in [(false, total / 3), (false, total / 40), (false, Duration::ZERO), (true, frame)] {
         let pass = if finely { &mut fine } else { &mut whole };
         let mut encoder = host.encoder();
-        pass.encode_slice(&mut encoder, source).expect("a slice");
+        pass.encode_slice(&mut encoder, 0, source).expect("a slice");
         let (mut pieces, mut single, mut last) = (0, 0, pass.progress());
         while !last.is_finished() {
             let now = pass.encode_some(&mut encoder, budget);
@@ -399,7 +423,7 @@ fn a_pass_in_pieces_keeps_to_its_budget_and_gives_the_same_bits() {
             let fits = planned <= budget + Duration::from_nanos(1);
             assert!(fits || now.done == last.done + 1, "{planned:?} of {budget:?} for dispatches {} to {}", last.done, now.done);
             // Nothing that would have fitted is left for later.
-            let one_more = embedding_progress(now.done + 1, now.of);
+            let one_more = PassProgress { done: now.done + 1, of: now.of };
             let would_fit = !now.is_finished() && pass.planned_time(last, one_more).expect("a speed") < budget;
             assert!(!would_fit, "dispatch {} would have fitted", now.done);
             single += usize::from(!fits);
@@ -415,15 +439,11 @@ fn a_pass_in_pieces_keeps_to_its_budget_and_gives_the_same_bits() {
     // A new slice in the middle of a pass begins it anew.
     let other = host.buffer(&vec![0.0; size[0] * size[1]], wgpu::BufferUsages::COPY_SRC);
     let mut encoder = host.encoder();
-    whole.encode_slice(&mut encoder, Source::Buffer { buffer: &other, offset: 0 }).expect("a slice");
+    whole.encode_slice(&mut encoder, 0, SliceSource::Buffer { buffer: &other, offset: 0 }).expect("a slice");
     whole.encode_some(&mut encoder, total / 3);
-    whole.encode_slice(&mut encoder, source).expect("a slice");
+    whole.encode_slice(&mut encoder, 0, source).expect("a slice");
     while !whole.encode_some(&mut encoder, total / 3).is_finished() {}
     assert_eq!(host.finish(encoder, &whole.map()), want);
-}
-
-fn embedding_progress(done: usize, of: usize) -> meddino::embedding::Progress {
-    meddino::embedding::Progress { done, of }
 }
 
 #[test]
@@ -432,9 +452,10 @@ fn maps_of_tokens_are_the_cpus() {
     let gpu = host.model("seeded:0:tiny");
     let size = [96, 64];
     let buffer = host.buffer(slice(size).data(), wgpu::BufferUsages::COPY_SRC);
-    let mut pass = Pass::new(&gpu, &Settings { size: Size::Square(80), ..Settings::new(size[0], size[1]) }).expect("a pass");
+    let mut pass =
+        Pass::new(&gpu, &PassSettings::new(SliceInput { size: Size::Square(80), ..SliceInput::new(size[0], size[1]) })).expect("a pass");
     let mut encoder = host.encoder();
-    pass.encode_slice(&mut encoder, Source::Buffer { buffer: &buffer, offset: 0 }).expect("a slice");
+    pass.encode_slice(&mut encoder, 0, SliceSource::Buffer { buffer: &buffer, offset: 0 }).expect("a slice");
     pass.encode(&mut encoder);
     let layout = pass.layout();
     let tokens = Tensor::new([layout.tokens, layout.channels], host.finish(encoder, &pass.map()));
@@ -459,11 +480,11 @@ fn maps_of_tokens_are_the_cpus() {
     let mut moments = Moments::new(layout.channels);
     moments.add(&tokens);
     let basis = moments.basis().expect("directions");
-    let scores = Scores::new(&pass.map(), &basis).expect("room");
+    let scores = Components::new(&pass.map(), &basis).expect("room");
     let want = basis.scores(&tokens);
     // To a texture of the slice's size, by what lies around each pixel.
     let (mesh, range) = (pass.mesh(), (-1.5, 1.5));
-    let picture = Picture::new(scores.map(), &mesh, range).expect("room");
+    let picture = MapTexture::new(scores.map(), 0, &mesh, range).expect("room");
     let texture =
         host.texture(size, wgpu::TextureFormat::Rgba16Float, wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_SRC);
     let view = texture.create_view(&wgpu::TextureViewDescriptor::default());
@@ -492,11 +513,11 @@ fn maps_of_tokens_are_the_cpus() {
     assert!(refused(storage, wgpu::TextureFormat::Rgba8Unorm, size).contains("Rgba16Float"));
     assert!(refused(wgpu::TextureUsages::COPY_SRC, wgpu::TextureFormat::Rgba16Float, size).contains("STORAGE_BINDING"));
     assert!(refused(storage, wgpu::TextureFormat::Rgba16Float, [64, 64]).contains("expected 96 x 64"));
-    assert!(Picture::new(&pass.map(), &mesh, range).unwrap_err().to_string().contains("128 channels"));
-    assert!(Picture::new(scores.map(), &mesh, (1.0, 1.0)).unwrap_err().to_string().contains("1 to 1"));
+    assert!(MapTexture::new(&pass.map(), 0, &mesh, range).unwrap_err().to_string().contains("128 channels"));
+    assert!(MapTexture::new(scores.map(), 0, &mesh, (1.0, 1.0)).unwrap_err().to_string().contains("1 to 1"));
     let mut narrow = Moments::new(2);
     narrow.add(&Tensor::new([3, 2], vec![0.0, 1.0, 2.0, 5.0, 7.0, 8.0]));
-    assert!(Scores::new(&pass.map(), &narrow.basis().expect("directions")).unwrap_err().to_string().contains("2 wide"));
+    assert!(Components::new(&pass.map(), &narrow.basis().expect("directions")).unwrap_err().to_string().contains("2 wide"));
 }
 
 /// A browser's rules: nobody may wait; what is not ready is asked again.
@@ -504,10 +525,10 @@ fn maps_of_tokens_are_the_cpus() {
 fn a_readback_is_pending_until_the_host_polls() {
     let Some(host) = Host::new() else { return };
     let gpu = host.model("seeded:0:micro");
-    let mut pass = Pass::new(&gpu, &Settings::new(32, 32)).expect("a pass");
+    let mut pass = Pass::new(&gpu, &PassSettings::new(SliceInput::new(32, 32))).expect("a pass");
     let buffer = host.buffer(slice([32, 32]).data(), wgpu::BufferUsages::COPY_SRC);
     let mut encoder = host.encoder();
-    pass.encode_slice(&mut encoder, Source::Buffer { buffer: &buffer, offset: 0 }).expect("a slice");
+    pass.encode_slice(&mut encoder, 0, SliceSource::Buffer { buffer: &buffer, offset: 0 }).expect("a slice");
     pass.encode(&mut encoder);
     let mut values = Box::pin(pass.read(&mut encoder));
     let mut task = Task::from_waker(Waker::noop());
@@ -520,7 +541,7 @@ fn a_readback_is_pending_until_the_host_polls() {
         }
     };
     let want = on_the_cpu("seeded:0:micro", &prepare(&slice([32, 32]), &Window::DEMO, Size::Native), &Request::default());
-    assert!(relative_l2(&tokens, want.x_norm.data()) < 2e-4);
+    assert!(relative_l2(tokens.x_norm.data(), want.x_norm.data()) < 2e-4);
 }
 
 /// A pass moves to another thread, as wgpu's own objects do.
@@ -532,17 +553,204 @@ fn what_is_lent_may_move_between_threads() {
     moves::<Executable>();
     moves::<Pass>();
     moves::<Similarity>();
-    moves::<Scores>();
-    moves::<Picture>();
+    moves::<Components>();
+    moves::<MapTexture>();
     moves::<Readback>();
+    moves::<Reading>();
     let Some(host) = Host::new() else { return };
     let gpu = std::thread::scope(|scope| scope.spawn(|| host.model("seeded:0:micro")).join().expect("loaded elsewhere"));
-    let mut pass = std::thread::spawn(move || Pass::new(&gpu, &Settings::new(32, 32)).expect("a pass")).join().expect("prepared elsewhere");
+    let mut pass = std::thread::spawn(move || Pass::new(&gpu, &PassSettings::new(SliceInput::new(32, 32))).expect("a pass"))
+        .join()
+        .expect("prepared elsewhere");
     let mut encoder = host.encoder();
-    host.queue.write_buffer(pass.slice(), 0, bytemuck::cast_slice(slice([32, 32]).data()));
+    host.queue.write_buffer(pass.input(), 0, bytemuck::cast_slice(slice([32, 32]).data()));
     pass.restart();
     while !pass.encode_some(&mut encoder, Duration::from_millis(2)).is_finished() {}
     let got = host.finish(encoder, &pass.map());
     let want = on_the_cpu("seeded:0:micro", &prepare(&slice([32, 32]), &Window::DEMO, Size::Native), &Request::default());
     assert!(relative_l2(&got, want.x_norm.data()) < 2e-4);
+}
+
+fn bits(tensor: &Tensor) -> Vec<u32> {
+    tensor.data().iter().map(|v| v.to_bits()).collect()
+}
+
+/// Several slices of ragged size, each unlike the others.
+fn slices(batch: usize, [height, width]: [usize; 2]) -> Vec<Tensor> {
+    let value = |at: usize, i: usize| hu(i % width + 13 * at, i / width + 7 * at);
+    (0..batch).map(|at| Tensor::new([height, width], (0..height * width).map(|i| value(at, i)).collect::<Vec<_>>())).collect()
+}
+
+/// Images [1, 1, H, W] as one batch.
+fn stacked(images: &[Tensor]) -> Tensor {
+    let &[_, _, height, width] = images[0].shape() else { panic!("images are [1, 1, H, W]") };
+    Tensor::new([images.len(), 1, height, width], images.iter().flat_map(|image| image.data().to_vec()).collect::<Vec<_>>())
+}
+
+/// Values of image `at` of a batch.
+fn part(x: &Tensor, at: usize) -> &[f32] {
+    let len = x.data().len() / x.shape()[0];
+    &x.data()[at * len..(at + 1) * len]
+}
+
+#[test]
+fn a_batch_gives_what_its_slices_give() {
+    let Some(host) = Host::new() else { return };
+    let source = "seeded:0:micro";
+    let gpu = host.model(source);
+    let (batch, size, request) = (3, [75, 63], Request { layers: vec![0], ..Request::default() });
+    let slices = slices(batch, size);
+    for image_size in [Size::Native, Size::Exact { height: 49, width: 130 }] {
+        let input = SliceInput { size: image_size, ..SliceInput::new(size[0], size[1]) };
+        let settings = PassSettings { request: request.clone(), ..PassSettings::new(input) };
+        let mut pass = Pass::new(&gpu, &PassSettings { batch, ..settings.clone() }).expect("a pass");
+        let mut alone = Pass::new(&gpu, &settings).expect("a pass");
+        let layout = pass.layout();
+        assert_eq!((layout.images, alone.layout().images), (batch, 1));
+        let alignment = host.device.limits().min_storage_buffer_offset_alignment.into();
+        assert!((0..batch).all(|at| pass.offset(at).is_multiple_of(alignment)), "each slice can be bound by itself");
+
+        // One slice from each kind of source: a buffer, a texture, and the host's shaders or memory.
+        let buffer = host.buffer(slices[0].data(), wgpu::BufferUsages::COPY_SRC);
+        let bytes: Vec<u8> = slices[1].data().iter().flat_map(|v| v.to_le_bytes()).collect();
+        let texture = host.filled(size, wgpu::TextureFormat::R32Float, &bytes);
+        let view = texture.create_view(&wgpu::TextureViewDescriptor::default());
+        host.queue.write_buffer(pass.input(), pass.offset(2), bytemuck::cast_slice(slices[2].data()));
+        let mut encoder = host.encoder();
+        pass.encode_slice(&mut encoder, 0, SliceSource::Buffer { buffer: &buffer, offset: 0 }).expect("a slice");
+        pass.encode_slice(&mut encoder, 1, SliceSource::Texture(&view)).expect("a slice");
+        assert!(pass.encode_slice(&mut encoder, 3, SliceSource::Texture(&view)).unwrap_err().to_string().contains("no slice 3"));
+        pass.encode(&mut encoder);
+        let got = host.features(&pass, encoder);
+        let images = host.image_of(&pass, host.encoder(), gpu.context());
+
+        let prepared: Vec<Tensor> = slices.iter().map(|slice| prepare(slice, &input.window, input.size)).collect();
+        let want = on_the_cpu(source, &stacked(&prepared), &request);
+        for (got, want) in [(&got.x_norm, &want.x_norm), (&got.layers[0].1, &want.layers[0].1)] {
+            assert_eq!(got.shape(), want.shape());
+            let error = relative_l2(got.data(), want.data());
+            assert!(error < 2e-4, "{image_size}: {error:.1e} from the CPU's");
+        }
+        // The same batch at once from the host's memory.
+        let all: Vec<f32> = slices.iter().flat_map(|slice| slice.data().to_vec()).collect();
+        assert!(pass.write(&all[1..]).unwrap_err().to_string().contains("expected 3 x 4725"));
+        pass.write(&all).expect("slices");
+        let mut encoder = host.encoder();
+        pass.encode(&mut encoder);
+        assert_eq!(bits(&host.features(&pass, encoder).x_norm), bits(&got.x_norm), "{image_size}: written from the host's memory");
+        // Each slice by itself.
+        for (at, slice) in slices.iter().enumerate() {
+            alone.write(slice.data()).expect("a slice");
+            let mut encoder = host.encoder();
+            alone.encode(&mut encoder);
+            let single = host.features(&alone, encoder);
+            let len = images.len() / batch;
+            assert_eq!(host.image_of(&alone, host.encoder(), gpu.context()), images[at * len..(at + 1) * len], "{image_size}: image {at}");
+            assert_eq!(part(&single.x_norm, 0), part(&got.x_norm, at), "{image_size}: tokens of image {at}");
+        }
+
+        // Maps count the tokens of all images.
+        let mesh = pass.mesh();
+        let (image, patch) = (1, layout.grid.patches() - 1);
+        let similarity = Similarity::new(&pass.map()).expect("room");
+        let textures = [0, 1, 2].map(|at| MapTexture::new(similarity.map(), at, &mesh, (-1.0, 1.0)).expect("room"));
+        let mut encoder = host.encoder();
+        similarity.encode(&mut encoder, layout.patch_row(image, patch)).expect("a token");
+        let shown = host.texture(size, wgpu::TextureFormat::Rgba16Float, wgpu::TextureUsages::STORAGE_BINDING);
+        let shown = shown.create_view(&wgpu::TextureViewDescriptor::default());
+        let pixels = textures.each_ref().map(|texture| {
+            texture.encode(&mut encoder, &shown).expect("a texture");
+            Readback::encode(gpu.context(), &mut encoder, texture.pixels())
+        });
+        let alike = host.finish(encoder, similarity.map());
+        let rows = Tensor::new([layout.images * layout.tokens, layout.channels], got.x_norm.data().to_vec());
+        let row = layout.patch_row(image, patch);
+        assert_eq!(row, layout.tokens + layout.prefix + patch);
+        let query = &rows.data()[row * layout.channels..][..layout.channels];
+        assert!(relative_l2(&alike, cosine(&rows, query).data()) < 1e-6);
+        for (at, pixels) in pixels.into_iter().enumerate() {
+            let pixels = pollster::block_on(pixels).expect("pixels");
+            let first = alike[layout.patch_row(at, 0)];
+            assert!((pixels[0] - (first + 1.0) / 2.0).abs() < 1e-6, "image {at} begins with {} for {first}", pixels[0]);
+        }
+        assert!(MapTexture::new(similarity.map(), 3, &mesh, (-1.0, 1.0)).unwrap_err().to_string().contains("no image 3"));
+    }
+}
+
+#[test]
+fn masked_patches_are_the_mask_token() {
+    let Some(host) = Host::new() else { return };
+    let source = "seeded:0:micro";
+    let gpu = host.model(source);
+    let (batch, size, request) = (2, [50, 83], Request { prenorm: true, ..Request::default() });
+    let prepared: Vec<Tensor> = slices(batch, size).iter().map(|slice| prepare(slice, &Window::DEMO, Size::Native)).collect();
+    let images = stacked(&prepared);
+    let input = ImageInput { channels: 1, height: size[0], width: size[1] };
+    let settings = PassSettings { batch, request: request.clone(), ..PassSettings::new(input) };
+    let mut plain = Pass::new(&gpu, &settings).expect("a pass");
+    let mut pass = Pass::new(&gpu, &PassSettings { masked: true, ..settings }).expect("a pass");
+    let run = |pass: &mut Pass, mut encoder: wgpu::CommandEncoder| {
+        pass.encode(&mut encoder);
+        host.features(pass, encoder)
+    };
+    pass.write(images.data()).expect("images");
+    plain.write(images.data()).expect("images");
+    let unmasked = run(&mut plain, host.encoder());
+    assert_eq!(bits(&run(&mut pass, host.encoder()).x_norm), bits(&unmasked.x_norm), "at first nothing is masked");
+
+    let patches = batch * pass.layout().grid.patches();
+    let mask = |nth: usize| -> Vec<bool> { (0..patches).map(|i| i % nth == 1).collect() };
+    let check = |got: &Features, mask: &[bool]| {
+        let want = masked_on_the_cpu(source, &images, Some(mask), &request);
+        let error = relative_l2(got.x_norm.data(), want.x_norm.data());
+        assert!(error < 2e-4, "{error:.1e} from the CPU's");
+        let want = gpu.forward(&images, Some(mask), &request).expect("features");
+        assert_eq!(bits(&got.x_norm), bits(&want.x_norm), "other bits than the same kernels give");
+        assert_eq!(bits(got.x_prenorm.as_ref().expect("asked for")), bits(want.x_prenorm.as_ref().expect("asked for")));
+        assert!(relative_l2(got.x_norm.data(), unmasked.x_norm.data()) > 1e-2, "the mask is seen");
+    };
+    // From the host's memory.
+    pass.write_mask(&mask(3)).expect("a mask");
+    check(&run(&mut pass, host.encoder()), &mask(3));
+    // From a buffer on the device, in one submission with the pass.
+    let values: Vec<f32> = [f32::NAN; 2].into_iter().chain(mask(4).iter().map(|&masked| if masked { -0.5 } else { 0.0 })).collect();
+    let buffer = host.buffer(&values, wgpu::BufferUsages::COPY_SRC);
+    let mut encoder = host.encoder();
+    pass.encode_mask(&mut encoder, &buffer, 8).expect("a mask");
+    check(&run(&mut pass, encoder), &mask(4));
+    // The mask stays.
+    check(&run(&mut pass, host.encoder()), &mask(4));
+    pass.write_mask(&vec![false; patches]).expect("a mask");
+    assert_eq!(bits(&run(&mut pass, host.encoder()).x_norm), bits(&unmasked.x_norm), "nothing is masked any more");
+
+    let mut encoder = host.encoder();
+    assert!(pass.encode_mask(&mut encoder, &buffer, 12).unwrap_err().to_string().contains("a mask of 2 x 15 f32"));
+    assert!(pass.write_mask(&[true]).unwrap_err().to_string().contains("1 entries for 2 x 15 patches"));
+    assert!(plain.write_mask(&mask(3)).unwrap_err().to_string().contains("PassSettings::masked"));
+    assert!(plain.encode_mask(&mut encoder, &buffer, 0).is_err() && plain.mask().is_none());
+    let texture = host.texture(size, wgpu::TextureFormat::R32Float, wgpu::TextureUsages::TEXTURE_BINDING);
+    let slice = SliceSource::Texture(&texture.create_view(&wgpu::TextureViewDescriptor::default()));
+    assert!(plain.encode_slice(&mut encoder, 0, slice).unwrap_err().to_string().contains("takes images"));
+}
+
+#[test]
+fn features_that_are_not_finite_are_an_error() {
+    let Some(host) = Host::new() else { return };
+    let gpu = host.model("seeded:0:micro");
+    let mut pass = Pass::new(&gpu, &PassSettings::new(ImageInput { channels: 3, height: 32, width: 32 })).expect("a pass");
+    let mut image = vec![0.5; 3 * 32 * 32];
+    for value in [0.5, f32::NAN, 0.5] {
+        image[100] = value;
+        pass.write(&image).expect("an image");
+        let mut encoder = host.encoder();
+        pass.encode(&mut encoder);
+        let features = pass.read(&mut encoder);
+        host.submit(encoder);
+        host.poll();
+        let features = pollster::block_on(features);
+        match value.is_nan() {
+            true => assert!(features.unwrap_err().to_string().contains("not finite")),
+            false => assert_eq!(features.expect("features").x_norm.shape(), [1, 9, 64]),
+        }
+    }
 }

@@ -1,35 +1,43 @@
-//! What is made of tokens on the device: similarity, principal components, and textures of both.
+//! What is made of tokens on the device, a few values a token: similarity, and principal components.
 
 use crate::error::{Error, Result};
-use crate::gpu::{Context, Executable, GpuWeights, Readback, TextureCopy, wgpu};
+use crate::gpu::{Context, Executable, GpuWeights, Readback, wgpu};
 use crate::graph::{Role, TensorId, plan};
-use crate::kernels::{Field, Recorder, Values, taps};
-use crate::maps::{Basis, Mesh};
+use crate::kernels::Recorder;
+use crate::maps::Basis;
 
-/// Some values for every token, on the device: [`rows`, `channels`], f32, row-major, from the buffer's first byte on. The last rows are the patches.
+/// Some values for every token of a batch, on the device: [`images`, `tokens`, `channels`] of f32, row-major, from the buffer's first byte.
 #[derive(Clone, Debug)]
-pub struct Map {
-    /// Usage `STORAGE` and `COPY_SRC`.
+pub struct TokenMap {
+    /// The values; usages `STORAGE` and `COPY_SRC`.
     pub buffer: wgpu::Buffer,
-    /// Tokens.
-    pub rows: usize,
+    /// Images of the batch.
+    pub images: usize,
+    /// Tokens of an image; the last ones are its patches.
+    pub tokens: usize,
     /// Values of a token.
     pub channels: usize,
-    /// Tokens before the first patch.
+    /// Tokens of an image before its first patch.
     pub prefix: usize,
     pub(super) context: Context,
 }
 
-impl Map {
-    /// Records a copy to the host's memory, as [`super::Pass::read`] does.
+impl TokenMap {
+    /// Tokens of all images together.
+    pub fn rows(&self) -> usize {
+        self.images * self.tokens
+    }
+
+    /// Records a copy to the host's memory: a future of `images` x `tokens` x `channels` values. It is ready after the host has submitted the encoder, the device
+    /// has done the commands, and the host has polled the device.
     pub fn read(&self, encoder: &mut wgpu::CommandEncoder) -> Readback {
         Readback::encode(&self.context, encoder, &self.buffer)
     }
 
-    /// An operation on this map, as `record` says, with values for what it reads besides; gives its result.
-    fn then(&self, record: impl FnOnce(&mut Recorder, TensorId) -> Result<Operation>) -> Result<(Executable, TensorId)> {
+    /// Prepares an operation on this map, which `record` records, with values for its other inputs; gives its result.
+    pub(super) fn then(&self, record: impl FnOnce(&mut Recorder, TensorId) -> Result<Operation>) -> Result<(Executable, TensorId)> {
         let mut g = Recorder::new(*self.context.limits());
-        let map = g.tensor("map", [self.rows, self.channels], Role::Weight);
+        let map = g.tensor("map", [self.rows(), self.channels], Role::Weight);
         let Operation { result, inputs } = record(&mut g, map)?;
         g.keep(result);
         let graph = g.finish();
@@ -43,85 +51,88 @@ impl Map {
         Ok((executable, result))
     }
 
-    fn of(executable: &Executable, result: TensorId, from: &Self, channels: usize) -> Self {
+    /// The result of an operation on this map, of so many values a token.
+    fn result(&self, executable: &Executable, result: TensorId, channels: usize) -> Self {
         let buffer = executable.buffer(result).expect("a result is written").clone();
-        Self { buffer, channels, ..from.clone() }
+        Self { buffer, channels, ..self.clone() }
     }
 }
 
 /// What an operation gives, and the values of its inputs.
-struct Operation {
-    result: TensorId,
-    inputs: Vec<(TensorId, Vec<f32>)>,
+pub(super) struct Operation {
+    pub result: TensorId,
+    pub inputs: Vec<(TensorId, Vec<f32>)>,
 }
 
-/// How alike the tokens are to one of them.
+/// How alike the tokens of a batch are to one token.
 #[derive(Debug)]
 pub struct Similarity {
     executable: Executable,
-    tokens: Map,
+    tokens: TokenMap,
     query: wgpu::Buffer,
-    map: Map,
+    map: TokenMap,
 }
 
 impl Similarity {
-    /// Prepares it for these tokens.
+    /// Prepares the comparison of these tokens.
     ///
     /// # Errors
     /// If it does not fit the device.
-    pub fn new(tokens: &Map) -> Result<Self> {
+    pub fn new(tokens: &TokenMap) -> Result<Self> {
         let mut query = None;
         let (executable, result) = tokens.then(|g, map| {
             let id = *query.insert(g.tensor("query", [tokens.channels], Role::Input));
             Ok(Operation { result: g.similarity("similarity", map, id)?, inputs: vec![] })
         })?;
         let query = query.and_then(|id| executable.buffer(id)).expect("the query is read").clone();
-        Ok(Self { map: Map::of(&executable, result, tokens, 1), executable, tokens: tokens.clone(), query })
+        Ok(Self { map: tokens.result(&executable, result, 1), executable, tokens: tokens.clone(), query })
     }
 
-    /// Records the cosine of the angle between each token and the one of this number (patches are numbered from [`Map::prefix`] on), from -1 to 1.
+    /// Records the cosine of the angle between each token and the token in row `row` of the buffer, from -1 to 1. [`super::TokenLayout::patch_row`] gives the row
+    /// of a patch.
     ///
     /// # Errors
-    /// If there is no such token.
-    pub fn encode(&self, encoder: &mut wgpu::CommandEncoder, token: usize) -> Result<()> {
-        if token >= self.tokens.rows {
-            return Err(Error::option("token", format!("there is no token {token}: there are {}, from 0 on", self.tokens.rows)));
+    /// If there is no such row.
+    pub fn encode(&self, encoder: &mut wgpu::CommandEncoder, row: usize) -> Result<()> {
+        if row >= self.tokens.rows() {
+            return Err(Error::option("token", format!("there is no token {row}: there are {}, counted from 0", self.tokens.rows())));
         }
         let bytes = 4 * self.tokens.channels as u64;
-        encoder.copy_buffer_to_buffer(&self.tokens.buffer, token as u64 * bytes, &self.query, 0, bytes);
+        encoder.copy_buffer_to_buffer(&self.tokens.buffer, row as u64 * bytes, &self.query, 0, bytes);
         self.executable.encode(encoder);
         Ok(())
     }
 
-    /// The buffer of the token that others are compared with, `[C]` of f32: for one from elsewhere (`COPY_DST`), and [`Similarity::encode_query`].
+    /// The buffer of the token that others are compared with, `[C]` of f32 (usage `COPY_DST`): a host may put any token there, and record
+    /// [`Similarity::encode_query`].
     pub fn query(&self) -> &wgpu::Buffer {
         &self.query
     }
 
-    /// Records the comparison with what [`Similarity::query`] holds.
+    /// Records the comparison with the token in [`Similarity::query`].
     pub fn encode_query(&self, encoder: &mut wgpu::CommandEncoder) {
         self.executable.encode(encoder);
     }
 
     /// One value a token.
-    pub fn map(&self) -> &Map {
+    pub fn map(&self) -> &TokenMap {
         &self.map
     }
 }
 
-/// The whitened scores of the tokens along principal components.
+/// The whitened scores of the tokens along three principal components.
 #[derive(Debug)]
-pub struct Scores {
+pub struct Components {
     executable: Executable,
-    map: Map,
+    map: TokenMap,
 }
 
-impl Scores {
-    /// Prepares it for these tokens and a basis: [`Basis`] says how one is fitted, or stored.
+impl Components {
+    /// Prepares the projection of these tokens on a basis; [`Basis`] says how one is fitted or stored.
     ///
     /// # Errors
-    /// If the basis is of another width, or it does not fit the device.
-    pub fn new(tokens: &Map, basis: &Basis) -> Result<Self> {
+    /// If the basis is for tokens of another width, or the projection does not fit the device.
+    pub fn new(tokens: &TokenMap, basis: &Basis) -> Result<Self> {
         if basis.width() != tokens.channels {
             return Err(Error::option("basis", format!("it is for tokens {} wide, and these are {}", basis.width(), tokens.channels)));
         }
@@ -132,7 +143,7 @@ impl Scores {
             let inputs = vec![(mean, basis.mean().data().to_vec()), (directions, whitened.data().to_vec())];
             Ok(Operation { result: g.basis("basis", map, mean, directions)?, inputs })
         })?;
-        Ok(Self { map: Map::of(&executable, result, tokens, whitened.rows()), executable })
+        Ok(Self { map: tokens.result(&executable, result, whitened.rows()), executable })
     }
 
     /// Records the projection.
@@ -140,69 +151,8 @@ impl Scores {
         self.executable.encode(encoder);
     }
 
-    /// Three values a token, as [`Basis::scores`].
-    pub fn map(&self) -> &Map {
+    /// Three values a token, as [`Basis::scores`] gives them.
+    pub fn map(&self) -> &TokenMap {
         &self.map
-    }
-}
-
-/// A map of up to four channels as a texture of the slice's size, or of any other: bilinear between the patches' centres.
-#[derive(Debug)]
-pub struct Picture {
-    executable: Executable,
-    pixels: TensorId,
-    size: [usize; 2],
-    writer: TextureCopy,
-}
-
-impl Picture {
-    /// Prepares it: `mesh` says where the patches lie on the texture ([`super::Pass::mesh`], or one of its own for another size), `range` which values
-    /// become 0 and 1; what is beyond is cut off.
-    ///
-    /// # Errors
-    /// If the map has other patches or more than four channels, the range is empty, or it does not fit the device.
-    pub fn new(map: &Map, mesh: &Mesh, range: (f32, f32)) -> Result<Self> {
-        let (lo, hi) = range;
-        if !(lo.is_finite() && hi.is_finite() && lo < hi) {
-            return Err(Error::option("range", format!("{lo} to {hi}; expected two finite values in order")));
-        }
-        if !(1..=4).contains(&map.channels) || map.prefix + mesh.grid.patches() != map.rows {
-            return Err(Error::option(
-                "map",
-                format!(
-                    "{} tokens of {} channels; expected {} + {} tokens of 1 to 4",
-                    map.rows,
-                    map.channels,
-                    map.prefix,
-                    mesh.grid.patches()
-                ),
-            ));
-        }
-        let channels = map.channels;
-        let field = Field { first: map.prefix * channels, height: mesh.grid.rows, width: mesh.grid.cols, channels };
-        let values = Values { lo, hi, mean: lo, divisor: hi - lo, ..Values::SAME };
-        let size = [mesh.slice.0, mesh.slice.1];
-        let (executable, pixels) = map.then(|g, id| {
-            let inputs = mesh.lines().map(|lines| (lines.len(), taps(&lines)));
-            let tables = inputs.each_ref().map(|(lines, table)| g.tensor("taps", [*lines, table.len() / lines], Role::Input));
-            let result = g.resize("picture", id, field, tables, values, [size[0], size[1], channels])?;
-            Ok(Operation { result, inputs: tables.into_iter().zip(inputs.map(|(_, table)| table)).collect() })
-        })?;
-        Ok(Self { executable, pixels, size, writer: TextureCopy::writer(&map.context, channels)? })
-    }
-
-    /// Records the making of the texture: `Rgba16Float`, of the mesh's size, usage `STORAGE_BINDING`. Channels that the map has not are 0, the fourth 1;
-    /// all that it has are 0 where the model saw nothing.
-    ///
-    /// # Errors
-    /// If the texture is of another size or format, or may not be written.
-    pub fn encode(&self, encoder: &mut wgpu::CommandEncoder, texture: &wgpu::TextureView) -> Result<()> {
-        self.executable.encode(encoder);
-        self.writer.encode(encoder, self.pixels(), texture, self.size)
-    }
-
-    /// The same values as a buffer: [H, W, channels] of f32.
-    pub fn pixels(&self) -> &wgpu::Buffer {
-        self.executable.buffer(self.pixels).expect("a result is written")
     }
 }

@@ -1,244 +1,244 @@
-//! The way from a slice to tokens as commands in a host's encoder.
+//! The way from slices or images to tokens, as commands in a host's encoder.
 
+use std::ops::Range;
 use std::time::Duration;
 
-use super::map::Map;
-use super::source::Source;
-use crate::ct::{self, Size, Window};
+use super::input::{Entrance, PassInput};
+use super::layout::TokenLayout;
+use super::map::TokenMap;
+use super::pace::{Pace, PassProgress};
+use super::reading::Reading;
+use super::settings::PassSettings;
+use super::source::{SliceSource, Target, copy};
 use crate::error::{Error, Result};
-use crate::gpu::{Executable, Gpu, Readback, TextureCopy, wgpu};
-use crate::graph::{Bytes, Limits, Role, TensorId, plan};
-use crate::kernels::{Field, Recorder, Values, taps};
+use crate::gpu::{Executable, Gpu, TextureCopy, wgpu};
+use crate::graph::{Bytes, Cost, Limits, TensorId, plan};
+use crate::kernels::Recorder;
 use crate::maps::Mesh;
-use crate::vit::config::{Grid, MAX_SIDE};
-use crate::vit::features::Request;
+use crate::vit::config::Config;
 use crate::vit::forward::{Forward, record_on};
 use crate::vit::rope;
 
-/// What a [`Pass`] is prepared for.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Height and width of the slice in pixels, 1 to [`MAX_SIDE`].
-    pub slice: (usize, usize),
-    /// What is stored times the first, plus the second, is HU: (1, 0) where it is HU or normalised already.
-    pub rescale: (f32, f32),
-    /// From HU to what the model takes; [`Window::NONE`] where the values are normalised already.
-    pub window: Window,
-    /// The size of the image that the model is given.
-    pub size: Size,
-    /// What to compute beside the normalised tokens of the last block.
-    pub request: Request,
-    /// The time in a frame that dispatches are cut to, as far as they can be: what [`Pass::encode_some`] will be told.
-    pub frame: Option<Duration>,
-}
-
-impl Settings {
-    /// A slice in HU of `height` x `width` at its own size, with the authors' window.
-    pub fn new(height: usize, width: usize) -> Self {
-        let (window, size) = (Window::DEMO, Size::Native);
-        Self { slice: (height, width), rescale: (1.0, 0.0), window, size, request: Request::default(), frame: None }
-    }
-
-    fn check(&self) -> Result<()> {
-        let (height, width) = self.slice;
-        if [height, width].iter().any(|side| !(1..=MAX_SIDE).contains(side)) {
-            return Err(Error::option("slice", format!("{height} x {width} pixels; sides go from 1 to {MAX_SIDE}")));
-        }
-        let Window { lo, hi, mean, std } = self.window;
-        let bad = lo.is_nan() || hi.is_nan() || lo >= hi || !mean.is_finite() || !(std.is_finite() && std > 0.0);
-        if bad || !(self.rescale.0.is_finite() && self.rescale.1.is_finite()) {
-            return Err(Error::option(
-                "window",
-                format!("{:?} after {:?}: ends must be in order, the rest finite, the deviation above 0", self.window, self.rescale),
-            ));
-        }
-        Ok(())
-    }
-
-    fn values(&self) -> Values {
-        let Window { lo, hi, mean, std } = self.window;
-        let ((scale, shift), divisor) = (self.rescale, (f64::from(std) + 1e-8) as f32);
-        // Shaders need not know infinity.
-        Values { scale, shift, lo: lo.max(f32::MIN), hi: hi.min(f32::MAX), mean, divisor }
-    }
-}
-
-/// How a buffer of tokens is laid out: [`tokens`, `channels`], f32, row-major, from the buffer's first byte on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Layout {
-    /// T = `prefix` + patches.
-    pub tokens: usize,
-    /// C.
-    pub channels: usize,
-    /// Tokens before the first patch: the class token, then the registers.
-    pub prefix: usize,
-    /// The patches, row-major.
-    pub grid: Grid,
-}
-
-/// How far a pass that is spread over frames has come, in dispatches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Recorded so far.
-    pub done: usize,
-    /// Of so many.
-    pub of: usize,
-}
-
-impl Progress {
-    /// Whether all is recorded: the tokens are there once the device has done it.
-    pub fn is_finished(self) -> bool {
-        self.done == self.of
-    }
-}
-
-/// A model prepared for slices of one size: takes a slice from the host's memory on the device, leaves tokens there. It records commands, and neither
-/// submits nor polls nor allocates (but for a bind group where a texture is read).
+/// A model that is prepared for slices or images of one size. It takes them from the host, leaves tokens on the device, and records commands: it neither submits
+/// nor polls.
 #[derive(Debug)]
 pub struct Pass {
     executable: Executable,
+    config: Config,
+    settings: PassSettings,
     forward: Forward,
-    slice: TensorId,
-    size: [usize; 2],
-    image_size: (usize, usize),
-    layout: Layout,
-    patch_size: usize,
+    input: TensorId,
+    layout: TokenLayout,
     reader: TextureCopy,
+    /// The next dispatch to be recorded.
     next: usize,
+    pace: Pace,
 }
 
 impl Pass {
-    /// Prepares a model: compiles its kernels where they are new, and allocates what it needs besides the weights.
+    /// Prepares a model: compiles its kernels where they are new, and allocates what the pass needs besides the weights. This takes time and may be done on
+    /// any thread.
     ///
     /// # Errors
-    /// If the slice or the request does not fit the model, or the pass does not fit the device.
-    pub fn new(gpu: &Gpu, settings: &Settings) -> Result<Self> {
-        settings.check()?;
+    /// If the input, the batch, the mask or the request does not fit the model, or the pass does not fit the device.
+    pub fn new(gpu: &Gpu, settings: &PassSettings) -> Result<Self> {
         let (config, context) = (gpu.config(), gpu.context());
-        let size = [settings.slice.0, settings.slice.1];
-        let (height, width) = settings.size.of(size[0], size[1]);
-        let grid = config.grid(height, width)?;
-        let affordable = settings.frame.and_then(|frame| context.work_in(frame)).map(|work| work.max(1));
+        let pace = Pace::new(context.speed());
+        let affordable = settings.frame.filter(|_| pace.speed().is_some()).map(|frame| pace.work_in(frame).max(1));
         let max_work = affordable.into_iter().chain(context.limits().max_work).min();
         let mut g = Recorder::new(Limits { max_work, ..*context.limits() });
-        let slice = g.tensor("slice", size, Role::Input);
-        let lines = [(size[0], height), (size[1], width)].map(|(from, to)| taps(&ct::taps(from, to)));
-        let tables = [("rows", height, &lines[0]), ("columns", width, &lines[1])]
-            .map(|(name, lines, table)| g.tensor(name, [lines, table.len() / lines], Role::Input));
-        let field = Field { first: 0, height: size[0], width: size[1], channels: 1 };
-        let image = g.resize("resize", slice, field, tables, settings.values(), [1, 1, height, width])?;
-        g.keep(image);
-        let forward = record_on(&mut g, config, image, false, &settings.request)?;
+        let Entrance { input, image, tables } = Entrance::record(&mut g, config, &settings.input, settings.batch)?;
+        let [images, _, height, width] = settings.input.image_shape(settings.batch);
+        let grid = config.grid(height, width)?;
+        if settings.masked {
+            config.check_mask(images * grid.patches(), images, grid)?;
+        }
+        let forward = record_on(&mut g, config, image, settings.masked, &settings.request)?;
         let limits = *g.limits();
         let graph = g.finish();
         let planned = plan(&graph, &limits)?;
         let executable = Executable::new(context, graph, planned, gpu.weights())?;
-        for (id, table) in tables.iter().zip(&lines) {
+        for (id, table) in &tables {
             executable.write(*id, 0, table)?;
         }
         executable.write(forward.table, 0, rope::table(config, grid).data())?;
         let prefix = config.prefix_tokens();
         Ok(Self {
-            layout: Layout { tokens: prefix + grid.patches(), channels: config.embed_dim, prefix, grid },
+            layout: TokenLayout { images, tokens: prefix + grid.patches(), channels: config.embed_dim, prefix, grid },
             reader: TextureCopy::reader(context)?,
-            image_size: (height, width),
-            patch_size: config.patch_size,
+            config: config.clone(),
+            settings: settings.clone(),
             next: executable.graph().steps().len(),
             executable,
             forward,
-            slice,
-            size,
+            input,
+            pace,
         })
     }
 
-    /// Records the taking of a slice; a pass that is under way begins anew.
+    /// Records the copy of slice `at` of the batch, counted from 0; a pass that is under way begins anew. A slice that the host does not replace stays.
     ///
     /// # Errors
-    /// If the source is of another size or format, or may not be used so.
-    pub fn encode_slice(&mut self, encoder: &mut wgpu::CommandEncoder, source: Source<'_>) -> Result<()> {
-        self.next = 0;
-        source.encode(encoder, self.buffer(self.slice), self.size, &self.reader)
+    /// If the pass takes images, there is no such slice, or the source is of another size or format or lacks a usage.
+    pub fn encode_slice(&mut self, encoder: &mut wgpu::CommandEncoder, at: usize, source: SliceSource<'_>) -> Result<()> {
+        let PassInput::Slices(slices) = self.settings.input else {
+            return Err(Error::option("slice", "this pass takes images; write them with Pass::write, or prepare it with a SliceInput"));
+        };
+        if at >= self.settings.batch {
+            return Err(Error::option("slice", format!("there is no slice {at} in a batch of {}, counted from 0", self.settings.batch)));
+        }
+        let target = Target { buffer: self.input(), offset: self.offset(at) };
+        source.encode(encoder, &target, [slices.slice.0, slices.slice.1], &self.reader)?;
+        self.restart();
+        Ok(())
     }
 
-    /// The buffer [H, W] of f32 that slices are taken into, for a host whose shaders write it themselves (`STORAGE`, `COPY_DST`); [`Pass::restart`] after.
-    pub fn slice(&self) -> &wgpu::Buffer {
-        self.buffer(self.slice)
+    /// Writes the whole batch from the host's memory, slices [B, H, W] or images [B, channels, H, W]; a pass that is under way begins anew. The device has the
+    /// values from the host's next submission on, so that one submission sees one batch.
+    ///
+    /// # Errors
+    /// If these are not as many values as the batch has, or if the device is out of memory or lost.
+    pub fn write(&mut self, values: &[f32]) -> Result<()> {
+        let (batch, len) = (self.settings.batch, self.settings.input.len());
+        if values.len() != batch * len {
+            let problem = format!("{} values; expected {batch} x {len}, as many as the batch has", values.len());
+            return Err(Error::option("input", problem));
+        }
+        let stride = self.settings.input.stride(self.executable.context().limits().alignment);
+        for (at, values) in values.chunks_exact(len).enumerate() {
+            self.executable.write(self.input, at * stride, values)?;
+        }
+        self.restart();
+        Ok(())
     }
 
-    /// Begins anew with the slice as it is.
+    /// The buffer of the slices or images, f32, for a host whose shaders write them (usages `STORAGE` and `COPY_DST`); [`Pass::restart`] after that. Number `at`
+    /// of the batch begins at byte [`Pass::offset`].
+    pub fn input(&self) -> &wgpu::Buffer {
+        self.buffer(self.input)
+    }
+
+    /// The byte of [`Pass::input`] at which number `at` of the batch begins. A slice begins where the device lets a buffer be bound.
+    pub fn offset(&self, at: usize) -> u64 {
+        4 * (at * self.settings.input.stride(self.executable.context().limits().alignment)) as u64
+    }
+
+    /// Records the copy of a mask [B, P] of f32 from byte `offset` of a host's buffer: the model sees its `mask_token` in place of a patch whose value is not 0.
+    /// The mask stays until another comes; at first nothing is masked. A pass that is under way begins anew.
+    ///
+    /// # Errors
+    /// If the pass was prepared without [`PassSettings::masked`], or the mask does not lie in the buffer or may not be copied from it.
+    pub fn encode_mask(&mut self, encoder: &mut wgpu::CommandEncoder, buffer: &wgpu::Buffer, offset: u64) -> Result<()> {
+        let target = Target { buffer: self.mask().ok_or_else(unmasked)?, offset: 0 };
+        let (images, patches) = (self.layout.images, self.layout.grid.patches());
+        copy(encoder, (buffer, offset), &target, 4 * (images * patches) as u64, &format!("a mask of {images} x {patches} f32"))?;
+        self.restart();
+        Ok(())
+    }
+
+    /// Writes a mask [B, P] from the host's memory, true where the model sees its `mask_token` in place of a patch. The mask stays until another comes. The
+    /// device has it from the host's next submission on; a pass that is under way begins anew.
+    ///
+    /// # Errors
+    /// If the pass was prepared without [`PassSettings::masked`], the mask is of another size, or the device is out of memory or lost.
+    pub fn write_mask(&mut self, mask: &[bool]) -> Result<()> {
+        let id = self.forward.mask.ok_or_else(unmasked)?;
+        self.config.check_mask(mask.len(), self.layout.images, self.layout.grid)?;
+        let mask: Vec<f32> = mask.iter().map(|&masked| f32::from(u8::from(masked))).collect();
+        self.executable.write(id, 0, &mask)?;
+        self.restart();
+        Ok(())
+    }
+
+    /// The buffer of the mask [B, P], f32, for a host whose shaders write it (usages `STORAGE` and `COPY_DST`); [`Pass::restart`] after that. `None` where the
+    /// pass was prepared without [`PassSettings::masked`].
+    pub fn mask(&self) -> Option<&wgpu::Buffer> {
+        self.forward.mask.map(|id| self.buffer(id))
+    }
+
+    /// Begins anew with the slices, images and mask as they are.
     pub fn restart(&mut self) {
         self.next = 0;
     }
 
-    /// Records the whole pass, from the slice to the tokens.
+    /// Records the whole pass, from the input to the tokens.
     pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder) {
-        self.executable.encode(encoder);
-        self.next = self.executable.graph().steps().len();
+        self.encode_steps(encoder, 0..self.steps());
     }
 
     /// Records as many more dispatches as are planned to take no longer than `budget` together, but at least one; none where all are recorded. What is
     /// recorded over several submissions gives the same bits as one [`Pass::encode`].
     ///
-    /// Planned times are by the speed that was measured when the weights were loaded; where none could be (a browser), it is a dispatch at a time.
-    pub fn encode_some(&mut self, encoder: &mut wgpu::CommandEncoder, budget: Duration) -> Progress {
-        if !self.progress().is_finished() {
-            self.next = self.executable.encode_some(encoder, self.next, budget);
+    /// The plan goes by the speed that was measured when the weights were loaded. Where none could be (a browser), the pass measures itself: by how long the
+    /// device took for the piece before, from its recording until the device called back. A host that calls this in every frame asks [`Pass::is_busy`] first, so
+    /// that a device that is slower than planned does not fall behind.
+    pub fn encode_some(&mut self, encoder: &mut wgpu::CommandEncoder, budget: Duration) -> PassProgress {
+        let piece = self.piece(self.pace.work_in(budget));
+        if !piece.is_empty() {
+            self.encode_steps(encoder, piece);
         }
         self.progress()
     }
 
-    /// How far the pass has come; finished where none is under way.
-    pub fn progress(&self) -> Progress {
-        Progress { done: self.next, of: self.executable.graph().steps().len() }
+    /// Whether the device has not yet finished what was recorded last, as far as the host submitted it and polled the device.
+    pub fn is_busy(&self) -> bool {
+        self.pace.is_busy()
     }
 
-    /// What the dispatches from `done` to `done` are planned to take; `None` where the device's speed is not known.
-    pub fn planned_time(&self, from: Progress, to: Progress) -> Option<Duration> {
-        self.executable.planned_time(from.done..to.done)
+    /// How far the pass is recorded; finished where none is under way.
+    pub fn progress(&self) -> PassProgress {
+        PassProgress { done: self.next, of: self.steps() }
+    }
+
+    /// How long the dispatches from `from` to `to` are planned to take; `None` where the device's speed is not known, and none of this pass's pieces has shown it.
+    pub fn planned_time(&self, from: PassProgress, to: PassProgress) -> Option<Duration> {
+        let work = self.work(from.done..to.done);
+        self.pace.speed().map(|speed| Duration::from_secs_f64(work as f64 / speed))
     }
 
     /// How [`Pass::tokens`] and its like are laid out.
-    pub fn layout(&self) -> Layout {
+    pub fn layout(&self) -> TokenLayout {
         self.layout
     }
 
-    /// How the patches lie on the slice.
+    /// How the patches lie on every slice or image of the batch.
     pub fn mesh(&self) -> Mesh {
-        Mesh::new(self.layout.grid, self.patch_size, self.image_size, (self.size[0], self.size[1]))
+        Mesh::new(self.layout.grid, self.config.patch_size, self.image().1, self.settings.input.size())
     }
 
-    /// The image that the model is given: [H', W'], f32; height and width.
+    /// The images that the model sees, [B, channels, H, W] of f32; and their height and width.
     pub fn image(&self) -> (&wgpu::Buffer, (usize, usize)) {
-        (self.buffer(self.forward.image), self.image_size)
+        let [_, _, height, width] = self.settings.input.image_shape(self.layout.images);
+        (self.buffer(self.forward.image), (height, width))
     }
 
-    /// Every token after the last block and the final norm, as [`Pass::layout`] says; usage `STORAGE` and `COPY_SRC`.
+    /// Every token after the last block and the final norm, as [`Pass::layout`] says; usages `STORAGE` and `COPY_SRC`.
     pub fn tokens(&self) -> &wgpu::Buffer {
         self.buffer(self.forward.x_norm)
     }
 
     /// The tokens as something to make maps of.
-    pub fn map(&self) -> Map {
-        let Layout { tokens, channels, prefix, .. } = self.layout;
-        Map { buffer: self.tokens().clone(), rows: tokens, channels, prefix, context: self.executable.context().clone() }
+    pub fn map(&self) -> TokenMap {
+        let TokenLayout { images, tokens, channels, prefix, .. } = self.layout;
+        TokenMap { buffer: self.tokens().clone(), images, tokens, channels, prefix, context: self.executable.context().clone() }
     }
 
-    /// Every token after block `n` and the final norm, if [`Request::layers`] asked for it.
+    /// Every token after block `n` and the final norm, if [`crate::vit::features::Request::layers`] asked for it.
     pub fn layer(&self, n: usize) -> Option<&wgpu::Buffer> {
         self.forward.layers.iter().find(|(layer, _)| *layer == n).map(|(_, id)| self.buffer(*id))
     }
 
-    /// Every token after the last block, if [`Request::prenorm`] asked for it.
+    /// Every token after the last block, if [`crate::vit::features::Request::prenorm`] asked for it.
     pub fn prenorm(&self) -> Option<&wgpu::Buffer> {
         self.forward.x_prenorm.map(|id| self.buffer(id))
     }
 
-    /// Records a copy of the tokens to the host's memory: a future of [T C] values, ready once the commands were submitted, done, and the device polled.
-    pub fn read(&self, encoder: &mut wgpu::CommandEncoder) -> Readback {
-        Readback::encode(self.executable.context(), encoder, self.tokens())
+    /// Records a copy of all that was asked for to the host's memory: a future of the features. They are checked there to be finite.
+    pub fn read(&self, encoder: &mut wgpu::CommandEncoder) -> Reading {
+        Reading::encode(&self.executable, &self.forward, self.layout.grid, encoder)
     }
 
-    /// What is taken on the device; the weights are shared with other passes of the model.
+    /// The bytes that the pass takes on the device. The weights are shared with other passes of the model.
     pub fn bytes(&self) -> Bytes {
         self.executable.plan().bytes()
     }
@@ -246,12 +246,45 @@ impl Pass {
     fn buffer(&self, id: TensorId) -> &wgpu::Buffer {
         self.executable.buffer(id).expect("inputs and outputs that are used have buffers")
     }
+
+    fn steps(&self) -> usize {
+        self.executable.graph().steps().len()
+    }
+
+    /// The declared cost of some dispatches.
+    fn work(&self, steps: Range<usize>) -> u64 {
+        self.executable.graph().steps()[steps].iter().fold(Cost::default(), |sum, step| sum + step.cost).work()
+    }
+
+    /// The next dispatches whose work is at most `most` together, but at least one while there is one.
+    fn piece(&self, most: u64) -> Range<usize> {
+        let mut work: u64 = 0;
+        let fitting = self.executable.graph().steps()[self.next..].iter().take_while(|step| {
+            work = work.saturating_add(step.cost.work());
+            work <= most
+        });
+        self.next..(self.next + fitting.count().max(1)).min(self.steps())
+    }
+
+    fn encode_steps(&mut self, encoder: &mut wgpu::CommandEncoder, steps: Range<usize>) {
+        self.executable.encode_steps(encoder, steps.clone());
+        self.pace.begin(encoder, self.work(steps.clone()));
+        self.next = steps.end;
+    }
+}
+
+fn unmasked() -> Error {
+    Error::option("mask", "this pass takes no mask; prepare it with PassSettings::masked")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Picture, Similarity};
+    use std::future::Future;
+    use std::task::{Context as Task, Poll, Waker};
+
+    use super::super::{MapTexture, Similarity, SliceInput};
     use super::*;
+    use crate::ct::Size;
     use crate::gpu::Context;
     use crate::gpu::faults::{each_object_fails, one_block, paced};
 
@@ -278,11 +311,12 @@ mod tests {
     fn tokens(gpu: &Gpu, context: &Context) -> Result<Vec<f32>> {
         let slice = texture(context, wgpu::TextureFormat::R32Float, wgpu::TextureUsages::TEXTURE_BINDING);
         let shown = texture(context, wgpu::TextureFormat::Rgba16Float, wgpu::TextureUsages::STORAGE_BINDING);
-        let mut pass = Pass::new(gpu, &Settings { size: Size::Exact { height: 16, width: 32 }, ..Settings::new(24, 40) })?;
+        let mut pass =
+            Pass::new(gpu, &PassSettings::new(SliceInput { size: Size::Exact { height: 16, width: 32 }, ..SliceInput::new(24, 40) }))?;
         let similarity = Similarity::new(&pass.map())?;
-        let picture = Picture::new(similarity.map(), &pass.mesh(), (-1.0, 1.0))?;
+        let picture = MapTexture::new(similarity.map(), 0, &pass.mesh(), (-1.0, 1.0))?;
         let mut encoder = encoder(context);
-        pass.encode_slice(&mut encoder, Source::Texture(&slice))?;
+        pass.encode_slice(&mut encoder, 0, SliceSource::Texture(&slice))?;
         pass.encode(&mut encoder);
         similarity.encode(&mut encoder, 0)?;
         picture.encode(&mut encoder, &shown)?;
@@ -290,7 +324,7 @@ mod tests {
         // The host's own submission is whole, whatever failed before.
         context.queue().submit([encoder.finish()]);
         context.device().poll(wgpu::PollType::wait_indefinitely()).expect("the device finishes");
-        pollster::block_on(values)
+        Ok(pollster::block_on(values)?.x_norm.data().to_vec())
     }
 
     #[test]
@@ -304,12 +338,57 @@ mod tests {
         assert!(failed > 40, "{failed} objects failed");
     }
 
+    /// As in a browser, where loading measures nothing.
+    #[test]
+    fn a_pass_measures_a_device_of_unknown_speed() {
+        let Some(own) = paced() else { return };
+        let (context, (config, weights)) = (lent(&own), one_block());
+        let gpu = Gpu::new(&context, &config, &weights).expect("room");
+        let mut pass = Pass::new(&gpu, &PassSettings::new(SliceInput::new(96, 112))).expect("room");
+        let submit = |encoder: wgpu::CommandEncoder| {
+            context.queue().submit([encoder.finish()]);
+            context.device().poll(wgpu::PollType::wait_indefinitely()).expect("the device finishes");
+        };
+        let read = |pass: &Pass, mut encoder: wgpu::CommandEncoder| {
+            let features = pass.read(&mut encoder);
+            submit(encoder);
+            pollster::block_on(features).expect("features").x_norm
+        };
+        let slice: Vec<f32> = (0..96 * 112).map(|i| (i * i % 2311) as f32 - 1100.0).collect();
+        pass.write(&slice).expect("a slice");
+        let mut whole = encoder(&context);
+        pass.encode(&mut whole);
+        let want = read(&pass, whole);
+
+        pass.pace = Pace::new(None);
+        pass.restart();
+        assert_eq!(pass.planned_time(pass.progress(), pass.progress()), None);
+        let (mut pieces, budget) = (0, Duration::ZERO);
+        while !pass.progress().is_finished() {
+            let before = pass.progress();
+            // The first piece is a guess; after it a budget of nothing allows one dispatch at a time.
+            let mut encoder = encoder(&context);
+            let after = pass.encode_some(&mut encoder, budget);
+            assert!(pieces == 0 || after.done == before.done + 1, "{after:?} after {before:?}");
+            assert!(pass.is_busy());
+            submit(encoder);
+            assert!(!pass.is_busy());
+            assert!(pass.planned_time(before, after).expect("the piece shows the speed") > Duration::ZERO);
+            pieces += 1;
+            if pieces == 1 {
+                pass.restart();
+            }
+        }
+        assert_eq!(pieces, 1 + pass.steps(), "the first piece was recorded again");
+        assert_eq!(read(&pass, encoder(&context)), want, "other bits in pieces");
+    }
+
     #[test]
     fn a_host_whose_device_goes_gets_an_error() {
         let Some(own) = paced() else { return };
         let (context, (config, weights)) = (lent(&own), one_block());
         let gpu = Gpu::new(&context, &config, &weights).expect("room");
-        let mut pass = Pass::new(&gpu, &Settings::new(24, 40)).expect("room");
+        let mut pass = Pass::new(&gpu, &PassSettings::new(SliceInput::new(24, 40))).expect("room");
         let mut begun = encoder(&context);
         pass.encode(&mut begun);
         let values = pass.read(&mut begun);
@@ -322,8 +401,13 @@ mod tests {
             let scope = context.device().push_error_scope(wgpu::ErrorFilter::Validation);
             context.queue().submit([encoder.finish()]);
             let _ = pollster::block_on(scope.pop());
-            let told = values.wait(&context).unwrap_err().to_string();
-            assert!(told.starts_with("gpu: reading back") && told.contains("open"), "{told}");
+            let _ = context.device().poll(wgpu::PollType::Poll);
+            let mut values = std::pin::pin!(values);
+            let Poll::Ready(Err(problem)) = values.as_mut().poll(&mut Task::from_waker(Waker::noop())) else {
+                panic!("a host would wait for ever")
+            };
+            let text = problem.to_string();
+            assert!(text.starts_with("gpu: reading back") && text.contains("open"), "{text}");
         }
         assert!(tokens(&gpu, &context).is_err());
         assert!(Gpu::new(&context, &config, &weights).is_err());

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use super::devices::{self, Selection};
 use super::needs;
@@ -121,16 +120,6 @@ impl Context {
             device,
             queue,
         })
-    }
-
-    /// The features that this engine makes use of where an adapter has them; a host asks for these. None is needed.
-    pub fn features(adapter: &wgpu::Adapter) -> wgpu::Features {
-        needs::wanted(adapter.features())
-    }
-
-    /// The limits for which a host should ask, so that large images need not be cut into small pieces.
-    pub fn host_limits(adapter: &wgpu::Adapter) -> wgpu::Limits {
-        adapter.limits()
     }
 
     /// The device. One of ours has wgpu's experimental cooperative matrices where its adapter has them: nothing checks their bounds, and who compiles shaders on
@@ -284,9 +273,9 @@ impl Context {
         self.counts.polls.load(Ordering::Relaxed)
     }
 
-    /// [`crate::graph::Cost::work`] that the device does in this time; `None` where its speed is not known.
-    pub(crate) fn work_in(&self, time: Duration) -> Option<u64> {
-        self.speed.map(|speed| (speed * time.as_secs_f64()) as u64)
+    /// [`crate::graph::Cost::work`] a second in a model's large operations; `None` where it was not measured.
+    pub(crate) fn speed(&self) -> Option<f64> {
+        self.speed
     }
 
     /// The one way by which work of ours is submitted.

@@ -1,7 +1,6 @@
 //! A graph with every GPU object it needs: made once, encoded often.
 
 use std::ops::Range;
-use std::time::Duration;
 
 use super::context::Context;
 use super::pipelines::Bindings;
@@ -9,7 +8,7 @@ use super::readback::Readback;
 use super::stamps::{Clocked, Stamps};
 use super::weights::{GpuWeights, decoded, encoded};
 use crate::error::{Error, Result};
-use crate::graph::{Constant, Cost, Dispatch, Elem, Graph, Place, Plan, TensorId, View};
+use crate::graph::{Constant, Dispatch, Elem, Graph, Place, Plan, TensorId, View};
 use crate::tensor::Tensor;
 
 /// Most declared FLOPs in one submission of [`Executable::run`]: a slow GPU (0.2 TFLOP/s) does it within the second or so after which a
@@ -103,27 +102,6 @@ impl Executable {
         for step in &self.steps[steps] {
             step.encode(&mut pass);
         }
-    }
-
-    /// Records dispatches from the one at `from` on: as many as are planned to take no longer than `budget` together, but at least one. Returns the place
-    /// of the next, the number of all when they are through. Where the device's speed is not known, it is one at a time.
-    pub fn encode_some(&self, encoder: &mut wgpu::CommandEncoder, from: usize, budget: Duration) -> usize {
-        let (most, steps) = (self.context.work_in(budget).unwrap_or(0), self.graph.steps());
-        let mut work = 0;
-        let fitting = steps[from..].iter().take_while(|step| {
-            work = step.cost.work().saturating_add(work);
-            work <= most
-        });
-        let end = (from + fitting.count().max(1)).min(steps.len());
-        self.encode_steps(encoder, from..end);
-        end
-    }
-
-    /// How long these dispatches are planned to take, by their declared cost and the device's measured speed in the model's large operations; `None` where
-    /// it was not measured.
-    pub fn planned_time(&self, steps: Range<usize>) -> Option<Duration> {
-        let work = self.graph.steps()[steps].iter().fold(Cost::default(), |sum, step| sum + step.cost).work();
-        self.context.speed.map(|speed| Duration::from_secs_f64(work as f64 / speed))
     }
 
     /// Writes values into an input (or an output), from its start or from the element `at`.

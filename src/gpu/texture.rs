@@ -62,12 +62,12 @@ impl TextureCopy {
     pub fn encode(
         &self,
         encoder: &mut wgpu::CommandEncoder,
-        buffer: &wgpu::Buffer,
+        buffer: wgpu::BufferBinding<'_>,
         view: &wgpu::TextureView,
         [height, width]: [usize; 2],
     ) -> Result<()> {
         self.check(view.texture(), [height, width])?;
-        let buffer = buffer.as_entire_binding();
+        let buffer = wgpu::BindingResource::Buffer(buffer);
         let texture = wgpu::BindingResource::TextureView(view);
         let resources = if self.reads { [texture, buffer] } else { [buffer, texture] };
         let context = &self.context;

@@ -41,6 +41,15 @@ impl Crate {
         circles.into_iter().collect()
     }
 
+    /// What the modules mention of another crate, each with the module: `use meddino::ct::Size;` in `src/app.rs` gives `app` and `ct::Size`.
+    pub fn names_of(&self, other: &str) -> Vec<(String, String)> {
+        let names = |(module, source): (&Module, &Source)| {
+            let found = source.mentions.iter().filter(|name| name[0] == other).map(|name| name[1..].join("::"));
+            found.map(|name| (module.join("::"), name)).collect::<Vec<_>>()
+        };
+        self.0.iter().flat_map(names).collect()
+    }
+
     /// The module that defines what `name` means in `module`, if it is an item of this crate.
     fn home(&self, module: &Module, name: &[String]) -> Option<&Module> {
         let (first, rest) = name.split_first()?;
@@ -231,4 +240,12 @@ fn a_planted_circle_is_found() {
     let planted = files
         .map(|(path, code)| (path, if path == "room/low.rs" { "pub struct Shared; fn f() { crate::room::run(Shared) }" } else { code }));
     assert_eq!(Crate::new(planted).circles(), [["room::high", "room::low"], ["room::mutual", "room::mutual::child"]]);
+}
+
+#[test]
+fn names_of_another_crate_are_found_in_imports_and_in_code() {
+    let code = "use other::{a::{B, self}, C as D};\nfn f() -> other::gpu::Run { other::graph::plan(B, third::x()) }";
+    let names = Crate::new([("app.rs", code)]).names_of("other");
+    let names: Vec<&str> = names.iter().map(|(_, name)| name.as_str()).collect();
+    assert_eq!(names, ["C", "a", "a::B", "gpu::Run", "graph::plan"]);
 }

@@ -14,13 +14,13 @@ use meddino::{Error, Tensor};
 use crate::args::Args;
 use crate::cache::Cache;
 use crate::device;
-use crate::engine::{self, Engine, Loading, Source};
+use crate::engine::{self, Engine, Loading, WeightsSource};
 use crate::frames::Frames;
-use crate::jobs::Jobs;
 use crate::overlay::{Mode, Overlay};
 use crate::reader::{Read, Reader, Scan};
+use crate::schedule::Schedule;
 use crate::slice::Slice;
-use crate::view::{self, Did, Picture};
+use crate::view::{self, Did, SliceView};
 
 /// How long a slice is looked at before its features are computed: whoever turns the wheel passes by.
 const PASSING: Duration = Duration::from_millis(150);
@@ -49,7 +49,7 @@ pub struct App {
     turned: f32,
     pub(super) slice: Slice,
     pub(super) cache: Cache,
-    pub(super) jobs: Jobs,
+    pub(super) schedule: Schedule,
     pub(super) overlay: Overlay,
     /// How patches lie on the slices; once scan and model are there.
     pub(super) mesh: Option<Mesh>,
@@ -86,15 +86,15 @@ impl App {
             turned: 0.0,
             slice: Slice::new(),
             cache: Cache::new(args.cache_bytes()),
-            jobs: Jobs::new(args.budget()),
+            schedule: Schedule::new(args.budget()),
             overlay: Overlay::new(egui),
             mesh: None,
             over: None,
             notices: Vec::new(),
         };
         match args.checkpoint {
-            Some(named) => app.load(Source::Named(named), egui),
-            None if engine::cached().is_some() => app.load(Source::Released, egui),
+            Some(named) => app.load(WeightsSource::Named(named), egui),
+            None if engine::cached().is_some() => app.load(WeightsSource::Released, egui),
             None => {}
         }
         if let Some(scan) = args.scan {
@@ -113,16 +113,16 @@ impl App {
     }
 
     /// Begins to load a model; the one that is there goes.
-    pub(super) fn load(&mut self, source: Source, context: &egui::Context) {
+    pub(super) fn load(&mut self, source: WeightsSource, context: &egui::Context) {
         engine::load(source, &self.device, context, &self.loading.0);
         self.weights = Some(Loading::Opening);
         self.mesh = None;
-        self.jobs.forget_model();
+        self.schedule.forget_model();
         self.forget_features();
     }
 
     fn forget_features(&mut self) {
-        self.jobs.clear();
+        self.schedule.clear();
         self.cache.clear();
         self.overlay.clear();
     }
@@ -134,7 +134,7 @@ impl App {
 
     /// Bytes that the features of a slice take.
     pub(super) fn slice_bytes(&self) -> Option<usize> {
-        Some(self.mesh?.grid.patches() * self.engine()?.config.embed_dim * size_of::<f32>())
+        Some(self.mesh?.grid.patches() * self.engine()?.gpu.config().embed_dim * size_of::<f32>())
     }
 
     /// Shows slice `index` as soon as it has been read.
@@ -209,7 +209,7 @@ impl App {
             }
             Read::Image { index, image } => {
                 if let Some(engine) = self.engine().cloned() {
-                    let read = self.jobs.read(index, image, &engine, context);
+                    let read = self.schedule.read(index, image, &engine, context);
                     self.check(read);
                 }
             }
@@ -227,8 +227,9 @@ impl App {
         let (Some(scan), Some(engine)) = (&self.scan, self.engine()) else { return };
         let [_, height, width] = scan.shape;
         let image = self.size.of(height, width);
-        match engine.config.grid(image.0, image.1) {
-            Ok(grid) => self.mesh = Some(Mesh::new(grid, engine.config.patch_size, image, (height, width))),
+        let config = engine.gpu.config();
+        match config.grid(image.0, image.1) {
+            Ok(grid) => self.mesh = Some(Mesh::new(grid, config.patch_size, image, (height, width))),
             Err(problem) => self.notice(&problem),
         }
     }
@@ -250,8 +251,8 @@ impl App {
         if let Some(left) = PASSING.checked_sub(looked_at) {
             context.request_repaint_after(left);
         }
-        let done = self.jobs.go_on(&self.reader, &mut self.cache, shown);
-        if self.jobs.computing() || matches!(done, Ok(Some(_)) | Err(_)) {
+        let done = self.schedule.go_on(&self.reader, &mut self.cache, shown);
+        if self.schedule.computing() || matches!(done, Ok(Some(_)) | Err(_)) {
             context.request_repaint();
         }
         self.check(done.map(|_| ()));
@@ -282,7 +283,7 @@ impl App {
             Some((texture, mesh, self.overlay.opacity))
         });
         let chosen = self.overlay.query().filter(|query| self.overlay.mode == Mode::Similarity && query.slice == shown);
-        let picture = Picture { slice: size, pixel, gray, overlay, mark: chosen.map(|query| query.place) };
+        let picture = SliceView { slice: size, pixel, gray, overlay, mark: chosen.map(|query| query.place) };
         let did = view::show(ui, &picture);
         self.answer(&did, shown, tokens.as_deref(), ui.ctx());
     }
@@ -329,6 +330,6 @@ impl eframe::App for App {
             self.notices(ui);
             if self.scan.is_some() { self.picture(ui) } else { self.welcome(ui) }
         });
-        self.frames.end(self.jobs.computing(), self.cache.len());
+        self.frames.end(self.schedule.computing(), self.cache.len());
     }
 }

@@ -8,7 +8,7 @@ use meddino::picture::{Gray, colour};
 
 use crate::app::App;
 use crate::dialog::{self, What};
-use crate::engine::{Loading, Source};
+use crate::engine::{Loading, WeightsSource};
 use crate::overlay::Mode;
 use crate::slice::PRESETS;
 
@@ -203,27 +203,27 @@ impl App {
             RELEASED.file, RELEASED.repository
         );
         if ui.button("Download the released weights").on_hover_text(about).clicked() {
-            self.load(Source::Released, ui.ctx());
+            self.load(WeightsSource::Released, ui.ctx());
         }
         if ui.button("Use untrained weights").on_hover_text("to try things out: seeded:0").clicked() {
-            self.load(Source::Named("seeded:0".into()), ui.ctx());
+            self.load(WeightsSource::Named("seeded:0".into()), ui.ctx());
         }
     }
 
     /// How far features are, and what more can be wanted.
     fn work(&mut self, ui: &mut Ui) {
         let Some((slices, bytes)) = self.scan.as_ref().map(|scan| scan.shape[0]).zip(self.slice_bytes()) else { return };
-        let (text, share) = match self.jobs.progress() {
+        let (text, share) = match self.schedule.progress() {
             Some((slice, Some(share))) => (format!("slice {}", slice + 1), share),
             Some((slice, None)) => (format!("slice {}: getting ready", slice + 1), 0.0),
             None if self.cache.holds(self.index) => ("this slice: done".to_owned(), 1.0),
             None => ("this slice: not yet".to_owned(), 0.0),
         };
         ui.add(ProgressBar::new(share).text(text));
-        if let Some((done, of)) = self.jobs.whole() {
+        if let Some((done, of)) = self.schedule.whole() {
             ui.add(ProgressBar::new(done as f32 / of.max(1) as f32).text(format!("volume: {done} of {of}")));
             if ui.button("Stop").clicked() {
-                self.jobs.stop_whole();
+                self.schedule.stop_whole();
             }
         } else {
             let room = self.cache.room(bytes);
@@ -235,7 +235,7 @@ impl App {
                 "every slice, nearest first".into()
             };
             if button.on_hover_text(about).clicked() {
-                self.jobs.want_whole(slices, self.index, room, &self.cache);
+                self.schedule.want_whole(slices, self.index, room, &self.cache);
             }
         }
         ui.weak(format!("{} of {slices} slices kept, {:.0} MB", self.cache.len(), self.cache.bytes() as f64 / 1e6));

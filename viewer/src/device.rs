@@ -5,28 +5,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use eframe::egui_wgpu::{RenderState, SurfaceConfig, WgpuConfiguration, WgpuSetupCreateNew};
 use eframe::wgpu;
-use meddino::gpu::Context;
+use meddino::embedding;
 
-/// How the window opens its device: with the features that the model makes use of and the adapter's own limits.
+/// How the window opens its device: with the features and limits that the model makes use of. An adapter that allows the model too little still shows scans;
+/// whoever loads a model is told then what the adapter lacks.
 pub fn configuration() -> WgpuConfiguration {
-    let wanted = |adapter: &wgpu::Adapter| wgpu::DeviceDescriptor {
-        label: Some("meddino-viewer"),
-        required_features: Context::features(adapter),
-        required_limits: Context::host_limits(adapter),
-        ..Default::default()
+    let wanted = |adapter: &wgpu::Adapter| {
+        let too_little = |_| wgpu::DeviceDescriptor { required_limits: adapter.limits(), ..Default::default() };
+        wgpu::DeviceDescriptor { label: Some("meddino-viewer"), ..embedding::descriptor(adapter).unwrap_or_else(too_little) }
     };
     let setup = WgpuSetupCreateNew { device_descriptor: Arc::new(wanted), ..WgpuSetupCreateNew::without_display_handle() };
-    // A frame that is late because of features should not be followed by more that were queued behind it.
+    // Features may delay a frame; no more frames should be queued behind it.
     WgpuConfiguration { wgpu_setup: setup.into(), ..WgpuConfiguration::default() }.with_surface_config(SurfaceConfig::LOW_LATENCY)
 }
 
-/// Has what the device objects to sent to `told`, where it would otherwise end the program.
-pub fn watch(state: &RenderState, told: &Sender<String>) {
+/// Has the device's objections sent to `objections`; otherwise they would end the program.
+pub fn watch(state: &RenderState, objections: &Sender<String>) {
     // `Sender` is `Send` and the handlers must be `Sync`.
-    let told = Arc::new(Mutex::new(told.clone()));
+    let objections = Arc::new(Mutex::new(objections.clone()));
     let tell = move |problem: String| {
         // If nobody listens any more the window is closing.
-        let _ = told.lock().unwrap_or_else(PoisonError::into_inner).send(problem);
+        let _ = objections.lock().unwrap_or_else(PoisonError::into_inner).send(problem);
     };
     let lost = tell.clone();
     state.device.set_device_lost_callback(move |reason, message| {

@@ -7,10 +7,8 @@ use std::thread;
 
 use eframe::egui;
 use eframe::egui_wgpu::RenderState;
-use meddino::gpu::{Context, Gpu};
-use meddino::graph::Elem;
+use meddino::embedding::{Context, Elem, Gpu};
 use meddino::hub::{Event, Hub, RELEASED};
-use meddino::vit::config::Config;
 use meddino::vit::model::Model;
 use meddino::{Error, Result};
 
@@ -19,9 +17,7 @@ use meddino::{Error, Result};
 pub struct Engine {
     /// As the user named its weights.
     pub name: String,
-    /// Its sizes.
-    pub config: Config,
-    /// Its weights on the device.
+    /// Its weights on the device, and its sizes.
     pub gpu: Gpu,
     /// What a user should know of the weights and the device.
     pub warnings: Vec<String>,
@@ -34,7 +30,7 @@ impl Engine {
         let context = Context::from_host(device.device.clone(), device.queue.clone())?.tuned(Elem::F32, None)?;
         let gpu = Gpu::new(&context, model.config(), &model.weights()?)?;
         let warnings = [model.checkpoint().warnings(), model.warnings(), context.warnings()].concat();
-        Ok(Self { name: checkpoint.into(), config: model.config().clone(), gpu, warnings })
+        Ok(Self { name: checkpoint.into(), gpu, warnings })
     }
 
     /// The device's name and API, for people.
@@ -46,25 +42,25 @@ impl Engine {
 
 /// Where the weights come from.
 #[derive(Clone, Debug)]
-pub enum Source {
+pub enum WeightsSource {
     /// A file, or `seeded:N`.
     Named(String),
-    /// The released ones, from the cache or, if they are not there, from the hub.
+    /// The released weights, from the cache or, if the cache lacks them, from the hub.
     Released,
 }
 
 /// How far the weights are.
 #[derive(Debug)]
 pub enum Loading {
-    /// So many bytes of so many are downloaded.
+    /// `done` bytes of `size` are downloaded.
     Download { done: u64, size: u64 },
-    /// What the download waits for.
+    /// The download waits, for this reason.
     Waiting(String),
     /// The model is being put onto the device.
     Opening,
-    /// It is there.
+    /// The model is on the device.
     Ready(Arc<Engine>),
-    /// It cannot be had.
+    /// The model cannot be had.
     Failed(Error),
 }
 
@@ -73,13 +69,13 @@ pub fn cached() -> Option<PathBuf> {
     Hub::from_env().ok()?.cached(&RELEASED)
 }
 
-/// Begins to make a model ready; `told` hears how far it is, and the window is drawn anew for each word.
-pub fn load(source: Source, device: &RenderState, context: &egui::Context, told: &Sender<Loading>) {
-    let (device, context, told) = (device.clone(), context.clone(), told.clone());
+/// Begins to make a model ready. `words` receives how far it is, and the window is drawn anew for each of them.
+pub fn load(source: WeightsSource, device: &RenderState, context: &egui::Context, words: &Sender<Loading>) {
+    let (device, context, words) = (device.clone(), context.clone(), words.clone());
     thread::spawn(move || {
         let mut tell = |word: Loading| {
             // If nobody listens any more the window is closing.
-            let _ = told.send(word);
+            let _ = words.send(word);
             context.request_repaint();
         };
         let opened = checkpoint(source, &mut tell).and_then(|checkpoint| {
@@ -93,8 +89,8 @@ pub fn load(source: Source, device: &RenderState, context: &egui::Context, told:
     });
 }
 
-fn checkpoint(source: Source, tell: &mut dyn FnMut(Loading)) -> Result<String> {
-    let Source::Named(name) = source else {
+fn checkpoint(source: WeightsSource, tell: &mut dyn FnMut(Loading)) -> Result<String> {
+    let WeightsSource::Named(name) = source else {
         let path = Hub::from_env()?.fetch(&RELEASED, &mut |event| match event {
             Event::Receiving { done, size } => tell(Loading::Download { done, size }),
             Event::Retrying { problem, pause } => tell(Loading::Waiting(format!("{problem}; trying again in {} s", pause.as_secs()))),

@@ -1,7 +1,7 @@
 //! `meddino-viewer`: a CT scan in a window, and what MedDINOv3 sees in it.
 //!
-//! The window and the model share one wgpu device: [`device`] asks for what the model makes use of when the window is opened, and the model borrows it.
-//! Features are computed a few dispatches a frame ([`pass`]), so that the window stays alive while they are.
+//! The window and the model share one wgpu device by [`meddino::embedding`]: [`device`] opens it with what the model makes use of, and lends it. A frame
+//! computes a piece of the features ([`pass`]), so that the window stays alive meanwhile.
 
 mod app;
 mod args;
@@ -11,11 +11,11 @@ mod device;
 mod dialog;
 mod engine;
 mod frames;
-mod jobs;
 mod maps;
 mod overlay;
 mod pass;
 mod reader;
+mod schedule;
 mod slice;
 mod view;
 

@@ -7,7 +7,7 @@ use meddino::maps::Mesh;
 const POINTS_A_SLICE: f32 = 40.0;
 
 /// What is drawn.
-pub struct Picture {
+pub struct SliceView {
     /// Rows and columns of the slice.
     pub slice: (usize, usize),
     /// Height and width of a pixel, in any unit.
@@ -33,21 +33,21 @@ pub struct Did {
     pub dragged: Option<(Vec2, f32)>,
 }
 
-/// Draws a picture as large as there is room.
-pub fn show(ui: &mut Ui, picture: &Picture) -> Did {
+/// Draws as large as there is room.
+pub fn show(ui: &mut Ui, view: &SliceView) -> Did {
     let (area, response) = ui.allocate_exact_size(ui.available_size(), Sense::click_and_drag());
-    let (height, width) = (picture.slice.0 as f64 * picture.pixel.0, picture.slice.1 as f64 * picture.pixel.1);
+    let (height, width) = (view.slice.0 as f64 * view.pixel.0, view.slice.1 as f64 * view.pixel.1);
     let rect = fit(area, (width / height) as f32);
     let painter = ui.painter_at(area);
     painter.rect_filled(area, 0.0, Color32::BLACK);
-    painter.image(picture.gray, rect, unit(), Color32::WHITE);
-    if let Some((texture, mesh, opacity)) = &picture.overlay {
+    painter.image(view.gray, rect, unit(), Color32::WHITE);
+    if let Some((texture, mesh, opacity)) = &view.overlay {
         let seen = Rect::from_min_size(rect.min, rect.size() * covered(mesh));
         let alpha = (opacity.clamp(0.0, 1.0) * 255.0).round() as u8;
         painter.image(*texture, seen, unit(), Color32::from_rgba_unmultiplied(255, 255, 255, alpha));
     }
-    let (rows, cols) = (picture.slice.0 as f32, picture.slice.1 as f32);
-    if let Some((x, y)) = picture.mark {
+    let (rows, cols) = (view.slice.0 as f32, view.slice.1 as f32);
+    if let Some((x, y)) = view.mark {
         let at = rect.min + Vec2::new(x as f32 / cols, y as f32 / rows) * rect.size();
         for (width, colour) in [(3.0, Color32::BLACK), (1.5, Color32::WHITE)] {
             painter.circle_stroke(at, 7.0, Stroke::new(width, colour));

@@ -11,16 +11,16 @@ use meddino::{Error, Result, Tensor};
 
 use crate::cache::Cache;
 use crate::engine::Engine;
-use crate::pass::{Pass, Step};
+use crate::pass::{SlicePass, Step};
 use crate::reader::Reader;
 
 /// The one slice that is worked on, and what comes after it.
-pub struct Jobs {
+pub struct Schedule {
     /// The device's time in one frame.
     budget: Duration,
     state: State,
     /// The pass of the size that was seen last.
-    pass: Option<Pass>,
+    pass: Option<SlicePass>,
     /// Slices that failed are not tried again by themselves.
     failed: HashSet<usize>,
     whole: Option<Whole>,
@@ -34,7 +34,7 @@ enum State {
     /// It is being read.
     Reading(usize),
     /// A pass of its size is being prepared.
-    Preparing(usize, Tensor, Receiver<Result<Pass>>),
+    Preparing(usize, Tensor, Receiver<Result<SlicePass>>),
     /// The device computes; how far it is, 0 to 1.
     Running(usize, f32),
 }
@@ -45,7 +45,7 @@ struct Whole {
     left: VecDeque<usize>,
 }
 
-impl Jobs {
+impl Schedule {
     /// Nothing to do yet; `budget` is the device's time in one frame.
     pub fn new(budget: Duration) -> Self {
         Self { budget, state: State::Idle, pass: None, failed: HashSet::new(), whole: None }
@@ -139,7 +139,7 @@ impl Jobs {
             },
             State::Running(slice, _) if self.whole.is_some() || shown.is_none_or(|shown| shown == slice) => {
                 let pass = self.pass.as_mut().expect("what runs is prepared");
-                match pass.step(self.budget).inspect_err(|_| self.fail(slice))? {
+                match pass.step().inspect_err(|_| self.fail(slice))? {
                     Step::Working(share) => self.state = State::Running(slice, share),
                     Step::Done(tokens) => {
                         cache.insert(slice, tokens);
@@ -163,11 +163,11 @@ impl Jobs {
         }
         self.pass = None;
         let (prepared, receiver) = channel();
-        let (engine, context) = (Arc::clone(engine), context.clone());
+        let (engine, context, budget) = (Arc::clone(engine), context.clone(), self.budget);
         let shape = image.shape().try_into().expect("images are [1, 1, H, W]");
         thread::spawn(move || {
             // If nobody waits any more, another scan is looked at.
-            let _ = prepared.send(Pass::new(&engine, shape));
+            let _ = prepared.send(SlicePass::new(&engine, shape, budget));
             context.request_repaint();
         });
         self.state = State::Preparing(slice, image, receiver);
