@@ -26,7 +26,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("picture", &["error", "tensor", "archive", "ct", "maps"]),
     ("output", &["error", "tensor", "archive", "vit", "ct"]),
     ("backbone", &["error", "tensor", "graph", "vit", "cpu", "gpu"]),
-    ("embedding", &["error", "gpu", "graph", "kernels", "vit", "ct", "maps"]),
+    ("embedding", &["error", "tensor", "gpu", "graph", "kernels", "vit", "ct", "maps"]),
     ("nnunet", &["error", "tensor", "archive", "checkpoint", "vit", "ct"]),
     ("segmenter", &["error", "tensor", "vit", "cpu", "gpu", "backbone", "nnunet"]),
 ];

@@ -671,7 +671,7 @@ fn a_batch_gives_what_its_slices_give() {
         for (at, pixels) in pixels.into_iter().enumerate() {
             let pixels = pollster::block_on(pixels).expect("pixels");
             let first = alike[layout.patch_row(at, 0)];
-            assert!((pixels[0] - (first + 1.0) / 2.0).abs() < 1e-6, "image {at} begins with {} for {first}", pixels[0]);
+            assert!((pixels[0] - first.midpoint(1.0)).abs() < 1e-6, "image {at} begins with {} for {first}", pixels[0]);
         }
         assert!(MapTexture::new(similarity.map(), 3, &mesh, (-1.0, 1.0)).unwrap_err().to_string().contains("no image 3"));
     }
@@ -748,9 +748,10 @@ fn features_that_are_not_finite_are_an_error() {
         host.submit(encoder);
         host.poll();
         let features = pollster::block_on(features);
-        match value.is_nan() {
-            true => assert!(features.unwrap_err().to_string().contains("not finite")),
-            false => assert_eq!(features.expect("features").x_norm.shape(), [1, 9, 64]),
+        if value.is_nan() {
+            assert!(features.unwrap_err().to_string().contains("not finite"));
+        } else {
+            assert_eq!(features.expect("features").x_norm.shape(), [1, 9, 64]);
         }
     }
 }
