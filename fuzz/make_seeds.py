@@ -262,7 +262,10 @@ def jsons():
             put(name, "short", json.dumps(value))
         else:
             put(name, "texts", json.dumps(value | {"modality": {"0": "CT"}, "labels": {"background": "0", "a": "1", "ignore": 2}}))
-    tiles = {"few": {"products": [32, 64, 16, 4, 4], "attention": None}, "many": {"products": None, "attention": [32, 64]}}
+    tiles = {
+        "few": {"product": {"rows": 32, "cols": 64, "split": {"tiled": {"depth": 16, "sums": [4, 4]}}}, "attention": None},
+        "many": {"product": None, "attention": {"tiled": {"lanes": 32, "keys": 64}}},
+    }
     put("tiles", "record", json.dumps(tiles))
     put("tiles", "list", "[1,2]")
     for number, text in enumerate(["native", "224", "160x240", "demo", "none", "-160,240,40,80.5", "lps", "stored", "npz", "f16", "cooperative8", "auto", "0"]):

@@ -99,3 +99,28 @@ impl fmt::Debug for Tensor {
         write!(f, "Tensor{:?}", self.shape)
     }
 }
+
+/// Relative L2 distance of `got` from `want`, `|got - want| / |want|`, with sums in f64: 0 for the same values, NaN if any value is NaN.
+///
+/// # Panics
+/// If their lengths differ: a programmer's mistake.
+pub fn relative_l2<W: Copy + Into<f64>>(got: &[f32], want: &[W]) -> f64 {
+    assert_eq!(got.len(), want.len(), "two versions of a tensor have one size");
+    let square = |v: f64| v * v;
+    let error: f64 = got.iter().zip(want).map(|(&got, &want)| square(f64::from(got) - want.into())).sum();
+    let norm: f64 = want.iter().map(|&want| square(want.into())).sum();
+    if error == 0.0 { 0.0 } else { (error / norm).sqrt() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::relative_l2;
+
+    #[test]
+    fn a_distance_is_relative_to_what_is_wanted() {
+        assert!((relative_l2(&[3.0, 4.0], &[3.0_f64, 5.0]) - (1.0_f64 / 34.0).sqrt()).abs() < 1e-15);
+        assert_eq!(relative_l2(&[0.0, 0.0], &[0.0_f32, 0.0]).to_bits(), 0.0_f64.to_bits(), "the same values");
+        assert!(relative_l2(&[1.0], &[0.0_f32]).is_infinite());
+        assert!(relative_l2(&[f32::NAN, 1.0], &[1.0_f32, 1.0]).is_nan() && relative_l2(&[1.0, 1.0], &[1.0, f32::NAN]).is_nan());
+    }
+}

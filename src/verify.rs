@@ -6,22 +6,9 @@ use std::path::Path;
 use crate::archive::Archive;
 use crate::backbone::Precision;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, relative_l2};
 use crate::vit::config::{Config, RopePrecision};
 use crate::vit::features::{Features, Request};
-
-/// The relative L2 distance that two f32 implementations keep, tap by tap.
-///
-/// Under f32 RoPE they differ by about 1e-6 (on the seeded weights; eps 1e-5 for 1e-6 costs 2e-5, tanh-GELU 1.6e-4, dropping RoPE 0.11): 1e-5 tells right
-/// from nearly right. Under bf16 RoPE, q and k are rounded, and a last-bit difference upstream flips roundings: that costs 3e-5 between f32 and f64 runs of
-/// the same code on the seeded weights, and up to 5e-4 where activations are milder, while f32 RoPE by mistake costs 8e-4. So f32 RoPE is the sharper test
-/// of everything else, and worth running beside the checkpoint's own.
-pub fn tolerance(rope: RopePrecision) -> f64 {
-    match rope {
-        RopePrecision::F32 => 1e-5,
-        RopePrecision::Bf16 => 5e-4,
-    }
-}
 
 /// How near two runs must be.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,9 +20,18 @@ pub struct Tolerance {
 }
 
 impl Tolerance {
-    /// For runs that both compute in f32; see [`tolerance`].
+    /// For runs that both compute in f32.
+    ///
+    /// Under f32 RoPE such runs differ by about 1e-6 on the seeded weights. Mistakes cost more: eps 1e-5 for 1e-6 costs 2e-5, tanh-GELU 1.6e-4, dropping
+    /// RoPE 0.11. So 1e-5 tells right from nearly right. Under bf16 RoPE, q and k are rounded, and a last-bit difference upstream flips roundings. That costs
+    /// 3e-5 between f32 and f64 runs of the same code on the seeded weights, and up to 5e-4 where activations are milder, while f32 RoPE by mistake costs
+    /// 8e-4. So f32 RoPE is the sharper test of everything else, and worth running beside the checkpoint's own.
     pub fn f32(rope: RopePrecision) -> Self {
-        Self { relative_l2: tolerance(rope), cosine: -1.0 }
+        let relative_l2 = match rope {
+            RopePrecision::F32 => 1e-5,
+            RopePrecision::Bf16 => 5e-4,
+        };
+        Self { relative_l2, cosine: -1.0 }
     }
 
     /// For runs of which one computes so, and the other in f32.
@@ -73,22 +69,19 @@ impl Row {
     /// Compares `got` with `want`, of one shape whose innermost axis is a token. Sums are in f64; a NaN anywhere gives NaN.
     pub fn new(tap: impl Into<String>, got: &Tensor, want: &Tensor) -> Self {
         assert_eq!(got.shape(), want.shape(), "two versions of a tap have one shape");
-        let (mut error, mut norm, mut largest, mut cosine) = (0.0, 0.0, 0.0, 1.0);
+        let (mut largest, mut cosine) = (0.0, 1.0);
         for (got, want) in got.data().chunks_exact(got.cols()).zip(want.data().chunks_exact(want.cols())) {
             let (mut gg, mut gw, mut ww) = (0.0, 0.0, 0.0);
             for (&g, &w) in got.iter().zip(want) {
                 let (g, w) = (f64::from(g), f64::from(w));
-                error += (g - w) * (g - w);
                 largest = or_nan((g - w).abs(), largest, f64::max);
                 (gg, gw, ww) = (gg + g * g, gw + g * w, ww + w * w);
             }
-            norm += ww;
             // Two tokens of zeros are alike.
             let same = if gg == 0.0 && ww == 0.0 { 1.0 } else { gw / (gg * ww).sqrt() };
             cosine = or_nan(same, cosine, f64::min);
         }
-        let relative_l2 = if error == 0.0 { 0.0 } else { (error / norm).sqrt() };
-        Self { tap: tap.into(), relative_l2, largest, cosine }
+        Self { tap: tap.into(), relative_l2: relative_l2(got.data(), want.data()), largest, cosine }
     }
 
     /// Whether it keeps `tolerance`; a NaN does not.

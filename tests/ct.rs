@@ -3,9 +3,10 @@
 
 mod common;
 
-use common::{data, read_safetensors, relative_l2, uniform};
+use common::{data, read_safetensors, uniform};
 use meddino::Tensor;
 use meddino::ct::{Images, Size, Volume, Window, prepare, resize};
+use meddino::tensor::relative_l2;
 
 /// `HxW`
 fn sides(text: &str) -> (usize, usize) {

@@ -3,23 +3,15 @@
 mod common;
 mod device;
 
-use common::{Golden, max_abs, relative_l2, uniform};
+use common::{Golden, f32_tolerance, max_abs, uniform};
 use meddino::Tensor;
 use meddino::gpu::{Context, Gpu};
 use meddino::graph::{Elem, Limits};
+use meddino::tensor::relative_l2;
 use meddino::vit::config::{Config, RopePrecision};
 use meddino::vit::features::{Features, Request};
 use meddino::vit::model::Model;
 use meddino::vit::weights::Weights;
-
-/// The relative L2 within which two f32 backends agree on these models, and the one within which bf16 roundings leave them: a last-bit
-/// difference flips roundings of q and k, and f32 RoPE by mistake would cost 8e-4.
-fn tolerance(rope: RopePrecision) -> f64 {
-    match rope {
-        RopePrecision::F32 => 2e-6,
-        RopePrecision::Bf16 => 2e-4,
-    }
-}
 
 fn open(source: &str, rope: RopePrecision) -> (Config, Weights<Tensor>) {
     let mut model = Model::open(source).expect("seeded weights");
@@ -129,7 +121,7 @@ fn every_tap_is_the_cpus() {
                 .unwrap();
                 let gpu = Gpu::new(&context, &config, &weights).unwrap();
                 let got = gpu.forward(&image, mask.as_deref(), &request).unwrap();
-                assert_close(&got, &want, tolerance(rope));
+                assert_close(&got, &want, f32_tolerance(rope));
             }
         }
     }

@@ -1,13 +1,11 @@
 //! Inside a host's wgpu device: its passes and ours in one submission, its shaders on our buffers, and nothing submitted or polled by us.
 
-mod common;
 mod device;
 
 use std::future::Future;
 use std::task::{Context as Task, Poll, Waker};
 use std::time::Duration;
 
-use common::relative_l2;
 use meddino::Tensor;
 use meddino::cpu;
 use meddino::ct::{Size, Window, prepare};
@@ -17,6 +15,7 @@ use meddino::embedding::{
 };
 use meddino::gpu::Executable;
 use meddino::maps::{Moments, cosine};
+use meddino::tensor::relative_l2;
 use meddino::vit::features::{Features, Request};
 use meddino::vit::model::Model;
 

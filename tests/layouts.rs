@@ -2,9 +2,10 @@
 
 mod common;
 
-use common::{data, max_abs, read_safetensors, relative_l2};
+use common::{data, max_abs, read_safetensors};
 use meddino::Tensor;
 use meddino::backbone::{Backbone, Choice};
+use meddino::tensor::relative_l2;
 use meddino::verify::taps;
 use meddino::vit::config::RopePrecision;
 use meddino::vit::features::Request;

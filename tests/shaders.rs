@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use meddino::gpu::REQUIRED;
-use meddino::graph::{Elem, Geometry, Kernel, Limits, Role, Tier, Tiles};
-use meddino::kernels::{Columns, Epilogue, Field, Heads, Mask, Mosaic, Recorder, Values, blocks, stages, texture_read, texture_write};
+use meddino::graph::{Elem, Kernel, Limits, Role, Tier, TileChoice, Tiles};
+use meddino::kernels::{
+    Columns, Epilogue, Field, Heads, Mask, Mosaic, Recorder, Values, attention_tiles, product_tiles, texture_read, texture_write,
+};
 
 /// Each operation in each of its forms, for rows of `c` elements (a multiple of 4 or not).
 fn record(limits: Limits, c: usize) -> Recorder {
@@ -51,16 +53,17 @@ fn record(limits: Limits, c: usize) -> Recorder {
 
 /// With the tile geometries that are for devices that have not tried any, and with each other one.
 fn geometries(own: Limits) -> Vec<Limits> {
-    let block = |block| Geometry { block: Some(block), stage: None };
-    let stage = |stage| Geometry { block: None, stage: Some(stage) };
-    let others = blocks(&own, own.elem).into_iter().map(block).chain(stages(&own, 32, own.elem).into_iter().map(stage));
+    let product = |tile| TileChoice { product: Some(tile), attention: None };
+    let attention = |tile| TileChoice { product: None, attention: Some(tile) };
+    let products = product_tiles(&own, own.elem).into_iter().map(product);
+    let others = products.chain(attention_tiles(&own, 32, own.elem).into_iter().map(attention));
     std::iter::once(own).chain(others.map(|one| Limits { tiles: Tiles { few: one, many: one }, ..own })).collect()
 }
 
 /// The kernels of every form, of every tier over f32 and f16, by their text.
 fn variants() -> BTreeMap<String, Kernel> {
     let tiers = Tier::ALL.into_iter().flat_map(|tier| [Elem::F32, Elem::F16].map(|elem| (tier, elem)));
-    let limits = tiers.map(|(tier, elem)| Limits { software: tier == Tier::Direct, tier, elem, subgroup_size: 32, ..Limits::DEFAULT });
+    let limits = tiers.map(|(tier, elem)| Limits { tier, elem, subgroup_size: 32, ..Limits::DEFAULT });
     let forms = limits.flat_map(geometries).flat_map(|limits| [8, 7].map(|c| record(limits, c)));
     let kernels = forms.flat_map(|g| g.graph().steps().iter().map(|s| s.kernel.clone()).collect::<Vec<_>>());
     let copies = [1, 2, 3, 4].map(texture_write).into_iter().chain([texture_read()]);
@@ -135,7 +138,7 @@ fn every_wgsl_file_is_part_of_a_variant() {
 fn operations_are_counted_without_overflow_at_the_widest_limits() {
     let boundless = Limits { max_binding: u64::MAX, max_buffer: u64::MAX, max_workgroups: u32::MAX, ..Limits::DEFAULT };
     for tier in Tier::ALL {
-        let own = |limits| Limits { software: tier == Tier::Direct, tier, subgroup_size: 32, ..limits };
+        let own = |limits| Limits { tier, subgroup_size: 32, ..limits };
         // Grids that come to 2^32, or nearly, with workgroups of 8 and of 64 to a side.
         let grids = [1 << 26, 1 << 29, u32::MAX].map(|max_workgroups| Limits { max_workgroups, ..boundless });
         for limits in grids.into_iter().chain([Limits { max_work: Some(u64::MAX), ..boundless }]) {

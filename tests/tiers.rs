@@ -3,11 +3,11 @@
 mod common;
 mod device;
 
-use common::{Golden, data, uniform};
+use common::{Golden, data, f32_tolerance, uniform};
 use meddino::Tensor;
 use meddino::backbone::Backbone;
 use meddino::gpu::{Context, Gpu};
-use meddino::graph::{Block, Elem, Geometry, Limits, Tier, Tiles};
+use meddino::graph::{Elem, Limits, ProductSplit, ProductTile, Tier, TileChoice, Tiles};
 use meddino::verify::{self, Row, Tolerance};
 use meddino::vit::config::RopePrecision;
 use meddino::vit::features::{Features, Request};
@@ -25,12 +25,13 @@ fn tiers() -> Vec<Context> {
     all.filter(|&(tier, elem)| context.abilities().run(tier, elem)).map(tuned).collect()
 }
 
-/// f16's own; of f32 what it keeps everywhere else (`gpu_model.rs`).
+/// What `verify` allows f16. f32 may be as far off as in other tests under bf16 RoPE, and five times as far under f32 RoPE, because cooperative matrices
+/// add up all of K in one running sum.
 fn tolerance(elem: Elem, rope: RopePrecision) -> Tolerance {
     match (elem, rope) {
         (Elem::F16, _) => Tolerance::F16,
         (Elem::F32, RopePrecision::F32) => Tolerance { relative_l2: 1e-5, cosine: 0.999_999 },
-        (Elem::F32, RopePrecision::Bf16) => Tolerance { relative_l2: 2e-4, cosine: 0.999_999 },
+        (Elem::F32, RopePrecision::Bf16) => Tolerance { relative_l2: f32_tolerance(rope), cosine: 0.999_999 },
     }
 }
 
@@ -70,9 +71,9 @@ fn against_pytorch(goldens: &[&str]) {
 fn each_is_a_method_of_its_own() {
     let model = Model::open("seeded:0:micro").expect("seeded weights");
     let mut contexts = tiers();
-    let block = Block { rows: 32, cols: 64, depth: 8, by: [4, 4] };
-    let tiles = |many: Geometry| Tiles { many, ..Tiles::DEFAULT };
-    contexts.extend(contexts.first().map(|first| first.with_tiles(tiles(Geometry { block: Some(block), stage: None }))));
+    let tile = ProductTile { rows: 32, cols: 64, split: ProductSplit::Tiled { depth: 8, sums: [4, 4] } };
+    let tiles = Tiles { many: TileChoice { product: Some(tile), attention: None }, ..Tiles::DEFAULT };
+    contexts.extend(contexts.first().map(|first| first.with_tiles(tiles)));
     let methods: Vec<String> = contexts.iter().map(|context| Backbone::on(&model, context).expect("a backbone").method()).collect();
     for (index, method) in methods.iter().enumerate() {
         assert!(!methods[..index].contains(method), "two are {method}");

@@ -63,8 +63,8 @@ impl Context {
         pollster::block_on(Self::open(selection, None))?.tuned(elem, tier)
     }
 
-    /// Opens the selected adapter with limits no wider than `limits`, and lets kernels believe what they say of
-    /// [`Limits::software`]: what a smaller device would do.
+    /// Opens the selected adapter with limits no wider than `limits`, so that tests can simulate a smaller device. Kernels are of [`Tier::Direct`] if
+    /// `limits` says so and else of [`Tier::Baseline`], whatever suits the adapter.
     ///
     /// # Errors
     /// As [`Context::new`].
@@ -92,8 +92,8 @@ impl Context {
         let mut context = Self::from_host(device, queue)?;
         context.abilities = devices::abilities(&context.info, context.device.features(), &adapter.cooperative_matrix_properties());
         context.watch();
-        if let Some(Limits { software, max_work, .. }) = limits {
-            (context.limits.software, context.limits.tier) = (software, if software { Tier::Direct } else { Tier::Baseline });
+        if let Some(Limits { tier, max_work, .. }) = limits {
+            context.limits.tier = if tier == Tier::Direct { tier } else { Tier::Baseline };
             context.limits.max_work = max_work;
         }
         Ok(context)

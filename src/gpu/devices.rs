@@ -167,7 +167,6 @@ pub(super) fn limits_of(limits: &wgpu::Limits, device_type: wgpu::DeviceType) ->
         max_workgroups: limits.max_compute_workgroups_per_dimension,
         max_invocations: limits.max_compute_invocations_per_workgroup,
         workgroup_memory: limits.max_compute_workgroup_storage_size,
-        software: device_type == wgpu::DeviceType::Cpu,
         tier: if device_type == wgpu::DeviceType::Cpu { Tier::Direct } else { Tier::Baseline },
         elem: Elem::F32,
         subgroup_size: 0,

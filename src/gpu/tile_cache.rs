@@ -3,12 +3,13 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tempfile::NamedTempFile;
 
 use super::context::Context;
 use crate::error::{Error, Result};
-use crate::graph::{Block, Geometry, Stage, Tiles};
+use crate::graph::{TileChoice, Tiles};
 
 /// A folder of records, one JSON file each. A record is for one adapter, driver and version of this crate: another's counts as none, and is replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,14 +60,16 @@ impl TileCache {
             return Ok(None);
         }
         let text = read(&path).map_err(|problem| bad(&problem))?;
-        let record: Value = serde_json::from_str(&text).map_err(|problem| bad(&format!("is no JSON: {problem}")))?;
-        if !record.is_object() {
-            return Err(bad("is no record of tile geometries"));
-        }
-        if identity(context).as_object().is_some_and(|own| own.iter().any(|(name, value)| record.get(name) != Some(value))) {
+        let Record { identity, tiles } = serde_json::from_str::<Record<Value>>(&text).map_err(|problem| {
+            let expected = if problem.is_data() { "is no record of tile geometries" } else { "is no JSON" };
+            bad(&format!("{expected}: {problem}"))
+        })?;
+        if identity != Identity::of(context) {
             return Ok(None);
         }
-        let class = |name: &str| geometry(&record["tiles"][name]).ok_or_else(|| bad(&format!("tiles.{name} is no tile geometry")));
+        let class = |name: &str| {
+            TileChoice::deserialize(&tiles[name]).map_err(|problem| bad(&format!("tiles.{name} is no tile geometry: {problem}")))
+        };
         Ok(Some(Tiles { few: class("few")?, many: class("many")? }))
     }
 
@@ -76,10 +79,10 @@ impl TileCache {
     /// If the folder cannot be made or written to.
     pub fn save(&self, context: &Context, tiles: Tiles) -> Result<PathBuf> {
         let path = self.path(context);
-        let mut record = identity(context);
-        record["tiles"] = json!({ "few": to_json(tiles.few), "many": to_json(tiles.many) });
+        let record = Record { identity: Identity::of(context), tiles };
         let write = |mut file: NamedTempFile| -> std::io::Result<()> {
-            writeln!(file, "{record:#}")?;
+            serde_json::to_writer_pretty(&mut file, &record)?;
+            writeln!(file)?;
             file.persist(&path)?;
             Ok(())
         };
@@ -123,55 +126,60 @@ fn read(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|e| format!("cannot be read: {e}"))
 }
 
-/// What a record holds good for.
-fn identity(context: &Context) -> Value {
-    let (info, limits) = (context.info(), context.limits());
-    json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "adapter": info.name,
-        "backend": format!("{:?}", info.backend),
-        "driver": format!("{} {}", info.driver, info.driver_info).trim(),
-        "tier": limits.tier.name(),
-        "precision": limits.elem.name(),
-    })
+/// How records are written. A record of another format counts as none.
+const FORMAT: u32 = 2;
+
+/// A file's content, with [`Tiles`] as they are written.
+#[derive(Serialize, Deserialize)]
+struct Record<T> {
+    #[serde(flatten)]
+    identity: Identity,
+    #[serde(default)]
+    tiles: T,
 }
 
-fn to_json(geometry: Geometry) -> Value {
-    let block = geometry.block.map(|Block { rows, cols, depth, by: [m, n] }| [rows, cols, depth, m, n]);
-    let stage = geometry.stage.map(|Stage { lanes, keys }| [lanes, keys]);
-    json!({ "products": block, "attention": stage })
+/// Where a record is valid; a missing field is no device's.
+#[derive(Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Identity {
+    format: u32,
+    version: String,
+    adapter: String,
+    backend: String,
+    driver: String,
+    tier: String,
+    precision: String,
 }
 
-fn geometry(value: &Value) -> Option<Geometry> {
-    let block = numbers(value.get("products")?)?.map(|[rows, cols, depth, m, n]| Block { rows, cols, depth, by: [m, n] });
-    let stage = numbers(value.get("attention")?)?.map(|[lanes, keys]| Stage { lanes, keys });
-    Some(Geometry { block, stage })
-}
-
-/// So many numbers, or null; `None` for anything else.
-#[expect(clippy::option_option, reason = "null is an answer, what is no list of numbers is none")]
-fn numbers<const N: usize>(value: &Value) -> Option<Option<[u32; N]>> {
-    if value.is_null() {
-        return Some(None);
+impl Identity {
+    fn of(context: &Context) -> Self {
+        let (info, limits) = (context.info(), context.limits());
+        Self {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            adapter: info.name.clone(),
+            backend: format!("{:?}", info.backend),
+            driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+            tier: limits.tier.name().to_owned(),
+            precision: limits.elem.name().to_owned(),
+        }
     }
-    let found: Option<Vec<u32>> = value.as_array()?.iter().map(|v| v.as_u64().and_then(|v| u32::try_from(v).ok())).collect();
-    found?.try_into().ok().map(Some)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{Elem, Limits, Tier};
+    use crate::graph::{AttentionTile, Elem, Limits, ProductSplit, ProductTile, Tier};
 
     fn device() -> Option<Context> {
         super::super::tune::tests::device(Tier::Baseline, Elem::F32)
     }
 
     fn some_tiles() -> Tiles {
-        let block = Block { rows: 32, cols: 64, depth: 16, by: [4, 4] };
+        let product = ProductTile { rows: 32, cols: 64, split: ProductSplit::Tiled { depth: 16, sums: [4, 4] } };
         Tiles {
-            few: Geometry { block: Some(block), stage: None },
-            many: Geometry { block: None, stage: Some(Stage { lanes: 32, keys: 64 }) },
+            few: TileChoice { product: Some(product), attention: None },
+            many: TileChoice { product: None, attention: Some(AttentionTile::Tiled { lanes: 32, keys: 64 }) },
         }
     }
 
@@ -193,6 +201,14 @@ mod tests {
         assert!(driver.is_empty() || cache.load(&context) == Ok(None), "another driver's");
         std::fs::write(&path, text.replace(env!("CARGO_PKG_VERSION"), "0.0.0")).unwrap();
         assert_eq!(cache.load(&context), Ok(None), "another version's");
+        let mut former: serde_json::Map<String, Value> = serde_json::from_str(&text).unwrap();
+        former.remove("format");
+        former["tiles"] = serde_json::json!({
+            "few": { "products": [32, 64, 16, 4, 4], "attention": null },
+            "many": { "products": null, "attention": [32, 64] },
+        });
+        std::fs::write(&path, serde_json::to_string(&former).unwrap()).unwrap();
+        assert_eq!(cache.load(&context), Ok(None), "the format before this one");
     }
 
     #[test]
@@ -236,13 +252,14 @@ mod tests {
     #[test]
     fn geometries_that_no_kernel_has_change_nothing() {
         let Some(context) = device() else { return };
-        let wild =
-            Geometry { block: Some(Block { rows: 7, cols: 0, depth: 3, by: [0, 0] }), stage: Some(Stage { lanes: 0, keys: u32::MAX }) };
+        let wild = TileChoice {
+            product: Some(ProductTile { rows: 7, cols: 0, split: ProductSplit::Tiled { depth: 3, sums: [0, 0] } }),
+            attention: Some(AttentionTile::Tiled { lanes: 0, keys: u32::MAX }),
+        };
         let context = context.with_tiles(Tiles { few: wild, many: wild });
         let mut g = crate::kernels::Recorder::new(*context.limits());
         let [x, w] = [(); 2].map(|()| g.tensor("factor", [70, 36], crate::graph::Role::Input));
-        let own = g.matmul("product", x, w, crate::kernels::Epilogue::None);
-        assert!(own.is_ok());
+        g.matmul("product", x, w, crate::kernels::Epilogue::None).unwrap();
         let mut plain = crate::kernels::Recorder::new(Limits { tiles: Tiles::DEFAULT, ..*context.limits() });
         let [x, w] = [(); 2].map(|()| plain.tensor("factor", [70, 36], crate::graph::Role::Input));
         plain.matmul("product", x, w, crate::kernels::Epilogue::None).unwrap();

@@ -9,7 +9,7 @@ mod tile;
 
 pub use plan::{Bytes, Place, Plan, plan};
 pub use tier::{Abilities, Elem, Tier};
-pub use tile::{Block, Geometry, Stage, Tiles};
+pub use tile::{AttentionTile, ProductSplit, ProductTile, TileChoice, Tiles};
 
 /// A tensor of a [`Graph`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -228,8 +228,6 @@ pub struct Limits {
     pub max_invocations: u32,
     /// Workgroup memory in bytes.
     pub workgroup_memory: u32,
-    /// Whether the CPU plays the GPU: workgroup barriers are dear there, and kernels do without them.
-    pub software: bool,
     /// How kernels are written.
     pub tier: Tier,
     /// Type of the weights of matrix products, and of what operations hand to each other; the residual stream stays f32.
@@ -269,7 +267,6 @@ impl Limits {
             max_workgroups: self.max_workgroups.min(other.max_workgroups),
             max_invocations: self.max_invocations.min(other.max_invocations),
             workgroup_memory: self.workgroup_memory.min(other.workgroup_memory),
-            software: self.software || other.software,
             tier: self.tier,
             elem: self.elem,
             subgroup_size: self.subgroup_size,
@@ -286,7 +283,6 @@ impl Limits {
         max_workgroups: 65_535,
         max_invocations: 256,
         workgroup_memory: 16 << 10,
-        software: false,
         tier: Tier::Baseline,
         elem: Elem::F32,
         subgroup_size: 0,

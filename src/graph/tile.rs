@@ -1,71 +1,122 @@
-//! How the two kernels that take nearly all of the time divide their work: plain data. Which geometries there are is decided in `kernels/`, and
-//! which of them is the fastest on a device in `gpu/`, by trying.
+//! How the two kernels that take nearly all of the time divide their work: plain data. `kernels/` lists the tiles that exist; `gpu/` finds the
+//! fastest of them on a device by measuring.
 
 use std::fmt;
 
-/// What a workgroup does of a matrix product.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Block {
+use serde::{Deserialize, Serialize};
+
+/// The part of a matrix product that a workgroup computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ProductTile {
     /// Rows of the result.
     pub rows: u32,
     /// Columns of the result.
     pub cols: u32,
-    /// Steps along K that lie in workgroup memory at a time; 0 where none does.
-    pub depth: u32,
-    /// Rows and columns of an invocation; of a cooperative product, subgroups along rows and along columns.
-    pub by: [u32; 2],
+    /// How the workgroup shares these rows and columns among its invocations.
+    pub split: ProductSplit,
 }
 
-impl fmt::Display for Block {
+/// How a workgroup shares a [`ProductTile`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProductSplit {
+    /// Through workgroup memory.
+    Tiled {
+        /// Steps along K that workgroup memory holds at a time.
+        depth: u32,
+        /// Rows and columns of an invocation.
+        sums: [u32; 2],
+    },
+    /// Without workgroup memory: each invocation reads both factors from the bindings.
+    Direct {
+        /// Rows and columns of an invocation.
+        sums: [u32; 2],
+    },
+    /// By cooperative matrices, through workgroup memory.
+    Cooperative {
+        /// Steps along K that workgroup memory holds at a time.
+        depth: u32,
+        /// Subgroups along the rows and along the columns.
+        subgroups: [u32; 2],
+    },
+}
+
+impl fmt::Display for ProductTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rows, cols, depth, by } = self;
-        let depth = if *depth == 0 { String::new() } else { format!(" x {depth}") };
-        f.pad(&format!("{rows} x {cols}{depth} by {} x {}", by[0], by[1]))
+        let Self { rows, cols, split } = self;
+        f.pad(&match split {
+            ProductSplit::Direct { sums: [m, n] } => format!("{rows} x {cols} by {m} x {n}"),
+            ProductSplit::Tiled { depth, sums: [m, n] } | ProductSplit::Cooperative { depth, subgroups: [m, n] } => {
+                format!("{rows} x {cols} x {depth} by {m} x {n}")
+            }
+        })
     }
 }
 
-/// What a workgroup does of attention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Stage {
-    /// Its invocations; of cooperative attention, its subgroups.
-    pub lanes: u32,
-    /// Keys that lie in workgroup memory at a time; where none does, queries of an invocation.
-    pub keys: u32,
+/// The part of attention that a workgroup computes: some queries of one head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttentionTile {
+    /// One query for each invocation; keys and values pass through workgroup memory.
+    Tiled {
+        /// Invocations, and so queries.
+        lanes: u32,
+        /// Keys that workgroup memory holds at a time.
+        keys: u32,
+    },
+    /// Several queries for each invocation, which reads keys and values from the bindings.
+    Direct {
+        /// Invocations.
+        lanes: u32,
+        /// Queries of an invocation.
+        queries: u32,
+    },
+    /// By cooperative matrices, each subgroup as many queries as a matrix has rows; keys and values pass through workgroup memory.
+    Cooperative {
+        /// Subgroups.
+        subgroups: u32,
+        /// Keys that workgroup memory holds at a time.
+        keys: u32,
+    },
 }
 
-impl fmt::Display for Stage {
+impl fmt::Display for AttentionTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{} with {}", self.lanes, self.keys))
+        let (Self::Tiled { lanes: workers, keys: each }
+        | Self::Direct { lanes: workers, queries: each }
+        | Self::Cooperative { subgroups: workers, keys: each }) = self;
+        f.pad(&format!("{workers} with {each}"))
     }
 }
 
-/// The geometries for one class of shapes; `None` is the one that suits most devices.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Geometry {
+/// The tiles for one class of shapes; `None` is the tile that suits most devices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TileChoice {
     /// Of matrix products.
-    pub block: Option<Block>,
+    pub product: Option<ProductTile>,
     /// Of attention.
-    pub stage: Option<Stage>,
+    pub attention: Option<AttentionTile>,
 }
 
-/// The geometries for each class of shapes. One that a device's limits do not allow counts as `None`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The tiles for each class of shapes. A tile that the device's limits do not allow counts as `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tiles {
-    /// Few rows: a device has more cores than large tiles would fill.
-    pub few: Geometry,
+    /// Up to [`Tiles::FEW`] rows, which large tiles would spread over too few of a device's cores.
+    pub few: TileChoice,
     /// More than [`Tiles::FEW`] rows.
-    pub many: Geometry,
+    pub many: TileChoice,
 }
 
 impl Tiles {
-    /// Those that suit most devices.
-    pub const DEFAULT: Self = Self { few: Geometry { block: None, stage: None }, many: Geometry { block: None, stage: None } };
+    /// The tiles that suit most devices.
+    pub const DEFAULT: Self =
+        Self { few: TileChoice { product: None, attention: None }, many: TileChoice { product: None, attention: None } };
 
-    /// The most rows that are few: two images of 224 x 224 are, one of 512 x 512 is not.
+    /// The most rows that count as few. Two images of 224 x 224 have fewer rows, one of 512 x 512 has more.
     pub const FEW: usize = 512;
 
-    /// The geometries for this many rows of a product, or tokens of a batch.
-    pub fn of(&self, rows: usize) -> Geometry {
+    /// The tiles for this many rows of a product, or tokens of a batch.
+    pub fn of(&self, rows: usize) -> TileChoice {
         if rows <= Self::FEW { self.few } else { self.many }
     }
 }
@@ -75,12 +126,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn geometries_are_told_apart_by_rows_and_by_name() {
-        let block = Block { rows: 64, cols: 32, depth: 16, by: [4, 2] };
-        let tiles = Tiles { few: Geometry { block: Some(block), stage: None }, ..Tiles::DEFAULT };
-        assert_eq!((tiles.of(Tiles::FEW).block, tiles.of(Tiles::FEW + 1).block), (Some(block), None));
-        assert_eq!(block.to_string(), "64 x 32 x 16 by 4 x 2");
-        assert_eq!(Block { depth: 0, ..block }.to_string(), "64 x 32 by 4 x 2");
-        assert_eq!(Stage { lanes: 64, keys: 32 }.to_string(), "64 with 32");
+    fn tiles_are_chosen_by_rows_and_written_by_their_sizes() {
+        let tiled = ProductTile { rows: 64, cols: 32, split: ProductSplit::Tiled { depth: 16, sums: [4, 2] } };
+        let tiles = Tiles { few: TileChoice { product: Some(tiled), attention: None }, ..Tiles::DEFAULT };
+        assert_eq!((tiles.of(Tiles::FEW).product, tiles.of(Tiles::FEW + 1).product), (Some(tiled), None));
+        assert_eq!(tiled.to_string(), "64 x 32 x 16 by 4 x 2");
+        assert_eq!(ProductTile { split: ProductSplit::Direct { sums: [4, 2] }, ..tiled }.to_string(), "64 x 32 by 4 x 2");
+        assert_eq!(AttentionTile::Tiled { lanes: 64, keys: 32 }.to_string(), "64 with 32");
     }
 }

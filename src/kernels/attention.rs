@@ -7,21 +7,16 @@ use super::gemm::{matrices, pitch};
 use super::rope::Heads;
 use super::{Recorder, rows_of, words};
 use crate::error::{Error, Result};
-use crate::graph::{Cost, Dispatch, Elem, Kernel, Limits, Stage, TensorId};
+use crate::graph::{AttentionTile, Cost, Dispatch, Elem, Kernel, Limits, TensorId, Tier};
 
 /// Keys whose scores an invocation holds at a time.
 const GROUP: u32 = 8;
 
-/// For GPUs: invocations that share keys, and keys at a time. The first that fits is taken where none was tried.
-const TILED: [Stage; 8] =
-    [stage(64, 32), stage(64, 16), stage(64, 8), stage(32, 32), stage(128, 32), stage(32, 64), stage(64, 64), stage(128, 64)];
+/// For GPUs, (lanes, keys). The first that fits is the default.
+const TILED: [(u32, u32); 8] = [(64, 32), (64, 16), (64, 8), (32, 32), (128, 32), (32, 64), (64, 64), (128, 64)];
 
-/// For cooperative matrices: subgroups, and keys at a time.
-const COOPERATIVE: [Stage; 7] = [stage(4, 32), stage(2, 32), stage(4, 16), stage(2, 16), stage(1, 16), stage(4, 64), stage(2, 64)];
-
-const fn stage(lanes: u32, keys: u32) -> Stage {
-    Stage { lanes, keys }
-}
+/// For cooperative matrices, (subgroups, keys).
+const COOPERATIVE: [(u32, u32); 7] = [(4, 32), (2, 32), (4, 16), (2, 16), (1, 16), (4, 64), (2, 64)];
 
 /// Operations a score besides its products: maximum, exponential, sum.
 const SOFTMAX_FLOPS: u64 = 4;
@@ -103,53 +98,48 @@ fn query_tiles(
     (first..end).step_by(most).map(run).collect()
 }
 
-/// How keys reach the invocations.
-#[derive(Clone, Copy)]
-enum Way {
-    /// By cooperative matrices of this side, from workgroup memory.
-    Cooperative(u32),
-    /// Straight from the bindings, for software GPUs.
-    Direct,
-    /// From workgroup memory.
-    Tiled,
+/// The tiles that a device may use for attention of heads of `head_dim` elements of type `elem`. The first is the default; there is none if not even the
+/// smallest fits.
+pub fn attention_tiles(limits: &Limits, head_dim: usize, elem: Elem) -> Vec<AttentionTile> {
+    let head_dim = head_dim as u32;
+    if limits.tier == Tier::Direct {
+        return direct(head_dim);
+    }
+    let cooperative = limits.tier.cooperative().map_or_else(Vec::new, |side| cooperative(limits, head_dim, elem, side));
+    if cooperative.is_empty() { tiled(limits, head_dim, elem) } else { cooperative }
 }
 
-/// The geometries that a device may use for attention of heads of `head_dim` elements of type `elem`; the first is for those that have not tried. None if
-/// not even the smallest fits.
-pub fn stages(limits: &Limits, head_dim: usize, elem: Elem) -> Vec<Stage> {
-    ways(limits, head_dim as u32, elem).1
+fn tiled(limits: &Limits, head_dim: u32, elem: Elem) -> Vec<AttentionTile> {
+    // Workgroup memory holds the keys and their values.
+    let memory = |keys: u32| 2 * keys * head_dim * elem.bytes() as u32;
+    let fits = |&(lanes, keys): &(u32, u32)| memory(keys) <= limits.workgroup_memory && lanes <= limits.max_invocations;
+    TILED.into_iter().filter(fits).map(|(lanes, keys)| AttentionTile::Tiled { lanes, keys }).collect()
 }
 
-fn ways(limits: &Limits, head_dim: u32, elem: Elem) -> (Way, Vec<Stage>) {
+/// Software GPUs run invocations as the lanes of vector instructions. More queries each would be faster still, but drivers take many seconds to compile that.
+fn direct(head_dim: u32) -> Vec<AttentionTile> {
+    let queries = (256 / head_dim).clamp(1, 4);
+    let sizes = [(8, queries), (8, queries / 2), (16, queries / 2)];
+    sizes.into_iter().filter(|&(_, queries)| queries > 0).map(|(lanes, queries)| AttentionTile::Direct { lanes, queries }).collect()
+}
+
+fn cooperative(limits: &Limits, head_dim: u32, elem: Elem, side: u32) -> Vec<AttentionTile> {
+    if !head_dim.is_multiple_of(side) || limits.subgroup_size < side {
+        return Vec::new();
+    }
     let bytes = elem.bytes() as u32;
-    if let Some(side) =
-        limits.tier.cooperative().filter(|side| !limits.software && head_dim.is_multiple_of(*side) && limits.subgroup_size >= *side)
-    {
-        let memory = |queries: u32, keys: u32| (queries + 2 * keys) * pitch(head_dim, elem) * bytes + queries * keys * (4 + bytes);
-        let fits = |&Stage { lanes, keys }: &Stage| {
-            memory(lanes * side, keys) <= limits.workgroup_memory && lanes * limits.subgroup_size <= limits.max_invocations
-        };
-        let found: Vec<Stage> = COOPERATIVE.into_iter().filter(fits).collect();
-        if !found.is_empty() {
-            return (Way::Cooperative(side), found);
-        }
-    }
-    if limits.software {
-        // An invocation is a lane of vector instructions. More queries each would be faster still, but drivers take many seconds to compile that.
-        let queries = (256 / head_dim).clamp(1, 4);
-        let fewer = [stage(8, queries / 2), stage(16, queries / 2)].into_iter().filter(|stage| stage.keys > 0);
-        return (Way::Direct, std::iter::once(stage(8, queries)).chain(fewer).collect());
-    }
-    // A key and its value.
-    let fits = |&Stage { lanes, keys }: &Stage| 2 * keys * head_dim * bytes <= limits.workgroup_memory && lanes <= limits.max_invocations;
-    (Way::Tiled, TILED.into_iter().filter(fits).collect())
+    let memory = |queries: u32, keys: u32| (queries + 2 * keys) * pitch(head_dim, elem) * bytes + queries * keys * (4 + bytes);
+    let fits = |&(subgroups, keys): &(u32, u32)| {
+        memory(subgroups * side, keys) <= limits.workgroup_memory && subgroups * limits.subgroup_size <= limits.max_invocations
+    };
+    COOPERATIVE.into_iter().filter(fits).map(|(subgroups, keys)| AttentionTile::Cooperative { subgroups, keys }).collect()
 }
 
-/// The kernel for `rows` tokens, and how many queries a workgroup does.
+/// The kernel for `rows` tokens, and how many queries a workgroup computes.
 fn kernel(label: &str, limits: &Limits, rows: usize, head_dim: u32, [heads, y]: [Elem; 2]) -> Result<(Kernel, usize)> {
-    let (way, stages) = ways(limits, head_dim, heads);
-    let asked = limits.tiles.of(rows).stage;
-    let Some(&stage) = stages.iter().find(|&&stage| Some(stage) == asked).or(stages.first()) else {
+    let candidates = attention_tiles(limits, head_dim as usize, heads);
+    let chosen = limits.tiles.of(rows).attention.filter(|tile| candidates.contains(tile));
+    let Some(tile) = chosen.or(candidates.first().copied()) else {
         return Err(Error::gpu(format!(
             "{label}: {GROUP} keys and values of {head_dim} elements do not fit the {} bytes of this device's workgroup memory; use --backend cpu",
             limits.workgroup_memory
@@ -157,24 +147,25 @@ fn kernel(label: &str, limits: &Limits, rows: usize, head_dim: u32, [heads, y]: 
     };
     let mut constants =
         vec![("HEAD_DIM", head_dim.into()), ("SCALE", (1.0 / (head_dim as f32).sqrt()).into()), ("X", heads.into()), ("Y", y.into())];
-    let (parts, queries) = match way {
-        Way::Cooperative(side) => {
+    let (parts, queries) = match tile {
+        AttentionTile::Tiled { lanes, keys } => {
+            constants.extend([("LANES", lanes.into()), ("KEYS", keys.into()), ("GROUP", GROUP.into())]);
+            (vec![include_str!("../../shaders/attention.wgsl"), include_str!("../../shaders/attention/keys_tiled.wgsl")], lanes)
+        }
+        AttentionTile::Direct { lanes, queries } => {
+            constants.extend([("LANES", lanes.into()), ("QUERIES", queries.into()), ("GROUP", 4u32.into())]);
+            (vec![include_str!("../../shaders/attention/direct.wgsl")], lanes * queries)
+        }
+        AttentionTile::Cooperative { subgroups, keys } => {
+            let side = limits.tier.cooperative().expect("a tier with cooperative tiles");
             constants.extend([
                 ("PITCH", pitch(head_dim, heads).into()),
-                ("KEYS", stage.keys.into()),
-                ("SUBGROUPS", stage.lanes.into()),
+                ("KEYS", keys.into()),
+                ("SUBGROUPS", subgroups.into()),
                 ("SUBGROUP_SIZE", limits.subgroup_size.into()),
             ]);
             constants.extend(matrices(side, heads));
-            (vec![include_str!("../../shaders/attention/cooperative.wgsl")], stage.lanes * side)
-        }
-        Way::Direct => {
-            constants.extend([("LANES", stage.lanes.into()), ("QUERIES", stage.keys.into()), ("GROUP", 4u32.into())]);
-            (vec![include_str!("../../shaders/attention/direct.wgsl")], stage.lanes * stage.keys)
-        }
-        Way::Tiled => {
-            constants.extend([("LANES", stage.lanes.into()), ("KEYS", stage.keys.into()), ("GROUP", GROUP.into())]);
-            (vec![include_str!("../../shaders/attention.wgsl"), include_str!("../../shaders/attention/keys_tiled.wgsl")], stage.lanes)
+            (vec![include_str!("../../shaders/attention/cooperative.wgsl")], subgroups * side)
         }
     };
     Ok((Kernel { name: "attention", parts, constants }, queries as usize))

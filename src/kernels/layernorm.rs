@@ -166,9 +166,9 @@ fn kernel(limits: &Limits, c: usize, [x, y]: [Elem; 2], finish: Finish, eps: f32
     (Kernel { name: "layernorm", parts, constants }, (LANES / row_lanes) as usize)
 }
 
-/// How many invocations do a row: as many as have two packs each; on a software GPU, where barriers are dear, one.
+/// How many invocations share a row: so many that each has two packs; one where kernels avoid barriers.
 pub(super) fn row_lanes(limits: &Limits, packs: usize) -> u32 {
-    if limits.software {
+    if limits.tier == Tier::Direct {
         return 1;
     }
     let half = (packs as u32 / 2).clamp(1, LANES);

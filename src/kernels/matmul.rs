@@ -80,7 +80,7 @@ impl Recorder {
         let tile = Tile::choose(&self.limits, elems[0], m);
         let (most_rows, most_cols) = tile.reach(&self.limits);
         let row_cost = Cost { flops: 2 * (n * k) as u64, bytes: (k * x_bytes + n * y_bytes) as u64 };
-        let rows = cut(&self.limits, label, m, &[k * x_bytes, n * y_bytes], most_rows, self.affordable(row_cost, tile.m as usize))?;
+        let rows = cut(&self.limits, label, m, &[k * x_bytes, n * y_bytes], most_rows, self.affordable(row_cost, tile.size.rows as usize))?;
         let cols = cut(&self.limits, label, n, &[k * weight_bytes], most_cols, usize::MAX)?;
         let mut shape = self.graph.info(x).shape.clone();
         *shape.last_mut().expect("x has rows") = n;

@@ -19,8 +19,8 @@ mod similarity;
 mod texture;
 mod tokens;
 
-pub use attention::stages;
-pub use gemm::blocks;
+pub use attention::attention_tiles;
+pub use gemm::product_tiles;
 pub use layernorm::Columns;
 pub use matmul::Epilogue;
 pub use mosaic::Mosaic;

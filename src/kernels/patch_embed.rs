@@ -75,7 +75,7 @@ impl Recorder {
         // Patches are read slower than rows of a product: what one channel saves is left as a margin.
         let patch = layer.channels * layer.patch * layer.patch;
         let row_cost = Cost { flops: 2 * (patch * layer.embed_dim) as u64, bytes: 4 * (patch + layer.embed_dim) as u64 };
-        let wanted = self.affordable(row_cost, tile.m as usize);
+        let wanted = self.affordable(row_cost, tile.size.rows as usize);
         let whole = self.graph.view(layer.image);
         let bindable = (self.limits.max_binding / 4) as usize;
         if whole.len <= bindable {

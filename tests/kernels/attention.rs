@@ -1,7 +1,7 @@
 //! `attention`: fused, online softmax.
 
-use meddino::graph::{Elem, Geometry, Limits, Tier};
-use meddino::kernels::{Heads, stages};
+use meddino::graph::{Elem, Limits, Tier, TileChoice};
+use meddino::kernels::{Heads, attention_tiles};
 use meddino::{Tensor, cpu};
 
 use crate::cases::{Checks, Family, Table, Tolerance, each, noise_of};
@@ -147,7 +147,11 @@ fn check_geometries(family: Family) {
     for (head_dim, first, step, checks) in
         [(4, 0, 2, Checks::With), (20, 1, 2, Checks::With), (64, 0, 1, Checks::Without), (80, 0, 2, Checks::With)]
     {
-        let all = table.geometries(family, |own| stages(own, head_dim, own.elem), |stage| Geometry { block: None, stage: Some(stage) });
+        let all = table.geometries(
+            family,
+            |own| attention_tiles(own, head_dim, own.elem),
+            |tile| TileChoice { product: None, attention: Some(tile) },
+        );
         let all: Vec<_> = all.into_iter().skip(first).step_by(step).collect();
         table.run(checks);
         check(&mut table, Shape { batch: 2, heads: 2, tokens: 137, head_dim }, 4.0, &all);

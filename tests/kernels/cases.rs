@@ -3,8 +3,9 @@
 use std::fmt::Display;
 
 use meddino::gpu::{Context, Executable, GpuWeights};
-use meddino::graph::{Dispatch, Elem, Geometry, Graph, Limits, Role, TensorId, Tier, Tiles, plan};
+use meddino::graph::{Dispatch, Elem, Graph, Limits, Role, TensorId, Tier, TileChoice, Tiles, plan};
 use meddino::kernels::Recorder;
+use meddino::tensor::relative_l2;
 
 use crate::device;
 
@@ -272,7 +273,7 @@ impl Table {
     /// The two families of variants, with the device's own limits.
     pub fn variants(&self) -> [(&'static str, Limits); 2] {
         let own = self.device.as_ref().map_or(Limits::DEFAULT, |[context, _]| *context.limits());
-        [("tiled", Limits { software: false, workgroup_memory: 16 << 10, ..own }), ("direct", Limits { software: true, ..own })]
+        [("tiled", Limits { tier: Tier::Baseline, workgroup_memory: 16 << 10, ..own }), ("direct", Limits { tier: Tier::Direct, ..own })]
     }
 
     /// The tiers of kernels beyond those two families that the device runs, over f32 and over f16, with its own limits.
@@ -283,7 +284,7 @@ impl Table {
         for (tier, elem) in Tier::ALL.into_iter().flat_map(|tier| [(tier, Elem::F32), (tier, Elem::F16)]) {
             let in_a_family = matches!(tier, Tier::Baseline | Tier::Direct) && elem == Elem::F32;
             if able.run(tier, elem) && !in_a_family {
-                let limits = Limits { software: tier == Tier::Direct, tier, elem, subgroup_size, ..*context.limits() };
+                let limits = Limits { tier, elem, subgroup_size, ..*context.limits() };
                 found.push((format!("{tier} over {}", elem.name()), limits));
             }
         }
@@ -296,7 +297,7 @@ impl Table {
         &self,
         family: Family,
         all: impl Fn(&Limits) -> Vec<T>,
-        geometry: impl Fn(T) -> Geometry,
+        choice: impl Fn(T) -> TileChoice,
     ) -> Vec<(String, Limits)> {
         let Some([context, _]) = &self.device else { return Vec::new() };
         let workgroup_memory = context.limits().workgroup_memory;
@@ -309,7 +310,7 @@ impl Table {
         let with = |(name, own): (String, Limits)| {
             let all = all(&own);
             let one = |one: T| {
-                let tiles = Tiles { few: geometry(one), many: geometry(one) };
+                let tiles = Tiles { few: choice(one), many: choice(one) };
                 (format!("{name}, {one}"), Limits { tiles, ..own })
             };
             all.into_iter().skip(1).map(one).collect::<Vec<_>>()
@@ -375,7 +376,7 @@ fn compare(got: &[f32], want: &[f64], tolerance: Tolerance, seen: &mut Seen) -> 
     if got.len() != want.len() {
         return Err(format!("{} elements, {} wanted", got.len(), want.len()));
     }
-    let (mut worst, mut square, mut norm, mut off) = ((0.0, 0), 0.0, 0.0, 0);
+    let (mut worst, mut off) = ((0.0, 0), 0);
     for (at, (&got, &want)) in got.iter().zip(want).enumerate() {
         let error = (f64::from(got) - want).abs();
         // A NaN is within no tolerance.
@@ -383,10 +384,8 @@ fn compare(got: &[f32], want: &[f64], tolerance: Tolerance, seen: &mut Seen) -> 
         if error > worst.0 || error.is_nan() {
             worst = (error, at);
         }
-        square += error * error;
-        norm += want * want;
     }
-    let l2 = if square == 0.0 { 0.0 } else { (square / norm).sqrt() };
+    let l2 = relative_l2(got, want);
     seen.abs = seen.abs.max(worst.0);
     seen.l2 = seen.l2.max(l2);
     if off > 0 || l2.is_nan() || l2 > tolerance.l2 {

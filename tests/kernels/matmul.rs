@@ -1,7 +1,7 @@
 //! `matmul`, with each epilogue.
 
-use meddino::graph::{Elem, Geometry, Limits, TensorId};
-use meddino::kernels::{Epilogue, blocks};
+use meddino::graph::{Elem, Limits, TensorId, TileChoice};
+use meddino::kernels::{Epilogue, product_tiles};
 use meddino::vit::weights::Linear;
 use meddino::{Tensor, cpu};
 
@@ -138,7 +138,7 @@ fn force(own: Limits) -> Limits {
 /// without checks over operands by fours.
 fn check_geometries(family: Family) {
     let mut table = Table::new("matmul");
-    let all = table.geometries(family, |own| blocks(own, own.elem), |block| Geometry { block: Some(block), stage: None });
+    let all = table.geometries(family, |own| product_tiles(own, own.elem), |tile| TileChoice { product: Some(tile), attention: None });
     for turn in 0..FORMS.len() {
         let own: Vec<_> = all.iter().skip(turn).step_by(FORMS.len()).cloned().collect();
         // Rows and weights in pieces that end within a tile.

@@ -14,23 +14,23 @@ fn context() -> Option<&'static Context> {
     CONTEXT.get_or_init(software).as_ref()
 }
 
-/// The record that this device would write, up to its last brace: another device's is not looked at.
+/// The record that this device would write, up to its tiles: another device's is not looked at.
 fn own(cache: &TileCache, context: &Context) -> String {
     static RECORD: OnceLock<String> = OnceLock::new();
     let saved = || {
         let path = cache.save(context, Tiles::DEFAULT).expect("saved");
         let text = std::fs::read_to_string(path).expect("read");
-        text.trim_end().trim_end_matches('}').trim_end().to_string()
+        text.split_once("\"tiles\"").expect("tiles").0.to_string()
     };
     RECORD.get_or_init(saved).clone()
 }
 
-/// Bytes that begin as JSON's objects do are the geometries of a record that is this device's otherwise: of two values under a name the last counts.
+/// Bytes that begin as JSON's objects do are the tiles of a record that is this device's otherwise.
 pub fn read(desk: &Desk, bytes: &[u8]) -> bool {
     let Some(context) = context() else { return false };
     let cache = TileCache::new(desk.path("tiles"));
     let record =
-        if bytes.starts_with(b"{") { [own(&cache, context).as_bytes(), b",\"tiles\":", bytes, b"}"].concat() } else { bytes.to_vec() };
+        if bytes.starts_with(b"{") { [own(&cache, context).as_bytes(), b"\"tiles\":", bytes, b"}"].concat() } else { bytes.to_vec() };
     let name = cache.path(context);
     desk.write(&format!("tiles/{}", name.file_name().expect("a file").display()), &record);
     let tuned = context.with_best_tiles(Some(&cache));

@@ -1,0 +1,124 @@
+//! Runs and times one operation on a device, with one tile or with several in turns.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use super::super::context::Context;
+use super::super::executable::Executable;
+use super::super::tune::pseudo_random;
+use super::super::weights::GpuWeights;
+use crate::error::Result;
+use crate::graph::{Cost, Graph, Limits, Role, TensorId, plan};
+use crate::kernels::Recorder;
+use crate::tensor::Tensor;
+
+/// How many values are made up. They repeat to an input's length; because their number is a prime, no two rows are alike.
+const VALUES: usize = 65_537;
+
+/// What errors begin with.
+pub(super) const TRYING: &str = "trying tile geometries";
+
+/// An operation, and the shapes of its inputs.
+pub(super) struct Subject<'a> {
+    pub kernel: &'static str,
+    pub rows: usize,
+    pub inputs: Vec<Vec<usize>>,
+    pub record: &'a dyn Fn(&mut Recorder, &[TensorId]) -> Result<TensorId>,
+}
+
+/// An operation on a device, with its inputs uploaded once for all tiles.
+pub(super) struct Bench<'a> {
+    context: &'a Context,
+    subject: &'a Subject<'a>,
+    inputs: GpuWeights,
+}
+
+/// One run with one tile.
+pub(super) struct Once {
+    pub seconds: f64,
+    pub flops: u64,
+    pub result: Tensor,
+}
+
+/// The same operation with several tiles as one executable: pipelines and bind groups are created once, and the tiles share buffers.
+pub(super) struct Series {
+    executable: Executable,
+    /// The dispatches of each tile.
+    steps: Vec<Range<usize>>,
+}
+
+impl<'a> Bench<'a> {
+    pub fn new(context: &'a Context, subject: &'a Subject<'a>) -> Result<Self> {
+        let values = |(i, shape): (usize, &Vec<usize>)| {
+            let some = pseudo_random(i, VALUES);
+            (label(i), Tensor::new(shape.clone(), some.iter().copied().cycle().take(shape.iter().product()).collect()))
+        };
+        let inputs: Vec<(String, Tensor)> = subject.inputs.iter().enumerate().map(values).collect();
+        let elem = context.limits().elem;
+        let inputs = GpuWeights::upload_as(context, inputs.iter().map(|(name, tensor)| (name.as_str(), tensor, elem)))?;
+        Ok(Self { context, subject, inputs })
+    }
+
+    /// One timed run under `limits`. A run before it pays for what drivers put off until the first one.
+    pub fn once(&self, limits: &Limits) -> Result<Once> {
+        let mut g = Recorder::new(*limits);
+        let inputs = self.record_inputs(&mut g);
+        let result = (self.subject.record)(&mut g, &inputs)?;
+        g.keep(result);
+        let executable = self.executable(g.finish())?;
+        let all = 0..executable.graph().steps().len();
+        self.time(&executable, &all, 1)?;
+        let seconds = self.time(&executable, &all, 1)?;
+        let flops = executable.graph().steps().iter().fold(Cost::default(), |sum, step| sum + step.cost).flops;
+        Ok(Once { seconds, flops, result: executable.read_all(&[result])?.remove(0) })
+    }
+
+    /// The operation under each of these limits.
+    pub fn series(&self, limits: impl Iterator<Item = Limits>) -> Result<Series> {
+        let mut g = Recorder::new(*self.context.limits());
+        let inputs = self.record_inputs(&mut g);
+        let mut steps = Vec::new();
+        for limits in limits {
+            g.set_limits(limits);
+            let from = g.graph().steps().len();
+            (self.subject.record)(&mut g, &inputs)?;
+            steps.push(from..g.graph().steps().len());
+        }
+        Ok(Series { executable: self.executable(g.finish())?, steps })
+    }
+
+    /// Seconds of a run with the tile at `index` of a series, over `times` runs one after the other.
+    pub fn time_in(&self, series: &Series, index: usize, times: usize) -> Result<f64> {
+        self.time(&series.executable, &series.steps[index], times)
+    }
+
+    fn record_inputs(&self, g: &mut Recorder) -> Vec<TensorId> {
+        let elem = self.context.limits().elem;
+        let input = |(i, shape): (usize, &Vec<usize>)| g.tensor_of(elem, label(i), shape.clone(), Role::Weight);
+        self.subject.inputs.iter().enumerate().map(input).collect()
+    }
+
+    fn executable(&self, graph: Graph) -> Result<Executable> {
+        let planned = plan(&graph, &self.context.untuned())?;
+        Executable::new(self.context, graph, planned, &self.inputs)
+    }
+
+    fn time(&self, executable: &Executable, steps: &Range<usize>, times: usize) -> Result<f64> {
+        let context = self.context;
+        let descriptor = wgpu::CommandEncoderDescriptor { label: Some("trial") };
+        let started = context.checked(TRYING, || {
+            let mut encoder = context.device().create_command_encoder(&descriptor);
+            (0..times).for_each(|_| executable.encode_steps(&mut encoder, steps.clone()));
+            let commands = encoder.finish();
+            let started = Instant::now();
+            context.submit([commands]);
+            Ok(started)
+        })?;
+        context.wait(TRYING)?;
+        Ok(started.elapsed().as_secs_f64() / times as f64)
+    }
+}
+
+fn label(input: usize) -> String {
+    format!("trial {input}")
+}

@@ -1,0 +1,172 @@
+//! Judges the tiles of one kernel: which compute rightly, and which of those is the fastest.
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use super::super::context::Context;
+use super::super::tune::most_between_kernels;
+use super::Trial;
+use super::bench::{Bench, Subject, TRYING};
+use crate::error::Result;
+use crate::graph::Limits;
+use crate::tensor::{Tensor, relative_l2};
+
+/// A measurement lasts at least so long. A submission's own cost, some tens of microseconds, is then negligible.
+const LONG_ENOUGH: Duration = Duration::from_millis(5);
+/// The most runs of one measurement.
+const MOST_TIMES: f64 = 256.0;
+/// Each tile is measured so many times, and the median counts.
+const ROUNDS: usize = 5;
+/// No further round begins once a contest has lasted so long.
+const ENOUGH: Duration = Duration::from_millis(500);
+/// A tile that takes so many times as long as the fastest in the first round is not measured again.
+const OUTCLASSED: f64 = 1.5;
+/// A tile replaces the default if it takes at most this part of the default's time, because a smaller gain may be noise.
+const CLEARLY: f64 = 0.97;
+
+/// What is known of one tile so far.
+struct Entrant {
+    limits: Limits,
+    geometry: String,
+    seconds: Vec<f64>,
+    problem: Option<String>,
+}
+
+/// The best of `candidates`, each of which `with` puts into limits; `None` if that is the first, the default, or if there is no candidate.
+pub(super) fn run<T: Copy + Display>(
+    (context, subject): (&Context, &Subject),
+    candidates: &[T],
+    with: &dyn Fn(T) -> Limits,
+    seen: &mut dyn FnMut(&[Trial]) -> Result<()>,
+) -> Result<Option<T>> {
+    let entrant = |&tile: &T| Entrant { limits: with(tile), geometry: tile.to_string(), seconds: Vec::new(), problem: None };
+    let mut entrants: Vec<Entrant> = candidates.iter().map(entrant).collect();
+    let Some(first) = entrants.first() else { return Ok(None) };
+    let bench = Bench::new(context, subject)?;
+    let default = bench.once(&first.limits)?;
+    qualify(context, &bench, &mut entrants, &default.result)?;
+    race(&bench, &mut entrants, default.seconds)?;
+    let outcomes: Vec<Result<f64, String>> = entrants.iter_mut().map(Entrant::outcome).collect();
+    let best = winner(&outcomes);
+    let trial = |(i, (entrant, outcome)): (usize, (Entrant, Result<f64, String>))| Trial {
+        kernel: subject.kernel,
+        rows: subject.rows,
+        geometry: entrant.geometry,
+        outcome,
+        flops: default.flops,
+        taken: i == best,
+    };
+    let trials: Vec<Trial> = entrants.into_iter().zip(outcomes).enumerate().map(trial).collect();
+    seen(&trials)?;
+    Ok((best > 0).then(|| candidates[best]))
+}
+
+/// Runs each tile by itself before any is timed, and notes which ones the device refuses or computes otherwise than `want`.
+fn qualify(context: &Context, bench: &Bench, entrants: &mut [Entrant], want: &Tensor) -> Result<()> {
+    for entrant in entrants {
+        entrant.problem = match bench.once(&entrant.limits) {
+            Ok(once) => differs(&once.result, want, most_between_kernels(entrant.limits.elem)),
+            Err(problem) => Some(problem.to_string()),
+        };
+        // Without this check a device that is gone would fail every tile.
+        context.checked(TRYING, || Ok(()))?;
+    }
+    Ok(())
+}
+
+/// By how much a result is off, if that is more than `most`.
+fn differs(got: &Tensor, want: &Tensor, most: f64) -> Option<String> {
+    let off = relative_l2(got.data(), want.data());
+    (off.is_nan() || off > most).then(|| format!("its results are off by {off:.1e} of their size"))
+}
+
+/// Times the tiles that qualified, in turns, so that whatever else the machine does slows all of them alike. `once` is about what one run takes.
+fn race(bench: &Bench, entrants: &mut [Entrant], once: f64) -> Result<()> {
+    let mut entrants: Vec<&mut Entrant> = entrants.iter_mut().filter(|entrant| entrant.problem.is_none()).collect();
+    let series = bench.series(entrants.iter().map(|entrant| entrant.limits))?;
+    let times = (LONG_ENOUGH.as_secs_f64() / once).clamp(1.0, MOST_TIMES) as usize;
+    let started = Instant::now();
+    let mut fastest = f64::INFINITY;
+    for round in 0..ROUNDS {
+        for (index, entrant) in entrants.iter_mut().enumerate() {
+            if round > 0 && entrant.seconds[0] > OUTCLASSED * fastest {
+                continue;
+            }
+            let seconds = bench.time_in(&series, index, times)?;
+            entrant.seconds.push(seconds);
+            fastest = if round == 0 { fastest.min(seconds) } else { fastest };
+        }
+        if started.elapsed() > ENOUGH {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl Entrant {
+    fn outcome(&mut self) -> Result<f64, String> {
+        self.seconds.sort_by(f64::total_cmp);
+        self.problem.take().map_or_else(|| Ok(self.seconds[self.seconds.len() / 2]), Err)
+    }
+}
+
+/// The index of the least time, or 0 if the first is not clearly slower.
+fn winner(outcomes: &[Result<f64, String>]) -> usize {
+    let time = |i: usize| outcomes[i].as_ref().copied().unwrap_or(f64::INFINITY);
+    let best = (0..outcomes.len()).min_by(|&a, &b| time(a).total_cmp(&time(b))).unwrap_or(0);
+    if time(best) < CLEARLY * time(0) { best } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{AttentionTile, Elem, Tier, TileChoice, Tiles};
+    use crate::kernels::{Heads, Recorder};
+
+    #[test]
+    fn the_first_is_kept_unless_another_is_clearly_faster() {
+        let outcomes = |times: &[f64]| times.iter().map(|&t| if t < 0.0 { Err("refused".to_owned()) } else { Ok(t) }).collect::<Vec<_>>();
+        assert_eq!(winner(&outcomes(&[1.0, 0.98, 1.2])), 0, "within the noise");
+        assert_eq!(winner(&outcomes(&[1.0, 0.9, 0.8])), 2);
+        assert_eq!(winner(&outcomes(&[1.0, -1.0, 0.9])), 2, "what cannot run cannot win");
+        assert_eq!(winner(&outcomes(&[-1.0, 1.0])), 1, "not even the first");
+        assert_eq!(winner(&outcomes(&[-1.0])), 0);
+    }
+
+    #[test]
+    fn a_result_that_is_no_number_differs() {
+        let tensor = |values: [f32; 2]| Tensor::new([2], values.to_vec());
+        assert_eq!(differs(&tensor([1.0, 2.0]), &tensor([1.0, 2.0]), 0.0), None);
+        assert!(differs(&tensor([1.0, 2.1]), &tensor([1.0, 2.0]), 1e-2).unwrap().contains("off by 4.5e-2"));
+        assert!(differs(&tensor([1.0, f32::NAN]), &tensor([1.0, 2.0]), 1e9).is_some());
+        assert!(differs(&tensor([1.0, f32::INFINITY]), &tensor([1.0, 2.0]), 1e9).is_some());
+    }
+
+    /// One of three tiles computes something else: it is never taken, however fast it is.
+    #[test]
+    fn a_tile_that_computes_wrongly_is_never_taken() {
+        let Some(context) = crate::gpu::tune::tests::device(Tier::Baseline, Elem::F32) else { return };
+        let context = context.tuned(Elem::F32, Some(Tier::Baseline)).unwrap();
+        let candidates = [(64, 32), (32, 32), (64, 16)].map(|(lanes, keys)| AttentionTile::Tiled { lanes, keys });
+        // With the second tile the recorder leaves work out.
+        let record = |g: &mut Recorder, inputs: &[crate::graph::TensorId]| {
+            let wrong = g.limits().tiles.few.attention == Some(candidates[1]);
+            let [q, k, v] = if wrong { [inputs[0], inputs[0], inputs[2]] } else { [inputs[0], inputs[1], inputs[2]] };
+            g.attention("attention", Heads { q, k, v })
+        };
+        let subject = Subject { kernel: "attention", rows: 40, inputs: vec![vec![1, 2, 40, 32]; 3], record: &record };
+        let limits = *context.limits();
+        let with = |tile| Limits { tiles: Tiles { few: TileChoice { product: None, attention: Some(tile) }, ..Tiles::DEFAULT }, ..limits };
+        let mut trials = Vec::new();
+        let best = run((&context, &subject), &candidates, &with, &mut |group| {
+            trials.extend(group.to_vec());
+            Ok(())
+        });
+        assert_ne!(best.unwrap(), Some(candidates[1]));
+        let fit: Vec<bool> = trials.iter().map(|trial| trial.outcome.is_ok()).collect();
+        assert_eq!(fit, [true, false, true], "{trials:?}");
+        assert!(trials[1].outcome.as_ref().unwrap_err().contains("off by"), "{trials:?}");
+        assert_eq!(trials.iter().filter(|trial| trial.taken).count(), 1);
+        assert!(trials.iter().all(|trial| trial.flops > 0 && trial.rows == 40));
+    }
+}

@@ -1,0 +1,139 @@
+//! Which tiles are the fastest on a device. This file decides what is tried and what is used: [`bench`] runs tiles, [`contest`] judges them, and
+//! [`trial`] reports them.
+
+mod bench;
+mod contest;
+mod trial;
+
+use std::time::Duration;
+
+use self::bench::{Bench, Subject};
+use super::context::Context;
+use super::tile_cache::TileCache;
+use crate::error::Result;
+use crate::graph::{Limits, TensorId, TileChoice, Tiles};
+use crate::kernels::{Epilogue, Heads, Recorder, attention_tiles, product_tiles};
+use crate::vit::config::Config;
+
+pub use self::trial::Trial;
+
+/// Side in pixels of the image that stands for few rows.
+const FEW: usize = 224;
+/// Side of the image that stands for many rows, and of the one that stands for them on slow devices.
+const MANY: [usize; 2] = [896, 512];
+
+/// A device is slow if it takes longer than this for the smaller image of [`MANY`]. The larger image's dispatches could then last so long that the
+/// driver resets the device.
+const SLOW: Duration = Duration::from_millis(10);
+
+impl Context {
+    /// The same device with these tiles.
+    #[must_use]
+    pub fn with_tiles(&self, tiles: Tiles) -> Self {
+        let mut tuned = self.clone();
+        tuned.limits.tiles = tiles;
+        tuned
+    }
+
+    /// The same device with the tiles that an earlier [`Context::tune`] kept in `cache`. If `cache` has none, a real GPU is tuned, which takes some
+    /// seconds, and the result is kept; a software GPU is not tuned, because that would take a minute. Without a cache the device stays as it is.
+    ///
+    /// If the record makes no sense, the trials fail, or the folder cannot be written to, [`Context::warnings`] says so, and the device has the tiles that
+    /// suit most devices. This function blocks, so it is not for a browser.
+    #[must_use]
+    pub fn with_best_tiles(&self, cache: Option<&TileCache>) -> Self {
+        let Some(cache) = cache else { return self.clone() };
+        let mut warnings = Vec::new();
+        let kept = cache.load(self).unwrap_or_else(|problem| {
+            warnings.push(problem);
+            None
+        });
+        let tiles = kept.or_else(|| if self.abilities().software { None } else { self.tuned_tiles(cache, &mut warnings) });
+        let mut tuned = self.with_tiles(tiles.unwrap_or_default());
+        tuned.warnings.extend(warnings);
+        tuned
+    }
+
+    /// Tunes, and keeps the result in `cache`. A failure becomes a warning, because the device computes without the result as well.
+    fn tuned_tiles(&self, cache: &TileCache, warnings: &mut Vec<String>) -> Option<Tiles> {
+        match self.tune(&mut |_| Ok(())) {
+            Ok(tiles) => {
+                warnings.extend(cache.save(self, tiles).err().map(|e| e.to_string()));
+                Some(tiles)
+            }
+            Err(problem) => {
+                warnings.push(format!("tile geometries could not be tried, and those that suit most devices are used: {problem}"));
+                None
+            }
+        }
+    }
+
+    /// Tries every tile that the device allows, for this context's tier and type of elements. `seen` receives each group of trials, those of one kernel over
+    /// the same number of rows, and ends the tuning if it returns an error. A tile whose results differ from the default's is never taken.
+    ///
+    /// # Errors
+    /// If the device is out of memory or lost, or `seen` fails.
+    pub fn tune(&self, seen: &mut dyn FnMut(&[Trial]) -> Result<()>) -> Result<Tiles> {
+        // Without the checks, because the model runs its kernels without them.
+        let context = self.without_shader_checks();
+        let model = Config::vit_base();
+        let few = context.fastest(&model, FEW, seen)?;
+        let [many, fewer] = MANY;
+        let many = if context.is_slow(&model, fewer)? { fewer } else { many };
+        Ok(Tiles { few, many: context.fastest(&model, many, seen)? })
+    }
+
+    /// The fastest tiles for an image of `side` x `side` pixels.
+    fn fastest(&self, model: &Config, side: usize, seen: &mut dyn FnMut(&[Trial]) -> Result<()>) -> Result<TileChoice> {
+        let limits = self.untuned();
+        let rows = tokens(model, side)?;
+        let all = |choice| Limits { tiles: Tiles { few: choice, many: choice }, ..limits };
+        let product = contest::run(
+            (self, &products(model, rows)),
+            &product_tiles(&limits, limits.elem),
+            &|tile| all(TileChoice { product: Some(tile), attention: None }),
+            seen,
+        )?;
+        let attention = contest::run(
+            (self, &attention(model, rows)),
+            &attention_tiles(&limits, model.head_dim(), limits.elem),
+            &|tile| all(TileChoice { product: None, attention: Some(tile) }),
+            seen,
+        )?;
+        Ok(TileChoice { product, attention })
+    }
+
+    /// Whether the default tiles take long for an image of `side` x `side` pixels.
+    fn is_slow(&self, model: &Config, side: usize) -> Result<bool> {
+        let rows = tokens(model, side)?;
+        for subject in [products(model, rows), attention(model, rows)] {
+            if Bench::new(self, &subject)?.once(&self.untuned())?.seconds > SLOW.as_secs_f64() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn untuned(&self) -> Limits {
+        Limits { tiles: Tiles::DEFAULT, max_work: None, ..self.limits }
+    }
+}
+
+fn tokens(model: &Config, side: usize) -> Result<usize> {
+    Ok(model.prefix_tokens() + model.grid(side, side)?.patches())
+}
+
+/// The MLP's two products without what follows them: they have the model's longest rows and its most columns.
+fn products(model: &Config, rows: usize) -> Subject<'static> {
+    let (c, hidden) = (model.embed_dim, model.ffn_dim);
+    let record = &|g: &mut Recorder, inputs: &[TensorId]| {
+        let hidden = g.matmul("fc1", inputs[0], inputs[1], Epilogue::None)?;
+        g.matmul("fc2", hidden, inputs[2], Epilogue::None)
+    };
+    Subject { kernel: "products", rows, inputs: vec![vec![rows, c], vec![hidden, c], vec![c, hidden]], record }
+}
+
+fn attention(model: &Config, tokens: usize) -> Subject<'static> {
+    let record = &|g: &mut Recorder, inputs: &[TensorId]| g.attention("attention", Heads { q: inputs[0], k: inputs[1], v: inputs[2] });
+    Subject { kernel: "attention", rows: tokens, inputs: vec![vec![1, model.num_heads, tokens, model.head_dim()]; 3], record }
+}
