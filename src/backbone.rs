@@ -3,14 +3,18 @@
 use std::fmt;
 use std::time::Duration;
 
+#[cfg(feature = "cpu")]
 use crate::cpu::{self, Layer};
 use crate::error::{Error, Result};
-use crate::gpu::{self, Auto, Context, Gpu, Profile, Selection, Span, TileCache};
+#[cfg(feature = "files")]
+use crate::gpu::TileCache;
+use crate::gpu::{self, Auto, Context, Gpu, Profile, Selection, Span};
 use crate::graph::{Elem, Limits, Tier};
 use crate::tensor::Tensor;
 use crate::vit::config::Config;
 use crate::vit::features::{Features, Request};
 use crate::vit::model::Model;
+#[cfg(feature = "cpu")]
 use crate::vit::weights::Weights;
 
 /// Which backend is asked for.
@@ -21,7 +25,7 @@ pub enum Choice {
     Auto,
     /// The selected adapter, a software one too, or an error.
     Gpu(Selection),
-    /// The CPU.
+    /// The CPU; an error in a build without the feature `cpu`.
     Cpu,
 }
 
@@ -29,10 +33,15 @@ impl Choice {
     /// The device that it means, to compute as `tuning` says.
     pub(crate) fn device(self, tuning: Tuning) -> Result<Device> {
         match self.selection() {
+            #[cfg(feature = "cpu")]
             None => Ok(Device::Cpu(tuning.on_the_cpu()?)),
+            #[cfg(not(feature = "cpu"))]
+            None => Err(Error::option("backend", "this build has no CPU backend (feature `cpu`), and no GPU was found; add either")),
             Some(selection) => {
                 let context = Context::new_tuned(&selection, tuning.elem()?, tuning.tier)?;
-                Ok(Device::Gpu(Box::new(context.with_best_tiles(TileCache::from_env().as_ref()))))
+                #[cfg(feature = "files")]
+                let context = context.with_best_tiles(TileCache::from_env().as_ref());
+                Ok(Device::Gpu(Box::new(context)))
             }
         }
     }
@@ -61,6 +70,7 @@ impl Choice {
 
 /// What a [`Choice`] comes to.
 pub(crate) enum Device {
+    #[cfg(feature = "cpu")]
     Cpu(cpu::Precision),
     Gpu(Box<Context>),
 }
@@ -98,6 +108,7 @@ pub struct Tuning {
 
 impl Tuning {
     /// What the CPU computes in.
+    #[cfg(feature = "cpu")]
     fn on_the_cpu(self) -> Result<cpu::Precision> {
         if self.tier.is_some() {
             return Err(Error::option("--tier", "the CPU has one kind of kernels; choose a GPU with --backend gpu, or leave it out"));
@@ -145,6 +156,7 @@ pub struct Backbone {
 }
 
 enum Backend {
+    #[cfg(feature = "cpu")]
     Cpu(Box<Weights<Tensor, Layer>>),
     Gpu(Box<Gpu>),
 }
@@ -165,6 +177,7 @@ impl Backbone {
     pub fn tuned(model: &Model, choice: Choice, tuning: Tuning) -> Result<Self> {
         match choice.device(tuning)? {
             Device::Gpu(context) => Self::on(model, &context),
+            #[cfg(feature = "cpu")]
             Device::Cpu(precision) => {
                 let layers = Box::new(cpu::layers(model.weights()?, precision));
                 Ok(Self { config: model.config().clone(), backend: Backend::Cpu(layers) })
@@ -182,7 +195,7 @@ impl Backbone {
     }
 
     /// On the CPU, without a checkpoint.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "cpu"))]
     pub(crate) fn from_weights(config: Config, weights: Weights<Tensor>) -> Self {
         Self { config, backend: Backend::Cpu(Box::new(cpu::layers(weights, cpu::Precision::F32))) }
     }
@@ -195,6 +208,7 @@ impl Backbone {
     /// What the features are computed on, for people: `CPU (2 threads)`.
     pub fn device(&self) -> String {
         match &self.backend {
+            #[cfg(feature = "cpu")]
             Backend::Cpu(_) => {
                 let precision = match self.tuning().precision {
                     Precision::F32 => String::new(),
@@ -213,6 +227,7 @@ impl Backbone {
     pub fn method(&self) -> String {
         let Tuning { precision, tier } = self.tuning();
         let device = match &self.backend {
+            #[cfg(feature = "cpu")]
             Backend::Cpu(_) => {
                 let rounding = if cpu::is_fused() { "fused" } else { "separate" };
                 format!("device CPU, {}, {}; sums {rounding}", std::env::consts::ARCH, std::env::consts::OS)
@@ -247,6 +262,7 @@ impl Backbone {
     /// As [`Backbone::features`].
     pub fn submit(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
         Ok(Pending(match &self.backend {
+            #[cfg(feature = "cpu")]
             Backend::Cpu(weights) => {
                 // Not the whole backbone goes to the pool: one with a GPU may not change threads in a browser.
                 let config = &self.config;
@@ -263,6 +279,7 @@ impl Backbone {
     /// As [`Backbone::features`].
     pub fn submit_clocked(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
         match &self.backend {
+            #[cfg(feature = "cpu")]
             Backend::Cpu(_) => self.submit(image, mask, request),
             Backend::Gpu(gpu) => Ok(Pending(Stage::Submitted(Box::new(gpu.submit_clocked(image, mask, request)?)))),
         }
@@ -275,6 +292,7 @@ impl Backbone {
     /// As [`Backbone::features`].
     pub fn pass_times(&self, image: &Tensor, request: &Request, runs: usize) -> Result<Option<Vec<Duration>>> {
         match &self.backend {
+            #[cfg(feature = "cpu")]
             Backend::Cpu(_) => Ok(None),
             Backend::Gpu(gpu) => gpu.pass_times(image, request, runs).map(Some),
         }
@@ -283,6 +301,7 @@ impl Backbone {
     /// How it computes: as was asked for or, on a GPU, as was fallen back to.
     pub fn tuning(&self) -> Tuning {
         match &self.backend {
+            #[cfg(feature = "cpu")]
             Backend::Cpu(weights) => {
                 let precision = match weights.patch_embed.precision() {
                     cpu::Precision::F32 => Precision::F32,
@@ -304,25 +323,31 @@ impl Backbone {
     /// What a user should know and may not expect: [`Context::warnings`].
     pub fn warnings(&self) -> &[String] {
         match &self.backend {
+            #[cfg(feature = "cpu")]
             Backend::Cpu(_) => &[],
             Backend::Gpu(gpu) => gpu.context().warnings(),
         }
     }
 
-    /// FLOP/s of one large matrix product on the same device: on a GPU by the model's own kernels and in its precision, on the CPU by the `gemm` crate in f32.
+    /// FLOP/s of one large matrix product on a GPU, by the model's own kernels and in its precision. `None` on the CPU.
     ///
     /// # Errors
     /// If the device fails.
-    pub fn peak_flops(&self) -> Result<f64> {
+    pub fn peak_flops(&self) -> Result<Option<f64>> {
         match &self.backend {
-            Backend::Cpu(_) => Ok(cpu::peak_flops()),
-            Backend::Gpu(gpu) => gpu.context().peak_flops(),
+            #[cfg(feature = "cpu")]
+            Backend::Cpu(_) => Ok(None),
+            Backend::Gpu(gpu) => gpu.context().peak_flops().map(Some),
         }
     }
 
     /// How many threads compute, on the CPU.
     pub fn threads(&self) -> Option<usize> {
-        matches!(self.backend, Backend::Cpu(_)).then(rayon::current_num_threads)
+        match &self.backend {
+            #[cfg(feature = "cpu")]
+            Backend::Cpu(_) => Some(rayon::current_num_threads()),
+            Backend::Gpu(_) => None,
+        }
     }
 
     /// Bytes of device memory that a batch of this shape and the weights are planned to take together, and the features of `pending` batches on their way
@@ -332,6 +357,7 @@ impl Backbone {
     /// If the images do not fit the model, or the pass does not fit the device.
     pub fn planned_bytes(&self, image_shape: &[usize], pending: u64, request: &Request) -> Result<Option<u64>> {
         match &self.backend {
+            #[cfg(feature = "cpu")]
             Backend::Cpu(_) => Ok(None),
             Backend::Gpu(gpu) => {
                 let bytes = gpu.bytes(image_shape, false, request)?;
@@ -346,6 +372,7 @@ impl Backbone {
     /// As [`Backbone::features`], and on the CPU, which has no such profile.
     pub fn profile(&self, image: &Tensor, request: &Request) -> Result<Profile> {
         match &self.backend {
+            #[cfg(feature = "cpu")]
             Backend::Cpu(_) => Err(Error::option("profile", "the CPU backend has no profile by kernel; choose a GPU with --backend gpu")),
             Backend::Gpu(gpu) => gpu.profile(image, None, request),
         }
@@ -364,6 +391,7 @@ pub struct Pending(Stage);
 
 #[derive(Debug)]
 enum Stage {
+    #[cfg(feature = "cpu")]
     Done(Box<Features>),
     Submitted(Box<gpu::Pending>),
 }
@@ -375,6 +403,7 @@ impl Pending {
     /// If they are not finite, or the device fails.
     pub fn wait(self) -> Result<Features> {
         match self.0 {
+            #[cfg(feature = "cpu")]
             Stage::Done(features) => Ok(*features),
             Stage::Submitted(pending) => pending.wait(),
         }
@@ -387,6 +416,7 @@ impl Pending {
     /// As [`Pending::wait`].
     pub fn wait_clocked(self) -> Result<(Features, Option<Span>)> {
         match self.0 {
+            #[cfg(feature = "cpu")]
             Stage::Done(features) => Ok((*features, None)),
             Stage::Submitted(pending) => pending.wait_clocked(),
         }

@@ -26,16 +26,20 @@
 //!
 //! # Features
 //! - `cli` (default): the `meddino` command.
+//! - `cpu` (default): the CPU backend, on rayon's threads.
+//! - `files` (default): everything that opens a path: PyTorch checkpoints, outputs, results folders, caches on disk.
 //! - `hub` (default): `hub`, the released checkpoint from the Hugging Face hub, cached.
 //! - `pictures` (default): PNG pictures of features, and principal components.
 //! - `readers` (default): scans in `.npy`, NIfTI and DICOM.
 //! - `jpeg-ls`: DICOM compressed by JPEG-LS; needs CMake and a C++ compiler.
 //!
-//! Without default features the library has the model, both backends, checkpoints and [`embedding`], and none of the dependencies of the others.
+//! Without default features the library has the model, the GPU backend, safetensors checkpoints from memory and [`embedding`], and none of the
+//! dependencies of the others: what a browser build needs.
 
 pub mod archive;
 pub mod backbone;
 pub mod checkpoint;
+#[cfg(feature = "cpu")]
 pub mod cpu;
 pub mod ct;
 pub mod embedding;
@@ -46,12 +50,17 @@ pub mod graph;
 pub mod hub;
 pub mod kernels;
 pub mod maps;
+#[cfg(feature = "files")]
 pub mod nnunet;
+#[cfg(feature = "files")]
 pub mod output;
+mod parallel;
 #[cfg(feature = "pictures")]
 pub mod picture;
+#[cfg(feature = "files")]
 pub mod segmenter;
 pub mod tensor;
+#[cfg(feature = "files")]
 pub mod verify;
 pub mod vit;
 

@@ -2,29 +2,43 @@
 
 use std::fmt;
 
-use crate::backbone::{Backbone, Choice, Device, Tuning};
+#[cfg(feature = "cpu")]
+use crate::backbone::Backbone;
+use crate::backbone::{Choice, Device, Tuning};
+#[cfg(feature = "cpu")]
 use crate::cpu::{self, Layer};
 use crate::error::{Error, Result};
 use crate::gpu::Scorer;
 use crate::nnunet::{Network, Results, Tiling};
 use crate::tensor::Tensor;
+#[cfg(feature = "cpu")]
 use crate::vit::decoder::Decoder;
-use crate::vit::features::{Range, Request, overflow};
+use crate::vit::features::overflow;
+#[cfg(feature = "cpu")]
+use crate::vit::features::{Range, Request};
 
 /// The networks of a results folder, ready to run on a GPU or the CPU, each whole.
 pub struct Segmenter {
     folds: Vec<Fold>,
+    #[cfg(feature = "cpu")]
     request: Request,
     /// Whether the last block's output goes into the decoder.
+    #[cfg(feature = "cpu")]
     takes_last: bool,
     /// Its decoder's channels, and its classes.
+    #[cfg(feature = "cpu")]
     channels: Vec<usize>,
     classes: usize,
+    #[cfg(feature = "cpu")]
     parameters: usize,
 }
 
 enum Fold {
-    Cpu { encoder: Box<Backbone>, decoder: Decoder<Tensor, Layer> },
+    #[cfg(feature = "cpu")]
+    Cpu {
+        encoder: Box<Backbone>,
+        decoder: Decoder<Tensor, Layer>,
+    },
     Gpu(Box<Scorer>),
 }
 
@@ -41,6 +55,7 @@ impl Segmenter {
                 Device::Gpu(context) => {
                     Fold::Gpu(Box::new(Scorer::new(context, model.config(), &model.weights()?, &network.decoder, &decoder)?))
                 }
+                #[cfg(feature = "cpu")]
                 Device::Cpu(precision) => {
                     let encoder = Box::new(Backbone::tuned(model, Choice::Cpu, tuning)?);
                     Fold::Cpu { encoder, decoder: cpu::decoder_layers(decoder, *precision) }
@@ -48,13 +63,18 @@ impl Segmenter {
             })
         };
         let (_, first) = &results.folds[0];
+        #[cfg(feature = "cpu")]
         let request = first.request();
         Ok(Self {
             folds: results.folds.iter().map(|(_, network)| fold(network)).collect::<Result<_>>()?,
+            #[cfg(feature = "cpu")]
             takes_last: request.layers.len() < first.decoder.layers.len(),
+            #[cfg(feature = "cpu")]
             request,
+            #[cfg(feature = "cpu")]
             channels: first.decoder.channels.clone(),
             classes: first.decoder.classes,
+            #[cfg(feature = "cpu")]
             parameters: results.folds.iter().map(|(_, network)| network.parameters()).sum(),
         })
     }
@@ -67,6 +87,7 @@ impl Segmenter {
     /// What the networks run on, for people.
     pub fn device(&self) -> String {
         match &self.folds[0] {
+            #[cfg(feature = "cpu")]
             Fold::Cpu { encoder, .. } => encoder.device(),
             Fold::Gpu(scorer) => scorer.context().name(),
         }
@@ -88,6 +109,7 @@ impl Segmenter {
         for fold in &self.folds {
             let sums = match fold {
                 Fold::Gpu(scorer) => on_gpu(scorer, slice, tiling, batch, &mut check)?,
+                #[cfg(feature = "cpu")]
                 Fold::Cpu { encoder, decoder } => tiling.sums(slice, self.classes, batch, |tiles| {
                     check()?;
                     Ok::<_, E>(self.on_cpu(encoder, decoder, tiles)?)
@@ -105,6 +127,7 @@ impl Segmenter {
 
     fn overflow(&self) -> Error {
         match &self.folds[0] {
+            #[cfg(feature = "cpu")]
             // The encoder's features are finite, or they had been refused.
             Fold::Cpu { .. } => overflow("scores", Range::F32, Some("the decoder")),
             Fold::Gpu(scorer) => overflow("scores", scorer.context().limits().elem.into(), None),
@@ -112,6 +135,7 @@ impl Segmenter {
     }
 
     /// The scores [B, K, h, w] of tiles [B, 1, h, w].
+    #[cfg(feature = "cpu")]
     fn on_cpu(&self, encoder: &Backbone, decoder: &Decoder<Tensor, Layer>, tiles: &Tensor) -> Result<Tensor> {
         let features = encoder.features(tiles, None, &self.request)?;
         let mut layers: Vec<&Tensor> = features.layers.iter().map(|(_, x)| x).collect();
@@ -125,6 +149,7 @@ impl Segmenter {
     /// What a user should know and may not expect of the backend.
     pub fn warnings(&self) -> &[String] {
         match &self.folds[0] {
+            #[cfg(feature = "cpu")]
             Fold::Cpu { encoder, .. } => encoder.warnings(),
             Fold::Gpu(scorer) => scorer.context().warnings(),
         }
@@ -132,7 +157,7 @@ impl Segmenter {
 
     /// Whether the networks run on the CPU.
     pub fn is_on_cpu(&self) -> bool {
-        matches!(self.folds[0], Fold::Cpu { .. })
+        !matches!(self.folds[0], Fold::Gpu(_))
     }
 
     /// About how many bytes a batch of tiles [B, 1, h, w] of a slice of `size` [H, W] needs, the weights included: of the device's memory if the networks run on a GPU, else of the host's.
@@ -142,9 +167,19 @@ impl Segmenter {
     pub fn bytes(&self, tiles: [usize; 4], size: [usize; 2]) -> Result<u64> {
         let planned = |fold: &Fold| match fold {
             Fold::Gpu(scorer) => scorer.bytes(&tiles, size).map(|bytes| bytes.total() + bytes.outputs),
-            Fold::Cpu { .. } => Ok(0),
+            #[cfg(feature = "cpu")]
+            Fold::Cpu { encoder, .. } => self.bytes_on_cpu(encoder, tiles),
         };
-        let Fold::Cpu { encoder, .. } = &self.folds[0] else { return self.folds.iter().map(planned).sum() };
+        match &self.folds[0] {
+            Fold::Gpu(_) => self.folds.iter().map(planned).sum(),
+            // The CPU runs one fold after another; the weights of all are counted once.
+            #[cfg(feature = "cpu")]
+            first @ Fold::Cpu { .. } => planned(first),
+        }
+    }
+
+    #[cfg(feature = "cpu")]
+    fn bytes_on_cpu(&self, encoder: &Backbone, tiles: [usize; 4]) -> Result<u64> {
         let ([batch, _, height, width], config) = (tiles, encoder.config());
         let (c, tokens) = (config.embed_dim, config.prefix_tokens() + config.grid(height, width)?.patches());
         // As `cli/memory.rs` has it for features: what serves every block, and the layers that are kept.

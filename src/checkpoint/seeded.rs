@@ -10,8 +10,7 @@
 //! LayerScale far from zero; a few norm channels are large, and block 2 drives two residual channels past 250, as trained models do:
 //! an engine that drops RoPE, takes the wrong epsilon or a cheaper GELU is found out.
 
-use rayon::prelude::*;
-
+use crate::parallel;
 use crate::tensor::Tensor;
 
 /// 2^64 divided by the golden ratio: splitmix64's increment.
@@ -23,7 +22,7 @@ pub(super) fn tensor(seed: u64, name: &str, shape: &[usize]) -> Tensor {
     let shaped = Rule::of(name);
     let cols = shape.last().copied().unwrap_or(1).max(1);
     let n: usize = shape.iter().product();
-    let values = (0..n).into_par_iter().map(|i| shaped.value(uniform(start, i as u64), i, i / cols)).collect();
+    let values = parallel::map(n, |i| shaped.value(uniform(start, i as u64), i, i / cols));
     Tensor::new(shape, values)
 }
 

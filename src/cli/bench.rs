@@ -15,6 +15,7 @@ use super::args::Bench;
 use super::cases::Case;
 use super::input::{Input, View};
 use super::limits;
+use super::peak;
 use super::runner::{Runner, open_model};
 use super::say::{Done, Say, result};
 use super::text::text;
@@ -76,7 +77,7 @@ fn measure(args: &Bench, say: Say) -> Result<Measured> {
         seconds: ascending(seconds),
         device_seconds,
         flops: model.config().product_flops(images.shape()[1], model.config().grid(args.size, args.size)?),
-        peak: backbone.peak_flops()?,
+        peak: backbone.peak_flops()?.unwrap_or_else(peak::flops_of_gemm),
         bytes,
         subject,
     })

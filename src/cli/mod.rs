@@ -22,6 +22,7 @@ mod memory;
 mod names;
 mod overlay;
 mod pca;
+mod peak;
 mod picture;
 mod picture_args;
 mod pipeline;

@@ -3,8 +3,7 @@
 //! A triangle filter, separable: rows first, columns after. Growing, it is plain bilinear interpolation; shrinking, the triangle is as wide
 //! as two output pixels, so that every input pixel counts. Weights are f32, normalised to a sum of one over the pixels inside the image.
 
-use rayon::prelude::*;
-
+use crate::parallel;
 use crate::tensor::Tensor;
 
 /// Resizes every plane of `x` [.., H, W] to [.., `height`, `width`]; the identity if that is its size already.
@@ -20,14 +19,16 @@ pub fn resize(x: &Tensor, height: usize, width: usize) -> Tensor {
     }
     let (across, down) = (filter(w, width), filter(h, height));
     let mut wide = vec![0.0; x.rows() * width]; // [.., H, width]
-    wide.par_chunks_exact_mut(width).zip(x.data().par_chunks_exact(w)).for_each(|(to, from)| {
+    parallel::for_each_chunk(&mut wide, width, |row, to| {
+        let from = &x.data()[row * w..][..w];
         for (value, taps) in to.iter_mut().zip(&across) {
             *value = taps.of(from).map(|(v, weight)| v * weight).sum();
         }
     });
     let mut y = Tensor::zeros([outer, &[height, width]].concat());
     for (to, from) in y.data_mut().chunks_exact_mut(height * width).zip(wide.chunks_exact(h * width)) {
-        to.par_chunks_exact_mut(width).zip(&down).for_each(|(row, taps)| {
+        parallel::for_each_chunk(to, width, |y, row| {
+            let taps = &down[y];
             for (i, &weight) in taps.weights.iter().enumerate() {
                 let source = &from[(taps.first + i) * width..][..width];
                 row.iter_mut().zip(source).for_each(|(sum, v)| *sum += v * weight);

@@ -1,13 +1,21 @@
 //! An unnamed file in the system's temporary folder, for a scan that must be read in another order than it is stored in.
 
-use std::env;
+#[cfg(feature = "files")]
 use std::fs::File;
+#[cfg(not(feature = "files"))]
+use std::io::Cursor;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+
+/// Where the bytes are: on disk, or in memory in a build without the feature `files`.
+#[cfg(feature = "files")]
+type Store = File;
+#[cfg(not(feature = "files"))]
+type Store = Cursor<Vec<u8>>;
 
 /// Bytes on disk that vanish with this value. Its errors name the folder, the space needed and the variable that chooses another folder.
 #[derive(Debug)]
 pub(super) struct Spool {
-    file: File,
+    store: Store,
     /// What will be written in all, for the errors.
     needed: u64,
 }
@@ -18,8 +26,8 @@ impl Spool {
     /// # Errors
     /// If the temporary folder takes no file.
     pub fn new(needed: u64) -> Result<Self, String> {
-        let file = tempfile::tempfile().map_err(|e| trouble(needed, &e))?;
-        Ok(Self { file, needed })
+        let store = store().map_err(|e| trouble(needed, &e))?;
+        Ok(Self { store, needed })
     }
 
     /// Puts `bytes` at offset `at`.
@@ -27,7 +35,7 @@ impl Spool {
     /// # Errors
     /// If the disk is full or fails.
     pub fn write_at(&mut self, at: u64, bytes: &[u8]) -> Result<(), String> {
-        self.file.seek(SeekFrom::Start(at)).and_then(|_| self.file.write_all(bytes)).map_err(|e| trouble(self.needed, &e))
+        self.store.seek(SeekFrom::Start(at)).and_then(|_| self.store.write_all(bytes)).map_err(|e| trouble(self.needed, &e))
     }
 
     /// Fills `bytes` from offset `at`.
@@ -35,11 +43,28 @@ impl Spool {
     /// # Errors
     /// If the disk fails.
     pub fn read_at(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), String> {
-        self.file.seek(SeekFrom::Start(at)).and_then(|_| self.file.read_exact(bytes)).map_err(|e| trouble(self.needed, &e))
+        self.store.seek(SeekFrom::Start(at)).and_then(|_| self.store.read_exact(bytes)).map_err(|e| trouble(self.needed, &e))
     }
 }
 
+#[cfg(feature = "files")]
+fn store() -> io::Result<Store> {
+    tempfile::tempfile()
+}
+
+#[cfg(not(feature = "files"))]
+#[expect(clippy::unnecessary_wraps, reason = "a temporary file may fail")]
+fn store() -> io::Result<Store> {
+    Ok(Cursor::new(Vec::new()))
+}
+
+#[cfg(feature = "files")]
 fn trouble(needed: u64, error: &io::Error) -> String {
-    let (folder, mib) = (env::temp_dir(), needed.div_ceil(1 << 20));
+    let (folder, mib) = (std::env::temp_dir(), needed.div_ceil(1 << 20));
     format!("a temporary file of {mib} MiB in {} failed: {error}; make room there, or name another folder in TMPDIR", folder.display())
+}
+
+#[cfg(not(feature = "files"))]
+fn trouble(needed: u64, error: &io::Error) -> String {
+    format!("{} MiB of memory for the turned scan failed: {error}", needed.div_ceil(1 << 20))
 }

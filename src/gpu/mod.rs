@@ -18,6 +18,7 @@ mod readback;
 mod scorer;
 mod stamps;
 mod texture;
+#[cfg(feature = "files")]
 mod tile_cache;
 mod tune;
 mod weights;
@@ -33,6 +34,7 @@ pub use readback::Readback;
 pub use scorer::{Scorer, Slice};
 pub use stamps::Span;
 pub(crate) use texture::TextureCopy;
+#[cfg(feature = "files")]
 pub use tile_cache::TileCache;
 pub use weights::GpuWeights;
 /// The version of wgpu whose devices a host may lend.

@@ -14,6 +14,7 @@
 //! - [`Mesh`]: which patch a pixel of the slice belongs to.
 
 mod basis;
+#[cfg(feature = "files")]
 mod basis_file;
 mod mesh;
 #[cfg(feature = "pictures")]
@@ -21,6 +22,7 @@ mod moments;
 mod similarity;
 
 pub use basis::Basis;
+#[cfg(feature = "files")]
 pub use basis_file::BasisFile;
 pub use mesh::Mesh;
 #[cfg(feature = "pictures")]

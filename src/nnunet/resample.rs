@@ -3,7 +3,7 @@
 //! The centre of a pixel stays where it is in the image (`grid_mode` of SciPy's `zoom`, which scikit-image calls). Both are separable: along rows first,
 //! then, on the transposed, along columns.
 
-use rayon::prelude::*;
+use crate::parallel;
 
 /// Pixels that SciPy adds at each end, equal to the last, before it filters for cubic splines.
 const PAD: usize = 12;
@@ -24,10 +24,12 @@ pub(super) fn cubic(values: Vec<f64>, [height, width]: [usize; 2], size: [usize;
 fn cubic_rows(values: &[f64], from: usize, to: usize) -> Vec<f64> {
     let taps: Vec<_> = (0..to).map(|i| Tap::of(i, from, to)).collect();
     let mut out = vec![0.0; values.len() / from * to];
-    out.par_chunks_mut(to).zip(values.par_chunks(from)).for_each_init(Vec::new, |padded, (out, row)| {
-        padded.clear();
-        padded.extend(std::iter::repeat_n(row[0], PAD).chain(row.iter().copied()).chain(std::iter::repeat_n(row[from - 1], PAD)));
-        to_coefficients(padded);
+    parallel::for_each_chunk(&mut out, to, |y, out| {
+        let row = &values[y * from..][..from];
+        let before = std::iter::repeat_n(row[0], PAD);
+        let after = std::iter::repeat_n(row[from - 1], PAD);
+        let mut padded: Vec<f64> = before.chain(row.iter().copied()).chain(after).collect();
+        to_coefficients(&mut padded);
         for (out, Tap { first, weights }) in out.iter_mut().zip(&taps) {
             *out = weights.iter().zip(&padded[*first..]).map(|(w, c)| w * c).sum();
         }
@@ -81,7 +83,7 @@ fn to_coefficients(row: &mut [f64]) {
 fn transposed(values: &[f64], width: usize) -> Vec<f64> {
     let height = values.len() / width;
     let mut out = vec![0.0; values.len()];
-    out.par_chunks_mut(height).enumerate().for_each(|(x, column)| {
+    parallel::for_each_chunk(&mut out, height, |x, column| {
         column.iter_mut().zip(values[x..].iter().step_by(width)).for_each(|(to, from)| *to = *from);
     });
     out

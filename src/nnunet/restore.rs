@@ -1,9 +1,8 @@
 //! From the network's scores back to the scan's voxels: resampled linearly, the best class of each, in the uncropped frame.
 
-use rayon::prelude::*;
-
 use super::prepare::Frame;
 use super::resample::between;
+use crate::parallel;
 use crate::tensor::Tensor;
 
 /// What became of one slice.
@@ -29,7 +28,7 @@ impl Frame {
         });
         let Some(scores) = scores else { return Segmented { labels, probabilities } };
         let [_, rows, columns] = &self.cropped;
-        let lines: Vec<Vec<f32>> = (0..rows.len()).into_par_iter().map(|row| self.line(scores, row)).collect();
+        let lines: Vec<Vec<f32>> = parallel::map(rows.len(), |row| self.line(scores, row));
         for (row, line) in rows.clone().zip(lines) {
             for (column, scores) in columns.clone().zip(line.chunks_exact(classes)) {
                 labels[row * width + column] = best(scores);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use self::bench::{Bench, Subject};
 use super::context::Context;
+#[cfg(feature = "files")]
 use super::tile_cache::TileCache;
 use crate::error::Result;
 use crate::graph::{Limits, TensorId, TileChoice, Tiles};
@@ -40,6 +41,7 @@ impl Context {
     ///
     /// If the record makes no sense, the trials fail, or the folder cannot be written to, [`Context::warnings`] says so, and the device has the tiles that
     /// suit most devices. This function blocks, so it is not for a browser.
+    #[cfg(feature = "files")]
     #[must_use]
     pub fn with_best_tiles(&self, cache: Option<&TileCache>) -> Self {
         let Some(cache) = cache else { return self.clone() };
@@ -55,6 +57,7 @@ impl Context {
     }
 
     /// Tunes, and keeps the result in `cache`. A failure becomes a warning, because the device computes without the result as well.
+    #[cfg(feature = "files")]
     fn tuned_tiles(&self, cache: &TileCache, warnings: &mut Vec<String>) -> Option<Tiles> {
         match self.tune(&mut |_| Ok(())) {
             Ok(tiles) => {
