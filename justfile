@@ -25,7 +25,7 @@ docs:
 
 # Licences and advisories (needs cargo-deny).
 deny:
-    cargo deny check
+    cargo deny --workspace check
 
 # Criterion benchmarks.
 bench:

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Runs all tests, with all set-up: on a Debian or Ubuntu machine without any Vulkan driver it installs the software one first
-# (as root, or through sudo), so that the GPU tests run for real, and real CT is fetched by package managers. Arguments go to `cargo test`;
-# without any, `cargo nextest` runs them where it is installed, in less time.
+# Runs all tests, with all set-up, and prints which took longest. On a Debian or Ubuntu machine without any Vulkan driver
+# it installs the software one first (as root, or through sudo), so that the GPU tests run for real, and package managers
+# fetch real CT. Arguments go to `cargo test`; without any, `cargo nextest` runs the tests where it is installed, in less
+# time.
 #
 #   MEDDINO_REQUIRE_GPU=1       a GPU test without an adapter fails instead of being skipped
 #   MEDDINO_REQUIRE_REAL_CT=1   so does a test of real CT without it
@@ -30,20 +31,28 @@ if [ -z "${MEDDINO_REAL_CT:-}" ]; then
     fi
 fi
 
-# A choice of tests, or no cargo-nextest here: as cargo does it.
+# Of lines "SECONDS NAME", the ten that took longest.
+longest() { echo "What took longest, in seconds:"; sort -rn | sed -n 1,10p; }
+status=0
+
+# A choice of tests, or no cargo-nextest here: `cargo test` runs them, one test binary after another, and times each binary.
 if [ $# -gt 0 ] || ! cargo nextest --version >/dev/null 2>&1; then
-    exec cargo test --locked "$@"
+    output=$(mktemp)
+    trap 'rm -f "$output"' EXIT
+    [ $# -gt 0 ] || set -- --no-fail-fast
+    cargo test --locked "$@" 2>&1 | tee "$output" || status=$?
+    sed -nE -e 's/^ *Running (.*) \(.*/\1/;t name' -e 's/^ *(Doc-tests .*)/\1/;t name' -e 's/.*; finished in ([0-9.]+)s$/\1/;t time' -e d \
+        -e ':name' -e 'h;d' -e ':time' -e 'G;s/\n/ /p' "$output" | longest
+    exit "$status"
 fi
 
-# Test binaries side by side. It knows no tests in the documentation, and keeps to itself what a test that passed has said.
+# Test binaries side by side. It knows no tests in the documentation, and prints nothing that a passing test printed.
 report=${CARGO_TARGET_DIR:-target}/nextest/default/junit.xml
 rm -f "$report"
-status=0
 cargo nextest run --locked --no-fail-fast || status=$?
 cargo test --locked --doc || status=$?
 if [ -f "$report" ]; then
     grep -o 'SKIPPED.*' "$report" | sed 's/<.*//' | sort -u || true
-    echo "What took longest, in seconds:"
-    sed -n 's/.*<testcase name="\([^"]*\)" classname="\([^"]*\)".* time="\([^"]*\)".*/\3 \2 \1/p' "$report" | sort -rn | sed -n 1,10p
+    sed -n 's/.*<testcase name="\([^"]*\)" classname="\([^"]*\)".* time="\([^"]*\)".*/\3 \2 \1/p' "$report" | longest
 fi
 exit "$status"

@@ -113,68 +113,144 @@ fn heads_and_tokens_of_any_size_without_tiles() {
     check_sizes(|table| table.variants()[1]);
 }
 
-#[test]
-fn every_tier_of_the_device() {
+/// Attention sums over no workgroup: with subgroups it is the baseline's.
+fn tiers_of(table: &Table, family: Family) -> Vec<(String, Limits)> {
+    table.tiers_of(family).into_iter().filter(|(_, limits)| limits.tier != Tier::Subgroups).collect()
+}
+
+/// Heads of 64 in every number of tokens, and of 32 with limits forced down.
+fn check_tiers(family: Family) {
     let mut table = Table::new("attention");
-    // Attention sums over no workgroup: with subgroups it is the baseline's.
-    let tiers: Vec<_> = table.tiers().into_iter().filter(|(_, limits)| limits.tier != Tier::Subgroups).collect();
+    let tiers = tiers_of(&table, family);
     for tokens in [1, 8, 33, 64, 65] {
         check(&mut table, Shape { batch: 1, heads: 2, tokens, head_dim: 64 }, 4.0, &tiers);
     }
-    for (head_dim, checks) in in_turns([4, 8, 20, 80, 128]) {
-        check(table.run(checks), Shape { batch: 2, heads: 1, tokens: 37, head_dim }, 4.0, &tiers);
-    }
-    table.run(Checks::Both);
     for peak in [0.01, 30.0, 500.0] {
         check(&mut table, Shape { batch: 1, heads: 1, tokens: 70, head_dim: 64 }, peak, &tiers);
     }
     check(&mut table, Shape { batch: 1, heads: 1, tokens: 261, head_dim: 64 }, 8.0, &tiers);
+    // As little workgroup memory as every device has.
+    let narrow = each(&tiers, "narrow", |own| Limits { workgroup_memory: 16 << 10, ..own });
+    check(&mut table, Shape { batch: 1, heads: 2, tokens: 70, head_dim: 64 }, 4.0, &narrow);
     // As forced_down_limits_give_the_same_numbers, at f16's size.
     for (binding, workgroups) in [(5 << 10, 64), (10 << 10, 2), (20 << 10, 1), (40 << 10, 64)] {
         let of_f16: Vec<_> = tiers.iter().filter(|(_, own)| own.elem == Elem::F16).cloned().collect();
         let forced = each(&of_f16, "forced", |own| Limits { max_binding: binding, max_workgroups: workgroups, ..own });
         check(&mut table, Shape { batch: 2, heads: 3, tokens: 70, head_dim: 32 }, 4.0, &forced);
     }
-    // As little workgroup memory as every device has.
-    let narrow = each(&tiers, "narrow", |own| Limits { workgroup_memory: 16 << 10, ..own });
-    check(&mut table, Shape { batch: 1, heads: 2, tokens: 70, head_dim: 64 }, 4.0, &narrow);
     table.finish();
 }
 
-/// Every geometry runs heads of 64, the released model's, without checks; with checks, heads of 4 or of 20 in turns, and every other one also of 80.
-fn check_geometries(family: Family) {
+#[test]
+fn every_tier_with_tiles() {
+    check_tiers(Family::TiledTiers);
+}
+
+#[test]
+fn every_tier_without_tiles() {
+    check_tiers(Family::DirectTiers);
+}
+
+#[test]
+fn every_tier_of_cooperative_matrices() {
+    check_tiers(Family::CooperativeTiers);
+}
+
+fn check_heads_of_tiers(family: Family) {
     let mut table = Table::new("attention");
-    for (head_dim, first, step, checks) in
-        [(4, 0, 2, Checks::With), (20, 1, 2, Checks::With), (64, 0, 1, Checks::Without), (80, 0, 2, Checks::With)]
-    {
-        let all = table.geometries(
-            family,
-            |own| attention_tiles(own, head_dim, own.elem),
-            |tile| TileChoice { product: None, attention: Some(tile) },
-        );
-        let all: Vec<_> = all.into_iter().skip(first).step_by(step).collect();
-        table.run(checks);
-        check(&mut table, Shape { batch: 2, heads: 2, tokens: 137, head_dim }, 4.0, &all);
-        // Queries and heads in pieces, by what a dispatch may take.
-        let slow = each(&all, "slow", |own| Limits { max_work: Some(1_400_000), ..own });
-        check(&mut table, Shape { batch: 2, heads: 3, tokens: 70, head_dim }, 30.0, &slow);
+    let tiers = tiers_of(&table, family);
+    for (head_dim, checks) in in_turns([4, 8, 20, 80, 128]) {
+        check(table.run(checks), Shape { batch: 2, heads: 1, tokens: 37, head_dim }, 4.0, &tiers);
+    }
+    table.finish();
+}
+
+#[test]
+fn every_tier_with_tiles_has_heads_of_any_size() {
+    check_heads_of_tiers(Family::TiledTiers);
+}
+
+#[test]
+fn every_tier_without_tiles_has_heads_of_any_size() {
+    check_heads_of_tiers(Family::DirectTiers);
+}
+
+#[test]
+fn every_tier_of_cooperative_matrices_has_heads_of_any_size() {
+    check_heads_of_tiers(Family::CooperativeTiers);
+}
+
+/// A family with every geometry for heads of `head_dim` that it may use, besides the first.
+fn geometries(table: &Table, family: Family, head_dim: usize) -> Vec<(String, Limits)> {
+    table.geometries(family, |own| attention_tiles(own, head_dim, own.elem), |tile| TileChoice { product: None, attention: Some(tile) })
+}
+
+fn check_geometries(table: &mut Table, head_dim: usize, all: &[(String, Limits)]) {
+    check(table, Shape { batch: 2, heads: 2, tokens: 137, head_dim }, 4.0, all);
+    // Queries and heads in pieces, by what a dispatch may take.
+    let slow = each(all, "slow", |own| Limits { max_work: Some(1_400_000), ..own });
+    check(table, Shape { batch: 2, heads: 3, tokens: 70, head_dim }, 30.0, &slow);
+}
+
+/// Every geometry over heads of 64, the released model's, without checks.
+fn check_released_heads(family: Family) {
+    let mut table = Table::new("attention");
+    let all = geometries(&table, family, 64);
+    check_geometries(table.run(Checks::Without), 64, &all);
+    table.finish();
+}
+
+/// Every geometry with checks, over heads of 4 and of 20 in turns, and every other one also over heads of 80.
+fn check_other_heads(family: Family) {
+    let mut table = Table::new("attention");
+    table.run(Checks::With);
+    for (head_dim, first) in [(4, 0), (20, 1), (80, 0)] {
+        let own: Vec<_> = geometries(&table, family, head_dim).into_iter().skip(first).step_by(2).collect();
+        check_geometries(&mut table, head_dim, &own);
     }
     table.finish();
 }
 
 #[test]
 fn every_tile_geometry() {
-    check_geometries(Family::Tiled);
+    check_released_heads(Family::Tiled);
 }
 
 #[test]
-fn every_direct_geometry() {
-    check_geometries(Family::Direct);
+fn every_tile_geometry_has_heads_of_any_size() {
+    check_other_heads(Family::Tiled);
 }
 
 #[test]
-fn every_geometry_of_a_tier() {
-    check_geometries(Family::Tiers);
+fn every_geometry_without_tiles() {
+    check_released_heads(Family::Direct);
+    check_other_heads(Family::Direct);
+}
+
+#[test]
+fn every_tile_geometry_of_a_tier() {
+    check_released_heads(Family::TiledTiers);
+}
+
+#[test]
+fn every_tile_geometry_of_a_tier_has_heads_of_any_size() {
+    check_other_heads(Family::TiledTiers);
+}
+
+#[test]
+fn every_geometry_of_a_tier_without_tiles() {
+    check_released_heads(Family::DirectTiers);
+    check_other_heads(Family::DirectTiers);
+}
+
+#[test]
+fn every_geometry_of_cooperative_matrices() {
+    check_released_heads(Family::CooperativeTiers);
+}
+
+#[test]
+fn every_geometry_of_cooperative_matrices_has_heads_of_any_size() {
+    check_other_heads(Family::CooperativeTiers);
 }
 
 #[test]

@@ -109,10 +109,9 @@ fn check<S: AsRef<str>>(table: &mut Table, shape @ [m, n, k]: [usize; 3], forms:
     }
 }
 
-#[test]
-fn every_tier_of_the_device() {
+fn check_tiers(family: Family) {
     let mut table = Table::new("matmul");
-    let tiers = table.tiers();
+    let tiers = table.tiers_of(family);
     for (at, m) in [1, 8, 64, 65].into_iter().enumerate() {
         for (and, n) in [1, 15, 66].into_iter().enumerate() {
             for k in [1, 31, 32, 36] {
@@ -127,6 +126,21 @@ fn every_tier_of_the_device() {
     check(&mut table, [70, 150, 20], &FORMS, &forced);
     check(&mut table, [70, 16, 13], &FORMS, &forced);
     table.finish();
+}
+
+#[test]
+fn every_tier_with_tiles() {
+    check_tiers(Family::TiledTiers);
+}
+
+#[test]
+fn every_tier_without_tiles() {
+    check_tiers(Family::DirectTiers);
+}
+
+#[test]
+fn every_tier_of_cooperative_matrices() {
+    check_tiers(Family::CooperativeTiers);
 }
 
 /// Small bindings, and at most 2 workgroups along an axis.
@@ -162,13 +176,23 @@ fn every_tile_geometry() {
 }
 
 #[test]
-fn every_direct_geometry() {
+fn every_geometry_without_tiles() {
     check_geometries(Family::Direct);
 }
 
 #[test]
-fn every_geometry_of_a_tier() {
-    check_geometries(Family::Tiers);
+fn every_tile_geometry_of_a_tier() {
+    check_geometries(Family::TiledTiers);
+}
+
+#[test]
+fn every_geometry_of_a_tier_without_tiles() {
+    check_geometries(Family::DirectTiers);
+}
+
+#[test]
+fn every_geometry_of_cooperative_matrices() {
+    check_geometries(Family::CooperativeTiers);
 }
 
 /// Operands by fours without checks, others with: `forced_down_limits_give_the_same_numbers` runs each of these shaders both ways.
