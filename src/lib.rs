@@ -65,7 +65,7 @@ pub mod verify;
 pub mod vit;
 
 pub use error::{Error, Result};
-pub use tensor::Tensor;
+pub use tensor::{Tensor, TensorView};
 
 /// The README's examples compile.
 #[cfg(all(doctest, feature = "readers"))]

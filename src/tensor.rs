@@ -94,6 +94,71 @@ impl Tensor {
     }
 }
 
+/// A shape and row-major f32 values that belong to somebody else. Functions that read values and keep none take
+/// `impl Into<TensorView>`: a `&Tensor`, or a view of a caller's own memory, of which nothing is copied.
+///
+/// ```
+/// use meddino::ct::{Size, Window, prepare};
+/// use meddino::TensorView;
+///
+/// let hu: &[f32] = &[-1000.0, 0.0, 40.0, 1000.0]; // of an array in another program
+/// let image = prepare(TensorView::new(&[2, 2], hu), &Window::DEMO, Size::Square(32));
+/// assert_eq!(image.shape(), [1, 1, 32, 32]);
+/// ```
+#[derive(Clone, Copy, PartialEq)]
+pub struct TensorView<'a> {
+    shape: &'a [usize],
+    data: &'a [f32],
+}
+
+impl<'a> TensorView<'a> {
+    /// `data` as a tensor of `shape`.
+    ///
+    /// # Panics
+    /// If the product of `shape` is not `data.len()`: a programmer's mistake.
+    pub fn new(shape: &'a [usize], data: &'a [f32]) -> Self {
+        assert_eq!(shape.iter().product::<usize>(), data.len(), "shape {shape:?} does not hold {} values", data.len());
+        Self { shape, data }
+    }
+
+    /// The extent of each axis, outermost first.
+    pub fn shape(self) -> &'a [usize] {
+        self.shape
+    }
+
+    /// The values, row-major.
+    pub fn data(self) -> &'a [f32] {
+        self.data
+    }
+
+    /// The extent of the innermost axis: the length of a row (1 for a scalar).
+    pub fn cols(self) -> usize {
+        self.shape.last().copied().unwrap_or(1)
+    }
+
+    /// The number of rows: all axes but the innermost, multiplied.
+    pub fn rows(self) -> usize {
+        self.shape.split_last().map_or(1, |(_, outer)| outer.iter().product())
+    }
+
+    /// A copy that owns its values.
+    pub fn to_tensor(self) -> Tensor {
+        Tensor { shape: self.shape.to_vec(), data: self.data.to_vec() }
+    }
+}
+
+impl<'a> From<&'a Tensor> for TensorView<'a> {
+    fn from(tensor: &'a Tensor) -> Self {
+        Self { shape: &tensor.shape, data: &tensor.data }
+    }
+}
+
+impl fmt::Debug for TensorView<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TensorView{:?}", self.shape)
+    }
+}
+
 impl fmt::Debug for Tensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tensor{:?}", self.shape)

@@ -45,7 +45,7 @@ pub use geometry::Geometry;
 pub use images::Images;
 pub use orient::Orient;
 pub use prepare::{Size, prepare};
-pub use resize::{resize, taps};
+pub use resize::{resize, resized, taps};
 pub use scratch::Scratch;
 pub use source::Slices;
 pub use volume::Volume;

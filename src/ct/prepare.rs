@@ -3,10 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::resize::resize;
+use super::resize::resized;
 use super::window::Window;
 use crate::error::Error;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, TensorView};
 use crate::vit::config::MAX_SIDE;
 
 /// The size of the image that the model is given.
@@ -65,13 +65,16 @@ impl fmt::Display for Size {
 /// A slice [H, W] in HU as an image [1, 1, H', W'] for the model: normalised first, resized after, as the authors' demo does.
 ///
 /// The three channels of a CT image are equal, so one is held; the model spreads it over its own.
+///
+/// # Panics
+/// If `slice` has another number of axes, or a side is 0.
 #[must_use]
-pub fn prepare(slice: &Tensor, window: &Window, size: Size) -> Tensor {
+pub fn prepare<'a>(slice: impl Into<TensorView<'a>>, window: &Window, size: Size) -> Tensor {
+    let slice = slice.into();
     let &[height, width] = slice.shape() else { panic!("a slice is [H, W], not {:?}", slice.shape()) };
+    let image = Tensor::new([1, 1, height, width], window.normalised(slice.data()));
     let (height, width) = size.of(height, width);
-    let mut image = slice.clone();
-    window.normalise(&mut image);
-    resize(&image, height, width).reshaped([1, 1, height, width])
+    resized(image, height, width)
 }
 
 #[cfg(test)]

@@ -4,18 +4,19 @@
 //! as two output pixels, so that every input pixel counts. Weights are f32, normalised to a sum of one over the pixels inside the image.
 
 use crate::parallel;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, TensorView};
 
 /// Resizes every plane of `x` [.., H, W] to [.., `height`, `width`]; the identity if that is its size already.
 ///
 /// # Panics
 /// If `x` has fewer than two axes or a side is 0.
 #[must_use]
-pub fn resize(x: &Tensor, height: usize, width: usize) -> Tensor {
+pub fn resize<'a>(x: impl Into<TensorView<'a>>, height: usize, width: usize) -> Tensor {
+    let x = x.into();
     let &[ref outer @ .., h, w] = x.shape() else { panic!("an image has two axes, not {:?}", x.shape()) };
     assert!(h * w * height * width > 0, "no image has a side of 0");
     if (h, w) == (height, width) {
-        return x.clone();
+        return x.to_tensor();
     }
     let (across, down) = (filter(w, width), filter(h, height));
     let mut wide = vec![0.0; x.rows() * width]; // [.., H, width]
@@ -36,6 +37,15 @@ pub fn resize(x: &Tensor, height: usize, width: usize) -> Tensor {
         });
     }
     y
+}
+
+/// As [`resize`], but without a copy where `x` has that size already.
+///
+/// # Panics
+/// As [`resize`].
+#[must_use]
+pub fn resized(x: Tensor, height: usize, width: usize) -> Tensor {
+    if x.shape().ends_with(&[height, width]) && !x.data().is_empty() { x } else { resize(&x, height, width) }
 }
 
 /// The inputs that each of `outputs` lines is made of, of `inputs` lines: the first, and the weights of it and of those that follow. What [`resize`] does

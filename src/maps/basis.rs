@@ -1,6 +1,6 @@
 //! Three principal components of tokens, and the scores that they give.
 
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, TensorView};
 
 /// As many as a picture has colours.
 pub(super) const COMPONENTS: usize = 3;
@@ -79,7 +79,8 @@ impl Basis {
     /// # Panics
     /// If the tokens have another width.
     #[must_use]
-    pub fn scores(&self, tokens: &Tensor) -> Tensor {
+    pub fn scores<'a>(&self, tokens: impl Into<TensorView<'a>>) -> Tensor {
+        let tokens = tokens.into();
         let width = self.width();
         assert_eq!(tokens.cols(), width, "tokens are {width} wide");
         let mut scores = Vec::with_capacity(tokens.rows() * COMPONENTS);

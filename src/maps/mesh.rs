@@ -127,10 +127,10 @@ mod tests {
             assert_eq!(mesh.patch_of_pixel(x, y).ok(), want, "{x},{y} of {mesh:?}");
         }
         assert_eq!((native.covered(), resized.covered()), ((32.0, 96.0), (64.0, 32.0)));
-        let said = native.patch_of_pixel(96, 0).expect_err("unseen").to_string();
-        assert!(said.contains("X goes from 0 to 95 and Y from 0 to 31; what is beyond"), "{said}");
-        let said = resized.patch_of_pixel(32, 0).expect_err("outside").to_string();
-        assert!(said.ends_with("X goes from 0 to 31 and Y from 0 to 63"), "{said}");
+        let error = native.patch_of_pixel(96, 0).expect_err("unseen").to_string();
+        assert!(error.contains("X goes from 0 to 95 and Y from 0 to 31; what is beyond"), "{error}");
+        let error = resized.patch_of_pixel(32, 0).expect_err("outside").to_string();
+        assert!(error.ends_with("X goes from 0 to 31 and Y from 0 to 63"), "{error}");
     }
 
     #[test]

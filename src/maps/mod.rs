@@ -29,13 +29,14 @@ pub use mesh::Mesh;
 pub use moments::Moments;
 pub use similarity::cosine;
 
-use crate::tensor::Tensor;
+use crate::tensor::TensorView;
 
 /// The least and the greatest value of a map.
 ///
 /// # Panics
 /// If there is none.
-pub fn limits(map: &Tensor) -> (f32, f32) {
+pub fn limits<'a>(map: impl Into<TensorView<'a>>) -> (f32, f32) {
+    let map = map.into();
     assert!(!map.data().is_empty(), "a map holds values");
     map.data().iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), &v| (lo.min(v), hi.max(v)))
 }

@@ -5,7 +5,7 @@ use nalgebra::{DMatrix, DVector, SymmetricEigen};
 use super::Basis;
 use super::basis::COMPONENTS;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::TensorView;
 
 /// A component whose variance is below this share of the first one's is rounding noise, and counts as missing.
 const NOISE: f64 = 1e-12;
@@ -52,7 +52,8 @@ impl Moments {
     ///
     /// # Panics
     /// If the tokens have another width.
-    pub fn add(&mut self, tokens: &Tensor) {
+    pub fn add<'a>(&mut self, tokens: impl Into<TensorView<'a>>) {
+        let tokens = tokens.into();
         assert_eq!(tokens.cols(), self.mean.len(), "tokens are {} wide", self.mean.len());
         if tokens.rows() == 0 {
             return;

@@ -1,6 +1,6 @@
 //! Cosine similarity of tokens.
 
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, TensorView};
 
 /// Lengths below this count as this, as in PyTorch's `cosine_similarity`: a token of zeros is like no other.
 const EPS: f64 = 1e-8;
@@ -10,7 +10,8 @@ const EPS: f64 = 1e-8;
 /// # Panics
 /// If the query is not as wide as a token.
 #[must_use]
-pub fn cosine(tokens: &Tensor, query: &[f32]) -> Tensor {
+pub fn cosine<'a>(tokens: impl Into<TensorView<'a>>, query: &[f32]) -> Tensor {
+    let tokens = tokens.into();
     let width = tokens.cols();
     assert_eq!(query.len(), width, "a query is as wide as a token");
     let length = |x: &[f32]| dot(x, x).sqrt().max(EPS);

@@ -7,7 +7,7 @@ use super::order::Order;
 use crate::archive::{ArchiveWriter, Dtype, Stored};
 use crate::ct::Scratch;
 use crate::error::Result;
-use crate::tensor::Tensor;
+use crate::tensor::TensorView;
 
 /// An `.npz` that holds `probabilities` [K, S, H, W] in f32, class by class, filled slice by slice by way of a file beside it; it gets its name when it is
 /// complete.
@@ -42,7 +42,8 @@ impl ProbabilityFile {
     ///
     /// # Errors
     /// If the disk is full or fails.
-    pub fn push(&mut self, probabilities: &Tensor) -> Result<()> {
+    pub fn push<'a>(&mut self, probabilities: impl Into<TensorView<'a>>) -> Result<()> {
+        let probabilities = probabilities.into();
         let planes = probabilities.data().chunks_exact(probabilities.data().len() / self.shape[0]);
         if let Some((scratches, _)) = &mut self.turned {
             return scratches.iter_mut().zip(planes).try_for_each(|(scratch, plane)| scratch.push(plane));

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::error::Error;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, TensorView};
 
 /// A display window: `level` is shown as middle gray, `level - width / 2` as black, `level + width / 2` as white.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,14 +21,15 @@ impl Gray {
 
     /// The window from the least to the greatest value of a picture that is not in HU.
     #[must_use]
-    pub fn spanning(values: &Tensor) -> Self {
+    pub fn spanning<'a>(values: impl Into<TensorView<'a>>) -> Self {
         let (lo, hi) = crate::maps::limits(values);
         Self { level: f32::midpoint(lo, hi), width: (hi - lo).max(f32::MIN_POSITIVE) }
     }
 
     /// `values` [H, W] as shades from 0 (black) to 1 (white).
     #[must_use]
-    pub fn shades(&self, values: &Tensor) -> Tensor {
+    pub fn shades<'a>(&self, values: impl Into<TensorView<'a>>) -> Tensor {
+        let values = values.into();
         let shade = |v: &f32| ((v - self.level) / self.width + 0.5).clamp(0.0, 1.0);
         Tensor::new(values.shape(), values.data().iter().map(shade).collect())
     }

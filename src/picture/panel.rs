@@ -4,7 +4,7 @@ use super::canvas::{Canvas, blend};
 use super::colour::{Rgb, colour, distinct};
 use crate::ct::resize;
 use crate::maps::Mesh;
-use crate::tensor::Tensor;
+use crate::tensor::TensorView;
 
 /// How a slice and its patches are shown: all panels of one slice are alike in size, so that they can stand beside each other.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,7 @@ impl Panel {
     }
 
     /// The slice in shades from 0 (black) to 1 (white): [H, W].
-    pub fn ct(&self, shades: &Tensor) -> Canvas {
+    pub fn ct<'a>(&self, shades: impl Into<TensorView<'a>>) -> Canvas {
         let shades = resize(shades, self.height, self.width);
         let mut canvas = self.blank();
         for (i, shade) in shades.data().iter().enumerate() {
@@ -56,13 +56,13 @@ impl Panel {
     ///
     /// # Panics
     /// If there is not a score for each patch, or the canvas is not of this panel's size; so in [`Panel::heat`].
-    pub fn components(&self, canvas: &mut Canvas, alpha: f32, scores: &Tensor, limits: (f32, f32)) {
-        self.paint(canvas, alpha, scores, |[r, g, b]: [f32; 3]| Some([r, g, b].map(|v| (share(v, limits) * 255.0).round() as u8)));
+    pub fn components<'a>(&self, canvas: &mut Canvas, alpha: f32, scores: impl Into<TensorView<'a>>, limits: (f32, f32)) {
+        self.paint(canvas, alpha, scores.into(), |[r, g, b]: [f32; 3]| Some([r, g, b].map(|v| (share(v, limits) * 255.0).round() as u8)));
     }
 
     /// Lays `values` `[P]` over `canvas`, `alpha` of them (0 to 1), in the colours of [`colour`], from `lo` to `hi`.
-    pub fn heat(&self, canvas: &mut Canvas, alpha: f32, values: &Tensor, limits: (f32, f32)) {
-        self.paint(canvas, alpha, values, |[v]: [f32; 1]| Some(colour(share(v, limits))));
+    pub fn heat<'a>(&self, canvas: &mut Canvas, alpha: f32, values: impl Into<TensorView<'a>>, limits: (f32, f32)) {
+        self.paint(canvas, alpha, values.into(), |[v]: [f32; 1]| Some(colour(share(v, limits))));
     }
 
     /// Marks pixel (`x`, `y`) of the slice on `canvas`.
@@ -74,13 +74,13 @@ impl Panel {
     }
 
     /// Lays `labels` `[P]` over `canvas`, `alpha` of them (0 to 1), each in its own colour, as [`distinct`] has it; label 0 is not drawn.
-    pub fn labels(&self, canvas: &mut Canvas, alpha: f32, labels: &Tensor) {
+    pub fn labels<'a>(&self, canvas: &mut Canvas, alpha: f32, labels: impl Into<TensorView<'a>>) {
         let sharp = self.smooth(false);
-        sharp.paint(canvas, alpha, labels, |[label]: [f32; 1]| (label as usize).checked_sub(1).map(distinct));
+        sharp.paint(canvas, alpha, labels.into(), |[label]: [f32; 1]| (label as usize).checked_sub(1).map(distinct));
     }
 
     /// Colours every pixel that a patch covers, and `of` gives a colour for, by the patch's K values, of `values` [P, K] or, for K = 1, `[P]`.
-    fn paint<const K: usize>(&self, canvas: &mut Canvas, alpha: f32, values: &Tensor, of: impl Fn([f32; K]) -> Option<Rgb>) {
+    fn paint<const K: usize>(&self, canvas: &mut Canvas, alpha: f32, values: TensorView, of: impl Fn([f32; K]) -> Option<Rgb>) {
         assert_eq!(values.data().len(), self.mesh.grid.patches() * K, "{K} values a patch");
         assert_eq!((canvas.height(), canvas.width()), (self.height, self.width), "a canvas of this panel");
         let patch = |p: usize| -> [f32; K] { values.data()[p * K..][..K].try_into().expect("K values") };
@@ -113,6 +113,7 @@ fn share(v: f32, (lo, hi): (f32, f32)) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tensor::Tensor;
     use crate::vit::config::Grid;
 
     const SQUARE: (f64, f64) = (1.0, 1.0);
