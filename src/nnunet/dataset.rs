@@ -1,10 +1,12 @@
 //! `dataset.json`: what the labels are called, and what the files end in.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::json::{read, short, text, unlike};
+use super::json::{Stated, read, short};
 use crate::error::Result;
 
 /// The most labels: they are written as u16 at most.
@@ -22,54 +24,90 @@ pub struct Dataset {
     pub file_ending: String,
 }
 
+/// What is read of `dataset.json`; other keys are passed over.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct DatasetFile {
+    channel_names: Stated<BTreeMap<String, Value>>,
+    /// What older files have in place of `channel_names`.
+    modality: Stated<BTreeMap<String, Value>>,
+    file_ending: Stated<String>,
+    labels: Stated<BTreeMap<String, LabelValue>>,
+    regions_class_order: Value,
+}
+
+/// The value of a label.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum LabelValue {
+    Number(u64),
+    /// Python writes some numbers as texts.
+    Text(String),
+    Other(Value),
+}
+
+impl LabelValue {
+    fn number(&self) -> Result<u64, String> {
+        match self {
+            Self::Number(number) => Ok(*number),
+            Self::Text(text) => text.parse().map_err(|_| short(&Value::from(text.as_str()))),
+            Self::Other(value) => Err(short(value)),
+        }
+    }
+
+    /// Labels that overlap have lists of values.
+    fn is_region(&self) -> bool {
+        matches!(self, Self::Other(Value::Array(_)))
+    }
+}
+
 impl Dataset {
     /// Reads the `dataset.json` at `path`.
     ///
     /// # Errors
     /// If the file cannot be read, or is of regions, of several channels, or of files that are not NIfTI.
     pub fn open(path: &Path) -> Result<Self> {
-        read(path, Self::of)
+        read(path, |file: DatasetFile| Self::of(&file))
     }
 
-    fn of(json: &Value) -> Result<Self, String> {
-        let channels = json["channel_names"].as_object().or(json["modality"].as_object());
-        match channels.map(serde_json::Map::len) {
+    fn of(file: &DatasetFile) -> Result<Self, String> {
+        let channels = file.channel_names.meaning.as_ref().or(file.modality.meaning.as_ref());
+        match channels.map(BTreeMap::len) {
             Some(1) => {}
             Some(several) => {
-                return Err(format!("says channel_names {}: {several} channels; only one, CT, is supported", channel_names(json)));
+                let names = if file.channel_names.found.is_null() { &file.modality } else { &file.channel_names };
+                return Err(format!("says channel_names {}: {several} channels; only one, CT, is supported", names.shown()));
             }
-            None => return Err(unlike(json, "channel_names", "{\"0\": \"CT\"}")),
+            None => return Err(file.channel_names.unlike("channel_names", "{\"0\": \"CT\"}")),
         }
-        let file_ending = text(json, "file_ending")?;
-        if !ENDINGS.contains(&file_ending) {
-            return Err(format!("says file_ending {}; only {} are supported", short(&json["file_ending"]), ENDINGS.join(" and ")));
+        let file_ending = file.file_ending.required("file_ending", "a text")?;
+        if !ENDINGS.contains(&file_ending.as_str()) {
+            return Err(format!("says file_ending {}; only {} are supported", file.file_ending.shown(), ENDINGS.join(" and ")));
         }
-        Ok(Self { labels: labels(json)?, file_ending: file_ending.into() })
+        Ok(Self { labels: labels(file)?, file_ending: file_ending.clone() })
     }
-}
-
-fn channel_names(json: &Value) -> String {
-    short(if json["channel_names"].is_null() { &json["modality"] } else { &json["channel_names"] })
 }
 
 /// The labels' names in the order of their values, which must be 0, 1, 2 and so on. A label to be ignored is none.
-fn labels(json: &Value) -> Result<Vec<String>, String> {
-    let Some(labels) = json["labels"].as_object().filter(|labels| !labels.is_empty()) else {
-        return Err(unlike(json, "labels", "names with their values"));
-    };
-    if json.get("regions_class_order").is_some_and(|v| !v.is_null()) || labels.values().any(Value::is_array) {
+fn labels(file: &DatasetFile) -> Result<Vec<String>, String> {
+    let expected = "names with their values";
+    let labels = file.labels.required("labels", expected)?;
+    if labels.is_empty() {
+        return Err(file.labels.unlike("labels", expected));
+    }
+    if !file.regions_class_order.is_null() || labels.values().any(LabelValue::is_region) {
         return Err("is trained on regions (labels that overlap), which are not supported".into());
     }
     let mut names: Vec<(u64, &String)> = Vec::new();
     for (name, value) in labels.iter().filter(|(name, _)| *name != "ignore") {
-        // Python writes some as texts.
-        let number = value.as_u64().or_else(|| value.as_str().and_then(|text| text.parse().ok()));
-        names.push((number.ok_or_else(|| format!("says label {name} {}; expected a whole number", short(value)))?, name));
+        let number = value.number().map_err(|found| format!("says label {name} {found}; expected a whole number"))?;
+        names.push((number, name));
     }
     names.sort();
     let consecutive = names.iter().enumerate().all(|(i, (value, _))| *value == i as u64);
     if !consecutive || names.len() < 2 || names.len() > MAX_LABELS {
-        return Err(format!("says labels {}; expected background 0, then 1, 2 and so on, each once", short(&json["labels"])));
+        let found = file.labels.shown();
+        return Err(format!("says labels {found}; expected background 0, then 1, 2 and so on, each once"));
     }
     Ok(names.into_iter().map(|(_, name)| name.clone()).collect())
 }

@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::path::Path;
 
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer};
 use serde_json::Value;
 
 use crate::archive::open_plain;
@@ -11,41 +13,63 @@ use crate::error::{Error, Result};
 /// The longest file that is read. A `dataset.json` may list tens of thousands of training cases.
 const MAX_LENGTH: u64 = 64 << 20;
 
-/// What `parse` makes of the JSON file at `path`; a problem of either is an error that names the file.
-pub(super) fn read<T>(path: &Path, parse: impl FnOnce(&Value) -> Result<T, String>) -> Result<T> {
+/// Reads the JSON object in the file at `path` as a `T`, and gives what `understand` makes of the object. A problem of
+/// either is an error that names the file.
+pub(super) fn read<T: DeserializeOwned, U>(path: &Path, understand: impl FnOnce(T) -> Result<U, String>) -> Result<U> {
     let read = || {
         let mut text = String::new();
         let missing =
             "an nnU-Net results folder (TRAINER__PLANS__CONFIGURATION) holds plans.json, dataset.json and fold_K/checkpoint_final.pth";
         let file = open_plain(path).map_err(|e| format!("{e}; {missing}"))?;
         file.take(MAX_LENGTH).read_to_string(&mut text).map_err(|e| e.to_string())?;
-        let json = serde_json::from_str(&text).map_err(|e| format!("is damaged: {e}"))?;
-        parse(&json)
+        // By way of a map, in which the last of two equal keys counts, as in Python.
+        let object: serde_json::Map<String, Value> = serde_json::from_str(&text).map_err(|e| format!("is damaged: {e}"))?;
+        understand(T::deserialize(Value::Object(object)).map_err(|e| format!("is damaged: {e}"))?)
     };
     read().map_err(|problem| Error::checkpoint(path.display(), problem))
 }
 
-/// The text under `key`.
-pub(super) fn text<'a>(json: &'a Value, key: &str) -> Result<&'a str, String> {
-    json[key].as_str().ok_or_else(|| unlike(json, key, "a text"))
+/// What a file says under a key: the value as it stands there, and what the value means, if it means anything. A file
+/// with values of other kinds is read all the same, so that the error can name the key and show the value.
+#[derive(Clone, Debug)]
+pub(super) struct Stated<T> {
+    /// Null where the key is missing.
+    pub found: Value,
+    /// None where `found` is no `T`.
+    pub meaning: Option<T>,
 }
 
-/// The finite number under `key`.
-pub(super) fn number(json: &Value, key: &str) -> Result<f64, String> {
-    json[key].as_f64().filter(|v| v.is_finite()).ok_or_else(|| unlike(json, key, "a number"))
+impl<T> Default for Stated<T> {
+    fn default() -> Self {
+        Self { found: Value::Null, meaning: None }
+    }
 }
 
-/// The `N` values under `key`, each of which `of` understands.
-pub(super) fn list<const N: usize, T>(json: &Value, key: &str, what: &str, of: impl Fn(&Value) -> Option<T>) -> Result<[T; N], String> {
-    let items = json[key].as_array().and_then(|items| items.iter().map(of).collect::<Option<Vec<T>>>());
-    items.and_then(|items| items.try_into().ok()).ok_or_else(|| unlike(json, key, what))
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Stated<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let found = Value::deserialize(deserializer)?;
+        let meaning = T::deserialize(&found).ok();
+        Ok(Self { found, meaning })
+    }
 }
 
-/// That `key` is not what was expected.
-pub(super) fn unlike(json: &Value, key: &str, expected: &str) -> String {
-    match &json[key] {
-        Value::Null => format!("holds no {key}; expected {expected}"),
-        found => format!("says {key} {}; expected {expected}", short(found)),
+impl<T> Stated<T> {
+    /// What is said under `key`, which must be as `expected` describes it.
+    pub fn required(&self, key: &str, expected: &str) -> Result<&T, String> {
+        self.meaning.as_ref().ok_or_else(|| self.unlike(key, expected))
+    }
+
+    /// That what is said under `key` is not what was expected.
+    pub fn unlike(&self, key: &str, expected: &str) -> String {
+        match &self.found {
+            Value::Null => format!("holds no {key}; expected {expected}"),
+            found => format!("says {key} {}; expected {expected}", short(found)),
+        }
+    }
+
+    /// The value for people, harmless for a terminal.
+    pub fn shown(&self) -> String {
+        short(&self.found)
     }
 }
 

@@ -19,4 +19,4 @@ pub use plans::{Configuration, CtNormalization};
 pub use prepare::{Frame, Prepared};
 pub use restore::Segmented;
 pub use results::{Folds, Network, Results};
-pub use tiles::{Pass, Tiling};
+pub use tiles::{TilePass, Tiling};

@@ -1,10 +1,12 @@
 //! `plans.json`: how a scan was prepared for training, and so must be for prediction. What is not served is refused by name.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::json::{list, number, read, short, text, unlike};
+use super::json::{Stated, read, short};
 use super::spacing::Separate;
 use crate::error::Result;
 use crate::vit::config::MAX_SIDE;
@@ -54,128 +56,244 @@ impl CtNormalization {
     }
 }
 
+/// What is read of `plans.json`; other keys are passed over.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PlansFile {
+    configurations: Stated<BTreeMap<String, Value>>,
+    transpose_forward: Stated<[Axis; 3]>,
+    transpose_backward: Stated<[Axis; 3]>,
+    image_reader_writer: Stated<String>,
+    label_manager: Stated<String>,
+    foreground_intensity_properties_per_channel: Stated<BTreeMap<String, Stated<Intensities>>>,
+}
+
+/// What is read of a configuration, with what it inherits.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ConfigurationEntry {
+    patch_size: Stated<[Side; 2]>,
+    spacing: Stated<[Millimetres; 2]>,
+    previous_stage: Stated<Value>,
+    previous_stage_name: Stated<Value>,
+    next_stage: Stated<Value>,
+    normalization_schemes: Stated<Vec<Value>>,
+    preprocessor_name: Stated<String>,
+    resampling_fn_data: Stated<String>,
+    resampling_fn_data_kwargs: Stated<Resampling>,
+    resampling_fn_probabilities: Stated<String>,
+    resampling_fn_probabilities_kwargs: Stated<Resampling>,
+}
+
+/// The arguments of nnU-Net's `resample_data_or_seg_to_shape`.
+#[derive(Clone, Debug, Deserialize)]
+struct Resampling {
+    #[serde(default)]
+    is_seg: Value,
+    #[serde(default)]
+    order: Value,
+    /// Read only so that it is not among the `others`: which axis is coarse decides, and not how it is resampled.
+    #[serde(default, rename = "order_z")]
+    _order_z: Value,
+    #[serde(default = "never")]
+    force_separate_z: Stated<Option<bool>>,
+    #[serde(default)]
+    separate_z_anisotropy_threshold: Stated<f64>,
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
+}
+
+/// What nnU-Net's function takes where `force_separate_z` is left out.
+fn never() -> Stated<Option<bool>> {
+    Stated { found: Value::Bool(false), meaning: Some(Some(false)) }
+}
+
+/// The intensities of a channel's training voxels, in HU.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Intensities {
+    percentile_00_5: Stated<f64>,
+    percentile_99_5: Stated<f64>,
+    mean: Stated<f64>,
+    std: Stated<f64>,
+    /// Of what is not read; with it, a list is no such object.
+    #[serde(flatten)]
+    _others: BTreeMap<String, Value>,
+}
+
+/// An axis of a scan: 0 slices, 1 rows, 2 columns.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "usize")]
+struct Axis(usize);
+
+impl TryFrom<usize> for Axis {
+    type Error = &'static str;
+
+    fn try_from(axis: usize) -> Result<Self, Self::Error> {
+        if axis < 3 { Ok(Self(axis)) } else { Err("expected 0, 1 or 2") }
+    }
+}
+
+/// A side of an image in pixels, from 1 to [`MAX_SIDE`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "usize")]
+struct Side(usize);
+
+impl TryFrom<usize> for Side {
+    type Error = &'static str;
+
+    fn try_from(side: usize) -> Result<Self, Self::Error> {
+        if (1..=MAX_SIDE).contains(&side) { Ok(Self(side)) } else { Err("expected the side of an image") }
+    }
+}
+
+/// A distance in mm, above 0.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "f64")]
+struct Millimetres(f64);
+
+impl TryFrom<f64> for Millimetres {
+    type Error = &'static str;
+
+    fn try_from(distance: f64) -> Result<Self, Self::Error> {
+        if distance.is_finite() && distance > 0.0 { Ok(Self(distance)) } else { Err("expected a distance above 0") }
+    }
+}
+
 impl Configuration {
     /// Configuration `name` of the plans at `path`.
     ///
     /// # Errors
     /// If the file cannot be read, has no such configuration, or asks for what is not served.
     pub fn open(path: &Path, name: &str) -> Result<Self> {
-        read(path, |plans| Self::of(plans, name))
+        read(path, |plans: PlansFile| Self::of(&plans, name))
     }
 
-    fn of(plans: &Value, name: &str) -> Result<Self, String> {
-        let own = resolved(plans, name)?;
-        refuse(plans, &own).map_err(|problem| format!("(configuration {name}) {problem}"))?;
-        let side = |v: &Value| v.as_u64().map(|n| n as usize).filter(|n| (1..=MAX_SIDE).contains(n));
-        let positive = |v: &Value| v.as_f64().filter(|v| v.is_finite() && *v > 0.0);
-        let axis = |v: &Value| v.as_u64().map(|n| n as usize).filter(|n| *n < 3);
-        let transpose: [usize; 3] = list(plans, "transpose_forward", "an order of the axes 0, 1 and 2", axis)?;
-        let back: [usize; 3] = list(plans, "transpose_backward", "an order of the axes 0, 1 and 2", axis)?;
+    fn of(plans: &PlansFile, name: &str) -> Result<Self, String> {
+        let entry = resolved(plans, name)?;
+        refuse(plans, &entry).map_err(|problem| format!("(configuration {name}) {problem}"))?;
+        let order = |stated: &Stated<[Axis; 3]>, key: &str| {
+            stated.required(key, "an order of the axes 0, 1 and 2").map(|axes| axes.map(|axis| axis.0))
+        };
+        let transpose = order(&plans.transpose_forward, "transpose_forward")?;
+        let back = order(&plans.transpose_backward, "transpose_backward")?;
         if (0..3).any(|i| transpose[back[i]] != i) {
             return Err(format!("says transpose_forward {transpose:?} and transpose_backward {back:?}, which do not undo each other"));
         }
+        let tile = entry.patch_size.required("patch_size", "two sides, of a configuration for slices")?;
+        let spacing = entry.spacing.required("spacing", "two distances in mm, of a configuration for slices")?;
         Ok(Self {
             name: name.into(),
-            tile: list(&own, "patch_size", "two sides, of a configuration for slices", side)?,
-            spacing: list(&own, "spacing", "two distances in mm, of a configuration for slices", positive)?,
-            separate: resampling(&own, "resampling_fn_data", 3)?,
-            separate_scores: resampling(&own, "resampling_fn_probabilities", 1)?,
-            ct: normalisation(&plans["foreground_intensity_properties_per_channel"])?,
+            tile: tile.map(|side| side.0),
+            spacing: spacing.map(|distance| distance.0),
+            separate: resampling("resampling_fn_data", &entry.resampling_fn_data, &entry.resampling_fn_data_kwargs, 3)?,
+            separate_scores: resampling(
+                "resampling_fn_probabilities",
+                &entry.resampling_fn_probabilities,
+                &entry.resampling_fn_probabilities_kwargs,
+                1,
+            )?,
+            ct: normalisation(&plans.foreground_intensity_properties_per_channel)?,
             transpose,
         })
     }
 }
 
 /// A configuration with everything that it inherits.
-fn resolved(plans: &Value, name: &str) -> Result<Value, String> {
+fn resolved(plans: &PlansFile, name: &str) -> Result<ConfigurationEntry, String> {
+    let none = BTreeMap::new();
+    let configurations = plans.configurations.meaning.as_ref().unwrap_or(&none);
     let mut merged = serde_json::Map::new();
     let mut next = Some(name.to_string());
     for _ in 0..MAX_CHAIN {
-        let Some(name) = next else { return Ok(Value::Object(merged)) };
-        let Some(own) = plans["configurations"][&name].as_object() else {
-            let known: Vec<&str> = plans["configurations"].as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+        let Some(name) = next else {
+            return ConfigurationEntry::deserialize(Value::Object(merged)).map_err(|e| format!("is damaged: {e}"));
+        };
+        let Some(stated) = configurations.get(&name).and_then(Value::as_object) else {
+            let known: Vec<&str> = configurations.keys().map(String::as_str).collect();
             return Err(format!("has no configuration {}; it has {}", short(&Value::from(name)), short(&Value::from(known))));
         };
-        for (key, value) in own.iter().filter(|(key, _)| *key != "inherits_from") {
+        for (key, value) in stated.iter().filter(|(key, _)| *key != "inherits_from") {
             merged.entry(key.as_str()).or_insert_with(|| value.clone());
         }
-        next = own.get("inherits_from").and_then(Value::as_str).map(str::to_string);
+        next = stated.get("inherits_from").and_then(Value::as_str).map(str::to_string);
     }
     Err(format!("its configuration {name} inherits from itself, or through more than {MAX_CHAIN} others"))
 }
 
 /// What stands in the way of serving a configuration.
-fn refuse(plans: &Value, own: &Value) -> Result<(), String> {
-    let only = |json: &Value, key: &str, served: &[&str], why: &str| match json[key].as_str() {
-        Some(found) if !served.contains(&found) => {
-            Err(format!("says {key} {}; only {} is supported: {why}", short(&json[key]), served.join(" or ")))
-        }
-        Some(_) => Ok(()),
-        None => Err(unlike(json, key, served[0])),
-    };
-    let dimensions = own["patch_size"].as_array().map_or(0, Vec::len);
-    if dimensions == 3 {
+fn refuse(plans: &PlansFile, entry: &ConfigurationEntry) -> Result<(), String> {
+    if entry.patch_size.found.as_array().is_some_and(|sides| sides.len() == 3) {
         return Err("is for volumes; MedDINOv3 looks at slices, and only configurations of two dimensions are supported".into());
     }
-    for key in ["previous_stage", "previous_stage_name", "next_stage"] {
-        if !own[key].is_null() {
-            return Err(format!("says {key} {}: a cascade, which is not supported", short(&own[key])));
+    for (key, stage) in
+        [("previous_stage", &entry.previous_stage), ("previous_stage_name", &entry.previous_stage_name), ("next_stage", &entry.next_stage)]
+    {
+        if !stage.found.is_null() {
+            return Err(format!("says {key} {}: a cascade, which is not supported", stage.shown()));
         }
     }
-    match own["normalization_schemes"].as_array().map(Vec::as_slice) {
+    match entry.normalization_schemes.meaning.as_deref() {
         Some([one]) if one == "CTNormalization" => {}
         Some([_]) => {
-            let found = short(&own["normalization_schemes"]);
+            let found = entry.normalization_schemes.shown();
             return Err(format!("says normalization_schemes {found}; only CTNormalization is supported: the model is one for CT"));
         }
         Some(several) if several.len() > 1 => {
             return Err(format!("is for {} channels; only one, CT, is supported", several.len()));
         }
-        _ => return Err(unlike(own, "normalization_schemes", "[\"CTNormalization\"]")),
+        _ => return Err(entry.normalization_schemes.unlike("normalization_schemes", "[\"CTNormalization\"]")),
     }
-    only(own, "preprocessor_name", &["DefaultPreprocessor"], "another one may do anything to a scan")?;
-    only(plans, "image_reader_writer", &READERS, "another one gives axes or values in another way")?;
-    match plans["label_manager"].as_str() {
-        None | Some("LabelManager") => Ok(()),
-        Some(_) => only(plans, "label_manager", &["LabelManager"], "another one turns scores into labels in another way"),
+    only("preprocessor_name", &entry.preprocessor_name, &["DefaultPreprocessor"], "another one may do anything to a scan")?;
+    only("image_reader_writer", &plans.image_reader_writer, &READERS, "another one gives axes or values in another way")?;
+    if plans.label_manager.meaning.is_none() {
+        return Ok(());
     }
+    only("label_manager", &plans.label_manager, &["LabelManager"], "another one turns scores into labels in another way")
 }
 
-/// The resampling `key` and its `_kwargs`, which must be nnU-Net's default of this `order`.
-fn resampling(own: &Value, key: &str, order: u64) -> Result<Separate, String> {
+/// Refuses a text under `key` that is none of `served`.
+fn only(key: &str, stated: &Stated<String>, served: &[&str], why: &str) -> Result<(), String> {
+    let found = stated.required(key, served[0])?;
+    if served.contains(&found.as_str()) {
+        return Ok(());
+    }
+    Err(format!("says {key} {}; only {} is supported: {why}", stated.shown(), served.join(" or ")))
+}
+
+/// The resampling `key` by the function `function` with the arguments `stated`: nnU-Net's default of this `order`.
+fn resampling(key: &str, function: &Stated<String>, stated: &Stated<Resampling>, order: u64) -> Result<Separate, String> {
     const DEFAULT: &str = "resample_data_or_seg_to_shape";
-    let found = text(own, key)?;
-    if found != DEFAULT {
-        return Err(format!("says {key} {}; only {DEFAULT}, nnU-Net's default, is supported", short(&own[key])));
+    if function.required(key, "a text")? != DEFAULT {
+        return Err(format!("says {key} {}; only {DEFAULT}, nnU-Net's default, is supported", function.shown()));
     }
-    let kwargs_key = format!("{key}_kwargs");
-    let kwargs = &own[&kwargs_key];
-    let problem = |expected: String| Err(format!("says {kwargs_key} {}; expected {expected}", short(kwargs)));
-    if kwargs["is_seg"] == true || kwargs["order"].as_u64() != Some(order) {
+    let problem = |expected: String| Err(format!("says {key}_kwargs {}; expected {expected}", stated.shown()));
+    let Some(arguments) = stated.meaning.as_ref().filter(|a| a.is_seg != true && a.order.as_u64() == Some(order)) else {
         return problem(format!("order {order} and is_seg false, as nnU-Net's planner writes"));
-    }
-    let known = ["is_seg", "order", "order_z", "force_separate_z", "separate_z_anisotropy_threshold"];
-    if let Some(unknown) = kwargs.as_object().into_iter().flatten().map(|(key, _)| key).find(|key| !known.contains(&key.as_str())) {
-        return problem(format!("none but {}, not {unknown}", known.join(", ")));
-    }
-    let threshold = match &kwargs["separate_z_anisotropy_threshold"] {
-        Value::Null => Separate::THRESHOLD,
-        _ => number(kwargs, "separate_z_anisotropy_threshold")?,
     };
-    match &kwargs["force_separate_z"] {
-        // Left out, nnU-Net's function itself takes false.
-        Value::Null if kwargs.get("force_separate_z").is_some() => Ok(Separate { forced: None, threshold }),
-        Value::Null => Ok(Separate { forced: Some(false), threshold }),
-        Value::Bool(forced) => Ok(Separate { forced: Some(*forced), threshold }),
-        _ => problem("force_separate_z to be null, true or false".into()),
+    if let Some(unknown) = arguments.others.keys().next() {
+        let known = "is_seg, order, order_z, force_separate_z, separate_z_anisotropy_threshold";
+        return problem(format!("none but {known}, not {unknown}"));
+    }
+    let threshold = match &arguments.separate_z_anisotropy_threshold {
+        Stated { found: Value::Null, .. } => Separate::THRESHOLD,
+        threshold => *threshold.required("separate_z_anisotropy_threshold", "a number")?,
+    };
+    match arguments.force_separate_z.meaning {
+        Some(forced) => Ok(Separate { forced, threshold }),
+        None => problem("force_separate_z to be null, true or false".into()),
     }
 }
 
 /// The intensities of the only channel.
-fn normalisation(channels: &Value) -> Result<CtNormalization, String> {
-    let of =
-        |key: &str| number(&channels["0"], key).map_err(|problem| format!("foreground_intensity_properties_per_channel, 0: {problem}"));
-    let [lower, upper, mean, std] = [of("percentile_00_5")?, of("percentile_99_5")?, of("mean")?, of("std")?];
+fn normalisation(channels: &Stated<BTreeMap<String, Stated<Intensities>>>) -> Result<CtNormalization, String> {
+    let channel = channels.meaning.as_ref().and_then(|channels| channels.get("0")?.meaning.clone()).unwrap_or_default();
+    let number = |key: &str, stated: &Stated<f64>| {
+        let number = stated.required(key, "a number").copied();
+        number.map_err(|problem| format!("foreground_intensity_properties_per_channel, 0: {problem}"))
+    };
+    let (lower, upper) = (number("percentile_00_5", &channel.percentile_00_5)?, number("percentile_99_5", &channel.percentile_99_5)?);
+    let (mean, std) = (number("mean", &channel.mean)?, number("std", &channel.std)?);
     if lower > upper {
         return Err(format!("says percentile_00_5 {lower} and percentile_99_5 {upper}, which is less"));
     }

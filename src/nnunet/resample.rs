@@ -49,8 +49,8 @@ impl Tap {
         let y = at - at.floor();
         let z = 1.0 - y;
         let near = |d: f64| (d * d * (d - 2.0) * 3.0 + 4.0) / 6.0;
-        let (before, own, next) = (z * z * z / 6.0, near(y), near(z));
-        Self { first: at.floor() as usize - 1, weights: [before, own, next, 1.0 - before - own - next] }
+        let (before, here, next) = (z * z * z / 6.0, near(y), near(z));
+        Self { first: at.floor() as usize - 1, weights: [before, here, next, 1.0 - before - here - next] }
     }
 }
 

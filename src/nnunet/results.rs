@@ -46,7 +46,8 @@ pub struct Results {
     pub dataset: Dataset,
     /// The folds' names and networks, in order. The first says how prediction is done.
     pub folds: Vec<(String, Network)>,
-    checkpoint: String,
+    /// The name of the checkpoint in every fold.
+    checkpoint: PathBuf,
 }
 
 impl Network {
@@ -95,8 +96,8 @@ impl Results {
     ///
     /// # Errors
     /// If something is missing, damaged or not served, or the folds' networks do not belong together.
-    pub fn open(folder: impl AsRef<Path>, folds: &Folds, checkpoint: &str) -> Result<Self> {
-        let folder = folder.as_ref();
+    pub fn open(folder: impl AsRef<Path>, folds: &Folds, checkpoint: impl AsRef<Path>) -> Result<Self> {
+        let (folder, checkpoint) = (folder.as_ref(), checkpoint.as_ref());
         if !folder.is_dir() {
             return Err(Error::checkpoint(folder.display(), "expected an nnU-Net results folder, TRAINER__PLANS__CONFIGURATION"));
         }
@@ -166,10 +167,10 @@ impl Results {
 
 impl Folds {
     /// The folders of these folds, each of which holds `checkpoint`.
-    fn names(&self, folder: &Path, checkpoint: &str) -> Result<Vec<String>> {
+    fn names(&self, folder: &Path, checkpoint: &Path) -> Result<Vec<String>> {
         let fail = |problem: String| Err(Error::checkpoint(folder.display(), problem));
         let found = found(folder, checkpoint);
-        let shown = if found.is_empty() { format!("none with {checkpoint}") } else { found.join(", ") };
+        let shown = if found.is_empty() { format!("none with {}", checkpoint.display()) } else { found.join(", ") };
         let wanted: Vec<String> = match self {
             Self::Found => {
                 let numbered = found.iter().filter(|name| *name != "fold_all").cloned().collect::<Vec<_>>();
@@ -179,7 +180,7 @@ impl Folds {
             Self::These(numbers) => numbers.iter().map(|number| format!("fold_{number}")).collect(),
         };
         match wanted.iter().find(|name| !found.contains(name)) {
-            Some(missing) => fail(format!("there is no {missing}/{checkpoint}; its folds: {shown}")),
+            Some(missing) => fail(format!("there is no {missing}/{}; its folds: {shown}", checkpoint.display())),
             None if wanted.is_empty() => fail(format!("there is no fold to take; its folds: {shown}")),
             None => Ok(wanted),
         }
@@ -187,7 +188,7 @@ impl Folds {
 }
 
 /// The folds in `folder` that hold `checkpoint`, by number, `fold_all` last.
-fn found(folder: &Path, checkpoint: &str) -> Vec<String> {
+fn found(folder: &Path, checkpoint: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let name = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().to_string();
     let mut folds: Vec<_> =

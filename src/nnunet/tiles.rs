@@ -20,7 +20,7 @@ pub struct Tiling {
 
 /// A tile on its way through the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pass {
+pub struct TilePass {
     /// Its first row and column.
     pub corner: [usize; 2],
     /// Whether it is mirrored down (its rows), and across (its columns).
@@ -44,14 +44,14 @@ impl Tiling {
     }
 
     /// The tiles of a slice of `size`, no side of which is less than a tile's, mirrored ones too.
-    pub fn passes(&self, size: [usize; 2]) -> Vec<Pass> {
+    pub fn passes(&self, size: [usize; 2]) -> Vec<TilePass> {
         let [rows, columns] = [0, 1].map(|axis| starts(size[axis], self.tile[axis], self.step));
         let mirrors = |axis: usize| if self.mirror_axes.contains(&axis) { &[false, true][..] } else { &[false] };
         let mut passes = Vec::new();
         for &row in &rows {
             for &column in &columns {
                 for &down in mirrors(0) {
-                    passes.extend(mirrors(1).iter().map(|&across| Pass { corner: [row, column], mirrored: [down, across] }));
+                    passes.extend(mirrors(1).iter().map(|&across| TilePass { corner: [row, column], mirrored: [down, across] }));
                 }
             }
         }
@@ -59,7 +59,7 @@ impl Tiling {
     }
 
     /// Tiles [B, 1, h, w] of an image [H, W], mirrored as they are to be.
-    pub fn cut(&self, image: &Tensor, passes: &[Pass]) -> Tensor {
+    pub fn cut(&self, image: &Tensor, passes: &[TilePass]) -> Tensor {
         let tiles = passes.iter().flat_map(|pass| self.pixels(image, *pass)).collect();
         Tensor::new([passes.len(), 1, self.tile[0], self.tile[1]], tiles)
     }
@@ -100,7 +100,7 @@ impl Tiling {
     }
 
     /// The pixels of a tile, mirrored.
-    fn pixels(&self, image: &Tensor, pass: Pass) -> Vec<f32> {
+    fn pixels(&self, image: &Tensor, pass: TilePass) -> Vec<f32> {
         let width = image.cols();
         let mut tile = Vec::with_capacity(self.tile[0] * self.tile[1]);
         for row in 0..self.tile[0] {
@@ -111,7 +111,7 @@ impl Tiling {
     }
 
     /// Adds a tile's scores, times the weights, where they belong; without scores, the weights alone. Those of mirrored passes weigh the same.
-    fn add(&self, pass: Pass, scores: Option<&[f32]>, sums: &mut [f32], width: usize) {
+    fn add(&self, pass: TilePass, scores: Option<&[f32]>, sums: &mut [f32], width: usize) {
         let columns = self.tile[1];
         for row in 0..self.tile[0] {
             let line = &mut sums[(pass.corner[0] + row) * width + pass.corner[1]..][..columns];
@@ -125,7 +125,7 @@ impl Tiling {
     }
 }
 
-impl Pass {
+impl TilePass {
     /// The row of the image's tile that stands in row `row` of the mirrored one; and the other way round.
     fn row(self, row: usize, tile: [usize; 2]) -> usize {
         if self.mirrored[0] { tile[0] - 1 - row } else { row }
@@ -201,8 +201,8 @@ mod tests {
                 let mut scores = tiling.sums(&image, 3, batch, network).expect("scores");
                 tiling.mean(&mut scores, 1);
                 assert_eq!(tiles, tiling.passes([21, 30]).len());
-                let (own, rest) = scores.data().split_at(630);
-                assert!(own.iter().zip(image.data()).all(|(got, want)| (got - want).abs() < 1e-3), "{axes:?} {batch}");
+                let (plain, rest) = scores.data().split_at(630);
+                assert!(plain.iter().zip(image.data()).all(|(got, want)| (got - want).abs() < 1e-3), "{axes:?} {batch}");
                 assert!(rest.iter().zip(image.data()).all(|(got, want)| (got - 2.0 * want).abs() < 2e-3), "{axes:?} {batch}");
                 let first = rest[630];
                 let want = if axes.contains(&1) { 7.5 } else { 0.0 };
