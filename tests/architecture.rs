@@ -110,12 +110,8 @@ const KNOWN_CIRCLES: &[&[&str]] = &[
     &["cli::bench", "cli::throughput"],
     &["cli::limits", "cli::say"],
     &["cli::scene", "cli::tokens"],
-    &["ct::dicom", "ct::dicom::folder", "ct::dicom::pixels"],
-    &["ct::dicom::geometry", "ct::dicom::group"],
-    &["ct::nifti", "ct::nifti::place"],
     &["gpu::context", "gpu::pipelines"],
     &["hub", "hub::cache", "hub::remote", "hub::transfer"],
-    &["output::features", "output::format"],
 ];
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use half::f16;
 use npyz::{DType, Deserialize, NpyHeader, Order, TypeChar, TypeRead};
 
-use super::source::{Slices, StoredScan};
+use super::source::{MAX_SLICE_SIDE, Slices, StoredScan};
 use crate::archive::open_plain;
 use crate::error::{Error, Result};
 
@@ -15,8 +15,6 @@ use crate::error::{Error, Result};
 const MAX_HEADER: u64 = 10_000;
 /// The deepest nesting in a header; an array of numbers needs two levels.
 const MAX_NESTING: usize = 8;
-/// The largest side of a slice: one of 16384 x 16384 takes 1 GiB as f32.
-const MAX_SIDE: u64 = 16_384;
 
 /// An open `.npy` file of [H, W] or [S, H, W] numbers.
 ///
@@ -165,8 +163,8 @@ fn slices(shape: &[u64]) -> Result<[usize; 3], String> {
     if s * h * w == 0 {
         return Err(format!("the array is empty: {shape:?}"));
     }
-    if h > MAX_SIDE || w > MAX_SIDE {
-        return Err(format!("slices of {h} x {w} are beyond {MAX_SIDE} pixels a side; expected [H, W] or [S, H, W]"));
+    if h.max(w) > MAX_SLICE_SIDE as u64 {
+        return Err(format!("slices of {h} x {w} are beyond {MAX_SLICE_SIDE} pixels a side; expected [H, W] or [S, H, W]"));
     }
     Ok([s, h, w].map(|n| n as usize))
 }

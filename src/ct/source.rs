@@ -4,6 +4,9 @@ use std::fmt;
 
 use super::affine::Affine;
 
+/// The largest side of a slice that a reader takes: a slice of 16384 x 16384 takes 1 GiB as f32.
+pub(super) const MAX_SLICE_SIDE: usize = 16_384;
+
 /// A scan as its file stores it, before it is turned: what a reader returns.
 #[derive(Debug)]
 pub(super) struct StoredScan {

@@ -1,13 +1,11 @@
 //! A scan's axes in another order and direction: slices are rearranged while they are read.
 
 use super::affine::Affine;
-use super::source::{Slices, StoredScan};
+use super::source::{MAX_SLICE_SIDE, Slices, StoredScan};
 use super::spool::Spool;
 
 /// What is held of a scan while it is spooled in another order, in bytes; one slice at least.
 const BUFFER: usize = 64 << 20;
-/// The largest side of a slice: one of 16384 x 16384 takes 1 GiB as f32.
-const MAX_SIDE: usize = 16_384;
 
 /// A permutation of the axes (0 column, 1 row, 2 slice), and which of them to reverse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,9 +81,9 @@ impl Turn {
         }
         let old = stored.shape;
         let shape = [2, 1, 0].map(|axis| length(old, self.from[axis]));
-        if shape[1] > MAX_SIDE || shape[2] > MAX_SIDE {
+        if shape[1] > MAX_SLICE_SIDE || shape[2] > MAX_SLICE_SIDE {
             let [_, h, w] = shape;
-            return Err(format!("its axial slices, of {h} x {w}, are beyond {MAX_SIDE} pixels a side; read it with --orient stored"));
+            return Err(format!("its axial slices, of {h} x {w}, are beyond {MAX_SLICE_SIDE} pixels a side; read it with --orient stored"));
         }
         let affine = stored.affine.map(|affine| self.affine(&affine, old));
         let slices = Turned { turn: self, shape: old, stored: stored.slices, spool: None };

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::features::Output;
+use super::tensors::Output;
 use crate::error::{Error, Result};
 
 /// A kind of file.

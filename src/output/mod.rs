@@ -17,8 +17,9 @@ mod probabilities;
 mod provenance;
 mod stored;
 mod targets;
+mod tensors;
 
-pub use features::{Contents, FeatureFile, Output};
+pub use features::{Contents, FeatureFile};
 pub use format::Format;
 #[cfg(feature = "readers")]
 pub use labels::LabelFile;
@@ -29,3 +30,4 @@ pub use probabilities::ProbabilityFile;
 pub use provenance::{Preprocessing, Provenance};
 pub use stored::StoredFeatures;
 pub use targets::Targets;
+pub use tensors::Output;

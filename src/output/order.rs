@@ -17,6 +17,6 @@ impl Order {
 
     /// The order that undoes it.
     pub fn back(self) -> [usize; 3] {
-        [0, 1, 2].map(|axis| self.0.iter().position(|own| *own == axis).expect("an order of 0, 1 and 2"))
+        [0, 1, 2].map(|axis| self.0.iter().position(|from| *from == axis).expect("an order of 0, 1 and 2"))
     }
 }

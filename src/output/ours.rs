@@ -151,7 +151,7 @@ fn has_comment(head: &[u8]) -> bool {
 #[cfg(feature = "readers")]
 fn has_crc(path: &Path, head: &[u8]) -> bool {
     let about = String::from_utf8_lossy(&head[DESCRIP]);
-    let said = about.trim_end_matches('\0').split_once(CRC).and_then(|(_, crc)| u32::from_str_radix(crc, 16).ok());
+    let stated = about.trim_end_matches('\0').split_once(CRC).and_then(|(_, crc)| u32::from_str_radix(crc, 16).ok());
     let found = || -> std::io::Result<u32> {
         let mut file = File::open(path)?;
         file.seek(SeekFrom::Start(VOXELS))?;
@@ -159,7 +159,7 @@ fn has_crc(path: &Path, head: &[u8]) -> bool {
         std::io::copy(&mut voxels, &mut std::io::sink())?;
         Ok(voxels.crc().sum())
     };
-    said.is_some() && said == found().ok()
+    stated.is_some() && stated == found().ok()
 }
 
 #[cfg(not(feature = "readers"))]

@@ -167,9 +167,12 @@ mod tests {
 
     #[test]
     fn a_window_without_ends_is_still_json() {
-        let said = json_of(&provenance(Window::NONE, None).metadata(), "preprocessing");
-        assert_eq!(said["clamp_hu"], json!([null, null]));
-        assert_eq!((said["window"].as_str(), said["size"].as_str(), said["orient"].as_str()), (Some("none"), Some("32"), Some("lps")));
+        let preprocessing = json_of(&provenance(Window::NONE, None).metadata(), "preprocessing");
+        assert_eq!(preprocessing["clamp_hu"], json!([null, null]));
+        assert_eq!(
+            (preprocessing["window"].as_str(), preprocessing["size"].as_str(), preprocessing["orient"].as_str()),
+            (Some("none"), Some("32"), Some("lps"))
+        );
     }
 
     #[test]

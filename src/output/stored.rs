@@ -54,12 +54,12 @@ impl StoredFeatures {
                 .ok_or_else(|| format!("{PATCHES}: expected [S, P, C], found {:?}", stored.shape))?,
             None => return Err(format!("holds no {PATCHES}; expected a .safetensors that `meddino features` wrote, with --tokens patch")),
         };
-        let said = |name: &str| -> Result<Value, String> {
+        let metadatum = |name: &str| -> Result<Value, String> {
             let text = archive.metadata().get(name).ok_or_else(|| format!("its metadata have no {name}; `meddino features` writes it"))?;
             serde_json::from_str(text).map_err(|e| format!("its metadata say that {name} is {text}: {e}"))
         };
         let numbers = |name: &str| {
-            let value = said(name)?;
+            let value = metadatum(name)?;
             let list = value.as_array().map_or_else(|| vec![&value], |list| list.iter().collect());
             let whole = |v: &&Value| v.as_u64().and_then(|n| usize::try_from(n).ok());
             list.iter()
@@ -128,19 +128,19 @@ impl StoredFeatures {
     }
 
     fn preprocessing<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
-        let said: Value = serde_json::from_str(self.metadata().get("preprocessing")?).ok()?;
-        said.get(name)?.as_str()?.parse().ok()
+        let preprocessing: Value = serde_json::from_str(self.metadata().get("preprocessing")?).ok()?;
+        preprocessing.get(name)?.as_str()?.parse().ok()
     }
 
     /// Height and width of a patch in mm, if the file says where patches lie.
     pub fn patch_mm(&self) -> Option<(f64, f64)> {
-        let said = |name: &str| -> Option<Vec<Vec<f64>>> { serde_json::from_str(self.metadata().get(name)?).ok() };
-        let steps = match said("patch_affine") {
+        let vectors = |name: &str| -> Option<Vec<Vec<f64>>> { serde_json::from_str(self.metadata().get(name)?).ok() };
+        let steps = match vectors("patch_affine") {
             Some(rows) if rows.len() == 4 && rows.iter().all(|row| row.len() == 4) => {
                 [0, 1].map(|axis| rows[..3].iter().map(|row| row[axis]).collect::<Vec<_>>())
             }
             Some(_) => return None,
-            None => said("patch_steps")?.try_into().ok()?,
+            None => vectors("patch_steps")?.try_into().ok()?,
         };
         let [width, height] = steps.map(|step| step.iter().map(|v| v * v).sum::<f64>().sqrt());
         let is_length = |v: f64| v.is_finite() && v > 0.0;
@@ -173,7 +173,7 @@ mod tests {
 
     /// A file of two slices of 2 x 3 patches of 16 pixels, 2 channels, as `change` leaves its metadata and values.
     fn open(shape: &[usize], dtype: Dtype, change: impl FnOnce(&mut BTreeMap<String, String>, &mut Vec<f32>)) -> Result<StoredFeatures> {
-        let said = [
+        let texts = [
             ("slices", "[3, 1]"),
             ("grid", "[2, 3]"),
             ("image", "[40, 48]"),
@@ -181,7 +181,7 @@ mod tests {
             ("preprocessing", "{\"size\": \"40x48\", \"orient\": \"stored\"}"),
             ("patch_affine", "[[0.0, 0.0, 1.0, 0.0], [8.0, 0.0, 0.0, 0.0], [0.0, -32.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]"),
         ];
-        let mut metadata = said.map(|(name, text)| (name.to_string(), text.to_string())).into();
+        let mut metadata = texts.map(|(name, text)| (name.to_string(), text.to_string())).into();
         let mut values = (0..shape.iter().product::<usize>()).map(|i| i as f32).collect();
         change(&mut metadata, &mut values);
         let folder = tempfile::tempdir().expect("a folder");
@@ -216,8 +216,8 @@ mod tests {
         assert_eq!(flat.patch_mm(), None);
         let broken = open(&[2, 6, 2], Dtype::F32, |_, values| values[13] = f32::NAN).expect("features");
         assert!(broken.patches(0).is_ok());
-        let said = broken.patches(1).expect_err("NaN").to_string();
-        assert!(said.contains("slice 1 holds 1 values that are NaN"), "{said}");
+        let error = broken.patches(1).expect_err("NaN").to_string();
+        assert!(error.contains("slice 1 holds 1 values that are NaN"), "{error}");
     }
 
     #[test]
@@ -236,10 +236,10 @@ mod tests {
             (&[2, 6, 2], "image", "[40, 1e30]", "image is [40,1e+30]; expected whole numbers"),
             (&[2, 6, 2], "grid", "2 x 3", "say that grid is 2 x 3"),
         ];
-        for (shape, name, text, said) in cases {
+        for (shape, name, text, problem) in cases {
             let put = |metadata: &mut BTreeMap<String, String>, _: &mut Vec<f32>| drop(metadata.insert(name.into(), text.into()));
             let error = open(shape, Dtype::F32, put).expect_err("refused").to_string();
-            assert!(error.contains(said), "{shape:?} {name} {text}: {error}");
+            assert!(error.contains(problem), "{shape:?} {name} {text}: {error}");
         }
         let error = open(&[2, 6, 2], Dtype::F32, |metadata, _| drop(metadata.remove("grid"))).expect_err("refused").to_string();
         assert!(error.contains("its metadata have no grid"), "{error}");

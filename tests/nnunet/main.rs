@@ -14,6 +14,8 @@ mod geometry;
 mod golden;
 mod many;
 mod memory;
+#[cfg(target_os = "linux")]
+mod names;
 #[path = "../nifti/file.rs"]
 #[allow(dead_code, reason = "of the file's helpers, those that write are used here")]
 mod nifti;

@@ -6,7 +6,7 @@ use dicom_dictionary_std::uids;
 
 /// What a picture says of itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Picture {
+pub(super) struct PictureHeader {
     pub rows: u32,
     pub columns: u32,
     pub components: u32,
@@ -15,7 +15,7 @@ pub(super) struct Picture {
 }
 
 /// The picture's own header; none if there is none.
-pub(super) fn picture(bytes: &[u8]) -> Option<Picture> {
+pub(super) fn picture(bytes: &[u8]) -> Option<PictureHeader> {
     match bytes {
         [0xFF, 0xD8, rest @ ..] => jpeg(rest),
         [0xFF, 0x4F, 0xFF, 0x51, rest @ ..] => jpeg_2000(rest),
@@ -59,10 +59,10 @@ pub(super) fn family(uid: &str) -> &'static str {
 }
 
 /// The frame header (ISO/IEC 10918-1, B.2.2) among the segments behind the start of image; SOF55 is JPEG-LS.
-fn jpeg(rest: &[u8]) -> Option<Picture> {
+fn jpeg(rest: &[u8]) -> Option<PictureHeader> {
     let [bits, r1, r0, c1, c0, components] = frame_header(rest)?.1;
     let side = |high, low| u32::from(u16::from_be_bytes([high, low]));
-    Some(Picture { rows: side(r1, r0), columns: side(c1, c0), components: components.into(), bits: bits.into() })
+    Some(PictureHeader { rows: side(r1, r0), columns: side(c1, c0), components: components.into(), bits: bits.into() })
 }
 
 /// The marker of that header, and what follows its length.
@@ -83,13 +83,13 @@ fn frame_header(mut rest: &[u8]) -> Option<(u8, [u8; 6])> {
 }
 
 /// The SIZ segment (ISO/IEC 15444-1, A.5.1), which follows the start of codestream at once.
-fn jpeg_2000(rest: &[u8]) -> Option<Picture> {
+fn jpeg_2000(rest: &[u8]) -> Option<PictureHeader> {
     let word = |at: usize| rest.get(at..at + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
     // Lsiz and Rsiz take four bytes; then Xsiz, Ysiz, XOsiz, YOsiz, four words of tiles, Csiz, Ssiz, XRsiz, YRsiz.
     let [x, y, x0, y0] = [word(4)?, word(8)?, word(12)?, word(16)?];
     let &[c1, c0, depth, 1, 1] = rest.get(36..41)? else { return None };
     let components = u32::from(u16::from_be_bytes([c1, c0]));
-    Some(Picture { rows: y.checked_sub(y0)?, columns: x.checked_sub(x0)?, components, bits: u16::from(depth & 0x7F) + 1 })
+    Some(PictureHeader { rows: y.checked_sub(y0)?, columns: x.checked_sub(x0)?, components, bits: u16::from(depth & 0x7F) + 1 })
 }
 
 #[cfg(test)]
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn reads_the_size_of_each_kind() {
-        let expected = Some(Picture { rows: 3, columns: 512, components: 1, bits: 12 });
+        let expected = Some(PictureHeader { rows: 3, columns: 512, components: 1, bits: 12 });
         let lossless = [0xFF, 0xD8, 0xFF, 0xE0, 0, 4, 1, 2, 0xFF, 0xFF, 0xC3, 0, 11, 12, 0, 3, 2, 0, 1, 1, 0x11, 0];
         assert_eq!(picture(&lossless), expected);
         let words = |words: &[u32]| words.iter().flat_map(|w| w.to_be_bytes()).collect::<Vec<u8>>();

@@ -8,7 +8,7 @@ use dicom_dictionary_std::{tags, uids};
 use super::frame::{self, Frame};
 use super::geometry::Stack;
 use super::header::{Header, is_dicom};
-use super::sheltered;
+use super::shelter::sheltered;
 use crate::archive::Listing;
 
 /// Everything found.
@@ -64,10 +64,10 @@ impl Found {
     /// What cannot be used and must not be left out of `stack`, of the series `uid`, as the rest would pass for a
     /// whole scan; and what else cannot be used.
     pub fn missing(&self, stack: &Stack, uid: &str) -> (Vec<&Broken>, Vec<&Broken>) {
-        let slices = Slices::of(stack);
+        let files = StackFiles::of(stack);
         let (of_series, others): (Vec<_>, Vec<_>) = self.broken.iter().partition(|broken| match &broken.series {
             Some(series) => series == uid,
-            None => slices.may_include(&broken.path, &self.folders),
+            None => files.may_include(&broken.path, &self.folders),
         });
         (of_series, others.into_iter().filter(|broken| broken.series.is_none()).collect())
     }
@@ -109,7 +109,7 @@ impl Found {
 }
 
 /// The files that a stack is read from, to tell whether another one might be of it.
-struct Slices {
+struct StackFiles {
     folders: HashSet<PathBuf>,
     patterns: HashSet<String>,
     endings: HashSet<String>,
@@ -118,7 +118,7 @@ struct Slices {
     has_gap: bool,
 }
 
-impl Slices {
+impl StackFiles {
     fn of(stack: &Stack) -> Self {
         let paths: HashSet<&PathBuf> = stack.frames.iter().map(|frame| &frame.image.path).collect();
         let patterns: HashSet<String> = paths.iter().map(|path| pattern(path)).collect();

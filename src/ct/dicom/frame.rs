@@ -8,11 +8,12 @@ use dicom_dictionary_std::tags;
 
 use super::header::{Encoding, Header, PixelData};
 use super::traits::Traits;
+use crate::ct::source::MAX_SLICE_SIDE;
 
-/// The largest side of a slice: one of 16384 x 16384 takes 1 GiB as f32.
-const MAX_SIDE: i64 = 16_384;
 /// The most frames of a file: each takes some hundred bytes of memory, and where a data set is deflated, less than a hundredth of a byte of file.
 const MAX_FRAMES: i64 = 1 << 16;
+/// Slices closer than this, in mm, are in one place.
+pub(super) const SAME_PLACE: f64 = 0.01;
 /// HU of air, which padding becomes that would be brighter than any tissue.
 pub(super) const AIR: f32 = -1000.0;
 /// The highest HU that 12 bits hold, as scanners write them; what is beyond is metal or no measurement.
@@ -24,7 +25,7 @@ pub(super) struct Image {
     pub path: PathBuf,
     pub encoding: Encoding,
     pub pixels: PixelData,
-    pub format: Format,
+    pub format: PixelFormat,
     /// How many frames the file holds.
     pub frames: u32,
     pub uid: String,
@@ -41,7 +42,7 @@ pub(super) struct Image {
 
 /// How pixels are stored.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Format {
+pub(super) struct PixelFormat {
     pub rows: u16,
     pub columns: u16,
     /// 8, 16 or 32 bits of a pixel, of which the low `stored` ones count.
@@ -131,12 +132,12 @@ impl Rescale {
     }
 }
 
-impl Format {
+impl PixelFormat {
     fn of(header: &Header) -> Result<Self, String> {
         let required = |tag, name: &str| header.integer(tag, name)?.ok_or_else(|| format!("{name} is missing"));
         let side = |tag, name| match required(tag, name)? {
-            side @ 1..=MAX_SIDE => Ok(side as u16),
-            side => Err(format!("{name} is {side}: expected 1 to {MAX_SIDE}")),
+            side if (1..=MAX_SLICE_SIDE as i64).contains(&side) => Ok(side as u16),
+            side => Err(format!("{name} is {side}: expected 1 to {MAX_SLICE_SIDE}")),
         };
         let (rows, columns) = (side(tags::ROWS, "Rows")?, side(tags::COLUMNS, "Columns")?);
         let allocated = required(tags::BITS_ALLOCATED, "BitsAllocated")?;
@@ -172,7 +173,7 @@ impl Format {
 impl Image {
     /// Everything that holds for a file, checked against the bytes that are there.
     fn of(path: &Path, header: &Header) -> Result<Self, String> {
-        let format = Format::of(header)?;
+        let format = PixelFormat::of(header)?;
         if header.has_modality_lut {
             return Err("its HU come by a ModalityLUTSequence: only RescaleSlope and RescaleIntercept are read".into());
         }
@@ -188,7 +189,7 @@ impl Image {
             None => (pixels.available, u64::from(frames) * 8),
         };
         if found < expected {
-            let Format { rows, columns, allocated, .. } = format;
+            let PixelFormat { rows, columns, allocated, .. } = format;
             return Err(format!(
                 "its pixel data is cut off: {frames} x {rows} x {columns} pixels of {allocated} bits need {expected} bytes, {found} are there"
             ));
@@ -321,7 +322,7 @@ fn spacing(header: &Header, index: u32) -> Result<Option<[f64; 2]>, String> {
     }
 }
 
-fn rescale(header: &Header, index: u32, format: Format) -> Result<Rescale, String> {
+fn rescale(header: &Header, index: u32, format: PixelFormat) -> Result<Rescale, String> {
     let number = |tag, name| Ok::<_, String>(header.numbers(index, tag, name)?.map(|[v]: [f64; 1]| v));
     let slope = number(tags::RESCALE_SLOPE, "RescaleSlope")?.unwrap_or(1.0);
     let intercept = number(tags::RESCALE_INTERCEPT, "RescaleIntercept")?.unwrap_or(0.0);
@@ -352,7 +353,7 @@ mod tests {
 
     #[test]
     fn high_bits_are_no_part_of_a_value() {
-        let format = |stored, signed| Format { rows: 1, columns: 1, allocated: 16, stored, signed };
+        let format = |stored, signed| PixelFormat { rows: 1, columns: 1, allocated: 16, stored, signed };
         assert_eq!(format(12, false).value(0xFFFF), 4095);
         assert_eq!(format(12, true).value(0xF7FF), 2047);
         assert_eq!(format(12, true).value(0x0800), -2048);

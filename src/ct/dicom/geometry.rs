@@ -4,12 +4,10 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::frame::{Frame, Plane, dot};
+use super::frame::{Frame, Plane, SAME_PLACE, dot};
 use super::group::Group;
 use crate::ct::affine::Affine;
 
-/// Slices closer than this, in mm, are in one place.
-pub(super) const SAME_PLACE: f64 = 0.01;
 /// How far a distance between slices may be off the usual one.
 const UNEVEN: f64 = 0.01;
 /// The shear, in degrees, from which slices count as tilted.

@@ -3,8 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 
-use super::frame::{Frame, Plane, dot};
-use super::geometry::SAME_PLACE;
+use super::frame::{Frame, Plane, SAME_PLACE, dot};
 use super::traits::{TRAITS, Weight, compare};
 
 /// How far, in mm, a slice may lie beside the line of its stack, unless two slices at one depth lie closer to each

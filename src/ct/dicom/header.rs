@@ -132,12 +132,12 @@ impl std::fmt::Debug for Encoding {
 }
 
 /// The bytes that positions count in: the file, or what it inflates to.
-pub(super) struct Bytes {
+pub(super) struct OpenFile {
     pub reader: Box<dyn ReadSeek>,
     pub length: u64,
 }
 
-/// Where the pixel data lies in [`Bytes`].
+/// Where the pixel data lies in [`OpenFile`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PixelData {
     pub start: u64,
@@ -208,7 +208,7 @@ pub(super) fn is_dicom(path: &Path) -> Result<bool, String> {
 
 impl Encoding {
     /// Reads the meta information and looks at the first element; with where the two contradict each other.
-    fn of(path: &Path) -> Result<(Self, Bytes, Option<String>), String> {
+    fn of(path: &Path) -> Result<(Self, OpenFile, Option<String>), String> {
         let mut file = open(path)?;
         let length = file.metadata().map_err(|e| e.to_string())?.len();
         let (start, uid) = match beginning(&mut file)? {
@@ -246,7 +246,7 @@ impl Encoding {
         Ok((encoding, bytes, contradiction))
     }
 
-    /// Where the data set begins in [`Bytes`].
+    /// Where the data set begins in [`OpenFile`].
     fn data_set(&self) -> u64 {
         if self.is_deflated { 0 } else { self.start }
     }
@@ -255,7 +255,7 @@ impl Encoding {
     ///
     /// # Errors
     /// If the file cannot be read, or inflates beyond [`MAX_INFLATED`].
-    pub fn open(&self, path: &Path) -> Result<Bytes, String> {
+    pub fn open(&self, path: &Path) -> Result<OpenFile, String> {
         let mut file = open(path)?;
         match self.transfer_syntax.codec() {
             Codec::Dataset(Some(adapter)) if self.is_deflated => {
@@ -266,12 +266,12 @@ impl Encoding {
                 if inflated.len() as u64 > MAX_INFLATED {
                     return Err(format!("its deflated data set is beyond {MAX_INFLATED} bytes"));
                 }
-                Ok(Bytes { length: inflated.len() as u64, reader: Box::new(Cursor::new(inflated)) })
+                Ok(OpenFile { length: inflated.len() as u64, reader: Box::new(Cursor::new(inflated)) })
             }
             Codec::Dataset(None) if self.is_deflated => Err(format!("files in {} cannot be read", self.transfer_syntax.name())),
             _ => {
                 let length = file.metadata().map_err(|e| e.to_string())?.len();
-                Ok(Bytes { reader: Box::new(file), length })
+                Ok(OpenFile { reader: Box::new(file), length })
             }
         }
     }
@@ -384,7 +384,7 @@ impl Header {
     }
 
     /// Believes the first fragment's own header where it is of another compression than the transfer syntax says.
-    fn compare(&mut self, bytes: &mut Bytes, start: u64) -> Result<(), String> {
+    fn compare(&mut self, bytes: &mut OpenFile, start: u64) -> Result<(), String> {
         let length = |head: [u8; 8]| u64::from(u32::from_le_bytes([head[4], head[5], head[6], head[7]]));
         let Some(table) = head_at(&mut bytes.reader, start)? else { return Ok(()) };
         let Some(first) = head_at(&mut bytes.reader, start.saturating_add(8 + length(table)))? else { return Ok(()) };

@@ -2,7 +2,8 @@
 //!
 //! Data flows `folder` (which files) -> `header` (what each says, by `element`) -> `frame` (each slice) -> `group`
 //! (which belong together, by `traits`) -> `geometry` (in which order, and where) -> `series` (the choices); `pixels`
-//! reads one slice when it is asked for, with `codestream` and `rle`. Only headers are held.
+//! reads one slice when it is asked for, with `codestream` and `rle`. Only headers are held. `shelter` stands between a
+//! damaged file and a decoder that panics.
 //!
 //! HU are what pydicom's `apply_rescale` gives, rounded to f32. MONOCHROME1 says how values are shown and changes
 //! none of them. Padding outside the scanned field is left as it is where it is darker than air; where it would be
@@ -18,10 +19,10 @@ mod header;
 mod pixels;
 mod rle;
 mod series;
+mod shelter;
 mod traits;
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use self::folder::{Broken, Found};
@@ -140,12 +141,6 @@ fn doubts(frames: &[Frame]) -> Vec<String> {
         frame.image.doubts.iter().cloned().chain(padding).for_each(|reason| *reasons.entry(reason).or_default() += 1);
     }
     reasons.into_iter().map(|(reason, count)| format!("{reason} (in {count} of {} slices)", frames.len())).collect()
-}
-
-/// What `work` gives; a panic in it becomes an error. The crates that parse and decode may still hold one that no
-/// damaged file has shown yet.
-fn sheltered<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("damaged, so that its decoder gave up".into()))
 }
 
 /// Reads one slice at a time.

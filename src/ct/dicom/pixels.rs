@@ -7,9 +7,10 @@ use dicom_dictionary_std::uids;
 use dicom_encoding::adapters::{PixelDataObject, RawPixelData};
 
 use super::element::Writing;
-use super::frame::{Format, Image};
-use super::header::{Bytes, chain};
-use super::{codestream, rle, sheltered};
+use super::frame::{Image, PixelFormat};
+use super::header::{OpenFile, chain};
+use super::shelter::sheltered;
+use super::{codestream, rle};
 
 /// Pixels of a picture that may be as short as it likes: 4096 x 4096, more than any scanner makes.
 const ANY_PIXELS: usize = 1 << 24;
@@ -59,7 +60,7 @@ pub(super) fn read(image: &Image, index: u32, known: &mut Option<Fragments>) -> 
 }
 
 /// `length` bytes from `start`, which are known to be there.
-fn take(bytes: &mut Bytes, start: u64, length: u64) -> Result<Vec<u8>, String> {
+fn take(bytes: &mut OpenFile, start: u64, length: u64) -> Result<Vec<u8>, String> {
     if start.checked_add(length).is_none_or(|end| end > bytes.length) {
         return Err(format!("its pixel data is cut off: {length} bytes at {start} reach beyond its {} bytes", bytes.length));
     }
@@ -74,7 +75,7 @@ fn take(bytes: &mut Bytes, start: u64, length: u64) -> Result<Vec<u8>, String> {
 }
 
 /// Pixels of `bits` bits as the values they mean.
-fn values(raw: &[u8], bits: u16, writing: Writing, format: Format) -> Vec<i64> {
+fn values(raw: &[u8], bits: u16, writing: Writing, format: PixelFormat) -> Vec<i64> {
     let of = |pixel: &[u8]| {
         let fold = |value: u32, byte: &u8| value << 8 | u32::from(*byte);
         format.value(if writing.big_endian { pixel.iter().fold(0, fold) } else { pixel.iter().rev().fold(0, fold) })
@@ -84,7 +85,7 @@ fn values(raw: &[u8], bits: u16, writing: Writing, format: Format) -> Vec<i64> {
 
 impl Fragments {
     /// Walks the items from the first one's header at `start`: the basic offset table, then fragments, up to the delimiter.
-    fn list(bytes: &mut Bytes, start: u64) -> Result<Self, String> {
+    fn list(bytes: &mut OpenFile, start: u64) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut at = start;
         // The last delimiter is missing in some files.
@@ -108,7 +109,7 @@ impl Fragments {
     }
 
     /// The encoded bytes of frame `index` of `frames`: one fragment each, or as the offset table has it.
-    fn of_frame(&self, bytes: &mut Bytes, index: u32, frames: u32) -> Result<Vec<u8>, String> {
+    fn of_frame(&self, bytes: &mut OpenFile, index: u32, frames: u32) -> Result<Vec<u8>, String> {
         let (index, frames) = (index as usize, frames as usize);
         let first = self.parts[0].start;
         let parts = if frames == 1 {
@@ -135,7 +136,7 @@ impl Fragments {
 struct Encoded<'a> {
     uid: &'a str,
     bytes: &'a [u8],
-    format: Format,
+    format: PixelFormat,
     /// 8 or 16, as many as the decoded pixels have.
     bits: u16,
 }
@@ -180,7 +181,7 @@ impl PixelDataObject for Encoded<'_> {
 }
 
 /// The stored values of an encoded frame.
-fn decode(uid: &str, encoded: &[u8], format: Format) -> Result<Vec<i64>, String> {
+fn decode(uid: &str, encoded: &[u8], format: PixelFormat) -> Result<Vec<i64>, String> {
     use dicom_encoding::TransferSyntaxIndex;
     let syntax = dicom_transfer_syntax_registry::TransferSyntaxRegistry.get(uid).ok_or("unknown transfer syntax")?;
     let name = syntax.name();
@@ -197,7 +198,7 @@ fn decode(uid: &str, encoded: &[u8], format: Format) -> Result<Vec<i64>, String>
     };
     // A picture of nothing but air is short; but memory is not taken for any size that a few bytes claim.
     if format.len() > ANY_PIXELS && format.len() / MAX_RATIO > encoded.len() {
-        let Format { rows, columns, .. } = format;
+        let PixelFormat { rows, columns, .. } = format;
         return Err(format!("its {name} of {} bytes is too short for {rows} x {columns} pixels: the file is damaged", encoded.len()));
     }
     // The codecs trust that a picture is of the size that the file says.

@@ -2,7 +2,8 @@
 
 use nifti::{Endianness, NiftiHeader, NiftiType};
 
-use super::bytes::Bytes;
+use super::file::NiftiFile;
+use crate::ct::source::MAX_SLICE_SIDE;
 
 /// The header's length in bytes: `sizeof_hdr`.
 const LENGTH: usize = 348;
@@ -10,8 +11,6 @@ const LENGTH: usize = 348;
 const LENGTH_2: i32 = 540;
 /// Where voxels begin in a single file without extensions.
 const FIRST_VOXEL: u64 = 352;
-/// The largest side of a slice: one of 16384 x 16384 takes 1 GiB as f32.
-const MAX_SIDE: usize = 16_384;
 
 /// A header that makes sense.
 #[derive(Debug)]
@@ -37,7 +36,7 @@ pub(super) struct Header {
 impl Header {
     /// # Errors
     /// If the file is no NIfTI-1, or what it holds is no single volume of real numbers.
-    pub fn read(file: &mut Bytes) -> Result<Self, String> {
+    pub fn read(file: &mut NiftiFile) -> Result<Self, String> {
         let bytes = file.first(LENGTH)?;
         let mut raw = parse(&bytes)?;
         let mut warnings = Vec::new();
@@ -118,8 +117,8 @@ fn shape(raw: &NiftiHeader) -> Result<[usize; 3], String> {
         ));
     }
     let [width, height, slices] = [0, 1, 2].map(|i| axes.get(i).map_or(1, |&n| n as usize));
-    if width > MAX_SIDE || height > MAX_SIDE {
-        return Err(format!("slices of {height} x {width} are beyond {MAX_SIDE} pixels a side"));
+    if width > MAX_SLICE_SIDE || height > MAX_SLICE_SIDE {
+        return Err(format!("slices of {height} x {width} are beyond {MAX_SLICE_SIDE} pixels a side"));
     }
     Ok([slices, height, width])
 }

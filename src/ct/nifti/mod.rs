@@ -4,7 +4,7 @@
 //! A plain file is read where a slice lies. A compressed one is inflated forwards as slices are asked for in order; the first request that goes
 //! back inflates all of it, once, into an unnamed temporary file. Memory holds one slice in every case.
 
-mod bytes;
+mod file;
 mod header;
 mod members;
 mod place;
@@ -14,15 +14,12 @@ use std::path::{Path, PathBuf};
 
 use nifti::NiftiType;
 
-use self::bytes::Bytes;
+use self::file::NiftiFile;
 use self::header::Header;
 pub(super) use self::place::{check_sizes, spacing};
-pub(super) use self::qform::{add_to_sheared, set as set_qform};
+pub(super) use self::qform::{SCANNER, add_to_sheared, set as set_qform};
 use super::source::{Slices, StoredScan};
 use crate::error::{Error, Result};
-
-/// `NIFTI_XFORM_SCANNER_ANAT`, the code of a form in the scanner's own coordinates.
-pub(super) const SCANNER: i16 = 1;
 
 /// The endings of files that are read here, in lower case.
 const ENDINGS: [&str; 6] = [".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz"];
@@ -31,7 +28,7 @@ const ENDINGS: [&str; 6] = [".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.
 #[derive(Debug)]
 pub(super) struct Nifti {
     header: Header,
-    voxels: Bytes,
+    voxels: NiftiFile,
 }
 
 /// Whether `path` has the name of a NIfTI file: `.nii`, `.nii.gz`, or one of a pair `.hdr` and `.img`, in any case.
@@ -51,11 +48,11 @@ impl Nifti {
 
     fn checked(path: &Path) -> Result<StoredScan, String> {
         let (head, image) = files(path)?;
-        let mut bytes = Bytes::open(&head)?;
+        let mut bytes = NiftiFile::open(&head)?;
         let mut header = Header::read(&mut bytes)?;
         let mut voxels = match (&image, header.is_pair) {
             (None, false) => bytes,
-            (Some(image), true) => Bytes::open(image)?,
+            (Some(image), true) => NiftiFile::open(image)?,
             (None, true) => {
                 return Err("its header says that the voxels are in another file: give the .hdr file of a .hdr/.img pair".into());
             }
@@ -87,19 +84,23 @@ impl Slices for Nifti {
 
 /// The file with the header, and the one with the voxels where that is another.
 pub(super) fn files(path: &Path) -> Result<(PathBuf, Option<PathBuf>), String> {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let lower = name.to_ascii_lowercase();
-    let (stem, kind) = lower.strip_suffix(".gz").unwrap_or(&lower).rsplit_once('.').unwrap_or_default();
-    let stem = &name[..stem.len()];
+    let ends_in = |path: &Path, ending: &str| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(ending));
+    let bare = if ends_in(path, "gz") { path.with_extension("") } else { path.to_path_buf() };
     let other = |kind: &str| {
         let endings = [kind.to_owned(), format!("{kind}.gz"), kind.to_uppercase(), format!("{}.GZ", kind.to_uppercase())];
-        let found = endings.iter().map(|ending| path.with_file_name(format!("{stem}.{ending}"))).find(|file| file.is_file());
-        found.ok_or_else(|| format!("one file of a .hdr/.img pair, of which {stem}.{kind} is missing; both must lie in one folder"))
+        let found = endings.iter().map(|ending| bare.with_extension(ending)).find(|file| file.is_file());
+        found.ok_or_else(|| {
+            let missing = bare.with_extension(kind);
+            let missing = missing.file_name().unwrap_or_default().display();
+            format!("one file of a .hdr/.img pair, of which {missing} is missing; both must lie in one folder")
+        })
     };
-    match kind {
-        "hdr" => Ok((path.into(), Some(other("img")?))),
-        "img" => Ok((other("hdr")?, Some(path.into()))),
-        _ => Ok((path.into(), None)),
+    if ends_in(&bare, "hdr") {
+        Ok((path.into(), Some(other("img")?)))
+    } else if ends_in(&bare, "img") {
+        Ok((other("hdr")?, Some(path.into())))
+    } else {
+        Ok((path.into(), None))
     }
 }
 

@@ -7,7 +7,7 @@
 use nifti::NiftiHeader;
 
 use super::header::Header;
-use super::{SCANNER, qform};
+use super::qform::{self, SCANNER};
 use crate::ct::affine::Affine;
 
 /// The relative difference from which two distances disagree.

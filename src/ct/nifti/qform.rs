@@ -4,6 +4,9 @@ use nifti::NiftiHeader;
 
 use crate::ct::affine::Affine;
 
+/// `NIFTI_XFORM_SCANNER_ANAT`, the code of a form in the scanner's own coordinates.
+pub(in crate::ct) const SCANNER: i16 = 1;
+
 /// "Method 2" of `nifti1.h`: a quaternion, voxel sizes [i, j, k] and an offset.
 pub(super) fn affine(raw: &NiftiHeader, [x, y, z]: [f64; 3]) -> Affine {
     let [b, c, d] = [raw.quatern_b, raw.quatern_c, raw.quatern_d].map(f64::from);

@@ -14,8 +14,8 @@ const MAX_RATIO: u64 = 1032;
 
 /// An open file; what it begins with says whether it is compressed, whatever its name.
 #[derive(Debug)]
-pub(super) struct Bytes {
-    source: Source,
+pub(super) struct NiftiFile {
+    storage: Storage,
     /// The file's own length.
     length: u64,
     /// Where the bytes that are needed end, once inflated.
@@ -23,7 +23,7 @@ pub(super) struct Bytes {
 }
 
 #[derive(Debug)]
-enum Source {
+enum Storage {
     Plain(File),
     /// The next byte that `inflate` gives is number `at`.
     Gzip {
@@ -34,7 +34,7 @@ enum Source {
     Spooled(Spool),
 }
 
-impl Bytes {
+impl NiftiFile {
     /// # Errors
     /// If there is no such file, or it cannot be read.
     pub fn open(path: &Path) -> Result<Self, String> {
@@ -44,8 +44,8 @@ impl Bytes {
         let found = fill(&mut file, &mut magic).0;
         file.seek(SeekFrom::Start(0)).map_err(|e| e.to_string())?;
         let is_gzip = found == 2 && magic == MAGIC;
-        let source = if is_gzip { Source::inflating(Members::new(file)).map_err(|e| e.to_string())? } else { Source::Plain(file) };
-        Ok(Self { source, length: metadata.len(), end: u64::MAX })
+        let storage = if is_gzip { Storage::inflating(Members::new(file)).map_err(|e| e.to_string())? } else { Storage::Plain(file) };
+        Ok(Self { storage, length: metadata.len(), end: u64::MAX })
     }
 
     /// As many of the first bytes as there are, at most `len`.
@@ -54,14 +54,14 @@ impl Bytes {
     /// If the file cannot be read or inflated. A file that ends early is none.
     pub fn first(&mut self, len: usize) -> Result<Vec<u8>, String> {
         let mut bytes = vec![0; len];
-        let (found, error) = match &mut self.source {
-            Source::Plain(file) => fill(file, &mut bytes),
-            Source::Gzip { inflate, at } => {
+        let (found, error) = match &mut self.storage {
+            Storage::Plain(file) => fill(file, &mut bytes),
+            Storage::Gzip { inflate, at } => {
                 let (found, error) = fill(inflate, &mut bytes);
                 *at += found as u64;
                 (found, error)
             }
-            Source::Spooled(_) => unreachable!("the first bytes are read before any other"),
+            Storage::Spooled(_) => unreachable!("the first bytes are read before any other"),
         };
         bytes.truncate(found);
         match error {
@@ -78,8 +78,8 @@ impl Bytes {
         let too_short =
             |found: String| format!("its header promises {len} bytes of voxels at byte {offset}, but {found}: the file is damaged");
         self.end = offset.checked_add(len).ok_or_else(|| too_short("no file is so long".into()))?;
-        match self.source {
-            Source::Plain(_) => self.length.checked_sub(self.end).ok_or_else(|| too_short(format!("it ends at byte {}", self.length))),
+        match self.storage {
+            Storage::Plain(_) => self.length.checked_sub(self.end).ok_or_else(|| too_short(format!("it ends at byte {}", self.length))),
             _ if self.end / MAX_RATIO > self.length => Err(too_short(format!("{} bytes of gzip cannot hold so much", self.length))),
             _ => Ok(0),
         }
@@ -90,23 +90,23 @@ impl Bytes {
     /// # Errors
     /// If the file cannot be read, ends before, or its gzip data are damaged; if there is no room for a temporary file.
     pub fn read_at(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), String> {
-        if matches!(self.source, Source::Gzip { at: passed, .. } if at < passed) {
+        if matches!(self.storage, Storage::Gzip { at: passed, .. } if at < passed) {
             self.spool()?;
         }
-        match &mut self.source {
-            Source::Plain(file) => file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(bytes)).map_err(|e| e.to_string()),
-            Source::Gzip { .. } => {
+        match &mut self.storage {
+            Storage::Plain(file) => file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(bytes)).map_err(|e| e.to_string()),
+            Storage::Gzip { .. } => {
                 self.skip_to(at)?;
                 self.inflate(bytes)
             }
-            Source::Spooled(spool) => spool.read_at(at, bytes),
+            Storage::Spooled(spool) => spool.read_at(at, bytes),
         }
     }
 
     /// Inflates all that is needed into a temporary file, from the beginning.
     fn spool(&mut self) -> Result<(), String> {
-        let Source::Gzip { inflate, .. } = &self.source else { return Ok(()) };
-        self.source = Source::inflating(inflate.again()).map_err(|e| e.to_string())?;
+        let Storage::Gzip { inflate, .. } = &self.storage else { return Ok(()) };
+        self.storage = Storage::inflating(inflate.again()).map_err(|e| e.to_string())?;
         let mut spool = Spool::new(self.end)?;
         let mut chunk = vec![0; CHUNK as usize];
         for at in (0..self.end).step_by(CHUNK as usize) {
@@ -114,13 +114,13 @@ impl Bytes {
             self.inflate(part)?;
             spool.write_at(at, part)?;
         }
-        self.source = Source::Spooled(spool);
+        self.storage = Storage::Spooled(spool);
         Ok(())
     }
 
     fn skip_to(&mut self, to: u64) -> Result<(), String> {
         let mut chunk = vec![0; CHUNK as usize];
-        while let Source::Gzip { at, .. } = self.source
+        while let Storage::Gzip { at, .. } = self.storage
             && at < to
         {
             self.inflate(&mut chunk[..CHUNK.min(to - at) as usize])?;
@@ -130,7 +130,7 @@ impl Bytes {
 
     /// The next bytes of a gzip file. With the last one that is needed, the checksum of its member is verified.
     fn inflate(&mut self, bytes: &mut [u8]) -> Result<(), String> {
-        let Source::Gzip { inflate, at } = &mut self.source else { unreachable!("a gzip file that is read forwards") };
+        let Storage::Gzip { inflate, at } = &mut self.storage else { unreachable!("a gzip file that is read forwards") };
         let (found, error) = fill(inflate, bytes);
         *at += found as u64;
         if found < bytes.len() {
@@ -146,7 +146,7 @@ impl Bytes {
     }
 }
 
-impl Source {
+impl Storage {
     fn inflating(members: io::Result<Members>) -> io::Result<Self> {
         Ok(Self::Gzip { inflate: Box::new(members?), at: 0 })
     }

@@ -1,0 +1,96 @@
+//! The tensors that a file of features may hold.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::tensor::Tensor;
+use crate::vit::config::{Config, Grid};
+use crate::vit::features::{Features, Request};
+
+/// One tensor of an output file. S images, R storage tokens, P patches, T = 1 + R + P tokens, C channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Output {
+    /// `x_norm_clstoken` [S, C]
+    Cls,
+    /// `x_storage_tokens` [S, R, C]
+    Storage,
+    /// `x_norm_patchtokens` [S, P, C]
+    Patch,
+    /// `x_norm_patchtokens_mean` [S, C]: the mean over an image's patches, summed in f64.
+    PatchMean,
+    /// `x_prenorm` [S, T, C]: every token before the final norm.
+    Prenorm,
+    /// `layers.N` [S, T, C]: every token after block N and the final norm.
+    Layer(usize),
+}
+
+impl Output {
+    /// What a forward pass must keep for these.
+    pub fn request(outputs: &[Self]) -> Request {
+        let layers = outputs.iter().filter_map(|o| if let Self::Layer(n) = o { Some(*n) } else { None });
+        Request { prenorm: outputs.contains(&Self::Prenorm), layers: layers.collect(), taps: false }
+    }
+
+    /// The shape for one image: [C], or [tokens, C].
+    pub(super) fn shape(self, config: &Config, grid: Grid) -> Vec<usize> {
+        let (c, r, p) = (config.embed_dim, config.n_storage_tokens, grid.patches());
+        match self {
+            Self::Cls | Self::PatchMean => vec![c],
+            Self::Storage => vec![r, c],
+            Self::Patch => vec![p, c],
+            Self::Prenorm | Self::Layer(_) => vec![config.prefix_tokens() + p, c],
+        }
+    }
+
+    /// The tensor of a batch: [B, ..].
+    pub(super) fn of(self, features: &Features) -> Cow<'_, Tensor> {
+        match self {
+            Self::Cls => Cow::Owned(features.cls()),
+            Self::Storage => Cow::Owned(features.storage()),
+            Self::Patch => Cow::Owned(features.patches()),
+            Self::PatchMean => Cow::Owned(mean_over_tokens(&features.patches())),
+            Self::Prenorm => Cow::Borrowed(features.x_prenorm.as_ref().expect("asked for by Output::request")),
+            Self::Layer(n) => Cow::Borrowed(&features.layers.iter().find(|(i, _)| *i == n).expect("asked for by Output::request").1),
+        }
+    }
+}
+
+impl fmt::Display for Output {
+    /// The tensor's name in the file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cls => write!(f, "x_norm_clstoken"),
+            Self::Storage => write!(f, "x_storage_tokens"),
+            Self::Patch => write!(f, "x_norm_patchtokens"),
+            Self::PatchMean => write!(f, "x_norm_patchtokens_mean"),
+            Self::Prenorm => write!(f, "x_prenorm"),
+            Self::Layer(n) => write!(f, "layers.{n}"),
+        }
+    }
+}
+
+/// [B, P, C] -> [B, C], summed in f64.
+fn mean_over_tokens(x: &Tensor) -> Tensor {
+    let &[b, p, c] = x.shape() else { panic!("tokens are [B, P, C], not {:?}", x.shape()) };
+    let mean = |image: &[f32], channel: usize| {
+        let sum: f64 = image.iter().skip(channel).step_by(c).map(|&v| f64::from(v)).sum();
+        (sum / p as f64) as f32
+    };
+    let data = x.data().chunks_exact(p * c).flat_map(|image| (0..c).map(move |channel| mean(image, channel))).collect();
+    Tensor::new([b, c], data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_is_over_patches_alone_and_each_channel_has_its_own() {
+        // One image of a cls token and three patches of two channels; a sum in f32 would lose the ones.
+        let x = Tensor::new([1, 4, 2], vec![9.0, 9.0, 1.0, 16_777_216.0, 2.0, 1.0, 6.0, 1.0]);
+        let features = Features { grid: Grid { rows: 1, cols: 3 }, x_norm: x, x_prenorm: None, layers: Vec::new(), taps: Vec::new() };
+        let mean = Output::PatchMean.of(&features).into_owned();
+        assert_eq!(mean.shape(), [1, 2]);
+        assert_eq!(mean.data(), [3.0, 5_592_406.0]);
+    }
+}
