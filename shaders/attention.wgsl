@@ -1,29 +1,11 @@
-// y[b, t, n, :] = sum over s of softmax_s(q[b, n, t] . k[b, n, s] SCALE) v[b, n, s], with a running softmax: no T x T matrix is ever stored.
+// y[b, t, n, :] = sum over s of softmax_s(q[b, n, t] . k[b, n, s] SCALE) v[b, n, s], with a running softmax, so that no
+// T x T matrix is ever stored.
 //
-// An invocation does one query of one head; a workgroup does LANES queries. Its keys come KEYS at a time from attention/keys_tiled.wgsl, and are
-// taken in groups of GROUP: scores, then their maximum, to which everything summed so far is rescaled, then weights and values.
-// With m the running maximum, l = sum exp(s - m) and o = sum exp(s - m) v, the result is o / l.
-// Keys past the end repeat the last one and score -1e30, whose exponential is 0: an infinity would be NaN where it meets itself.
-//
-// The grid is query tiles from `first_tile` on, by bound heads. Queries whose row of y is not bound are left to another dispatch.
-struct Params {
-    tokens: u32, // T
-    heads: u32, // N
-    first_head: u32, // first bound head of B N
-    first_row: u32, // first bound row of B T of y
-    rows: u32, // bound rows of y
-    first_tile: u32,
-    pad0: u32,
-    pad1: u32,
-}
-@group(0) @binding(0) var<storage, read> q: array<vec4<X>>; // [bound heads, T, D]
-@group(0) @binding(1) var<storage, read> k: array<vec4<X>>; // [bound heads, T, D]
-@group(0) @binding(2) var<storage, read> v: array<vec4<X>>; // [bound heads, T, D]
+// An invocation computes one query of one head; a workgroup computes LANES queries. attention/keys_tiled.wgsl loads
+// KEYS keys and values at a time. The invocation takes them in groups of GROUP: it computes their scores, rescales all
+// sums to the new maximum, then adds weights and weighted values. With m the running maximum, l = sum exp(s - m) and o
+// = sum exp(s - m) v, the result is o / l.
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<Y>>; // [rows, N, D]
-@group(0) @binding(4) var<uniform> params: Params;
-
-const D4: u32 = HEAD_DIM / 4u;
-const MASKED: f32 = -1e30;
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

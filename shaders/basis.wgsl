@@ -1,7 +1,7 @@
 // scores[r, k] = sum over c of (tokens[r, c] - mean[c]) * directions[k, c], for COMPONENTS directions.
 //
-// ROW_LANES of a workgroup's LANES invocations do a row, striding over its C / PACK packs, for two directions at a time. Rows past the end
-// repeat the last one and are not stored, for everyone must come to the sums.
+// ROW_LANES of a workgroup's LANES invocations share a row and stride over its C / PACK packs, for two directions at a
+// time. Rows past the end repeat the last row and are not stored, because all invocations must take part in the sums.
 @group(0) @binding(0) var<storage, read> tokens: array<Pack>; // [rows, C]
 @group(0) @binding(1) var<storage, read> mean: array<Pack>; // [C]
 @group(0) @binding(2) var<storage, read> directions: array<Pack>; // [COMPONENTS, C]
@@ -22,7 +22,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
     let start = min(row, params.rows - 1u) * params.packs;
 
     for (var k = 0u; k < COMPONENTS; k += 2u) {
-        // An odd last one is done twice.
+        // An odd last direction is computed twice.
         let second = min(k + 1u, COMPONENTS - 1u);
         var along = Pack(0.0);
         var along_second = Pack(0.0);

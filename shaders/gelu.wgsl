@@ -1,4 +1,4 @@
-// y = gelu(x), elementwise over n packs; invocation i does pack i.
+// y = gelu(x), elementwise over n packs; invocation i computes pack i.
 @group(0) @binding(0) var<storage, read> x: array<Pack>; // [n]
 @group(0) @binding(1) var<storage, read_write> y: array<Pack>; // [n]
 

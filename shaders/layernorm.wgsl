@@ -1,11 +1,12 @@
-// y[r, :] = finish((x[r, :] - mean) / sqrt(var + EPS) * weight + bias), with mean and (biased) variance of row r over its C elements.
+// y[r, :] = finish((x[r, :] - mean) / sqrt(var + EPS) * weight + bias), with mean and (biased) variance of row r over
+// its C elements.
 //
-// ROW_LANES of a workgroup's LANES invocations do a row, striding over its C / PACK packs: long rows take the whole workgroup, short ones
-// share it. The row is centred by a first mean, whose error (of the size of the row's sum's) is the mean of the centred row: it mends the
-// mean, and the variance, as in the corrected two-pass algorithm (Chan, Golub, LeVeque 1983). The difference of two large moments, in one
-// pass, would cancel.
-// Rows of x follow each other; those of y may be parts of longer ones. Rows past the end repeat the last one and are not stored, for
-// everyone must come to the sums.
+// ROW_LANES of a workgroup's LANES invocations share a row and stride over its C / PACK packs. A long row takes the
+// whole workgroup; short rows share it. A first mean centres the row. The mean of the centred row estimates the first
+// mean's rounding error; subtracting it corrects mean and variance (the corrected two-pass algorithm: Chan, Golub,
+// LeVeque 1983). A one-pass variance, the difference of two large moments, would cancel. Rows of x are contiguous; rows
+// of y may be parts of longer rows. Rows past the end repeat the last row and are not stored, because all invocations
+// must take part in the sums.
 @group(0) @binding(0) var<storage, read> x: array<InPack>; // [rows, C]
 @group(0) @binding(1) var<storage, read> weight: array<Pack>; // [C]
 @group(0) @binding(2) var<storage, read> bias: array<Pack>; // [C]
@@ -50,7 +51,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
     if row < params.rows {
         var scale = 1.0 / sqrt(variance + EPS);
         if variance > 3.4e38 {
-            // The squares passed f32's range. Their root would make the row its bias, and nobody would see it: NaN instead.
+            // The sum of squares overflowed f32. Dividing by it would silently turn the row into its bias, so the row
+            // becomes NaN.
             scale = bitcast<f32>(0x7fc00000u | params.rows);
         }
         let to = params.to_pack + row * params.pitch;

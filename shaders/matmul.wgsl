@@ -1,8 +1,9 @@
-// y = epilogue(x weight^T): [rows, K] times [N, K] as checkpoints store it, to [rows, N]; elements are X, W and Y, sums f32.
+// y = epilogue(x weight^T): [rows, K] times [N, K] as checkpoints store it, to [rows, N]; elements are X, W and Y, sums
+// f32.
 //
-// With it stand matmul/operands_*.wgsl (how rows of x and the weight are read), one epilogue of matmul/, which stores, and
-// the loop over K of shared/gemm_*.wgsl, whose head says which invocation does what. A dispatch may do some columns only, those of the
-// bound rows of the weight, `first` being the first of them.
+// The other parts are matmul/operands_*.wgsl, which reads rows of x and of the weight; one of the epilogues in matmul/,
+// which stores; and the loop over K in shared/gemm_*.wgsl, whose header assigns work to invocations. A dispatch may
+// compute some columns only: those of the bound rows of the weight, from column `first` on.
 struct Params {
     m: u32, // bound rows of x and y
     n: u32, // bound rows of the weight: columns of this dispatch

@@ -1,11 +1,14 @@
-// sums[k, Y, X] += weights[y, x] pixels[r, k]: the scores of tiles, which stand patch by patch, each patch's in Z-order (the bits of a
-// pixel's row and column in it interleaved, the row's first), to where they belong on a slice. (Y, X) is (y, x) behind the tile's corner.
+// sums[k, Y, X] += weights[y, x] pixels[r, k]: scatter-adds the scores of a tile into a slice. Pixels are stored patch
+// by patch, in Morton order (the bits of a pixel's row and column interleaved, the row's first). (Y, X) is the tile's
+// corner plus (y, x).
 //
-// An invocation moves one pixel of all bound classes: what it reads stands together, and neighbours write neighbours. No two invocations of
-// a dispatch, which does one tile, meet; dispatches run one after another.
+// An invocation adds one pixel's scores of all bound classes, which are contiguous in `pixels`. Neighbouring
+// invocations write neighbouring elements. A dispatch adds one tile, so no two invocations write the same element, and
+// dispatches run one after another.
 @group(0) @binding(0) var<storage, read> pixels: array<X>; // [.., K]
 @group(0) @binding(1) var<storage, read> weights: array<f32>; // [h, w] of a tile
-@group(0) @binding(2) var<storage, read> places: array<vec4<f32>>; // [tiles]: corner's row and column, whether mirrored down, and across
+// [tiles]: the row and the column of the corner, whether the tile is mirrored down, and whether across.
+@group(0) @binding(2) var<storage, read> places: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> sums: array<f32>; // [bound classes, H, W]
 
 struct Params {
@@ -24,7 +27,7 @@ struct Params {
 }
 @group(0) @binding(4) var<uniform> params: Params;
 
-// The bits of i, each followed by a zero.
+// Inserts a zero after each bit of i.
 fn spread(i: u32) -> u32 {
     var bits = 0u;
     for (var bit = 0u; bit < STAGES; bit++) {
@@ -38,7 +41,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if id.x >= params.count {
         return;
     }
-    // Within a patch, neighbours go along its rows, and read by Z-order. A dispatch begins and ends with a patch.
+    // Within a patch, neighbouring invocations follow its rows, and read in Morton order. A dispatch holds whole
+    // patches.
     let area = SIDE * SIDE;
     let y = id.x % area / SIDE;
     let x = id.x % SIDE;
@@ -49,7 +53,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let tile_width = params.cols * SIDE;
     let row = mirrored(patch_index / params.cols * SIDE + y, params.rows * SIDE, place.z);
     let col = mirrored(patch_index % params.cols * SIDE + x, tile_width, place.w);
-    // A caller's mistake must not write elsewhere: what is beyond the slice goes nowhere.
+    // Pixels outside the slice are dropped, so that a caller's mistake cannot write out of bounds.
     let slice_row = min(u32(place.x), params.map) + row;
     let slice_col = min(u32(place.y), params.map) + col;
     if slice_row >= params.map / params.width || slice_col >= params.width {

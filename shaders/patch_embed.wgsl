@@ -1,12 +1,13 @@
-// y[b, p, :] = weight patch(b, p) + bias: a convolution whose kernel is as wide as its stride, as a matrix product. A row of the left factor
-// is a patch, read from the image where it stands: K = Cin PATCH^2, in the weight's order (channel, row, column).
+// y[b, p, :] = weight patch(b, p) + bias: a convolution whose kernel size equals its stride, computed as a matrix
+// product. A row of the left factor is a patch, read from the image in place. K = Cin PATCH^2, in the weight's order
+// (channel, row, column).
 //
-// rows are the patches of all images, row-major in each; pixels below and right of the last whole patch are not seen. An image of one
-// channel stands for Cin equal ones: K is PATCH^2, with the weight summed over them. The loop over K is that of shared/gemm_*.wgsl, whose
-// head says which invocation does what.
+// Rows are the patches of all images, row-major in each image. Pixels below and right of the last whole patch are
+// ignored. An image of one channel stands for Cin equal ones: K is PATCH^2, and the weight is summed over its channels.
+// The loop over K is in shared/gemm_*.wgsl, whose header assigns work to invocations.
 //
-// Where an image does not fit one binding, a dispatch does some patch rows of one image and one channel, and adds to what the channels
-// before it have left in y.
+// If an image does not fit one binding, a dispatch computes some patch rows of one image and one channel, and adds to
+// the sums of the previous channels in y.
 struct Params {
     m: u32, // patches of this dispatch
     n: u32, // C
@@ -31,7 +32,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> y: array<f32>; // [m, C]
 @group(0) @binding(4) var<uniform> params: Params;
 
-// The place in `image` of element k of a patch.
+// The index in `image` of element k of a patch.
 fn place(row: u32, k: u32) -> u32 {
     let p = params.first_patch + row;
     let line = p % params.patches / params.grid_cols * PATCH + k / PATCH % PATCH;
@@ -42,7 +43,7 @@ fn place(row: u32, k: u32) -> u32 {
 
 fn load_x(row: u32, k4: u32) -> vec4<f32> {
     if PATCH % 4u == 0u {
-        // Four elements never straddle two lines of a patch.
+        // Four elements never cross the end of a patch's line.
         let at = place(row, 4u * k4);
         return vec4<f32>(image[at], image[at + 1u], image[at + 2u], image[at + 3u]);
     }

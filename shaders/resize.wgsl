@@ -1,8 +1,9 @@
-// y[i, j, k] = sum over a, b of down[i, a] across[j, b] f(x[top_i + a, left_j + b, k]), a separable resampling of an image of CHANNELS values a
-// pixel, with f(v) = (clamp(v SCALE + SHIFT, LO, HI) - MEAN) / DIVISOR of the parameters.
+// y[i, j, k] = sum over a, b of down[i, a] across[j, b] f(x[top_i + a, left_j + b, k]), a separable resampling of an
+// image of CHANNELS values a pixel, with f(v) = (clamp(v SCALE + SHIFT, LO, HI) - MEAN) / DIVISOR of the parameters.
 //
-// A row of `down` holds its first source row, how many count, and their weights; `across` the same of columns. Where none counts, y is 0.
-// An invocation does one pixel: columns first, rows after, each in order.
+// A row of `down` holds the first source row, the number of source rows, and their weights; `across` holds the same for
+// columns. Without source rows or columns, y is 0. An invocation computes one pixel, summing over columns first and
+// then over rows, in order.
 @group(0) @binding(0) var<storage, read> x: array<f32>; // [.., height, width, CHANNELS]
 @group(0) @binding(1) var<storage, read> down: array<f32>; // [rows of all pieces, DOWN]
 @group(0) @binding(2) var<storage, read> across: array<f32>; // [cols, ACROSS]

@@ -1,10 +1,11 @@
-// One third of qkv (q, k or v) from token-major to head-major, rotated by position if ROTATE (q and k):
+// Rearranges one third of qkv (q, k or v) from token-major to head-major, and rotates it by position if ROTATE (q and
+// k):
 //     y[b, n, t, :] = x cos + rotate_half(x) sin, with x = qkv[b, t, part, n, :] and rotate_half([a | b]) = [-b | a]
-// for patch tokens, t >= prefix; cls and storage tokens are not rotated. Halves are D/2 long and share their D/2 angles.
-// If BF16, x (of prefix tokens too), each product and the sum are rounded to bf16.
+// for patch tokens, t >= prefix; cls and storage tokens are not rotated. Halves are D/2 long and share their D/2
+// angles. If BF16, x (of prefix tokens too), each product and the sum are rounded to bf16.
 //
-// An invocation does one pair (i, i + D/2): x over the bound rows of qkv times D/2, y over the N heads. Heads that are not bound are left
-// to another dispatch.
+// An invocation computes one pair (i, i + D/2). The grid's x covers the bound rows of qkv times D/2, its y the N heads.
+// Another dispatch writes the heads that are not bound.
 @group(0) @binding(0) var<storage, read> qkv: array<X>; // [rows, 3, N, D]
 @group(0) @binding(1) var<storage, read> table: array<f32>; // [2, P, D/2]: sines, cosines
 @group(0) @binding(2) var<storage, read_write> y: array<Y>; // [bound heads of B N, T, D]

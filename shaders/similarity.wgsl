@@ -1,7 +1,7 @@
 // cosines[r] = tokens[r, :] . query / (max(|tokens[r, :]|, EPS) max(|query|, EPS)), kept to [-1, 1].
 //
-// ROW_LANES of a workgroup's LANES invocations do a row, striding over its C / PACK packs. Rows past the end repeat the last one and are not
-// stored, for everyone must come to the sums.
+// ROW_LANES of a workgroup's LANES invocations share a row and stride over its C / PACK packs. Rows past the end repeat
+// the last row and are not stored, because all invocations must take part in the sums.
 @group(0) @binding(0) var<storage, read> tokens: array<Pack>; // [rows, C]
 @group(0) @binding(1) var<storage, read> query: array<Pack>; // [C]
 @group(0) @binding(2) var<storage, read_write> cosines: array<f32>; // [rows]

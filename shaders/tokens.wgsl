@@ -1,7 +1,8 @@
-// Token assembly, one source at a time: y[b, first + s, :] = token(b, s), with y [B, T, C] = cls | storage tokens | patches.
+// Token assembly, one source at a time: y[b, first + s, :] = token(b, s), with y [B, T, C] = cls | storage tokens |
+// patches.
 //
-// Source rows are counted over the batch, g = b S + s. Invocation i does pack i of the dispatch's `count` source rows from `first_source`
-// on; rows whose place is outside the part of y that is bound are left to another dispatch.
+// Source rows are counted over the batch, g = b S + s. Invocation i computes pack i of the dispatch's `count` source
+// rows from `first_source` on. Another dispatch writes the rows whose place is outside the bound part of y.
 struct Params {
     packs: u32, // C / PACK
     tokens: u32, // T

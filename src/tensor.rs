@@ -39,7 +39,8 @@ impl Tensor {
         tensor
     }
 
-    /// Another shape in the same memory, which grows if it must; gives the values to be written, which are anything until then.
+    /// Another shape in the same memory, which grows if it must; gives the values to be written, which are anything
+    /// until then.
     pub fn resize(&mut self, shape: impl Into<Vec<usize>>) -> &mut [f32] {
         self.shape = shape.into();
         self.data.resize(self.shape.iter().product(), 0.0);
@@ -165,7 +166,8 @@ impl fmt::Debug for Tensor {
     }
 }
 
-/// Relative L2 distance of `got` from `want`, `|got - want| / |want|`, with sums in f64: 0 for the same values, NaN if any value is NaN.
+/// Relative L2 distance of `got` from `want`, `|got - want| / |want|`, with sums in f64: 0 for the same values, NaN if
+/// any value is NaN.
 ///
 /// # Panics
 /// If their lengths differ: a programmer's mistake.

@@ -22,9 +22,10 @@ pub struct Tolerance {
 impl Tolerance {
     /// For runs that both compute in f32.
     ///
-    /// Under f32 RoPE such runs differ by about 1e-6 on the seeded weights. Mistakes cost more: eps 1e-5 for 1e-6 costs 2e-5, tanh-GELU 1.6e-4, dropping
-    /// RoPE 0.11. So 1e-5 tells right from nearly right. Under bf16 RoPE, q and k are rounded, and a last-bit difference upstream flips roundings. That costs
-    /// 3e-5 between f32 and f64 runs of the same code on the seeded weights, and up to 5e-4 where activations are milder, while f32 RoPE by mistake costs
+    /// Under f32 RoPE such runs differ by about 1e-6 on the seeded weights. Mistakes cost more: eps 1e-5 for 1e-6 costs
+    /// 2e-5, tanh-GELU 1.6e-4, dropping RoPE 0.11. So 1e-5 tells right from nearly right. Under bf16 RoPE, q and k are
+    /// rounded, and a last-bit difference upstream flips roundings. That costs 3e-5 between f32 and f64 runs of the
+    /// same code on the seeded weights, and up to 5e-4 where activations are milder, while f32 RoPE by mistake costs
     /// 8e-4. So f32 RoPE is the sharper test of everything else, and worth running beside the checkpoint's own.
     pub fn f32(rope: RopePrecision) -> Self {
         let relative_l2 = match rope {
@@ -43,12 +44,13 @@ impl Tolerance {
         }
     }
 
-    /// For runs of which one hands f16 from kernel to kernel: each rounding is off by up to 2^-11 = 5e-4 of its value, and a few of them meet in
-    /// every sum. Patches that such errors moved about would show in their cosine.
+    /// For runs of which one hands f16 from kernel to kernel: each rounding is off by up to 2^-11 = 5e-4 of its value,
+    /// and a few of them meet in every sum. Patches that such errors moved about would show in their cosine.
     pub const F16: Self = Self { relative_l2: 3e-3, cosine: 0.9999 };
 
-    /// For runs of which one has the factors of its products in bf16, each off by up to 2^-9: what PyTorch's autocast keeps from PyTorch's f32 on the
-    /// seeded weights (up to 2.3e-2, single tokens most; a model all in bf16 is up to 7e-2 away).
+    /// For runs of which one has the factors of its products in bf16, each off by up to 2^-9: what PyTorch's autocast
+    /// keeps from PyTorch's f32 on the seeded weights (up to 2.3e-2, single tokens most; a model all in bf16 is up to
+    /// 7e-2 away).
     pub const BF16: Self = Self { relative_l2: 2.5e-2, cosine: 0.9995 };
 }
 
@@ -66,7 +68,8 @@ pub struct Row {
 }
 
 impl Row {
-    /// Compares `got` with `want`, of one shape whose innermost axis is a token. Sums are in f64; a NaN anywhere gives NaN.
+    /// Compares `got` with `want`, of one shape whose innermost axis is a token. Sums are in f64; a NaN anywhere gives
+    /// NaN.
     pub fn new(tap: impl Into<String>, got: &Tensor, want: &Tensor) -> Self {
         assert_eq!(got.shape(), want.shape(), "two versions of a tap have one shape");
         let (mut largest, mut cosine) = (0.0, 1.0);
@@ -152,8 +155,8 @@ pub fn compare(got: &Features, want: &Features) -> Vec<Row> {
     rows.collect()
 }
 
-/// Outputs of PyTorch in a safetensors file: `image` [B, C, H, W], then any taps by their names. `NAME_everyN` holds every Nth patch of a tap, behind the
-/// prefix tokens where it has them.
+/// Outputs of PyTorch in a safetensors file: `image` [B, C, H, W], then any taps by their names. `NAME_everyN` holds
+/// every Nth patch of a tap, behind the prefix tokens where it has them.
 #[derive(Debug)]
 pub struct Golden {
     archive: Archive,

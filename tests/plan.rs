@@ -1,6 +1,6 @@
 //! The planner, on random graphs and on the model's own.
 
-use meddino::graph::{Bytes, Cost, Dispatch, Graph, Kernel, Limits, Place, Plan, Role, TensorId, TensorInfo, View, plan};
+use meddino::graph::{Cost, Dispatch, Footprint, Graph, Kernel, Limits, Place, Plan, Role, TensorId, TensorInfo, View, plan};
 use meddino::vit::config::Config;
 use meddino::vit::features::Request;
 use meddino::vit::forward::{Input, record};
@@ -80,7 +80,7 @@ fn no_live_tensor_is_overwritten_in_random_graphs() {
         let graph = random_graph(seed);
         let planned = plan(&graph, &Limits::DEFAULT).unwrap();
         simulate(&graph, &planned);
-        let Bytes { slots, lower_bound, live, .. } = planned.bytes();
+        let Footprint { slots, lower_bound, live, .. } = planned.bytes();
         assert!(slots >= lower_bound && lower_bound >= live, "seed {seed}: {:?}", planned.bytes());
         assert_eq!(slots, planned.slots().iter().sum::<u64>());
         let intermediates = graph.ids().filter(|&id| matches!(planned.place(id), Place::Slot(_))).count();
@@ -177,7 +177,7 @@ fn the_models_own_graph_takes_little_more_than_it_must() {
     for (side, limits) in [(224, Limits::DEFAULT), (896, Limits::DEFAULT), (2048, Limits::DEFAULT), (2048, large)] {
         let input = Input { batch: 1, channels: 3, height: side, width: side, masked: false };
         let (graph, _) = record(&Config::vit_base(), limits, input, &Request::default()).unwrap();
-        let Bytes { slots, lower_bound, live, weights, outputs, .. } = plan(&graph, &limits).unwrap().bytes();
+        let Footprint { slots, lower_bound, live, weights, outputs, .. } = plan(&graph, &limits).unwrap().bytes();
         let unit = ((5 + (side / 16) * (side / 16)) * 768 * 4) as u64; // [T, C]
         println!("{side}: slots {slots}, at least {lower_bound}, alive at once {live}, in [T, C]: {:.2}", slots as f64 / unit as f64);
         assert!(slots as f64 <= 1.1 * lower_bound as f64, "{side}: {slots} bytes where {lower_bound} would do");

@@ -25,8 +25,8 @@ fn tiers() -> Vec<Context> {
     all.filter(|&(tier, elem)| context.abilities().run(tier, elem)).map(tuned).collect()
 }
 
-/// What `verify` allows f16. f32 may be as far off as in other tests under bf16 RoPE, and five times as far under f32 RoPE, because cooperative matrices
-/// add up all of K in one running sum.
+/// What `verify` allows f16. f32 may be as far off as in other tests under bf16 RoPE, and five times as far under f32
+/// RoPE, because cooperative matrices add up all of K in one running sum.
 fn tolerance(elem: Elem, rope: RopePrecision) -> Tolerance {
     match (elem, rope) {
         (Elem::F16, _) => Tolerance::F16,
@@ -117,7 +117,8 @@ fn micro_is_the_cpus_at_every_tap() {
     assert!(off.is_empty(), "beyond their tolerance:\n{}", off.join("\n"));
 }
 
-/// A trained model's residual stream has a few channels far beyond the others: f16 would lose the others beside them, were it not for f32 there.
+/// A trained model's residual stream has a few channels far beyond the others: f16 would lose the others beside them,
+/// were it not for f32 there.
 #[test]
 fn a_few_large_channels_do_not_drown_the_others() {
     let model = Model::open("seeded:0:tiny").expect("seeded weights");

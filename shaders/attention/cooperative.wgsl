@@ -1,33 +1,19 @@
-// attention.wgsl by cooperative matrices of SIDE x SIDE x SIDE. Its head says what is computed and what the parameters mean.
+// The same result as attention.wgsl, by cooperative matrices of SIDE x SIDE x SIDE.
 //
-// A workgroup does SUBGROUPS x SIDE queries of one head, KEYS keys at a time from workgroup memory, whose rows are PITCH apart; a subgroup
-// does SIDE queries and keeps their results as D / SIDE matrices. Scores pass through workgroup memory, for no element of a cooperative
-// matrix can be reached otherwise: SUBGROUP_SIZE / SIDE invocations do the softmax of one query.
+// A workgroup computes SUBGROUPS x SIDE queries of one head. It loads KEYS keys and values at a time into workgroup
+// memory, with a row stride of PITCH. A subgroup computes SIDE queries and keeps their results as D / SIDE matrices.
+// Scores pass through workgroup memory, because a shader cannot access single elements of a cooperative matrix.
+// SUBGROUP_SIZE / SIDE invocations compute the softmax of one query.
 //
-// The exponentials' offset m need not be the largest score so far, only near it, for the final division takes it out again. So results are
-// rescaled (through memory, too) only when some score exceeds its m by more than SLACK: exp(SLACK) is far within f16.
-struct Params {
-    tokens: u32, // T
-    heads: u32, // N
-    first_head: u32, // first bound head of B N
-    first_row: u32, // first bound row of B T of y
-    rows: u32, // bound rows of y
-    first_tile: u32,
-    pad0: u32,
-    pad1: u32,
-}
-@group(0) @binding(0) var<storage, read> q: array<vec4<X>>; // [bound heads, T, D]
-@group(0) @binding(1) var<storage, read> k: array<vec4<X>>; // [bound heads, T, D]
-@group(0) @binding(2) var<storage, read> v: array<vec4<X>>; // [bound heads, T, D]
+// The exponentials' offset m need not be the largest score so far, only near it, because the final division cancels the
+// offset. Rescaling passes through memory as well, so it happens only when some score exceeds its m by more than SLACK.
+// exp(SLACK) is well below the largest f16.
 @group(0) @binding(3) var<storage, read_write> y: array<Y>; // [rows, N, D]
-@group(0) @binding(4) var<uniform> params: Params;
 
-const D4: u32 = HEAD_DIM / 4u;
 const PIECES: u32 = HEAD_DIM / SIDE;
 const QUERIES: u32 = SUBGROUPS * SIDE;
 const SHARE: u32 = SUBGROUP_SIZE / SIDE; // invocations a query
 const LANES: u32 = SUBGROUPS * SUBGROUP_SIZE;
-const MASKED: f32 = -1e30;
 const SLACK: f32 = 6.0;
 
 var<workgroup> q_tile: array<X, QUERIES * PITCH>;
@@ -50,7 +36,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
     let batch_row = head / params.heads * params.tokens;
     let first_query = (params.first_tile + group.x) * QUERIES;
     let end_query = min(first_query + QUERIES, params.tokens);
-    // A tile without any bound row walks along no key; naga allows no cooperative matrix after a return.
+    // A tile without any bound row visits no key. It does not return early, because naga allows no cooperative matrix
+    // after a return.
     let reached = batch_row + end_query > params.first_row && batch_row + first_query < params.first_row + params.rows;
     let end = select(0u, params.tokens, reached);
 
@@ -92,7 +79,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
         for (var j = 0u; j < KEYS; j += SIDE) {
             var products: array<Sum, 1>;
             for (var i = 0u; i < PIECES; i++) {
-                // A column of the scores is a row of the keys: D runs down the matrix.
+                // A column of the scores is a row of the keys, so D runs down the matrix.
                 let at = j * PITCH + i * SIDE;
                 products[0] = coopMultiplyAdd(query[i], coopLoad<Right>(&k_tile[at], PITCH), products[0]);
             }
@@ -101,7 +88,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
         }
         workgroupBarrier();
 
-        // Keys past the end repeat the last one and weigh nothing.
+        // Keys past the end repeat the last key and have weight 0.
         let keys = min(KEYS, params.tokens - start);
         var highest = MASKED;
         for (var j = share; j < keys; j += SHARE) {
@@ -127,7 +114,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
         if lane.place == 0u {
             grown_by_subgroup[lane.subgroup] = u32(any_grown);
         }
-        // Cooperative matrices need a branch that all invocations take alike; this load is a barrier, too.
+        // Cooperative matrices need uniform control flow, which this load provides. It is a barrier as well.
         let flags = workgroupUniformLoad(&grown_by_subgroup);
         if (flags[0] | flags[1] | flags[2] | flags[3]) != 0u {
             for (var i = 0u; i < PIECES; i++) {

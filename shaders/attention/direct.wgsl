@@ -1,25 +1,9 @@
-// y[b, t, n, :] = sum over s of softmax_s(q[b, n, t] . k[b, n, s] SCALE) v[b, n, s], as attention.wgsl computes it, but without workgroup
-// memory or barriers: for software GPUs. There a load costs as much as several products, whether or not the invocations of a workgroup (the
-// lanes of one vector instruction) load the same: so each invocation does QUERIES queries of one head, LANES apart, and each key or value
-// that it loads serves all of them.
-struct Params {
-    tokens: u32, // T
-    heads: u32, // N
-    first_head: u32, // first bound head of B N
-    first_row: u32, // first bound row of B T of y
-    rows: u32, // bound rows of y
-    first_tile: u32,
-    pad0: u32,
-    pad1: u32,
-}
-@group(0) @binding(0) var<storage, read> q: array<vec4<X>>; // [bound heads, T, D]
-@group(0) @binding(1) var<storage, read> k: array<vec4<X>>; // [bound heads, T, D]
-@group(0) @binding(2) var<storage, read> v: array<vec4<X>>; // [bound heads, T, D]
+// y[b, t, n, :] = sum over s of softmax_s(q[b, n, t] . k[b, n, s] SCALE) v[b, n, s], as in attention.wgsl, but without
+// workgroup memory or barriers, for software GPUs. There a load costs as much as several products, even if all
+// invocations of a workgroup (the lanes of one vector instruction) load the same address. So each invocation computes
+// QUERIES queries of one head, LANES apart, and uses each loaded key or value for all of them.
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<Y>>; // [rows, N, D]
-@group(0) @binding(4) var<uniform> params: Params;
 
-const D4: u32 = HEAD_DIM / 4u;
-const MASKED: f32 = -1e30;
 const TILE: u32 = LANES * QUERIES;
 
 @compute @workgroup_size(LANES)

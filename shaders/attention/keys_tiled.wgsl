@@ -1,9 +1,9 @@
-// KEYS keys and values at a time, fetched by the whole workgroup into its memory; every query reads the same one at the same time.
+// Loads KEYS keys and values at a time into workgroup memory. All queries then read the same key at the same time.
 var<workgroup> key_tile: array<vec4<X>, KEYS * HEAD_DIM / 4u>;
 var<workgroup> value_tile: array<vec4<X>, KEYS * HEAD_DIM / 4u>;
 
 fn stage(head_start: u32, start: u32, lane: u32) {
-    // The tile before may still be being read.
+    // Other invocations may still be reading the previous tile.
     workgroupBarrier();
     for (var i = lane; i < KEYS * D4; i += LANES) {
         let at = (head_start + min(start + i / D4, params.tokens - 1u)) * D4 + i % D4;

@@ -1,4 +1,4 @@
-// Any K: rows are read one element at a time, and end in zeros.
+// For any K. Reads rows one element at a time and pads them with zeros.
 @group(0) @binding(0) var<storage, read> x: array<X>; // [m, K]
 @group(0) @binding(1) var<storage, read> weight: array<W>; // [n, K]
 

@@ -1,4 +1,4 @@
-// K is a multiple of four: rows are read by fours.
+// For K that is a multiple of four. Reads rows four elements at a time.
 @group(0) @binding(0) var<storage, read> x: array<vec4<X>>; // [m, K]
 @group(0) @binding(1) var<storage, read> weight: array<vec4<W>>; // [n, K]
 

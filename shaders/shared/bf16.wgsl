@@ -1,4 +1,5 @@
-// x to the nearest bf16, ties to even, kept as f32. By bits, so that no driver's fast arithmetic can change it; a NaN stays one.
+// Rounds x to the nearest bf16, ties to even, as an f32. The rounding uses bits, so that no driver's fast arithmetic
+// can change it. A NaN stays a NaN.
 fn round_bf16(x: f32) -> f32 {
     let bits = bitcast<u32>(x);
     let rounded = (bits + 0x7fffu + ((bits >> 16u) & 1u)) & 0xffff0000u;

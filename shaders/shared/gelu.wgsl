@@ -2,10 +2,11 @@
 //
 // WGSL has no erf. With z = |x| / sqrt 2 and t = 1 / (1 + 0.4 z),
 //     erfc(z) = exp(-z^2) t P(t)
-// where P, of degree 7, was fitted to erfc(z) exp(z^2) / t over 0 <= z <= 7 for the least largest relative error: 1.7e-7. As the error is
-// relative to erfc, negative inputs, where 1 + erf cancels, lose nothing. In f32 gelu is off by less than 1e-6 everywhere.
+// where P, of degree 7, is a minimax fit of erfc(z) exp(z^2) / t over 0 <= z <= 7 with a relative error of 1.7e-7. The
+// error is relative to erfc, so negative inputs, where 1 + erf cancels, lose no accuracy. In f32 the error of gelu is
+// below 1e-6.
 fn gelu(x: Pack) -> Pack {
-    // Past 9 the tail is below the smallest f32; the bound keeps z^2 finite.
+    // Beyond 9 the tail is below the smallest f32. The bound keeps z^2 finite.
     let z = min(abs(x), Pack(14.0)) * 0.70710678;
     let t = 1.0 / (1.0 + 0.4 * z);
     var p = Pack(0.063079044);

@@ -1,9 +1,11 @@
-// sum[row, col] = sum over k of x[row, k] weight[col, k], by cooperative matrices of SIDE x SIDE x SIDE over tiles in workgroup memory.
+// sum[row, col] = sum over k of x[row, k] weight[col, k], by cooperative matrices of SIDE x SIDE x SIDE over tiles in
+// workgroup memory.
 //
-// A workgroup does TILE_M rows x TILE_N columns, walking along K by TILE_K. Its subgroups stand as SUBGROUPS_M x SUBGROUPS_N; each keeps
-// SUMS_M x SUMS_N matrices of f32 sums. Tiles are [TILE_M, TILE_K] and [TILE_N, TILE_K], of type F, their rows TILE_PITCH apart, so that the
-// rows of one matrix lie in different banks. Outside x and the weight tiles are zero.
-// No element of a cooperative matrix can be reached but through memory: each goes through its subgroup's patch to `store`.
+// A workgroup computes TILE_M rows x TILE_N columns, TILE_K steps along K at a time. Its subgroups form a grid of
+// SUBGROUPS_M x SUBGROUPS_N; each keeps SUMS_M x SUMS_N matrices of f32 sums. Tiles are [TILE_M, TILE_K] and [TILE_N,
+// TILE_K], of type F. Their row stride of TILE_PITCH avoids bank conflicts. Outside x and the weight, tiles are zero. A
+// shader cannot access single elements of a cooperative matrix, so each matrix passes through its subgroup's patch of
+// workgroup memory to `store`.
 const SUMS_M: u32 = TILE_M / SUBGROUPS_M / SIDE;
 const SUMS_N: u32 = TILE_N / SUBGROUPS_N / SIDE;
 const TILE_K4: u32 = TILE_K / 4u;
@@ -63,7 +65,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
         for (var k = 0u; k < TILE_K; k += SIDE) {
             var w: array<Right, SUMS_N>;
             for (var j = 0u; j < SUMS_N; j++) {
-                // A column of the product is a row of the weight: K runs down the matrix.
+                // A column of the product is a row of the weight, so K runs down the matrix.
                 let at = (own_col + j * SIDE) * TILE_PITCH + k;
                 w[j] = coopLoad<Right>(&w_tile[at], TILE_PITCH);
             }

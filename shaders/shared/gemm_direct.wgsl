@@ -1,9 +1,10 @@
-// sum[row, col] = sum over k of x[row, k] weight[col, k], straight from the bindings: no workgroup memory, no barrier. For software GPUs,
-// where barriers are dear and the CPU's caches do what tiles do elsewhere.
+// sum[row, col] = sum over k of x[row, k] weight[col, k], straight from the bindings, without workgroup memory or
+// barriers. For software GPUs, where barriers are slow and the CPU's caches replace tiles.
 //
-// A workgroup does TILE_M rows x TILE_N columns; its invocations stand as THREADS_M x THREADS_N, each with ROWS x COLS sums of rows and
-// columns THREADS_M and THREADS_N apart. Rows and columns past the end repeat the last one and are not stored.
-// Each panel of PANEL_K4 fours along K has a sum of its own, for the reason given in gemm_tiled.wgsl.
+// A workgroup computes TILE_M rows x TILE_N columns. Its invocations form a grid of THREADS_M x THREADS_N, each with
+// ROWS x COLS sums whose rows and columns are THREADS_M and THREADS_N apart. Rows and columns past the end repeat the
+// last one and are not stored. Each panel of PANEL_K4 vec4s along K is summed separately, for the reason given in
+// gemm_tiled.wgsl.
 const PANEL_K4: u32 = 16u;
 const THREADS_M: u32 = TILE_M / ROWS;
 const THREADS_N: u32 = TILE_N / COLS;

@@ -1,9 +1,10 @@
 // sum[row, col] = sum over k of x[row, k] weight[col, k], through tiles in workgroup memory.
 //
-// A workgroup does TILE_M rows x TILE_N columns, walking along K by TILE_K. Its invocations stand as THREADS_M x THREADS_N; each keeps
-// ROWS x COLS sums, of rows and columns THREADS_M and THREADS_N apart, so that neighbours read and write neighbours. Tiles are stored by
-// fours along k, k first: [TILE_K / 4, TILE_M] and [TILE_K / 4, TILE_N]. Rows and columns past the end repeat the last one and are not stored.
-// Each tile has a sum of its own before it is added to the whole: one long chain of f32 additions would lose a digit by K = 3072.
+// A workgroup computes TILE_M rows x TILE_N columns, TILE_K steps along K at a time. Its invocations form a grid of
+// THREADS_M x THREADS_N. Each keeps ROWS x COLS sums whose rows and columns are THREADS_M and THREADS_N apart, so that
+// neighbouring invocations access neighbouring elements. Tiles hold vec4s along K, K outermost: [TILE_K / 4, TILE_M]
+// and [TILE_K / 4, TILE_N]. Rows and columns past the end repeat the last one and are not stored. Each tile is summed
+// separately before it is added to the total, because one long chain of f32 additions would lose a digit by K = 3072.
 const TILE_K4: u32 = TILE_K / 4u;
 const THREADS_M: u32 = TILE_M / ROWS;
 const THREADS_N: u32 = TILE_N / COLS;

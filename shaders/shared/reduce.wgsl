@@ -1,5 +1,5 @@
-// The sum of one pair of values of each of the ROW_LANES invocations that do a row, the same bits in all of them: everyone adds all in the
-// same order. To be called by the whole workgroup.
+// Sums a pair of values over the ROW_LANES invocations that share a row. All of them get the same bits, because each
+// adds all values in the same order. The whole workgroup must call this function.
 var<workgroup> lane_values: array<vec2<f32>, LANES>;
 
 struct Lane {
@@ -7,7 +7,7 @@ struct Lane {
 }
 
 fn sum_over_lanes(lane: Lane, value: vec2<f32>) -> vec2<f32> {
-    // The values of an earlier sum may still be being read.
+    // Other invocations may still be reading the values of an earlier sum.
     workgroupBarrier();
     lane_values[lane.index] = value;
     workgroupBarrier();

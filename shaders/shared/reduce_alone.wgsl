@@ -1,4 +1,4 @@
-// As reduce.wgsl where ROW_LANES is one: nothing to add, and no barrier.
+// reduce.wgsl for ROW_LANES = 1, where there is nothing to add and no barrier.
 struct Lane {
     @builtin(local_invocation_index) index: u32,
 }

@@ -1,5 +1,6 @@
-// As reduce.wgsl where ROW_LANES is LANES, with each subgroup's sum by one subgroup operation: workgroup memory holds a value a subgroup, none where one subgroup is
-// all. A subgroup's sum has the same bits in all its invocations, and everyone adds the subgroups in the same order.
+// reduce.wgsl for ROW_LANES = LANES, with one subgroup operation for each subgroup's sum. Workgroup memory holds one
+// value per subgroup. All invocations get the same bits, because a subgroup's sum is the same in all its invocations
+// and each adds the subgroups in the same order.
 var<workgroup> subgroup_values: array<vec2<f32>, LANES>;
 
 struct Lane {
@@ -11,7 +12,7 @@ struct Lane {
 
 fn sum_over_lanes(lane: Lane, value: vec2<f32>) -> vec2<f32> {
     let own = subgroupAdd(value);
-    // The values of an earlier sum may still be being read.
+    // Other invocations may still be reading the values of an earlier sum.
     workgroupBarrier();
     if lane.place == 0u {
         subgroup_values[lane.subgroup] = own;

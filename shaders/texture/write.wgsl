@@ -1,4 +1,5 @@
-// The texel at (x, y) = values[y, x, :], of CHANNELS up to four; the others are 0, and the fourth 1.
+// The texel at (x, y) = values[y, x, :], of one to four CHANNELS. Missing channels are 0, except the fourth, which is
+// 1.
 @group(0) @binding(0) var<storage, read> values: array<f32>; // [height, width, CHANNELS]
 @group(0) @binding(1) var texels: texture_storage_2d<rgba16float, write>; // [height, width]
 

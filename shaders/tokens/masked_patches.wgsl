@@ -1,4 +1,4 @@
-// Each image's own patches; where the mask is not zero, the mask token instead.
+// Each image's own patches, or the mask token where the mask is not zero.
 @group(0) @binding(0) var<storage, read> source: array<Pack>; // [count, C]
 @group(0) @binding(1) var<storage, read> mask: array<f32>; // [B, S]
 @group(0) @binding(2) var<storage, read> mask_token: array<Pack>; // [C]

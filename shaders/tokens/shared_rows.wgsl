@@ -1,4 +1,4 @@
-// A parameter, the same for each image of the batch: cls or storage tokens.
+// Cls or storage tokens: a parameter that all images of the batch share.
 @group(0) @binding(0) var<storage, read> source: array<Pack>; // [S, C]
 @group(0) @binding(1) var<storage, read_write> y: array<Pack>; // [rows, C]
 @group(0) @binding(2) var<uniform> params: Params;

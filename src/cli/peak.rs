@@ -1,4 +1,4 @@
-//! What the machine can do: the speed of the `gemm` crate, the yardstick for our own products.
+//! What the machine can do: the speed of the `gemm` crate, with which our own products are compared.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! Self-attention with an online softmax: no T x T matrix is ever held.
+//! Self-attention with an online softmax, so that no T x T matrix is ever stored.
 #![allow(clippy::inline_always, reason = "what a function for an instruction set calls must be inlined into it")]
 #![allow(clippy::needless_lifetimes, reason = "pulp's macro makes a struct of the arguments, which needs their lifetime named")]
 
@@ -15,19 +15,20 @@ use super::simd::{Softmax, softmax_columns, softmax_columns_simd};
 use super::window::Windows;
 use crate::tensor::Tensor;
 
-/// Queries that are a column each: the scores of a key are a row, so that the softmax runs along registers.
+/// Queries computed together, one per column. The scores of a key are a row, so the softmax needs no operation across a
+/// register's lanes.
 const QUERIES: usize = COLS;
-/// Queries of one task: a step's k and v are read from afar once for all of them.
+/// Queries of one task. The task loads a step's k and v from memory once for all of them.
 const TASK_QUERIES: usize = 3 * QUERIES;
-/// Keys of one step, whole tiles: their scores stay in the first-level cache, and no f32 sum is longer.
+/// Keys of one step, in whole tiles. Their scores fit the first-level cache, and no f32 sum has more terms.
 const KEYS: usize = 10 * ROWS;
-/// What a step works in: a key's scores a row, then their exponentials.
-type Scores = [f32; KEYS * QUERIES];
-/// The same in bf16, two keys a row.
-type Weights = [u32; KEYS / 2 * QUERIES];
-/// The channels of a head in every ViT of this family: rows of k at that distance are read where they lie.
+/// A step's scores, one row per key, which become their exponentials.
+type ScoreTile = [f32; KEYS * QUERIES];
+/// A step's exponentials in bf16, two keys per row.
+type WeightTile = [u32; KEYS / 2 * QUERIES];
+/// Channels of a head in every ViT of this family. Rows of k with this stride are read without packing.
 const HEAD_DIM: usize = 64;
-/// The channels of v that are summed together.
+/// Channels of v that are summed together.
 const CHANNELS: usize = 8;
 
 /// q, k, v as [3, B, N, T, D] into out [B, T, C]: `softmax(q k^T / sqrt D) v` for each head, heads side by side in C.
@@ -40,7 +41,7 @@ pub fn attention(qkv: &Tensor, precision: Precision, out: &mut Tensor) {
     match precision {
         Precision::F32 => each_head(q, [heads, t, d], out, |head, columns| {
             let (k, v) = (&k[head * t * d..][..t * d], &v[head * t * width..][..t * width]);
-            let mut scores: Scores = [0.0; KEYS * QUERIES];
+            let mut scores: ScoreTile = [0.0; KEYS * QUERIES];
             for (k, v) in k.chunks(KEYS * d).zip(v.chunks(KEYS * width)) {
                 columns.iter_mut().for_each(|columns| step(k, v, d, &mut scores, columns));
             }
@@ -52,7 +53,7 @@ pub fn attention(qkv: &Tensor, precision: Precision, out: &mut Tensor) {
             v_pairs.par_chunks_mut(pairs * width).zip(v.par_chunks(t * width)).for_each(|(pairs, v)| pairs_down(v, width, pairs));
             each_head(q, [heads, t, d], out, |head, columns| {
                 let (k, v) = (&k[head * t * half..][..t * half], &v_pairs[head * pairs * width..][..pairs * width]);
-                let (mut scores, mut weights): (Scores, Weights) = ([0.0; KEYS * QUERIES], [0; KEYS / 2 * QUERIES]);
+                let (mut scores, mut weights): (ScoreTile, WeightTile) = ([0.0; KEYS * QUERIES], [0; KEYS / 2 * QUERIES]);
                 let queries: Vec<Vec<u32>> = columns.iter().map(|columns| columns.pairs(half)).collect();
                 for (k, v) in k.chunks(KEYS * half).zip(v.chunks(KEYS / 2 * width)) {
                     let queries = queries.iter().map(|queries| &queries[..]);
@@ -66,17 +67,17 @@ pub fn attention(qkv: &Tensor, precision: Precision, out: &mut Tensor) {
     }
 }
 
-/// QUERIES queries of one head, a column each, and what is known of their attention so far.
+/// QUERIES queries of one head, one per column, and their attention to the keys so far.
 struct Columns {
     /// `q / sqrt D`, [D, QUERIES]
     q: Vec<f32>,
-    /// Of exp(score) v: [W, QUERIES], W = D filled up to whole groups of channels.
+    /// Sums of exp(score) v: [W, QUERIES], with W = D rounded up to whole groups of channels.
     sums: Vec<f32>,
     softmax: Softmax,
 }
 
 impl Columns {
-    /// q [Q, D] with at most QUERIES rows; columns without a row are zeros.
+    /// Takes q [Q, D] with at most QUERIES rows; columns without a row are zeros.
     fn new(q: &[f32], d: usize) -> Self {
         let mut scaled = vec![0.0; d * QUERIES];
         interleave::<QUERIES>(q, d, 1.0 / (d as f32).sqrt(), &mut scaled);
@@ -91,12 +92,13 @@ impl Columns {
     }
 }
 
-/// q [B, N, T, D] into out [B, T, C], some queries of one head at a time: `attend(head of B * N, columns)` goes over all keys.
+/// Computes out [B, T, C] from q [B, N, T, D], for some queries of one head at a time: `attend(head of B * N, columns)`
+/// visits all keys.
 fn each_head(q: &[f32], [heads, t, d]: [usize; 3], out: &mut [f32], attend: impl Fn(usize, &mut [Columns]) + Sync) {
     let groups = t.div_ceil(TASK_QUERIES);
     for (b, image) in out.chunks_exact_mut(t * heads * d).enumerate() {
         let out = Windows::new(image, heads * d, TASK_QUERIES, d);
-        // Threads work on the same head, whose keys and values both then find near.
+        // Threads work on the same head, so they share its keys and values in their caches.
         (0..heads * groups).into_par_iter().for_each(|task| {
             let (n, group) = (task / groups, task % groups);
             let mut window = out.take(group, n);
@@ -115,7 +117,7 @@ fn each_head(q: &[f32], [heads, t, d]: [usize; 3], out: &mut [f32], attend: impl
     }
 }
 
-/// Rows [.., D] filled up with zeros to whole groups of [`CHANNELS`], and their length.
+/// Rows [.., D] padded with zeros to whole groups of [`CHANNELS`], and the padded length.
 fn padded(v: &[f32], d: usize) -> (Cow<'_, [f32]>, usize) {
     let width = d.next_multiple_of(CHANNELS);
     if width == d {
@@ -126,10 +128,10 @@ fn padded(v: &[f32], d: usize) -> (Cow<'_, [f32]>, usize) {
     (Cow::Owned(wide), width)
 }
 
-/// Some keys more: k [keys, D], v [keys, W].
+/// Adds some keys and their values: k [keys, D], v [keys, W].
 #[pulp::with_simd(step = Arch::new())]
 #[inline(always)]
-fn step_simd<'a, S: Simd>(simd: S, k: &'a [f32], v: &'a [f32], d: usize, scores: &'a mut Scores, columns: &'a mut Columns) {
+fn step_simd<'a, S: Simd>(simd: S, k: &'a [f32], v: &'a [f32], d: usize, scores: &'a mut ScoreTile, columns: &'a mut Columns) {
     let (keys, width) = (k.len() / d, d.next_multiple_of(CHANNELS));
     for (k, scores) in k.chunks(ROWS * d).zip(scores.as_chunks_mut().0) {
         scores_simd(simd, k, d, &columns.q, scores);
@@ -141,7 +143,7 @@ fn step_simd<'a, S: Simd>(simd: S, k: &'a [f32], v: &'a [f32], d: usize, scores:
     }
 }
 
-/// A tile of scores: k [keys, D] with at most ROWS rows, q [D, QUERIES].
+/// Computes a tile of scores from k [keys, D] with at most ROWS rows and q [D, QUERIES].
 #[inline(always)]
 fn scores_simd<S: Simd>(simd: S, k: &[f32], d: usize, q: &[f32], scores: &mut Tile) {
     if let (HEAD_DIM, Some(k)) = (d, k.as_chunks().0.first_chunk()) {
@@ -153,9 +155,9 @@ fn scores_simd<S: Simd>(simd: S, k: &[f32], d: usize, q: &[f32], scores: &mut Ti
     tile_simd(simd, &panels, q, scores);
 }
 
-/// [`step`] with the factors of both products in bf16, `[k, v, queries]`: k [keys, D/2] pairs along, v [keys/2, W] pairs down, queries [D/2, QUERIES]. The
-/// softmax is f32.
-fn step_bf16(bf16: Bf16, [k, v, queries]: [&[u32]; 3], (scores, weights): (&mut Scores, &mut Weights), columns: &mut Columns) {
+/// [`step`] with the factors of both products in bf16, `[k, v, queries]`: k [keys, D/2] pairs along, v [keys/2, W]
+/// pairs down, queries [D/2, QUERIES]. The softmax is f32.
+fn step_bf16(bf16: Bf16, [k, v, queries]: [&[u32]; 3], (scores, weights): (&mut ScoreTile, &mut WeightTile), columns: &mut Columns) {
     let half = queries.len() / QUERIES;
     let (keys, width) = (k.len() / half, columns.sums.len() / QUERIES);
     for (k, scores) in k.chunks(ROWS * half).zip(scores.as_chunks_mut().0) {

@@ -1,6 +1,7 @@
 //! Operands in bf16, as [`super::dot`] multiplies them.
 //!
-//! Two neighbours along K are a pair, one `u32`: the first in its low half. A row of K numbers is K/2 pairs, the last filled up with a zero.
+//! Two neighbours along K form a pair in one `u32`, the first in the low half. A row of K numbers is ceil(K/2) pairs;
+//! an odd K is padded with a zero.
 #![allow(
     clippy::inline_always,
     reason = "what a function for an instruction set calls must be inlined into it, or it is compiled for the build's target"
@@ -12,7 +13,7 @@ use rayon::prelude::*;
 
 use super::product::{COLS, interleave};
 
-/// The bf16 nearest to v, ties to even; without a branch, so that loops over it become SIMD.
+/// The bf16 nearest to v, ties to even. The code has no branch, so that the compiler vectorises loops over it.
 #[inline(always)]
 fn round(v: f32) -> u32 {
     let bits = v.to_bits();
@@ -25,9 +26,9 @@ fn pair(first: f32, second: f32) -> u32 {
     round(first) | round(second) << 16
 }
 
-/// Rows of length k, their neighbours paired: [.., ceil(k / 2)].
+/// Pairs the neighbours within each row of length k: [.., ceil(k / 2)].
 pub fn pairs_along(rows: &[f32], k: usize) -> Vec<u32> {
-    // Enough for a task to be worth its start.
+    // Rows of one task, so many that the task is worth its overhead.
     const TASK: usize = 16;
     let half = k.div_ceil(2);
     let mut out = vec![0; rows.len() / k * half];
@@ -49,7 +50,7 @@ fn along_simd<'a, S: Simd>(_simd: S, rows: &'a [f32], k: usize, out: &'a mut [u3
     }
 }
 
-/// Rows of `width`, each paired with the next, the last perhaps with zeros: [ceil(rows / 2), width].
+/// Pairs each even row of `width` with the row below it, an odd last row with zeros: [ceil(rows / 2), width].
 #[pulp::with_simd(pairs_down = Arch::new())]
 #[inline(always)]
 pub fn pairs_down_simd<'a, S: Simd>(_simd: S, rows: &'a [f32], width: usize, out: &'a mut [u32]) {
@@ -67,7 +68,7 @@ pub fn pairs_down_simd<'a, S: Simd>(_simd: S, rows: &'a [f32], width: usize, out
     }
 }
 
-/// A matrix [K, N] as a right operand, in strips as [`super::product::Strips`]: each strip [K/2, COLS] pairs.
+/// A matrix [K, N] as a right operand, in strips like [`super::product::Strips`]. Each strip is [K/2, COLS] pairs.
 #[derive(Clone, Debug)]
 pub struct Pairs {
     data: Vec<u32>,
@@ -76,7 +77,7 @@ pub struct Pairs {
 }
 
 impl Pairs {
-    /// Of the matrix's transpose, [N, K] row-major: a weight.
+    /// Packs a matrix that is stored transposed, as [N, K] row-major, like a weight.
     pub fn of_transposed(matrix: &[f32], k: usize) -> Self {
         let n = matrix.len() / k;
         let half = k.div_ceil(2);

@@ -1,19 +1,20 @@
-//! The segmentation decoder, as its definition reads.
+//! The segmentation decoder, written as its definition reads.
 
 use super::{Epilogue, Layer, Precision, layernorm_gelu, matmul, mosaic};
 use crate::tensor::Tensor;
 use crate::vit::config::Grid;
 use crate::vit::decoder::{DECODER_EPS, Decoder, FAN};
 
-/// Patches that are decoded at a time: what is on its way does not grow with the image, and the products are still large.
+/// Patches decoded at a time. So memory does not grow with the image, and the products are still large.
 const PATCHES: usize = 216;
 
-/// A decoder in the form that [`decode`] takes.
+/// Packs a decoder's weights for [`decode`].
 pub fn decoder_layers(decoder: Decoder<Tensor>, precision: Precision) -> Decoder<Tensor, Layer> {
     decoder.map_linears(|linear| Layer::new(linear, precision))
 }
 
-/// layers, each [B, T, C] whose last P tokens are the patches of `grid`, side by side -> scores [B, K, H, W] of every pixel.
+/// Concatenates `layers`, each [B, T, C] whose last P tokens are the patches of `grid`, and decodes them to scores [B,
+/// K, H, W] of every pixel.
 pub fn decode(decoder: &Decoder<Tensor, Layer>, layers: &[&Tensor], grid: Grid) -> Tensor {
     let &[batch, tokens, c] = layers[0].shape() else { panic!("layers are [B, T, C], not {:?}", layers[0].shape()) };
     let (side, patches) = (1 << decoder.stages.len(), grid.patches());
@@ -40,7 +41,7 @@ pub fn decode(decoder: &Decoder<Tensor, Layer>, layers: &[&Tensor], grid: Grid) 
     maps
 }
 
-/// The values at `range` of every layer, rows of `c` beside each other.
+/// The values at `range` of every layer, with the layers' rows of `c` side by side.
 fn concatenate(layers: &[&Tensor], range: std::ops::Range<usize>, out: &mut [f32], c: usize) {
     for (i, layer) in layers.iter().enumerate() {
         let rows = out[i * c..].chunks_mut(layers.len() * c).zip(layer.data()[range.clone()].chunks_exact(c));
@@ -48,7 +49,8 @@ fn concatenate(layers: &[&Tensor], range: std::ops::Range<usize>, out: &mut [f32
     }
 }
 
-/// What [`decode`] takes beside its result at most, in bytes, for a decoder of `channels` (what goes in, then after each stage): two neighbours in its chain.
+/// The most bytes that [`decode`] needs beside its result. `channels` lists the decoder's input channels and those
+/// after each stage. Two neighbours in this chain are in memory at a time.
 pub fn decode_bytes(channels: &[usize]) -> usize {
     let row = |i: usize| FAN.pow(i as u32) * channels[i];
     (0..channels.len()).map(row).max().unwrap_or(0) * PATCHES * 2 * size_of::<f32>()

@@ -1,6 +1,7 @@
-//! Products of bf16 numbers summed in f32, a pair at a time, where the machine has an instruction for it (AVX512-BF16).
+//! Products of bf16 numbers summed in f32, a pair at a time, on machines with an instruction for it (AVX512-BF16).
 //!
-//! It flushes subnormals to zero, and rounds once for each of the pair's products: PyTorch's and OpenVINO's bf16 are the same instruction.
+//! The instruction flushes subnormals to zero, and rounds once for each of the pair's products. PyTorch and OpenVINO
+//! use the same instruction.
 
 /// Proof that this machine has the instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,23 +9,23 @@ pub struct Bf16(Proof);
 
 #[cfg(target_arch = "x86_64")]
 type Proof = ();
-/// Nothing proves it elsewhere.
+/// On other architectures the proof cannot be constructed.
 #[cfg(not(target_arch = "x86_64"))]
 type Proof = std::convert::Infallible;
 
 #[cfg(not(target_arch = "x86_64"))]
 impl Bf16 {
-    /// None: no such machine is known here.
+    /// Always none on this architecture.
     pub fn here() -> Option<Self> {
         None
     }
 
-    /// As on machines that have it.
+    /// As on x86-64.
     pub fn tile(self, _lhs: &[u32], _stride: usize, _strip: &[u32], _out: &mut super::product::Tile) {
         match self.0 {}
     }
 
-    /// As on machines that have it.
+    /// As on x86-64.
     pub fn add_eight(self, _lhs: &[u32], _width: usize, _first: usize, _strip: &[u32], _out: &mut [f32]) {
         match self.0 {}
     }
@@ -39,26 +40,28 @@ mod avx512 {
     use crate::cpu::product::{COLS, ROWS, Tile};
 
     impl Bf16 {
-        /// If this machine has the instructions.
+        /// The proof, if this machine has the instruction.
         pub fn here() -> Option<Self> {
             let has = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16");
             has.then_some(Self(()))
         }
 
-        /// A tile: `lhs strip`; lhs [rows, K/2] pairs with 1 to ROWS rows `stride` apart, strip [K/2, COLS] pairs. Rows that `lhs` lacks repeat its last.
+        /// Computes a tile, `lhs strip`, from lhs [rows, K/2] pairs with 1 to ROWS rows `stride` apart, and strip [K/2,
+        /// COLS] pairs. Missing rows repeat the last one.
         pub fn tile(self, lhs: &[u32], stride: usize, strip: &[u32], out: &mut Tile) {
             let last = lhs.len().div_ceil(stride) - 1;
             let half = strip.len() / COLS;
             out.fill(0.0);
             let lhs: [&[u32]; ROWS] = from_fn(|row| &lhs[row.min(last) * stride..][..half]);
             #[allow(unsafe_code, reason = "an instruction that not every machine has")]
-            // SAFETY: a `Bf16` is made by `here` alone, where the machine has it.
+            // SAFETY: only `here` makes a `Bf16`, and only on a machine that has the instruction.
             unsafe {
                 rows(lhs, strip, out);
             }
         }
 
-        /// `out += lhs^T strip`: lhs [K/2, width] pairs, of which columns `first..first + 8` make the rows of `out` [8, COLS]; strip [K/2, COLS] pairs.
+        /// `out += lhs^T strip`: lhs [K/2, width] pairs, of which columns `first..first + 8` make the rows of `out` [8,
+        /// COLS]; strip [K/2, COLS] pairs.
         pub fn add_eight(self, lhs: &[u32], width: usize, first: usize, strip: &[u32], out: &mut [f32]) {
             #[allow(unsafe_code, reason = "an instruction that not every machine has")]
             // SAFETY: as above.
@@ -147,7 +150,7 @@ mod tests {
         (0..n).map(|i| half::bf16::from_f32((i as f32 * step).sin()).to_f32()).collect()
     }
 
-    /// The machine's, or a word that it was not tested.
+    /// The machine's proof, or a message that nothing was tested.
     fn bf16() -> Option<Bf16> {
         let here = Bf16::here();
         if here.is_none() {

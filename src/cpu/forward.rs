@@ -1,4 +1,4 @@
-//! The forward pass, as the model's definition reads.
+//! The forward pass, written as the model's definition reads.
 
 use super::{Epilogue, Layer, attention, layernorm, matmul, patch_embed, rope, tokens};
 use crate::error::Result;
@@ -8,14 +8,14 @@ use crate::vit::features::{Features, Range, Request};
 use crate::vit::rope::table;
 use crate::vit::weights::Weights;
 
-/// Runs a batch of images through the model; its weights as [`layers`](super::layers) makes them.
+/// Runs a batch of images through the model, whose weights [`layers`](super::layers) has packed.
 ///
-/// `image` is [B, in_chans, H, W], or [B, 1, H, W] whose one channel stands for all (CT), already normalised; `mask` [B * P], if given, is true where
-/// `mask_token` replaces a patch.
+/// `image` is normalised, [B, in_chans, H, W], or [B, 1, H, W] whose one channel stands for all (CT). `mask` [B * P],
+/// if given, is true where `mask_token` replaces a patch.
 ///
 /// # Errors
-/// If the image is smaller than a patch or has another number of channels, a layer is no block of this model, the mask has the wrong length or no `mask_token` to put in, or
-/// the features are not finite.
+/// If the image is smaller than a patch or has another number of channels, a layer is no block of this model, the mask
+/// has the wrong length or no `mask_token` to put in, or the features are not finite.
 pub fn forward(
     weights: &Weights<Tensor, Layer>,
     config: &Config,
@@ -27,7 +27,7 @@ pub fn forward(
     if features.are_finite() {
         return Ok(features);
     }
-    // Once more, to say where.
+    // A second pass with all taps finds the first that is not finite.
     let traced = pass(weights, config, image, mask, &Request { taps: true, ..Request::default() })?;
     Err(traced.overflow(Range::F32))
 }
@@ -52,7 +52,7 @@ fn pass(weights: &Weights<Tensor, Layer>, config: &Config, image: &Tensor, mask:
     tap("patch_embed".into(), &patches);
     let mut x = tokens(&patches, &weights.cls_token, weights.storage_tokens.as_ref(), mask.zip(weights.mask_token.as_ref()));
     let table = table(config, grid);
-    // What a block makes on its way; its memory serves every block.
+    // A block's intermediate tensors. All blocks share this memory.
     let [mut h, mut qkv, mut rotated, mut a, mut hidden] = [(); 5].map(|()| Tensor::empty());
     for (i, block) in weights.blocks.iter().enumerate() {
         layernorm(&x, &block.norm1, eps, &mut h);

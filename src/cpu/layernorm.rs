@@ -6,7 +6,8 @@ use super::simd;
 use crate::tensor::Tensor;
 use crate::vit::weights::Norm;
 
-/// `(x - mean) / sqrt(var + eps) * weight + bias` for each row of x [.., C], into y; mean and (biased) variance are summed in f64, in two passes.
+/// Writes `(x - mean) / sqrt(var + eps) * weight + bias` of each row of x [.., C] to y. Mean and (biased) variance are
+/// summed in f64, in two passes.
 pub fn layernorm(x: &Tensor, norm: &Norm<Tensor>, eps: f32, y: &mut Tensor) {
     let c = x.cols();
     let rows = y.resize(x.shape()).par_chunks_mut(c).zip(x.data().par_chunks(c));
@@ -15,7 +16,7 @@ pub fn layernorm(x: &Tensor, norm: &Norm<Tensor>, eps: f32, y: &mut Tensor) {
 
 /// [`gelu`](super::gelu) of [`layernorm`], in one pass.
 pub fn layernorm_gelu(x: &Tensor, norm: &Norm<Tensor>, eps: f32, y: &mut Tensor) {
-    // Rows may be as short as a few channels: many make a task.
+    // A row may be as short as a few channels, so a task takes many rows.
     const TASK: usize = 4096;
     let c = x.cols();
     let task = TASK.div_ceil(c) * c;

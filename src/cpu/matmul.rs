@@ -13,25 +13,26 @@ use super::window::Windows;
 use crate::tensor::Tensor;
 use crate::vit::weights::{Linear, Weights};
 
-/// Rows that are packed before they are multiplied: they are still in a cache then.
+/// Rows packed at a time. They are still cached when they are multiplied.
 const BAND_ROWS: usize = 18 * ROWS;
 
 thread_local! {
-    /// The rows that are being multiplied, packed; kept for the next product, since memory from the system would cost more than the packing.
+    /// The packed rows of the current product. Each thread keeps this memory, because allocating it anew would cost
+    /// more than the packing.
     static PANELS: Cell<Vec<Panel>> = const { Cell::new(Vec::new()) };
 }
 
-/// In what the factors of products are held; sums are f32 always.
+/// The type of the factors of products. Sums are always f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// f32.
     #[default]
     F32,
-    /// bf16, on a machine with an instruction for it: about twice as fast, and features that differ in the third digit.
+    /// bf16, on a machine with an instruction for it. About twice as fast; features differ in the third digit.
     Bf16(Bf16),
 }
 
-/// A linear layer as products read it fastest: its weight [N, K] in strips, packed once, at load.
+/// A linear layer, with its weight [N, K] packed in strips once, at load, because products read strips fastest.
 #[derive(Clone, Debug)]
 pub struct Layer {
     weight: Weight,
@@ -55,7 +56,7 @@ impl Weight {
 }
 
 impl Layer {
-    /// Weight [N, ..], all axes but the first taken for one, and bias `[N]`.
+    /// Packs a weight [N, ..], whose axes after the first count as one, and a bias `[N]`.
     pub fn new(Linear { weight, bias }: Linear<Tensor>, precision: Precision) -> Self {
         let k = weight.data().len() / weight.shape()[0];
         let weight = match precision {
@@ -65,12 +66,12 @@ impl Layer {
         Self { weight, bias }
     }
 
-    /// `[K, N]`: length of what goes in and of what comes out.
+    /// `[K, N]`: lengths of the input and output rows.
     pub fn shape(&self) -> [usize; 2] {
         self.weight.shape()
     }
 
-    /// In what its products are computed.
+    /// The type of the factors of the layer's products.
     pub fn precision(&self) -> Precision {
         match self.weight {
             Weight::F32(_) => Precision::F32,
@@ -86,12 +87,12 @@ impl From<Linear<Tensor>> for Layer {
     }
 }
 
-/// A model's weights in the form that [`forward`](super::forward) takes, and computes with.
+/// Packs a model's weights for [`forward`](super::forward).
 pub fn layers(weights: Weights<Tensor>, precision: Precision) -> Weights<Tensor, Layer> {
     weights.map_linears(|linear| Layer::new(linear, precision))
 }
 
-/// What is done to `x W^T` before it is stored.
+/// What follows `x W^T` before the result is stored.
 #[derive(Clone, Copy)]
 pub enum Epilogue<'a> {
     /// `+ bias`, where the layer has one.
@@ -102,7 +103,7 @@ pub enum Epilogue<'a> {
     LayerScaleResidual(&'a Tensor),
 }
 
-/// x [.., K], layer [K, N] into y [.., N]: `epilogue(x weight^T)`, accumulated in f32.
+/// Writes `epilogue(x weight^T)` to y [.., N], for x [.., K] and a layer [K, N]. Sums are f32.
 pub fn matmul(x: &Tensor, layer: &Layer, epilogue: Epilogue, y: &mut Tensor) {
     let [k, n] = layer.shape();
     assert_eq!(x.cols(), k, "{:?} through a layer [{k}, {n}]", x.shape());
@@ -129,14 +130,14 @@ fn add(y: &mut [f32], row: &[f32]) {
     y.iter_mut().zip(row).for_each(|(y, v)| *y += v);
 }
 
-/// `x [M, K] weight [K, N]` for y [M, N], a tile at a time: `finish(tile, column)` does what follows the product, `column` being the tile's first; then
-/// `store(y, row)` puts each of its rows where it belongs.
+/// Computes `x [M, K] weight [K, N]` for y [M, N], a tile at a time. `finish(tile, column)` applies the epilogue to a
+/// tile whose first column is `column`. `store(y, row)` then writes each row of the tile.
 fn product(x: &[f32], weight: &Weight, y: &mut [f32], finish: impl Fn(&mut Tile, usize) + Sync, store: impl Fn(&mut [f32], &[f32]) + Sync) {
     let [k, n] = weight.shape();
     let height = task_rows([x.len() / k, n]);
     match weight {
         Weight::F32(strips) => {
-            // Some rows at a time: packed, they stay in the caches while the weight goes by.
+            // Packs some rows at a time, which stay in the caches while the whole weight is read.
             for (x, y) in x.chunks(BAND_ROWS * k).zip(y.chunks_mut(BAND_ROWS * n)) {
                 let (mut panels, tile_panels) = (PANELS.take(), k.div_ceil(PANEL));
                 panels.resize(x.len().div_ceil(ROWS * k) * tile_panels, [[0.0; PANEL]; ROWS]);
@@ -160,17 +161,18 @@ fn product(x: &[f32], weight: &Weight, y: &mut [f32], finish: impl Fn(&mut Tile,
     }
 }
 
-/// How many rows of a product [M, N] one task computes at most, for one strip of the weight.
+/// The most rows of a product [M, N] that one task computes for one strip of the weight.
 ///
-/// Of 768 columns nine tiles' rows fill a third of a second-level cache of 1 MB, and stay there while strip after strip goes by; twice as many often do not,
-/// since some of their pages share places in the cache. A product that is no higher than two such tasks is one task high, so that every strip is read once, if
-/// there are strips enough for all threads.
+/// With 768 columns the rows of nine tiles fill a third of a second-level cache of 1 MB, and stay there while strip
+/// after strip is read. Twice as many often do not, because some of their pages share cache sets. A product of at most
+/// twice these rows is one task high if it has strips enough for all threads, so that every strip is read once.
 fn task_rows([m, n]: [usize; 2]) -> usize {
     let shares_well = n.div_ceil(COLS) >= 8 * rayon::current_num_threads();
     if m <= BAND_ROWS && shares_well { BAND_ROWS } else { BAND_ROWS / 2 }
 }
 
-/// y [M, N] a tile at a time, by all threads, at most `height` rows a task: `make(rows, strip, tile)` computes one; `finish` and `store` as in [`product`].
+/// Computes y [M, N] a tile at a time on all threads, with at most `height` rows per task. `make(rows, strip, tile)`
+/// computes a tile; `finish` and `store` are those of [`product`].
 fn share(
     [m, n]: [usize; 2],
     height: usize,
@@ -180,7 +182,7 @@ fn share(
     store: &(impl Fn(&mut [f32], &[f32]) + Sync),
 ) {
     assert_eq!(m * n, y.len(), "[{m}, {n}]");
-    // Tasks of equal size, whole tiles each.
+    // Tasks have equal sizes, in whole tiles.
     let task = m.div_ceil(m.div_ceil(height).max(1)).next_multiple_of(ROWS);
     let y = Windows::new(y, n, task, COLS);
     let strips = n.div_ceil(COLS);

@@ -1,6 +1,7 @@
-//! The model on the CPU, straight-line: the reference for every kernel, and the backend where there is no GPU.
+//! The model on the CPU in straight-line code: the reference for every kernel, and the backend without a GPU.
 //!
-//! One file a kernel, of the same name as its shader. It knows the model's sizes and weights; it does not know of graphs or devices.
+//! Each kernel has one file, named like its shader. This room knows the model's sizes and weights, but no graphs or
+//! devices.
 
 mod attention;
 mod bf16;
@@ -32,8 +33,8 @@ pub use rope::rope;
 pub use simd::is_fused;
 pub use tokens::tokens;
 
-/// Does `work` on a thread of the pool that its kernels share their work among: a thread that waits for the pool from outside goes to sleep, and is woken, at
-/// every one of them.
+/// Runs `work` inside the rayon pool. From outside the pool, every kernel would put the caller to sleep and wake it
+/// again.
 pub fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| work())
 }

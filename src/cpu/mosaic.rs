@@ -1,11 +1,11 @@
-//! Pixels that stand patch by patch, put where they belong on a map.
+//! Moves pixels that are stored patch by patch to their places on a map.
 
 use rayon::prelude::*;
 
 use crate::vit::config::Grid;
 
-/// pixels [M * side^2, K] of M patches from patch `first` on, each patch's in Z-order (the bits of a pixel's row and column in it interleaved, the row's
-/// first), into maps [K, rows * side, cols * side].
+/// Writes the pixels [M * side^2, K] of M patches from patch `first` on into maps [K, rows * side, cols * side]. Pixels
+/// are stored patch by patch, in Morton order (the bits of a pixel's row and column interleaved, the row's first).
 pub fn mosaic(pixels: &[f32], first: usize, grid: Grid, side: usize, maps: &mut [f32]) {
     let (width, area) = (grid.cols * side, side * side);
     let map = grid.rows * side * width;
@@ -21,7 +21,7 @@ pub fn mosaic(pixels: &[f32], first: usize, grid: Grid, side: usize, maps: &mut 
     });
 }
 
-/// The number that bits 0, 2, 4, .. of `z` make.
+/// The number made of bits 0, 2, 4, .. of `z`.
 fn even_bits(z: usize) -> usize {
     (0..usize::BITS / 2).map(|bit| (z >> (2 * bit) & 1) << bit).sum()
 }

@@ -1,7 +1,8 @@
-//! Matrix products of packed operands: what every product of the model is made of.
+//! Matrix products of packed operands, the building blocks of every product of the model.
 //!
-//! The right operand lies in [`Strips`], [K, COLS] each; the left as it is. A tile, ROWS x COLS of the result, is summed in registers: at every step along K
-//! one row of the strip is multiplied by one value of each row of the left operand.
+//! The right operand is packed in [`Strips`] of [K, COLS], the left in [`Panel`]s. A tile, ROWS x COLS of the result,
+//! is summed in registers. Each step along K multiplies one row of the strip by one value of each row of the left
+//! operand.
 #![allow(
     clippy::inline_always,
     reason = "what a function for an instruction set calls must be inlined into it, or it is compiled for the build's target"
@@ -16,17 +17,18 @@ pub const ROWS: usize = 12;
 /// Columns of a tile: two registers of AVX-512.
 pub const COLS: usize = 32;
 
-/// Products along K are summed in panels of this length, each from zero: one f32 sum over thousands of products would cost half the accuracy of the
-/// features (relative L2 against f64 2e-6 instead of 1e-6 on seeded weights).
+/// Products along K are summed in panels of this length, each from zero. One f32 sum over thousands of products would
+/// double the error of the features (relative L2 against f64 2e-6 instead of 1e-6 on seeded weights).
 pub const PANEL: usize = 128;
 
-/// A panel of a tile of rows, as a left operand is read fastest: one after the other, at a distance that is known.
+/// A panel of a left operand's ROWS rows. The stride is known at compile time, so one register addresses all rows.
 pub type Panel = [[f32; PANEL]; ROWS];
 
 /// A tile of a result, row-major.
 pub type Tile = [f32; ROWS * COLS];
 
-/// A matrix [K, N] as a right operand: columns in strips of [`COLS`], each strip [K, COLS] row-major; the last is filled up with zeros.
+/// A matrix [K, N] as a right operand, in strips of [`COLS`] columns. Each strip is [K, COLS] row-major; the last is
+/// padded with zeros.
 #[derive(Clone, Debug)]
 pub struct Strips {
     data: Vec<f32>,
@@ -35,7 +37,7 @@ pub struct Strips {
 }
 
 impl Strips {
-    /// Of the matrix's transpose, [N, K] row-major: a weight, or keys.
+    /// Packs a matrix that is stored transposed, as [N, K] row-major, like a weight or keys.
     pub fn of_transposed(matrix: &[f32], k: usize) -> Self {
         let n = matrix.len() / k;
         let mut data = vec![0.0; n.div_ceil(COLS) * k * COLS];
@@ -54,9 +56,9 @@ impl Strips {
     }
 }
 
-/// At most WIDTH rows of length k, times `scale`, as [k, WIDTH]; what is missing of WIDTH stays as it was.
+/// Transposes at most WIDTH rows of length k, times `scale`, into [k, WIDTH]. Columns without a row keep their values.
 pub fn interleave<const WIDTH: usize>(rows: &[f32], k: usize, scale: f32, out: &mut [f32]) {
-    // Some columns at a time: the lines of the cache that are written to stay there until they are full.
+    // Transposes some columns at a time, so that the cache lines being written stay cached until they are full.
     const COLUMNS: usize = 16;
     for first in (0..k).step_by(COLUMNS) {
         let columns = first..k.min(first + COLUMNS);
@@ -68,7 +70,8 @@ pub fn interleave<const WIDTH: usize>(rows: &[f32], k: usize, scale: f32, out: &
     }
 }
 
-/// At most ROWS rows of length `k` as panels [ceil(K / PANEL)]; what is missing of a panel stays as it was, and is never part of a result.
+/// Packs at most ROWS rows of length `k` into panels [ceil(K / PANEL)]. The rest of a panel keeps its values, which no
+/// result uses.
 pub fn pack(rows: &[f32], k: usize, out: &mut [Panel]) {
     for (i, row) in rows.chunks_exact(k).enumerate() {
         for (panel, out) in row.chunks(PANEL).zip(out.iter_mut()) {
@@ -77,7 +80,7 @@ pub fn pack(rows: &[f32], k: usize, out: &mut [Panel]) {
     }
 }
 
-/// A tile: `lhs strip`; lhs [ROWS, K] in panels, each summed from zero.
+/// Computes a tile, `lhs strip`, from lhs [ROWS, K] in panels, each summed from zero.
 #[pulp::with_simd(tile = Arch::new())]
 #[inline(always)]
 pub fn tile_simd<'a, S: Simd>(simd: S, lhs: &'a [Panel], strip: &'a [f32], out: &'a mut Tile) {
@@ -86,8 +89,8 @@ pub fn tile_simd<'a, S: Simd>(simd: S, lhs: &'a [Panel], strip: &'a [f32], out: 
     }
 }
 
-/// `out = lhs strip` if it is the first panel, else `out += ..`; strip [K, COLS] with K at most LENGTH. Every length has loops of its own: the rows stand at
-/// distances that the compiler knows.
+/// `out = lhs strip` for the first panel, else `out += lhs strip`, with strip [K, COLS] and K at most LENGTH. Each
+/// LENGTH is compiled separately, so that the compiler knows the rows' stride.
 #[inline(always)]
 pub fn panel_simd<S: Simd, const LENGTH: usize>(simd: S, lhs: &[[f32; LENGTH]; ROWS], strip: &[f32], is_first: bool, out: &mut Tile) {
     match S::F32_LANES {
@@ -98,7 +101,7 @@ pub fn panel_simd<S: Simd, const LENGTH: usize>(simd: S, lhs: &[[f32; LENGTH]; R
     }
 }
 
-/// [`panel_simd`], R rows at a time.
+/// [`panel_simd`] for R rows at a time.
 #[inline(always)]
 fn rows_in_groups<S: Simd, const LENGTH: usize, const R: usize, const VECTORS: usize>(
     simd: S,
@@ -112,7 +115,7 @@ fn rows_in_groups<S: Simd, const LENGTH: usize, const R: usize, const VECTORS: u
     }
 }
 
-/// [`panel_simd`] for R rows of VECTORS registers each; all of them stay in registers from beginning to end.
+/// [`panel_simd`] for R rows of VECTORS registers each. The sums stay in registers throughout.
 #[inline(always)]
 fn rows<S: Simd, const LENGTH: usize, const R: usize, const VECTORS: usize>(
     simd: S,
@@ -141,7 +144,7 @@ fn rows<S: Simd, const LENGTH: usize, const R: usize, const VECTORS: usize>(
     }
 }
 
-/// `out += lhs^T strip`: lhs [K, width], of which columns `first..first + 8` make the rows of `out` [8, COLS]; K in one sum.
+/// `out += lhs^T strip`, with `out` [8, COLS] and columns `first..first + 8` of lhs [K, width]. K is summed in one go.
 #[pulp::with_simd(add_eight = Arch::new())]
 #[inline(always)]
 pub fn add_eight_simd<'a, S: Simd>(simd: S, lhs: &'a [f32], width: usize, first: usize, strip: &'a [f32], out: &'a mut [f32]) {
@@ -153,7 +156,7 @@ pub fn add_eight_simd<'a, S: Simd>(simd: S, lhs: &'a [f32], width: usize, first:
     }
 }
 
-/// [`rows`], of a left operand whose columns are meant.
+/// [`rows`] for R columns of a left operand, from `first` on.
 #[inline(always)]
 fn columns<S: Simd, const R: usize, const VECTORS: usize>(
     simd: S,

@@ -5,10 +5,12 @@ use rayon::prelude::*;
 use crate::tensor::Tensor;
 use crate::vit::config::RopePrecision;
 
-/// qkv [B, T, 3C] into out [3, B, N, T, D]: q and k of the patch tokens rotated by the `table` [2, P, D/2] of sines and cosines, v as it is.
+/// Rearranges qkv [B, T, 3C] to out [3, B, N, T, D], and rotates q and k of the patch tokens by the `table` [2, P, D/2]
+/// of sines and cosines. v is unchanged.
 ///
-/// `y = x cos + rotate_half(x) sin` with rotate_half([a | b]) = [-b | a]. The first `prefix` tokens (cls and storage) are not rotated. Under
-/// [`RopePrecision::Bf16`] q and k, prefix tokens too, are rounded to bf16, and so is each product and the sum.
+/// `y = x cos + rotate_half(x) sin` with rotate_half([a | b]) = [-b | a]. The first `prefix` tokens (cls and storage)
+/// are not rotated. Under [`RopePrecision::Bf16`], q and k of all tokens, each product and each sum are rounded to
+/// bf16.
 pub fn rope(qkv: &Tensor, table: &Tensor, heads: usize, prefix: usize, precision: RopePrecision, out: &mut Tensor) {
     match precision {
         RopePrecision::Bf16 => rotated(qkv, table, heads, prefix, round_to_bf16, out),
@@ -16,7 +18,7 @@ pub fn rope(qkv: &Tensor, table: &Tensor, heads: usize, prefix: usize, precision
     }
 }
 
-/// [`rope`] with `round` as its arithmetic's rounding.
+/// [`rope`], where `round` rounds each step.
 fn rotated(qkv: &Tensor, table: &Tensor, heads: usize, prefix: usize, round: impl Fn(f32) -> f32 + Copy + Sync, out: &mut Tensor) {
     let &[batch, t, c3] = qkv.shape() else { panic!("qkv is [B, T, 3C], not {:?}", qkv.shape()) };
     let d = c3 / 3 / heads;
@@ -38,7 +40,8 @@ fn rotated(qkv: &Tensor, table: &Tensor, heads: usize, prefix: usize, round: imp
     });
 }
 
-/// The bf16 nearest to x, ties to even; without a branch, unlike `half`'s, so that loops over it become SIMD.
+/// The bf16 nearest to x, ties to even. Unlike `half`'s, the code has no branch, so that the compiler vectorises loops
+/// over it.
 #[inline]
 fn round_to_bf16(x: f32) -> f32 {
     let bits = x.to_bits();
@@ -46,7 +49,7 @@ fn round_to_bf16(x: f32) -> f32 {
     if x.is_nan() { x } else { rounded }
 }
 
-/// One head's row [D] by D/2 angles.
+/// Rotates one head's row [D] by D/2 angles.
 #[inline]
 fn rotate(y: &mut [f32], sin: &[f32], cos: &[f32], round: impl Fn(f32) -> f32) {
     let (a, b) = y.split_at_mut(sin.len());

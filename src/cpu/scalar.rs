@@ -1,22 +1,26 @@
-//! GELU and `exp` of one f32 as straight polynomials, so that loops over them become SIMD; the library's own are calls.
+//! GELU and `exp` of one f32 as polynomials, so that the compiler vectorises loops over them. The standard library's
+//! functions are calls.
 
-/// `a * b + c`, rounded once if FUSED: half the instructions where the machine has one for it, a call of a slow function elsewhere.
+/// `a * b + c`, rounded once if FUSED. Fusing halves the instructions on a machine that has one for it, and calls a
+/// slow function elsewhere.
 #[inline(always)]
 #[allow(clippy::inline_always, reason = "see `simd`")]
 fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// The polynomial of these coefficients, that of the highest power first, at x.
+/// The polynomial with these coefficients, highest power first, at x.
 #[inline(always)]
 #[allow(clippy::inline_always, reason = "see `simd`")]
 fn polynomial<const FUSED: bool, const N: usize>(coefficients: [f32; N], x: f32) -> f32 {
     coefficients[1..].iter().fold(coefficients[0], |sum, &coefficient| multiply_add::<FUSED>(sum, x, coefficient))
 }
 
-/// `x Phi(x) = x erfc(-x / sqrt 2) / 2`, the exact GELU, to 5e-7 absolutely and 5e-6 relatively (negative inputs, where `1 + erf` would cancel, too).
+/// `x Phi(x) = x erfc(-x / sqrt 2) / 2`, the exact GELU, with an absolute error below 5e-7 and a relative error below
+/// 5e-6, also for negative inputs, where `1 + erf` would cancel.
 ///
-/// With z = |x| / sqrt 2 and t = 1 / (1 + 0.4 z), `erfc(z) = exp(-z^2) t P(t)`; P, of degree 7, was fitted for the least largest relative error, 1.7e-7.
+/// With z = |x| / sqrt 2 and t = 1 / (1 + 0.4 z), `erfc(z) = exp(-z^2) t P(t)`. P, of degree 7, is a minimax fit with a
+/// relative error of 1.7e-7.
 #[inline(always)]
 #[allow(clippy::inline_always, reason = "see `simd`")]
 pub fn gelu<const FUSED: bool>(x: f32) -> f32 {
@@ -27,24 +31,26 @@ pub fn gelu<const FUSED: bool>(x: f32) -> f32 {
     x * if x > 0.0 { 1.0 - half_tail } else { half_tail }
 }
 
-/// Exponential for x <= 0 (a softmax has no other), to 1e-7 relatively down to -87; below -88 it is 0.
+/// Exponential for x <= 0, all that a softmax needs, with a relative error below 1e-7 down to -87. Below -88 the result
+/// is 0.
 ///
-/// `exp(x) = 2^n exp(r)` with n the integer nearest x / ln 2 and r = x - n ln 2 (ln 2 in two parts, after Cody and Waite); exp(r) is `1 + r + r^2 P(r)`,
-/// P of degree 4 fitted for the least largest relative error at |r| <= ln 2 / 2: 3e-9, 6e-8 with the roundings of f32.
+/// `exp(x) = 2^n exp(r)` with n the integer nearest x / ln 2 and r = x - n ln 2 (ln 2 in two parts, after Cody and
+/// Waite); exp(r) is `1 + r + r^2 P(r)`, where P, of degree 4, is a minimax fit for |r| <= ln 2 / 2 with a relative
+/// error of 3e-9 (6e-8 in f32).
 #[inline(always)]
 #[allow(clippy::inline_always, reason = "see `simd`")]
 pub fn exp_nonpositive<const FUSED: bool>(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    // Adding 1.5 * 2^23 leaves the nearest integer in the low bits: f32::round would be a call.
+    // Adding 1.5 * 2^23 leaves the nearest integer in the low bits. `f32::round` would be a call.
     const TO_INTEGER: f32 = 12_582_912.0;
     const EXP: [f32; 7] = [0.001_381_454, 0.008_368_745, 0.041_668_39, 0.166_665_21, 0.499_999_94, 1.0, 1.0];
-    // Where 2^n has become 0. A comparison, not `max`: a NaN must come through.
+    // Below -88, 2^n is 0. The code compares instead of calling `max`, so that a NaN is kept.
     let x = if x < -88.0 { -88.0 } else { x };
     let shifted = multiply_add::<FUSED>(x, std::f32::consts::LOG2_E, TO_INTEGER);
     let n = shifted - TO_INTEGER;
     let r = multiply_add::<FUSED>(n, -LN2_LOW, multiply_add::<FUSED>(n, -LN2_HIGH, x));
-    // n stands in the low bits of `shifted`; the shift drops the others. At n = -127 the bits are those of 0.
+    // The low bits of `shifted` hold n; the shift drops the others. At n = -127 the bits are those of 0.
     let two_n = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
     polynomial::<FUSED, 7>(EXP, r) * two_n
 }

@@ -1,7 +1,9 @@
-//! Loops as wide as the machine allows, whatever the build's target: plain Rust, compiled once for each instruction set by `pulp`.
+//! Loops as wide as the machine allows, whatever the build's target. They are plain Rust that `pulp` compiles once for
+//! each instruction set.
 //!
-//! Everything that such a loop calls must be inlined, or it would be compiled for the build's target alone; so it is written without closures.
-//! Rust neither reorders f32 arithmetic nor fuses a product with a sum by itself: the bits are the same on all machines that can fuse, whatever their width.
+//! Everything that such a loop calls must be inlined, or the compiler would compile it for the build's target alone.
+//! For the same reason the loops use no closures. Rust neither reorders f32 arithmetic nor fuses a product with a sum
+//! by itself, so all machines that can fuse give the same bits, whatever their width.
 #![allow(clippy::inline_always, reason = "see above")]
 #![allow(clippy::needless_lifetimes, reason = "pulp's macro makes a struct of the arguments, which needs their lifetime named")]
 
@@ -10,15 +12,16 @@ use pulp::{Arch, Simd};
 use super::product::{COLS, Tile};
 use super::scalar;
 
-/// Partial results that a reduction keeps: enough for two registers of AVX-512, always as many, for the same bits everywhere.
+/// Partial sums of a reduction: two registers of AVX-512. The number is fixed, so that all machines give the same bits.
 const LANES: usize = 32;
 
-/// Whether products are summed with one rounding here: what decides the last bits of every result, whatever the registers' width.
+/// Whether this machine multiplies and adds with one rounding, which decides the last bits of every result. The
+/// registers' width does not matter.
 pub fn is_fused() -> bool {
     !matches!(Arch::new(), Arch::Scalar)
 }
 
-/// The sum of `(x - mean)^power` in f64, `LANES` partial sums first; power 1 or 2.
+/// The sum of `(x - mean)^POWER` in f64, from `LANES` partial sums; POWER is 1 or 2.
 #[inline(always)]
 fn moment<const POWER: usize>(x: &[f32], mean: f64) -> f64 {
     let mut lanes = [0.0; LANES];
@@ -36,16 +39,16 @@ fn moment<const POWER: usize>(x: &[f32], mean: f64) -> f64 {
     lanes.iter().sum()
 }
 
-/// The softmax over all keys so far of some queries, a lane each.
+/// The running softmax of some queries, one per lane, over the keys so far.
 pub struct Softmax {
-    /// The largest score.
+    /// Each query's largest score.
     largest: [f32; COLS],
-    /// The denominator, relative to it.
+    /// Each query's denominator, relative to its largest score.
     weight: [f32; COLS],
 }
 
 impl Softmax {
-    /// No key so far.
+    /// The softmax over no key.
     pub fn new() -> Self {
         Self { largest: [f32::NEG_INFINITY; COLS], weight: [0.0; COLS] }
     }
@@ -56,7 +59,8 @@ impl Softmax {
     }
 }
 
-/// Scores [keys, COLS] become `exp(score - m)`, m the largest so far of their column; `sums` [.., COLS], made with the largest before, are brought to it.
+/// Replaces scores [keys, COLS] by `exp(score - m)`, with m the largest score of their column so far. Rescales `sums`
+/// [.., COLS] from the previous m to the new one.
 #[pulp::with_simd(softmax_columns = Arch::new())]
 #[inline(always)]
 pub fn softmax_columns_simd<'a, S: Simd>(simd: S, scores: &'a mut [f32], softmax: &'a mut Softmax, sums: &'a mut [f32]) {
@@ -70,7 +74,7 @@ fn step<S: Simd, const FUSED: bool>(simd: S, scores: &mut [f32], softmax: &mut S
     let mut largest = softmax.largest;
     for row in &*scores {
         for i in 0..COLS {
-            // A comparison, not `max`: a NaN is left out here and comes through below.
+            // Compares instead of calling `max`, so that a NaN is ignored here and reaches the exponentials below.
             largest[i] = if row[i] > largest[i] { row[i] } else { largest[i] };
         }
     }
@@ -89,11 +93,11 @@ fn step<S: Simd, const FUSED: bool>(simd: S, scores: &mut [f32], softmax: &mut S
         softmax.weight[i] = softmax.weight[i] * rescale[i] + added[i];
     }
     softmax.largest = largest;
-    // Once the largest of all was seen nothing changes any more.
+    // After a column's overall largest score, its factor is 1.
     if rescale.iter().any(|factor| factor.to_bits() != 1.0_f32.to_bits()) {
         let (factors, _) = S::as_simd_f32s(&rescale);
         for row in sums.as_chunks_mut::<COLS>().0 {
-            // By hand: in a plain loop the compiler takes the rows for the lanes, and gathers.
+            // Explicit SIMD, because in a plain loop the compiler vectorises across rows, with gathers.
             let (row, _) = S::as_mut_simd_f32s(row);
             for i in 0..factors.len() {
                 row[i] = simd.mul_f32s(row[i], factors[i]);
@@ -111,7 +115,7 @@ pub fn gelu_simd<'a, S: Simd>(_simd: S, y: &'a mut [f32]) {
     }
 }
 
-/// `tile + bias`, the bias that of the tile's first columns.
+/// `tile + bias`, where `bias` begins at the tile's first column.
 #[pulp::with_simd(add_bias = Arch::new())]
 #[inline(always)]
 pub fn add_bias_simd<'a, S: Simd>(_simd: S, tile: &'a mut Tile, bias: &'a [f32]) {
@@ -143,7 +147,7 @@ pub fn bias_scale_simd<'a, S: Simd>(simd: S, tile: &'a mut Tile, bias: &'a [f32]
     let (bias, gamma) = (columns(bias), columns(gamma));
     let ((bias, _), (gamma, _)) = (S::as_simd_f32s(&bias), S::as_simd_f32s(&gamma));
     for row in tile.as_chunks_mut::<COLS>().0 {
-        // By hand, as above.
+        // Explicit SIMD, as above.
         let (row, _) = S::as_mut_simd_f32s(row);
         for i in 0..bias.len() {
             row[i] = simd.mul_f32s(simd.add_f32s(row[i], bias[i]), gamma[i]);
@@ -151,7 +155,7 @@ pub fn bias_scale_simd<'a, S: Simd>(simd: S, tile: &'a mut Tile, bias: &'a [f32]
     }
 }
 
-/// The first COLS values, or as many as there are and zeros.
+/// The first COLS values, padded with zeros.
 #[inline(always)]
 fn columns(values: &[f32]) -> [f32; COLS] {
     let mut columns = [0.0; COLS];
@@ -161,13 +165,14 @@ fn columns(values: &[f32]) -> [f32; COLS] {
     columns
 }
 
-/// Whether this instruction set multiplies and adds in one instruction: all that `pulp` chooses but the plainest.
+/// Whether this instruction set multiplies and adds in one instruction. All that `pulp` chooses do, except the
+/// plainest.
 #[inline(always)]
 fn fuses<S: Simd>() -> bool {
     S::F32_LANES >= 8 || cfg!(target_arch = "aarch64")
 }
 
-/// `(x - mean) / sqrt(var + eps) * weight + bias` into y; mean and (biased) variance in f64, in two passes.
+/// `(x - mean) / sqrt(var + eps) * weight + bias` into y, with mean and (biased) variance in f64, in two passes.
 #[pulp::with_simd(layernorm = Arch::new())]
 #[inline(always)]
 pub fn layernorm_simd<'a, S: Simd>(_simd: S, x: &'a [f32], weight: &'a [f32], bias: &'a [f32], eps: f32, y: &'a mut [f32]) {

@@ -1,9 +1,9 @@
-//! Token assembly: cls, storage tokens, then patches, some of them masked.
+//! Token assembly: cls, storage tokens, then patches, of which some may be masked.
 
 use crate::tensor::Tensor;
 
-/// patches [B, P, C], `cls` [1, 1, C], `storage` [1, R, C] -> [B, T, C] with T = 1 + R + P. Where the mask [B * P] is true, the `mask_token` [1, C] beside it
-/// stands instead of the patch.
+/// Concatenates `cls` [1, 1, C], `storage` [1, R, C] and patches [B, P, C] to [B, T, C] with T = 1 + R + P. Where the
+/// mask [B * P] is true, the `mask_token` [1, C] replaces the patch.
 pub fn tokens(patches: &Tensor, cls: &Tensor, storage: Option<&Tensor>, masking: Option<(&[bool], &Tensor)>) -> Tensor {
     let &[batch, p, c] = patches.shape() else { panic!("patches are [B, P, C], not {:?}", patches.shape()) };
     let storage = storage.map_or(&[][..], Tensor::data);

@@ -1,25 +1,26 @@
-//! A matrix shared out among threads in rectangles.
+//! Divides a matrix among threads in rectangles.
 
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A row-major matrix cut into windows of `height` x `width`, each of which can be taken once.
 ///
-/// Slices can be split between threads by rows alone; the rows of a product are too few to share, so its tasks take columns as well.
+/// Rust's slices can be divided by rows alone. A product may have too few rows for all threads, so its tasks divide
+/// columns as well.
 pub struct Windows<'a> {
     data: *mut f32,
     rows: usize,
     cols: usize,
     height: usize,
     width: usize,
-    /// Of each window, whether it is taken.
+    /// For each window, whether it is taken.
     taken: Vec<AtomicBool>,
     borrowed: PhantomData<&'a mut [f32]>,
 }
 
-/// One window of a matrix, nobody else's.
+/// One window of a matrix, which no other thread can access.
 pub struct Window<'a> {
-    /// Its first element.
+    /// The window's first element.
     first: *mut f32,
     rows: usize,
     cols: usize,
@@ -28,11 +29,11 @@ pub struct Window<'a> {
 }
 
 #[allow(unsafe_code, reason = "a slice cannot be split by columns")]
-// SAFETY: all that a shared `Windows` gives away are windows, each once, and no two overlap; f32 may move between threads.
+// SAFETY: a shared `Windows` hands out each window once, and no two windows overlap. f32 may move between threads.
 unsafe impl Sync for Windows<'_> {}
 
 impl<'a> Windows<'a> {
-    /// Cuts `matrix`, whose rows have `cols` elements.
+    /// Divides `matrix`, whose rows have `cols` elements.
     pub fn new(matrix: &'a mut [f32], cols: usize, height: usize, width: usize) -> Self {
         assert!(cols > 0 && height > 0 && width > 0 && matrix.len().is_multiple_of(cols), "{} elements in rows of {cols}", matrix.len());
         let rows = matrix.len() / cols;
@@ -43,7 +44,7 @@ impl<'a> Windows<'a> {
     /// The window in row `down` and column `across` of the windows.
     ///
     /// # Panics
-    /// If there is none, or it is taken.
+    /// If there is no such window, or it is taken.
     pub fn take(&self, down: usize, across: usize) -> Window<'_> {
         let (row, col) = (down * self.height, across * self.width);
         assert!(row < self.rows && col < self.cols, "window ({down}, {across}) of {} x {}", self.rows, self.cols);
@@ -58,19 +59,20 @@ impl<'a> Windows<'a> {
 }
 
 impl Window<'_> {
-    /// How many rows it has.
+    /// The number of rows.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Its piece of row `index`.
+    /// The window's part of row `index`.
     ///
     /// # Panics
     /// If there is no such row.
     pub fn row(&mut self, index: usize) -> &mut [f32] {
         assert!(index < self.rows, "row {index} of {}", self.rows);
         #[allow(unsafe_code, reason = "a slice cannot be split by columns")]
-        // SAFETY: the row is inside the window, the window inside the matrix and nobody else's; `&mut self` keeps its rows from being borrowed twice.
+        // SAFETY: the row is inside the window, and the window is inside the matrix and no other thread's. `&mut self`
+        // keeps a row from being borrowed twice.
         unsafe {
             std::slice::from_raw_parts_mut(self.first.add(index * self.stride), self.cols)
         }

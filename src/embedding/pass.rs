@@ -12,7 +12,7 @@ use super::settings::PassSettings;
 use super::source::{SliceSource, Target, copy};
 use crate::error::{Error, Result};
 use crate::gpu::{Executable, Gpu, TextureCopy, wgpu};
-use crate::graph::{Bytes, Cost, Limits, TensorId, plan};
+use crate::graph::{Cost, Footprint, Limits, TensorId, plan};
 use crate::kernels::Recorder;
 use crate::maps::Mesh;
 use crate::vit::config::Config;
@@ -239,7 +239,7 @@ impl Pass {
     }
 
     /// The bytes that the pass takes on the device. The weights are shared with other passes of the model.
-    pub fn bytes(&self) -> Bytes {
+    pub fn bytes(&self) -> Footprint {
         self.executable.plan().bytes()
     }
 

@@ -9,7 +9,7 @@ use super::profile::Profile;
 use super::stamps::{Clocked, Span};
 use super::weights::GpuWeights;
 use crate::error::Result;
-use crate::graph::{Bytes, Graph, Plan, TensorId, plan};
+use crate::graph::{Footprint, Graph, Plan, TensorId, plan};
 use crate::tensor::Tensor;
 use crate::vit::config::{Config, Grid};
 use crate::vit::features::{Features, Range, Request};
@@ -155,7 +155,7 @@ impl Gpu {
     ///
     /// # Errors
     /// If the images or the request do not fit the model, or the pass does not fit the device.
-    pub fn bytes(&self, image_shape: &[usize], masked: bool, request: &Request) -> Result<Bytes> {
+    pub fn bytes(&self, image_shape: &[usize], masked: bool, request: &Request) -> Result<Footprint> {
         let (_, planned, _) = self.plan(self.input(image_shape, masked)?, request)?;
         Ok(planned.bytes())
     }
@@ -282,7 +282,7 @@ mod tests {
         let allocated = || context.device().generate_allocator_report().map(|report| report.total_allocated_bytes);
         for (side, most) in [(896, 250_000_000), (2048, 700_000_000)] {
             let (shape, request) = ([1, 1, side, side], Request::default());
-            let Bytes { inputs, outputs, slots, .. } = gpu.bytes(&shape, false, &request).expect("a plan");
+            let Footprint { inputs, outputs, slots, .. } = gpu.bytes(&shape, false, &request).expect("a plan");
             let planned = inputs + outputs + slots;
             let (twelve, _) =
                 record(model.config(), *gpu.context.limits(), gpu.input(&shape, false).expect("an image"), &request).expect("recorded");

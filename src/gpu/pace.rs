@@ -1,4 +1,5 @@
-//! How much a dispatch may do on a device, so that none lasts long: measured at first use, for no name of an adapter tells it.
+//! Limits the work of a dispatch, so that none lasts long. The device's speed is measured at first use, because an
+//! adapter's name does not tell it.
 
 use std::time::{Duration, Instant};
 
@@ -10,19 +11,20 @@ use crate::graph::{Cost, Limits, Role, TensorId, plan};
 use crate::kernels::{Epilogue, Heads, Recorder};
 use crate::vit::config::Config;
 
-/// How long a dispatch should last: a third of the 200 ms after which a desktop is felt to stand still, for some kernels are slower than
-/// those that are measured, and a device is not always at its best. Drivers reset a GPU after 2 s and more.
+/// How long a dispatch should last: a third of the 200 ms after which a desktop seems to freeze. The margin is for
+/// kernels slower than the measured ones, and for a device that is busy. Drivers reset a GPU after 2 s or more.
 const DISPATCH: Duration = Duration::from_millis(66);
 
-/// Rows of a probe, tried in turn until one takes long enough to be timed.
+/// Rows of a probe. They are tried in turn until one takes [`LONG_ENOUGH`].
 const PROBES: [usize; 3] = [64, 256, 1024];
 
-/// What is long beside the cost of a submission.
+/// A probe that takes so long makes the cost of its submission negligible.
 const LONG_ENOUGH: Duration = Duration::from_millis(5);
 
 impl Context {
-    /// The same device with [`Limits::max_work`] by its measured speed in matrix products and attention of a model's sizes; as it is where the limit
-    /// is given, and in a browser, which lets nobody wait. Takes tens of milliseconds besides compiling kernels that the model needs anyway.
+    /// The same device with [`Limits::max_work`] set by its measured speed in matrix products and attention of the
+    /// model's sizes. A device whose limit is set stays as it is, and so does one in a browser, where waiting is
+    /// impossible. The measurement takes tens of milliseconds besides compiling kernels that the model needs anyway.
     ///
     /// # Errors
     /// If the device is out of memory or lost.
@@ -43,7 +45,7 @@ impl Context {
         Ok(self)
     }
 
-    /// [`Cost::work`] a second of an operation over as many rows as are told.
+    /// [`Cost::work`] per second of the operation that `record` records over a number of rows.
     fn rate(&self, record: &dyn Fn(&mut Recorder, usize) -> Result<TensorId>) -> Result<f64> {
         let mut rate = f64::INFINITY;
         for rows in PROBES {
@@ -54,7 +56,7 @@ impl Context {
             let work = graph.steps().iter().fold(Cost::default(), |sum, step| sum + step.cost).work();
             let planned = plan(&graph, &self.limits)?;
             let executable = Executable::new(self, graph, planned, &GpuWeights::default())?;
-            // The first run pays for what drivers put off until then.
+            // Drivers put some work off until the first run.
             executable.run()?;
             self.wait("measuring the device's speed")?;
             let start = Instant::now();

@@ -5,7 +5,7 @@ use super::executable::Executable;
 use super::passes::{Passes, Wanted};
 use super::weights::GpuWeights;
 use crate::error::{Error, Result};
-use crate::graph::{Bytes, Graph, Plan, plan};
+use crate::graph::{Footprint, Graph, Plan, plan};
 use crate::tensor::Tensor;
 use crate::vit::config::Config;
 use crate::vit::decoder::{Decoder, Shape};
@@ -75,7 +75,7 @@ impl Scorer {
     ///
     /// # Errors
     /// If they do not fit the model, each other, or the device.
-    pub fn bytes(&self, tiles: &[usize], size: [usize; 2]) -> Result<Bytes> {
+    pub fn bytes(&self, tiles: &[usize], size: [usize; 2]) -> Result<Footprint> {
         let (_, planned, _) = self.plan(self.key(tiles, size)?)?;
         Ok(planned.bytes())
     }

@@ -1,4 +1,4 @@
-//! Tile geometries that were found to be the fastest, kept on disk: a file for each adapter, tier and type of elements.
+//! Keeps the fastest tiles on disk, in one file for each adapter, tier and type of elements.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,20 +11,22 @@ use super::context::Context;
 use crate::error::{Error, Result};
 use crate::graph::{TileChoice, Tiles};
 
-/// A folder of records, one JSON file each. A record is for one adapter, driver and version of this crate: another's counts as none, and is replaced.
+/// A folder of records, one JSON file each. A record is valid for one adapter, driver and version of this crate. Any
+/// other record counts as none, and is replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TileCache {
     folder: PathBuf,
 }
 
 impl TileCache {
-    /// The records in `folder`, which need not exist.
+    /// The records in `folder`, which need not exist yet.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into() }
     }
 
-    /// Those of this user: in the folder `MEDDINO_CACHE`, or where it is not set in `meddino` in the system's folder for caches. None if `MEDDINO_CACHE` is
-    /// set to nothing, or there is no such folder: then geometries are neither looked for nor tried.
+    /// This user's records: in the folder that `MEDDINO_CACHE` names, or if it is not set in `meddino` in the system's
+    /// cache folder. None if `MEDDINO_CACHE` is empty or the system has no such folder; then no tiles are looked for or
+    /// tried.
     pub fn from_env() -> Option<Self> {
         let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         if let Some(named) = std::env::var_os("MEDDINO_CACHE") {
@@ -40,7 +42,7 @@ impl TileCache {
         caches.map(|caches| Self::new(caches.join("meddino")))
     }
 
-    /// Where the record for this context is, or would be.
+    /// The path of the record for this context, whether or not it exists.
     pub fn path(&self, context: &Context) -> PathBuf {
         let limits = context.limits();
         let name = format!("{} {:?} {} {}", context.info().name, context.info().backend, limits.tier, limits.elem.name());
@@ -49,10 +51,10 @@ impl TileCache {
         self.folder.join(format!("tiles-{}.json", words.join("-")))
     }
 
-    /// The record for this context; none if there is none, or it is another driver's or another version's.
+    /// The tiles in the record for this context; none without a record, or with another driver's or version's.
     ///
     /// # Errors
-    /// The text for people if the file makes no sense or cannot be read.
+    /// A message for people if the file makes no sense or cannot be read.
     pub(super) fn load(&self, context: &Context) -> Result<Option<Tiles>, String> {
         let path = self.path(context);
         let bad = |problem: &str| format!("{}: {problem}; it is ignored, and `meddino tune` writes it anew", path.display());
@@ -73,10 +75,10 @@ impl TileCache {
         Ok(Some(Tiles { few: class("few")?, many: class("many")? }))
     }
 
-    /// Keeps what was found for this context, in the place of what was there.
+    /// Keeps `tiles` for this context, in place of an earlier record.
     ///
     /// # Errors
-    /// If the folder cannot be made or written to.
+    /// If the folder cannot be created or written to.
     pub fn save(&self, context: &Context, tiles: Tiles) -> Result<PathBuf> {
         let path = self.path(context);
         let record = Record { identity: Identity::of(context), tiles };
@@ -90,7 +92,7 @@ impl TileCache {
         Ok(path)
     }
 
-    /// Whether a record for this context could be kept, for callers who would rather know before the trials than after.
+    /// Checks that a record for this context could be kept, so that a caller learns of a problem before the trials.
     ///
     /// # Errors
     /// As [`TileCache::save`].
@@ -98,12 +100,13 @@ impl TileCache {
         self.unfinished().map(drop).map_err(|problem| cannot_write(&self.path(context), &problem))
     }
 
-    /// A file in the folder that has no name yet; the folder is made if there is none.
+    /// A new file in the folder under a temporary name. Creates the folder if necessary.
     fn unfinished(&self) -> std::io::Result<NamedTempFile> {
         std::fs::create_dir_all(&self.folder)?;
         #[cfg_attr(not(unix), allow(unused_mut, reason = "permissions are given on Unix alone"))]
         let mut builder = tempfile::Builder::new();
-        // As any new file, so that a folder may be shared: what the umask leaves of rw-rw-rw-, not the rw------- of a secret.
+        // Permissions of any new file (rw-rw-rw- less the umask), so that users can share a folder. The default is the
+        // rw------- of a secret.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         builder.tempfile_in(&self.folder)
@@ -227,10 +230,10 @@ mod tests {
             (&good.replace("\"many\"", "\"much\""), "tiles.many is no tile geometry"),
             (&long, "bytes long"),
         ];
-        for (text, told) in cases {
+        for (text, problem) in cases {
             std::fs::write(&path, text).unwrap();
             let warning = cache.load(&context).unwrap_err();
-            assert!(warning.contains(told) && warning.contains("meddino tune") && warning.contains("tiles-"), "{text}: {warning}");
+            assert!(warning.contains(problem) && warning.contains("meddino tune") && warning.contains("tiles-"), "{text}: {warning}");
             if context.abilities().software {
                 let untuned = context.with_best_tiles(Some(&cache));
                 assert_eq!((untuned.limits().tiles, untuned.warnings()), (Tiles::DEFAULT, &[warning][..]));
@@ -239,8 +242,8 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
         assert!(cache.load(&context).unwrap_err().contains("cannot be read"));
-        let told = TileCache::new(&path).save(&context, some_tiles()).map(|_| ());
-        assert!(told.is_ok(), "a folder is made use of");
+        let saved = TileCache::new(&path).save(&context, some_tiles());
+        assert!(saved.is_ok(), "a folder may exist already");
         let file = folder.path().join("a file");
         std::fs::write(&file, "").unwrap();
         let refused = TileCache::new(&file).save(&context, some_tiles()).unwrap_err().to_string();
@@ -248,7 +251,7 @@ mod tests {
         assert_eq!(TileCache::new(&file).check(&context).unwrap_err().to_string(), refused, "and is so before the trials");
     }
 
-    /// Numbers that no kernel is made for reach none: they count as none given.
+    /// Sizes that no kernel has never reach a kernel; the default tile is used.
     #[test]
     fn geometries_that_no_kernel_has_change_nothing() {
         let Some(context) = device() else { return };

@@ -1,4 +1,4 @@
-//! Which tier of kernels a device gets: the best that it runs, once it has been seen to compute rightly there.
+//! Chooses a device's tier of kernels: the best that the device runs and that passes a self-test there.
 
 use super::context::Context;
 use super::executable::Executable;
@@ -9,36 +9,37 @@ use crate::kernels::{Epilogue, Heads, Recorder};
 use crate::tensor::{Tensor, relative_l2};
 
 impl Context {
-    /// The same device with kernels over tensors of `elem`, of the tier that is asked for or else of the best that it runs.
+    /// The same device with kernels over tensors of `elem`, of the `requested` tier or else of the best that it runs.
     ///
-    /// Every tier but the plainest is first held against sums in f64, over a few small ragged products: drivers have had errors there. One
-    /// that fails is passed over for the next, from f16 at last to f32, and [`Context::warnings`] says so. It blocks, so it is not for a browser.
+    /// Every tier but the plainest is first compared with sums in f64, over a few small ragged products, because some
+    /// drivers miscompile such kernels. If a tier fails, the next one is tried, and after all tiers over f16 those over
+    /// f32. [`Context::warnings`] names the failures. This function blocks, so it is not for a browser.
     ///
     /// # Errors
-    /// If the device's shaders cannot do what is asked for, or it is lost.
-    pub fn tuned(&self, elem: Elem, asked: Option<Tier>) -> Result<Self> {
-        self.tuned_by(elem, asked, &|candidate| self_test(candidate, &|_| ()))
+    /// If the device's shaders cannot run the request, or the device is lost.
+    pub fn tuned(&self, elem: Elem, requested: Option<Tier>) -> Result<Self> {
+        self.tuned_by(elem, requested, &|candidate| self_test(candidate, &|_| ()))
     }
 
-    fn tuned_by(&self, elem: Elem, asked: Option<Tier>, test: &dyn Fn(&Self) -> Result<(), String>) -> Result<Self> {
+    fn tuned_by(&self, elem: Elem, requested: Option<Tier>, test: &dyn Fn(&Self) -> Result<(), String>) -> Result<Self> {
         let (able, name) = (self.abilities(), &self.info().name);
         if elem == Elem::F16 && !able.f16 {
             return Err(Error::option("--precision", format!("the shaders of {name} have no f16; use f32")));
         }
-        if let Some(tier) = asked.filter(|&tier| !able.run(tier, elem)) {
+        if let Some(tier) = requested.filter(|&tier| !able.run(tier, elem)) {
             let refused = format!("{name} does not run {tier} kernels over {}; it runs {able}", elem.name());
             return Err(Error::option("--tier", refused));
         }
-        let ladder = able.ladder(elem).into_iter().filter(|&tier| Some(tier) != asked);
+        let ladder = able.ladder(elem).into_iter().filter(|&tier| Some(tier) != requested);
         let mut warnings = Vec::new();
-        for tier in asked.into_iter().chain(ladder) {
+        for tier in requested.into_iter().chain(ladder) {
             let mut tuned = self.of_tier(tier, elem);
             let problem = if is_plain(tier, elem) { None } else { test(&tuned).err() };
             let Some(problem) = problem else {
                 tuned.warnings = warnings;
                 return Ok(tuned);
             };
-            // A device that is gone fails every test.
+            // Without this check a device that is gone would fail every test.
             self.checked("testing kernels", || Ok(()))?;
             warnings.push(format!(
                 "{name} computes wrongly with kernels of tier {tier} over {}, which are not used: {problem}; a newer driver may mend it",
@@ -59,7 +60,7 @@ impl Context {
     }
 }
 
-/// What needs no extension of WGSL needs no test before use, and nothing is left to fall back to.
+/// Plain kernels use no extension of WGSL, so they need no test before use. There is no tier below them either.
 fn is_plain(tier: Tier, elem: Elem) -> bool {
     matches!(tier, Tier::Baseline | Tier::Direct) && elem == Elem::F32
 }
@@ -72,7 +73,8 @@ fn most_from_oracle(elem: Elem) -> f64 {
     }
 }
 
-/// The most relative L2 between two right kernels, with room: both round their results, and they add up in different orders.
+/// The most relative L2 between two right kernels, with room: both round their results, and they add up in different
+/// orders.
 pub(super) fn most_between_kernels(elem: Elem) -> f64 {
     match elem {
         Elem::F32 => 1e-5,
@@ -80,9 +82,9 @@ pub(super) fn most_between_kernels(elem: Elem) -> f64 {
     }
 }
 
-/// Runs a product, an attention and a normalisation on the device; `edit` may change what was recorded first.
+/// Runs a product, an attention and a normalisation on the device. `edit` may change the recorded graph before the run.
 fn self_test(context: &Context, edit: &dyn Fn(&mut Graph)) -> Result<(), String> {
-    // The model runs the same kernels without the checks, and a test has to be of what is used.
+    // Without the checks, because the model runs its kernels without them.
     let context = context.without_shader_checks();
     let mut probe = Probe { g: Recorder::new(*context.limits()), inputs: Vec::new() };
     let cases = probe.record().map_err(|e| e.to_string())?;
@@ -98,23 +100,23 @@ fn self_test(context: &Context, edit: &dyn Fn(&mut Graph)) -> Result<(), String>
     Ok(())
 }
 
-/// Values in [-1, 1), others for each `index`: the squares' multiples of the golden ratio, modulo 2.
+/// Pseudo-random values in [-1, 1), different for each `index`: squares times the golden ratio, modulo 2.
 pub(super) fn pseudo_random(index: usize, len: usize) -> Vec<f32> {
     let start = 7919 * (index + 1);
     (start..start + len).map(|i| ((i * i) as f64 * 0.618_033_988_749_895 % 2.0 - 1.0) as f32).collect()
 }
 
-/// A few operations in the making.
+/// A few operations while they are recorded, and their inputs.
 struct Probe {
     g: Recorder,
     inputs: Vec<(TensorId, Vec<f32>)>,
 }
 
-/// What an operation is called, its result, and what that should be.
+/// An operation's name, its result, and the right values of the result.
 type Case = (&'static str, TensorId, Vec<f64>);
 
 impl Probe {
-    /// Sizes pass the edges of tiles along every axis, and are no multiples of any.
+    /// The sizes exceed one tile along every axis, and are no multiples of any tile.
     fn record(&mut self) -> Result<[Case; 3]> {
         let elem = self.g.elem();
         let (m, n, k_len) = (70, 69, 100);
@@ -126,7 +128,7 @@ impl Probe {
         let [(q, q_id), (k, k_id), (v, v_id)] = [0; 3].map(|_| self.input(elem, &[1, heads, tokens, head_dim]));
         let attended = self.g.attention("attention", Heads { q: q_id, k: k_id, v: v_id })?;
 
-        // Rows so long that a whole workgroup does one.
+        // Rows so long that a whole workgroup computes one.
         let c = 516;
         let [(rows, rows_id), (scale, scale_id), (shift, shift_id)] = [3, 1, 1].map(|rows| self.input(Elem::F32, &[rows, c]));
         let normed = self.g.layernorm("layernorm", rows_id, scale_id, shift_id, 1e-6)?;
@@ -137,7 +139,7 @@ impl Probe {
         ])
     }
 
-    /// An input of values in [-1, 1) as they are on the device, and as f64.
+    /// Creates an input of values in [-1, 1), and returns the values as the device stores them, as f64.
     fn input(&mut self, elem: Elem, shape: &[usize]) -> (Vec<f64>, TensorId) {
         let len: usize = shape.iter().product();
         let values = decoded(&encoded(&pseudo_random(self.inputs.len(), len), elem), elem, len);
@@ -159,7 +161,7 @@ impl Probe {
     }
 }
 
-/// The same operations, by their definitions.
+/// The same operations in f64, written as their definitions read.
 mod oracle {
     fn dot(a: &[f64], b: &[f64]) -> f64 {
         a.iter().zip(b).map(|(a, b)| a * b).sum()
@@ -205,8 +207,8 @@ pub(super) mod tests {
     use crate::gpu::Selection;
     use std::io::Write;
 
-    /// The device that tests run on, if it runs a tier over `elem`; says so if not. `MEDDINO_REQUIRE_TIER` names one that must be there:
-    /// `cooperative8/f16`.
+    /// The device that tests run on, if it runs a tier over `elem`; says so if not. `MEDDINO_REQUIRE_TIER` names one
+    /// that must be there: `cooperative8/f16`.
     pub fn device(tier: Tier, elem: Elem) -> Option<Context> {
         let name = format!("{tier}/{}", elem.name());
         let skip = |problem: &str| {
@@ -247,8 +249,8 @@ pub(super) mod tests {
         }
     }
 
-    /// Each is an error that a driver or a careless edit might make: the wrong distance from row to row of a matrix, a sum without its
-    /// neighbours, a row's fours taken to be alike.
+    /// Each is an error that a driver or a careless edit might make: the wrong distance from row to row of a matrix, a
+    /// sum without its neighbours, a row's fours taken to be alike.
     #[test]
     fn a_planted_fault_is_caught_and_fallen_back_from() {
         let faults = [

@@ -1,13 +1,14 @@
-//! The forward pass as data: tensors, and the dispatches that write them. No GPU object and no model lives here.
+//! The forward pass as data: tensors, and the dispatches that write them. This room knows no GPU object and no model.
 //!
-//! A [`Graph`] is a list of tensors and a list of [`Dispatch`]es in the order in which they run. Each tensor is written once, by one
-//! operation; an operation whose buffers or grids would pass the device's [`Limits`] is several dispatches over disjoint [`View`]s.
+//! A [`Graph`] is a list of tensors and a list of [`Dispatch`]es in the order in which they run. Each tensor is written
+//! once, by one operation. An operation whose buffers or grids would exceed the device's [`Limits`] becomes several
+//! dispatches over disjoint [`View`]s.
 
 mod plan;
 mod tier;
 mod tile;
 
-pub use plan::{Bytes, Place, Plan, plan};
+pub use plan::{Footprint, Place, Plan, plan};
 pub use tier::{Abilities, Elem, Tier};
 pub use tile::{AttentionTile, ProductSplit, ProductTile, TileChoice, Tiles};
 
@@ -16,13 +17,13 @@ pub use tile::{AttentionTile, ProductSplit, ProductTile, TileChoice, Tiles};
 pub struct TensorId(usize);
 
 impl TensorId {
-    /// Its place in [`Graph::tensors`].
+    /// The tensor's index in [`Graph::tensors`].
     pub fn index(self) -> usize {
         self.0
     }
 }
 
-/// What a tensor is to the graph, which decides who owns its buffer and how long it lives.
+/// What a tensor is for. The role decides who owns the tensor's buffer and how long the buffer lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// A parameter: uploaded once, shared by the graphs of every image size.
@@ -59,17 +60,17 @@ impl TensorInfo {
         self.len() == 0
     }
 
-    /// Size in bytes, of whole 32-bit words.
+    /// Size in bytes, rounded up to whole 32-bit words.
     pub fn bytes(&self) -> u64 {
         self.bytes_of(self.len())
     }
 
-    /// Bytes that `len` of its elements take, of whole 32-bit words.
+    /// Bytes of `len` elements, rounded up to whole 32-bit words.
     pub fn bytes_of(&self, len: usize) -> u64 {
         (len * self.elem.bytes()).next_multiple_of(4) as u64
     }
 
-    /// The byte of its buffer at which element `at` begins.
+    /// The byte offset of element `at` in the tensor's buffer.
     pub fn byte_at(&self, at: usize) -> u64 {
         (at * self.elem.bytes()) as u64
     }
@@ -86,17 +87,18 @@ pub struct View {
     pub len: usize,
 }
 
-/// A compute shader and what it is specialised by: plain data, and the key under which its pipeline is cached.
+/// A compute shader and the constants that specialise it: plain data, and the key under which its pipeline is cached.
 ///
-/// The text handed to the device is the constants (`const NAME: TYPE = VALUE;`, `alias NAME = TYPE;`), then `parts` in order. The entry point is `main`.
-/// Bindings, all in group 0: the reads in order from 0, then the write, then (if there are parameters) the uniform `params`.
+/// The device compiles the constants (`const NAME: TYPE = VALUE;`, `alias NAME = TYPE;`) followed by `parts` in order.
+/// The entry point is `main`. All bindings are in group 0: the reads in order from 0, then the write, then the uniform
+/// `params` if there are parameters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Kernel {
     /// The noun: the shader's file name without its ending.
     pub name: &'static str,
     /// WGSL, shared parts first; each an `include_str!` of `shaders/`.
     pub parts: Vec<&'static str>,
-    /// What the text is specialised by.
+    /// Constants and type aliases that specialise the text.
     pub constants: Vec<(&'static str, Constant)>,
 }
 
@@ -105,7 +107,7 @@ pub struct Kernel {
 pub enum Constant {
     /// `u32`
     U32(u32),
-    /// `f32`, by its bits so that kernels can be compared.
+    /// `f32`, as bits, so that kernels can be compared and hashed.
     F32(u32),
     /// `bool`
     Bool(bool),
@@ -167,7 +169,8 @@ impl Kernel {
     }
 }
 
-/// Arithmetic and traffic of a dispatch, as declared by its kernel; profiles and benches divide by the time.
+/// Arithmetic and memory traffic of a dispatch, as its kernel declares them. Profiles and benchmarks divide them by the
+/// time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
     /// Floating-point operations (a fused multiply-add is two).
@@ -177,10 +180,10 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// FLOPs that take about as long as a byte's way to memory and back, on the GPUs and CPUs of the time: 15 to 30.
+    /// FLOPs that take about as long as moving one byte: 15 to 30 on today's GPUs and CPUs.
     const FLOPS_PER_BYTE: u64 = 30;
 
-    /// One figure for how long it takes, in FLOPs of a matrix product: what dispatches are cut by.
+    /// One number for how long the work takes, in FLOPs of a matrix product. Operations are cut into dispatches by it.
     pub fn work(self) -> u64 {
         self.flops.saturating_add(self.bytes.saturating_mul(Self::FLOPS_PER_BYTE))
     }
@@ -197,13 +200,13 @@ impl std::ops::Add for Cost {
 /// One run of a kernel.
 #[derive(Clone, Debug)]
 pub struct Dispatch {
-    /// The tap's name, e.g. `blocks.3.attn.qkv`; what profiles show.
+    /// The tap's name, e.g. `blocks.3.attn.qkv`, which profiles show.
     pub label: String,
     /// The shader.
     pub kernel: Kernel,
-    /// What it reads, in binding order.
+    /// Views that the dispatch reads, in binding order.
     pub reads: Vec<View>,
-    /// What it writes, the next binding.
+    /// The view that the dispatch writes, the next binding.
     pub write: View,
     /// The uniform block's bytes (a multiple of 16, or empty for none), the last binding.
     pub params: Vec<u8>,
@@ -213,7 +216,7 @@ pub struct Dispatch {
     pub cost: Cost,
 }
 
-/// What a device allows; operations are cut to fit.
+/// What a device allows. Operations are cut to fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Largest storage binding in bytes.
@@ -230,39 +233,40 @@ pub struct Limits {
     pub workgroup_memory: u32,
     /// How kernels are written.
     pub tier: Tier,
-    /// Type of the weights of matrix products, and of what operations hand to each other; the residual stream stays f32.
+    /// Type of the weights of matrix products, and of the tensors between operations. The residual stream stays f32.
     pub elem: Elem,
-    /// Invocations of a subgroup, for the tiers that must know; else 0.
+    /// Invocations of a subgroup, for the tiers that need the number; else 0.
     pub subgroup_size: u32,
-    /// How products and attention divide their work, where the device was asked what is fastest.
+    /// How products and attention divide their work. The default, unless the device was measured.
     pub tiles: Tiles,
-    /// The most [`Cost::work`] of a dispatch, so that none keeps the device (its desktop, its driver's watchdog) waiting for long;
-    /// `None` while the device's speed is not known. Operations are cut to it as far as they can be, which is no error.
+    /// The most [`Cost::work`] of a dispatch, so that no dispatch stalls the desktop or triggers the driver's watchdog;
+    /// `None` while the device's speed is unknown. Operations are cut to this limit as far as possible. An operation
+    /// that cannot be cut so far is no error.
     pub max_work: Option<u64>,
 }
 
 impl Limits {
-    /// The most bytes of a binding whose elements shaders can count in 32 bits, and whose end falls on any alignment.
+    /// The largest binding whose elements shaders can index by 32 bits, and whose end is a multiple of every alignment.
     const COUNTABLE: u64 = (u32::MAX as u64 + 1) - 4096;
 
-    /// The same with bindings no larger than shaders can count.
+    /// The same limits with bindings no larger than shaders can index.
     #[must_use]
     pub fn countable(self) -> Self {
         Self { max_binding: self.max_binding.min(Self::COUNTABLE), ..self }
     }
 
-    /// How many of a thing one axis of a grid reaches, if a workgroup does `each` of them.
+    /// How many items one axis of a grid covers if a workgroup computes `each` of them.
     pub fn reach(&self, each: usize) -> usize {
         (self.max_workgroups as usize).saturating_mul(each)
     }
 
-    /// The tighter of two limits, each for itself; the tier and the type of elements are those of `self`.
+    /// The tighter value of each limit. The tier, the type of elements and the tiles are those of `self`.
     #[must_use]
     pub fn min(self, other: Self) -> Self {
         Self {
             max_binding: self.max_binding.min(other.max_binding),
             max_buffer: self.max_buffer.min(other.max_buffer),
-            // An offset that suits the coarser alignment suits both, for alignments are powers of two.
+            // Alignments are powers of two, so an offset that suits the coarser one suits both.
             alignment: self.alignment.max(other.alignment),
             max_workgroups: self.max_workgroups.min(other.max_workgroups),
             max_invocations: self.max_invocations.min(other.max_invocations),
@@ -296,7 +300,7 @@ impl Limits {
 pub struct Graph {
     tensors: Vec<TensorInfo>,
     steps: Vec<Dispatch>,
-    /// Of each step, whether it was pushed by [`Graph::push_unchecked`].
+    /// For each step, whether [`Graph::push_unchecked`] appended it.
     trusted: Vec<bool>,
 }
 
@@ -314,7 +318,7 @@ impl Graph {
     /// A new tensor.
     ///
     /// # Panics
-    /// If its bytes cannot be counted: a programmer's mistake.
+    /// If the tensor's bytes overflow `usize`: a programmer's mistake.
     pub fn tensor_of(&mut self, elem: Elem, label: impl Into<String>, shape: impl Into<Vec<usize>>, role: Role) -> TensorId {
         let info = TensorInfo { label: label.into(), shape: shape.into(), role, elem };
         let bytes = info.shape.iter().try_fold(elem.bytes(), |bytes, &extent| bytes.checked_mul(extent));
@@ -323,22 +327,24 @@ impl Graph {
         TensorId(self.tensors.len() - 1)
     }
 
-    /// Appends a dispatch. Its shader is compiled with all run-time checks that wgpu has for the device's API, whatever the text. (On OpenGL it has
-    /// none for private and workgroup arrays.)
+    /// Appends a dispatch. Its shader is compiled with all run-time checks that wgpu has for the device's API. (For
+    /// OpenGL wgpu has none for private and workgroup arrays.)
     ///
     /// # Panics
-    /// If a view passes its tensor's end, if a weight or an input is written, or if one tensor is both read and written (a device may not
-    /// bind one buffer both ways): mistakes of the kernel's author, named by the dispatch's label.
+    /// If a view exceeds its tensor, if a weight or an input is written, or if one tensor is both read and written (a
+    /// device may not bind one buffer both ways). These are mistakes of the kernel's author; the message names the
+    /// dispatch's label.
     pub fn push(&mut self, dispatch: Dispatch) {
         self.append(dispatch, false);
     }
 
-    /// Appends a dispatch whose shader needs no run-time checks: where a device leaves them out
-    /// ([`Context::without_shader_checks`](crate::gpu::Context::without_shader_checks)), it is compiled without.
+    /// Appends a dispatch whose shader needs no run-time checks. A device that omits checks
+    /// ([`Context::without_shader_checks`](crate::gpu::Context::without_shader_checks)) compiles the shader without
+    /// them.
     ///
     /// # Safety
-    /// With these views of these tensors, these parameters and this grid, and whatever the tensors hold, the shader must stay inside its bindings
-    /// and arrays, end its loops, and write workgroup memory before it reads it.
+    /// With these views, these parameters and this grid, the shader must stay inside its bindings and arrays, end its
+    /// loops, and write workgroup memory before reading it, whatever values the tensors hold.
     ///
     /// # Panics
     /// As [`Graph::push`].
@@ -362,21 +368,22 @@ impl Graph {
         self.trusted.push(trusted);
     }
 
-    /// Whether a step's shader may be compiled without run-time checks: whether [`Graph::push_unchecked`] appended it.
+    /// Whether a step's shader may be compiled without run-time checks, because [`Graph::push_unchecked`] appended it.
     pub fn is_trusted(&self, step: usize) -> bool {
         self.trusted[step]
     }
 
-    /// The dispatches, to plant faults in.
+    /// The dispatches, so that tests can plant faults.
     #[cfg(test)]
     pub(crate) fn steps_mut(&mut self) -> &mut [Dispatch] {
         &mut self.steps
     }
 
-    /// Makes an output of an intermediate tensor: it lives to the end, in a buffer of its own, to be read by the caller.
+    /// Turns an intermediate tensor into an output, which lives to the end in a buffer of its own, for the caller to
+    /// read.
     ///
     /// # Panics
-    /// If it is a weight or an input: a programmer's mistake.
+    /// If the tensor is a weight or an input: a programmer's mistake.
     pub fn keep(&mut self, id: TensorId) {
         let info = &mut self.tensors[id.0];
         assert!(matches!(info.role, Role::Intermediate | Role::Output), "{info:?} cannot be kept");
@@ -388,7 +395,7 @@ impl Graph {
         &self.tensors
     }
 
-    /// Every tensor's id, in the order of their making.
+    /// Every tensor's id, in the order of creation.
     pub fn ids(&self) -> impl Iterator<Item = TensorId> + use<> {
         (0..self.tensors.len()).map(TensorId)
     }

@@ -1,8 +1,8 @@
-//! Which buffer each tensor lives in: liveness, then slots. Pure: it knows bytes and the device's limits, and no device.
+//! Which buffer each tensor lives in: liveness, then slots. The plan depends on sizes and the device's limits alone.
 //!
-//! A slot is a whole buffer that intermediate tensors take one after another. Two tensors may share one if the first is read for the
-//! last time *before* the dispatch that first writes the second: never in the same dispatch, for a device may not bind one buffer both
-//! as read and as read_write, not even on disjoint ranges.
+//! A slot is a whole buffer that intermediate tensors use one after another. Two tensors may share a slot if the last
+//! read of the first comes *before* the dispatch that first writes the second. The same dispatch may not do both,
+//! because a device may not bind one buffer both as read and as read_write, not even on disjoint ranges.
 
 use super::{Dispatch, Graph, Limits, Role, TensorId};
 use crate::error::{Error, Result};
@@ -10,35 +10,36 @@ use crate::error::{Error, Result};
 /// Where a tensor lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// In the buffer of that name among the shared weights.
+    /// In the buffer that the shared weights have under the tensor's name.
     Weight,
-    /// In a buffer of its own: inputs and outputs.
+    /// In a buffer that no other tensor uses: inputs and outputs.
     Own,
     /// In this slot, from its start.
     Slot(usize),
-    /// Nowhere: an intermediate tensor that no dispatch touches.
+    /// In no buffer: an intermediate tensor that no dispatch touches.
     Nowhere,
 }
 
 /// What a graph needs, in bytes, before anything is allocated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bytes {
+pub struct Footprint {
     /// Parameters; shared with the plans of other image sizes.
     pub weights: u64,
     /// Buffers that the caller writes.
     pub inputs: u64,
     /// Buffers that the caller reads.
     pub outputs: u64,
-    /// All slots together: the peak, for a slot lives as long as the plan.
+    /// The sum of all slots. A slot lives as long as the plan, so this is the peak.
     pub slots: u64,
-    /// The least that slots can come to, whatever the assignment: the k-th largest slot must hold the k-th largest tensor alive at any
-    /// one time, so the sum over k of those maxima.
+    /// The least sum of slots that any assignment can reach. The k-th largest slot must hold the k-th largest tensor
+    /// alive at any one time, so the bound is the sum of these maxima over k.
     pub lower_bound: u64,
-    /// The most bytes of intermediate tensors alive at one time; what an allocator free to place tensors anywhere could not beat.
+    /// The most bytes of intermediate tensors alive at one time. Not even an allocator that may place tensors anywhere
+    /// needs less.
     pub live: u64,
 }
 
-impl Bytes {
+impl Footprint {
     /// All that is allocated: weights, inputs, outputs and slots.
     pub fn total(&self) -> u64 {
         self.weights + self.inputs + self.outputs + self.slots
@@ -50,7 +51,7 @@ impl Bytes {
 pub struct Plan {
     places: Vec<Place>,
     slots: Vec<u64>,
-    bytes: Bytes,
+    bytes: Footprint,
 }
 
 impl Plan {
@@ -65,7 +66,7 @@ impl Plan {
     }
 
     /// What the graph needs.
-    pub fn bytes(&self) -> Bytes {
+    pub fn bytes(&self) -> Footprint {
         self.bytes
     }
 }
@@ -76,7 +77,8 @@ impl Plan {
 /// If a tensor is larger than the largest buffer, or a dispatch binds more or runs wider than the device allows.
 ///
 /// # Panics
-/// If a dispatch reads an intermediate tensor or an output before any dispatch has written it: a mistake of the recorder.
+/// If a dispatch reads an intermediate tensor or an output that no earlier dispatch has written: a mistake of the
+/// recorder.
 pub fn plan(graph: &Graph, limits: &Limits) -> Result<Plan> {
     for info in graph.tensors() {
         if info.bytes() > limits.max_buffer {
@@ -97,7 +99,7 @@ pub fn plan(graph: &Graph, limits: &Limits) -> Result<Plan> {
     let places = graph.ids().map(|id| place(graph.info(id).role, slot_of[id.index()])).collect();
     let total = |role: Role| graph.tensors().iter().filter(|t| t.role == role).map(super::TensorInfo::bytes).sum();
     let (lower_bound, live) = lower_bounds(graph, &lives);
-    let bytes = Bytes {
+    let bytes = Footprint {
         weights: total(Role::Weight),
         inputs: total(Role::Input),
         outputs: total(Role::Output),
@@ -170,12 +172,13 @@ fn lives(graph: &Graph) -> Vec<Option<Life>> {
     lives
 }
 
-/// Greedy by size: the largest tensor first, each into the smallest slot that is free throughout its life, or into a new one.
+/// Greedy by size: takes the largest tensor first, and puts each into the smallest slot that is free throughout the
+/// tensor's life, or into a new slot.
 fn assign(graph: &Graph, lives: &[Option<Life>]) -> (Vec<u64>, Vec<Option<usize>>) {
     let bytes = |tensor: usize| graph.tensors()[tensor].bytes();
     let mut order: Vec<(usize, Life)> = lives.iter().enumerate().filter_map(|(t, life)| Some((t, (*life)?))).collect();
     order.sort_by_key(|&(t, life)| (std::cmp::Reverse(bytes(t)), life.first));
-    // Slots come to be in falling size, so the last one that is free is the smallest.
+    // Slots are created in decreasing size, so the last free one is the smallest.
     let mut slots: Vec<(u64, Vec<Life>)> = Vec::new();
     let mut slot_of = vec![None; lives.len()];
     for (t, life) in order {
@@ -190,7 +193,7 @@ fn assign(graph: &Graph, lives: &[Option<Life>]) -> (Vec<u64>, Vec<Option<usize>
     (slots.into_iter().map(|(size, _)| size).collect(), slot_of)
 }
 
-/// [`Bytes::lower_bound`] and [`Bytes::live`].
+/// [`Footprint::lower_bound`] and [`Footprint::live`].
 fn lower_bounds(graph: &Graph, lives: &[Option<Life>]) -> (u64, u64) {
     let (mut least, mut most_live): (Vec<u64>, u64) = (Vec::new(), 0);
     for at in 0..graph.steps().len() {

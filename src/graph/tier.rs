@@ -1,9 +1,10 @@
-//! In which of several ways kernels are written, and what each asks of a device: plain data. Which one a device gets is decided in `gpu/`.
+//! The ways in which kernels are written, and what each needs from a device: plain data. `gpu/` decides which one a
+//! device gets.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The type of a tensor's elements on the device; sums are in f32 whatever it is.
+/// The type of a tensor's elements on the device. Sums are always f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Elem {
     /// 32 bits.
@@ -22,7 +23,7 @@ impl Elem {
         }
     }
 
-    /// As WGSL spells it.
+    /// The type's name in WGSL.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -47,16 +48,16 @@ impl FromStr for Elem {
 /// How kernels are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Tier {
-    /// WGSL as every WebGPU device has it, through workgroup memory.
+    /// WGSL that every WebGPU device runs, with tiles in workgroup memory.
     #[default]
     Baseline,
-    /// Without workgroup memory and barriers, for the CPU that plays a GPU.
+    /// Without workgroup memory and barriers, for software GPUs such as llvmpipe, where barriers are slow.
     Direct,
-    /// The baseline, with sums over a workgroup by subgroup operations.
+    /// The baseline, with subgroup operations for sums over a workgroup.
     Subgroups,
-    /// Matrix products and attention by cooperative matrices (tensor cores) of 8 x 8 x 8; the rest as with subgroups.
+    /// Cooperative matrices (tensor cores) of 8 x 8 x 8 for matrix products and attention; the rest as with subgroups.
     Cooperative8,
-    /// The same of 16 x 16 x 16.
+    /// The same with matrices of 16 x 16 x 16.
     Cooperative16,
 }
 
@@ -64,7 +65,7 @@ impl Tier {
     /// Every tier, simplest first.
     pub const ALL: [Self; 5] = [Self::Baseline, Self::Direct, Self::Subgroups, Self::Cooperative8, Self::Cooperative16];
 
-    /// As flags and listings spell it.
+    /// The tier's name in flags and listings.
     pub fn name(self) -> &'static str {
         match self {
             Self::Baseline => "baseline",
@@ -75,7 +76,7 @@ impl Tier {
         }
     }
 
-    /// The side of its cooperative matrices, if it has any.
+    /// The side of the tier's cooperative matrices, if it uses any.
     pub fn cooperative(self) -> Option<u32> {
         match self {
             Self::Baseline | Self::Direct | Self::Subgroups => None,
@@ -100,23 +101,23 @@ impl FromStr for Tier {
     }
 }
 
-/// What a device's shaders can, beyond what every WebGPU device's can.
+/// What a device's shaders can do beyond what every WebGPU device can.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Abilities {
-    /// Whether the CPU plays the GPU.
+    /// True for software GPUs such as llvmpipe, which run on the CPU.
     pub software: bool,
     /// Whether storage may hold f16.
     pub f16: bool,
     /// Whether there are subgroup operations.
     pub subgroups: bool,
-    /// Invocations of a subgroup, where it is the same number in every dispatch.
+    /// Invocations of a subgroup, if the number is the same in every dispatch.
     pub subgroup_size: Option<u32>,
-    /// Cooperative matrices whose sums are f32: their side, and the type of their factors.
+    /// Cooperative matrices with f32 sums: their side, and the type of their factors.
     pub cooperative: Vec<(u32, Elem)>,
 }
 
 impl Abilities {
-    /// Whether the device runs kernels of a tier over tensors of `elem`.
+    /// Whether the device can run kernels of `tier` over tensors of `elem`.
     pub fn run(&self, tier: Tier, elem: Elem) -> bool {
         let runs = match tier {
             Tier::Baseline | Tier::Direct => true,
@@ -129,9 +130,11 @@ impl Abilities {
         runs && (elem == Elem::F32 || self.f16)
     }
 
-    /// The tiers to try for tensors of `elem` if none is asked for, best first: the last is one that every device runs.
+    /// The tiers to try for tensors of `elem` if the caller names none, best first. Over f32 every device
+    /// runs the last one.
     ///
-    /// Cooperative matrices are taken for f16 alone, for which they are made, and by a real GPU alone: software has no use for tiles.
+    /// Cooperative matrices are used for f16 alone, which they are made for, and on real GPUs alone, because software
+    /// GPUs gain nothing from tiles.
     pub fn ladder(&self, elem: Elem) -> Vec<Tier> {
         let best_first: &[Tier] = match (self.software, elem) {
             (true, _) => &[Tier::Direct],
@@ -143,7 +146,7 @@ impl Abilities {
 }
 
 impl fmt::Display for Abilities {
-    /// The tiers, and with `f16` behind those that run over f16 too.
+    /// The tiers, each followed by the types that it runs over.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut first = true;
         for tier in Tier::ALL {

@@ -1,5 +1,5 @@
-//! How the two kernels that take nearly all of the time divide their work: plain data. `kernels/` lists the tiles that exist; `gpu/` finds the
-//! fastest of them on a device by measuring.
+//! How the two kernels that take nearly all of the time divide their work: plain data. `kernels/` lists the tiles that
+//! exist; `gpu/` finds the fastest of them on a device by measuring.
 
 use std::fmt;
 
@@ -71,7 +71,8 @@ pub enum AttentionTile {
         /// Queries of an invocation.
         queries: u32,
     },
-    /// By cooperative matrices, each subgroup as many queries as a matrix has rows; keys and values pass through workgroup memory.
+    /// By cooperative matrices, each subgroup as many queries as a matrix has rows; keys and values pass through
+    /// workgroup memory.
     Cooperative {
         /// Subgroups.
         subgroups: u32,

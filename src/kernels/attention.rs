@@ -1,15 +1,15 @@
-//! Attention of every token to every other, fused: scores never leave the invocation that made them.
+//! Attention of every token to every other, fused, so that scores never reach the device's memory.
 
 use std::ops::Range;
 
 use super::cut::cut;
 use super::gemm::{matrices, pitch};
 use super::rope::Heads;
-use super::{Recorder, rows_of, words};
+use super::{Recorder, rows_of, shared, words};
 use crate::error::{Error, Result};
 use crate::graph::{AttentionTile, Cost, Dispatch, Elem, Kernel, Limits, TensorId, Tier};
 
-/// Keys whose scores an invocation holds at a time.
+/// Keys whose scores an invocation keeps at a time.
 const GROUP: u32 = 8;
 
 /// For GPUs, (lanes, keys). The first that fits is the default.
@@ -22,7 +22,8 @@ const COOPERATIVE: [(u32, u32); 7] = [(4, 32), (2, 32), (4, 16), (2, 16), (1, 16
 const SOFTMAX_FLOPS: u64 = 4;
 
 impl Recorder {
-    /// `softmax(q k^T / sqrt D) v` of each head, [B, N, T, D] with D a multiple of 4, to [B, T, N D] of [`Recorder::elem`].
+    /// `softmax(q k^T / sqrt D) v` of each head, [B, N, T, D] with D a multiple of 4, to [B, T, N D] of
+    /// [`Recorder::elem`].
     ///
     /// # Errors
     /// If the device's limits are too narrow for any piece of it.
@@ -67,8 +68,9 @@ impl Recorder {
     }
 }
 
-/// The runs of tiles of `lanes` queries, no more than `most` tiles each, that between them reach every query of the `bound` heads whose row of the result is
-/// among `rows`; with each, how many such queries of all heads it reaches.
+/// Ranges of tiles of `lanes` queries, at most `most` tiles each, that together cover every query of the `bound` heads
+/// whose row of the result is among `rows`. Each range comes with the number of such queries, over all heads, that it
+/// covers.
 fn query_tiles(
     rows: &Range<usize>,
     bound: &Range<usize>,
@@ -76,7 +78,7 @@ fn query_tiles(
     tokens: usize,
     [lanes, most]: [usize; 2],
 ) -> Vec<(Range<usize>, usize)> {
-    // Queries of one head, by image, as ranges of its tokens; the heads bound of that image.
+    // For each image, its queries as a range of tokens, and the number of its bound heads.
     let reached: Vec<(Range<usize>, usize)> = (rows.start / tokens..rows.end.div_ceil(tokens))
         .map(|b| {
             let queries = rows.start.saturating_sub(b * tokens)..(rows.end - b * tokens).min(tokens);
@@ -98,8 +100,8 @@ fn query_tiles(
     (first..end).step_by(most).map(run).collect()
 }
 
-/// The tiles that a device may use for attention of heads of `head_dim` elements of type `elem`. The first is the default; there is none if not even the
-/// smallest fits.
+/// The tiles that a device may use for attention of heads of `head_dim` elements of type `elem`. The first is the
+/// default; there is none if not even the smallest fits.
 pub fn attention_tiles(limits: &Limits, head_dim: usize, elem: Elem) -> Vec<AttentionTile> {
     let head_dim = head_dim as u32;
     if limits.tier == Tier::Direct {
@@ -116,7 +118,8 @@ fn tiled(limits: &Limits, head_dim: u32, elem: Elem) -> Vec<AttentionTile> {
     TILED.into_iter().filter(fits).map(|(lanes, keys)| AttentionTile::Tiled { lanes, keys }).collect()
 }
 
-/// Software GPUs run invocations as the lanes of vector instructions. More queries each would be faster still, but drivers take many seconds to compile that.
+/// Software GPUs run invocations as the lanes of vector instructions. More queries each would be faster still, but
+/// drivers take many seconds to compile that.
 fn direct(head_dim: u32) -> Vec<AttentionTile> {
     let queries = (256 / head_dim).clamp(1, 4);
     let sizes = [(8, queries), (8, queries / 2), (16, queries / 2)];
@@ -150,11 +153,12 @@ fn kernel(label: &str, limits: &Limits, rows: usize, head_dim: u32, [heads, y]: 
     let (parts, queries) = match tile {
         AttentionTile::Tiled { lanes, keys } => {
             constants.extend([("LANES", lanes.into()), ("KEYS", keys.into()), ("GROUP", GROUP.into())]);
-            (vec![include_str!("../../shaders/attention.wgsl"), include_str!("../../shaders/attention/keys_tiled.wgsl")], lanes)
+            let keys_part = include_str!("../../shaders/attention/keys_tiled.wgsl");
+            (vec![shared::ATTENTION, include_str!("../../shaders/attention.wgsl"), keys_part], lanes)
         }
         AttentionTile::Direct { lanes, queries } => {
             constants.extend([("LANES", lanes.into()), ("QUERIES", queries.into()), ("GROUP", 4u32.into())]);
-            (vec![include_str!("../../shaders/attention/direct.wgsl")], lanes * queries)
+            (vec![shared::ATTENTION, include_str!("../../shaders/attention/direct.wgsl")], lanes * queries)
         }
         AttentionTile::Cooperative { subgroups, keys } => {
             let side = limits.tier.cooperative().expect("a tier with cooperative tiles");
@@ -165,7 +169,7 @@ fn kernel(label: &str, limits: &Limits, rows: usize, head_dim: u32, [heads, y]: 
                 ("SUBGROUP_SIZE", limits.subgroup_size.into()),
             ]);
             constants.extend(matrices(side, heads));
-            (vec![include_str!("../../shaders/attention/cooperative.wgsl")], subgroups * side)
+            (vec![shared::ATTENTION, include_str!("../../shaders/attention/cooperative.wgsl")], subgroups * side)
         }
     };
     Ok((Kernel { name: "attention", parts, constants }, queries as usize))

@@ -1,4 +1,4 @@
-//! Scores of tokens along a few directions.
+//! Projects tokens onto a few directions.
 
 use super::layernorm::{reduction, row_lanes};
 use super::{LANES, Recorder, cut::cut, pack, rows_of, words};
@@ -6,8 +6,8 @@ use crate::error::Result;
 use crate::graph::{Cost, Dispatch, Kernel, TensorId};
 
 impl Recorder {
-    /// What each row of `tokens` [.., C] has along `directions` [K, C] from `mean` `[C]`: [.., K], all of f32. With directions over their standard deviations
-    /// these are the whitened scores of principal components.
+    /// Dot products of `directions` [K, C] with each row of `tokens` [.., C] less `mean` `[C]`: [.., K], all f32. If
+    /// each direction is divided by its standard deviation, these are the whitened scores of principal components.
     ///
     /// # Errors
     /// If the device's limits are too narrow for any piece of it.

@@ -1,4 +1,4 @@
-//! Cutting an operation's rows so that each piece fits the device's bindings and grids, and none takes long.
+//! Cuts an operation's rows into pieces that fit the device's bindings and grids, and that are short enough.
 
 use std::ops::Range;
 
@@ -6,12 +6,13 @@ use super::Recorder;
 use crate::error::{Error, Result};
 use crate::graph::{Cost, Limits};
 
-/// Cuts `0..rows` into as few ranges as fit. Every tensor in whose rows the operation is cut is named by its row's bytes in `row_bytes`; a
-/// range of rows of each can be bound: it is no longer than a binding may be, and starts where one may start. No range has more than
-/// `most` rows, the reach of the largest grid; nor more than are `wanted`, if fewer can be bound.
+/// Cuts `0..rows` into as few ranges as possible. `row_bytes` holds the bytes of a row of each tensor that is cut by
+/// rows. Each range of rows can be bound in each of these tensors: it is no longer than the largest binding and starts
+/// at a multiple of the alignment. No range has more than `most` rows, which the largest grid covers. No range has more
+/// than `wanted` rows either, unless the alignment forces it to.
 ///
 /// # Errors
-/// If not even the fewest rows at which a binding may start and end fit.
+/// If not even the fewest rows that the alignment allows fit.
 pub fn cut(limits: &Limits, label: &str, rows: usize, row_bytes: &[usize], most: usize, wanted: usize) -> Result<Vec<Range<usize>>> {
     let longest = row_bytes.iter().copied().max().unwrap_or(0);
     let fit = match longest {
@@ -22,7 +23,7 @@ pub fn cut(limits: &Limits, label: &str, rows: usize, row_bytes: &[usize], most:
         return Ok(std::iter::once(0..rows).collect());
     }
     let step = row_bytes.iter().map(|&bytes| rows_between_starts(limits, bytes)).max().unwrap_or(1);
-    // What is wanted gives way to what must be.
+    // Alignment overrides the requested size.
     let size = fit.min(wanted.max(step)) / step * step;
     if size == 0 {
         return Err(Error::gpu(format!(
@@ -37,16 +38,16 @@ pub fn cut(limits: &Limits, label: &str, rows: usize, row_bytes: &[usize], most:
 }
 
 impl Recorder {
-    /// How many rows of this cost a dispatch should do so that it stays within [`Limits::max_work`]: whole tiles, and at least one.
+    /// How many rows of this cost keep a dispatch within [`Limits::max_work`]: whole tiles, and at least one tile.
     pub(super) fn affordable(&self, row_cost: Cost, tile: usize) -> usize {
         let rows = self.limits.max_work.map_or(usize::MAX, |most| (most / row_cost.work().max(1)) as usize);
         (rows / tile * tile).max(tile)
     }
 }
 
-/// The fewest rows of so many bytes that together are a multiple of the alignment of bindings.
+/// The fewest rows of `bytes` each whose total is a multiple of the alignment of bindings.
 fn rows_between_starts(limits: &Limits, bytes: usize) -> usize {
-    // Alignments are powers of two, so only the powers of two in a row's length count.
+    // Alignments are powers of two, so only the power of two in a row's length matters.
     let alignment = limits.alignment as usize;
     let row = 1 << bytes.trailing_zeros().min(alignment.trailing_zeros());
     alignment / row
@@ -77,7 +78,7 @@ mod tests {
         assert_eq!(ends(&limits(4096), 40, &[20, 5], 100), [40]);
         assert_eq!(ends(&limits(1 << 20), 100, &[64, 1], 70), [64, 100]);
         assert_eq!(ends(&limits(4096), 100, &[], 70), [70, 100]);
-        // Of f16, rows of 20 elements start so every 32.
+        // Rows of 20 f16 start at such multiples every 32 rows.
         assert_eq!(cut(&limits(4096), "x", 110, &[2 * 20], 200, usize::MAX).unwrap(), [0..96, 96..110]);
     }
 

@@ -5,7 +5,7 @@ use super::{LANES, Recorder, pack, rows_of, shared, words};
 use crate::error::Result;
 use crate::graph::{Cost, Dispatch, Kernel, TensorId};
 
-/// Operations of one GELU: bound, reciprocal, polynomial of degree 7, exponential, products.
+/// Operations per GELU: bound, reciprocal, polynomial of degree 7, exponential, products.
 const FLOPS: u64 = 26;
 
 impl Recorder {

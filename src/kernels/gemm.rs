@@ -16,8 +16,9 @@ pub(super) struct Tile {
     subgroup_size: u32,
 }
 
-/// For GPUs, [rows, cols, depth, rows and cols of an invocation]. The first suits most: 256 invocations of 4 x 4 sums, and 8 KiB of workgroup memory.
-/// Smaller tiles keep more cores busy when there are few rows. Larger tiles use each loaded value more often.
+/// For GPUs, [rows, cols, depth, rows and cols of an invocation]. The first suits most: 256 invocations of 4 x 4 sums,
+/// and 8 KiB of workgroup memory. Smaller tiles keep more cores busy when there are few rows. Larger tiles use each
+/// loaded value more often.
 const TILED: [[u32; 5]; 12] = [
     [64, 64, 16, 4, 4],
     [32, 32, 16, 4, 4],
@@ -33,8 +34,9 @@ const TILED: [[u32; 5]; 12] = [
     [128, 128, 16, 8, 8],
 ];
 
-/// For software GPUs, [rows, cols, rows and cols of an invocation]. They run the invocations of a workgroup as the lanes of vector instructions. Each
-/// invocation has many sums of its own, because a load costs as much there as several products.
+/// For software GPUs, [rows, cols, rows and cols of an invocation]. They run the invocations of a workgroup as the
+/// lanes of vector instructions. Each invocation has many sums of its own, because a load costs as much there as
+/// several products.
 const DIRECT: [[u32; 4]; 4] = [[16, 128, 16, 16], [8, 128, 8, 16], [16, 64, 16, 8], [12, 128, 12, 16]];
 
 /// For cooperative matrices, [rows, cols, depth in bytes, subgroups along rows and along cols].
@@ -63,8 +65,8 @@ fn cooperative([rows, cols, bytes, m, n]: [u32; 5], elem: Elem) -> ProductTile {
     ProductTile { rows, cols, split: ProductSplit::Cooperative { depth: bytes / elem.bytes() as u32, subgroups: [m, n] } }
 }
 
-/// The tiles that a device may use for the products of x of type `elem`. The first is the default. There is always one: where even the plainest does not
-/// fit, the device itself refuses the shader, and says what it lacks.
+/// The tiles that a device may use for the products of x of type `elem`. The first is the default. There is always one:
+/// where even the plainest does not fit, the device itself refuses the shader, and says what it lacks.
 pub fn product_tiles(limits: &Limits, elem: Elem) -> Vec<ProductTile> {
     let fits = |&size: &ProductTile| {
         let tile = Tile::new(size, limits, elem);
@@ -92,7 +94,8 @@ impl Tile {
         Self::new(size, limits, Elem::F32)
     }
 
-    /// The tile for `rows` rows of x of type `elem`, to which products may round both factors: the limits' choice if the device may use it, else the first.
+    /// The tile for `rows` rows of x of type `elem`, to which products may round both factors: the limits' choice if
+    /// the device may use it, else the first.
     pub fn choose(limits: &Limits, elem: Elem, rows: usize) -> Self {
         let candidates = product_tiles(limits, elem);
         let chosen = limits.tiles.of(rows).product.filter(|size| candidates.contains(size));
@@ -108,7 +111,7 @@ impl Tile {
         }
     }
 
-    /// What it is specialised by.
+    /// The constants that specialise the loop.
     pub fn constants(self) -> Vec<(&'static str, Constant)> {
         let mut constants = vec![("TILE_M", self.size.rows.into()), ("TILE_N", self.size.cols.into())];
         match self.size.split {
@@ -162,13 +165,13 @@ impl Tile {
     }
 }
 
-/// Elements from a row of a tile to the next: 16 bytes beyond its `len` elements, so that rows begin in different banks, at addresses to which
-/// matrices may be loaded (multiples of 16 bytes).
+/// The stride between a tile's rows: `len` elements and 16 bytes of padding. The padding avoids bank conflicts, and
+/// keeps rows at the multiples of 16 bytes from which cooperative matrices are loaded.
 pub(super) fn pitch(len: u32, elem: Elem) -> u32 {
     len + 16 / elem.bytes() as u32
 }
 
-/// The types of cooperative matrices: left and right factor, and sum.
+/// The aliases for cooperative matrices: left factor, right factor, and sum.
 pub(super) fn matrices(side: u32, elem: Elem) -> [(&'static str, Constant); 4] {
     [
         ("SIDE", side.into()),
@@ -197,7 +200,7 @@ mod tests {
                 "{m} x {n} by {along_m} x {along_n}"
             );
         }
-        // What every device allows holds all but the deepest tiles.
+        // The limits of every WebGPU device allow all tiles.
         assert_eq!(product_tiles(&Limits::DEFAULT, Elem::F32).len(), TILED.len());
         let small = Limits { workgroup_memory: 8 << 10, max_invocations: 128, ..Limits::DEFAULT };
         let of_small = product_tiles(&small, Elem::F32);

@@ -7,10 +7,10 @@ use super::{LANES, Recorder, pack, rows_of, shared, words};
 use crate::error::Result;
 use crate::graph::{Constant, Cost, Dispatch, Elem, Kernel, Limits, TensorId, Tier, View};
 
-/// Operations an element: mean 1, moments of the centred row 4, result 4.
+/// Operations per element: mean 1, moments of the centred row 4, result 4.
 const FLOPS: u64 = 9;
 
-/// What becomes of a normalised element before it is stored.
+/// What the kernel does to a normalised element before it stores it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Finish {
     Plain,
@@ -25,10 +25,10 @@ struct Norm {
     eps: f32,
 }
 
-/// Where patches of [B, T, C] go, so that layers come to stand side by side without a copy.
+/// Where patches of [B, T, C] are written, so that layers stand side by side without a copy.
 #[derive(Clone, Debug)]
 pub struct Columns {
-    /// Which patches, numbered through the batch: the last tokens of each image are its patches.
+    /// Which patches, numbered over the batch. The last tokens of each image are its patches.
     pub patches: Range<usize>,
     /// How many patches an image has.
     pub of_each: usize,
@@ -38,7 +38,8 @@ pub struct Columns {
     pub column: usize,
 }
 
-/// Rows of a piece: how many, and in elements of what is bound, where those of x and y begin and how far those of y are apart.
+/// The rows of a dispatch: their number, the offsets of the first row in the bound x and y, and the stride between rows
+/// of y. Offsets and stride are in elements.
 struct Rows {
     count: usize,
     from: usize,
@@ -47,8 +48,8 @@ struct Rows {
 }
 
 impl Recorder {
-    /// `(x - mean) / sqrt(var + eps) * weight + bias` of each row of x [.., C], with `weight` `[C]` and `bias` `[C]`; the result has x's shape,
-    /// and elements of [`Recorder::elem`].
+    /// `(x - mean) / sqrt(var + eps) * weight + bias` of each row of x [.., C], with `weight` `[C]` and `bias` `[C]`;
+    /// the result has x's shape, and elements of [`Recorder::elem`].
     ///
     /// # Errors
     /// If the device's limits are too narrow for any piece of it.
@@ -56,7 +57,7 @@ impl Recorder {
         self.layernorm_as(self.elem(), label, x, weight, bias, eps)
     }
 
-    /// The same with elements of another type: f32 for an output.
+    /// The same with a result of type `elem`, such as f32 for an output.
     ///
     /// # Errors
     /// As [`Recorder::layernorm`].
@@ -66,7 +67,8 @@ impl Recorder {
         self.normalise(label, x, Norm { weight, bias, eps }, Finish::Plain, (elem, shape))
     }
 
-    /// [`Recorder::gelu`] of [`Recorder::layernorm`], over rows as long as `weight` `[C]`, whatever x's shape: [N, C] of [`Recorder::elem`].
+    /// [`Recorder::gelu`] of [`Recorder::layernorm`], over rows as long as `weight` `[C]`, whatever x's shape: [N, C]
+    /// of [`Recorder::elem`].
     ///
     /// # Errors
     /// As [`Recorder::layernorm`].
@@ -76,7 +78,8 @@ impl Recorder {
         self.normalise(label, x, Norm { weight, bias, eps }, Finish::Gelu, (self.elem(), shape))
     }
 
-    /// [`Recorder::layernorm`] of patches of x [B, T, C], by `[weight, bias]`, into columns that are part of longer rows.
+    /// [`Recorder::layernorm`] of patches of x [B, T, C], by `[weight, bias]`, into columns that are part of longer
+    /// rows.
     ///
     /// # Errors
     /// As [`Recorder::layernorm`].
@@ -99,11 +102,11 @@ impl Recorder {
         let (kernel, reach) = kernel(&self.limits, c, elems, Finish::Plain, eps);
         let most = self.limits.reach(reach);
         for image in patches.start / of_each..patches.end.div_ceil(of_each) {
-            let own = patches.start.max(image * of_each)..patches.end.min((image + 1) * of_each);
-            let first = (image + 1) * (tokens - of_each) + own.start;
-            for piece in cut(&self.limits, label, own.len(), &[], most, usize::MAX)? {
+            let of_image = patches.start.max(image * of_each)..patches.end.min((image + 1) * of_each);
+            let first = (image + 1) * (tokens - of_each) + of_image.start;
+            for piece in cut(&self.limits, label, of_image.len(), &[], most, usize::MAX)? {
                 let (view, from) = self.around(x, (first + piece.start) * c..(first + piece.end) * c);
-                let to = (own.start - patches.start + piece.start) * pitch + column;
+                let to = (of_image.start - patches.start + piece.start) * pitch + column;
                 let rows = Rows { count: piece.len(), from, to, pitch };
                 let write = self.graph.view(joined);
                 self.push_rows(label, (kernel.clone(), reach), [view, write], Norm { weight, bias, eps }, &rows);
@@ -149,7 +152,7 @@ impl Recorder {
     }
 }
 
-/// The shader for rows of `c`, and how many of them a workgroup does.
+/// The kernel for rows of `c` elements, and how many rows a workgroup computes.
 fn kernel(limits: &Limits, c: usize, [x, y]: [Elem; 2], finish: Finish, eps: f32) -> (Kernel, usize) {
     let (part, width) = pack(c);
     let row_lanes = row_lanes(limits, c / width);
@@ -175,7 +178,7 @@ pub(super) fn row_lanes(limits: &Limits, packs: usize) -> u32 {
     1 << half.ilog2()
 }
 
-/// How a workgroup's sums are taken.
+/// The shared WGSL by which a workgroup sums over the invocations of a row.
 pub(super) fn reduction(limits: &Limits, row_lanes: u32) -> &'static str {
     match limits.tier {
         _ if row_lanes == 1 => shared::REDUCE_ALONE,

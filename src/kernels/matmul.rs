@@ -6,7 +6,8 @@ use super::{Recorder, rows_of, shared, words};
 use crate::error::Result;
 use crate::graph::{Cost, Dispatch, Elem, Kernel, TensorId, View};
 
-/// What becomes of a matrix product before it is stored. Every `bias` and `gamma` is `[N]`, `residual` [.., N].
+/// What a kernel does to a matrix product before it stores the result. `bias` and `gamma` are `[N]`, `residual` is [..,
+/// N].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Epilogue {
     /// Nothing.
@@ -21,7 +22,7 @@ pub enum Epilogue {
         bias: TensorId,
         /// LayerScale's factors.
         gamma: TensorId,
-        /// What the layer's result is added to.
+        /// The tensor to which the layer's result is added.
         residual: TensorId,
     },
 }
@@ -41,7 +42,7 @@ impl Epilogue {
         }
     }
 
-    /// What it reads, in binding order: vectors of N elements, and whether the residual follows.
+    /// What the epilogue reads, in binding order: vectors of N elements, then the residual if there is one.
     fn reads(self) -> (Vec<TensorId>, Option<TensorId>) {
         match self {
             Self::None => (vec![], None),
@@ -52,8 +53,8 @@ impl Epilogue {
 }
 
 impl Recorder {
-    /// `epilogue(x weight^T)`: x [.., K] and `weight` [N, K], as checkpoints store it, give [.., N]: f32 where a residual
-    /// is added, else [`Recorder::elem`].
+    /// `epilogue(x weight^T)`: x [.., K] and `weight` [N, K], as checkpoints store it, give [.., N]: f32 where a
+    /// residual is added, else [`Recorder::elem`].
     ///
     /// # Errors
     /// If the device's limits are too narrow for any piece of it.
@@ -62,7 +63,7 @@ impl Recorder {
         self.matmul_as(if residual.is_some() { Elem::F32 } else { self.elem() }, label, x, weight, epilogue)
     }
 
-    /// The same with elements of another type: f32 for an output.
+    /// The same with a result of type `elem`, such as f32 for an output.
     ///
     /// # Errors
     /// As [`Recorder::matmul`].
@@ -104,7 +105,7 @@ impl Recorder {
         Ok(y)
     }
 
-    /// Of the residual (as long as the result) and the result, only the dispatch's own columns are moved.
+    /// The cost of a dispatch, which moves only its columns of the residual and of the result.
     fn product_cost(&self, reads: &[View], y_bytes: usize, [rows, cols, k]: [usize; 3]) -> Cost {
         let operands = self.bytes(&reads[..2]);
         let residual = if reads.len() == 5 { 4 } else { 0 };

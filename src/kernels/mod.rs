@@ -1,8 +1,9 @@
-//! Operations of a vision transformer, recorded as dispatches of WGSL kernels: one file a shader, with its parameters, constants, grid and
-//! cost. The only place that includes WGSL text; it knows no model and touches no device.
+//! Operations of a vision transformer, recorded as dispatches of WGSL kernels: one file a shader, with its parameters,
+//! constants, grid and cost. This room alone includes WGSL text. It knows no model and touches no device.
 //!
-//! A [`Recorder`] has one method an operation, each of which makes its result's tensor and appends the dispatches that write it, cut to the
-//! device's [`Limits`]. Wrong shapes are a programmer's mistake and panic; what does not fit the device is an error.
+//! A [`Recorder`] has one method for each operation. The method creates the result's tensor and appends the dispatches
+//! that write it, cut to the device's [`Limits`]. Wrong shapes are a programmer's mistake and panic; an operation that
+//! does not fit the device is an error.
 
 mod attention;
 mod basis;
@@ -33,11 +34,12 @@ use std::ops::Range;
 
 use crate::graph::{Dispatch, Elem, Graph, Limits, Role, TensorId, View};
 
-/// Invocations in a workgroup of the kernels that do an element or a row each.
+/// Invocations in a workgroup of the kernels whose invocations compute single elements or rows.
 const LANES: u32 = 64;
 
 /// WGSL that several shaders share.
 mod shared {
+    pub const ATTENTION: &str = include_str!("../../shaders/shared/attention.wgsl");
     pub const BF16: &str = include_str!("../../shaders/shared/bf16.wgsl");
     pub const GELU: &str = include_str!("../../shaders/shared/gelu.wgsl");
     pub const GEMM_COOPERATIVE: &str = include_str!("../../shaders/shared/gemm_cooperative.wgsl");
@@ -50,7 +52,7 @@ mod shared {
     pub const REDUCE_SUBGROUPS: &str = include_str!("../../shaders/shared/reduce_subgroups.wgsl");
 }
 
-/// A graph in the making, and the limits to which its operations are cut.
+/// A graph while it is recorded, and the limits to which its operations are cut.
 #[derive(Clone, Debug)]
 pub struct Recorder {
     graph: Graph,
@@ -68,17 +70,18 @@ impl Recorder {
         self.graph.tensor(label, shape, role)
     }
 
-    /// The same of another type: matrix products, attention and `rope` read either.
+    /// The same with elements of another type: matrix products, attention and `rope` read f32 and f16.
     pub fn tensor_of(&mut self, elem: Elem, label: impl Into<String>, shape: impl Into<Vec<usize>>, role: Role) -> TensorId {
         self.graph.tensor_of(elem, label, shape, role)
     }
 
-    /// A tensor of which several operations write a part each: [`Recorder::layernorm_patches`], [`Recorder::mosaic`].
+    /// A tensor that several operations write, each a part of it: [`Recorder::layernorm_patches`],
+    /// [`Recorder::mosaic`].
     pub fn joined(&mut self, elem: Elem, label: impl Into<String>, shape: impl Into<Vec<usize>>) -> TensorId {
         self.graph.tensor_of(elem, label, shape, Role::Intermediate)
     }
 
-    /// The type of what operations hand to each other: [`Limits::elem`].
+    /// The type of the tensors between operations: [`Limits::elem`].
     pub fn elem(&self) -> Elem {
         self.limits.elem
     }
@@ -88,10 +91,10 @@ impl Recorder {
         &self.limits
     }
 
-    /// What operations from here on are cut to, and the tile geometries that they are given; their type of elements stays.
+    /// Changes the limits and tiles of the operations that follow. The type of elements must stay the same.
     ///
     /// # Panics
-    /// If that differs.
+    /// If the type of elements differs.
     pub fn set_limits(&mut self, limits: Limits) {
         assert_eq!(limits.elem, self.limits.elem, "one graph has one type of elements");
         self.limits = limits.countable();
@@ -102,21 +105,22 @@ impl Recorder {
         self.graph.keep(id);
     }
 
-    /// What was recorded so far.
+    /// The graph recorded so far.
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
 
-    /// What was recorded.
+    /// The recorded graph.
     pub fn finish(self) -> Graph {
         self.graph
     }
 
-    /// Appends a dispatch of a shader of this crate, which needs no run-time checks.
+    /// Appends a dispatch of one of this crate's shaders, which need no run-time checks.
     #[expect(unsafe_code, reason = "the shaders of this crate need no run-time checks, and nobody else gets here")]
     fn push(&mut self, dispatch: Dispatch) {
-        // SAFETY: each operation holds its tensors to the shapes and types that its shader reads and writes, and each shader stays inside them whatever
-        // they hold. tests/kernels runs all of them with and without checks over ragged shapes, with sentinels behind every result.
+        // SAFETY: each operation asserts the shapes and types that its shader reads and writes, and each shader stays
+        // inside them whatever values they hold. tests/kernels runs all shaders with and without checks over ragged
+        // shapes, with sentinels behind every result.
         unsafe { self.graph.push_unchecked(dispatch) }
     }
 
@@ -141,7 +145,7 @@ impl Recorder {
         elem
     }
 
-    /// Bytes that views take at the least: every view once.
+    /// The fewest bytes that a dispatch moves: every view once.
     fn bytes<'a>(&self, views: impl IntoIterator<Item = &'a View>) -> u64 {
         views.into_iter().map(|view| self.graph.info(view.tensor).bytes_of(view.len)).sum()
     }
@@ -152,26 +156,27 @@ impl Recorder {
         info.shape.as_slice().try_into().unwrap_or_else(|_| panic!("{label}: {} {:?} should have {N} axes", info.label, info.shape))
     }
 
-    /// The number of rows and their length: all axes but the innermost, multiplied, and the innermost.
+    /// The number of rows (the product of all axes but the innermost) and their length (the innermost axis).
     fn matrix(&self, id: TensorId) -> (usize, usize) {
         let shape = &self.graph.info(id).shape;
         shape.split_last().map_or((1, 1), |(&cols, outer)| (outer.iter().product(), cols))
     }
 
-    /// The shortest view that may be bound and holds these elements, and where in it they begin.
+    /// The shortest view that may be bound and contains these elements, and the offset of the first of them in the
+    /// view.
     fn around(&self, id: TensorId, elements: Range<usize>) -> (View, usize) {
         let step = (self.limits.alignment as usize / self.elem_of(id).bytes()).max(1);
         let offset = elements.start / step * step;
         (View { tensor: id, offset, len: elements.end - offset }, elements.start - offset)
     }
 
-    /// Holds a tensor to the number of elements that an operation needs.
+    /// Asserts that a tensor has the number of elements that an operation needs.
     fn expect_len(&self, label: &str, id: TensorId, len: usize) {
         let info = self.graph.info(id);
         assert_eq!(info.len(), len, "{label}: {} {:?} should have {len} elements", info.label, info.shape);
     }
 
-    /// Holds tensors to the type of elements that a shader takes for granted.
+    /// Asserts that tensors are f32, as the shader assumes.
     fn expect_f32(&self, label: &str, ids: &[TensorId]) {
         for &id in ids {
             assert_eq!(self.elem_of(id), Elem::F32, "{label}: {} should be of f32", self.graph.info(id).label);
@@ -184,12 +189,12 @@ fn rows_of(tensor: TensorId, rows: &Range<usize>, row_len: usize) -> View {
     View { tensor, offset: rows.start * row_len, len: rows.len() * row_len }
 }
 
-/// The shared WGSL by which rows of this length are read, and how many elements that is at a time.
+/// The shared WGSL that reads rows of this length, and how many elements it reads at a time.
 fn pack(row_len: usize) -> (&'static str, usize) {
     if row_len.is_multiple_of(4) { (shared::PACK_VEC4, 4) } else { (shared::PACK_F32, 1) }
 }
 
-/// A uniform block of 32-bit words, padded as the device demands.
+/// A uniform block of 32-bit words, padded to a multiple of 16 bytes as the device demands.
 fn words(values: &[usize]) -> Vec<u8> {
     let word = |&value: &usize| u32::try_from(value).expect("what fits a binding is counted in 32 bits").to_le_bytes();
     let mut bytes: Vec<u8> = values.iter().flat_map(word).collect();
@@ -201,7 +206,7 @@ fn words(values: &[usize]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// A binding of half the bytes that the shader reads: no shader checks that.
+    /// The binding would have half the bytes that the shader reads, and no shader checks that.
     #[test]
     #[should_panic(expected = "bias should be of f32")]
     fn a_tensor_of_another_type_is_not_bound() {

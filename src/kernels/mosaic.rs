@@ -1,4 +1,4 @@
-//! Scores of tiles, put where they belong on a slice and summed there.
+//! Scatter-adds the scores of tiles into a slice.
 
 use std::ops::Range;
 
@@ -7,25 +7,27 @@ use super::{LANES, Recorder, words};
 use crate::error::Result;
 use crate::graph::{Cost, Dispatch, Elem, Kernel, TensorId};
 
-/// Where the scores of a batch of tiles go.
+/// Where the scores of a batch of tiles are added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mosaic {
-    /// [K, H, W], made by [`Recorder::joined`]: what is there is added to, so the caller zeroes it before the first tile.
+    /// [K, H, W], made by [`Recorder::joined`]. Scores are added to the values there, so the caller zeroes them before
+    /// the first tile.
     pub sums: TensorId,
-    /// [h, w]: what the pixels of a tile weigh.
+    /// [h, w]: the weight of each pixel of a tile.
     pub weights: TensorId,
-    /// [B, 4] of f32: the row and column of each tile's corner on the slice; 1 if it is mirrored down, else 0; and the same across. A tile must lie
-    /// within the slice.
+    /// [B, 4] of f32, for each tile: the row and the column of its corner on the slice, whether the tile is mirrored
+    /// down (1 or 0), and whether it is mirrored across. A tile must lie within the slice.
     pub places: TensorId,
     /// Patches down and across a tile.
     pub grid: [usize; 2],
-    /// Of a patch, in pixels: a power of two.
+    /// Side of a patch in pixels: a power of two.
     pub side: usize,
 }
 
 impl Recorder {
-    /// Adds `pixels` [patches side^2, K] of the patches numbered `patches` among those of all tiles, each patch's in Z-order (the bits of a pixel's row and
-    /// column in it interleaved, the row's first), times the weights, to where they belong; those of mirrored tiles go back to their places.
+    /// Adds the weighted scores `pixels` [patches side^2, K] to the slice. `patches` numbers these patches among those
+    /// of all tiles. Pixels are stored patch by patch, in Morton order (the bits of a pixel's row and column
+    /// interleaved, the row's first). Mirrored tiles are mirrored back.
     ///
     /// # Errors
     /// If the device's limits are too narrow for any piece of it.
@@ -39,18 +41,18 @@ impl Recorder {
         self.expect_len(label, weights, of_each * area);
         self.expect_len(label, places, 4 * batch);
         self.expect_f32(label, &[sums, weights, places]);
-        // What is bound may begin a little before what is read or written.
+        // A bound view may begin up to an alignment before the elements that are read or written.
         let bytes = self.limits.max_binding.saturating_sub(self.limits.alignment) as usize;
         let most = (self.limits.reach(LANES as usize) / area).min(bytes / (area * classes * self.elem_of(pixels).bytes()));
         let bound = bytes / (4 * map);
-        for own in pieces_of_images(patches, of_each, most) {
-            let tile = own.start / of_each;
-            let (view, at) = self.around(pixels, elements(own.start - patches.start..own.end - patches.start, area * classes));
+        for piece in pieces_of_images(patches, of_each, most) {
+            let tile = piece.start / of_each;
+            let (view, at) = self.around(pixels, elements(piece.start - patches.start..piece.end - patches.start, area * classes));
             for moved in cut(&self.limits, label, classes, &[], bound, usize::MAX)? {
                 let (write, first) = self.around(sums, elements(moved.clone(), map));
-                // Where what is bound begins, a pixel's K scores need not: the rest is added to the class.
+                // The bound view may begin within a pixel's K scores, so the remainder is added to the class.
                 let (first_pixel, first_class) = (at / classes, at % classes + moved.start);
-                let (count, place) = (own.len() * area, (own.start - tile * of_each) * area);
+                let (count, place) = (piece.len() * area, (piece.start - tile * of_each) * area);
                 self.push(Dispatch {
                     label: label.to_owned(),
                     kernel: kernel(self.elem_of(pixels), side),
@@ -69,7 +71,7 @@ impl Recorder {
     }
 }
 
-/// Patches in pieces of one image each, and of no more than `most`, but one.
+/// Cuts patches into pieces of one image each, of at most `most` patches, and at least one.
 fn pieces_of_images(patches: &Range<usize>, of_each: usize, most: usize) -> Vec<Range<usize>> {
     let (mut pieces, mut start) = (Vec::new(), patches.start);
     while start < patches.end {
@@ -80,7 +82,7 @@ fn pieces_of_images(patches: &Range<usize>, of_each: usize, most: usize) -> Vec<
     pieces
 }
 
-/// The elements of rows of `len`.
+/// The elements of these rows, of `len` elements each.
 fn elements(rows: Range<usize>, len: usize) -> Range<usize> {
     rows.start * len..rows.end * len
 }

@@ -1,4 +1,4 @@
-//! Patch embedding: a convolution whose kernel is as wide as its stride.
+//! Patch embedding: a convolution whose kernel size equals its stride.
 
 use std::ops::Range;
 
@@ -31,21 +31,22 @@ struct Layer<'a> {
 struct Piece {
     /// Bound rows of the result, of B P.
     bound: Range<usize>,
-    /// Those of them that it writes.
+    /// The bound rows that the dispatch writes.
     rows: Range<usize>,
     /// Channels of the image.
     planes: Range<usize>,
-    /// The bound part of the image.
+    /// The part of the image that the dispatch binds.
     window: View,
-    /// The place in it of the first pixel of the first row's patch row.
+    /// Offset in `window` of the first pixel of the patch row that holds the first patch.
     first_pixel: usize,
-    /// The first row's patch, counted from the start of that patch row.
+    /// The first patch, counted from the start of that patch row.
     first_patch: usize,
 }
 
 impl Recorder {
-    /// `image` [B, 1 or Cin, H, W], `weight` [C, Cin, p, p] and `bias` `[C]` give [B, P, C], P = (H / p) (W / p), patches row-major. One
-    /// channel stands for Cin equal ones, at the price of one; a remainder of H or W below one patch is not seen.
+    /// `image` [B, 1 or Cin, H, W], `weight` [C, Cin, p, p] and `bias` `[C]` give [B, P, C], P = (H / p) (W / p),
+    /// patches row-major. One channel stands for Cin equal ones and costs as much as one. A remainder of H or W below
+    /// one patch is ignored.
     ///
     /// # Errors
     /// If the device's limits are too narrow for any piece of it.
@@ -66,13 +67,14 @@ impl Recorder {
         Ok(y)
     }
 
-    /// Where the images fit one binding, only the result is cut; else the work goes image by image and, if an image has several, channel by
-    /// channel, as many patch rows at a time as can be bound.
+    /// If the images fit one binding, only the result is cut. Otherwise the work is cut by image, by channel if an
+    /// image has several, and into as many patch rows at a time as can be bound.
     fn pieces(&self, layer: &Layer) -> Result<Vec<Piece>> {
         let (rows, patches) = (layer.batch * layer.patches(), layer.patches());
         let tile = Tile::plain(&self.limits);
         let (reach, _) = tile.reach(&self.limits);
-        // Patches are read slower than rows of a product: what one channel saves is left as a margin.
+        // Reading patches is slower than reading rows of a product, so the cost counts all channels even if the image
+        // has one.
         let patch = layer.channels * layer.patch * layer.patch;
         let row_cost = Cost { flops: 2 * (patch * layer.embed_dim) as u64, bytes: 4 * (patch + layer.embed_dim) as u64 };
         let wanted = self.affordable(row_cost, tile.size.rows as usize);
@@ -89,7 +91,8 @@ impl Recorder {
             };
             return Ok(cut(&self.limits, layer.label, rows, &[4 * layer.embed_dim], reach, wanted)?.into_iter().map(all).collect());
         }
-        // A range may begin and end within a patch row, and what is bound may begin up to an alignment before it.
+        // A range may begin and end within a patch row, and the bound view may begin up to an alignment before the
+        // range.
         let align = self.limits.alignment as usize / 4;
         let patch_rows = (bindable.saturating_sub(align) / (layer.patch * layer.width)).saturating_sub(1);
         let most = reach.min(patch_rows * layer.grid_cols());

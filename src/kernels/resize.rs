@@ -1,4 +1,4 @@
-//! Separable resampling of an image, by tables of which source lines make which.
+//! Separable resampling of an image, by tables that list the source lines and weights of each line.
 
 use super::cut::cut;
 use super::{Recorder, rows_of, words};
@@ -8,32 +8,32 @@ use crate::graph::{Cost, Dispatch, Kernel, TensorId};
 /// Invocations of a workgroup along each axis.
 const SIDE: u32 = 8;
 
-/// Operations of a pixel under one tap: the change of its value 6, its product and sum 2.
+/// Operations per pixel and tap: 6 to change the value, 2 for product and sum.
 const FLOPS: u64 = 8;
 
-/// What becomes of a value before it is weighed: `(clamp(v scale + shift, lo, hi) - mean) / divisor`.
+/// How a value is changed before it is weighted: `(clamp(v scale + shift, lo, hi) - mean) / divisor`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Values {
-    /// Multiplied by first: units of what is stored to those of `lo` and `hi`.
+    /// Factor that converts stored values to the units of `lo` and `hi`.
     pub scale: f32,
-    /// Added after.
+    /// Summand, in the units of `lo` and `hi`.
     pub shift: f32,
-    /// The least value; finite.
+    /// Lower bound; finite.
     pub lo: f32,
-    /// The greatest; finite.
+    /// Upper bound; finite.
     pub hi: f32,
     /// Subtracted.
     pub mean: f32,
-    /// Divided by at last.
+    /// Divisor, applied last.
     pub divisor: f32,
 }
 
 impl Values {
-    /// As they are.
+    /// Leaves values unchanged.
     pub const SAME: Self = Self { scale: 1.0, shift: 0.0, lo: f32::MIN, hi: f32::MAX, mean: 0.0, divisor: 1.0 };
 }
 
-/// The image that is resampled: [`height`, `width`, `channels`] of a tensor's elements from `first` on.
+/// The image to resample: [`height`, `width`, `channels`] elements of a tensor from `first` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
     /// The first element.
@@ -42,12 +42,12 @@ pub struct Field {
     pub height: usize,
     /// Columns.
     pub width: usize,
-    /// Values a pixel.
+    /// Values per pixel.
     pub channels: usize,
 }
 
-/// The table that [`Recorder::resize`] reads: for each line its first source line, how many count, and their weights, filled up with zeros to the
-/// longest: [lines, 2 + most].
+/// The table that [`Recorder::resize`] reads, [lines, 2 + most]. Each line holds its first source line, the number of
+/// source lines, and their weights, padded with zeros to the longest line.
 pub fn taps(lines: &[(usize, Vec<f32>)]) -> Vec<f32> {
     let most = lines.iter().map(|(_, weights)| weights.len()).max().unwrap_or(0);
     let line = |(first, weights): &(usize, Vec<f32>)| {
@@ -60,11 +60,12 @@ pub fn taps(lines: &[(usize, Vec<f32>)]) -> Vec<f32> {
 }
 
 impl Recorder {
-    /// The `field` of `x`, its values changed by `values`, as an image of as many rows as `down` [H, 2 + taps] has and columns as `across` [W, 2 + taps],
-    /// which [`taps`] makes. The result is of `shape`, H W channels elements of f32 in that order; a pixel that no tap reaches is 0.
+    /// Resamples the `field` of `x`, with values changed by `values`, to H rows and W columns. [`taps`] makes the
+    /// tables `down` [H, 2 + taps] and `across` [W, 2 + taps]. The result has `shape`, whose elements are [H, W,
+    /// channels] in f32. A pixel without taps is 0.
     ///
     /// # Errors
-    /// If the device's limits are too narrow for any piece of it; the source is bound whole.
+    /// If the device's limits are too narrow for any piece of it, or for the whole source in one binding.
     pub fn resize(
         &mut self,
         label: &str,
@@ -83,7 +84,7 @@ impl Recorder {
         let constants = constants.map(|(name, value)| (name, (value as u32).into())).to_vec();
         let kernel = Kernel { name: "resize", parts: vec![include_str!("../../shaders/resize.wgsl")], constants };
         let taps = ((down_len - 2) * (across_len - 2)) as u64;
-        // A piece reads the part of the source that its rows are made of.
+        // A piece reads the source rows that its result depends on.
         let cost = |some: usize| {
             let pixels = (some * cols * channels) as u64;
             Cost { flops: FLOPS * taps * pixels, bytes: 4 * (pixels + (height * width * channels * some / rows) as u64) }

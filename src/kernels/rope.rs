@@ -7,7 +7,7 @@ use super::{LANES, Recorder, rows_of, shared, words};
 use crate::error::Result;
 use crate::graph::{Cost, Dispatch, Elem, Kernel, TensorId};
 
-/// Queries, keys and values by head, each [B, N, T, D]. Three tensors, for each must fit a binding.
+/// Queries, keys and values by head, each [B, N, T, D]. They are three tensors because each must fit a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heads {
     /// Queries, rotated.
@@ -25,14 +25,15 @@ struct Shape {
     tokens: usize,
     heads: usize,
     head_dim: usize,
-    /// Cls and storage tokens, which are not rotated.
+    /// Number of cls and storage tokens, which are not rotated.
     prefix: usize,
 }
 
 impl Recorder {
-    /// qkv [B, T, 3C], whose rows are q, k, v, each `heads` heads of D, to three tensors [B, N, T, D]; q and k of the last P tokens rotated
-    /// by `table` [2, P, D/2] (sines, then cosines), v as it is. With `bf16`, q and k (all tokens), each product and each sum are rounded
-    /// to bf16, nearest even. The results' elements are [`Recorder::elem`].
+    /// qkv [B, T, 3C], whose rows are q, k, v, each `heads` heads of D, to three tensors [B, N, T, D]; q and k of the
+    /// last P tokens rotated by `table` [2, P, D/2] (sines, then cosines), v as it is. With `bf16`, q and k (all
+    /// tokens), each product and each sum are rounded to bf16, nearest even. The results' elements are
+    /// [`Recorder::elem`].
     ///
     /// # Errors
     /// If the device's limits are too narrow for any piece of it.
@@ -47,13 +48,13 @@ impl Recorder {
         Ok(Heads { q: part(self, 0, "q")?, k: part(self, 1, "k")?, v: part(self, 2, "v")? })
     }
 
-    /// One third of qkv.
+    /// Writes one third of qkv: q, k or v.
     fn head_major(&mut self, label: &str, qkv: TensorId, table: TensorId, part: usize, shape: Shape, bf16: bool) -> Result<TensorId> {
         let Shape { batch, tokens, heads, head_dim, .. } = shape;
         let (c3, half) = (3 * heads * head_dim, head_dim / 2);
         let elems = [self.elem_of(qkv), self.elem()];
         let [qkv_bytes, y_bytes] = elems.map(Elem::bytes);
-        // The grid has all heads of a row along y, bound or not.
+        // The grid covers all heads along y, bound or not.
         let most = if heads <= self.limits.reach(1) { self.limits.reach(LANES as usize) / half } else { 0 };
         let row_cost = Cost { flops: (3 * heads * head_dim) as u64, bytes: (heads * head_dim * (qkv_bytes + y_bytes)) as u64 };
         let rows = cut(&self.limits, label, batch * tokens, &[c3 * qkv_bytes], most, self.affordable(row_cost, 1))?;
@@ -77,7 +78,7 @@ impl Recorder {
     }
 }
 
-/// Whether rows of B T and heads of B N have an image in common.
+/// Whether rows of B T and heads of B N share an image.
 fn overlap(rows: &Range<usize>, tokens: usize, bound: &Range<usize>, heads: usize) -> bool {
     rows.start / tokens <= (bound.end - 1) / heads && bound.start / heads <= (rows.end - 1) / tokens
 }

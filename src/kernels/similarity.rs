@@ -5,15 +5,16 @@ use super::{LANES, Recorder, cut::cut, pack, rows_of, words};
 use crate::error::Result;
 use crate::graph::{Cost, Dispatch, Kernel, TensorId};
 
-/// Operations an element: three products and sums.
+/// Operations per element: three products and three sums.
 const FLOPS: u64 = 6;
 
-/// Lengths below this count as this, as in PyTorch's `cosine_similarity` and on the CPU.
+/// The least length that is divided by, as in PyTorch's `cosine_similarity` and on the CPU.
 const EPS: f32 = 1e-8;
 
 impl Recorder {
-    /// The cosine of the angle between `query` `[C]` and each row of `tokens` [.., C]: `[..]`, from -1 to 1. Both are f32; lengths below 1e-8 count as that.
-    /// Squares are summed in f32, so that values should lie within 1e-15 and 1e15: normalised tokens are about 1.
+    /// The cosine of the angle between `query` `[C]` and each row of `tokens` [.., C]: `[..]`, from -1 to 1. Both are
+    /// f32. Lengths below 1e-8 count as 1e-8. Squares are summed in f32, so values should lie between 1e-15 and 1e15;
+    /// those of normalised tokens are about 1.
     ///
     /// # Errors
     /// If the device's limits are too narrow for any piece of it.

@@ -1,4 +1,4 @@
-//! Between a host's textures and our tensors: copies, no part of a graph.
+//! Copies between a host's textures and our tensors. They are no part of a graph.
 
 use crate::graph::Kernel;
 
@@ -14,7 +14,7 @@ pub fn texture_read() -> Kernel {
 /// A tensor [H, W, `channels`] of f32 into a texture of `rgba16float`. Bindings: the tensor, the texture.
 ///
 /// # Panics
-/// If a texel has not so many channels.
+/// If `channels` is not 1 to 4.
 pub fn texture_write(channels: usize) -> Kernel {
     assert!((1..=4).contains(&channels), "a texel has 1 to 4 channels, not {channels}");
     let parts = vec![include_str!("../../shaders/texture/write.wgsl")];

@@ -1,23 +1,23 @@
-//! Token assembly: cls, storage tokens, then patches, some of them masked.
+//! Token assembly: cls, storage tokens, then patches, of which some may be masked.
 
 use super::cut::cut;
 use super::{LANES, Recorder, pack, rows_of, words};
 use crate::error::Result;
 use crate::graph::{Cost, Dispatch, Kernel, TensorId, View};
 
-/// Patches of which the model sees nothing but their position.
+/// Patches of which the model sees only the position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mask {
     /// [B, P]: not zero where a patch is masked.
     pub mask: TensorId,
-    /// [1, C]: what stands instead.
+    /// [1, C]: the token that replaces a masked patch.
     pub token: TensorId,
 }
 
-/// What one source is to the result.
+/// How the tokens of a tensor depend on the image.
 #[derive(Clone, Copy)]
-enum Source {
-    /// [S, C], the same for each image.
+enum TokenKind {
+    /// [S, C], the same tokens for each image.
     Shared,
     /// [B, S, C]
     Patches(Option<Mask>),
@@ -48,16 +48,16 @@ impl Recorder {
             self.expect_f32(label, &[mask, token]);
         }
         let y = self.result(label, [batch, 1 + r + p, c]);
-        self.place(label, (cls, Source::Shared), 1, 0, y)?;
+        self.place(label, (cls, TokenKind::Shared), 1, 0, y)?;
         if let Some(storage) = storage {
-            self.place(label, (storage, Source::Shared), r, 1, y)?;
+            self.place(label, (storage, TokenKind::Shared), r, 1, y)?;
         }
-        self.place(label, (patches, Source::Patches(mask)), p, 1 + r, y)?;
+        self.place(label, (patches, TokenKind::Patches(mask)), p, 1 + r, y)?;
         Ok(y)
     }
 
-    /// Writes a source's `s` tokens into each image of y, from token `first` on.
-    fn place(&mut self, label: &str, (source, kind): (TensorId, Source), s: usize, first: usize, y: TensorId) -> Result<()> {
+    /// Writes the `s` tokens of `source` into each image of y, from token `first` on.
+    fn place(&mut self, label: &str, (source, kind): (TensorId, TokenKind), s: usize, first: usize, y: TensorId) -> Result<()> {
         let [batch, tokens, c] = self.shape(label, y);
         let (part, width) = pack(c);
         let most = self.limits.reach(LANES as usize) / (c / width);
@@ -70,9 +70,9 @@ impl Recorder {
                     continue;
                 }
                 let (source_part, reads) = match kind {
-                    Source::Shared => (include_str!("../../shaders/tokens/shared_rows.wgsl"), vec![self.graph.view(source)]),
-                    Source::Patches(None) => (include_str!("../../shaders/tokens/patches.wgsl"), vec![rows_of(source, source_rows, c)]),
-                    Source::Patches(Some(Mask { mask, token })) => {
+                    TokenKind::Shared => (include_str!("../../shaders/tokens/shared_rows.wgsl"), vec![self.graph.view(source)]),
+                    TokenKind::Patches(None) => (include_str!("../../shaders/tokens/patches.wgsl"), vec![rows_of(source, source_rows, c)]),
+                    TokenKind::Patches(Some(Mask { mask, token })) => {
                         let views: Vec<View> = vec![rows_of(source, source_rows, c), self.graph.view(mask), self.graph.view(token)];
                         (include_str!("../../shaders/tokens/masked_patches.wgsl"), views)
                     }

@@ -14,8 +14,9 @@ pub fn data(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(path)
 }
 
-/// The most relative L2 between f32 backends, and between them and PyTorch, on the seeded models. f32 differs from f64 by 5e-7 there, and eps 1e-5
-/// for 1e-6 would cost 2e-5. Under bf16 RoPE a last-bit difference flips roundings of q and k, which costs 3e-5; f32 RoPE by mistake would cost 8e-4.
+/// The most relative L2 between f32 backends, and between them and PyTorch, on the seeded models. f32 differs from f64
+/// by 5e-7 there, and eps 1e-5 for 1e-6 would cost 2e-5. Under bf16 RoPE a last-bit difference flips roundings of q and
+/// k, which costs 3e-5; f32 RoPE by mistake would cost 8e-4.
 pub fn f32_tolerance(rope: RopePrecision) -> f64 {
     match rope {
         RopePrecision::F32 => 2e-6,

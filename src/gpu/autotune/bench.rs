@@ -12,7 +12,8 @@ use crate::graph::{Cost, Graph, Limits, Role, TensorId, plan};
 use crate::kernels::Recorder;
 use crate::tensor::Tensor;
 
-/// How many values are made up. They repeat to an input's length; because their number is a prime, no two rows are alike.
+/// How many values are made up. They repeat to an input's length; because their number is a prime, no two rows are
+/// alike.
 const VALUES: usize = 65_537;
 
 /// What errors begin with.
@@ -40,7 +41,8 @@ pub(super) struct Once {
     pub result: Tensor,
 }
 
-/// The same operation with several tiles as one executable: pipelines and bind groups are created once, and the tiles share buffers.
+/// The same operation with several tiles as one executable: pipelines and bind groups are created once, and the tiles
+/// share buffers.
 pub(super) struct Series {
     executable: Executable,
     /// The dispatches of each tile.

@@ -21,7 +21,8 @@ const ROUNDS: usize = 5;
 const ENOUGH: Duration = Duration::from_millis(500);
 /// A tile that takes so many times as long as the fastest in the first round is not measured again.
 const OUTCLASSED: f64 = 1.5;
-/// A tile replaces the default if it takes at most this part of the default's time, because a smaller gain may be noise.
+/// A tile replaces the default if it takes at most this part of the default's time, because a smaller gain may be
+/// noise.
 const CLEARLY: f64 = 0.97;
 
 /// What is known of one tile so far.
@@ -32,7 +33,8 @@ struct Entrant {
     problem: Option<String>,
 }
 
-/// The best of `candidates`, each of which `with` puts into limits; `None` if that is the first, the default, or if there is no candidate.
+/// The best of `candidates`, each of which `with` puts into limits; `None` if that is the first, the default, or if
+/// there is no candidate.
 pub(super) fn run<T: Copy + Display>(
     (context, subject): (&Context, &Subject),
     candidates: &[T],
@@ -61,7 +63,8 @@ pub(super) fn run<T: Copy + Display>(
     Ok((best > 0).then(|| candidates[best]))
 }
 
-/// Runs each tile by itself before any is timed, and notes which ones the device refuses or computes otherwise than `want`.
+/// Runs each tile by itself before any is timed, and notes which ones the device refuses or computes otherwise than
+/// `want`.
 fn qualify(context: &Context, bench: &Bench, entrants: &mut [Entrant], want: &Tensor) -> Result<()> {
     for entrant in entrants {
         entrant.problem = match bench.once(&entrant.limits) {
@@ -80,7 +83,8 @@ fn differs(got: &Tensor, want: &Tensor, most: f64) -> Option<String> {
     (off.is_nan() || off > most).then(|| format!("its results are off by {off:.1e} of their size"))
 }
 
-/// Times the tiles that qualified, in turns, so that whatever else the machine does slows all of them alike. `once` is about what one run takes.
+/// Times the tiles that qualified, in turns, so that whatever else the machine does slows all of them alike. `once` is
+/// about what one run takes.
 fn race(bench: &Bench, entrants: &mut [Entrant], once: f64) -> Result<()> {
     let mut entrants: Vec<&mut Entrant> = entrants.iter_mut().filter(|entrant| entrant.problem.is_none()).collect();
     let series = bench.series(entrants.iter().map(|entrant| entrant.limits))?;

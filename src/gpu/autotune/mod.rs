@@ -1,5 +1,5 @@
-//! Which tiles are the fastest on a device. This file decides what is tried and what is used: [`bench`] runs tiles, [`contest`] judges them, and
-//! [`trial`] reports them.
+//! Which tiles are the fastest on a device. This file decides what is tried and what is used: [`bench`] runs tiles,
+//! [`contest`] judges them, and [`trial`] reports them.
 
 mod bench;
 mod contest;
@@ -23,8 +23,8 @@ const FEW: usize = 224;
 /// Side of the image that stands for many rows, and of the one that stands for them on slow devices.
 const MANY: [usize; 2] = [896, 512];
 
-/// A device is slow if it takes longer than this for the smaller image of [`MANY`]. The larger image's dispatches could then last so long that the
-/// driver resets the device.
+/// A device is slow if it takes longer than this for the smaller image of [`MANY`]. The larger image's dispatches could
+/// then last so long that the driver resets the device.
 const SLOW: Duration = Duration::from_millis(10);
 
 impl Context {
@@ -36,11 +36,12 @@ impl Context {
         tuned
     }
 
-    /// The same device with the tiles that an earlier [`Context::tune`] kept in `cache`. If `cache` has none, a real GPU is tuned, which takes some
-    /// seconds, and the result is kept; a software GPU is not tuned, because that would take a minute. Without a cache the device stays as it is.
+    /// The same device with the tiles that an earlier [`Context::tune`] kept in `cache`. If `cache` has none, a real
+    /// GPU is tuned, which takes some seconds, and the result is kept; a software GPU is not tuned, because that would
+    /// take a minute. Without a cache the device stays as it is.
     ///
-    /// If the record makes no sense, the trials fail, or the folder cannot be written to, [`Context::warnings`] says so, and the device has the tiles that
-    /// suit most devices. This function blocks, so it is not for a browser.
+    /// If the record makes no sense, the trials fail, or the folder cannot be written to, [`Context::warnings`] says
+    /// so, and the device has the tiles that suit most devices. This function blocks, so it is not for a browser.
     #[cfg(feature = "files")]
     #[must_use]
     pub fn with_best_tiles(&self, cache: Option<&TileCache>) -> Self {
@@ -56,7 +57,8 @@ impl Context {
         tuned
     }
 
-    /// Tunes, and keeps the result in `cache`. A failure becomes a warning, because the device computes without the result as well.
+    /// Tunes, and keeps the result in `cache`. A failure becomes a warning, because the device computes without the
+    /// result as well.
     #[cfg(feature = "files")]
     fn tuned_tiles(&self, cache: &TileCache, warnings: &mut Vec<String>) -> Option<Tiles> {
         match self.tune(&mut |_| Ok(())) {
@@ -71,8 +73,9 @@ impl Context {
         }
     }
 
-    /// Tries every tile that the device allows, for this context's tier and type of elements. `seen` receives each group of trials, those of one kernel over
-    /// the same number of rows, and ends the tuning if it returns an error. A tile whose results differ from the default's is never taken.
+    /// Tries every tile that the device allows, for this context's tier and type of elements. `seen` receives each
+    /// group of trials, those of one kernel over the same number of rows, and ends the tuning if it returns an error. A
+    /// tile whose results differ from the default's is never taken.
     ///
     /// # Errors
     /// If the device is out of memory or lost, or `seen` fails.
