@@ -111,14 +111,14 @@ impl Tuning {
     #[cfg(feature = "cpu")]
     fn on_the_cpu(self) -> Result<cpu::Precision> {
         if self.tier.is_some() {
-            return Err(Error::option("--tier", "the CPU has one kind of kernels; choose a GPU with --backend gpu, or leave it out"));
+            return Err(Error::option("tier", "the CPU has one kind of kernels; choose a GPU with `backend` gpu, or leave it out"));
         }
         match self.precision {
             Precision::F32 => Ok(cpu::Precision::F32),
-            Precision::F16 => Err(Error::option("--precision", "f16 is for GPUs; choose one with --backend gpu, or take f32 or bf16")),
+            Precision::F16 => Err(Error::option("precision", "f16 is for GPUs; choose one with `backend` gpu, or take f32 or bf16")),
             Precision::Bf16 => cpu::Bf16::here()
                 .map(cpu::Precision::Bf16)
-                .ok_or_else(|| Error::option("--precision", "bf16 needs a CPU with AVX512-BF16, which this one has not; take f32")),
+                .ok_or_else(|| Error::option("precision", "bf16 needs a CPU with AVX512-BF16, which this one has not; take f32")),
         }
     }
 
@@ -130,7 +130,7 @@ impl Tuning {
         match self.precision {
             Precision::F32 => Ok(Elem::F32),
             Precision::F16 => Ok(Elem::F16),
-            Precision::Bf16 => Err(Error::option("--precision", "bf16 is for CPUs; choose it with --backend cpu, or take f32 or f16")),
+            Precision::Bf16 => Err(Error::option("precision", "bf16 is for CPUs; choose it with `backend` cpu, or take f32 or f16")),
         }
     }
 }
@@ -373,7 +373,7 @@ impl Backbone {
     pub fn profile(&self, image: &Tensor, request: &Request) -> Result<Profile> {
         match &self.backend {
             #[cfg(feature = "cpu")]
-            Backend::Cpu(_) => Err(Error::option("profile", "the CPU backend has no profile by kernel; choose a GPU with --backend gpu")),
+            Backend::Cpu(_) => Err(Error::option("profile", "the CPU backend has no profile by kernel; choose a GPU with `backend` gpu")),
             Backend::Gpu(gpu) => gpu.profile(image, None, request),
         }
     }

@@ -158,6 +158,16 @@ fn some_words_have_their_rooms() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The library names parameters in backticks; the command line prints them as its flags.
+#[test]
+fn the_library_names_no_flag() {
+    let is_flag = |word: &str| word.starts_with(|c: char| c.is_ascii_lowercase());
+    let below = sources().into_iter().filter(|(room, ..)| !["cli", "main"].contains(&room.as_str()));
+    let lines = below.flat_map(|(_, path, code)| code.lines().map(|line| format!("{path}: {}", line.trim())).collect::<Vec<_>>());
+    let wrong: Vec<_> = lines.filter(|line| line.split("--").skip(1).any(is_flag)).collect();
+    assert!(wrong.is_empty(), "name the parameter in backticks (`size`), not the flag:\n{}", wrong.join("\n"));
+}
+
 /// A kernel's noun stands in shaders/X.wgsl, kernels/X.rs, one test table and one bench row; its twin on the CPU in cpu/X.rs or, where what it computes is no
 /// part of the model, in ct/X.rs or maps/X.rs.
 #[test]

@@ -3,6 +3,7 @@
 mod device;
 
 use meddino::Tensor;
+use meddino::error::GpuFailure;
 use meddino::gpu::{Context, Executable, GpuWeights, Selection};
 use meddino::graph::{Cost, Dispatch, Graph, Kernel, Limits, Role, TensorId, View, plan};
 
@@ -98,14 +99,19 @@ fn after_an_absurd_allocation_the_next_call_works() {
     let mut step = scale_step("y", 1.0);
     (step.reads, step.write) = (vec![some(x)], some(y));
     graph.push(step);
-    let refused = plan(&graph, context.limits()).unwrap_err().to_string();
-    assert!(refused.contains("image") && refused.contains("4398046511104 bytes") && refused.contains("--size"), "{refused}");
+    let error = plan(&graph, context.limits()).unwrap_err();
+    let refused = error.to_string();
+    assert_eq!(device::kind(&error), Some(GpuFailure::TooLarge));
+    assert!(refused.contains("image") && refused.contains("4398046511104 bytes") && refused.contains("`size`"), "{refused}");
 
     // A planner that believes in such a device: now the device itself has to refuse.
     let boundless = Limits { max_buffer: u64::MAX, ..*context.limits() };
     let planned = plan(&graph, &boundless).unwrap();
-    let refused = Executable::new(&context, graph, planned, &GpuWeights::default()).unwrap_err().to_string();
-    assert!(refused.starts_with("gpu: preparing the forward pass: ") && refused.contains("--backend cpu"), "{refused}");
+    let error = Executable::new(&context, graph, planned, &GpuWeights::default()).unwrap_err();
+    let refused = error.to_string();
+    assert_eq!(device::kind(&error), Some(GpuFailure::Refused));
+    assert!(std::error::Error::source(&error).is_some(), "{error:?}");
+    assert!(refused.starts_with("gpu: preparing the forward pass: ") && refused.contains("`backend` cpu"), "{refused}");
     works(&context);
 }
 
@@ -135,6 +141,7 @@ fn a_lost_device_is_an_error_that_says_what_to_do() {
     for _ in 0..2 {
         let told =
             executable.write(x, 0, &[1.0; 100]).and_then(|()| executable.run()).and_then(|()| executable.read_all(&[y])).unwrap_err();
+        assert_eq!(device::kind(&told), Some(GpuFailure::Lost));
         assert!(told.to_string().contains("was lost") && told.to_string().contains("open it anew"), "{told}");
     }
     works(&Context::new(&Selection::Auto).unwrap());
@@ -162,10 +169,11 @@ fn weights_are_uploaded_once_and_named_when_missing() {
     let (whole, _, y) = prepare("large", 5 * (4 << 20), 1.0).unwrap();
     whole.run().unwrap();
     assert!(whole.read_all(&[y]).unwrap()[0].data() == large.data(), "the same values came back");
-    let missing = prepare("v", 2, 1.0).unwrap_err().to_string();
-    assert!(missing.contains("v was not uploaded"), "{missing}");
-    let wrong = prepare("w", 3, 1.0).unwrap_err().to_string();
-    assert!(wrong.contains("w has 8 bytes on the device and should have 12"), "{wrong}");
+    let missing = prepare("v", 2, 1.0).unwrap_err();
+    assert!(missing.to_string().contains("v was not uploaded"), "{missing}");
+    let wrong = prepare("w", 3, 1.0).unwrap_err();
+    assert_eq!([device::kind(&missing), device::kind(&wrong)], [Some(GpuFailure::Misuse); 2]);
+    assert!(wrong.to_string().contains("w has 8 bytes on the device and should have 12"), "{wrong}");
 }
 
 #[test]
@@ -290,7 +298,9 @@ fn what_no_check_covers_is_refused_in_a_foreign_shader() {
         (step.kernel, step.write) = (kernel, graph.view(y));
         graph.push(step);
         let planned = plan(&graph, context.limits()).unwrap();
-        Executable::new(&context, graph, planned, &GpuWeights::default()).unwrap_err().to_string()
+        let error = Executable::new(&context, graph, planned, &GpuWeights::default()).unwrap_err();
+        assert_eq!(device::kind(&error), Some(GpuFailure::Misuse));
+        error.to_string()
     };
     let text = "enable wgpu_cooperative_matrix;";
     let told = refused(Kernel { name: "mine", parts: vec![text], constants: Vec::new() });

@@ -5,6 +5,7 @@ mod device;
 
 use common::{Golden, f32_tolerance, max_abs, uniform};
 use meddino::Tensor;
+use meddino::error::GpuFailure;
 use meddino::gpu::{Context, Gpu};
 use meddino::graph::{Elem, Limits};
 use meddino::tensor::relative_l2;
@@ -211,8 +212,10 @@ fn a_batch_that_is_too_large_is_refused_and_the_next_call_works() {
     let (config, weights) = open("seeded:0:tiny", RopePrecision::F32);
     let gpu = Gpu::new(&context, &config, &weights).unwrap();
     let request = Request::default();
-    let refused = gpu.forward(&image([32, 1, 224, 224]), None, &request).unwrap_err().to_string();
-    assert!(refused.contains("bytes") && refused.contains("8388608") && refused.contains("--batch"), "{refused}");
+    let error = gpu.forward(&image([32, 1, 224, 224]), None, &request).unwrap_err();
+    let refused = error.to_string();
+    assert_eq!(device::kind(&error), Some(GpuFailure::TooLarge));
+    assert!(refused.contains("bytes") && refused.contains("8388608") && refused.contains("`batch`"), "{refused}");
     let small = image([1, 1, 32, 32]);
     let want = meddino::cpu::forward(&meddino::cpu::layers(weights.clone(), meddino::cpu::Precision::F32), &config, &small, None, &request)
         .unwrap();
@@ -339,7 +342,7 @@ fn beyond_f32_the_gpu_says_so() {
         let gpu = Gpu::new(&context, &config, &weights).unwrap();
         let told = gpu.forward(&image, None, &Request::default()).unwrap_err().to_string();
         assert!(
-            told.contains("not finite") && told.contains("beyond f32's range") && told.contains("--backend cpu says in which block"),
+            told.contains("not finite") && told.contains("beyond f32's range") && told.contains("`backend` cpu says in which block"),
             "{told}"
         );
     }
@@ -362,11 +365,11 @@ fn beyond_f16_the_advice_is_f32() {
         assert!(on_the_cpu(&config, weights.clone(), &image).is_ok(), "{name}: f32 holds it");
         let gpu = Gpu::new(&context, &config, &weights).unwrap();
         let told = gpu.forward(&image, None, &Request::default()).unwrap_err().to_string();
-        assert!(told.starts_with("--precision: ") && told.contains("f16 (65504)") && told.contains("--precision f32"), "{name}: {told}");
+        assert!(told.starts_with("precision: ") && told.contains("f16 (65504)") && told.contains("`precision` f32"), "{name}: {told}");
     }
     let beyond = scaled(&weights, |w| &mut w.blocks[2].attn.proj.weight, 1e8);
     let told = Gpu::new(&context, &config, &beyond).unwrap_err().to_string();
-    assert!(told.contains("blocks.2.attn.proj.weight") && told.contains("f16 (65504)") && told.contains("--precision f32"), "{told}");
+    assert!(told.contains("blocks.2.attn.proj.weight") && told.contains("f16 (65504)") && told.contains("`precision` f32"), "{told}");
     let nan = scaled(&weights, |w| &mut w.blocks[2].attn.proj.weight, f32::NAN);
     let told = Gpu::new(&context, &config, &nan).unwrap_err().to_string();
     assert!(told.contains("blocks.2.attn.proj.weight") && told.contains("every weight must be finite"), "{told}");
@@ -379,8 +382,9 @@ fn a_device_that_goes_at_any_moment_is_an_error() {
     let (image, request) = (image([1, 1, 32, 32]), Request { prenorm: true, layers: vec![0], taps: false });
     let Some(context) = device::context() else { return };
     let want = Gpu::new(&context, &config, &weights).unwrap().forward(&image, None, &request).unwrap();
-    let lost = |told: &meddino::Error| {
-        let told = told.to_string();
+    let lost = |error: &meddino::Error| {
+        let told = error.to_string();
+        assert_eq!(device::kind(error), Some(GpuFailure::Lost), "{told}");
         assert!(told.starts_with("gpu: ") && told.contains("open it anew"), "{told}");
     };
     let fresh = || Context::new(&meddino::gpu::Selection::Auto).unwrap();

@@ -346,7 +346,9 @@ fn a_device_that_allows_too_little_is_refused_by_name() {
     let required_limits = wgpu::Limits { max_storage_buffers_per_shader_stage: 4, ..wgpu::Limits::defaults() };
     let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
     let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("a device");
-    let refused = Context::from_host(device, queue).map(|_| ()).unwrap_err().to_string();
+    let error = Context::from_host(device, queue).map(|_| ()).unwrap_err();
+    assert!(matches!(error, meddino::Error::Gpu { kind: meddino::error::GpuFailure::Unsupported, .. }), "{error:?}");
+    let refused = error.to_string();
     let said = "max_storage_buffers_per_shader_stage is 4 and should be at least 6";
     assert!(refused.contains(said) && refused.contains(&adapter.get_info().name), "{refused}");
     // A feature that only a wish needs is asked for where the wish is.

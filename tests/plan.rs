@@ -122,11 +122,13 @@ fn what_a_device_cannot_hold_is_refused_by_name() {
     let wide = Limits { alignment: 4, ..Limits::DEFAULT };
     assert!(plan(&graph([65_535; 3]), &wide).is_ok());
     let refused = |workgroups, limits, words: &[&str]| {
-        let text = plan(&graph(workgroups), &limits).unwrap_err().to_string();
+        let error = plan(&graph(workgroups), &limits).unwrap_err();
+        assert!(matches!(error, meddino::Error::Gpu { kind: meddino::error::GpuFailure::TooLarge, .. }), "{error:?}");
+        let text = error.to_string();
         assert!(words.iter().all(|word| text.contains(word)), "{text}");
     };
-    refused([1; 3], Limits { max_buffer: 7996, ..wide }, &["blocks.3.mlp.fc1 [2000]", "8000", "7996", "--size"]);
-    refused([1; 3], Limits { max_binding: 7996, ..wide }, &["blocks.3.mlp.fc1", "binds 8000", "7996", "--size"]);
+    refused([1; 3], Limits { max_buffer: 7996, ..wide }, &["blocks.3.mlp.fc1 [2000]", "8000", "7996", "`size`"]);
+    refused([1; 3], Limits { max_binding: 7996, ..wide }, &["blocks.3.mlp.fc1", "binds 8000", "7996", "`size`"]);
     refused([1, 1, 65_536], wide, &["blocks.3.mlp.fc1", "65536", "65535"]);
     refused([1; 3], Limits::DEFAULT, &["blocks.3.mlp.fc1", "byte 12", "256"]);
 }

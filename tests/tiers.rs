@@ -161,7 +161,7 @@ fn f16_takes_half_the_memory_and_says_what_it_cannot_hold() {
         weights.blocks[1].mlp.fc1.weight.data_mut()[7] = 1e5;
         let refused = Gpu::new(&context, model.config(), &weights).unwrap_err().to_string();
         assert!(
-            refused.contains("blocks.1.mlp.fc1.weight") && refused.contains("100000") && refused.contains("--precision f32"),
+            refused.contains("blocks.1.mlp.fc1.weight") && refused.contains("100000") && refused.contains("`precision` f32"),
             "{refused}"
         );
     }

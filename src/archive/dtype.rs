@@ -72,7 +72,7 @@ impl Dtype {
             Self::F64 | Self::Other(_) => return Err(format!("weights are written as f32, f16 or bf16, not {}", self.name())),
         };
         if let Some(v) = values.iter().find(|v| v.is_finite() && !rounded(**v).is_finite()) {
-            return Err(format!("{v} is beyond the range of {}; write it as f32 (--dtype f32)", self.name()));
+            return Err(format!("{v} is beyond the range of {}; write it as f32 (`dtype` f32)", self.name()));
         }
         let half: fn(f32) -> u16 = if self == Self::F16 { |v| f16::from_f32(v).to_bits() } else { |v| bf16::from_f32(v).to_bits() };
         Ok(values.iter().flat_map(|v| half(*v).to_le_bytes()).collect())

@@ -1,7 +1,6 @@
 //! The unfinished file of an output: hidden beside its target, locked against other runs, renamed when it is complete.
 
 use std::env;
-use std::fmt::Display;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempPath;
 
 use super::listing::folder_of;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 
 /// How long a run waits for another one to let go of the file: small files are locked for moments.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -85,7 +84,7 @@ impl Hidden {
     }
 
     /// An error that names the target.
-    pub fn failed(&self, problem: impl Display) -> Error {
+    pub fn failed(&self, problem: impl Into<Problem>) -> Error {
         Error::output(self.target.display(), problem)
     }
 }

@@ -1,12 +1,11 @@
 //! A file that appears under its name when it is complete, and not before.
 
-use std::fmt::Display;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 use super::hidden::Hidden;
-use crate::error::Result;
+use crate::error::{Problem, Result};
 
 /// A file being written under a hidden name beside its target, locked against other runs. [`NewFile::commit`] renames it; dropped before that, it is removed.
 /// What a killed run left under the hidden name is written over.
@@ -53,7 +52,7 @@ impl NewFile {
     }
 
     /// An error that names the target.
-    pub fn failed(&self, problem: impl Display) -> crate::error::Error {
+    pub fn failed(&self, problem: impl Into<Problem>) -> crate::error::Error {
         self.hidden.failed(problem)
     }
 }

@@ -1,12 +1,11 @@
 //! A file that is filled over one run or several, beside its target, and gets the target's name when it is complete.
 
-use std::fmt::Display;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::hidden::Hidden;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 
 /// What stands at the end until the file is complete: this, the count of what is done, and the count's complement, by which a torn count is known.
 /// Before it, after the data, stands the method.
@@ -147,7 +146,7 @@ impl Partial {
     }
 
     /// An error that names the target.
-    pub fn failed(&self, problem: impl Display) -> Error {
+    pub fn failed(&self, problem: impl Into<Problem>) -> Error {
         self.hidden.failed(problem)
     }
 }

@@ -6,6 +6,7 @@ use meddino::output::Targets;
 use meddino::{Error, Result};
 
 use super::cases::{Case, Wanted};
+use super::flag_names::error_with_flags;
 use super::guard::{make_folder, read_of};
 use super::interrupt;
 use super::manifest::{Manifest, Work};
@@ -97,7 +98,7 @@ impl<'a> Many<'a> {
                     show(case, &target, done)?;
                 }
                 Err(Failure::Error(error)) => {
-                    let told = told(case, &error);
+                    let told = told(case, &error_with_flags(error));
                     say::error(&told);
                     failed.push(told);
                 }

@@ -12,6 +12,7 @@ mod demo;
 mod devices;
 mod engine;
 mod features;
+mod flag_names;
 mod guard;
 mod input;
 mod interrupt;
@@ -62,7 +63,7 @@ pub fn run() -> ExitCode {
     match limits::begin(computes).map_err(Failure::from).and_then(|()| command(&args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Error(error)) => {
-            say::error(error);
+            say::error(flag_names::error_with_flags(error));
             ExitCode::FAILURE
         }
         Err(Failure::Cases(list)) => {

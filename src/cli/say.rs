@@ -8,6 +8,7 @@ use std::path::Path;
 use meddino::Error;
 use meddino::archive::is_stream;
 
+use super::flag_names::with_flags;
 use super::limits::advice;
 
 /// Why a command ended early.
@@ -47,7 +48,7 @@ impl Say {
 
 /// Something that may make the results other than expected.
 pub fn warn(text: impl Display) {
-    line(format_args!("warning: {text}"));
+    line(format_args!("warning: {}", with_flags(&text.to_string())));
 }
 
 /// What could not be done; and what to do about it, where a limit of the system is in the way.

@@ -51,7 +51,7 @@ pub fn download(say: Say) -> Done {
 fn fetch(hub: &Hub, say: Say) -> Result<PathBuf> {
     let mut bytes = Bytes::new(say);
     hub.fetch(&RELEASED, &mut |event| bytes.hear(&event)).map_err(|error| match error {
-        Error::Checkpoint { source_name, problem } => {
+        Error::Checkpoint { source_name, problem, .. } => {
             let ways = format!(
                 "Two ways to have it: download {} from {} and give it with -c FILE, or run `meddino download` once where there is a network \
                  (it is kept in {}). -c seeded:0 takes untrained weights, to try things out",

@@ -33,7 +33,7 @@ impl Orient {
         if !affine.is_usable() {
             let nonsense = format!("its affine makes no sense: {affine}, expected finite numbers and three independent directions");
             if self == Self::Lps {
-                return Err(format!("{nonsense}; mend its header, or read the slices as they are stored with --orient stored"));
+                return Err(format!("{nonsense}; mend its header, or read the slices as they are stored with `orient` stored"));
             }
             stored.warnings.push(format!("{nonsense}; where its voxels lie is not known"));
             stored.affine = None;

@@ -83,7 +83,7 @@ impl Turn {
         let shape = [2, 1, 0].map(|axis| length(old, self.from[axis]));
         if shape[1] > MAX_SLICE_SIDE || shape[2] > MAX_SLICE_SIDE {
             let [_, h, w] = shape;
-            return Err(format!("its axial slices, of {h} x {w}, are beyond {MAX_SLICE_SIDE} pixels a side; read it with --orient stored"));
+            return Err(format!("its axial slices, of {h} x {w}, are beyond {MAX_SLICE_SIDE} pixels a side; read it with `orient` stored"));
         }
         let affine = stored.affine.map(|affine| self.affine(&affine, old));
         let slices = Turned { turn: self, shape: old, stored: stored.slices, spool: None };

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::devices::{self, Selection};
 use super::needs;
 use super::pipelines::Pipelines;
-use crate::error::{Error, Result};
+use crate::error::{Error, GpuFailure, Problem, Result};
 use crate::graph::{Abilities, Elem, Limits, Tier};
 
 /// A device, its queue, and what they allow. Clones share all of it.
@@ -29,7 +29,7 @@ pub struct Context {
 #[derive(Debug, Default)]
 struct Faults {
     lost: Mutex<Option<String>>,
-    uncaptured: Mutex<Option<String>>,
+    uncaptured: Mutex<Option<(GpuFailure, Problem)>>,
     /// Objects that are made before one fails, for tests.
     #[cfg(test)]
     left: Mutex<Option<usize>>,
@@ -42,8 +42,8 @@ struct Counts {
     polls: AtomicU64,
 }
 
-fn set(slot: &Mutex<Option<String>>, text: String) {
-    slot.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
+fn set<T>(slot: &Mutex<Option<T>>, first: T) {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(first);
 }
 
 impl Context {
@@ -87,7 +87,10 @@ impl Context {
             experimental_features: experimental(adapter.features() & OPTIONAL_FEATURES),
             ..Default::default()
         };
-        let refused = |e| Error::gpu(format!("{chosen} cannot be opened: {e}; choose another with --device, or use --backend cpu"));
+        let refused = |e| {
+            let text = format!("{chosen} cannot be opened: {e}; choose another with `device`, or use `backend` cpu");
+            Error::gpu(GpuFailure::NoDevice, caused_by(text, e))
+        };
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(refused)?;
         let mut context = Self::from_host(device, queue)?;
         context.abilities = devices::abilities(&context.info, context.device.features(), &adapter.cooperative_matrix_properties());
@@ -183,7 +186,7 @@ impl Context {
         let faults = Arc::downgrade(&self.faults);
         self.device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             if let Some(faults) = faults.upgrade() {
-                set(&faults.uncaptured, error.to_string());
+                set(&faults.uncaptured, (kind_of(&error), caused_by(error.to_string(), error)));
             }
         }));
     }
@@ -206,7 +209,7 @@ impl Context {
         let Some(error) = memory.or(internal).or(validation) else { return self.alive(doing).and(value) };
         // The loss of a device is told when it is polled, and makes all else invalid before that.
         self.poll(doing, wgpu::PollType::Poll)?;
-        Err(self.explain(doing, &error))
+        Err(self.explain(doing, error))
     }
 
     /// Whether the next object is to fail: never but in tests.
@@ -237,28 +240,33 @@ impl Context {
         std::mem::replace(&mut *self.faults.left.lock().unwrap_or_else(PoisonError::into_inner), left)
     }
 
-    pub(super) fn explain(&self, doing: &str, error: &wgpu::Error) -> Error {
+    pub(super) fn explain(&self, doing: &str, error: wgpu::Error) -> Error {
         let name = &self.info.name;
-        Error::gpu(match error {
+        let text = match &error {
             wgpu::Error::OutOfMemory { .. } => format!(
-                "{doing}: {name} is out of memory; use a smaller image (--size) or --batch, close other programs that use it, or use --backend cpu"
+                "{doing}: {name} is out of memory; use a smaller image (`size`) or `batch`, close other programs that use it, or use `backend` cpu"
             ),
             wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => {
-                format!("{doing}: {name} refuses the work; update its driver or use --backend cpu, and report this:\n{description}")
+                format!("{doing}: {name} refuses the work; update its driver or use `backend` cpu, and report this:\n{description}")
             }
-        })
+        };
+        Error::gpu(kind_of(&error), caused_by(text, error))
     }
 
     /// Whether the device is still there and has had nothing to say since it was last asked.
     fn alive(&self, doing: &str) -> Result<()> {
         if let Some(reason) = &*self.faults.lost.lock().unwrap_or_else(PoisonError::into_inner) {
-            return Err(Error::gpu(format!(
-                "{doing}: {} was lost ({reason}); open it anew, with a smaller image (--size) if a time limit of its driver was the cause, or use --backend cpu",
-                self.info.name
-            )));
+            let name = &self.info.name;
+            let text = format!(
+                "{doing}: {name} was lost ({reason}); open it anew, with a smaller image (`size`) if a time limit of its driver was the cause, or use `backend` cpu"
+            );
+            return Err(Error::gpu(GpuFailure::Lost, text));
         }
         match self.faults.uncaptured.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(problem) => Err(Error::gpu(format!("{doing}: an earlier call failed on {}: {problem}", self.info.name))),
+            Some((kind, problem)) => {
+                let place = format!("{doing}: an earlier call failed on {}", self.info.name);
+                Err(Error::gpu(kind, problem.within(place)))
+            }
             None => Ok(()),
         }
     }
@@ -303,10 +311,32 @@ impl Context {
         }
         self.alive(doing)?;
         match polled {
-            Ok(Err(problem)) => Err(Error::gpu(format!("{doing}: {problem}; open the device anew, or use --backend cpu"))),
+            Ok(Err(problem)) => {
+                let text = format!("{doing}: {problem}; open the device anew, or use `backend` cpu");
+                Err(Error::gpu(GpuFailure::Lost, Problem::caused_by(text, problem)))
+            }
             Ok(Ok(_)) | Err(_) => Ok(()),
         }
     }
+}
+
+fn kind_of(error: &wgpu::Error) -> GpuFailure {
+    match error {
+        wgpu::Error::OutOfMemory { .. } => GpuFailure::OutOfMemory,
+        wgpu::Error::Validation { .. } | wgpu::Error::Internal { .. } => GpuFailure::Refused,
+    }
+}
+
+/// The problem that `text` describes, with wgpu's error as its cause.
+#[cfg(not(target_arch = "wasm32"))]
+fn caused_by(text: String, cause: impl Into<crate::error::Cause>) -> Problem {
+    Problem::caused_by(text, cause)
+}
+
+/// The same in a browser, where wgpu's errors hold objects of JavaScript's, which must not leave their thread: the text says what they say.
+#[cfg(target_arch = "wasm32")]
+fn caused_by<T>(text: String, _: T) -> Problem {
+    text.into()
 }
 
 /// What the engine makes use of where it is there: finer kernels, and timing.

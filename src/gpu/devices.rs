@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, GpuFailure, Result};
 use crate::graph::{Abilities, Elem, Limits, Tier, Tiles};
 
 /// How to choose an adapter; wgpu's own `WGPU_BACKEND` restricts the choice, whatever it is.
@@ -113,7 +113,7 @@ pub struct DeviceReport {
     pub abilities: Option<Abilities>,
     /// What it allows.
     pub limits: Limits,
-    /// Whether it can time single dispatches (`--profile`).
+    /// Whether it can time single dispatches, as a profile does.
     pub timestamps: bool,
 }
 
@@ -217,13 +217,14 @@ impl Devices {
         };
         match found {
             Some(device) if device.abilities.is_none() => {
-                Err(Error::gpu(format!("{device} has no compute shaders; choose another with --device")))
+                Err(Error::gpu(GpuFailure::Unsupported, format!("{device} has no compute shaders; choose another with `device`")))
             }
             Some(device) => Ok(device),
             None if self.list.is_empty() => Err(Error::gpu(
-                "no adapter found; install a Vulkan, Metal or DX12 driver (Mesa's software Vulkan will do), see that WGPU_BACKEND does not exclude it, or use --backend cpu",
+                GpuFailure::NoDevice,
+                "no adapter found; install a Vulkan, Metal or DX12 driver (Mesa's software Vulkan will do), see that WGPU_BACKEND does not exclude it, or use `backend` cpu",
             )),
-            None => Err(Error::gpu(format!("no adapter answers to {selection:?}; choose one of\n{self}"))),
+            None => Err(Error::gpu(GpuFailure::NoDevice, format!("no adapter answers to {selection:?}; choose one of\n{self}"))),
         }
     }
 

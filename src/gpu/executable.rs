@@ -7,7 +7,7 @@ use super::pipelines::Bindings;
 use super::readback::Readback;
 use super::stamps::{Clocked, Stamps};
 use super::weights::{GpuWeights, decoded, encoded};
-use crate::error::{Error, Result};
+use crate::error::{Error, GpuFailure, Result};
 use crate::graph::{Constant, Dispatch, Elem, Graph, Place, Plan, TensorId, View};
 use crate::tensor::Tensor;
 
@@ -248,11 +248,14 @@ fn check_subgroups(context: &Context, step: &Dispatch) -> Result<()> {
         _ => None,
     };
     match step.kernel.constants.iter().find_map(counted_on) {
-        Some(size) if context.abilities().subgroup_size != Some(size) => Err(Error::gpu(format!(
-            "{}: it was recorded for subgroups of {size} invocations, and {} has others; record it with the limits of this device",
-            step.label,
-            context.info().name
-        ))),
+        Some(size) if context.abilities().subgroup_size != Some(size) => Err(Error::gpu(
+            GpuFailure::Misuse,
+            format!(
+                "{}: it was recorded for subgroups of {size} invocations, and {} has others; record it with the limits of this device",
+                step.label,
+                context.info().name
+            ),
+        )),
         _ => Ok(()),
     }
 }
@@ -264,7 +267,7 @@ fn check_matrices(step: &Dispatch, trusted: bool) -> Result<()> {
     }
     let problem =
         "its shader uses cooperative matrices, whose bounds nothing checks; push it with Graph::push_unchecked, or do without them";
-    Err(Error::gpu(format!("{}: {problem}", step.label)))
+    Err(Error::gpu(GpuFailure::Misuse, format!("{}: {problem}", step.label)))
 }
 
 /// A buffer for every tensor that is touched; tensors of one slot share its buffer.
@@ -282,11 +285,17 @@ fn buffers(context: &Context, graph: &Graph, plan: &Plan, weights: &GpuWeights) 
                 Some(buffer) if buffer.size() == info.bytes() => Some(buffer.clone()),
                 Some(buffer) => {
                     let (label, bytes, size) = (&info.label, info.bytes(), buffer.size());
-                    return Err(Error::gpu(format!(
-                        "{label} has {size} bytes on the device and should have {bytes}; upload this model's weights"
-                    )));
+                    return Err(Error::gpu(
+                        GpuFailure::Misuse,
+                        format!("{label} has {size} bytes on the device and should have {bytes}; upload this model's weights"),
+                    ));
                 }
-                None => return Err(Error::gpu(format!("{} was not uploaded; upload every weight of the model", info.label))),
+                None => {
+                    return Err(Error::gpu(
+                        GpuFailure::Misuse,
+                        format!("{} was not uploaded; upload every weight of the model", info.label),
+                    ));
+                }
             },
         })
     };

@@ -2,7 +2,7 @@
 
 use super::tune::tests::device;
 use super::{Context, Executable, Gpu, GpuWeights, Scorer};
-use crate::error::Result;
+use crate::error::{Error, GpuFailure, Result};
 use crate::graph::{Elem, Limits, Role, Tier, plan};
 use crate::kernels::Recorder;
 use crate::tensor::Tensor;
@@ -28,9 +28,11 @@ pub fn each_object_fails<S, T>(
             assert!(is_right(&outcome.unwrap_or_else(|e| panic!("nothing failed, but {e}"))));
             return at;
         }
-        let told = outcome.err().unwrap_or_else(|| panic!("object {at} failed, and nobody saw it")).to_string();
-        let names_all = told.starts_with("gpu: ") && told.contains(&context.info().name) && told.contains("--backend cpu");
-        assert!(names_all, "object {at}: {told}");
+        let error = outcome.err().unwrap_or_else(|| panic!("object {at} failed, and nobody saw it"));
+        let text = error.to_string();
+        let names_all = text.starts_with("gpu: ") && text.contains(&context.info().name) && text.contains("`backend` cpu");
+        assert!(names_all, "object {at}: {text}");
+        assert!(matches!(error, Error::Gpu { kind: GpuFailure::Refused, source: Some(_), .. }), "object {at}: {error:?}");
         let again = work(&mut thing).unwrap_or_else(|e| panic!("object {at} failed once, and then {e}"));
         assert!(is_right(&again), "object {at} failed once, and the next results are wrong");
     }
@@ -140,6 +142,8 @@ fn each_object_of_a_scorer_fails_once() {
 #[test]
 fn want_of_memory_says_what_takes_less() {
     let Some(context) = paced() else { return };
-    let told = context.explain("uploading blocks.0", &wgpu::Error::OutOfMemory { source: "full".into() }).to_string();
-    assert!(told.starts_with("gpu: uploading blocks.0: ") && told.contains("out of memory") && told.contains("--batch"), "{told}");
+    let error = context.explain("uploading blocks.0", wgpu::Error::OutOfMemory { source: "full".into() });
+    let text = error.to_string();
+    assert!(text.starts_with("gpu: uploading blocks.0: ") && text.contains("out of memory") && text.contains("`batch`"), "{text}");
+    assert!(matches!(error, Error::Gpu { kind: GpuFailure::OutOfMemory, source: Some(_), .. }), "{error:?}");
 }

@@ -1,6 +1,6 @@
 //! What a device must allow, and what is made use of where it is there: for hosts that open their own.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, GpuFailure, Result};
 
 /// A feature that is used where a device has it, and is not needed.
 #[derive(Clone, Copy, Debug)]
@@ -68,10 +68,13 @@ pub(super) fn check(device: &str, limits: &wgpu::Limits) -> Result<()> {
     if low.is_empty() {
         return Ok(());
     }
-    Err(Error::gpu(format!(
-        "the device on {device} allows too little: {}; open it with the limits of gpu::descriptor, or use the CPU if the adapter has no more",
-        low.join(", ")
-    )))
+    Err(Error::gpu(
+        GpuFailure::Unsupported,
+        format!(
+            "the device on {device} allows too little: {}; open it with the limits of gpu::descriptor, or use the CPU if the adapter has no more",
+            low.join(", ")
+        ),
+    ))
 }
 
 #[cfg(test)]

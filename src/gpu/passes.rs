@@ -68,7 +68,7 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
-    use crate::error::Error;
+    use crate::error::{Error, GpuFailure};
 
     #[expect(clippy::unnecessary_wraps, clippy::trivially_copy_pass_by_ref, reason = "what a plan takes and gives")]
     fn planned(_: &usize) -> Result<()> {
@@ -111,7 +111,8 @@ mod tests {
     #[test]
     fn where_memory_is_short_the_others_go() {
         let passes = Passes::default();
-        let tight = |free: usize| move |key: &usize, ()| if *key <= free { Ok(*key) } else { Err(Error::gpu("full".to_owned())) };
+        let tight =
+            |free: usize| move |key: &usize, ()| if *key <= free { Ok(*key) } else { Err(Error::gpu(GpuFailure::OutOfMemory, "full")) };
         passes.wanted(1, planned, tight(1)).unwrap();
         assert!(passes.wanted(2, planned, tight(1)).is_err());
         assert!(passes.0.lock().unwrap().is_empty(), "what was in the way is gone");
@@ -120,7 +121,7 @@ mod tests {
         passes.wanted(1, planned, tight(1)).unwrap();
         let second_time = |key: &usize, ()| {
             *tries.borrow_mut() += 1;
-            if *tries.borrow() == 2 { Ok(*key) } else { Err(Error::gpu("full".to_owned())) }
+            if *tries.borrow() == 2 { Ok(*key) } else { Err(Error::gpu(GpuFailure::OutOfMemory, "full")) }
         };
         assert_eq!(*passes.wanted(3, planned, second_time).unwrap(), 3);
     }

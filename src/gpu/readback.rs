@@ -1,5 +1,6 @@
 //! Results back on the host, without blocking; a blocking wrapper stands beside it.
 
+use std::error::Error as StdError;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -7,7 +8,7 @@ use std::task::{Context as Task, Poll, Waker};
 use std::time::Duration;
 
 use super::context::Context;
-use crate::error::{Error, Result};
+use crate::error::{Error, GpuFailure, Problem, Result};
 
 /// A tensor's values on their way to the host. A future; it is ready once the device has been polled after finishing the copy, which a
 /// browser does by itself, and elsewhere whoever owns the device.
@@ -58,7 +59,7 @@ impl Readback {
         encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |mapped| {
             let (shared, called) = &*told;
             let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-            shared.mapped = Some(mapped.map_err(|problem| failed(&problem)));
+            shared.mapped = Some(mapped.map_err(failed));
             called.notify_all();
             if let Some(waker) = shared.waker.take() {
                 waker.wake();
@@ -72,7 +73,7 @@ impl Readback {
         let mapped = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).mapped.take()?;
         Some(mapped.and_then(|()| {
             let staging = self.staging.as_ref().expect("what was mapped is there");
-            Ok(staging.get_mapped_range(..).map_err(|problem| failed(&problem))?.to_vec())
+            Ok(staging.get_mapped_range(..).map_err(failed)?.to_vec())
         }))
     }
 
@@ -86,7 +87,7 @@ impl Readback {
         let (shared, called) = &*self.shared;
         let shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
         drop(called.wait_timeout_while(shared, CALLBACK, |shared| shared.mapped.is_none()));
-        self.take().unwrap_or_else(|| Err(Error::gpu("reading back: the device has forgotten the copy; open it anew")))
+        self.take().unwrap_or_else(|| Err(Error::gpu(GpuFailure::Lost, "reading back: the device has forgotten the copy; open it anew")))
     }
 
     /// Blocks until the values are there; for native programs.
@@ -101,8 +102,9 @@ impl Readback {
 /// What errors open with.
 const DOING: &str = "reading back";
 
-fn failed(problem: &dyn std::error::Error) -> Error {
-    Error::gpu(format!("{DOING}: {problem}; the device may be lost: open it anew, or use --backend cpu"))
+fn failed(problem: impl StdError + Send + Sync + 'static) -> Error {
+    let text = format!("{DOING}: {problem}; the device may be lost: open it anew, or use `backend` cpu");
+    Error::gpu(GpuFailure::Lost, Problem::caused_by(text, problem))
 }
 
 /// Memory of the host's that a copy of `buffer` fits into.

@@ -24,11 +24,11 @@ impl Context {
     fn tuned_by(&self, elem: Elem, requested: Option<Tier>, test: &dyn Fn(&Self) -> Result<(), String>) -> Result<Self> {
         let (able, name) = (self.abilities(), &self.info().name);
         if elem == Elem::F16 && !able.f16 {
-            return Err(Error::option("--precision", format!("the shaders of {name} have no f16; use f32")));
+            return Err(Error::option("precision", format!("the shaders of {name} have no f16; use f32")));
         }
         if let Some(tier) = requested.filter(|&tier| !able.run(tier, elem)) {
             let refused = format!("{name} does not run {tier} kernels over {}; it runs {able}", elem.name());
-            return Err(Error::option("--tier", refused));
+            return Err(Error::option("tier", refused));
         }
         let ladder = able.ladder(elem).into_iter().filter(|&tier| Some(tier) != requested);
         let mut warnings = Vec::new();
@@ -293,7 +293,7 @@ pub(super) mod tests {
         for (tier, elem) in Tier::ALL.into_iter().flat_map(|tier| [(tier, Elem::F32), (tier, Elem::F16)]) {
             if !context.abilities().run(tier, elem) {
                 let refused = context.tuned(elem, Some(tier)).unwrap_err().to_string();
-                assert!(refused.contains("--tier") || refused.contains("--precision"), "{refused}");
+                assert!(refused.starts_with("tier: ") || refused.starts_with("precision: "), "{refused}");
             }
         }
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::context::Context;
-use crate::error::{Error, Result};
+use crate::error::{Error, GpuFailure, Result};
 use crate::graph::Elem;
 use crate::tensor::Tensor;
 
@@ -29,7 +29,7 @@ impl GpuWeights {
     /// The same with each tensor's elements turned into a type of its own.
     ///
     /// # Errors
-    /// As [`GpuWeights::upload`], or if a value passes f16's range.
+    /// As [`GpuWeights::upload`], or if a value is not finite or beyond the range of f16.
     pub fn upload_as<'a>(context: &Context, tensors: impl IntoIterator<Item = (&'a str, &'a Tensor, Elem)>) -> Result<Self> {
         let mut weights = Self::default();
         let mut in_flight = 0;
@@ -37,17 +37,22 @@ impl GpuWeights {
             if elem == Elem::F16
                 && let Some(v) = tensor.data().iter().find(|v| !half::f16::from_f32(**v).is_finite())
             {
-                let problem =
-                    if v.is_finite() { "beyond the range of f16 (65504); use --precision f32" } else { "and every weight must be finite" };
-                return Err(Error::gpu(format!("{name} holds {v}, {problem}")));
+                return Err(if v.is_finite() {
+                    Error::option("precision", format!("{name} holds {v}, beyond the range of f16 (65504); use `precision` f32"))
+                } else {
+                    Error::option("weights", format!("{name} holds {v}, and every weight must be finite"))
+                });
             }
             let bytes: &[u8] = &encoded(tensor.data(), elem);
             let size = bytes.len() as u64;
             if size > context.limits().max_buffer {
-                return Err(Error::gpu(format!(
-                    "{name} takes {size} bytes, and this device's largest buffer is {}; use --backend cpu",
-                    context.limits().max_buffer
-                )));
+                return Err(Error::gpu(
+                    GpuFailure::Unsupported,
+                    format!(
+                        "{name} takes {size} bytes, and this device's largest buffer is {}; use `backend` cpu",
+                        context.limits().max_buffer
+                    ),
+                ));
             }
             let buffer = context.checked(&format!("uploading {name}"), || {
                 let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;

@@ -5,7 +5,7 @@
 //! because a device may not bind one buffer both as read and as read_write, not even on disjoint ranges.
 
 use super::{Dispatch, Graph, Limits, Role, TensorId};
-use crate::error::{Error, Result};
+use crate::error::{Error, GpuFailure, Result};
 
 /// Where a tensor lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,13 +82,16 @@ impl Plan {
 pub fn plan(graph: &Graph, limits: &Limits) -> Result<Plan> {
     for info in graph.tensors() {
         if info.bytes() > limits.max_buffer {
-            return Err(Error::gpu(format!(
-                "{} {:?} takes {} bytes, and this device's largest buffer is {}; use a smaller image (--size), a smaller --batch, or --backend cpu",
-                info.label,
-                info.shape,
-                info.bytes(),
-                limits.max_buffer
-            )));
+            return Err(Error::gpu(
+                GpuFailure::TooLarge,
+                format!(
+                    "{} {:?} takes {} bytes, and this device's largest buffer is {}; use a smaller image (`size`), a smaller `batch`, or `backend` cpu",
+                    info.label,
+                    info.shape,
+                    info.bytes(),
+                    limits.max_buffer
+                ),
+            ));
         }
     }
     for step in graph.steps() {
@@ -119,7 +122,9 @@ fn place(role: Role, slot: Option<usize>) -> Place {
 }
 
 fn check_step(graph: &Graph, step: &Dispatch, limits: &Limits) -> Result<()> {
-    let refuse = |what: String| Err(Error::gpu(format!("{}: {what}; use a smaller image (--size), or --backend cpu", step.label)));
+    let refuse = |what: String| {
+        Err(Error::gpu(GpuFailure::TooLarge, format!("{}: {what}; use a smaller image (`size`), or `backend` cpu", step.label)))
+    };
     for view in step.reads.iter().chain([&step.write]) {
         let info = graph.info(view.tensor);
         let (offset, bytes) = (info.byte_at(view.offset), info.bytes_of(view.len));

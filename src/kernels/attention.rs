@@ -6,7 +6,7 @@ use super::cut::cut;
 use super::gemm::{matrices, pitch};
 use super::rope::Heads;
 use super::{Recorder, rows_of, shared, words};
-use crate::error::{Error, Result};
+use crate::error::{Error, GpuFailure, Result};
 use crate::graph::{AttentionTile, Cost, Dispatch, Elem, Kernel, Limits, TensorId, Tier};
 
 /// Keys whose scores an invocation keeps at a time.
@@ -143,8 +143,8 @@ fn kernel(label: &str, limits: &Limits, rows: usize, head_dim: u32, [heads, y]: 
     let candidates = attention_tiles(limits, head_dim as usize, heads);
     let chosen = limits.tiles.of(rows).attention.filter(|tile| candidates.contains(tile));
     let Some(tile) = chosen.or(candidates.first().copied()) else {
-        return Err(Error::gpu(format!(
-            "{label}: {GROUP} keys and values of {head_dim} elements do not fit the {} bytes of this device's workgroup memory; use --backend cpu",
+        return Err(Error::gpu(GpuFailure::Unsupported, format!(
+            "{label}: {GROUP} keys and values of {head_dim} elements do not fit the {} bytes of this device's workgroup memory; use `backend` cpu",
             limits.workgroup_memory
         )));
     };

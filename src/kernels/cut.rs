@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Recorder;
-use crate::error::{Error, Result};
+use crate::error::{Error, GpuFailure, Result};
 use crate::graph::{Cost, Limits};
 
 /// Cuts `0..rows` into as few ranges as possible. `row_bytes` holds the bytes of a row of each tensor that is cut by
@@ -26,13 +26,16 @@ pub fn cut(limits: &Limits, label: &str, rows: usize, row_bytes: &[usize], most:
     // Alignment overrides the requested size.
     let size = fit.min(wanted.max(step)) / step * step;
     if size == 0 {
-        return Err(Error::gpu(format!(
-            "{label}: {} rows of {longest} bytes must run at once, and this device takes {fit}: it binds at most {} bytes and runs {} \
-             workgroups along an axis; use a smaller image (--size), a device with wider limits, or --backend cpu",
-            step.min(rows),
-            limits.max_binding,
-            limits.max_workgroups
-        )));
+        return Err(Error::gpu(
+            GpuFailure::TooLarge,
+            format!(
+                "{label}: {} rows of {longest} bytes must run at once, and this device takes {fit}: it binds at most {} bytes and runs {} \
+             workgroups along an axis; use a smaller image (`size`), a device with wider limits, or `backend` cpu",
+                step.min(rows),
+                limits.max_binding,
+                limits.max_workgroups
+            ),
+        ));
     }
     Ok((0..rows).step_by(size).map(|start| start..rows.min(start + size)).collect())
 }
@@ -96,7 +99,7 @@ mod tests {
     #[test]
     fn what_cannot_be_cut_is_an_error_that_says_so() {
         let problem = cut(&limits(4096), "blocks.0.attn", 2, &[4 * 1025], 100, usize::MAX).unwrap_err().to_string();
-        assert!(problem.contains("blocks.0.attn") && problem.contains("4096 bytes") && problem.contains("--size"), "{problem}");
+        assert!(problem.contains("blocks.0.attn") && problem.contains("4096 bytes") && problem.contains("`size`"), "{problem}");
         // One row fits, but the second could not start where the first ends.
         assert!(cut(&limits(4096), "x", 2, &[4 * 1023], 100, usize::MAX).is_err());
         assert!(cut(&limits(1 << 20), "x", 2, &[4 * 64], 0, usize::MAX).is_err());

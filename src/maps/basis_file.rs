@@ -55,7 +55,7 @@ impl BasisFile {
         let width = match archive.tensors().get("components").map(|stored| &stored.shape[..]) {
             Some(&[COMPONENTS, width]) if (1..=MAX_WIDTH).contains(&width) => width,
             Some(shape) => return Err(format!("components: expected [{COMPONENTS}, C], C from 1 to {MAX_WIDTH}, found {shape:?}")),
-            None => return Err("holds no components; expected a file that `meddino pca --save-basis` wrote".into()),
+            None => return Err("holds no components; expected a file that `meddino pca` wrote (`save_basis`)".into()),
         };
         let read = |name: &str, shape: &[usize]| -> Result<Tensor, String> {
             let stored = archive.tensors().get(name).ok_or_else(|| format!("holds no {name}"))?;

@@ -79,7 +79,7 @@ impl Mesh {
             let unseen = if (last_y + 1, last_x + 1) == self.slice {
                 ""
             } else {
-                "; what is beyond makes no whole patch, and --size 224 would show it too"
+                "; what is beyond makes no whole patch, and `size` 224 would show it too"
             };
             Error::option(
                 "point",

@@ -81,7 +81,7 @@ impl Moments {
     pub fn basis(&self) -> Result<Basis> {
         let fail = |problem: String| Error::option("principal components", problem);
         if self.count < 2 {
-            return Err(fail(format!("{} patch has none; give a larger image (--size) or more slices", self.count)));
+            return Err(fail(format!("{} patch has none; give a larger image (`size`) or more slices", self.count)));
         }
         if !self.square.is_finite() {
             return Err(fail("the features hold NaN or infinity; the weights or the input are damaged".into()));

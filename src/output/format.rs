@@ -65,7 +65,7 @@ impl Format {
         if self == Self::Npy && outputs.len() != 1 {
             let names: Vec<String> = outputs.iter().map(ToString::to_string).collect();
             let problem = format!(
-                "a .npy file holds one tensor, and these are asked for: {}; choose one (--tokens patch, or --pool cls), or write .npz or .safetensors",
+                "a .npy file holds one tensor, and these are asked for: {}; choose one (`tokens` patch, or `pool` cls), or write .npz or .safetensors",
                 names.join(", ")
             );
             return Err(Error::option("format", problem));

@@ -43,7 +43,7 @@ impl StoredFeatures {
 
     fn checked(path: &Path) -> Result<Self, String> {
         if let Some(format) = Format::of(path).filter(|&format| format != Format::Safetensors) {
-            return Err(format!("a .{format}; features are read from .safetensors alone: write them with --format safetensors"));
+            return Err(format!("a .{format}; features are read from .safetensors alone: write them with `format` safetensors"));
         }
         let archive = Archive::open(path)?;
         let shape = match archive.tensors().get(PATCHES) {
@@ -52,7 +52,7 @@ impl StoredFeatures {
                 .ok()
                 .filter(|shape| shape.iter().all(|&n| n > 0))
                 .ok_or_else(|| format!("{PATCHES}: expected [S, P, C], found {:?}", stored.shape))?,
-            None => return Err(format!("holds no {PATCHES}; expected a .safetensors that `meddino features` wrote, with --tokens patch")),
+            None => return Err(format!("holds no {PATCHES}; expected a .safetensors that `meddino features` wrote, with `tokens` patch")),
         };
         let metadatum = |name: &str| -> Result<Value, String> {
             let text = archive.metadata().get(name).ok_or_else(|| format!("its metadata have no {name}; `meddino features` writes it"))?;
@@ -244,6 +244,6 @@ mod tests {
         let error = open(&[2, 6, 2], Dtype::F32, |metadata, _| drop(metadata.remove("grid"))).expect_err("refused").to_string();
         assert!(error.contains("its metadata have no grid"), "{error}");
         let error = StoredFeatures::open("x.npz").expect_err("refused").to_string();
-        assert!(cfg!(not(feature = "readers")) || error.contains("write them with --format safetensors"), "{error}");
+        assert!(cfg!(not(feature = "readers")) || error.contains("write them with `format` safetensors"), "{error}");
     }
 }

@@ -154,16 +154,16 @@ fn judge(target: &Path, in_the_way: Option<Origin>) -> Result<()> {
     let refuse = |problem: &str| Err(Error::output(target.display(), problem));
     match in_the_way {
         None | Some(Origin::AsWritten) => Ok(()),
-        Some(Origin::Checkpoint) => refuse("is a checkpoint; add --overwrite to replace it, or give another name"),
+        Some(Origin::Checkpoint) => refuse("is a checkpoint; add `overwrite` to replace it, or give another name"),
         Some(Origin::Changed) => Err(changed(target)),
         Some(Origin::Others) => {
-            refuse("is there already, and meddino did not write it; add --overwrite to replace it, or give another name")
+            refuse("is there already, and meddino did not write it; add `overwrite` to replace it, or give another name")
         }
     }
 }
 
 fn changed(target: &Path) -> Error {
-    let problem = "is not as meddino wrote it: it was changed or damaged since; add --overwrite to compute it again, move it away, or leave its scan out";
+    let problem = "is not as meddino wrote it: it was changed or damaged since; add `overwrite` to compute it again, move it away, or leave its scan out";
     Error::output(target.display(), problem)
 }
 
@@ -240,10 +240,10 @@ mod tests {
         fs::write(at("theirs"), "text").expect("written");
         fs::write(at("ours"), r#"{"meddino": "0.1.0"}"#).expect("written");
         let error = refused(&mut Targets::new(false), &at("theirs"));
-        assert!(error.contains("--overwrite"), "{error}");
+        assert!(error.contains("`overwrite`"), "{error}");
         Targets::new(true).writes(at("theirs")).expect("as it was said");
         let error = Targets::new(false).rewrites(at("theirs"), || false).expect_err("refused").to_string();
-        assert!(error.contains("changed or damaged since; add --overwrite"), "{error}");
+        assert!(error.contains("changed or damaged since; add `overwrite`"), "{error}");
         Targets::new(false).rewrites(at("theirs"), || true).expect("as it is known to be ours");
         let mut targets = Targets::new(false);
         targets.reads("the scan", [at("theirs")]);

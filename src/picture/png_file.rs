@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Canvas;
 use crate::archive::NewFile;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 
 /// Writes `canvas` to `path` as PNG (sRGB, 8 bits), whole or not at all. `text` goes into it as (keyword, text): `Title`, `Software`, what to know of
 /// the features; keywords are of 1 to 79 Latin letters, as PNG has it.
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 pub fn write_png(canvas: &Canvas, path: impl AsRef<Path>, text: &[(impl AsRef<str>, impl AsRef<str>)]) -> Result<()> {
     let path = path.as_ref();
     let mut file = NewFile::create(path)?;
-    let bytes = encoded(canvas, text).map_err(|problem| Error::output(path.display(), problem))?;
+    let bytes = encoded(canvas, text).map_err(|problem| Error::output(path.display(), Problem::caused_by(problem.to_string(), problem)))?;
     file.write_at(0, &bytes)?;
     file.commit()
 }

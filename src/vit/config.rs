@@ -130,13 +130,13 @@ impl Config {
         if height < p || width < p {
             return Err(Error::option(
                 "image size",
-                format!("{height} x {width} pixels hold no patch of {p} x {p}; resize it (--size {}) or give a larger slice", 14 * p),
+                format!("{height} x {width} pixels hold no patch of {p} x {p}; resize it (`size` {}) or give a larger slice", 14 * p),
             ));
         }
         if height > MAX_SIDE || width > MAX_SIDE {
             return Err(Error::option(
                 "image size",
-                format!("{height} x {width} is beyond {MAX_SIDE} pixels a side; resize it with --size"),
+                format!("{height} x {width} is beyond {MAX_SIDE} pixels a side; resize it with `size`"),
             ));
         }
         Ok(Grid { rows: height / p, cols: width / p })

@@ -104,11 +104,11 @@ pub(crate) fn overflow(results: &str, range: Range, first: Option<&str>) -> Erro
     let first = first.map(|name| format!(" from {name} on")).unwrap_or_default();
     match range {
         Range::F16 => Error::option(
-            "--precision",
-            format!("the {results} are not finite{first}: values on their way passed the range of f16 (65504); use --precision f32"),
+            "precision",
+            format!("the {results} are not finite{first}: values on their way passed the range of f16 (65504); use `precision` f32"),
         ),
         Range::F32 => {
-            let more = if first.is_empty() { "; --backend cpu says in which block" } else { "" };
+            let more = if first.is_empty() { "; `backend` cpu says in which block" } else { "" };
             let problem = "the image or the weights hold values that lead beyond f32's range; see whether both are what they should be";
             Error::option("image", format!("the {results} are not finite{first}: {problem}{more}"))
         }
@@ -143,7 +143,7 @@ mod tests {
         }
         let taps = vec![("patch_embed".to_owned(), good), ("blocks.0".to_owned(), bad.clone()), ("blocks.1".to_owned(), bad)];
         let told = Features { taps, ..fine }.overflow(Range::F16).to_string();
-        assert!(told.contains("from blocks.0 on") && told.contains("65504") && told.contains("--precision f32"), "{told}");
+        assert!(told.contains("from blocks.0 on") && told.contains("65504") && told.contains("`precision` f32"), "{told}");
     }
 
     #[test]

@@ -2,8 +2,16 @@
 
 use std::io::Write;
 
+use meddino::Error;
+use meddino::error::GpuFailure;
 use meddino::gpu::{Context, Selection};
 use meddino::graph::Limits;
+
+/// What failed on a GPU.
+#[allow(dead_code, reason = "not every test file has a GPU fail")]
+pub fn kind(error: &Error) -> Option<GpuFailure> {
+    if let Error::Gpu { kind, .. } = error { Some(*kind) } else { None }
+}
 
 /// The device that `auto` takes among GPUs, software included. Without any, says on stderr that the test did not run; with
 /// `MEDDINO_REQUIRE_GPU=1` fails instead.

@@ -256,6 +256,6 @@ fn a_row_that_cannot_be_bound_is_an_error() {
     for (variant, limits) in table.forced(1 << 10, 65_535) {
         let data = Data::new(Elem::F32, [2, 3, 300]);
         let problem = data.record(&mut Case::new(limits), Form::None).unwrap_err().to_string();
-        assert!(problem.contains("matmul") && problem.contains("1200 bytes") && problem.contains("--backend cpu"), "{variant}: {problem}");
+        assert!(problem.contains("matmul") && problem.contains("1200 bytes") && problem.contains("`backend` cpu"), "{variant}: {problem}");
     }
 }

@@ -142,7 +142,7 @@ fn places_that_make_no_sense() {
         let scan = folder.open(name, &file.bytes());
         assert_eq!(scan.affine(), None, "{name}");
         let error = scan.oriented(Orient::Lps).expect_err(name).to_string();
-        assert!(error.contains("its affine makes no sense: [[") && error.contains("--orient stored"), "{error}");
+        assert!(error.contains("its affine makes no sense: [[") && error.contains("`orient` stored"), "{error}");
         let mut scan = folder.open(name, &file.bytes()).oriented(Orient::Stored).unwrap_or_else(|e| panic!("{e}"));
         assert!(scan.warnings().iter().any(|w| w.contains("where its voxels lie is not known")), "{name}: {:?}", scan.warnings());
         assert_eq!(scan.affine(), None, "{name}");

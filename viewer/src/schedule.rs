@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use eframe::egui;
+use meddino::error::GpuFailure;
 use meddino::{Error, Result, Tensor};
 
 use crate::cache::Cache;
@@ -126,10 +127,10 @@ impl Schedule {
                 Err(TryRecvError::Empty) => self.state = State::Preparing(slice, image, prepared),
                 Err(TryRecvError::Disconnected) => {
                     self.fail(slice);
-                    return Err(Error::gpu(format!(
-                        "the model could not be prepared for images of {:?}; try another --size",
-                        image.shape()
-                    )));
+                    return Err(Error::gpu(
+                        GpuFailure::Refused,
+                        format!("the model could not be prepared for images of {:?}; try another --size", image.shape()),
+                    ));
                 }
                 Ok(pass) => {
                     let begun = pass.and_then(|mut pass| pass.begin(&image).map(|()| pass));

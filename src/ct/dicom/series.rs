@@ -162,12 +162,12 @@ pub(super) fn choose(table: &[Series], choice: Option<&str>) -> Result<usize, St
         return match (table, table.iter().map(|row| row.number).max().unwrap_or_default()) {
             ([_], _) => Ok(0),
             (_, 1) => Err(format!(
-                "{} stacks of slices are in one CT series; choose one by its number (--series 1.1), or the one with most slices (--series largest):\n  {}",
+                "{} stacks of slices are in one CT series; choose one by its number (`series` 1.1), or the one with most slices (`series` largest):\n  {}",
                 table.len(),
                 lines(&all)
             )),
             (_, count) => Err(format!(
-                "{count} CT series are there; choose one by its number or the end of its UID (--series {}), or the one with most slices (--series largest):\n  {}",
+                "{count} CT series are there; choose one by its number or the end of its UID (`series` {}), or the one with most slices (`series` largest):\n  {}",
                 table[0].choice(),
                 lines(&all)
             )),

@@ -37,7 +37,7 @@ pub(super) fn affine(header: &mut Header, warnings: &mut Vec<String>) -> (Affine
     } else {
         warnings.push(
             "its header does not say how it lies (sform_code and qform_code are 0): columns are taken to run to the left, rows to anterior, \
-             slices to superior, as nibabel does; look at a slice, and read it with --orient stored if that is wrong"
+             slices to superior, as nibabel does; look at a slice, and read it with `orient` stored if that is wrong"
                 .into(),
         );
         (base(raw, shape), "assumption")

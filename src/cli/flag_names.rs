@@ -1,0 +1,117 @@
+//! Parameters that the library names, as the flags that people type: `size` in a message becomes --size on the terminal.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use clap::CommandFactory;
+use meddino::Error;
+
+use super::args::Args;
+
+/// The long flags of all commands, without dashes.
+static FLAGS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+    let command = Args::command();
+    let commands = std::iter::once(&command).chain(command.get_subcommands());
+    commands.flat_map(clap::Command::get_arguments).filter_map(|flag| flag.get_long().map(str::to_owned)).collect()
+});
+
+/// `--NAME` for a parameter `name` that is a flag; a parameter of two words has an underscore, and its flag a dash.
+fn flag(name: &str) -> Option<String> {
+    let name = name.replace('_', "-");
+    FLAGS.contains(&name).then(|| format!("--{name}"))
+}
+
+/// `error` with its parameters as flags. The names of files in it stay as they are.
+pub fn error_with_flags(mut error: Error) -> Error {
+    if let Error::Option { option, .. } = &mut error
+        && let Some(flag) = flag(option)
+    {
+        *option = flag;
+    }
+    match &mut error {
+        Error::Checkpoint { problem, .. }
+        | Error::Input { problem, .. }
+        | Error::Output { problem, .. }
+        | Error::Option { problem, .. }
+        | Error::Mismatch { problem, .. }
+        | Error::Gpu { problem, .. } => *problem = with_flags(problem),
+        _ => {}
+    }
+    error
+}
+
+/// `text` with every parameter that stands in backticks as its flag, without the backticks.
+pub fn with_flags(text: &str) -> String {
+    let (mut whole, mut rest) = (String::new(), text);
+    while let Some((before, after)) = rest.split_once('`') {
+        whole += before;
+        if let Some((flag, left)) = after.split_once('`').and_then(|(name, left)| Some((flag(name)?, left))) {
+            whole += &flag;
+            rest = left;
+        } else {
+            whole.push('`');
+            rest = after;
+        }
+    }
+    whole + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use meddino::error::GpuFailure;
+
+    use super::*;
+
+    #[test]
+    fn a_parameter_in_a_message_is_printed_as_its_flag() {
+        let printed = |error| error_with_flags(error).to_string();
+        let memory = "use a smaller image (`size`), a smaller `batch`, or `backend` cpu";
+        assert_eq!(
+            printed(Error::gpu(GpuFailure::OutOfMemory, memory)),
+            "gpu: use a smaller image (--size), a smaller --batch, or --backend cpu"
+        );
+        assert_eq!(printed(Error::option("precision", "take f32")), "--precision: take f32");
+        assert_eq!(printed(Error::option("max_memory", "give more")), "--max-memory: give more");
+        assert_eq!(printed(Error::option("HF_HOME", "is not set")), "HF_HOME: is not set");
+        assert_eq!(printed(Error::input("a `size` b", "give `size`")), "input a `size` b: give --size");
+    }
+
+    #[test]
+    fn backticks_around_other_words_stay() {
+        assert_eq!(with_flags("run `meddino tune`, or raise `ulimit -n`"), "run `meddino tune`, or raise `ulimit -n`");
+        assert_eq!(with_flags("one ` alone, then `size`, then `"), "one ` alone, then --size, then `");
+        assert_eq!(with_flags("`sizes` `size``batch`"), "`sizes` --size--batch");
+    }
+
+    /// (path, text) of every line of the library's code that holds a backtick, up to its unit tests.
+    fn texts_with_backticks(folder: &Path) -> Vec<(PathBuf, String)> {
+        let entries = fs::read_dir(folder).expect("a folder of sources").map(|entry| entry.expect("an entry").path());
+        let of = |path: PathBuf| {
+            if path.is_dir() {
+                return if path.ends_with("cli") { Vec::new() } else { texts_with_backticks(&path) };
+            }
+            let source = fs::read_to_string(&path).expect("a source");
+            let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+            let is_text = |line: &&str| line.contains('`') && !line.trim_start().starts_with("//") && !line.contains("reason = ");
+            code.lines().filter(is_text).map(|line| (path.clone(), line.to_owned())).collect()
+        };
+        entries.flat_map(of).collect()
+    }
+
+    #[test]
+    fn every_parameter_that_the_library_names_is_a_flag() {
+        let is_name = |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '_' | '-'));
+        let texts = texts_with_backticks(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+        let mut names = 0;
+        for (path, text) in texts {
+            for name in text.split('`').skip(1).step_by(2).filter(is_name) {
+                assert!(flag(name).is_some(), "{}: `{name}` is no flag of the command:\n{text}", path.display());
+                names += 1;
+            }
+        }
+        assert!(names > 20, "only {names} names found");
+    }
+}
