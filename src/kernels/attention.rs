@@ -143,10 +143,13 @@ fn kernel(label: &str, limits: &Limits, rows: usize, head_dim: u32, [heads, y]: 
     let candidates = attention_tiles(limits, head_dim as usize, heads);
     let chosen = limits.tiles.of(rows).attention.filter(|tile| candidates.contains(tile));
     let Some(tile) = chosen.or(candidates.first().copied()) else {
-        return Err(Error::gpu(GpuFailure::Unsupported, format!(
-            "{label}: {GROUP} keys and values of {head_dim} elements do not fit the {} bytes of this device's workgroup memory; use `backend` cpu",
-            limits.workgroup_memory
-        )));
+        return Err(Error::gpu(
+            GpuFailure::Unsupported,
+            format!(
+                "{label}: {GROUP} keys and values of {head_dim} elements do not fit the {} bytes of this device's workgroup memory; use `backend` cpu",
+                limits.workgroup_memory
+            ),
+        ));
     };
     let mut constants =
         vec![("HEAD_DIM", head_dim.into()), ("SCALE", (1.0 / (head_dim as f32).sqrt()).into()), ("X", heads.into()), ("Y", y.into())];
