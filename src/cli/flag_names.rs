@@ -1,24 +1,24 @@
 //! Parameters that the library names, as the flags that people type: `size` in a message becomes --size on the terminal.
 
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
-use clap::CommandFactory;
 use meddino::Error;
 
-use super::args::Args;
-
 /// The long flags of all commands, without dashes.
-static FLAGS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
-    let command = Args::command();
-    let commands = std::iter::once(&command).chain(command.get_subcommands());
-    commands.flat_map(clap::Command::get_arguments).filter_map(|flag| flag.get_long().map(str::to_owned)).collect()
-});
+static FLAGS: OnceLock<BTreeSet<String>> = OnceLock::new();
+
+/// Takes down the flags of `command` and of its subcommands: before that, messages name no flag.
+pub fn learn(command: &clap::Command) {
+    let commands = std::iter::once(command).chain(command.get_subcommands());
+    let long = |flag: &clap::Arg| flag.get_long().map(str::to_owned);
+    FLAGS.get_or_init(|| commands.flat_map(clap::Command::get_arguments).filter_map(long).collect());
+}
 
 /// `--NAME` for a parameter `name` that is a flag; a parameter of two words has an underscore, and its flag a dash.
 fn flag(name: &str) -> Option<String> {
     let name = name.replace('_', "-");
-    FLAGS.contains(&name).then(|| format!("--{name}"))
+    FLAGS.get()?.contains(&name).then(|| format!("--{name}"))
 }
 
 /// `error` with its parameters as flags. The names of files in it stay as they are.
@@ -61,12 +61,15 @@ mod tests {
     use std::fs;
     use std::path::{Path, PathBuf};
 
+    use clap::CommandFactory;
     use meddino::error::GpuFailure;
 
+    use super::super::args::Args;
     use super::*;
 
     #[test]
     fn a_parameter_in_a_message_is_printed_as_its_flag() {
+        learn(&Args::command());
         let printed = |error| error_with_flags(error).to_string();
         let memory = "use a smaller image (`size`), a smaller `batch`, or `backend` cpu";
         assert_eq!(
@@ -81,6 +84,7 @@ mod tests {
 
     #[test]
     fn backticks_around_other_words_stay() {
+        learn(&Args::command());
         assert_eq!(with_flags("run `meddino tune`, or raise `ulimit -n`"), "run `meddino tune`, or raise `ulimit -n`");
         assert_eq!(with_flags("one ` alone, then `size`, then `"), "one ` alone, then --size, then `");
         assert_eq!(with_flags("`sizes` `size``batch`"), "`sizes` --size--batch");
@@ -103,6 +107,7 @@ mod tests {
 
     #[test]
     fn every_parameter_that_the_library_names_is_a_flag() {
+        learn(&Args::command());
         let is_name = |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '_' | '-'));
         let texts = texts_with_backticks(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
         let mut names = 0;

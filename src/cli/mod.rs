@@ -48,7 +48,7 @@ mod weights;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use args::{Args, Command};
 use say::{Done, Failure, Say};
@@ -58,6 +58,7 @@ static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
+    flag_names::learn(&Args::command());
     let args = Args::parse();
     let computes = !matches!(args.command, Command::Inspect(_) | Command::Devices | Command::Download);
     match limits::begin(computes).map_err(Failure::from).and_then(|()| command(&args)) {
