@@ -179,7 +179,7 @@ impl Overlay {
                 None
             }
             Key::Similarity { .. } => {
-                let cosines = cosine(tokens, &self.query.as_ref()?.token);
+                let cosines = cosine(&**tokens, &self.query.as_ref()?.token);
                 let (lo, hi) = limits(&cosines);
                 let share = |v: &f32| if hi > lo { (v - lo) / (hi - lo) } else { 0.5 };
                 let colours = cosines.data().iter().map(|v| colour(share(v))).collect();

@@ -69,7 +69,7 @@ impl Slice {
         if self.texture.as_ref().is_none_or(|(shown, _)| *shown != key) {
             let [height, width] = *hu.shape() else { return None };
             let shade = |shade: &f32| Color32::from_gray((shade * 255.0).round() as u8);
-            let image = ColorImage::new([width, height], self.gray.shades(hu).data().iter().map(shade).collect());
+            let image = ColorImage::new([width, height], self.gray.shades(&**hu).data().iter().map(shade).collect());
             match &mut self.texture {
                 Some((shown, texture)) => {
                     texture.set(image, TextureOptions::LINEAR);
