@@ -109,38 +109,68 @@ fn check<S: AsRef<str>>(table: &mut Table, shape @ [m, n, k]: [usize; 3], forms:
     }
 }
 
-fn check_tiers(family: Family) {
+/// How a shader reads its operands: where K is a multiple of four, by fours. Software Vulkan compiles each way for
+/// seconds where there are no tiles, so each has tests of its own there.
+#[derive(Clone, Copy, PartialEq)]
+enum Operands {
+    ByOnes,
+    ByFours,
+}
+
+fn check_tiers(family: Family, operands: Operands, checks: Checks) {
     let mut table = Table::new("matmul");
+    table.run(checks);
     let tiers = table.tiers_of(family);
+    let depths = if operands == Operands::ByFours { [32, 36] } else { [1, 31] };
     for (at, m) in [1, 8, 64, 65].into_iter().enumerate() {
         for (and, n) in [1, 15, 66].into_iter().enumerate() {
-            for k in [1, 31, 32, 36] {
+            for k in depths {
                 check(&mut table, [m, n, k], &[FORMS[(at + and + k) % 4]], &tiers);
             }
         }
     }
-    check(&mut table, [129, 130, 132], &FORMS, &tiers);
-    check(&mut table, [9, 65, 3072], &[Form::BiasGelu, Form::BiasLayerScaleResidual], &tiers);
     // Weights of 6 KiB or more in bindings of 4 KiB, rows in several pieces, at most 2 workgroups along an axis.
     let forced = each(&tiers, "forced", force);
-    check(&mut table, [70, 150, 20], &FORMS, &forced);
-    check(&mut table, [70, 16, 13], &FORMS, &forced);
+    if operands == Operands::ByFours {
+        check(&mut table, [129, 130, 132], &FORMS, &tiers);
+        check(&mut table, [9, 65, 3072], &[Form::BiasGelu, Form::BiasLayerScaleResidual], &tiers);
+        check(&mut table, [70, 150, 20], &FORMS, &forced);
+    } else {
+        check(&mut table, [70, 16, 13], &FORMS, &forced);
+    }
     table.finish();
 }
 
 #[test]
 fn every_tier_with_tiles() {
-    check_tiers(Family::TiledTiers);
+    check_tiers(Family::TiledTiers, Operands::ByOnes, Checks::Both);
+    check_tiers(Family::TiledTiers, Operands::ByFours, Checks::Both);
 }
 
 #[test]
-fn every_tier_without_tiles() {
-    check_tiers(Family::DirectTiers);
+fn every_tier_without_tiles_by_ones_with_checks() {
+    check_tiers(Family::DirectTiers, Operands::ByOnes, Checks::With);
+}
+
+#[test]
+fn every_tier_without_tiles_by_ones_without_checks() {
+    check_tiers(Family::DirectTiers, Operands::ByOnes, Checks::Without);
+}
+
+#[test]
+fn every_tier_without_tiles_by_fours_with_checks() {
+    check_tiers(Family::DirectTiers, Operands::ByFours, Checks::With);
+}
+
+#[test]
+fn every_tier_without_tiles_by_fours_without_checks() {
+    check_tiers(Family::DirectTiers, Operands::ByFours, Checks::Without);
 }
 
 #[test]
 fn every_tier_of_cooperative_matrices() {
-    check_tiers(Family::CooperativeTiers);
+    check_tiers(Family::CooperativeTiers, Operands::ByOnes, Checks::Both);
+    check_tiers(Family::CooperativeTiers, Operands::ByFours, Checks::Both);
 }
 
 /// Small bindings, and at most 2 workgroups along an axis.
@@ -195,34 +225,43 @@ fn every_geometry_of_cooperative_matrices() {
     check_geometries(Family::CooperativeTiers);
 }
 
-/// Operands by fours without checks, others with: `forced_down_limits_give_the_same_numbers` runs each of these shaders both ways.
-fn check_edges(table: &mut Table, variants: &[(&str, Limits)]) {
+/// One of the two families of variants. Operands by fours run without checks, others with, because
+/// `check_forced` runs each of these shaders both ways.
+fn check_edges(variant: usize, operands: Operands) {
+    let mut table = Table::new("matmul");
+    let variant = [table.variants()[variant]];
+    let (depths, checks) = match operands {
+        Operands::ByOnes => (&[1, 15, 17][..], Checks::With),
+        Operands::ByFours => (&[16, 20][..], Checks::Without),
+    };
+    table.run(checks);
     for m in [1, 7, 8, 9, 63, 64, 65] {
         for n in [1, 63, 64, 65] {
-            for k in [1, 15, 16, 17, 20] {
-                let form = FORMS[(m + n + k) % 4];
-                table.run(if k % 4 == 0 { Checks::Without } else { Checks::With });
-                check(table, [m, n, k], &[form], variants);
+            for &k in depths {
+                check(&mut table, [m, n, k], &[FORMS[(m + n + k) % 4]], &variant);
             }
         }
     }
-    check(table.run(Checks::Without), [129, 130, 132], &FORMS, variants);
+    if operands == Operands::ByFours {
+        check(&mut table, [129, 130, 132], &FORMS, &variant);
+    }
+    table.finish();
 }
 
 #[test]
 fn edges_of_tiles_in_every_form() {
-    let mut table = Table::new("matmul");
-    let [tiled, _] = table.variants();
-    check_edges(&mut table, &[tiled]);
-    table.finish();
+    check_edges(0, Operands::ByOnes);
+    check_edges(0, Operands::ByFours);
 }
 
 #[test]
-fn edges_without_tiles_in_every_form() {
-    let mut table = Table::new("matmul");
-    let [_, direct] = table.variants();
-    check_edges(&mut table, &[direct]);
-    table.finish();
+fn edges_without_tiles_in_every_form_by_ones() {
+    check_edges(1, Operands::ByOnes);
+}
+
+#[test]
+fn edges_without_tiles_in_every_form_by_fours() {
+    check_edges(1, Operands::ByFours);
 }
 
 #[test]
@@ -235,19 +274,38 @@ fn layers_of_a_real_model() {
     table.finish();
 }
 
-#[test]
-fn forced_down_limits_give_the_same_numbers() {
+/// One of the two families of variants.
+fn check_forced(variant: usize, operands: Operands) {
     let mut table = Table::new("matmul");
     // Weights of 20 KiB in bindings of 4 KiB, rows in several pieces, at most 2 workgroups along an axis.
-    let forced = table.forced(4 << 10, 2);
-    check(&mut table, [70, 150, 20], &FORMS, &forced[..]);
-    check(&mut table, [70, 16, 13], &FORMS, &forced[..]);
-    // fc1 of ViT-B: its weight takes 9.4 MB.
-    let slow = table.variants().map(|(name, own)| (name, Limits { max_work: Some(400_000), ..own }));
-    check(&mut table, [70, 150, 20], &FORMS, &slow);
-    let forced = table.forced(8 << 20, 65_535);
-    check(&mut table, [9, 3072, 768], &[Form::BiasGelu], &forced[..]);
+    let forced = [table.forced(4 << 10, 2)[variant]];
+    if operands == Operands::ByOnes {
+        check(&mut table, [70, 16, 13], &FORMS, &forced);
+    } else {
+        check(&mut table, [70, 150, 20], &FORMS, &forced);
+        let (name, own) = table.variants()[variant];
+        check(&mut table, [70, 150, 20], &FORMS, &[(name, Limits { max_work: Some(400_000), ..own })]);
+        // fc1 of ViT-B: its weight takes 9.4 MB.
+        let forced = [table.forced(8 << 20, 65_535)[variant]];
+        check(&mut table, [9, 3072, 768], &[Form::BiasGelu], &forced);
+    }
     table.finish();
+}
+
+#[test]
+fn forced_down_limits_give_the_same_numbers() {
+    check_forced(0, Operands::ByOnes);
+    check_forced(0, Operands::ByFours);
+}
+
+#[test]
+fn forced_down_limits_give_the_same_numbers_without_tiles_by_ones() {
+    check_forced(1, Operands::ByOnes);
+}
+
+#[test]
+fn forced_down_limits_give_the_same_numbers_without_tiles_by_fours() {
+    check_forced(1, Operands::ByFours);
 }
 
 #[test]
