@@ -178,51 +178,65 @@ fn force(own: Limits) -> Limits {
     Limits { max_binding: 4 << 10, max_workgroups: 2, ..own }
 }
 
-/// The geometries of a family take turns at the epilogues, which know nothing of tiles: each has one with checks over operands by ones, and another
-/// without checks over operands by fours.
-fn check_geometries(family: Family) {
+/// The geometries of a family take turns at the epilogues, which know nothing of tiles: each has one with checks over
+/// operands by ones, and another without checks over operands by fours.
+fn check_geometries(family: Family, operands: Operands) {
     let mut table = Table::new("matmul");
     let all = table.geometries(family, |own| product_tiles(own, own.elem), |tile| TileChoice { product: Some(tile), attention: None });
     for turn in 0..FORMS.len() {
         let own: Vec<_> = all.iter().skip(turn).step_by(FORMS.len()).cloned().collect();
         // Rows and weights in pieces that end within a tile.
         let forced = each(&own, "forced", force);
-        let [by_ones, by_fours] = [turn, turn + 2].map(|turn| [FORMS[turn % FORMS.len()]]);
-        table.run(Checks::With);
-        check(&mut table, [1, 15, 31], &by_ones, &own);
-        check(&mut table, [140, 64, 130], &by_ones, &own);
-        check(&mut table, [70, 16, 13], &by_ones, &forced);
-        table.run(Checks::Without);
-        check(&mut table, [65, 66, 36], &by_fours, &own);
-        check(&mut table, [129, 130, 132], &by_fours, &own);
-        check(&mut table, [70, 150, 20], &by_fours, &forced);
+        let (first, checks, shapes, in_pieces) = match operands {
+            Operands::ByOnes => (turn, Checks::With, [[1, 15, 31], [140, 64, 130]], [70, 16, 13]),
+            Operands::ByFours => (turn + 2, Checks::Without, [[65, 66, 36], [129, 130, 132]], [70, 150, 20]),
+        };
+        let form = [FORMS[first % FORMS.len()]];
+        table.run(checks);
+        for shape in shapes {
+            check(&mut table, shape, &form, &own);
+        }
+        check(&mut table, in_pieces, &form, &forced);
     }
     table.finish();
 }
 
 #[test]
 fn every_tile_geometry() {
-    check_geometries(Family::Tiled);
+    check_geometries(Family::Tiled, Operands::ByOnes);
+    check_geometries(Family::Tiled, Operands::ByFours);
 }
 
 #[test]
-fn every_geometry_without_tiles() {
-    check_geometries(Family::Direct);
+fn every_geometry_without_tiles_by_ones() {
+    check_geometries(Family::Direct, Operands::ByOnes);
+}
+
+#[test]
+fn every_geometry_without_tiles_by_fours() {
+    check_geometries(Family::Direct, Operands::ByFours);
 }
 
 #[test]
 fn every_tile_geometry_of_a_tier() {
-    check_geometries(Family::TiledTiers);
+    check_geometries(Family::TiledTiers, Operands::ByOnes);
+    check_geometries(Family::TiledTiers, Operands::ByFours);
 }
 
 #[test]
-fn every_geometry_of_a_tier_without_tiles() {
-    check_geometries(Family::DirectTiers);
+fn every_geometry_of_a_tier_without_tiles_by_ones() {
+    check_geometries(Family::DirectTiers, Operands::ByOnes);
+}
+
+#[test]
+fn every_geometry_of_a_tier_without_tiles_by_fours() {
+    check_geometries(Family::DirectTiers, Operands::ByFours);
 }
 
 #[test]
 fn every_geometry_of_cooperative_matrices() {
-    check_geometries(Family::CooperativeTiers);
+    check_geometries(Family::CooperativeTiers, Operands::ByOnes);
+    check_geometries(Family::CooperativeTiers, Operands::ByFours);
 }
 
 /// One of the two families of variants. Operands by fours run without checks, others with, because
