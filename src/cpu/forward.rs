@@ -2,7 +2,7 @@
 
 use super::{Epilogue, Layer, attention, layernorm, matmul, patch_embed, rope, tokens};
 use crate::error::Result;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, TensorView};
 use crate::vit::config::Config;
 use crate::vit::features::{Features, Range, Request};
 use crate::vit::rope::table;
@@ -16,13 +16,14 @@ use crate::vit::weights::Weights;
 /// # Errors
 /// If the image is smaller than a patch or has another number of channels, a layer is no block of this model, the mask
 /// has the wrong length or no `mask_token` to put in, or the features are not finite.
-pub fn forward(
+pub fn forward<'a>(
     weights: &Weights<Tensor, Layer>,
     config: &Config,
-    image: &Tensor,
+    image: impl Into<TensorView<'a>>,
     mask: Option<&[bool]>,
     request: &Request,
 ) -> Result<Features> {
+    let image = image.into();
     let features = pass(weights, config, image, mask, request)?;
     if features.are_finite() {
         return Ok(features);
@@ -32,7 +33,13 @@ pub fn forward(
     Err(traced.overflow(Range::F32))
 }
 
-fn pass(weights: &Weights<Tensor, Layer>, config: &Config, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Features> {
+fn pass(
+    weights: &Weights<Tensor, Layer>,
+    config: &Config,
+    image: TensorView,
+    mask: Option<&[bool]>,
+    request: &Request,
+) -> Result<Features> {
     request.check(config)?;
     let (batch, grid) = config.check_image(image.shape())?;
     if let Some(mask) = mask {

@@ -4,11 +4,12 @@
 use rayon::prelude::*;
 
 use super::{Epilogue, Layer, matmul};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, TensorView};
 
 /// Embeds an image [B, in_chans or 1, H, W] by a weight [C, in_chans, p, p], packed as a layer [in_chans p p, C], to
 /// [B, P, C]. A single channel stands for all. A remainder below one patch is ignored.
-pub fn patch_embed(image: &Tensor, proj: &Layer, p: usize) -> Tensor {
+pub fn patch_embed<'a>(image: impl Into<TensorView<'a>>, proj: &Layer, p: usize) -> Tensor {
+    let image = image.into();
     let &[batch, channels, height, width] = image.shape() else { panic!("an image is [B, channels, H, W], not {:?}", image.shape()) };
     let [k, c] = proj.shape();
     let (rows, cols) = (height / p, width / p);
