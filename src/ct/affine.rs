@@ -4,10 +4,10 @@ use std::fmt;
 
 use crate::error::{Error, Result};
 
-/// The difference of a direction's length from 1 from which it is no direction.
+/// How far the length of a direction may be from 1.
 const LENGTH: f64 = 1e-3;
 
-/// Which way the patient's x, y and z axes grow in numbers that a caller gives.
+/// The convention of coordinates that a caller gives: which way the patient's x, y and z axes grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatientAxes {
     /// To the patient's right, to anterior, to superior: NIfTI, nibabel, and [`Affine`].
@@ -30,8 +30,8 @@ impl PatientAxes {
 
 /// From voxel indices to millimetres in the patient: `rows * [column, row, slice, 1] = [x, y, z]`.
 ///
-/// Indices count from 0 and mean a voxel's centre. The patient's axes are those of NIfTI and nibabel, RAS+: x grows towards the patient's right,
-/// y towards anterior, z towards superior. DICOM's x and y are the negative of these.
+/// Indices count from 0 and mean a voxel's centre. The patient's axes are those of NIfTI and nibabel, RAS+: x grows
+/// towards the patient's right, y towards anterior, z towards superior. DICOM's x and y are the negative of these.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Affine {
     /// The first three rows of the 4 x 4 matrix; the last is `[0, 0, 0, 1]`.
@@ -85,12 +85,14 @@ impl Affine {
         if is_last && affine.is_usable() { Ok(affine) } else { Err(Error::option("affine", unusable(&affine, last))) }
     }
 
-    /// The affine whose columns are the millimetres gained per `column`, `row` and `slice`, and the `origin`: the centre of voxel (0, 0, 0).
+    /// The affine whose columns are the millimetres gained per `column`, `row` and `slice`, and the `origin`: the
+    /// centre of voxel (0, 0, 0).
     pub fn from_columns(column: [f64; 3], row: [f64; 3], slice: [f64; 3], origin: [f64; 3]) -> Self {
         Self { rows: std::array::from_fn(|i| [column[i], row[i], slice[i], origin[i]]) }
     }
 
-    /// Column `axis` of the matrix: the millimetres gained per step along the axis (0 column, 1 row, 2 slice), or the origin (3).
+    /// Column `axis` of the matrix: the millimetres gained per step along the axis (0 column, 1 row, 2 slice), or the
+    /// origin (3).
     pub fn column(&self, axis: usize) -> [f64; 3] {
         self.rows.map(|row| row[axis])
     }
@@ -105,11 +107,11 @@ impl Affine {
         [0, 1, 2].map(|axis| self.column(axis).iter().map(|v| v * v).sum::<f64>().sqrt())
     }
 
-    /// The rotation (or reflection) nearest to its directions, as rows: what is left of them without shear. The affine
-    /// must be usable.
+    /// The rows of the rotation (or reflection) that is nearest to the affine's directions: the directions without
+    /// their shear. The affine must be usable.
     ///
-    /// The orthogonal factor of their polar decomposition, by Newton's iteration `R <- (R + R^-T) / 2` (Higham 1986),
-    /// which converges for every matrix that has an inverse.
+    /// It is the orthogonal factor of the directions' polar decomposition, by Newton's iteration `R <- (R + R^-T) / 2`
+    /// (Higham 1986), which converges for every matrix that has an inverse.
     pub(super) fn rotation(&self) -> [[f64; 3]; 3] {
         let spacing = self.spacing();
         let mut r = self.rows.map(|row| [0, 1, 2].map(|axis| row[axis] / spacing[axis]));
@@ -142,7 +144,8 @@ impl Affine {
         (0..3).map(|i| rows[0][i] * cofactor[0][i]).sum()
     }
 
-    /// Whether every entry is finite and the three directions span space: what an affine from a file must satisfy before it is used.
+    /// Whether every entry is finite and the three directions span space: what an affine from a file must satisfy
+    /// before it is used.
     pub fn is_usable(&self) -> bool {
         let [x, y, z] = self.spacing();
         self.rows.iter().flatten().all(|v| v.is_finite()) && x * y * z > 0.0 && (self.volume() / (x * y * z)).abs() > 1e-3

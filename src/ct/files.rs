@@ -6,8 +6,8 @@ use super::nifti;
 use crate::archive::Listing;
 use crate::error::{Error, Result};
 
-/// Every file that reading the scan `path` may look at, sorted: of a folder all files below it, of a NIfTI pair both. What a scan is known by is the content of
-/// these, and no output may take the place of one.
+/// Every file that reading the scan `path` may look at, sorted: of a folder all files below it, of a NIfTI pair both.
+/// What a scan is known by is the content of these, and no output may take the place of one.
 ///
 /// # Errors
 /// If `path` cannot be read, or is a file of a pair without the other.

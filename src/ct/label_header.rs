@@ -1,4 +1,4 @@
-//! What stands before the voxels of a label map. Fields and codes: the NIfTI-1 standard, `nifti1.h`.
+//! The NIfTI-1 header of a label map. Fields and codes: the NIfTI-1 standard, `nifti1.h`.
 
 use ::nifti::NiftiHeader;
 
@@ -12,10 +12,11 @@ const MILLIMETRES: u8 = 2;
 const FIRST_VOXEL: usize = 352;
 
 impl Geometry {
-    /// What stands before the voxels of a `.nii` file of labels in as many bytes each (1 or 2, unsigned,
-    /// little-endian): axes, sizes, units, qform and sform are the scan's to the bit, with three exceptions. A count of
-    /// 0 volumes is 1. An sform that makes no sense is left out. A qform without shear is added where the scan has a
-    /// sheared sform alone.
+    /// The header of a `.nii` label map whose labels are unsigned integers of `bytes` bytes (1 or 2), little-endian.
+    ///
+    /// Axes, sizes, units, qform and sform are the scan's to the bit, with three exceptions. A count of 0 volumes
+    /// becomes 1. An sform that makes no sense is left out. Where the scan has a sheared sform and no qform, a qform
+    /// without the shear is added.
     pub fn nifti_labels(&self, bytes: i16) -> [u8; FIRST_VOXEL] {
         const UINT8: i16 = 2;
         const UINT16: i16 = 512;
@@ -26,13 +27,13 @@ impl Geometry {
         out.skip(28 + 4 + 2);
         out.put(&[h.regular, h.dim_info]);
         h.dim.iter().for_each(|n| out.put(&n.to_le_bytes()));
-        // No intent, as `NIFTI_INTENT_NONE`: labels have none that readers agree on.
+        // `NIFTI_INTENT_NONE`, because readers agree on no intent for labels.
         out.skip(3 * 4 + 2);
         for short in [if bytes == 1 { UINT8 } else { UINT16 }, 8 * bytes, 0] {
             out.put(&short.to_le_bytes());
         }
         h.pixdim.iter().for_each(|v| out.put(&v.to_le_bytes()));
-        // A slope of 1: some readers take 0, which means none, at its word.
+        // The slope is 1, because some readers multiply by a slope of 0, which means that there is none.
         for v in [FIRST_VOXEL as f32, 1.0, 0.0] {
             out.put(&v.to_le_bytes());
         }
@@ -61,7 +62,8 @@ impl Geometry {
     }
 }
 
-/// A header for what lies as `affine` says: in its sform and, without the shear of a tilted gantry, in its qform.
+/// A header for voxels that lie as `affine` says. The sform holds the affine, and the qform the affine without the
+/// shear of a tilted gantry.
 fn header_of(affine: &Affine, [slices, height, width]: [usize; 3]) -> NiftiHeader {
     let [x, y, z] = affine.spacing().map(|v| v as f32);
     let rows = affine.rows.map(|row| row.map(|v| v as f32));

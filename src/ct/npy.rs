@@ -1,4 +1,5 @@
-//! `.npy`: the array format of NumPy. [`npyz`] reads headers and values; here is what a file must satisfy before it is believed.
+//! `.npy`: the array format of NumPy. [`npyz`] reads headers and values; this module checks the
+//! file against its header before it trusts either.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -18,8 +19,8 @@ const MAX_NESTING: usize = 8;
 
 /// An open `.npy` file of [H, W] or [S, H, W] numbers.
 ///
-/// In C order a slice is read when it is asked for. In Fortran order the values of a slice lie all over the file, so the first read
-/// keeps the file's bytes.
+/// In C order a slice is read when it is asked for. In Fortran order the values of a slice lie all over the file, so
+/// the first read keeps the file's bytes.
 #[derive(Debug)]
 pub struct Npy {
     file: File,
@@ -38,7 +39,8 @@ impl Npy {
     /// Reads and checks the header; no memory is taken for values.
     ///
     /// # Errors
-    /// If the file cannot be read, is no `.npy`, or its header does not describe HU or disagrees with the file's length.
+    /// If the file cannot be read, is no `.npy`, or its header does not describe HU or disagrees with the file's
+    /// length.
     pub fn open(path: &Path) -> Result<Self> {
         Self::checked(path).map_err(|problem| Error::input(path.display(), problem))
     }
@@ -104,7 +106,8 @@ impl Slices for Npy {
     }
 }
 
-/// The file up to its values: magic, version, length and the text, whose numbers and nesting are checked before they are parsed.
+/// The file up to its values: magic, version, length and the text, whose numbers and nesting are checked before they
+/// are parsed.
 fn read_header(file: &mut File, length: u64) -> Result<Vec<u8>, String> {
     let mut head = Vec::new();
     file.take(12).read_to_end(&mut head).map_err(|e| e.to_string())?;

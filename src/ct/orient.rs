@@ -15,8 +15,9 @@ const STRETCHED: f64 = 1e-3;
 /// How a volume's axes are turned before its slices are taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Orient {
-    /// Axial slices as DICOM shows them, whatever the storage order: columns run to the patient's left, rows to posterior, slices to superior,
-    /// so slice 0 is the most inferior one. A scan that does not say how it lies is taken to lie so already.
+    /// Axial slices as DICOM shows them, whatever the storage order: columns run to the patient's left, rows to
+    /// posterior, slices to superior, so slice 0 is the most inferior one. A scan that does not say how it lies is
+    /// taken to lie so already.
     #[default]
     Lps,
     /// As the file stores them.
@@ -24,7 +25,8 @@ pub enum Orient {
 }
 
 impl Orient {
-    /// `stored`, turned; says what the axes make of its slices. Without an affine nothing is known, and nothing turned.
+    /// Turns `stored`, and adds a warning if the scan is oblique or its pixels are not square. A scan without an affine
+    /// stays as it is, because nothing is known of its axes.
     ///
     /// # Errors
     /// If the axes must be known and the file's affine is nonsense, or if a slice would be too large.

@@ -1,7 +1,7 @@
 //! A synthetic thorax: one axial slice at the level of the heart, drawn from ellipses, in Hounsfield units.
 //!
-//! It is for trying things out on machines without data. Only additions, multiplications, divisions and square roots go into it, so it is the
-//! same to the last bit everywhere.
+//! It is for trying things out on machines without data. Only additions, multiplications, divisions and square roots go
+//! into it, so it is the same to the last bit everywhere.
 
 use crate::tensor::Tensor;
 

@@ -62,7 +62,8 @@ impl fmt::Display for Size {
     }
 }
 
-/// A slice [H, W] in HU as an image [1, 1, H', W'] for the model: normalised first, resized after, as the authors' demo does.
+/// A slice [H, W] in HU as an image [1, 1, H', W'] for the model: normalised first, resized after, as the authors' demo
+/// does.
 ///
 /// The three channels of a CT image are equal, so one is held; the model spreads it over its own.
 ///

@@ -1,7 +1,9 @@
-//! Antialiased bilinear resize, as PyTorch's `F.interpolate(mode="bilinear", antialias=True, align_corners=False)` computes it.
+//! Antialiased bilinear resize, as PyTorch's `F.interpolate(mode="bilinear", antialias=True, align_corners=False)`
+//! computes it.
 //!
-//! A triangle filter, separable: rows first, columns after. Growing, it is plain bilinear interpolation; shrinking, the triangle is as wide
-//! as two output pixels, so that every input pixel counts. Weights are f32, normalised to a sum of one over the pixels inside the image.
+//! A triangle filter, separable: rows first, columns after. Growing, it is plain bilinear interpolation; shrinking, the
+//! triangle is as wide as two output pixels, so that every input pixel counts. Weights are f32, normalised to a sum of
+//! one over the pixels inside the image.
 
 use crate::parallel;
 use crate::tensor::{Tensor, TensorView};
@@ -48,8 +50,8 @@ pub fn resized(x: Tensor, height: usize, width: usize) -> Tensor {
     if x.shape().ends_with(&[height, width]) && !x.data().is_empty() { x } else { resize(&x, height, width) }
 }
 
-/// The inputs that each of `outputs` lines is made of, of `inputs` lines: the first, and the weights of it and of those that follow. What [`resize`] does
-/// along an axis, for those who do it elsewhere.
+/// The filter of [`resize`] along one axis, for code that resizes elsewhere, such as a shader. For each of `outputs`
+/// lines, it gives the first of the `inputs` lines that count, and the weights of that line and of those that follow.
 ///
 /// # Panics
 /// If there are no inputs or no outputs.
@@ -73,15 +75,15 @@ impl Taps {
     }
 }
 
-/// The taps of each of `outputs` positions over `inputs` samples. Positions are f32 where PyTorch's are, so that a tap at the
-/// edge of the triangle is counted, or not, alike.
+/// The taps of each of `outputs` positions over `inputs` samples. Positions are f32 where PyTorch's are, so that both
+/// count the same taps at the edge of the triangle.
 fn filter(inputs: usize, outputs: usize) -> Vec<Taps> {
     let scale = inputs as f32 / outputs as f32;
     let support = scale.max(1.0);
     let narrow = 1.0 / support;
     let taps = |i: usize| {
         let center = (f64::from(scale) * (i as f64 + 0.5)) as f32;
-        // A negative number becomes 0 in the cast.
+        // The cast turns a negative number into 0.
         let first = (f64::from(center - support) + 0.5) as usize;
         let end = ((f64::from(center + support) + 0.5) as usize).min(inputs);
         let distance = |j: usize| ((f64::from(j as f32 - center) + 0.5) * f64::from(narrow)) as f32;

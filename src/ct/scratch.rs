@@ -5,7 +5,8 @@ use super::spool::Spool;
 use super::volume::Volume;
 use crate::error::{Error, Result};
 
-/// Slices of H x W values that are put one after another into an unnamed temporary file (in the folder that `TMPDIR` names), and read in any order after that.
+/// Slices of H x W values that are put one after another into an unnamed temporary file (in the folder that `TMPDIR`
+/// names), and read in any order after that.
 #[derive(Debug)]
 pub struct Scratch {
     spool: Spool,

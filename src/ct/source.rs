@@ -14,7 +14,8 @@ pub(super) struct StoredScan {
     pub shape: [usize; 3],
     /// Where the voxels lie, if the file says so. The file may hold nonsense here; [`super::Orient`] checks it.
     pub affine: Option<Affine>,
-    /// The format and what else identifies the scan, as (name, text) for the metadata of outputs: `("format", "NIfTI-1")`.
+    /// The format and what else identifies the scan, as (name, text) for the metadata of outputs: `("format",
+    /// "NIfTI-1")`.
     pub about: Vec<(&'static str, String)>,
     /// The header of a NIfTI file, which label maps of the scan repeat; none once the axes are turned.
     #[cfg(feature = "readers")]

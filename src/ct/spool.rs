@@ -1,4 +1,4 @@
-//! An unnamed file in the system's temporary folder, for a scan that must be read in another order than it is stored in.
+//! A temporary file without a name, for a scan that is read in another order than the one it is stored in.
 
 #[cfg(feature = "files")]
 use std::fs::File;
@@ -12,7 +12,8 @@ type Store = File;
 #[cfg(not(feature = "files"))]
 type Store = Cursor<Vec<u8>>;
 
-/// Bytes on disk that vanish with this value. Its errors name the folder, the space needed and the variable that chooses another folder.
+/// Bytes on disk that vanish with this value. Its errors name the folder, the space needed and the variable that
+/// chooses another folder.
 #[derive(Debug)]
 pub(super) struct Spool {
     store: Store,

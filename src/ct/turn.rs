@@ -4,7 +4,7 @@ use super::affine::Affine;
 use super::source::{MAX_SLICE_SIDE, Slices, StoredScan};
 use super::spool::Spool;
 
-/// What is held of a scan while it is spooled in another order, in bytes; one slice at least.
+/// How many bytes of a scan are held in memory while it is spooled in another order; at least one slice is.
 const BUFFER: usize = 64 << 20;
 
 /// A permutation of the axes (0 column, 1 row, 2 slice), and which of them to reverse.
@@ -17,23 +17,24 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Everything stays.
+    /// The turn that changes nothing.
     const NONE: Self = Self { from: [0, 1, 2], flip: [false; 3] };
 
-    /// The turn after which columns run most nearly to the left, rows to posterior and slices to superior: each stored axis, from the
-    /// one most surely aligned to the least, takes the patient's axis it follows most, as nibabel's `io_orientation` has it.
+    /// The turn after which columns run most nearly to the left, rows to posterior and slices to superior: each stored
+    /// axis, from the one most surely aligned to the least, takes the patient's axis it follows most, as nibabel's
+    /// `io_orientation` has it.
     ///
     /// `affine` must be usable.
     pub fn to_lps(affine: &Affine) -> Self {
         let rotation = affine.rotation();
         let strongest = |axis: usize| rotation.iter().map(|row| row[axis].abs()).fold(0.0, f64::max);
         let mut axes = [0, 1, 2];
-        // Stable: of two that are aligned alike, the first goes first.
+        // The sort is stable, so that of two axes that are aligned equally well the first goes first.
         axes.sort_by(|&a, &b| strongest(b).total_cmp(&strongest(a)));
         let mut turn = Self::NONE;
         let mut free = vec![0, 1, 2];
         for axis in axes {
-            // The first of equals, where `max_by` would take the last.
+            // `max_by` takes the last of equals, and so the first in reverse order.
             let patient = free.iter().copied().rev().max_by(|&a, &b| rotation[a][axis].abs().total_cmp(&rotation[b][axis].abs()));
             let patient = patient.expect("three for three");
             free.retain(|&other| other != patient);
@@ -71,7 +72,7 @@ impl Turn {
         Affine::from_columns(columns[0], columns[1], columns[2], origin)
     }
 
-    /// `stored`, turned. What must be spooled is read when the first slice is asked for.
+    /// Turns `stored`. A scan that must be spooled is read when its first slice is asked for.
     ///
     /// # Errors
     /// If a slice would be too large.
@@ -105,8 +106,8 @@ fn length(shape: [usize; 3], axis: usize) -> usize {
 
 /// Slices across any axis of a scan that stores them across its own.
 ///
-/// Where the slices are the stored ones, each is read and rearranged. Where they are not, all are read once, in order, into a temporary
-/// file in which those asked for are contiguous.
+/// Where the slices are the stored ones, each is read and rearranged. Where they are not, all are read once, in order,
+/// into a temporary file in which those asked for are contiguous.
 #[derive(Debug)]
 struct Turned {
     turn: Turn,
@@ -177,7 +178,7 @@ fn rearranged(values: Vec<f32>, [height, width]: [usize; 2], transpose: bool, fl
     if !transpose && flip == [false; 2] {
         return values;
     }
-    // (length, step) down the new rows and along them.
+    // The number of elements and the stride between two of them, down the new rows and along them.
     let [down, along] = if transpose { [(width, 1), (height, width)] } else { [(height, width), (width, 1)] };
     let at = |(length, step): (usize, usize), flip: bool, i: usize| (if flip { length - 1 - i } else { i }) * step;
     let mut turned = Vec::with_capacity(values.len());

@@ -20,8 +20,8 @@ use crate::tensor::Tensor;
 
 /// S slices of H x W pixels in Hounsfield units, all of one size.
 ///
-/// Turned with [`Volume::oriented`], a slice stands as it does in DICOM: rows run anterior to posterior, columns from the patient's right to
-/// the left, and slice 0 is the most inferior one.
+/// Turned with [`Volume::oriented`], a slice stands as it does in DICOM: rows run anterior to posterior, columns from
+/// the patient's right to the left, and slice 0 is the most inferior one.
 #[derive(Debug)]
 pub struct Volume {
     name: String,
@@ -42,14 +42,15 @@ impl<V: AsRef<[f32]> + Send> Slices for Memory<V> {
 }
 
 impl Volume {
-    /// Opens a scan: by what it holds, whatever its name, a DICOM file, or a folder of them with one stack of CT slices; or by its file's ending, in any
-    /// case:
+    /// Opens a scan: by what it holds, whatever its name, a DICOM file, or a folder of them with one stack of CT
+    /// slices; or by its file's ending, in any case:
     ///
     /// - `.npy` holding [H, W] or [S, H, W] of any numeric dtype, taken to be in HU;
     /// - `.nii`, `.nii.gz` or one of a pair `.hdr` and `.img`: NIfTI-1 of any real dtype, scaled as its header says.
     ///
-    /// Only headers are read, and slices stand as they are stored until [`Volume::oriented`]. A compressed NIfTI file is inflated as slices are
-    /// asked for in order; when one is asked for again, or backwards, all of it goes into a temporary file once.
+    /// Only headers are read, and slices stand as they are stored until [`Volume::oriented`]. A compressed NIfTI file
+    /// is inflated as slices are asked for in order; when one is asked for again, or backwards, all of it goes into a
+    /// temporary file once.
     ///
     /// # Errors
     /// If the file cannot be read, is no scan, or does not hold what its header says.
@@ -89,12 +90,13 @@ impl Volume {
         }
     }
 
-    /// Turned as `orient` says; a volume that does not say how it lies is taken to lie as it should. [`Volume::affine`] turns with it: a voxel
-    /// stays where it is in the patient. An oblique scan goes to the nearest axes, with a warning.
+    /// Turned as `orient` says; a volume that does not say how it lies is taken to lie as it should. [`Volume::affine`]
+    /// turns with it: a voxel stays where it is in the patient. An oblique scan goes to the nearest axes, with a
+    /// warning.
     ///
-    /// Slices that are stored ones, mirrored or transposed, are read one at a time. Where slices must be cut across stored ones, the first read
-    /// writes all of the scan, as f32, into an unnamed temporary file (in the folder that `TMPDIR` names). Memory does not grow with the number
-    /// of slices in either case.
+    /// Slices that are stored ones, mirrored or transposed, are read one at a time. Where slices must be cut across
+    /// stored ones, the first read writes all of the scan, as f32, into an unnamed temporary file (in the folder that
+    /// `TMPDIR` names). Memory does not grow with the number of slices in either case.
     ///
     /// # Errors
     /// If the axes must be known and the file's affine is nonsense, or if a slice would be too large.
@@ -103,7 +105,8 @@ impl Volume {
         Ok(Self { name: self.name, stored })
     }
 
-    /// With its axes in another order: `order` names, for slices, rows and columns, the axis (0 slices, 1 rows, 2 columns) that becomes it.
+    /// With its axes in another order: `order` names, for slices, rows and columns, the axis (0 slices, 1 rows, 2
+    /// columns) that becomes it.
     ///
     /// What [`Volume::oriented`] says of memory and temporary files holds here, too.
     ///
@@ -149,8 +152,8 @@ impl Volume {
         Self { name: name.into(), stored: geometry.stored(Box::new(slices)) }
     }
 
-    /// A scan that is in memory already: [H, W] or [S, H, W] in HU. Where it lies in the patient is not known, so it can
-    /// not be segmented; [`Volume::from_array`] takes a place. Errors call it `name`.
+    /// A scan that is in memory already: [H, W] or [S, H, W] in HU. Where it lies in the patient is not known, so it
+    /// can not be segmented; [`Volume::from_array`] takes a place. Errors call it `name`.
     ///
     /// # Errors
     /// If it has another number of axes, or no pixel.
@@ -177,7 +180,8 @@ impl Volume {
         Self { name, stored: StoredScan::of_slices(shape, slices) }
     }
 
-    /// One built-in synthetic thorax slice, 512 x 512, the same values on every machine: for trying things out without data.
+    /// One built-in synthetic thorax slice, 512 x 512, the same values on every machine: for trying things out without
+    /// data.
     pub fn phantom() -> Self {
         Self::in_memory("phantom".into(), [1, phantom::SIDE, phantom::SIDE], phantom::thorax().into_data())
     }
@@ -220,7 +224,8 @@ impl Volume {
     /// Slice `index` in HU: [H, W].
     ///
     /// # Errors
-    /// If the slice cannot be read, or a value is NaN or infinite: neither is a radiodensity, and one NaN would spread over the whole slice.
+    /// If the slice cannot be read, or a value is NaN or infinite: neither is a radiodensity, and one NaN would spread
+    /// over the whole slice.
     ///
     /// # Panics
     /// If there is no such slice.

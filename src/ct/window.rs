@@ -25,7 +25,8 @@ impl Window {
     /// Values stay as they are.
     pub const NONE: Self = Self { lo: f32::NEG_INFINITY, hi: f32::INFINITY, mean: 0.0, std: 1.0 };
 
-    /// Normalises values in HU: `(clamp(hu, lo, hi) - mean) / (std + 1e-8)`, one f32 operation a step as the authors' code does it.
+    /// Normalises values in HU: `(clamp(hu, lo, hi) - mean) / (std + 1e-8)`, one f32 operation a step as the authors'
+    /// code does it.
     #[must_use]
     pub fn normalised(&self, hu: &[f32]) -> Vec<f32> {
         // The sum is taken in f64 and rounded once, as Python does before PyTorch sees it.

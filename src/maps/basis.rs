@@ -60,8 +60,8 @@ impl Basis {
         self.variance.data().iter().filter(|v| **v > 0.0).count()
     }
 
-    /// The directions over the standard deviation along each: [3, C]; zeros where one is missing. What a token's deviation from the mean is multiplied by to
-    /// give its [`Basis::scores`].
+    /// The directions over the standard deviation along each: [3, C]; zeros where one is missing. What a token's
+    /// deviation from the mean is multiplied by to give its [`Basis::scores`].
     #[must_use]
     pub fn whitened(&self) -> Tensor {
         let over = |(direction, &variance): (&[f32], &f32)| {
@@ -73,8 +73,9 @@ impl Basis {
         Tensor::new([COMPONENTS, width], rows.flat_map(over).collect())
     }
 
-    /// Whitened scores of `tokens` [.., C]: [.., 3]. A token's deviation from the mean along each direction, over the standard deviation there;
-    /// 0 along a missing direction. As scikit-learn's `PCA(n_components=3, whiten=True).transform`; sums are in f64.
+    /// Whitened scores of `tokens` [.., C]: [.., 3]. A token's deviation from the mean along each direction, over the
+    /// standard deviation there; 0 along a missing direction. As scikit-learn's `PCA(n_components=3,
+    /// whiten=True).transform`; sums are in f64.
     ///
     /// # Panics
     /// If the tokens have another width.

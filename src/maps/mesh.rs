@@ -5,7 +5,8 @@ use crate::vit::config::Grid;
 
 /// The patch grid over a slice: the slice is resized to the image, whose top left part the patches cover.
 ///
-/// A place on the slice is (x, y) in pixels to the right and down from its top left corner; pixel 0 reaches from 0 to 1.
+/// A place on the slice is (x, y) in pixels to the right and down from its top left corner; pixel 0 reaches from 0 to
+/// 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mesh {
     /// The patches.
@@ -17,7 +18,8 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// Patches of `patch_size` pixels of the image [`image.0`, `image.1`] that a slice of `slice` (height, width) became.
+    /// Patches of `patch_size` pixels of the image [`image.0`, `image.1`] that a slice of `slice` (height, width)
+    /// became.
     pub fn new(grid: Grid, patch_size: usize, image: (usize, usize), slice: (usize, usize)) -> Self {
         let side = |slice: usize, image: usize| (patch_size * slice) as f64 / image as f64;
         Self { grid, slice, patch: (side(slice.0, image.0), side(slice.1, image.1)) }
@@ -35,8 +37,8 @@ impl Mesh {
         inside.then(|| row as usize * self.grid.cols + col as usize)
     }
 
-    /// The four patches whose centres are around a place, and how much each counts in bilinear interpolation; beyond the outermost centres their values go
-    /// on. `None` as in [`Mesh::patch_at`].
+    /// The four patches whose centres are around a place, and how much each counts in bilinear interpolation; beyond
+    /// the outermost centres their values go on. `None` as in [`Mesh::patch_at`].
     pub fn around(&self, x: f64, y: f64) -> Option<[(usize, f32); 4]> {
         self.patch_at(x, y)?;
         let ((top, bottom, down), (left, right, across)) =
@@ -50,8 +52,9 @@ impl Mesh {
         ])
     }
 
-    /// [`Mesh::around`] at the centres of pixels, for every row of the slice and for every column: the first row (or column) of patches that counts, and the
-    /// weights of it and of the one that follows; no weight where the model saw nothing.
+    /// [`Mesh::around`] at the centres of pixels, for every row of the slice and for every column: the first row (or
+    /// column) of patches that counts, and the weights of it and of the one that follows; no weight where the model saw
+    /// nothing.
     pub fn lines(&self) -> [Vec<(usize, Vec<f32>)>; 2] {
         let line = |place: f64, cells: usize| {
             let (before, after, way) = neighbours(place, cells);
@@ -91,7 +94,8 @@ impl Mesh {
     }
 }
 
-/// The cells whose centres are before and after `place`, in cells from 0 to `cells`, and how far it is from the first to the second, 0 to 1.
+/// The cells whose centres are before and after `place`, in cells from 0 to `cells`, and how far it is from the first
+/// to the second, 0 to 1.
 fn neighbours(place: f64, cells: usize) -> (usize, usize, f32) {
     let place = (place - 0.5).clamp(0.0, (cells - 1) as f64);
     let before = place.floor() as usize;

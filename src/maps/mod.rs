@@ -1,4 +1,5 @@
-//! From features to maps: numbers a patch, or a pixel, that people can look at. No picture is made here; `picture` (with the feature of that name) makes it.
+//! From features to maps: numbers a patch, or a pixel, that people can look at. No picture is made here; `picture`
+//! (with the feature of that name) makes it.
 //!
 //! ```
 //! use meddino::Tensor;

@@ -10,13 +10,15 @@ use crate::tensor::TensorView;
 /// A component whose variance is below this share of the first one's is rounding noise, and counts as missing.
 const NOISE: f64 = 1e-12;
 
-/// Tokens whose variance is below this share of their mean square are all equal: f32 values that differ at all are above it.
+/// Tokens whose variance is below this share of their mean square are all equal: f32 values that differ at all are
+/// above it.
 const EQUAL: f64 = 1e-20;
 
 /// How often the decomposition may iterate over one eigenvalue; some 2 are usual.
 const ITERATIONS: usize = 200;
 
-/// Count, mean and scatter of the tokens seen so far, in f64: what principal components are made of, without the tokens.
+/// Count, mean and scatter of the tokens seen so far, in f64: what principal components are made of, without the
+/// tokens.
 ///
 /// ```
 /// use meddino::Tensor;
@@ -47,8 +49,8 @@ impl Moments {
         Self { count: 0, mean: DVector::zeros(width), scatter: DMatrix::zeros(width, width), square: 0.0 }
     }
 
-    /// Adds `tokens` [.., C]. The order in which images come changes the last bits alone: T. F. Chan, G. H. Golub and R. J. LeVeque,
-    /// "Updating formulae and a pairwise algorithm for computing sample variances" (1979).
+    /// Adds `tokens` [.., C]. The order in which images come changes the last bits alone: T. F. Chan, G. H. Golub and
+    /// R. J. LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979).
     ///
     /// # Panics
     /// If the tokens have another width.
@@ -71,13 +73,15 @@ impl Moments {
         self.count += tokens.rows();
     }
 
-    /// The three directions of greatest variance, which divides by the count less one, as scikit-learn's PCA has it. The entry of greatest
-    /// magnitude of each direction is positive, so that the signs are always the same (scikit-learn's `svd_flip` of the components).
+    /// The three directions of greatest variance, which divides by the count less one, as scikit-learn's PCA has it.
+    /// The entry of greatest magnitude of each direction is positive, so that the signs are always the same
+    /// (scikit-learn's `svd_flip` of the components).
     ///
     /// Where fewer than three directions vary, the others are zero.
     ///
     /// # Errors
-    /// If there are fewer than two tokens, or they are all equal, or hold NaN or infinity: then there is no direction to find.
+    /// If there are fewer than two tokens, or they are all equal, or hold NaN or infinity: then there is no direction
+    /// to find.
     pub fn basis(&self) -> Result<Basis> {
         let fail = |problem: String| Error::option("principal components", problem);
         if self.count < 2 {

@@ -5,7 +5,8 @@ use crate::tensor::{Tensor, TensorView};
 /// Lengths below this count as this, as in PyTorch's `cosine_similarity`: a token of zeros is like no other.
 const EPS: f64 = 1e-8;
 
-/// The cosine of the angle between `query` `[C]` and each token of `tokens` [.., C]: `[..]`, from -1 to 1. Sums are in f64.
+/// The cosine of the angle between `query` `[C]` and each token of `tokens` [.., C]: `[..]`, from -1 to 1. Sums are in
+/// f64.
 ///
 /// # Panics
 /// If the query is not as wide as a token.

@@ -1,4 +1,4 @@
-//! The JSON files of a results folder, and values in them that must be there.
+//! The JSON files of a results folder, and the values that they must hold.
 
 use std::io::Read;
 use std::path::Path;
@@ -22,7 +22,7 @@ pub(super) fn read<T: DeserializeOwned, U>(path: &Path, understand: impl FnOnce(
             "an nnU-Net results folder (TRAINER__PLANS__CONFIGURATION) holds plans.json, dataset.json and fold_K/checkpoint_final.pth";
         let file = open_plain(path).map_err(|e| format!("{e}; {missing}"))?;
         file.take(MAX_LENGTH).read_to_string(&mut text).map_err(|e| e.to_string())?;
-        // By way of a map, in which the last of two equal keys counts, as in Python.
+        // A map keeps the last of two equal keys, as Python does; a struct would refuse the second.
         let object: serde_json::Map<String, Value> = serde_json::from_str(&text).map_err(|e| format!("is damaged: {e}"))?;
         understand(T::deserialize(Value::Object(object)).map_err(|e| format!("is damaged: {e}"))?)
     };
@@ -54,12 +54,12 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Stated<T> {
 }
 
 impl<T> Stated<T> {
-    /// What is said under `key`, which must be as `expected` describes it.
+    /// The meaning of the value under `key`, or an error that says what was `expected`.
     pub fn required(&self, key: &str, expected: &str) -> Result<&T, String> {
         self.meaning.as_ref().ok_or_else(|| self.unlike(key, expected))
     }
 
-    /// That what is said under `key` is not what was expected.
+    /// An error that says that the value under `key` is not as `expected` describes it.
     pub fn unlike(&self, key: &str, expected: &str) -> String {
         match &self.found {
             Value::Null => format!("holds no {key}; expected {expected}"),

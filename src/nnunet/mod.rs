@@ -1,8 +1,10 @@
-//! A fine-tuned network as nnU-Net leaves it: what its results folder says, and what is done around the network, from a scan to labels.
+//! A fine-tuned network as nnU-Net leaves it: its results folder, and the steps around the network from a scan to
+//! labels.
 //!
-//! Data flows `results` (plans, dataset, folds) -> `prepare` (crop, normalise, resample, pad) -> `tiles` (windows, mirroring, Gaussian weights) -> the
-//! network -> `restore` (back to the scan's voxels, labels). A slice is all that is held of a scan. Everything is as nnU-Net 2.5 does it, but that scores
-//! are summed in f32 where nnU-Net sums them in f16: labels differ where the best two scores nearly tie. It knows no device.
+//! Data flows `results` (plans, dataset, folds) -> `prepare` (crop, normalise, resample, pad) -> `tiles` (windows,
+//! mirroring, Gaussian weights) -> the network -> `restore` (back to the scan's voxels, labels). Memory holds one slice
+//! of a scan. Every step is nnU-Net 2.5's, except that scores are summed in f32, where nnU-Net sums them in f16, so
+//! that labels differ where the best two scores nearly tie. This room knows no device.
 
 mod dataset;
 mod json;

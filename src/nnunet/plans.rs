@@ -1,4 +1,5 @@
-//! `plans.json`: how a scan was prepared for training, and so must be for prediction. What is not served is refused by name.
+//! `plans.json`: how scans were prepared for training. Scans for prediction are prepared in the same way; a plan that
+//! asks for more than is supported is refused by the name of the key.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +15,7 @@ use crate::vit::config::MAX_SIDE;
 /// How many configurations may inherit from each other: nnU-Net itself makes chains of one.
 const MAX_CHAIN: usize = 16;
 
-/// The readers whose scans come as they are stored, as [z, y, x]; in what order axes are stored does not differ between them.
+/// The readers that give a scan as it is stored, as [z, y, x].
 const READERS: [&str; 2] = ["SimpleITKIO", "NibabelIO"];
 
 /// One configuration of the plans, for slices of one CT channel.
@@ -36,7 +37,8 @@ pub struct Configuration {
     pub transpose: [usize; 3],
 }
 
-/// nnU-Net's `CTNormalization`: clip to the training voxels' percentiles, subtract their mean, divide by their deviation.
+/// nnU-Net's `CTNormalization`: clip to the training voxels' percentiles, subtract their mean, divide by their
+/// deviation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CtNormalization {
     /// `percentile_00_5`, in HU.
@@ -92,7 +94,8 @@ struct Resampling {
     is_seg: Value,
     #[serde(default)]
     order: Value,
-    /// Read only so that it is not among the `others`: which axis is coarse decides, and not how it is resampled.
+    /// Only here so that it is not among the `others`. It is the order of splines across slices, which are never
+    /// resampled here.
     #[serde(default, rename = "order_z")]
     _order_z: Value,
     #[serde(default = "never")]
@@ -116,7 +119,7 @@ struct Intensities {
     percentile_99_5: Stated<f64>,
     mean: Stated<f64>,
     std: Stated<f64>,
-    /// Of what is not read; with it, a list is no such object.
+    /// Keys that are not read. Because of this field, serde takes objects alone, and no lists.
     #[serde(flatten)]
     _others: BTreeMap<String, Value>,
 }
@@ -221,7 +224,7 @@ fn resolved(plans: &PlansFile, name: &str) -> Result<ConfigurationEntry, String>
     Err(format!("its configuration {name} inherits from itself, or through more than {MAX_CHAIN} others"))
 }
 
-/// What stands in the way of serving a configuration.
+/// Refuses a configuration that asks for what is not supported.
 fn refuse(plans: &PlansFile, entry: &ConfigurationEntry) -> Result<(), String> {
     if entry.patch_size.found.as_array().is_some_and(|sides| sides.len() == 3) {
         return Err("is for volumes; MedDINOv3 looks at slices, and only configurations of two dimensions are supported".into());

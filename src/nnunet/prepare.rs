@@ -45,7 +45,8 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Looks through all of `volume`, whose voxels are `spacing` apart (slices, rows, columns, in mm), once, a slice at a time.
+    /// Looks through all of `volume`, whose voxels are `spacing` apart (slices, rows, columns, in mm), once, a slice at
+    /// a time.
     ///
     /// The volume's axes stand as stored: [`Configuration::transpose`] is done here.
     ///
@@ -75,7 +76,8 @@ impl Prepared {
         &self.frame
     }
 
-    /// Slice `index` of the scan as the network sees it, [H, W] with padding; none if it lies outside the box of what is not 0, where all is background.
+    /// Slice `index` of the scan as the network sees it, [H, W] with padding; none if it lies outside the box of what
+    /// is not 0, where all is background.
     ///
     /// # Errors
     /// As [`Volume::read_slice`].
@@ -99,7 +101,7 @@ impl Prepared {
         Ok(Some(image))
     }
 
-    /// values [H, W] at another size, no less and no more than what they came from.
+    /// Resamples values [H, W], and clamps the result to the range that the values had.
     fn resample(&self, values: Vec<f32>, from: [usize; 2], to: [usize; 2]) -> Vec<f32> {
         if from == to {
             return values;
@@ -114,7 +116,8 @@ fn limits(values: &[f32]) -> (f32, f32) {
     values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), &v| (lo.min(v), hi.max(v)))
 }
 
-/// What is not 0 in a scan: where, how many, and of which values. Holes in it count as nothing else than itself for its box, filled or not.
+/// The voxels of a scan that are not 0: their box, their number and their range. nnU-Net fills holes before it takes
+/// the box, which does not change the box.
 struct Extent {
     /// First and last along each axis.
     ends: [Option<(usize, usize)>; 3],

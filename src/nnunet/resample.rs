@@ -1,7 +1,8 @@
-//! Images at another size, as scikit-image's `resize` (mode edge, no antialiasing) makes them: by cubic B-splines or linearly, in f64.
+//! Images at another size, as scikit-image's `resize` (mode edge, no antialiasing) makes them: by cubic B-splines or
+//! linearly, in f64.
 //!
-//! The centre of a pixel stays where it is in the image (`grid_mode` of SciPy's `zoom`, which scikit-image calls). Both are separable: along rows first,
-//! then, on the transposed, along columns.
+//! The centre of a pixel stays where it is in the image (`grid_mode` of SciPy's `zoom`, which scikit-image calls). Both
+//! are separable: along rows first, then, on the transposed, along columns.
 
 use crate::parallel;
 
@@ -59,7 +60,8 @@ fn centre(i: usize, from: usize, to: usize) -> f64 {
     (i as f64 + 0.5) * (from as f64 / to as f64) - 0.5
 }
 
-/// B-spline coefficients in place of samples, which are mirrored at their ends (the last repeated): two recursive filters, one each way.
+/// B-spline coefficients in place of samples, which are mirrored at their ends (the last repeated): two recursive
+/// filters, one each way.
 fn to_coefficients(row: &mut [f64]) {
     let n = row.len();
     row.iter_mut().for_each(|v| *v *= (1.0 - POLE) * (1.0 - 1.0 / POLE));
@@ -89,7 +91,8 @@ fn transposed(values: &[f64], width: usize) -> Vec<f64> {
     out
 }
 
-/// The pixel before that `i` of `to` among `from`, the one after, and how much the latter weighs in linear interpolation; beyond the ends the last goes on.
+/// Linear interpolation of pixel `i` of `to` among `from` pixels: the pixels before and after it, and the weight of the
+/// one after. Beyond the ends, the last pixel is repeated.
 pub(super) fn between(i: usize, from: usize, to: usize) -> (usize, usize, f64) {
     let at = centre(i, from, to).clamp(0.0, (from - 1) as f64);
     let before = at as usize;

@@ -1,11 +1,12 @@
-//! From the network's scores back to the scan's voxels: resampled linearly, the best class of each, in the uncropped frame.
+//! From the network's scores back to the scan's voxels: resampled linearly, the best class of each, in the uncropped
+//! frame.
 
 use super::prepare::Frame;
 use super::resample::between;
 use crate::parallel;
 use crate::tensor::Tensor;
 
-/// What became of one slice.
+/// The labels of one slice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Segmented {
     /// The label of each voxel of the scan's slice, row-major: [H, W].
@@ -15,7 +16,8 @@ pub struct Segmented {
 }
 
 impl Frame {
-    /// The slice of scores [K, H, W] as [`super::Tiling`] makes them of the padded slice; without scores, of a slice where all is background.
+    /// The labels of a slice whose scores [K, H, W], of the padded slice, [`super::Tiling`] gives. Without scores, all
+    /// of the slice is background.
     ///
     /// Outside the box of what is not 0 every voxel is background: label 0, with probability 1.
     pub fn restore(&self, scores: Option<&Tensor>, classes: usize, with_probabilities: bool) -> Segmented {

@@ -1,4 +1,5 @@
-//! An nnU-Net results folder, `TRAINER__PLANS__CONFIGURATION`: what it holds is understood here, headers first; weights are read when asked for.
+//! An nnU-Net results folder, `TRAINER__PLANS__CONFIGURATION`: what it holds is understood here, headers first; weights
+//! are read when asked for.
 
 use std::path::{Path, PathBuf};
 
@@ -37,7 +38,7 @@ pub struct Network {
     pub training: Training,
 }
 
-/// A results folder that was understood.
+/// An open results folder, whose files fit each other.
 pub struct Results {
     folder: PathBuf,
     /// How scans are prepared.
@@ -71,7 +72,8 @@ impl Network {
         Ok(Self { model, decoder, training })
     }
 
-    /// What the decoder wants of the encoder; the last block's output comes in any case.
+    /// The blocks whose output the decoder takes from the encoder. The last block is left out, because its output is
+    /// always there.
     pub fn request(&self) -> Request {
         let last = self.model.config().depth - 1;
         Request { layers: self.decoder.layers.iter().copied().filter(|layer| *layer != last).collect(), ..Request::default() }
@@ -156,7 +158,8 @@ impl Results {
         files.chain(self.folds.iter().map(|(name, _)| self.path(name))).collect()
     }
 
-    /// What all that decides the labels is known by: the SHA-256 of the hashes and names of [`Results::files`] ([`crate::archive::identity`]).
+    /// The identity of everything that decides the labels: the SHA-256 of the hashes and names of [`Results::files`]
+    /// ([`crate::archive::identity`]).
     ///
     /// # Errors
     /// If a file cannot be read.

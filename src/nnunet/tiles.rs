@@ -58,13 +58,14 @@ impl Tiling {
         passes
     }
 
-    /// Tiles [B, 1, h, w] of an image [H, W], mirrored as they are to be.
+    /// Cuts the tiles [B, 1, h, w] of `passes` out of an image [H, W], and mirrors those that are to be mirrored.
     pub fn cut(&self, image: &Tensor, passes: &[TilePass]) -> Tensor {
         let tiles = passes.iter().flat_map(|pass| self.pixels(image, *pass)).collect();
         Tensor::new([passes.len(), 1, self.tile[0], self.tile[1]], tiles)
     }
 
-    /// The weighted sums [K, H, W] over all tiles of image [H, W]: `network` gives the scores [B, K, h, w] of at most `batch` tiles [B, 1, h, w].
+    /// The weighted sums [K, H, W] over all tiles of image [H, W]: `network` gives the scores [B, K, h, w] of at most
+    /// `batch` tiles [B, 1, h, w].
     ///
     /// # Errors
     /// Whatever `network` says.
@@ -89,7 +90,7 @@ impl Tiling {
         Ok(sums)
     }
 
-    /// Weighted sums [K, H, W], of as many networks, made the scores that they are sums of.
+    /// Divides the weighted sums [K, H, W] of `networks` networks by their weights, which gives the mean scores.
     pub fn mean(&self, sums: &mut Tensor, networks: usize) {
         let &[_, height, width] = sums.shape() else { panic!("sums are [K, H, W], not {:?}", sums.shape()) };
         let mut weights = vec![0.0; height * width];
@@ -110,7 +111,8 @@ impl Tiling {
         tile
     }
 
-    /// Adds a tile's scores, times the weights, where they belong; without scores, the weights alone. Those of mirrored passes weigh the same.
+    /// Adds a tile's scores, times the weights, where they belong; without scores, the weights alone. Those of mirrored
+    /// passes weigh the same.
     fn add(&self, pass: TilePass, scores: Option<&[f32]>, sums: &mut [f32], width: usize) {
         let columns = self.tile[1];
         for row in 0..self.tile[0] {
@@ -140,8 +142,8 @@ fn starts(size: usize, tile: usize, step: f64) -> Vec<usize> {
     (0..count).map(|i| (width * i as f64).round_ties_even() as usize).collect()
 }
 
-/// nnU-Net's weights of a tile's pixels: a Gaussian of an eighth of the tile around its middle, 10 at most, kept in f16; what becomes 0 there is raised to
-/// the least that does not.
+/// nnU-Net's weights of a tile's pixels: a Gaussian around the tile's middle with a standard deviation of an eighth of
+/// the tile and a maximum of 10, rounded to f16. A weight that rounds to 0 becomes the least weight above 0.
 fn gaussian(tile: [usize; 2]) -> Vec<f32> {
     let [rows, columns] = tile.map(|side| {
         let (sigma, middle) = (side as f64 / 8.0, (side / 2) as f64);
@@ -183,7 +185,8 @@ mod tests {
         assert!((quarter / (10.0 * (-2.0_f64).exp()) - 1.0).abs() < 5e-4, "{quarter}");
     }
 
-    /// A network that is a function of a pixel alone gives that function, whatever the tiles; one that knows left from right gives its mean.
+    /// A network that is a function of a pixel alone gives that function, whatever the tiles; one that knows left from
+    /// right gives its mean.
     #[test]
     fn what_is_cut_comes_back_where_it_was() {
         let image = Tensor::new([21, 30], (0..630).map(|i| i as f32).collect());

@@ -25,8 +25,9 @@ pub struct Contents {
 
 /// A file of features that is filled batch by batch, so that a volume's features are never all in memory.
 ///
-/// The file gets its name when it is complete. Until then it grows as `.NAME.partial` beside it, where a run that wants the same file, to the byte of its
-/// header, and computes it by the same method goes on after the last image that a killed run made durable.
+/// The file gets its name when it is complete. Until then it grows as `.NAME.partial` beside it, where a run that wants
+/// the same file, to the byte of its header, and computes it by the same method goes on after the last image that a
+/// killed run made durable.
 #[derive(Debug)]
 pub struct FeatureFile {
     file: ArchiveWriter,
@@ -42,11 +43,13 @@ pub struct FeatureFile {
 }
 
 impl FeatureFile {
-    /// Starts the file at `path`, or goes on with it. `metadata` goes into it, see [`super::Provenance`]; `method` says by what the features are
-    /// computed, as far as it decides their last bits, and goes into the unfinished file alone: with another one the file is begun anew.
+    /// Starts the file at `path`, or resumes it. `metadata` goes into the file, see [`super::Provenance`]. `method`
+    /// names everything that decides the last bits of the features, such as the device and its driver. Only the
+    /// unfinished file holds the method, so that a run with another method starts the file anew.
     ///
     /// # Errors
-    /// If the file cannot be written there, another run is writing it, or `format` holds one tensor and several are asked for.
+    /// If the file cannot be written there, another run is writing it, or `format` holds one tensor and several are
+    /// asked for.
     pub fn create(
         path: impl AsRef<Path>,
         format: Format,

@@ -1,4 +1,4 @@
-//! A map of labels as a NIfTI file that lies exactly where the scan lies.
+//! A label map as a NIfTI file whose voxels lie exactly where the scan's lie.
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -15,15 +15,15 @@ use crate::error::{Error, Result};
 /// The most labels, the background among them, that nnU-Net writes as a byte each.
 const BYTE: usize = 255;
 
-/// A `.nii` or `.nii.gz` of unsigned whole numbers, written slice by slice; it gets its name when it is complete. Voxel sizes, qform, sform and units are those
-/// of the scan, to the bit.
+/// A `.nii` or `.nii.gz` of unsigned whole numbers, written slice by slice; it gets its name when it is complete. Voxel
+/// sizes, qform, sform and units are those of the scan, to the bit.
 #[derive(Debug)]
 pub struct LabelFile {
     file: NewFile,
     voxels: Voxels,
     crc: Crc,
     is_wide: bool,
-    /// Where slices do not come in the file's order: those so far, and the order in which they come.
+    /// The slices so far and the order of their axes, where slices do not come in the file's order.
     turned: Option<(Scratch, Order)>,
 }
 
@@ -34,10 +34,12 @@ enum Voxels {
 }
 
 impl LabelFile {
-    /// Starts the file at `path`, compressed if that ends in `.gz`, for `classes` labels from 0 on: a byte each, or two for more than 255.
+    /// Starts the file at `path`, compressed if that ends in `.gz`, for `classes` labels from 0 on: a byte each, or two
+    /// for more than 255.
     ///
-    /// Slices will come across the axis `order[0]` of the scan (0 slices, 1 rows, 2 columns), with rows along `order[1]` and columns along `order[2]`. Unless
-    /// that is the scan's own order, they go into a temporary file first.
+    /// Slices will come across the axis `order[0]` of the scan (0 slices, 1 rows, 2 columns), with rows along
+    /// `order[1]` and columns along `order[2]`. Unless that is the scan's own order, they go into a temporary file
+    /// first.
     ///
     /// # Errors
     /// If the file cannot be written there.

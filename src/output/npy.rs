@@ -9,8 +9,8 @@ use npyz::WriterBuilder;
 use crate::archive::{ArchiveWriter, Dtype, NewFile, Stored};
 use crate::error::{Error, Result};
 
-/// Copies the one tensor of `from` to the `.npy` file at `path`. The metadata go into the `.json` of the same name first: where there is an array, there is
-/// what explains it.
+/// Copies the one tensor of `from` to the `.npy` file at `path`. The `.json` of the same name, with the metadata, is
+/// written first, so that there is no array without its explanation.
 pub(super) fn write(path: &Path, from: &mut ArchiveWriter, metadata: &BTreeMap<String, String>) -> Result<()> {
     let beside = path.with_extension("json");
     let mut json = NewFile::create(&beside)?;
@@ -40,7 +40,7 @@ pub(super) fn described(stored: &Stored) -> (&'static str, Vec<u64>) {
     (descr, stored.shape.iter().map(|&n| n as u64).collect())
 }
 
-/// What stands before an array's values, which are row-major.
+/// Writes the header of a row-major array.
 pub(super) fn write_header(out: impl Write, descr: &str, shape: &[u64]) -> io::Result<()> {
     let dtype = npyz::DType::Plain(descr.parse().map_err(io::Error::other)?);
     npyz::WriteOptions::new_header_only().dtype(dtype).shape(shape).writer(out).write_header_only().map(drop)

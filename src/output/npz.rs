@@ -11,14 +11,15 @@ use super::npy::{described, write_header};
 use crate::archive::{ArchiveWriter, NewFile};
 use crate::error::{Error, Result};
 
-/// Copies every tensor of `from` into the `.npz` file at `path`, and `metadata`, an array of one text that is JSON: `json.loads(file["metadata"].item())`.
+/// Copies every tensor of `from` into the `.npz` file at `path`, and `metadata`, an array of one text that is JSON:
+/// `json.loads(file["metadata"].item())`.
 ///
 /// Entries are stored as they are, as `numpy.savez` does; features hardly compress.
 pub(super) fn write(path: &Path, from: &mut ArchiveWriter, metadata: &BTreeMap<String, String>) -> Result<()> {
     let fail = |e: io::Error| Error::output(path.display(), e);
     let mut file = NewFile::create(path)?;
     let mut zip = ZipWriter::new(Steady::new(BufWriter::new(file.stream())));
-    // No time of day, so that equal features make equal files.
+    // The time of day is left out, so that equal features make equal files.
     let options = SimpleFileOptions::DEFAULT.compression_method(CompressionMethod::Stored).large_file(true);
     let tensors: Vec<_> = from.tensors().map(|(name, stored)| (name.to_string(), described(stored))).collect();
     for (index, (name, (descr, shape))) in tensors.into_iter().enumerate() {
@@ -36,7 +37,8 @@ pub(super) fn write(path: &Path, from: &mut ArchiveWriter, metadata: &BTreeMap<S
     file.commit()
 }
 
-/// A writer that keeps its first error to itself until [`Steady::end`]. `ZipWriter` writes on when it is dropped after an error, and panics at what it finds.
+/// A writer that reports its first error only in [`Steady::end`]. After an error, `ZipWriter` writes on while it is
+/// dropped, and would panic at the second error.
 struct Steady<W> {
     inner: W,
     /// Where the next byte goes, as far as the caller knows.
@@ -51,7 +53,7 @@ impl<W: Write + Seek> Steady<W> {
         Self { inner, at: 0, end: 0, error: None }
     }
 
-    /// Flushes, and tells of the first error.
+    /// Flushes, and returns the first error.
     fn end(mut self) -> io::Result<()> {
         self.keep(W::flush);
         self.error.map_or(Ok(()), Err)

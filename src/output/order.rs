@@ -5,17 +5,17 @@
 pub(super) struct Order(pub [usize; 3]);
 
 impl Order {
-    /// Whether it is the scan's own.
+    /// Whether the order is the scan's.
     pub fn is_own(self) -> bool {
         self.0 == [0, 1, 2]
     }
 
-    /// What the scan's `shape` becomes.
+    /// The scan's `shape` in this order.
     pub fn of(self, shape: [usize; 3]) -> [usize; 3] {
         self.0.map(|axis| shape[axis])
     }
 
-    /// The order that undoes it.
+    /// The inverse order.
     pub fn back(self) -> [usize; 3] {
         [0, 1, 2].map(|axis| self.0.iter().position(|from| *from == axis).expect("an order of 0, 1 and 2"))
     }

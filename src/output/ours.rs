@@ -1,4 +1,4 @@
-//! Whether a file is one that this program wrote: every kind of output says so in itself.
+//! Whether this program wrote a file. Every kind of output holds a mark that says so.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -9,8 +9,8 @@ use std::path::Path;
 
 use crate::archive::{Archive, open_plain};
 
-/// What stands first in the gzip comment of a label map. Whoever saves the map again compresses it anew, and the
-/// comment is gone; `descrip` in the NIfTI header is kept by many programs.
+/// The beginning of the gzip comment of a label map. A program that saves the map again drops the comment, because it
+/// compresses the map anew; many programs keep `descrip` in the NIfTI header.
 #[cfg(feature = "readers")]
 pub(super) const COMMENT: &str = "written by meddino ";
 
@@ -18,7 +18,8 @@ pub(super) const COMMENT: &str = "written by meddino ";
 #[cfg(feature = "readers")]
 pub(super) const CRC: &str = " crc32 ";
 
-/// The key under which outputs name the version that wrote them: in safetensors' metadata, in JSON, and in the metadata of `.npz`.
+/// The key under which outputs name the version that wrote them: in safetensors' metadata, in JSON, and in the metadata
+/// of `.npz`.
 pub const WRITTEN_BY: &str = "meddino";
 
 /// Where `descrip` stands in a NIfTI-1 header.
@@ -42,12 +43,12 @@ const MAX_JSON: u64 = 16 << 20;
 pub(super) enum Origin {
     /// Somebody else wrote it, or it cannot be read.
     Others,
-    /// This program converted it: what it was made of may be gone.
+    /// This program converted a checkpoint into it, and the original may be gone.
     Checkpoint,
     /// A label map of this program's, in which somebody has saved other labels since.
     Changed,
-    /// This program wrote it out of a scan. Only label maps are corrected by hand: of other outputs it is enough that
-    /// they are ours. An empty file counts, too, as nothing is lost with it.
+    /// This program computed it from a scan, and nobody has changed it since. Only label maps are checked for changes,
+    /// because only label maps are corrected by hand. An empty file counts as well, because nothing is lost with it.
     AsWritten,
 }
 
@@ -63,8 +64,9 @@ impl Origin {
     }
 }
 
-/// Whether the file at `path` was written by this program: features, a basis, a converted checkpoint, a label map, probabilities, a picture, a profile. An
-/// empty file counts, too, as nothing is lost with it; what cannot be read does not.
+/// Whether the file at `path` was written by this program: features, a basis, a converted checkpoint, a label map,
+/// probabilities, a picture, a profile. An empty file counts, too, as nothing is lost with it; what cannot be read does
+/// not.
 pub fn is_ours(path: impl AsRef<Path>) -> bool {
     Kind::of(path.as_ref()).is_some()
 }
@@ -104,7 +106,7 @@ impl Kind {
     }
 }
 
-/// Whether the manifest of a folder of outputs, or of a shard of one, is called so.
+/// Whether `name` is the name of the manifest of a folder of outputs, or of one of its shards.
 pub fn is_manifest_name(name: &str) -> bool {
     let middle = name.strip_prefix("manifest").and_then(|rest| rest.strip_suffix(".jsonl"));
     middle.is_some_and(|middle| middle.is_empty() || middle.starts_with('.'))
@@ -175,7 +177,7 @@ fn has_crc(_: &Path, _: &[u8]) -> bool {
 #[cfg(feature = "readers")]
 fn inflated(head: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // What was cut off the end is no matter: the header stands at the beginning.
+    // The end of `head` may be cut off, which does not matter, because the header stands at the beginning.
     let _ = flate2::read::MultiGzDecoder::new(head).take(352).read_to_end(&mut bytes);
     bytes
 }

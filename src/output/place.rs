@@ -20,9 +20,11 @@ pub struct Place {
 impl Place {
     /// From (patch column, patch row, position in the file's list of slices) to a patch's centre in RAS+ mm.
     ///
-    /// A resize keeps the edges of the image where they are, so pixel i of the image lies at `(i + 0.5) * scale - 0.5` of the slice, and the centre of patch p,
-    /// at `p * patch_size + (patch_size - 1) / 2` of the image, at `(p + 0.5) * patch_size * scale - 0.5`. The position counts slices; with
-    /// a single slice, a step of 1 along it is the scan's own. None if the slices are not equally stepped.
+    /// A resize keeps the edges of the image where they are, so that pixel i of the image lies at pixel `(i + 0.5) *
+    /// scale - 0.5` of the slice. The centre of patch p lies at pixel `p * patch_size + (patch_size - 1) / 2` of the
+    /// image, which is pixel `(p + 0.5) * patch_size * scale - 0.5` of the slice. The position counts slices of the
+    /// file; in a file of one slice, a step of 1 is the scan's distance between slices. None if the distances between
+    /// the file's slices differ.
     pub fn patch_affine(&self) -> Option<Affine> {
         let step = self.slice_step()?;
         let [column, row] = self.patch_steps();
@@ -64,7 +66,8 @@ impl Place {
 mod tests {
     use super::*;
 
-    /// Columns 0.5 mm to the left, rows 2 mm to posterior, slices 3 mm up; slices of 64 x 96 pixels, resized to 32 x 32.
+    /// Columns 0.5 mm to the left, rows 2 mm to posterior, slices 3 mm up; slices of 64 x 96 pixels, resized to 32 x
+    /// 32.
     fn place(slices: &[usize]) -> Place {
         let affine = Affine::from_columns([-0.5, 0.0, 0.0], [0.0, -2.0, 0.0], [0.0, 0.0, 3.0], [100.0, 50.0, -7.0]);
         Place { affine, slice: (64, 96), image: (32, 32), patch_size: 16, slices: slices.to_vec() }
@@ -72,7 +75,8 @@ mod tests {
 
     #[test]
     fn a_patch_lies_where_it_does_by_hand() {
-        // A patch is 48 x 32 pixels of the slice. The first covers columns 0 to 47 and rows 0 to 31, so its centre is column 23.5, row 15.5.
+        // A patch is 48 x 32 pixels of the slice. The first covers columns 0 to 47 and rows 0 to 31, so its centre is
+        // column 23.5, row 15.5.
         let patch = place(&[10, 8, 6]).patch_affine().expect("equal steps");
         assert_eq!(patch.apply([0.0, 0.0, 0.0]), [100.0 - 23.5 * 0.5, 50.0 - 15.5 * 2.0, -7.0 + 30.0]);
         // One patch to the right, one down, the last slice of the list: column 71.5, row 47.5, slice 6.

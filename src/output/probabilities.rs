@@ -9,8 +9,8 @@ use crate::ct::Scratch;
 use crate::error::Result;
 use crate::tensor::TensorView;
 
-/// An `.npz` that holds `probabilities` [K, S, H, W] in f32, class by class, filled slice by slice by way of a file beside it; it gets its name when it is
-/// complete.
+/// An `.npz` that holds `probabilities` [K, S, H, W] in f32, class by class, filled slice by slice by way of a file
+/// beside it; it gets its name when it is complete.
 #[derive(Debug)]
 pub struct ProbabilityFile {
     path: PathBuf,
@@ -19,12 +19,13 @@ pub struct ProbabilityFile {
     /// [K, S, H, W] of the scan.
     shape: [usize; 4],
     written: usize,
-    /// Where slices do not come in the scan's order: those so far, by class, and the order in which they come.
+    /// The slices so far, by class, and the order of their axes, where slices do not come in the scan's order.
     turned: Option<(Vec<Scratch>, Order)>,
 }
 
 impl ProbabilityFile {
-    /// Starts the file at `path` for `classes` classes of a scan of `shape` [S, H, W], whose slices come in `order`, as for [`super::LabelFile`].
+    /// Starts the file at `path` for `classes` classes of a scan of `shape` [S, H, W], whose slices come in `order`, as
+    /// for [`super::LabelFile`].
     ///
     /// # Errors
     /// If the file cannot be written there.

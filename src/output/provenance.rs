@@ -52,7 +52,8 @@ impl Preprocessing {
 pub struct Provenance {
     /// The input as the user named it.
     pub input: String,
-    /// What its content is known by, as [`crate::archive::identity`] has it: every file that it is read from counts. `None` for what is built in.
+    /// What its content is known by, as [`crate::archive::identity`] has it: every file that it is read from counts.
+    /// `None` for what is built in.
     pub input_sha256: Option<String>,
     /// The format and what else identifies the scan, as (name, text).
     pub about: Vec<(&'static str, String)>,
@@ -79,28 +80,32 @@ pub struct Provenance {
 impl Provenance {
     /// Names and texts, as `.safetensors` metadata holds them; what is not one word or number is JSON.
     ///
-    /// | name | text |
-    /// |---|---|
-    /// | `meddino` | version of this program |
-    /// | `input` | the input as the user named it; a byte that is no UTF-8 is `%XX`, here and in `checkpoint` |
-    /// | `input_sha256` | SHA-256 of the input's bytes, as `sha256sum` has it; of a folder or a pair of files, of its files' hashes and names |
-    /// | `scan` | JSON object: the format, and what else identifies the scan |
-    /// | `slices` | JSON list: the slices of the scan that are in the file, from 0, as `orient` counts them |
-    /// | `image` | JSON [height, width] in pixels of what the model was given |
-    /// | `grid` | JSON [rows, columns] of patches; patch tokens stand row by row |
-    /// | `patch_size` | side of a patch in the image's pixels |
-    /// | `preprocessing` | JSON object: `window` and what it stands for (`clamp_hu`, null where there is no end; `subtract`, `divide`), `size`, `orient`, `then_resize` |
-    /// | `affine` | JSON 4 x 4: from (column, row, slice) of the scan, as `orient` turned it, to RAS+ mm |
-    /// | `patch_affine` | JSON 4 x 4: from (patch column, patch row, position in `slices`) to the patch's centre in RAS+ mm |
-    /// | `slice_positions` | in place of `patch_affine` where `slices` have no equal steps: JSON list of the centre of patch (0, 0) of each, in RAS+ mm |
-    /// | `patch_steps` | with `slice_positions`: JSON list of the way to the next patch, to the right and down, in mm |
-    /// | `rope` | arithmetic of the position embedding |
-    /// | `norm_eps` | LayerNorm's epsilon |
-    /// | `checkpoint` | the checkpoint as the user named it |
-    /// | `checkpoint_sha256` | SHA-256 of its file; where a `config.json` beside it was read, of both files' hashes and names |
-    /// | `backend` | what the features were computed on |
+    /// - `meddino`: version of this program
+    /// - `input`: the input as the user named it; a byte that is no UTF-8 is `%XX`, here and in `checkpoint`
+    /// - `input_sha256`: SHA-256 of the input's bytes, as `sha256sum` has it; of a folder or a pair of files, of its
+    ///   files' hashes and names
+    /// - `scan`: JSON object: the format, and what else identifies the scan
+    /// - `slices`: JSON list: the slices of the scan that are in the file, from 0, as `orient` counts them
+    /// - `image`: JSON [height, width] in pixels of what the model was given
+    /// - `grid`: JSON [rows, columns] of patches; patch tokens stand row by row
+    /// - `patch_size`: side of a patch in the image's pixels
+    /// - `preprocessing`: JSON object: `window` and what it stands for (`clamp_hu`, null where there is no end;
+    ///   `subtract`, `divide`), `size`, `orient`, `then_resize`
+    /// - `affine`: JSON 4 x 4: from (column, row, slice) of the scan, as `orient` turned it, to RAS+ mm
+    /// - `patch_affine`: JSON 4 x 4: from (patch column, patch row, position in `slices`) to the patch's centre in RAS+
+    ///   mm
+    /// - `slice_positions`: in place of `patch_affine` where `slices` have no equal steps: JSON list of the centre of
+    ///   patch (0, 0) of each, in RAS+ mm
+    /// - `patch_steps`: with `slice_positions`: JSON list of the way to the next patch, to the right and down, in mm
+    /// - `rope`: arithmetic of the position embedding
+    /// - `norm_eps`: LayerNorm's epsilon
+    /// - `checkpoint`: the checkpoint as the user named it
+    /// - `checkpoint_sha256`: SHA-256 of its file; where a `config.json` beside it was read, of both files' hashes and
+    ///   names
+    /// - `backend`: what the features were computed on
     ///
-    /// A scan that does not say where it lies has no `affine`, and nothing that follows from it; seeded weights and built-in scans have no hash.
+    /// A scan that does not say where it lies has no `affine`, and nothing that follows from it; seeded weights and
+    /// built-in scans have no hash.
     pub fn metadata(&self) -> BTreeMap<String, String> {
         let config = &self.config;
         let entries = [

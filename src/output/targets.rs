@@ -1,4 +1,5 @@
-//! The one place that decides whether a file may be written: no output takes the place of an input, of another output, or of somebody else's file.
+//! The one place that decides whether a file may be written: no output takes the place of an input, of another output,
+//! or of somebody else's file.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -10,7 +11,8 @@ use crate::error::{Error, Result};
 
 /// What a command reads and what it will write, held against each other before anything is loaded.
 ///
-/// Files are the same if they are the same on the disk, whatever their names: other spellings, symbolic links and, on Unix, hard links are seen through.
+/// Files are the same if they are the same on the disk, whatever their names: other spellings, symbolic links and, on
+/// Unix, hard links are seen through.
 ///
 /// ```
 /// use meddino::output::Targets;
@@ -68,7 +70,8 @@ impl Targets {
         self.overwrite
     }
 
-    /// Notes that `files` are read as `what` ("the scan", "the checkpoint"): no target may be one of them. Files that do not exist are passed over.
+    /// Notes that `files` are read as `what` ("the scan", "the checkpoint"): no target may be one of them. Files that
+    /// do not exist are passed over.
     pub fn reads(&mut self, what: &str, files: impl IntoIterator<Item = impl AsRef<Path>>) {
         for file in files {
             let path = file.as_ref();

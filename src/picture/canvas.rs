@@ -69,7 +69,8 @@ impl Canvas {
         }
     }
 
-    /// A ring with its centre at (`x`, `y`) and a cross of hair lines reaching into it: white, in a black outline, so that it is seen on any ground.
+    /// A ring with its centre at (`x`, `y`) and a cross of hair lines reaching into it: white, in a black outline, so
+    /// that it is seen on any ground.
     pub(super) fn ring(&mut self, (x, y): (f32, f32), radius: f32, line: f32) {
         let reach = radius + 2.0 * line + 1.0;
         let span = |c: f32, end: usize| (c - reach).max(0.0) as usize..((c + reach).max(0.0) as usize + 1).min(end);

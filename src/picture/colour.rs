@@ -5,16 +5,17 @@ pub type Rgb = [u8; 3];
 
 /// The scale's colour at `t`, 0 to 1: from dark violet by blue and green to light yellow. Beyond the ends, theirs.
 ///
-/// A path through OKLab, in which distances are about as large as people see them: lightness rises evenly, so that the order survives in gray and for
-/// colour-blind readers, hue turns evenly, and chroma stays just inside of what sRGB can show.
+/// A path through OKLab, in which distances are about as large as people see them: lightness rises evenly, so that the
+/// order survives in gray and for colour-blind readers, hue turns evenly, and chroma stays just inside of what sRGB can
+/// show.
 #[must_use]
 pub fn colour(t: f32) -> Rgb {
     let [l, a, b] = path(t.clamp(0.0, 1.0));
     linear(l, a, b).map(|v| (encoded(v) * 255.0).round() as u8)
 }
 
-/// A colour for thing `index` of many that are told apart by colour alone: of one lightness and chroma, their hues a golden angle apart, so that any first few
-/// are far from each other.
+/// A colour for thing `index` of many that are told apart by colour alone: of one lightness and chroma, their hues a
+/// golden angle apart, so that any first few are far from each other.
 #[must_use]
 pub fn distinct(index: usize) -> Rgb {
     const GOLDEN_ANGLE: f32 = 137.507_77;

@@ -6,7 +6,8 @@ use crate::ct::resize;
 use crate::maps::Mesh;
 use crate::tensor::TensorView;
 
-/// How a slice and its patches are shown: all panels of one slice are alike in size, so that they can stand beside each other.
+/// How a slice and its patches are shown: all panels of one slice are alike in size, so that they can stand beside each
+/// other.
 #[derive(Clone, Copy, Debug)]
 pub struct Panel {
     mesh: Mesh,
@@ -17,8 +18,9 @@ pub struct Panel {
 }
 
 impl Panel {
-    /// The slice of `mesh` with its longer side shown on `side` pixels; patches are shown as blocks. `pixel` is the height and width of a pixel of the
-    /// slice, in any unit: what is twice as high in the patient is so in the picture.
+    /// The slice of `mesh` with its longer side shown on `side` pixels; patches are shown as blocks. `pixel` is the
+    /// height and width of a pixel of the slice, in any unit: what is twice as high in the patient is so in the
+    /// picture.
     ///
     /// # Panics
     /// If `side` is 0.
@@ -50,7 +52,8 @@ impl Panel {
         canvas
     }
 
-    /// Lays `scores` [P, 3] over `canvas`, `alpha` of them (0 to 1): red, green and blue are the three components, 0 at `lo` and full at `hi`.
+    /// Lays `scores` [P, 3] over `canvas`, `alpha` of them (0 to 1): red, green and blue are the three components, 0 at
+    /// `lo` and full at `hi`.
     ///
     /// What no patch covers stays as it is.
     ///
@@ -73,13 +76,15 @@ impl Panel {
         canvas.ring((at(x, self.width, width), at(y, self.height, height)), (side / 64.0).max(4.0), (side / 256.0).max(1.0));
     }
 
-    /// Lays `labels` `[P]` over `canvas`, `alpha` of them (0 to 1), each in its own colour, as [`distinct`] has it; label 0 is not drawn.
+    /// Lays `labels` `[P]` over `canvas`, `alpha` of them (0 to 1), each in its own colour, as [`distinct`] has it;
+    /// label 0 is not drawn.
     pub fn labels<'a>(&self, canvas: &mut Canvas, alpha: f32, labels: impl Into<TensorView<'a>>) {
         let sharp = self.smooth(false);
         sharp.paint(canvas, alpha, labels.into(), |[label]: [f32; 1]| (label as usize).checked_sub(1).map(distinct));
     }
 
-    /// Colours every pixel that a patch covers, and `of` gives a colour for, by the patch's K values, of `values` [P, K] or, for K = 1, `[P]`.
+    /// Colours every pixel that a patch covers, and `of` gives a colour for, by the patch's K values, of `values` [P,
+    /// K] or, for K = 1, `[P]`.
     fn paint<const K: usize>(&self, canvas: &mut Canvas, alpha: f32, values: TensorView, of: impl Fn([f32; K]) -> Option<Rgb>) {
         assert_eq!(values.data().len(), self.mesh.grid.patches() * K, "{K} values a patch");
         assert_eq!((canvas.height(), canvas.width()), (self.height, self.width), "a canvas of this panel");

@@ -6,8 +6,8 @@ use super::Canvas;
 use crate::archive::NewFile;
 use crate::error::{Error, Problem, Result};
 
-/// Writes `canvas` to `path` as PNG (sRGB, 8 bits), whole or not at all. `text` goes into it as (keyword, text): `Title`, `Software`, what to know of
-/// the features; keywords are of 1 to 79 Latin letters, as PNG has it.
+/// Writes `canvas` to `path` as PNG (sRGB, 8 bits), whole or not at all. `text` goes into it as (keyword, text):
+/// `Title`, `Software`, what to know of the features; keywords are of 1 to 79 Latin letters, as PNG has it.
 ///
 /// # Errors
 /// If the file cannot be written there, or a keyword is none.

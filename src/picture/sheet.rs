@@ -75,7 +75,8 @@ pub fn bar(limits: (f32, f32), height: usize) -> Canvas {
     canvas
 }
 
-/// Each of `labels` with its colour, as [`distinct`] gives it to label 1 first, in as many columns as a canvas `height` pixels high takes.
+/// Each of `labels` with its colour, as [`distinct`] gives it to label 1 first, in as many columns as a canvas `height`
+/// pixels high takes.
 ///
 /// # Panics
 /// If a label is 0, which has no colour.

@@ -10,7 +10,8 @@ use super::header::{Encoding, Header, PixelData};
 use super::traits::Traits;
 use crate::ct::source::MAX_SLICE_SIDE;
 
-/// The most frames of a file: each takes some hundred bytes of memory, and where a data set is deflated, less than a hundredth of a byte of file.
+/// The most frames of a file: each takes some hundred bytes of memory, and where a data set is deflated, less than a
+/// hundredth of a byte of file.
 const MAX_FRAMES: i64 = 1 << 16;
 /// Slices closer than this, in mm, are in one place.
 pub(super) const SAME_PLACE: f64 = 0.01;

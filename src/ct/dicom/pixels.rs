@@ -84,7 +84,8 @@ fn values(raw: &[u8], bits: u16, writing: Writing, format: PixelFormat) -> Vec<i
 }
 
 impl Fragments {
-    /// Walks the items from the first one's header at `start`: the basic offset table, then fragments, up to the delimiter.
+    /// Walks the items from the first one's header at `start`: the basic offset table, then fragments, up to the
+    /// delimiter.
     fn list(bytes: &mut OpenFile, start: u64) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut at = start;

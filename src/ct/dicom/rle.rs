@@ -5,7 +5,8 @@
 /// The bytes of the header: the number of segments, then where each of up to 15 begins, all as u32.
 const HEADER: usize = 64;
 
-/// `pixels` little-endian pixels of `width` bytes from one frame's fragment; the first segment holds the most significant bytes.
+/// `pixels` little-endian pixels of `width` bytes from one frame's fragment; the first segment holds the most
+/// significant bytes.
 ///
 /// # Errors
 /// If there are other than `width` segments, or one lies outside the fragment or holds too few bytes.
@@ -32,7 +33,8 @@ pub(super) fn decode(fragment: &[u8], pixels: usize, width: usize) -> Result<Vec
     Ok(raw)
 }
 
-/// PackBits: n < 128 is followed by n + 1 bytes, n > 128 by one byte to be repeated 257 - n times, 128 by nothing. At most `most` bytes.
+/// PackBits: n < 128 is followed by n + 1 bytes, n > 128 by one byte to be repeated 257 - n times, 128 by nothing. At
+/// most `most` bytes.
 fn unpack(mut packed: &[u8], most: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(most);
     while let [n, rest @ ..] = packed

@@ -70,10 +70,12 @@ impl NiftiFile {
         }
     }
 
-    /// Holds the file to `len` bytes at `offset`: those alone will be read. Returns how many more there are, as far as is known.
+    /// Holds the file to `len` bytes at `offset`: those alone will be read. Returns how many more there are, as far as
+    /// is known.
     ///
     /// # Errors
-    /// If the file is too short for them: a plain one by its length, a compressed one if no compression could make it so short.
+    /// If the file is too short for them: a plain one by its length, a compressed one if no compression could make it
+    /// so short.
     pub fn promise(&mut self, offset: u64, len: u64) -> Result<u64, String> {
         let too_short =
             |found: String| format!("its header promises {len} bytes of voxels at byte {offset}, but {found}: the file is damaged");

@@ -135,7 +135,8 @@ fn kind(raw: &NiftiHeader) -> Result<NiftiType, String> {
     }
 }
 
-/// Slope and intercept. As the standard and nibabel have it, a slope of 0 means none; nibabel ignores one that is not finite, too.
+/// Slope and intercept. As the standard and nibabel have it, a slope of 0 means none; nibabel ignores one that is not
+/// finite, too.
 fn scaling(raw: &NiftiHeader) -> Result<(f64, f64), String> {
     let (slope, intercept) = (f64::from(raw.scl_slope), f64::from(raw.scl_inter));
     if slope == 0.0 || !slope.is_finite() {

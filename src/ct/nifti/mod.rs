@@ -1,8 +1,9 @@
-//! NIfTI-1: the format of neuroimaging, and of most public CT data sets. [`nifti`] reads the header; here is what a file must satisfy
-//! before it is believed, where its voxels lie, and how its values are read slice by slice.
+//! NIfTI-1: the format of neuroimaging, and of most public CT data sets. [`nifti`] reads the header; here is what a
+//! file must satisfy before it is believed, where its voxels lie, and how its values are read slice by slice.
 //!
-//! A plain file is read where a slice lies. A compressed one is inflated forwards as slices are asked for in order; the first request that goes
-//! back inflates all of it, once, into an unnamed temporary file. Memory holds one slice in every case.
+//! A plain file is read where a slice lies. A compressed one is inflated forwards as slices are asked for in order; the
+//! first request that goes back inflates all of it, once, into an unnamed temporary file. Memory holds one slice in
+//! every case.
 
 mod file;
 mod header;

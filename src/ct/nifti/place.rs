@@ -55,7 +55,8 @@ pub(in crate::ct) fn spacing(raw: &NiftiHeader, affine: &Affine) -> [f64; 3] {
     [0, 1, 2].map(|axis| pixdim(raw, axis).map_or(lengths[axis], |size| size * factor))
 }
 
-/// Refuses a header without an sform whose `pixdim` gives an axis no size: what its scan is resampled to would be wrong.
+/// Refuses a header without an sform whose `pixdim` gives an axis no size: what its scan is resampled to would be
+/// wrong.
 pub(in crate::ct) fn check_sizes(raw: &NiftiHeader) -> Result<(), String> {
     let sizes = [1, 2, 3].map(|i| raw.pixdim[i]);
     if raw.sform_code != 0 || sizes.iter().all(|size| *size != 0.0 && size.is_finite()) {
