@@ -24,6 +24,11 @@
 //! - [`maps`]: features into what people can look at: principal components, similarity; `picture` (feature `pictures`) makes PNGs of them.
 //! - [`output`]: features into files; [`archive`]: the safetensors files underneath; [`verify`]: how far two runs are apart.
 //!
+//! # Warnings
+//! What a user should know and may not expect stands in the `warnings()` of a scan, a checkpoint, a model or a device, and goes to the [`log`] crate
+//! once, at the level of warnings, under the module that found it (`meddino::ct`, `meddino::checkpoint`, `meddino::gpu`, ...). A program that has a
+//! logger, or `tracing` with `tracing-log`, hears it there; the `meddino` command has none, and prints the warnings itself.
+//!
 //! # Features
 //! - `cli` (default): the `meddino` command.
 //! - `cpu` (default): the CPU backend, on rayon's threads.

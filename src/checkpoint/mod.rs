@@ -98,7 +98,13 @@ impl Checkpoint {
         if let Some(raw) = periods {
             opened.read_periods(&raw);
         }
-        Ok(opened)
+        Ok(opened.logged())
+    }
+
+    /// The checkpoint, once the log has its warnings.
+    fn logged(self) -> Self {
+        self.warnings.iter().for_each(|warning| log::warn!("{}: {warning}", self.source_name));
+        self
     }
 
     /// Keeps the stored periods for comparison; they are recomputed in any case, so trouble with them is but a warning.
@@ -127,6 +133,7 @@ impl Checkpoint {
             periods: None,
             decoder: Decoder::default(),
         }
+        .logged()
     }
 
     /// The same checkpoint under another name in messages and reports.

@@ -60,9 +60,9 @@ impl Volume {
         let name = path.display().to_string();
         let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
         match ending.as_str() {
-            "npy" => Ok(Self { name, stored: Npy::open(path)?.stored() }),
-            _ if dicom::is_dicom(path)? => Ok(Self { name, stored: dicom::open(path, None)? }),
-            _ if is_nifti(path) => Ok(Self { name, stored: Nifti::open(path)? }),
+            "npy" => Ok(Self::logged(name, Npy::open(path)?.stored())),
+            _ if dicom::is_dicom(path)? => Ok(Self::logged(name, dicom::open(path, None)?)),
+            _ if is_nifti(path) => Ok(Self::logged(name, Nifti::open(path)?)),
             "png" | "jpg" | "jpeg" | "bmp" | "gif" | "tif" | "tiff" | "webp" => {
                 Err(Error::input(name, "a picture holds shades of gray after somebody's windowing, and no HU; give the scan itself"))
             }
@@ -84,10 +84,17 @@ impl Volume {
         match series {
             None => Self::open(path),
             Some(_) if dicom::is_dicom(path.as_ref())? => {
-                Ok(Self { name: path.as_ref().display().to_string(), stored: dicom::open(path.as_ref(), series)? })
+                Ok(Self::logged(path.as_ref().display().to_string(), dicom::open(path.as_ref(), series)?))
             }
             Some(series) => Err(Error::option("series", format!("{series} chooses among DICOM series, but the input is no DICOM"))),
         }
+    }
+
+    /// The volume that was opened, once the log has its warnings.
+    #[cfg(feature = "readers")]
+    fn logged(name: String, stored: StoredScan) -> Self {
+        stored.warnings.iter().for_each(|warning| log::warn!("{name}: {warning}"));
+        Self { name, stored }
     }
 
     /// Turned as `orient` says; a volume that does not say how it lies is taken to lie as it should. [`Volume::affine`]
@@ -101,7 +108,9 @@ impl Volume {
     /// # Errors
     /// If the axes must be known and the file's affine is nonsense, or if a slice would be too large.
     pub fn oriented(self, orient: Orient) -> Result<Self> {
+        let known = self.stored.warnings.len();
         let stored = orient.apply(self.stored).map_err(|problem| Error::input(&self.name, problem))?;
+        stored.warnings[known..].iter().for_each(|warning| log::warn!("{}: {warning}", self.name));
         Ok(Self { name: self.name, stored })
     }
 

@@ -45,7 +45,10 @@ impl Model {
         let config = Config::infer(&checkpoint)?;
         hold_against(&checkpoint, &config)?;
         let mut warnings = checkpoint.warnings().to_vec();
-        warnings.extend(checkpoint.periods().and_then(|stored| strange_periods(stored, &config)));
+        if let Some(warning) = checkpoint.periods().and_then(|stored| strange_periods(stored, &config)) {
+            log::warn!("{}: {warning}", checkpoint.source_name());
+            warnings.push(warning);
+        }
         Ok(Self { config, checkpoint, warnings })
     }
 

@@ -53,6 +53,7 @@ impl Context {
         });
         let tiles = kept.or_else(|| if self.abilities().software { None } else { self.tuned_tiles(cache, &mut warnings) });
         let mut tuned = self.with_tiles(tiles.unwrap_or_default());
+        warnings.iter().for_each(|warning| log::warn!("{warning}"));
         tuned.warnings.extend(warnings);
         tuned
     }

@@ -1,0 +1,79 @@
+//! Warnings reach a program that logs: each once, from the room that found it.
+
+use std::sync::Mutex;
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+use meddino::ct::{Orient, Volume};
+use meddino::vit::model::Model;
+
+/// (level, module, text) of what was logged.
+static LOGGED: Mutex<Vec<(Level, String, String)>> = Mutex::new(Vec::new());
+
+struct Recorder;
+
+impl Log for Recorder {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("meddino")
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            LOGGED.lock().unwrap().push((record.level(), record.target().to_owned(), record.args().to_string()));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// What is logged since the last call.
+fn logged() -> Vec<(Level, String, String)> {
+    std::mem::take(&mut LOGGED.lock().unwrap())
+}
+
+/// A NIfTI file of two voxels, which lie obliquely, with three bytes too many.
+fn nifti() -> Vec<u8> {
+    let mut file = vec![0; 352 + 8 + 3];
+    file[0..4].copy_from_slice(&348_i32.to_le_bytes());
+    for (axis, length) in [3_i16, 2, 1, 1, 1, 1, 1, 1].into_iter().enumerate() {
+        file[40 + 2 * axis..][..2].copy_from_slice(&length.to_le_bytes());
+        file[76 + 4 * axis..][..4].copy_from_slice(&1_f32.to_le_bytes());
+    }
+    file[70..72].copy_from_slice(&16_i16.to_le_bytes());
+    file[72..74].copy_from_slice(&32_i16.to_le_bytes());
+    file[108..112].copy_from_slice(&352_f32.to_le_bytes());
+    file[112..116].copy_from_slice(&1_f32.to_le_bytes());
+    file[254..256].copy_from_slice(&1_i16.to_le_bytes());
+    let oblique = [[0.866_f32, -0.5, 0.0, 0.0], [0.5, 0.866, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]];
+    for (i, value) in oblique.as_flattened().iter().enumerate() {
+        file[280 + 4 * i..][..4].copy_from_slice(&value.to_le_bytes());
+    }
+    file[344..348].copy_from_slice(b"n+1\0");
+    file
+}
+
+/// One test, because a process has one logger.
+#[test]
+fn each_warning_is_logged_once() {
+    log::set_logger(&Recorder).expect("no other logger");
+    log::set_max_level(LevelFilter::Trace);
+    let of = |module: &str, source: &str, warnings: &[String]| -> Vec<_> {
+        warnings.iter().map(|text| (Level::Warn, module.to_owned(), format!("{source}: {text}"))).collect()
+    };
+
+    let model = Model::open("seeded:0:micro").expect("seeded weights");
+    assert!(!model.warnings().is_empty());
+    assert_eq!(logged(), of("meddino::checkpoint", "seeded:0", model.warnings()));
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.nii");
+    std::fs::write(&path, nifti()).expect("a file");
+    let volume = Volume::open(&path).expect("a scan");
+    assert!(volume.warnings().iter().any(|text| text.starts_with("3 bytes follow")), "{:?}", volume.warnings());
+    assert_eq!(logged(), of("meddino::ct::volume", &path.display().to_string(), volume.warnings()));
+
+    let known = volume.warnings().len();
+    let turned = volume.oriented(Orient::Lps).expect("axes");
+    assert!(turned.warnings().len() > known, "{:?}", turned.warnings());
+    assert_eq!(logged(), of("meddino::ct::volume", &path.display().to_string(), &turned.warnings()[known..]));
+}
