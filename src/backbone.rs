@@ -6,9 +6,10 @@ use std::time::Duration;
 #[cfg(feature = "cpu")]
 use crate::cpu::{self, Layer};
 use crate::error::{Error, Result};
+pub use crate::gpu::Pending;
 #[cfg(feature = "files")]
 use crate::gpu::TileCache;
-use crate::gpu::{self, Auto, Context, Gpu, Profile, Selection, Span};
+use crate::gpu::{self, Auto, Context, Gpu, Profile, Selection};
 use crate::graph::{Elem, Limits, Tier};
 use crate::tensor::Tensor;
 use crate::vit::config::Config;
@@ -60,7 +61,7 @@ impl Choice {
         match self {
             Self::Cpu => None,
             Self::Gpu(selection) => Some(selection),
-            Self::Auto => match pollster::block_on(gpu::devices()).auto() {
+            Self::Auto => match gpu::devices().auto() {
                 Auto::Gpu(index) => Some(Selection::Index(index)),
                 Auto::Cpu => None,
             },
@@ -261,16 +262,15 @@ impl Backbone {
     /// # Errors
     /// As [`Backbone::features`].
     pub fn submit(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
-        Ok(Pending(match &self.backend {
+        match &self.backend {
             #[cfg(feature = "cpu")]
             Backend::Cpu(weights) => {
                 // Not the whole backbone goes to the pool: one with a GPU may not change threads in a browser.
                 let config = &self.config;
-                let features = cpu::in_pool(|| cpu::forward(weights, config, image, mask, request))?;
-                Stage::Done(Box::new(features))
+                cpu::in_pool(|| cpu::forward(weights, config, image, mask, request)).map(Pending::ready)
             }
-            Backend::Gpu(gpu) => Stage::Submitted(Box::new(gpu.submit(image, mask, request)?)),
-        }))
+            Backend::Gpu(gpu) => gpu.submit(image, mask, request),
+        }
     }
 
     /// The same, with a look at a GPU's clock when the pass begins and when it ends: [`Pending::wait_clocked`].
@@ -281,7 +281,7 @@ impl Backbone {
         match &self.backend {
             #[cfg(feature = "cpu")]
             Backend::Cpu(_) => self.submit(image, mask, request),
-            Backend::Gpu(gpu) => Ok(Pending(Stage::Submitted(Box::new(gpu.submit_clocked(image, mask, request)?)))),
+            Backend::Gpu(gpu) => gpu.submit_clocked(image, mask, request),
         }
     }
 
@@ -382,43 +382,5 @@ impl Backbone {
 impl fmt::Debug for Backbone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Backbone").field("config", &self.config).field("device", &self.device()).finish_non_exhaustive()
-    }
-}
-
-/// Features that are being computed: what [`Backbone::submit`] gives.
-#[derive(Debug)]
-pub struct Pending(Stage);
-
-#[derive(Debug)]
-enum Stage {
-    #[cfg(feature = "cpu")]
-    Done(Box<Features>),
-    Submitted(Box<gpu::Pending>),
-}
-
-impl Pending {
-    /// Blocks until the features are there.
-    ///
-    /// # Errors
-    /// If they are not finite, or the device fails.
-    pub fn wait(self) -> Result<Features> {
-        match self.0 {
-            #[cfg(feature = "cpu")]
-            Stage::Done(features) => Ok(*features),
-            Stage::Submitted(pending) => pending.wait(),
-        }
-    }
-
-    /// Blocks until the features are there. With them, when a GPU began and ended the pass; `None` on the CPU, where that was not asked for
-    /// ([`Backbone::submit_clocked`]), and from a device without timestamps.
-    ///
-    /// # Errors
-    /// As [`Pending::wait`].
-    pub fn wait_clocked(self) -> Result<(Features, Option<Span>)> {
-        match self.0 {
-            #[cfg(feature = "cpu")]
-            Stage::Done(features) => Ok((*features, None)),
-            Stage::Submitted(pending) => pending.wait_clocked(),
-        }
     }
 }

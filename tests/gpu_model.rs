@@ -6,7 +6,7 @@ mod device;
 use common::{Golden, f32_tolerance, max_abs, uniform};
 use meddino::Tensor;
 use meddino::error::GpuFailure;
-use meddino::gpu::{Context, Gpu};
+use meddino::gpu::{Context, Gpu, Selection};
 use meddino::graph::{Elem, Limits};
 use meddino::tensor::relative_l2;
 use meddino::vit::config::{Config, RopePrecision};
@@ -302,6 +302,67 @@ fn batches_overlap_and_keep_apart() {
         });
         assert!(same_bits(&pending.pop().unwrap().wait().unwrap(), &alone[0]));
     }
+}
+
+fn is_send<T: Send>(value: T) -> T {
+    value
+}
+
+/// Never run: that this compiles is what it shows.
+#[allow(dead_code, reason = "the compiler is the test")]
+async fn the_other_futures_are_send(context: &Context, gpu: &Gpu, image: &Tensor) {
+    let _ = is_send(context.tune_async(|_| Ok(()))).await;
+    let _ = is_send(context.peak_flops_async()).await;
+    let _ = is_send(gpu.profile_async(image, None, &Request::default())).await;
+}
+
+/// From opening the device to features, on an executor that knows nothing of the device and parks its thread: two batches are on their way
+/// at once, and the first is awaited last.
+#[test]
+fn any_executor_awaits_features_on_any_thread() {
+    let Some(blocking) = device::context() else { return };
+    let (config, weights) = open("seeded:0:micro", RopePrecision::F32);
+    let request = everything(&config);
+    let images = [image([1, 3, 32, 48]), image([2, 3, 48, 32])];
+    let gpu = Gpu::new(&blocking, &config, &weights).unwrap();
+    let want = images.each_ref().map(|image| gpu.forward(image, None, &request).unwrap());
+    let awaited = is_send(async {
+        let context = Context::new_async(&Selection::Auto).await?;
+        let gpu = Gpu::new_async(&context, &config, &weights).await?;
+        let first = gpu.submit_async(&images[0], None, &request).await?;
+        let (second, span) = gpu.submit_clocked_async(&images[1], None, &request).await?.wait_clocked_async().await?;
+        assert_eq!(span.is_some(), context.device().features().contains(wgpu::Features::TIMESTAMP_QUERY));
+        let times = gpu.pass_times_async(&images[0], &request, 2).await?;
+        assert!(times.len() == 2 && times.iter().all(|time| !time.is_zero()));
+        Ok::<_, meddino::Error>([first.await?, second])
+    });
+    let got = std::thread::scope(|scope| scope.spawn(|| pollster::block_on(awaited)).join().unwrap()).unwrap();
+    assert!(got.iter().zip(&want).all(|(got, want)| same_bits(got, want)));
+}
+
+/// A future that is dropped while the device works leaves the next one in order, and a device that goes ends a pending future with an error.
+#[test]
+fn a_pending_future_may_be_dropped_or_lose_its_device() {
+    let Some(context) = device::context() else { return };
+    let (config, weights) = open("seeded:0:micro", RopePrecision::F32);
+    let gpu = Gpu::new(&context, &config, &weights).unwrap();
+    let (image, request) = (image([1, 3, 32, 32]), everything(&config));
+    let want = gpu.forward(&image, None, &request).unwrap();
+    for _ in 0..5 {
+        let mut dropped = gpu.submit(&image, None, &request).unwrap();
+        let mut task = std::task::Context::from_waker(std::task::Waker::noop());
+        let _ = std::pin::Pin::new(&mut dropped).poll(&mut task);
+        drop(dropped);
+        assert!(same_bits(&pollster::block_on(gpu.forward_async(&image, None, &request)).unwrap(), &want));
+    }
+    let pending = gpu.submit(&image, None, &request).unwrap();
+    context.device().destroy();
+    // What the device had finished before is there; what it had not is an error.
+    match pollster::block_on(pending) {
+        Ok(features) => assert!(same_bits(&features, &want)),
+        Err(problem) => assert!(problem.to_string().starts_with("gpu: "), "{problem}"),
+    }
+    assert!(pollster::block_on(gpu.forward_async(&image, None, &request)).unwrap_err().to_string().contains("was lost"));
 }
 
 /// Weights of which one is multiplied.

@@ -6,7 +6,7 @@ use super::say::{Done, result};
 
 /// One adapter after the other, then the choice.
 pub fn run() -> Done {
-    let found = pollster::block_on(devices());
+    let found = devices();
     for device in &found.list {
         result(device)?;
         describe(device)?;

@@ -19,7 +19,7 @@ pub fn run(args: &Tune, say: Say) -> Done {
     say.note(format_args!("trying the {tier} kernels over {precision} on {}", context.name()));
     let mut trials = Vec::new();
     // What has gone wrong with stdout is told once the trials are over, by whatever is written then.
-    let tiles = context.tune(&mut |group| {
+    let tiles = context.tune(|group| {
         trials.extend(group.to_vec());
         say.note(format_args!("{}, {} rows: {} geometries", group[0].kernel, group[0].rows, group.len()));
         Ok(())

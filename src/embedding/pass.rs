@@ -11,7 +11,7 @@ use super::reading::Reading;
 use super::settings::PassSettings;
 use super::source::{SliceSource, Target, copy};
 use crate::error::{Error, Result};
-use crate::gpu::{Executable, Gpu, TextureCopy, wgpu};
+use crate::gpu::{Executable, Gpu, TextureCopy, block_on, wgpu};
 use crate::graph::{Cost, Footprint, Limits, TensorId, plan};
 use crate::kernels::Recorder;
 use crate::maps::Mesh;
@@ -65,7 +65,7 @@ impl Pass {
         let prefix = config.prefix_tokens();
         Ok(Self {
             layout: TokenLayout { images, tokens: prefix + grid.patches(), channels: config.embed_dim, prefix, grid },
-            reader: TextureCopy::reader(context)?,
+            reader: block_on(TextureCopy::reader(context))?,
             config: config.clone(),
             settings: settings.clone(),
             next: executable.graph().steps().len(),

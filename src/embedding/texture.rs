@@ -2,7 +2,7 @@
 
 use super::map::{Operation, TokenMap};
 use crate::error::{Error, Result};
-use crate::gpu::{Executable, TextureCopy, wgpu};
+use crate::gpu::{Executable, TextureCopy, block_on, wgpu};
 use crate::graph::{Role, TensorId};
 use crate::kernels::{Field, Values, taps};
 use crate::maps::Mesh;
@@ -47,7 +47,7 @@ impl MapTexture {
             let result = g.resize("map texture", id, field, tables, values, [size[0], size[1], channels])?;
             Ok(Operation { result, inputs: tables.into_iter().zip(inputs.map(|(_, table)| table)).collect() })
         })?;
-        Ok(Self { executable, pixels, size, writer: TextureCopy::writer(&map.context, channels)? })
+        Ok(Self { executable, pixels, size, writer: block_on(TextureCopy::writer(&map.context, channels))? })
     }
 
     /// Records the making of the texture: `Rgba16Float`, of the mesh's size, usage `STORAGE_BINDING`. Channels that the map lacks are 0, and the fourth is 1;

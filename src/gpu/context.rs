@@ -3,9 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+#[cfg(not(target_arch = "wasm32"))]
+use super::blocking::block_on;
 use super::devices::{self, Selection};
 use super::needs;
 use super::pipelines::Pipelines;
+#[cfg(not(target_arch = "wasm32"))]
+use super::poller::Poller;
 use crate::error::{Error, GpuFailure, Problem, Result};
 use crate::graph::{Abilities, Elem, Limits, Tier};
 
@@ -23,6 +27,8 @@ pub struct Context {
     /// [`crate::graph::Cost::work`] a second, where it was measured.
     pub(super) speed: Option<f64>,
     pub(super) pipelines: Arc<Pipelines>,
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) poller: Arc<Poller>,
 }
 
 /// What the device said outside any call of ours.
@@ -51,16 +57,34 @@ impl Context {
     ///
     /// # Errors
     /// If no adapter answers to the selection, or it refuses to be opened.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn new(selection: &Selection) -> Result<Self> {
-        Self::new_tuned(selection, Elem::F32, None)
+        block_on(Self::new_async(selection))
+    }
+
+    /// [`Context::new`] as a future.
+    ///
+    /// # Errors
+    /// If no adapter answers to the selection, or it refuses to be opened.
+    pub async fn new_async(selection: &Selection) -> Result<Self> {
+        Self::new_tuned_async(selection, Elem::F32, None).await
     }
 
     /// Opens the selected adapter with its own limits and the kernels that [`Context::tuned`] finds.
     ///
     /// # Errors
     /// As [`Context::new`] and [`Context::tuned`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn new_tuned(selection: &Selection, elem: Elem, tier: Option<Tier>) -> Result<Self> {
-        pollster::block_on(Self::open(selection, None))?.tuned(elem, tier)
+        block_on(Self::new_tuned_async(selection, elem, tier))
+    }
+
+    /// [`Context::new_tuned`] as a future.
+    ///
+    /// # Errors
+    /// As [`Context::new_async`] and [`Context::tuned_async`].
+    pub async fn new_tuned_async(selection: &Selection, elem: Elem, tier: Option<Tier>) -> Result<Self> {
+        Self::open(selection, None).await?.tuned_async(elem, tier).await
     }
 
     /// Opens the selected adapter with limits no wider than `limits`, so that tests can simulate a smaller device. Kernels are of [`Tier::Direct`] if
@@ -68,15 +92,21 @@ impl Context {
     ///
     /// # Errors
     /// As [`Context::new`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn with_limits(selection: &Selection, limits: Limits) -> Result<Self> {
-        pollster::block_on(Self::open(selection, Some(limits)))
+        block_on(Self::with_limits_async(selection, limits))
     }
 
-    /// Opens the selected adapter without blocking, as a browser demands; `limits` narrows what it allows. Kernels are the plainest, over f32.
+    /// [`Context::with_limits`] as a future.
     ///
     /// # Errors
-    /// As [`Context::new`].
-    pub async fn open(selection: &Selection, limits: Option<Limits>) -> Result<Self> {
+    /// As [`Context::new_async`].
+    pub async fn with_limits_async(selection: &Selection, limits: Limits) -> Result<Self> {
+        Self::open(selection, Some(limits)).await
+    }
+
+    /// Opens the selected adapter with the plainest kernels, over f32; `limits` narrows what it allows.
+    async fn open(selection: &Selection, limits: Option<Limits>) -> Result<Self> {
         let (list, adapters) = devices::adapters().await;
         let chosen = list.select(&devices::resolve(selection))?;
         let adapter = &adapters[chosen.index];
@@ -119,6 +149,8 @@ impl Context {
             counts: Arc::default(),
             speed: None,
             pipelines: Arc::default(),
+            #[cfg(not(target_arch = "wasm32"))]
+            poller: Arc::default(),
             info,
             device,
             queue,
@@ -191,20 +223,31 @@ impl Context {
         }));
     }
 
-    /// Does `work`, and returns what the device objected to, if it did. `doing` opens the error's text.
+    /// Does `work`, which waits for nothing, and returns what the device objected to, if it did. `doing` opens the error's text.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn checked<T>(&self, doing: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        block_on(self.checked_async(doing, work))
+    }
+
+    /// The same in a browser, which answers only later: what the device objects to goes to its handler, and whatever is asked next says so.
+    #[cfg(target_arch = "wasm32")]
+    pub(super) fn checked<T>(&self, doing: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.alive(doing).and_then(|()| work())
+    }
+
+    /// Does `work`, and waits for what the device objected to, if it did. `doing` opens the error's text.
+    pub(super) async fn checked_async<T>(&self, doing: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.alive(doing)?;
-        if cfg!(target_arch = "wasm32") {
-            // A browser tells errors later, to the handler; waiting for its answer here would never end.
-            return work();
-        }
-        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
-        let value = work();
-        let internal = pollster::block_on(internal.pop());
-        let validation = pollster::block_on(validation.pop());
-        let memory = pollster::block_on(memory.pop());
+        // A device has one stack of scopes: nothing may be awaited between a push and its pop.
+        let (value, memory, validation, internal) = {
+            let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+            let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+            let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+            let value = work();
+            let (internal, validation) = (internal.pop(), validation.pop());
+            (value, memory.pop(), validation, internal)
+        };
+        let (internal, validation, memory) = (internal.await, validation.await, memory.await);
         // Want of memory comes first: what is invalid after it is its consequence.
         let Some(error) = memory.or(internal).or(validation) else { return self.alive(doing).and(value) };
         // The loss of a device is told when it is polled, and makes all else invalid before that.
@@ -254,7 +297,7 @@ impl Context {
     }
 
     /// Whether the device is still there and has had nothing to say since it was last asked.
-    fn alive(&self, doing: &str) -> Result<()> {
+    pub(super) fn alive(&self, doing: &str) -> Result<()> {
         if let Some(reason) = &*self.faults.lost.lock().unwrap_or_else(PoisonError::into_inner) {
             let name = &self.info.name;
             let text = format!(
@@ -292,17 +335,8 @@ impl Context {
         self.queue.submit(commands)
     }
 
-    /// Blocks until the device has done one submission and what went before it; in a browser it returns at once.
-    pub(super) fn wait_for(&self, submission: &wgpu::SubmissionIndex, doing: &str) -> Result<()> {
-        self.poll(doing, wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: None })
-    }
-
-    /// Blocks until the device has done all that was submitted and has called back; in a browser it returns at once.
-    pub(super) fn wait(&self, doing: &str) -> Result<()> {
-        self.poll(doing, wgpu::PollType::wait_indefinitely())
-    }
-
-    fn poll(&self, doing: &str, how: wgpu::PollType) -> Result<()> {
+    /// Polls the device, once or until it has done what was submitted; in a browser it returns at once.
+    pub(super) fn poll(&self, doing: &str, how: wgpu::PollType) -> Result<()> {
         self.counts.polls.fetch_add(1, Ordering::Relaxed);
         // wgpu panics when the device is lost while it waits.
         let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.device.poll(how)));

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+#[cfg(not(target_arch = "wasm32"))]
+use super::blocking::block_on;
 use crate::error::{Error, GpuFailure, Result};
 use crate::graph::{Abilities, Elem, Limits, Tier, Tiles};
 
@@ -250,7 +252,13 @@ impl fmt::Display for Devices {
 }
 
 /// Lists the adapters that `WGPU_BACKEND` allows; where it is not set those of Vulkan, Metal and DX12, or of OpenGL if there are none.
-pub async fn devices() -> Devices {
+#[cfg(not(target_arch = "wasm32"))]
+pub fn devices() -> Devices {
+    block_on(devices_async())
+}
+
+/// [`devices`] as a future.
+pub async fn devices_async() -> Devices {
     adapters().await.0
 }
 

@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+#[cfg(not(target_arch = "wasm32"))]
+use super::blocking::block_on;
+use super::compile::Compiled;
 use super::context::Context;
 use super::pipelines::Bindings;
 use super::readback::Readback;
@@ -45,17 +48,26 @@ impl Executable {
     ///
     /// # Errors
     /// If a weight is not among `weights` or has another size, or if the device lacks memory, refuses a shader or is lost.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn new(context: &Context, graph: Graph, plan: Plan, weights: &GpuWeights) -> Result<Self> {
+        block_on(Self::new_async(context, graph, plan, weights))
+    }
+
+    /// [`Executable::new`] as a future.
+    ///
+    /// # Errors
+    /// If a weight is not among `weights` or has another size, or if the device lacks memory, refuses a shader or is lost.
+    pub async fn new_async(context: &Context, graph: Graph, plan: Plan, weights: &GpuWeights) -> Result<Self> {
         for (at, step) in graph.steps().iter().enumerate() {
             check_subgroups(context, step)?;
             check_matrices(step, graph.is_trusted(at))?;
         }
-        let made = context.checked("preparing the forward pass", || {
-            let buffers = buffers(context, &graph, &plan, weights)?;
-            let steps = steps(context, &graph, &buffers)?;
-            Ok((buffers, steps))
-        });
-        let (buffers, steps) = made?;
+        let buffers = context.checked_async(PREPARING, || buffers(context, &graph, &plan, weights)).await?;
+        let mut compiled = Vec::with_capacity(graph.steps().len());
+        for (at, step) in graph.steps().iter().enumerate() {
+            compiled.push(context.compiled(step, graph.is_trusted(at)).await?);
+        }
+        let steps = context.checked_async(PREPARING, || Ok(steps(context, &graph, &buffers, compiled))).await?;
         Ok(Self { context: context.clone(), graph, plan, buffers, steps })
     }
 
@@ -147,8 +159,8 @@ impl Executable {
     ///
     /// # Errors
     /// As [`Executable::run`].
-    pub(super) fn run_clocked(&self) -> Result<Option<Clocked>> {
-        let stamps = Stamps::new(&self.context, 1)?;
+    pub(super) async fn run_clocked(&self) -> Result<Option<Clocked>> {
+        let stamps = Stamps::new(&self.context, 1).await?;
         self.submit(stamps.as_ref())?;
         stamps.map(|stamps| stamps.begin(&self.context)).transpose()
     }
@@ -202,35 +214,50 @@ impl Executable {
     ///
     /// # Errors
     /// If the device is out of memory or lost.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn read_all(&self, ids: &[TensorId]) -> Result<Vec<Tensor>> {
+        block_on(self.read_all_async(ids))
+    }
+
+    /// [`Executable::read_all`] as a future.
+    ///
+    /// # Errors
+    /// If the device is out of memory or lost.
+    pub async fn read_all_async(&self, ids: &[TensorId]) -> Result<Vec<Tensor>> {
         let begun: Vec<Arriving> = ids.iter().map(|&id| self.begin(id)).collect::<Result<_>>()?;
-        begun.into_iter().map(Arriving::wait).collect()
+        let mut tensors = Vec::with_capacity(begun.len());
+        for arriving in begun {
+            tensors.push(arriving.tensor().await?);
+        }
+        Ok(tensors)
     }
 
     /// [`Executable::read`], which knows what the values will be.
     pub(super) fn begin(&self, id: TensorId) -> Result<Arriving> {
         let info = self.graph.info(id);
-        Ok(Arriving { context: self.context.clone(), readback: self.read(id)?, shape: info.shape.clone(), elem: info.elem })
+        Ok(Arriving { readback: self.read(id)?, shape: info.shape.clone(), elem: info.elem })
     }
 }
 
 /// An output on its way to the host. What its executable does after the copy was submitted changes it no more.
 #[derive(Debug)]
 pub(super) struct Arriving {
-    context: Context,
     readback: Readback,
     shape: Vec<usize>,
     elem: Elem,
 }
 
 impl Arriving {
-    /// Blocks until it is there.
-    pub fn wait(self) -> Result<Tensor> {
-        let bytes = self.readback.bytes(&self.context)?;
+    /// The tensor, once it is there.
+    pub async fn tensor(self) -> Result<Tensor> {
+        let bytes = self.readback.bytes().await?;
         let len = self.shape.iter().product();
         Ok(Tensor::new(self.shape, decoded(&bytes, self.elem, len)))
     }
 }
+
+/// What errors open with.
+const PREPARING: &str = "preparing the forward pass";
 
 impl Step {
     fn encode(&self, pass: &mut wgpu::ComputePass<'_>) {
@@ -302,8 +329,8 @@ fn buffers(context: &Context, graph: &Graph, plan: &Plan, weights: &GpuWeights) 
     graph.ids().map(place).collect()
 }
 
-/// Pipelines and bind groups, and the one uniform buffer that holds every dispatch's parameters.
-fn steps(context: &Context, graph: &Graph, buffers: &[Option<wgpu::Buffer>]) -> Result<Vec<Step>> {
+/// Bind groups for what is compiled, and the one uniform buffer that holds every dispatch's parameters.
+fn steps(context: &Context, graph: &Graph, buffers: &[Option<wgpu::Buffer>], compiled: Vec<Compiled>) -> Vec<Step> {
     let alignment = context.device().limits().min_uniform_buffer_offset_alignment as usize;
     let mut uniforms = Vec::new();
     let mut offsets = Vec::new();
@@ -323,16 +350,10 @@ fn steps(context: &Context, graph: &Graph, buffers: &[Option<wgpu::Buffer>]) -> 
         let info = graph.info(v.tensor);
         bound(buffer, info.byte_at(v.offset), info.bytes_of(v.len))
     };
-    let step = |(at, (step, offset)): (usize, (&Dispatch, u64))| {
-        let bindings = Bindings { reads: step.reads.len(), params: !step.params.is_empty() };
-        let uniform = bindings.params.then(|| bound(&params, offset, step.params.len() as u64));
+    let step = |((step, offset), Compiled { pipeline, layout }): ((&Dispatch, u64), Compiled)| {
+        let uniform = Bindings::of(step).params.then(|| bound(&params, offset, step.params.len() as u64));
         let resources = step.reads.iter().chain([&step.write]).map(view).chain(uniform);
-        let layout = context.pipelines.layout(context, bindings)?;
-        Ok(Step {
-            pipeline: context.pipelines.pipeline(context, &step.kernel, bindings, graph.is_trusted(at))?,
-            bind_group: context.bind_group(&step.label, &layout, resources),
-            workgroups: step.workgroups,
-        })
+        Step { pipeline, bind_group: context.bind_group(&step.label, &layout, resources), workgroups: step.workgroups }
     };
-    graph.steps().iter().zip(offsets).enumerate().map(step).collect()
+    graph.steps().iter().zip(offsets).zip(compiled).map(step).collect()
 }

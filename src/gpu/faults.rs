@@ -1,7 +1,7 @@
 //! What becomes of a program whose device cannot make an object: each in turn.
 
 use super::tune::tests::device;
-use super::{Context, Executable, Gpu, GpuWeights, Scorer};
+use super::{Context, Executable, Gpu, GpuWeights, Scorer, block_on};
 use crate::error::{Error, GpuFailure, Result};
 use crate::graph::{Elem, Limits, Role, Tier, plan};
 use crate::kernels::Recorder;
@@ -78,9 +78,9 @@ fn each_object_of_a_graph_fails_once() {
         let planned = plan(&graph, context.limits())?;
         let executable = Executable::new(context, graph.clone(), planned, &GpuWeights::default())?;
         executable.write(bias, 0, &[100.0; 8])?;
-        let clocked = executable.run_clocked()?;
+        let clocked = block_on(executable.run_clocked())?;
         let got = executable.read_all(&[y])?.remove(0);
-        clocked.map(super::stamps::Clocked::wait).transpose()?;
+        clocked.map(|clocked| block_on(clocked.spans())).transpose()?;
         Ok(got)
     };
     let failed = each_object_fails(&context, || context.without_shader_checks(), run, |y| y.data() == [100.0; 24]);

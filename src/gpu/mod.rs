@@ -1,6 +1,15 @@
 //! Running graphs on a GPU: the only room, with the facade, that knows wgpu. Graphs come in, tensors go out; [`Gpu`] and [`Scorer`] alone know the model.
+//!
+//! # Waiting
+//! What waits for a device has two forms. `x_async` is a future, for browsers and for programs with an executor of their own; `x` blocks
+//! the thread, and there is none in a browser, which lets nobody block. Any executor may run the futures, on any thread: while one of them
+//! is pending, a thread of the context's polls the device, and a browser polls by itself. What only records or submits (to write an input, to run,
+//! to encode) waits for nothing and has one form.
 
+mod answer;
 mod autotune;
+mod blocking;
+mod compile;
 mod context;
 mod devices;
 mod executable;
@@ -10,9 +19,11 @@ mod model;
 mod needs;
 mod objects;
 mod pace;
-mod passes;
 mod peak;
 mod pipelines;
+#[cfg(not(target_arch = "wasm32"))]
+mod poller;
+mod prepared;
 mod profile;
 mod readback;
 mod scorer;
@@ -21,17 +32,22 @@ mod texture;
 #[cfg(feature = "files")]
 mod tile_cache;
 mod tune;
+mod waits;
 mod weights;
 
 pub use autotune::Trial;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use blocking::block_on;
 pub use context::Context;
-pub use devices::{Auto, DeviceReport, Devices, Kind, Selection, devices};
+#[cfg(not(target_arch = "wasm32"))]
+pub use devices::devices;
+pub use devices::{Auto, DeviceReport, Devices, Kind, Selection, devices_async};
 pub use executable::Executable;
 pub use model::{Gpu, Pending};
 pub use needs::{REQUIRED, Required, WANTED, Wanted, descriptor};
 pub use profile::{Profile, Row, Timed};
 pub use readback::Readback;
-pub use scorer::{Scorer, Slice};
+pub use scorer::{ScoredSlice, Scorer};
 pub use stamps::Span;
 pub(crate) use texture::TextureCopy;
 #[cfg(feature = "files")]

@@ -1,10 +1,19 @@
 //! The model on a GPU: the backend. With `scorer`, the one file of this room that knows the model; the others know graphs.
 
-use std::time::{Duration, Instant};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context as Task, Poll};
+use std::time::Duration;
 
+use web_time::Instant;
+
+use super::blocking::Boxed;
+#[cfg(not(target_arch = "wasm32"))]
+use super::blocking::block_on;
 use super::context::Context;
 use super::executable::{Arriving, Executable};
-use super::passes::{Passes, Wanted};
+use super::prepared::{InUse, Prepared};
 use super::profile::Profile;
 use super::stamps::{Clocked, Span};
 use super::weights::GpuWeights;
@@ -23,12 +32,12 @@ pub struct Gpu {
     context: Context,
     config: Config,
     weights: GpuWeights,
-    passes: Passes<(Input, Request), Pass>,
+    prepared: Prepared<(Input, Request), PreparedForward>,
 }
 
 /// A prepared forward pass.
 #[derive(Debug)]
-struct Pass {
+struct PreparedForward {
     forward: Forward,
     executable: Executable,
 }
@@ -38,31 +47,42 @@ impl Gpu {
     ///
     /// # Errors
     /// If the device is out of memory or lost, or a weight is larger than its largest buffer.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn new(context: &Context, config: &Config, weights: &Weights<Tensor>) -> Result<Self> {
-        Self::on(context.without_shader_checks(), config, weights)
+        block_on(Self::new_async(context, config, weights))
+    }
+
+    /// [`Gpu::new`] as a future.
+    ///
+    /// # Errors
+    /// If the device is out of memory or lost, or a weight is larger than its largest buffer.
+    pub async fn new_async(context: &Context, config: &Config, weights: &Weights<Tensor>) -> Result<Self> {
+        Self::on(context.without_shader_checks(), config, weights).await
     }
 
     /// The same with naga's run-time checks in every shader, as a browser has them: slower, and what tests compare with.
     ///
     /// # Errors
     /// As [`Gpu::new`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn with_shader_checks(context: &Context, config: &Config, weights: &Weights<Tensor>) -> Result<Self> {
-        Self::on(context.clone(), config, weights)
+        block_on(Self::on(context.clone(), config, weights))
     }
 
-    fn on(context: Context, config: &Config, weights: &Weights<Tensor>) -> Result<Self> {
-        let context = context.paced(config)?;
+    async fn on(context: Context, config: &Config, weights: &Weights<Tensor>) -> Result<Self> {
+        let context = context.paced(config).await?;
         let specs = Weights::specs(config);
         let elem = context.limits().elem;
         let leaves = specs.leaves().into_iter().zip(weights.leaves());
-        let weights = GpuWeights::upload_as(&context, leaves.map(|(spec, tensor)| (spec.name.as_str(), tensor, stored(spec, elem))))?;
-        Ok(Self { context, config: config.clone(), weights, passes: Passes::default() })
+        let leaves = leaves.map(|(spec, tensor)| (spec.name.as_str(), tensor, stored(spec, elem)));
+        let weights = GpuWeights::upload_as_async(&context, leaves.collect()).await?;
+        Ok(Self { context, config: config.clone(), weights, prepared: Prepared::default() })
     }
 
-    /// Forgets all passes, for tests that want to see them made.
+    /// Forgets what was prepared, for tests that want to see it prepared.
     #[cfg(test)]
     pub(crate) fn forget(&self) {
-        self.passes.forget();
+        self.prepared.forget();
     }
 
     /// The device.
@@ -87,8 +107,17 @@ impl Gpu {
     ///
     /// # Errors
     /// If the image, the mask or the request does not fit the model, or the device refuses the work, is out of memory or lost.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn forward(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Features> {
-        self.submit(image, mask, request)?.wait()
+        block_on(self.forward_async(image, mask, request))
+    }
+
+    /// [`Gpu::forward`] as a future.
+    ///
+    /// # Errors
+    /// If the image, the mask or the request does not fit the model, or the device refuses the work, is out of memory or lost.
+    pub async fn forward_async(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Features> {
+        self.submit_async(image, mask, request).await?.await
     }
 
     /// Has the device run a batch of images through the model, and does not wait. Another batch may be submitted before this one's features are
@@ -96,59 +125,95 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::forward`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn submit(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
-        self.submit_by(image, mask, request, |pass| pass.run().map(|()| None))
+        block_on(self.submit_async(image, mask, request))
+    }
+
+    /// [`Gpu::submit`] as a future, which is ready once the batch is submitted: until then it may wait for another thread's submission, or for
+    /// the device to prepare a pass over images of a new size.
+    ///
+    /// # Errors
+    /// As [`Gpu::forward_async`].
+    pub async fn submit_async(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
+        self.submit_timed(image, mask, request, false).await
     }
 
     /// The same, with a look at the device's clock when the pass begins and when it ends: [`Pending::wait_clocked`].
     ///
     /// # Errors
     /// As [`Gpu::forward`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn submit_clocked(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
-        self.submit_by(image, mask, request, Executable::run_clocked)
+        block_on(self.submit_clocked_async(image, mask, request))
     }
 
-    fn submit_by(
-        &self,
-        image: &Tensor,
-        mask: Option<&[bool]>,
-        request: &Request,
-        run: impl Fn(&Executable) -> Result<Option<Clocked>>,
-    ) -> Result<Pending> {
+    /// [`Gpu::submit_clocked`] as a future.
+    ///
+    /// # Errors
+    /// As [`Gpu::forward_async`].
+    pub async fn submit_clocked_async(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
+        self.submit_timed(image, mask, request, true).await
+    }
+
+    async fn submit_timed(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request, timed: bool) -> Result<Pending> {
         let (_, grid) = self.config.check_image(image.shape())?;
-        let pass = self.wanted(image.shape(), mask, request)?;
-        pass.write(image, mask)?;
-        let clocked = run(&pass.executable)?;
-        Ok(Pending { clocked, ..pass.begin(grid)? })
+        let forward = self.prepared(image.shape(), mask, request).await?;
+        forward.write(image, mask)?;
+        let clocked = if timed {
+            forward.executable.run_clocked().await?
+        } else {
+            forward.executable.run()?;
+            None
+        };
+        Ok(Pending::of(forward.begin(grid, clocked)?.features()))
     }
 
     /// How long the pass alone takes, by the host's clock, `runs` times: the images lie on the device before each, and the features stay there.
     ///
     /// # Errors
     /// As [`Gpu::forward`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn pass_times(&self, image: &Tensor, request: &Request, runs: usize) -> Result<Vec<Duration>> {
-        let pass = self.wanted(image.shape(), None, request)?;
-        pass.write(image, None)?;
-        let run = || {
+        block_on(self.pass_times_async(image, request, runs))
+    }
+
+    /// [`Gpu::pass_times`] as a future.
+    ///
+    /// # Errors
+    /// As [`Gpu::forward_async`].
+    pub async fn pass_times_async(&self, image: &Tensor, request: &Request, runs: usize) -> Result<Vec<Duration>> {
+        let forward = self.prepared(image.shape(), None, request).await?;
+        forward.write(image, None)?;
+        let mut times = Vec::with_capacity(runs + 1);
+        for _ in 0..=runs {
             let started = Instant::now();
-            pass.executable.run()?;
-            self.context.wait("timing the pass")?;
-            Ok(started.elapsed())
-        };
+            forward.executable.run()?;
+            self.context.done("timing the pass").await?;
+            times.push(started.elapsed());
+        }
         // The first takes the images to the device.
-        run()?;
-        (0..runs).map(|_| run()).collect()
+        Ok(times.split_off(1))
     }
 
     /// Runs the same once more, a dispatch at a time, and says where the time goes.
     ///
     /// # Errors
     /// As [`Gpu::forward`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn profile(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Profile> {
-        let pass = self.wanted(image.shape(), mask, request)?;
-        pass.write(image, mask)?;
-        pass.executable.run()?;
-        pass.executable.profile()
+        block_on(self.profile_async(image, mask, request))
+    }
+
+    /// [`Gpu::profile`] as a future.
+    ///
+    /// # Errors
+    /// As [`Gpu::forward_async`].
+    pub async fn profile_async(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Profile> {
+        let forward = self.prepared(image.shape(), mask, request).await?;
+        forward.write(image, mask)?;
+        forward.executable.run()?;
+        forward.executable.profile_async().await
     }
 
     /// What a pass over images of this shape needs on the device, before anything is allocated.
@@ -165,16 +230,20 @@ impl Gpu {
         Ok(Input { batch, channels: image_shape[1], height: image_shape[2], width: image_shape[3], masked })
     }
 
-    fn wanted(&self, image_shape: &[usize], mask: Option<&[bool]>, request: &Request) -> Result<Wanted<'_, (Input, Request), Pass>> {
+    /// The pass over images of this shape.
+    async fn prepared(
+        &self,
+        image_shape: &[usize],
+        mask: Option<&[bool]>,
+        request: &Request,
+    ) -> Result<InUse<'_, (Input, Request), PreparedForward>> {
         let input = self.input(image_shape, mask.is_some())?;
         if let Some(mask) = mask {
             self.config.check_mask(mask.len(), input.batch, self.config.grid(input.height, input.width)?)?;
         }
-        self.passes.wanted(
-            (input, request.clone()),
-            |(input, request)| self.plan(*input, request),
-            |(input, _), planned| self.prepare(*input, planned),
-        )
+        let plan = |(input, request): (Input, Request)| self.plan(input, &request);
+        let prepare = |(input, _), planned| -> Boxed<'_, _> { Box::pin(self.prepare(input, planned)) };
+        self.prepared.get((input, request.clone()), plan, prepare).await
     }
 
     fn plan(&self, input: Input, request: &Request) -> Result<(Graph, Plan, Forward)> {
@@ -183,15 +252,15 @@ impl Gpu {
         Ok((graph, planned, forward))
     }
 
-    fn prepare(&self, input: Input, (graph, planned, forward): (Graph, Plan, Forward)) -> Result<Pass> {
-        let executable = Executable::new(&self.context, graph, planned, &self.weights)?;
+    async fn prepare(&self, input: Input, (graph, planned, forward): (Graph, Plan, Forward)) -> Result<PreparedForward> {
+        let executable = Executable::new_async(&self.context, graph, planned, &self.weights).await?;
         let grid = self.config.grid(input.height, input.width)?;
         executable.write(forward.table, 0, rope::table(&self.config, grid).data())?;
-        Ok(Pass { forward, executable })
+        Ok(PreparedForward { forward, executable })
     }
 }
 
-impl Pass {
+impl PreparedForward {
     fn write(&self, image: &Tensor, mask: Option<&[bool]>) -> Result<()> {
         self.executable.write(self.forward.image, 0, image.data())?;
         let Some((id, mask)) = self.forward.mask.zip(mask) else { return Ok(()) };
@@ -200,13 +269,13 @@ impl Pass {
     }
 
     /// Has what was asked for copied to the host.
-    fn begin(&self, grid: Grid) -> Result<Pending> {
+    fn begin(&self, grid: Grid, clocked: Option<Clocked>) -> Result<ArrivingFeatures> {
         let Forward { x_norm, x_prenorm, layers, taps, .. } = &self.forward;
         let begin = |id: &TensorId| self.executable.begin(*id);
-        Ok(Pending {
+        Ok(ArrivingFeatures {
             grid,
             range: self.executable.context().limits().elem.into(),
-            clocked: None,
+            clocked,
             x_norm: begin(x_norm)?,
             x_prenorm: x_prenorm.as_ref().map(begin).transpose()?,
             layers: layers.iter().map(|(n, id)| Ok((*n, begin(id)?))).collect::<Result<_>>()?,
@@ -215,9 +284,8 @@ impl Pass {
     }
 }
 
-/// Features on their way from the device: what [`Gpu::submit`] gives.
-#[derive(Debug)]
-pub struct Pending {
+/// Features on their way from the device.
+struct ArrivingFeatures {
     grid: Grid,
     /// Of what the pass hands from operation to operation.
     range: Range,
@@ -228,30 +296,91 @@ pub struct Pending {
     taps: Vec<(String, Arriving)>,
 }
 
+impl ArrivingFeatures {
+    async fn features(self) -> Result<(Features, Option<Span>)> {
+        let spans = match self.clocked {
+            Some(clocked) => clocked.spans().await?,
+            None => Vec::new(),
+        };
+        let x_norm = self.x_norm.tensor().await?;
+        let x_prenorm = match self.x_prenorm {
+            Some(arriving) => Some(arriving.tensor().await?),
+            None => None,
+        };
+        let (layers, taps) = (tensors(self.layers).await?, tensors(self.taps).await?);
+        let features = Features { grid: self.grid, x_norm, x_prenorm, layers, taps };
+        if features.are_finite() { Ok((features, spans.first().copied())) } else { Err(features.overflow(self.range)) }
+    }
+}
+
+async fn tensors<N>(arriving: Vec<(N, Arriving)>) -> Result<Vec<(N, Tensor)>> {
+    let mut tensors = Vec::with_capacity(arriving.len());
+    for (name, tensor) in arriving {
+        tensors.push((name, tensor.tensor().await?));
+    }
+    Ok(tensors)
+}
+
+/// Features that are being computed: what [`Gpu::submit`] and [`crate::backbone::Backbone::submit`] give. A future: any executor may await it,
+/// on any thread, for the device is polled meanwhile. Dropped, it leaves the device to finish what nobody takes.
+pub struct Pending(Boxed<'static, Result<(Features, Option<Span>)>>);
+
 impl Pending {
+    #[cfg(not(target_arch = "wasm32"))]
+    fn of(features: impl Future<Output = Result<(Features, Option<Span>)>> + Send + 'static) -> Self {
+        Self(Box::pin(features))
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    fn of(features: impl Future<Output = Result<(Features, Option<Span>)>> + 'static) -> Self {
+        Self(Box::pin(features))
+    }
+
+    /// Features that are there already.
+    #[cfg(feature = "cpu")]
+    pub(crate) fn ready(features: Features) -> Self {
+        Self::of(std::future::ready(Ok((features, None))))
+    }
+
     /// Blocks until the features are there.
     ///
     /// # Errors
     /// If they are not finite, or the device is lost.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn wait(self) -> Result<Features> {
-        self.wait_clocked().map(|(features, _)| features)
+        block_on(self)
     }
 
-    /// Blocks until the features are there. With them, when the device began and ended the pass; `None` if that was not asked for
-    /// ([`Gpu::submit_clocked`]), or the device has no timestamps.
+    /// Blocks until the features are there. With them, when the device began and ended the pass; `None` on the CPU, if that was not asked for
+    /// ([`Gpu::submit_clocked`]), and from a device without timestamps.
     ///
     /// # Errors
     /// As [`Pending::wait`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn wait_clocked(self) -> Result<(Features, Option<Span>)> {
-        let span = self.clocked.map(Clocked::wait).transpose()?.and_then(|spans| spans.first().copied());
-        let features = Features {
-            grid: self.grid,
-            x_norm: self.x_norm.wait()?,
-            x_prenorm: self.x_prenorm.map(Arriving::wait).transpose()?,
-            layers: self.layers.into_iter().map(|(n, x)| Ok((n, x.wait()?))).collect::<Result<_>>()?,
-            taps: self.taps.into_iter().map(|(name, x)| Ok((name, x.wait()?))).collect::<Result<_>>()?,
-        };
-        if features.are_finite() { Ok((features, span)) } else { Err(features.overflow(self.range)) }
+        block_on(self.wait_clocked_async())
+    }
+
+    /// [`Pending::wait_clocked`] as a future.
+    ///
+    /// # Errors
+    /// If the features are not finite, or the device is lost.
+    pub async fn wait_clocked_async(self) -> Result<(Features, Option<Span>)> {
+        self.0.await
+    }
+}
+
+impl Future for Pending {
+    type Output = Result<Features>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(task).map_ok(|(features, _)| features)
+    }
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").finish_non_exhaustive()
     }
 }
 
@@ -289,7 +418,7 @@ mod tests {
             assert_eq!(plan(&twelve, gpu.context.limits()).expect("a plan").bytes().slots, slots, "blocks share slots");
             let before = allocated();
             let input = gpu.input(&shape, false).expect("an image");
-            let pass = gpu.prepare(input, gpu.plan(input, &request).expect("a plan")).expect("room");
+            let forward = block_on(gpu.prepare(input, gpu.plan(input, &request).expect("a plan"))).expect("room");
             let taken = allocated().zip(before).map(|(after, before)| after - before);
             println!("{side}: {:.1} MB planned, {:.1} MB allocated", planned as f64 / 1e6, taken.map_or(f64::NAN, |b| b as f64 / 1e6));
             assert!(planned <= most, "{side}: {planned} bytes are planned");
@@ -298,7 +427,7 @@ mod tests {
                 taken.is_none_or(|taken| taken >= planned && taken <= most),
                 "{side}: {taken:?} bytes are allocated, {planned} planned"
             );
-            drop(pass);
+            drop(forward);
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Limits the work of a dispatch, so that none lasts long. The device's speed is measured at first use, because an
 //! adapter's name does not tell it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use web_time::Instant;
 
 use super::context::Context;
 use super::executable::Executable;
@@ -23,22 +25,24 @@ const LONG_ENOUGH: Duration = Duration::from_millis(5);
 
 impl Context {
     /// The same device with [`Limits::max_work`] set by its measured speed in matrix products and attention of the
-    /// model's sizes. A device whose limit is set stays as it is, and so does one in a browser, where waiting is
-    /// impossible. The measurement takes tens of milliseconds besides compiling kernels that the model needs anyway.
+    /// model's sizes. A device whose limit is set stays as it is. The measurement takes tens of milliseconds
+    /// besides compiling kernels that the model needs anyway.
     ///
     /// # Errors
     /// If the device is out of memory or lost.
-    pub(super) fn paced(mut self, config: &Config) -> Result<Self> {
-        if self.limits.max_work.is_none() && !cfg!(target_arch = "wasm32") {
+    pub(super) async fn paced(mut self, config: &Config) -> Result<Self> {
+        if self.limits.max_work.is_none() {
             let (c, heads, d) = (config.embed_dim, config.num_heads, config.head_dim());
-            let product = self.rate(&|g, rows| {
+            let product = self.rate(|g, rows| {
                 let [x, weight] = [rows, c].map(|rows| input(g, &[rows, c]));
                 g.matmul("probe", x, weight, Epilogue::None)
-            })?;
-            let attention = self.rate(&|g, tokens| {
+            });
+            let product = product.await?;
+            let attention = self.rate(|g, tokens| {
                 let [q, k, v] = [(); 3].map(|()| input(g, &[1, heads, tokens, d]));
                 g.attention("probe", Heads { q, k, v })
-            })?;
+            });
+            let attention = attention.await?;
             self.limits.max_work = Some((product.min(attention) * DISPATCH.as_secs_f64()) as u64);
         }
         self.speed = self.limits.max_work.map(|work| work as f64 / DISPATCH.as_secs_f64());
@@ -46,7 +50,7 @@ impl Context {
     }
 
     /// [`Cost::work`] per second of the operation that `record` records over a number of rows.
-    fn rate(&self, record: &dyn Fn(&mut Recorder, usize) -> Result<TensorId>) -> Result<f64> {
+    async fn rate(&self, record: impl Fn(&mut Recorder, usize) -> Result<TensorId>) -> Result<f64> {
         let mut rate = f64::INFINITY;
         for rows in PROBES {
             let mut g = Recorder::new(Limits { max_work: None, ..self.limits });
@@ -55,13 +59,13 @@ impl Context {
             let graph = g.finish();
             let work = graph.steps().iter().fold(Cost::default(), |sum, step| sum + step.cost).work();
             let planned = plan(&graph, &self.limits)?;
-            let executable = Executable::new(self, graph, planned, &GpuWeights::default())?;
+            let executable = Executable::new_async(self, graph, planned, &GpuWeights::default()).await?;
             // Drivers put some work off until the first run.
             executable.run()?;
-            self.wait("measuring the device's speed")?;
+            self.done("measuring the device's speed").await?;
             let start = Instant::now();
             executable.run()?;
-            self.wait("measuring the device's speed")?;
+            self.done("measuring the device's speed").await?;
             let took = start.elapsed();
             rate = work as f64 / took.as_secs_f64().max(1e-6);
             if took >= LONG_ENOUGH {

@@ -1,13 +1,12 @@
-//! Kernels compiled for one device, each once.
+//! What was compiled for one device, each kernel once.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::future::Future;
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
-use super::context::Context;
 use crate::error::Result;
-use crate::graph::Kernel;
+use crate::graph::{Dispatch, Kernel};
 
 /// Pipelines by kernel, and bind group layouts by shape: those that the device did not object to.
 #[derive(Debug, Default)]
@@ -19,7 +18,7 @@ pub(super) struct Pipelines {
 }
 
 /// A kernel, the shape of its bind group, and whether it is compiled without checks: one text may stand in trusted and in other steps.
-type Key = (Kernel, Bindings, bool);
+pub(super) type Key = (Kernel, Bindings, bool);
 
 /// The shape of a dispatch's bind group: reads from 0, then the write, then the parameters if there are any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,50 +28,58 @@ pub(super) struct Bindings {
 }
 
 impl Pipelines {
-    /// Pipelines of which those that are trusted are compiled without run-time checks; see [`Context::without_shader_checks`].
+    /// Pipelines of which those that are trusted are compiled without run-time checks
+    /// ([`Context::without_shader_checks`](super::Context::without_shader_checks)).
     pub fn unchecked() -> Self {
         Self { unchecked: true, ..Self::default() }
     }
 
-    /// # Errors
-    /// As [`Pipelines::pipeline`].
-    pub fn layout(&self, context: &Context, bindings: Bindings) -> Result<wgpu::BindGroupLayout> {
-        kept(&self.layouts, bindings, || context.checked(PREPARING, || Ok(context.bind_group_layout("meddino", bindings.kinds()))))
+    /// Whether a kernel of a step that is `trusted` or not is compiled without run-time checks.
+    pub fn leaves_out_checks(&self, trusted: bool) -> bool {
+        self.unchecked && trusted
     }
 
-    /// The pipeline of a kernel of a step that is `trusted` ([`crate::graph::Graph::is_trusted`]) or not.
+    /// The layout for these bindings; it comes from `make` if it is not there.
     ///
     /// # Errors
-    /// If the device refuses the shader, is out of memory or lost; then nothing is kept.
-    pub fn pipeline(&self, context: &Context, kernel: &Kernel, bindings: Bindings, trusted: bool) -> Result<wgpu::ComputePipeline> {
-        let layout = self.layout(context, bindings)?;
-        let unchecked = self.unchecked && trusted;
-        let compile = || context.checked(PREPARING, || Ok(compile(context, kernel, &layout, unchecked)));
-        kept(&self.compiled, (kernel.clone(), bindings, unchecked), compile)
+    /// Whatever `make` says; then nothing is kept.
+    pub async fn layout(
+        &self,
+        bindings: Bindings,
+        make: impl Future<Output = Result<wgpu::BindGroupLayout>>,
+    ) -> Result<wgpu::BindGroupLayout> {
+        kept(&self.layouts, bindings, make).await
+    }
+
+    /// The pipeline of a kernel with these bindings; it comes from `compile` if it is not there.
+    ///
+    /// # Errors
+    /// Whatever `compile` says; then nothing is kept.
+    pub async fn pipeline(&self, key: Key, compile: impl Future<Output = Result<wgpu::ComputePipeline>>) -> Result<wgpu::ComputePipeline> {
+        kept(&self.compiled, key, compile).await
     }
 }
 
-/// What errors open with.
-const PREPARING: &str = "preparing the forward pass";
-
-/// The value of `key`; made if it is not there, and kept if that went well.
-fn kept<K: Eq + Hash, V: Clone>(map: &Mutex<HashMap<K, V>>, key: K, make: impl FnOnce() -> Result<V>) -> Result<V> {
-    let mut map = map.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(match map.entry(key) {
-        Entry::Occupied(entry) => entry.get().clone(),
-        Entry::Vacant(entry) => entry.insert(make()?).clone(),
-    })
-}
-
-fn compile(context: &Context, kernel: &Kernel, layout: &wgpu::BindGroupLayout, unchecked: bool) -> wgpu::ComputePipeline {
-    let module = context.shader(kernel.name, kernel.source(), unchecked);
-    let layout = context.pipeline_layout(kernel.name, layout);
-    let options = wgpu::PipelineCompilationOptions { zero_initialize_workgroup_memory: !unchecked, ..Default::default() };
-    context.compute_pipeline(kernel.name, &layout, &module, options)
+/// The value of `key`; it comes from `make` if it is not there, and is kept if that went well. Two that ask for it at once may both make it,
+/// and the first is kept.
+async fn kept<K: Eq + Hash, V: Clone>(map: &Mutex<HashMap<K, V>>, key: K, make: impl Future<Output = Result<V>>) -> Result<V> {
+    let locked = || map.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = locked().get(&key).cloned();
+    if let Some(value) = found {
+        return Ok(value);
+    }
+    let value = make.await?;
+    Ok(locked().entry(key).or_insert(value).clone())
 }
 
 impl Bindings {
-    fn kinds(self) -> impl Iterator<Item = wgpu::BindingType> {
+    /// What a step binds.
+    pub fn of(step: &Dispatch) -> Self {
+        Self { reads: step.reads.len(), params: !step.params.is_empty() }
+    }
+
+    /// What is bound, in order.
+    pub fn kinds(self) -> impl Iterator<Item = wgpu::BindingType> {
         let buffer = |ty| wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None };
         let storage = move |read_only| buffer(wgpu::BufferBindingType::Storage { read_only });
         std::iter::repeat_n(storage(true), self.reads)
@@ -83,9 +90,8 @@ impl Bindings {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::gpu::tune::tests::device;
-    use crate::gpu::{Executable, GpuWeights};
+    use crate::gpu::{Context, Executable, GpuWeights};
     use crate::graph::{Elem, Graph, Role, Tier, plan};
     use crate::kernels::Recorder;
 

@@ -2,8 +2,12 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use web_time::Instant;
+
+#[cfg(not(target_arch = "wasm32"))]
+use super::blocking::block_on;
 use super::executable::Executable;
 use super::stamps::{Span, Stamps};
 use crate::error::Result;
@@ -140,15 +144,24 @@ impl Executable {
     ///
     /// # Errors
     /// If the device refuses the work, is out of memory or lost.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn profile(&self) -> Result<Profile> {
+        block_on(self.profile_async())
+    }
+
+    /// [`Executable::profile`] as a future.
+    ///
+    /// # Errors
+    /// If the device refuses the work, is out of memory or lost.
+    pub async fn profile_async(&self) -> Result<Profile> {
         let context = self.context();
         let steps = self.graph().steps();
-        context.wait("profiling")?;
+        context.done("profiling").await?;
         let start = Instant::now();
-        let dispatches = self.timed_dispatches()?;
+        let dispatches = self.timed_dispatches().await?;
         if dispatches.is_none() {
             self.run()?;
-            context.wait("profiling")?;
+            context.done("profiling").await?;
         }
         Ok(Profile {
             device: format!("{}, {} kernels over {}", context.info().name, context.limits().tier, context.limits().elem.name()),
@@ -159,12 +172,12 @@ impl Executable {
     }
 
     /// Every dispatch, timed; `None` if the device has no timestamps.
-    fn timed_dispatches(&self) -> Result<Option<Vec<Timed>>> {
+    async fn timed_dispatches(&self) -> Result<Option<Vec<Timed>>> {
         let steps = self.graph().steps();
         let mut dispatches = Vec::new();
         for first in (0..steps.len()).step_by(Stamps::MOST) {
             let part = first..steps.len().min(first + Stamps::MOST);
-            let Some(times) = self.timed(part.clone())? else { return Ok(None) };
+            let Some(times) = self.timed(part.clone()).await? else { return Ok(None) };
             dispatches.extend(steps[part].iter().zip(times).map(|(step, time)| Timed {
                 label: step.label.clone(),
                 kernel: step.kernel.name,
@@ -176,9 +189,9 @@ impl Executable {
     }
 
     /// The time of each of these dispatches; `None` if the device has no timestamps.
-    fn timed(&self, part: Range<usize>) -> Result<Option<Vec<Duration>>> {
+    async fn timed(&self, part: Range<usize>) -> Result<Option<Vec<Duration>>> {
         let context = self.context();
-        let Some(stamps) = Stamps::new(context, part.len())? else { return Ok(None) };
+        let Some(stamps) = Stamps::new(context, part.len()).await? else { return Ok(None) };
         context.checked("profiling", || {
             let mut encoder = context.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("profile") });
             for (at, step) in part.enumerate() {
@@ -187,7 +200,7 @@ impl Executable {
             context.submit([encoder.finish()]);
             Ok(())
         })?;
-        Ok(Some(stamps.begin(context)?.wait()?.into_iter().map(Span::time).collect()))
+        Ok(Some(stamps.begin(context)?.spans().await?.into_iter().map(Span::time).collect()))
     }
 }
 

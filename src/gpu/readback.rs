@@ -1,33 +1,26 @@
-//! Results back on the host, without blocking; a blocking wrapper stands beside it.
+//! Results back on the host.
 
 use std::error::Error as StdError;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::task::{Context as Task, Poll, Waker};
-use std::time::Duration;
+use std::task::{Context as Task, Poll, ready};
 
+use super::answer::Answer;
+#[cfg(not(target_arch = "wasm32"))]
+use super::blocking::block_on;
 use super::context::Context;
 use crate::error::{Error, GpuFailure, Problem, Result};
 
-/// A tensor's values on their way to the host. A future; it is ready once the device has been polled after finishing the copy, which a
-/// browser does by itself, and elsewhere whoever owns the device.
+/// A tensor's values on their way to the host: a future. Where this crate submitted the copy, it has the device polled while the future is
+/// pending; where a host did ([`Readback::encode`]), the future is ready once the host has polled its device after the copy was done. A browser
+/// polls by itself.
 #[derive(Debug)]
 pub struct Readback {
     /// `None` where there was no memory for it.
     staging: Option<wgpu::Buffer>,
-    /// `None` where the host submits it.
-    submission: Option<wgpu::SubmissionIndex>,
-    shared: Arc<(Mutex<Shared>, Condvar)>,
-}
-
-/// How long a device may take to call back once it has done its work: it is another thread that is calling.
-const CALLBACK: Duration = Duration::from_secs(10);
-
-#[derive(Debug, Default)]
-struct Shared {
-    mapped: Option<Result<()>>,
-    waker: Option<Waker>,
+    mapped: Answer,
+    /// Where it was submitted, until the device is polled for it; the host polls for a copy that it submits.
+    unpolled: Option<(Context, Option<wgpu::SubmissionIndex>)>,
 }
 
 impl Readback {
@@ -36,7 +29,8 @@ impl Readback {
         context.checked(DOING, || {
             let mut encoder = context.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("readback") });
             let readback = Self::into(staging(context, buffer), &mut encoder, buffer);
-            Ok(Self { submission: Some(context.submit([encoder.finish()])), ..readback })
+            let submission = context.submit([encoder.finish()]);
+            Ok(Self { unpolled: Some((context.clone(), Some(submission))), ..readback })
         })
     }
 
@@ -46,56 +40,46 @@ impl Readback {
         match context.checked(DOING, || Ok(staging(context, buffer))) {
             Ok(staging) => Self::into(staging, encoder, buffer),
             Err(problem) => {
-                let failed = Shared { mapped: Some(Err(problem)), waker: None };
-                Self { staging: None, submission: None, shared: Arc::new((Mutex::new(failed), Condvar::new())) }
+                let mapped = Answer::default();
+                mapped.give(Err(problem));
+                Self { staging: None, mapped, unpolled: None }
             }
         }
     }
 
     fn into(staging: wgpu::Buffer, encoder: &mut wgpu::CommandEncoder, buffer: &wgpu::Buffer) -> Self {
         encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size());
-        let shared = Arc::<(Mutex<Shared>, Condvar)>::default();
-        let told = Arc::clone(&shared);
-        encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |mapped| {
-            let (shared, called) = &*told;
-            let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-            shared.mapped = Some(mapped.map_err(failed));
-            called.notify_all();
-            if let Some(waker) = shared.waker.take() {
-                waker.wake();
-            }
+        let mapped = Answer::default();
+        let called = mapped.clone();
+        encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |result| {
+            called.give(result.map_err(failed));
         });
-        Self { staging: Some(staging), submission: None, shared }
+        Self { staging: Some(staging), mapped, unpolled: None }
     }
 
-    /// The bytes, if they are there. The mapping ends with the staging buffer, that is with `self`.
-    fn take(&self) -> Option<Result<Vec<u8>>> {
-        let mapped = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).mapped.take()?;
-        Some(mapped.and_then(|()| {
+    /// The bytes. The mapping ends with the staging buffer, that is with `self`.
+    pub(super) async fn bytes(mut self) -> Result<Vec<u8>> {
+        poll_fn(|task| self.poll_bytes(task)).await
+    }
+
+    fn poll_bytes(&mut self, task: &mut Task<'_>) -> Poll<Result<Vec<u8>>> {
+        if let Some((context, submission)) = self.unpolled.take() {
+            context.see_to(submission, &self.mapped, DOING);
+        }
+        Poll::Ready(ready!(Pin::new(&mut self.mapped).poll(task)).and_then(|()| {
             let staging = self.staging.as_ref().expect("what was mapped is there");
             Ok(staging.get_mapped_range(..).map_err(failed)?.to_vec())
         }))
     }
 
-    /// Blocks until the bytes are there.
-    pub(super) fn bytes(self, context: &Context) -> Result<Vec<u8>> {
-        match &self.submission {
-            Some(submission) => context.wait_for(submission, DOING)?,
-            None => context.wait(DOING)?,
-        }
-        // Another thread, which was submitting, may have found the work done and be about to call.
-        let (shared, called) = &*self.shared;
-        let shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(called.wait_timeout_while(shared, CALLBACK, |shared| shared.mapped.is_none()));
-        self.take().unwrap_or_else(|| Err(Error::gpu(GpuFailure::Lost, "reading back: the device has forgotten the copy; open it anew")))
-    }
-
-    /// Blocks until the values are there; for native programs.
+    /// Blocks until the values are there, and polls the device meanwhile, also for a copy that a host has submitted.
     ///
     /// # Errors
     /// If the device is lost.
-    pub fn wait(self, context: &Context) -> Result<Vec<f32>> {
-        self.bytes(context).map(|bytes| bytemuck::pod_collect_to_vec(&bytes))
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn wait(mut self, context: &Context) -> Result<Vec<f32>> {
+        self.unpolled.get_or_insert_with(|| (context.clone(), None));
+        block_on(self)
     }
 }
 
@@ -115,9 +99,7 @@ fn staging(context: &Context, buffer: &wgpu::Buffer) -> wgpu::Buffer {
 impl Future for Readback {
     type Output = Result<Vec<f32>>;
 
-    fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
-        // The waker goes in first: the callback may come between the look and the leaving.
-        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).waker = Some(task.waker().clone());
-        self.take().map_or(Poll::Pending, |bytes| Poll::Ready(bytes.map(|b| bytemuck::pod_collect_to_vec(&b))))
+    fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
+        self.poll_bytes(task).map_ok(|bytes| bytemuck::pod_collect_to_vec(&bytes))
     }
 }

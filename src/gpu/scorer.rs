@@ -1,8 +1,11 @@
 //! A fine-tuned network on a GPU: tiles of a slice in, a score for every class at every pixel of it out.
 
+use super::blocking::Boxed;
+#[cfg(not(target_arch = "wasm32"))]
+use super::blocking::block_on;
 use super::context::Context;
 use super::executable::Executable;
-use super::passes::{Passes, Wanted};
+use super::prepared::{InUse, Prepared};
 use super::weights::GpuWeights;
 use crate::error::{Error, Result};
 use crate::graph::{Footprint, Graph, Plan, plan};
@@ -21,14 +24,14 @@ pub struct Scorer {
     config: Config,
     shape: Shape,
     weights: GpuWeights,
-    passes: Passes<Key, Pass>,
+    prepared: Prepared<Key, PreparedScores>,
 }
 
 /// Tiles, and the size [Y, X] of the slice that they are of.
 type Key = (Input, [usize; 2]);
 
 #[derive(Debug)]
-struct Pass {
+struct PreparedScores {
     scores: Scores,
     executable: Executable,
 }
@@ -38,19 +41,35 @@ impl Scorer {
     ///
     /// # Errors
     /// If the device is out of memory or lost, or a weight is larger than its largest buffer.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn new(context: &Context, config: &Config, weights: &Weights<Tensor>, shape: &Shape, decoder: &Decoder<Tensor>) -> Result<Self> {
-        let context = context.without_shader_checks().paced(config)?;
+        block_on(Self::new_async(context, config, weights, shape, decoder))
+    }
+
+    /// [`Scorer::new`] as a future.
+    ///
+    /// # Errors
+    /// If the device is out of memory or lost, or a weight is larger than its largest buffer.
+    pub async fn new_async(
+        context: &Context,
+        config: &Config,
+        weights: &Weights<Tensor>,
+        shape: &Shape,
+        decoder: &Decoder<Tensor>,
+    ) -> Result<Self> {
+        let context = context.without_shader_checks().paced(config).await?;
         let (specs, decoder_specs) = (Weights::specs(config), Decoder::linear_specs(shape));
         let leaves = specs.leaves().into_iter().chain(decoder_specs.leaves()).zip(weights.leaves().into_iter().chain(decoder.leaves()));
         let elem = context.limits().elem;
-        let weights = GpuWeights::upload_as(&context, leaves.map(|(spec, tensor)| (spec.name.as_str(), tensor, stored(spec, elem))))?;
-        Ok(Self { context, config: config.clone(), shape: shape.clone(), weights, passes: Passes::default() })
+        let leaves = leaves.map(|(spec, tensor)| (spec.name.as_str(), tensor, stored(spec, elem)));
+        let weights = GpuWeights::upload_as_async(&context, leaves.collect()).await?;
+        Ok(Self { context, config: config.clone(), shape: shape.clone(), weights, prepared: Prepared::default() })
     }
 
-    /// Forgets all passes, for tests that want to see them made.
+    /// Forgets what was prepared, for tests that want to see it prepared.
     #[cfg(test)]
     pub(crate) fn forget(&self) {
-        self.passes.forget();
+        self.prepared.forget();
     }
 
     /// The device.
@@ -63,12 +82,21 @@ impl Scorer {
     ///
     /// # Errors
     /// If the tiles do not fit the model or the slice, or the device is out of memory or lost.
-    pub fn slice(&self, size: [usize; 2], tiles: &[usize], weights: &[f32]) -> Result<Slice<'_>> {
-        let pass =
-            self.passes.wanted(self.key(tiles, size)?, |key| self.plan(*key), |(input, _), planned| self.prepare(*input, planned))?;
-        pass.executable.write(pass.scores.weights, 0, weights)?;
-        pass.executable.zero(pass.scores.sums)?;
-        Ok(Slice { context: &self.context, pass })
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn slice(&self, size: [usize; 2], tiles: &[usize], weights: &[f32]) -> Result<ScoredSlice<'_>> {
+        block_on(self.slice_async(size, tiles, weights))
+    }
+
+    /// [`Scorer::slice`] as a future.
+    ///
+    /// # Errors
+    /// If the tiles do not fit the model or the slice, or the device is out of memory or lost.
+    pub async fn slice_async(&self, size: [usize; 2], tiles: &[usize], weights: &[f32]) -> Result<ScoredSlice<'_>> {
+        let prepare = |(input, _), planned| -> Boxed<'_, _> { Box::pin(self.prepare(input, planned)) };
+        let prepared = self.prepared.get(self.key(tiles, size)?, |key| self.plan(key), prepare).await?;
+        prepared.executable.write(prepared.scores.weights, 0, weights)?;
+        prepared.executable.zero(prepared.scores.sums)?;
+        Ok(ScoredSlice { context: &self.context, prepared })
     }
 
     /// What tiles of this shape and a slice of this size need on the device, before anything is allocated.
@@ -101,21 +129,21 @@ impl Scorer {
         Ok((graph, planned, scores))
     }
 
-    fn prepare(&self, input: Input, (graph, planned, scores): (Graph, Plan, Scores)) -> Result<Pass> {
-        let executable = Executable::new(&self.context, graph, planned, &self.weights)?;
+    async fn prepare(&self, input: Input, (graph, planned, scores): (Graph, Plan, Scores)) -> Result<PreparedScores> {
+        let executable = Executable::new_async(&self.context, graph, planned, &self.weights).await?;
         let grid = self.config.grid(input.height, input.width)?;
         executable.write(scores.table, 0, rope::table(&self.config, grid).data())?;
-        Ok(Pass { scores, executable })
+        Ok(PreparedScores { scores, executable })
     }
 }
 
 /// A slice whose scores are being summed on the device.
-pub struct Slice<'a> {
+pub struct ScoredSlice<'a> {
     context: &'a Context,
-    pass: Wanted<'a, Key, Pass>,
+    prepared: InUse<'a, Key, PreparedScores>,
 }
 
-impl Slice<'_> {
+impl ScoredSlice<'_> {
     /// Adds the scores of a batch of normalised tiles, of the shape that was begun with: `places` says of each tile the row and column of its corner, and
     /// whether it is mirrored down and across; its scores go back to where they belong.
     ///
@@ -124,8 +152,20 @@ impl Slice<'_> {
     ///
     /// # Panics
     /// If the tiles are of another shape, or one does not lie within the slice: a programmer's mistake.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn add(&self, tiles: &Tensor, places: &[([usize; 2], [bool; 2])]) -> Result<()> {
-        let Pass { scores, executable } = &*self.pass;
+        block_on(self.add_async(tiles, places))
+    }
+
+    /// [`ScoredSlice::add`] as a future.
+    ///
+    /// # Errors
+    /// If the device refuses the work, is out of memory or lost.
+    ///
+    /// # Panics
+    /// If the tiles are of another shape, or one does not lie within the slice: a programmer's mistake.
+    pub async fn add_async(&self, tiles: &Tensor, places: &[([usize; 2], [bool; 2])]) -> Result<()> {
+        let PreparedScores { scores, executable } = &*self.prepared;
         let info = |id| executable.graph().info(id).shape.as_slice();
         let (&[_, _, height, width], &[_, rows, columns]) = (info(scores.image), info(scores.sums)) else { panic!("tiles, and a slice") };
         assert_eq!(
@@ -145,20 +185,29 @@ impl Slice<'_> {
         executable.write(scores.places, 0, &places.iter().flat_map(place).collect::<Vec<f32>>())?;
         executable.run()?;
         // One batch at a time, so that whoever adds them can stop in between.
-        self.context.wait("segmenting a batch of tiles")
+        self.context.done("segmenting a batch of tiles").await
     }
 
     /// The weighted sums [K, Y, X]; blocks until they are on the host.
     ///
     /// # Errors
     /// If the device is out of memory or lost.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn finish(self) -> Result<Tensor> {
-        Ok(self.pass.executable.read_all(&[self.pass.scores.sums])?.remove(0))
+        block_on(self.finish_async())
+    }
+
+    /// [`ScoredSlice::finish`] as a future.
+    ///
+    /// # Errors
+    /// If the device is out of memory or lost.
+    pub async fn finish_async(self) -> Result<Tensor> {
+        Ok(self.prepared.executable.read_all_async(&[self.prepared.scores.sums]).await?.remove(0))
     }
 }
 
-impl std::fmt::Debug for Slice<'_> {
+impl std::fmt::Debug for ScoredSlice<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Slice").field("pass", &*self.pass).finish_non_exhaustive()
+        f.debug_struct("ScoredSlice").field("prepared", &*self.prepared).finish_non_exhaustive()
     }
 }

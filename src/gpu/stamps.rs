@@ -39,17 +39,18 @@ impl Stamps {
     ///
     /// # Errors
     /// If the device is out of memory or lost.
-    pub fn new(context: &Context, spans: usize) -> Result<Option<Self>> {
+    pub async fn new(context: &Context, spans: usize) -> Result<Option<Self>> {
         if !context.device().features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             return Ok(None);
         }
         let count = 2 * spans as u32;
-        context.checked("preparing timestamps", || {
+        let prepare = || {
             let queries = context.query_set("stamps", count);
             let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
             let resolved = context.buffer("stamps", u64::from(count) * u64::from(wgpu::QUERY_SIZE), usage);
             Ok(Some(Self { queries, resolved, count }))
-        })
+        };
+        context.checked_async("preparing timestamps", prepare).await
     }
 
     /// What a compute pass is to write for span `at`, of which it is the first, the last, or both; one in between writes nothing.
@@ -74,25 +75,26 @@ impl Stamps {
             context.submit([encoder.finish()]);
             Ok(())
         })?;
-        Ok(Clocked { readback: Readback::begin(context, &self.resolved)?, context: context.clone() })
+        Ok(Clocked { readback: Readback::begin(context, &self.resolved)?, period: context.queue().get_timestamp_period() })
     }
 }
 
 /// Spans on their way to the host.
 #[derive(Debug)]
 pub(super) struct Clocked {
-    context: Context,
     readback: Readback,
+    /// Of the device's clock, in nanoseconds.
+    period: f32,
 }
 
 impl Clocked {
-    /// Blocks until they are there.
+    /// The spans, once they are there.
     ///
     /// # Errors
     /// If the device is lost.
-    pub fn wait(self) -> Result<Vec<Span>> {
-        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&self.readback.bytes(&self.context)?);
-        let period = f64::from(self.context.queue().get_timestamp_period());
+    pub async fn spans(self) -> Result<Vec<Span>> {
+        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&self.readback.bytes().await?);
+        let period = f64::from(self.period);
         let at = |ticks: u64| Duration::from_nanos((ticks as f64 * period) as u64);
         Ok(ticks.chunks_exact(2).map(|pair| Span { begin: at(pair[0]), end: at(pair[1]) }).collect())
     }

@@ -28,31 +28,32 @@ impl TextureCopy {
     ///
     /// # Errors
     /// If the device refuses the shader or is lost.
-    pub fn reader(context: &Context) -> Result<Self> {
+    pub async fn reader(context: &Context) -> Result<Self> {
         let sample_type = wgpu::TextureSampleType::Float { filterable: false };
         let view_dimension = wgpu::TextureViewDimension::D2;
         let texture = wgpu::BindingType::Texture { sample_type, view_dimension, multisampled: false };
-        Self::new(context, &texture_read(), [texture, storage(false)], true)
+        Self::new(context, &texture_read(), [texture, storage(false)], true).await
     }
 
     /// A buffer [H, W, `channels`] of f32 into a texture [H, W].
     ///
     /// # Errors
     /// As [`TextureCopy::reader`].
-    pub fn writer(context: &Context, channels: usize) -> Result<Self> {
+    pub async fn writer(context: &Context, channels: usize) -> Result<Self> {
         let (access, view_dimension) = (wgpu::StorageTextureAccess::WriteOnly, wgpu::TextureViewDimension::D2);
         let texture = wgpu::BindingType::StorageTexture { access, format: WRITTEN, view_dimension };
-        Self::new(context, &texture_write(channels), [storage(true), texture], false)
+        Self::new(context, &texture_write(channels), [storage(true), texture], false).await
     }
 
-    fn new(context: &Context, kernel: &Kernel, kinds: [wgpu::BindingType; 2], reads: bool) -> Result<Self> {
-        context.checked(PREPARING, || {
+    async fn new(context: &Context, kernel: &Kernel, kinds: [wgpu::BindingType; 2], reads: bool) -> Result<Self> {
+        let prepare = || {
             let layout = context.bind_group_layout(kernel.name, kinds);
             let module = context.shader(kernel.name, kernel.source(), false);
             let pipeline_layout = context.pipeline_layout(kernel.name, &layout);
             let pipeline = context.compute_pipeline(kernel.name, &pipeline_layout, &module, wgpu::PipelineCompilationOptions::default());
             Ok(Self { context: context.clone(), layout, pipeline, reads })
-        })
+        };
+        context.checked_async(PREPARING, prepare).await
     }
 
     /// Records the copy between `buffer` and a whole two-dimensional texture of [`height`, `width`] texels.

@@ -1,5 +1,7 @@
 //! Chooses a device's tier of kernels: the best that the device runs and that passes a self-test there.
 
+#[cfg(not(target_arch = "wasm32"))]
+use super::blocking::block_on;
 use super::context::Context;
 use super::executable::Executable;
 use super::weights::{GpuWeights, decoded, encoded};
@@ -13,15 +15,24 @@ impl Context {
     ///
     /// Every tier but the plainest is first compared with sums in f64, over a few small ragged products, because some
     /// drivers miscompile such kernels. If a tier fails, the next one is tried, and after all tiers over f16 those over
-    /// f32. [`Context::warnings`] names the failures. This function blocks, so it is not for a browser.
+    /// f32. [`Context::warnings`] names the failures.
     ///
     /// # Errors
     /// If the device's shaders cannot run the request, or the device is lost.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn tuned(&self, elem: Elem, requested: Option<Tier>) -> Result<Self> {
-        self.tuned_by(elem, requested, &|candidate| self_test(candidate, &|_| ()))
+        block_on(self.tuned_async(elem, requested))
     }
 
-    fn tuned_by(&self, elem: Elem, requested: Option<Tier>, test: &dyn Fn(&Self) -> Result<(), String>) -> Result<Self> {
+    /// [`Context::tuned`] as a future.
+    ///
+    /// # Errors
+    /// If the device's shaders cannot run the request, or the device is lost.
+    pub async fn tuned_async(&self, elem: Elem, requested: Option<Tier>) -> Result<Self> {
+        self.tuned_by(elem, requested, async |candidate| self_test(candidate, |_| ()).await).await
+    }
+
+    async fn tuned_by(&self, elem: Elem, requested: Option<Tier>, test: impl AsyncFn(&Self) -> Result<(), String>) -> Result<Self> {
         let (able, name) = (self.abilities(), &self.info().name);
         if elem == Elem::F16 && !able.f16 {
             return Err(Error::option("precision", format!("the shaders of {name} have no f16; use f32")));
@@ -31,24 +42,24 @@ impl Context {
             return Err(Error::option("tier", refused));
         }
         let ladder = able.ladder(elem).into_iter().filter(|&tier| Some(tier) != requested);
+        let of_elem = requested.into_iter().chain(ladder).map(|tier| (tier, elem));
+        let of_f32 = able.ladder(Elem::F32).into_iter().map(|tier| (tier, Elem::F32));
         let mut warnings = Vec::new();
-        for tier in requested.into_iter().chain(ladder) {
+        for (tier, elem) in of_elem.chain(of_f32) {
             let mut tuned = self.of_tier(tier, elem);
-            let problem = if is_plain(tier, elem) { None } else { test(&tuned).err() };
+            let problem = if is_plain(tier, elem) { None } else { test(&tuned).await.err() };
             let Some(problem) = problem else {
                 tuned.warnings = warnings;
                 return Ok(tuned);
             };
             // Without this check a device that is gone would fail every test.
-            self.checked("testing kernels", || Ok(()))?;
+            self.checked_async("testing kernels", || Ok(())).await?;
             warnings.push(format!(
                 "{name} computes wrongly with kernels of tier {tier} over {}, which are not used: {problem}; a newer driver may mend it",
                 elem.name()
             ));
         }
-        let mut tuned = self.tuned_by(Elem::F32, None, test)?;
-        tuned.warnings.splice(0..0, warnings);
-        Ok(tuned)
+        unreachable!("the plainest kernels need no test")
     }
 
     fn of_tier(&self, tier: Tier, elem: Elem) -> Self {
@@ -83,13 +94,13 @@ pub(super) fn most_between_kernels(elem: Elem) -> f64 {
 }
 
 /// Runs a product, an attention and a normalisation on the device. `edit` may change the recorded graph before the run.
-fn self_test(context: &Context, edit: &dyn Fn(&mut Graph)) -> Result<(), String> {
+async fn self_test(context: &Context, edit: impl Fn(&mut Graph)) -> Result<(), String> {
     // Without the checks, because the model runs its kernels without them.
     let context = context.without_shader_checks();
     let mut probe = Probe { g: Recorder::new(*context.limits()), inputs: Vec::new() };
     let cases = probe.record().map_err(|e| e.to_string())?;
     let results: Vec<TensorId> = cases.iter().map(|case| case.1).collect();
-    let got = probe.run(&context, &results, edit).map_err(|e| e.to_string())?;
+    let got = probe.run(&context, &results, edit).await.map_err(|e| e.to_string())?;
     for ((what, _, want), got) in cases.iter().zip(got) {
         let off = relative_l2(&got, want);
         let most = most_from_oracle(context.limits().elem);
@@ -149,15 +160,15 @@ impl Probe {
         (wide, id)
     }
 
-    fn run(mut self, context: &Context, results: &[TensorId], edit: &dyn Fn(&mut Graph)) -> Result<Vec<Vec<f32>>> {
+    async fn run(mut self, context: &Context, results: &[TensorId], edit: impl Fn(&mut Graph)) -> Result<Vec<Vec<f32>>> {
         results.iter().for_each(|&id| self.g.keep(id));
         let mut graph = self.g.finish();
         edit(&mut graph);
         let planned = plan(&graph, context.limits())?;
-        let executable = Executable::new(context, graph, planned, &GpuWeights::default())?;
+        let executable = Executable::new_async(context, graph, planned, &GpuWeights::default()).await?;
         self.inputs.iter().try_for_each(|(id, values)| executable.write(*id, 0, values))?;
         executable.run()?;
-        Ok(executable.read_all(results)?.into_iter().map(Tensor::into_data).collect())
+        Ok(executable.read_all_async(results).await?.into_iter().map(Tensor::into_data).collect())
     }
 }
 
@@ -244,7 +255,7 @@ pub(super) mod tests {
             let tuned = context.tuned(elem, Some(tier)).unwrap();
             assert_eq!((tuned.limits().tier, tuned.limits().elem, tuned.warnings()), (tier, elem, &[][..]), "{tier} over {}", elem.name());
             let start = std::time::Instant::now();
-            self_test(&tuned, &|_| ()).unwrap();
+            block_on(self_test(&tuned, |_| ())).unwrap();
             println!("{tier} over {}: a self-test takes {:?}", elem.name(), start.elapsed());
         }
     }
@@ -264,11 +275,16 @@ pub(super) mod tests {
         for (tier, elem, what, right, wrong) in faults {
             let Some(context) = device(tier, elem) else { continue };
             let fault = plant(right, wrong);
-            let test = |candidate: &Context| {
+            let test = async |candidate: &Context| {
                 let planted = candidate.limits().tier == tier && candidate.limits().elem == elem;
-                if planted { self_test(candidate, &fault) } else { self_test(candidate, &|_| ()) }
+                self_test(candidate, |graph| {
+                    if planted {
+                        fault(graph);
+                    }
+                })
+                .await
             };
-            let tuned = context.tuned_by(elem, Some(tier), &test).unwrap();
+            let tuned = block_on(context.tuned_by(elem, Some(tier), test)).unwrap();
             let ladder = context.abilities().ladder(elem);
             let next = ladder.into_iter().find(|&other| other != tier).unwrap();
             assert_eq!((tuned.limits().tier, tuned.limits().elem), (next, elem), "{what}: {:?}", tuned.warnings());
@@ -280,8 +296,8 @@ pub(super) mod tests {
     #[test]
     fn where_f16_fails_altogether_f32_is_left() {
         let Some(context) = device(Tier::Baseline, Elem::F16) else { return };
-        let test = |candidate: &Context| if candidate.limits().elem == Elem::F16 { Err("planted".to_owned()) } else { Ok(()) };
-        let tuned = context.tuned_by(Elem::F16, None, &test).unwrap();
+        let test = async |candidate: &Context| if candidate.limits().elem == Elem::F16 { Err("planted".to_owned()) } else { Ok(()) };
+        let tuned = block_on(context.tuned_by(Elem::F16, None, test)).unwrap();
         assert_eq!(tuned.limits().elem, Elem::F32);
         assert_eq!(tuned.warnings().len(), context.abilities().ladder(Elem::F16).len());
         assert!(tuned.warnings().iter().all(|w| w.contains("over f16") && w.contains("planted")), "{:?}", tuned.warnings());

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+#[cfg(not(target_arch = "wasm32"))]
+use super::blocking::block_on;
 use super::context::Context;
 use crate::error::{Error, GpuFailure, Result};
 use crate::graph::Elem;
@@ -22,15 +24,34 @@ impl GpuWeights {
     ///
     /// # Errors
     /// If a tensor is larger than the device's largest buffer, or the device is out of memory or lost.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn upload<'a>(context: &Context, tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>) -> Result<Self> {
-        Self::upload_as(context, tensors.into_iter().map(|(name, tensor)| (name, tensor, Elem::F32)))
+        block_on(Self::upload_async(context, tensors.into_iter().collect()))
+    }
+
+    /// [`GpuWeights::upload`] as a future.
+    ///
+    /// # Errors
+    /// If a tensor is larger than the device's largest buffer, or the device is out of memory or lost.
+    pub async fn upload_async(context: &Context, tensors: Vec<(&str, &Tensor)>) -> Result<Self> {
+        let tensors = tensors.into_iter().map(|(name, tensor)| (name, tensor, Elem::F32)).collect();
+        Self::upload_as_async(context, tensors).await
     }
 
     /// The same with each tensor's elements turned into a type of its own.
     ///
     /// # Errors
     /// As [`GpuWeights::upload`], or if a value is not finite or beyond the range of f16.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn upload_as<'a>(context: &Context, tensors: impl IntoIterator<Item = (&'a str, &'a Tensor, Elem)>) -> Result<Self> {
+        block_on(Self::upload_as_async(context, tensors.into_iter().collect()))
+    }
+
+    /// [`GpuWeights::upload_as`] as a future.
+    ///
+    /// # Errors
+    /// As [`GpuWeights::upload_async`], or if a value is not finite or beyond the range of f16.
+    pub async fn upload_as_async(context: &Context, tensors: Vec<(&str, &Tensor, Elem)>) -> Result<Self> {
         let mut weights = Self::default();
         let mut in_flight = 0;
         for (name, tensor, elem) in tensors {
@@ -54,20 +75,21 @@ impl GpuWeights {
                     ),
                 ));
             }
-            let buffer = context.checked(&format!("uploading {name}"), || {
+            let doing = format!("uploading {name}");
+            let upload = || {
                 let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
                 let buffer = context.buffer(name, size, usage);
                 context.queue().write_buffer(&buffer, 0, bytes);
                 Ok(buffer)
-            })?;
-            weights.buffers.insert(name.to_owned(), buffer);
+            };
+            weights.buffers.insert(name.to_owned(), context.checked_async(&doing, upload).await?);
             in_flight += size;
             if in_flight > IN_FLIGHT {
-                settle(context)?;
+                settle(context).await?;
                 in_flight = 0;
             }
         }
-        settle(context)?;
+        settle(context).await?;
         Ok(weights)
     }
 
@@ -110,10 +132,10 @@ pub(super) fn decoded(bytes: &[u8], elem: Elem, len: usize) -> Vec<f32> {
 }
 
 /// Lets the device take what was written, so that the host's copies are freed.
-fn settle(context: &Context) -> Result<()> {
+async fn settle(context: &Context) -> Result<()> {
     context.checked("uploading weights", || {
         context.submit([]);
         Ok(())
     })?;
-    context.wait("uploading weights")
+    context.done("uploading weights").await
 }

@@ -1,7 +1,8 @@
 //! Runs and times one operation on a device, with one tile or with several in turns.
 
 use std::ops::Range;
-use std::time::Instant;
+
+use web_time::Instant;
 
 use super::super::context::Context;
 use super::super::executable::Executable;
@@ -24,7 +25,7 @@ pub(super) struct Subject<'a> {
     pub kernel: &'static str,
     pub rows: usize,
     pub inputs: Vec<Vec<usize>>,
-    pub record: &'a dyn Fn(&mut Recorder, &[TensorId]) -> Result<TensorId>,
+    pub record: &'a (dyn Fn(&mut Recorder, &[TensorId]) -> Result<TensorId> + Sync),
 }
 
 /// An operation on a device, with its inputs uploaded once for all tiles.
@@ -50,33 +51,33 @@ pub(super) struct Series {
 }
 
 impl<'a> Bench<'a> {
-    pub fn new(context: &'a Context, subject: &'a Subject<'a>) -> Result<Self> {
+    pub async fn new(context: &'a Context, subject: &'a Subject<'a>) -> Result<Self> {
         let values = |(i, shape): (usize, &Vec<usize>)| {
             let some = pseudo_random(i, VALUES);
             (label(i), Tensor::new(shape.clone(), some.iter().copied().cycle().take(shape.iter().product()).collect()))
         };
         let inputs: Vec<(String, Tensor)> = subject.inputs.iter().enumerate().map(values).collect();
         let elem = context.limits().elem;
-        let inputs = GpuWeights::upload_as(context, inputs.iter().map(|(name, tensor)| (name.as_str(), tensor, elem)))?;
-        Ok(Self { context, subject, inputs })
+        let inputs = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor, elem)).collect();
+        Ok(Self { context, subject, inputs: GpuWeights::upload_as_async(context, inputs).await? })
     }
 
     /// One timed run under `limits`. A run before it pays for what drivers put off until the first one.
-    pub fn once(&self, limits: &Limits) -> Result<Once> {
+    pub async fn once(&self, limits: &Limits) -> Result<Once> {
         let mut g = Recorder::new(*limits);
         let inputs = self.record_inputs(&mut g);
         let result = (self.subject.record)(&mut g, &inputs)?;
         g.keep(result);
-        let executable = self.executable(g.finish())?;
+        let executable = self.executable(g.finish()).await?;
         let all = 0..executable.graph().steps().len();
-        self.time(&executable, &all, 1)?;
-        let seconds = self.time(&executable, &all, 1)?;
+        self.time(&executable, &all, 1).await?;
+        let seconds = self.time(&executable, &all, 1).await?;
         let flops = executable.graph().steps().iter().fold(Cost::default(), |sum, step| sum + step.cost).flops;
-        Ok(Once { seconds, flops, result: executable.read_all(&[result])?.remove(0) })
+        Ok(Once { seconds, flops, result: executable.read_all_async(&[result]).await?.remove(0) })
     }
 
     /// The operation under each of these limits.
-    pub fn series(&self, limits: impl Iterator<Item = Limits>) -> Result<Series> {
+    pub async fn series(&self, limits: Vec<Limits>) -> Result<Series> {
         let mut g = Recorder::new(*self.context.limits());
         let inputs = self.record_inputs(&mut g);
         let mut steps = Vec::new();
@@ -86,12 +87,12 @@ impl<'a> Bench<'a> {
             (self.subject.record)(&mut g, &inputs)?;
             steps.push(from..g.graph().steps().len());
         }
-        Ok(Series { executable: self.executable(g.finish())?, steps })
+        Ok(Series { executable: self.executable(g.finish()).await?, steps })
     }
 
     /// Seconds of a run with the tile at `index` of a series, over `times` runs one after the other.
-    pub fn time_in(&self, series: &Series, index: usize, times: usize) -> Result<f64> {
-        self.time(&series.executable, &series.steps[index], times)
+    pub async fn time_in(&self, series: &Series, index: usize, times: usize) -> Result<f64> {
+        self.time(&series.executable, &series.steps[index], times).await
     }
 
     fn record_inputs(&self, g: &mut Recorder) -> Vec<TensorId> {
@@ -100,12 +101,12 @@ impl<'a> Bench<'a> {
         self.subject.inputs.iter().enumerate().map(input).collect()
     }
 
-    fn executable(&self, graph: Graph) -> Result<Executable> {
+    async fn executable(&self, graph: Graph) -> Result<Executable> {
         let planned = plan(&graph, &self.context.untuned())?;
-        Executable::new(self.context, graph, planned, &self.inputs)
+        Executable::new_async(self.context, graph, planned, &self.inputs).await
     }
 
-    fn time(&self, executable: &Executable, steps: &Range<usize>, times: usize) -> Result<f64> {
+    async fn time(&self, executable: &Executable, steps: &Range<usize>, times: usize) -> Result<f64> {
         let context = self.context;
         let descriptor = wgpu::CommandEncoderDescriptor { label: Some("trial") };
         let started = context.checked(TRYING, || {
@@ -116,7 +117,7 @@ impl<'a> Bench<'a> {
             context.submit([commands]);
             Ok(started)
         })?;
-        context.wait(TRYING)?;
+        context.done(TRYING).await?;
         Ok(started.elapsed().as_secs_f64() / times as f64)
     }
 }

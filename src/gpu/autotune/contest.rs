@@ -1,7 +1,9 @@
 //! Judges the tiles of one kernel: which compute rightly, and which of those is the fastest.
 
 use std::fmt::Display;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use web_time::Instant;
 
 use super::super::context::Context;
 use super::super::tune::most_between_kernels;
@@ -35,19 +37,19 @@ struct Entrant {
 
 /// The best of `candidates`, each of which `with` puts into limits; `None` if that is the first, the default, or if
 /// there is no candidate.
-pub(super) fn run<T: Copy + Display>(
-    (context, subject): (&Context, &Subject),
+pub(super) async fn run<T: Copy + Display>(
+    (context, subject): (&Context, &Subject<'_>),
     candidates: &[T],
-    with: &dyn Fn(T) -> Limits,
-    seen: &mut dyn FnMut(&[Trial]) -> Result<()>,
+    with: impl Fn(T) -> Limits,
+    seen: &mut impl FnMut(&[Trial]) -> Result<()>,
 ) -> Result<Option<T>> {
     let entrant = |&tile: &T| Entrant { limits: with(tile), geometry: tile.to_string(), seconds: Vec::new(), problem: None };
     let mut entrants: Vec<Entrant> = candidates.iter().map(entrant).collect();
     let Some(first) = entrants.first() else { return Ok(None) };
-    let bench = Bench::new(context, subject)?;
-    let default = bench.once(&first.limits)?;
-    qualify(context, &bench, &mut entrants, &default.result)?;
-    race(&bench, &mut entrants, default.seconds)?;
+    let bench = Bench::new(context, subject).await?;
+    let default = bench.once(&first.limits).await?;
+    qualify(context, &bench, &mut entrants, &default.result).await?;
+    race(&bench, &mut entrants, default.seconds).await?;
     let outcomes: Vec<Result<f64, String>> = entrants.iter_mut().map(Entrant::outcome).collect();
     let best = winner(&outcomes);
     let trial = |(i, (entrant, outcome)): (usize, (Entrant, Result<f64, String>))| Trial {
@@ -65,14 +67,14 @@ pub(super) fn run<T: Copy + Display>(
 
 /// Runs each tile by itself before any is timed, and notes which ones the device refuses or computes otherwise than
 /// `want`.
-fn qualify(context: &Context, bench: &Bench, entrants: &mut [Entrant], want: &Tensor) -> Result<()> {
+async fn qualify(context: &Context, bench: &Bench<'_>, entrants: &mut [Entrant], want: &Tensor) -> Result<()> {
     for entrant in entrants {
-        entrant.problem = match bench.once(&entrant.limits) {
+        entrant.problem = match bench.once(&entrant.limits).await {
             Ok(once) => differs(&once.result, want, most_between_kernels(entrant.limits.elem)),
             Err(problem) => Some(problem.to_string()),
         };
         // Without this check a device that is gone would fail every tile.
-        context.checked(TRYING, || Ok(()))?;
+        context.checked_async(TRYING, || Ok(())).await?;
     }
     Ok(())
 }
@@ -85,9 +87,9 @@ fn differs(got: &Tensor, want: &Tensor, most: f64) -> Option<String> {
 
 /// Times the tiles that qualified, in turns, so that whatever else the machine does slows all of them alike. `once` is
 /// about what one run takes.
-fn race(bench: &Bench, entrants: &mut [Entrant], once: f64) -> Result<()> {
+async fn race(bench: &Bench<'_>, entrants: &mut [Entrant], once: f64) -> Result<()> {
     let mut entrants: Vec<&mut Entrant> = entrants.iter_mut().filter(|entrant| entrant.problem.is_none()).collect();
-    let series = bench.series(entrants.iter().map(|entrant| entrant.limits))?;
+    let series = bench.series(entrants.iter().map(|entrant| entrant.limits).collect()).await?;
     let times = (LONG_ENOUGH.as_secs_f64() / once).clamp(1.0, MOST_TIMES) as usize;
     let started = Instant::now();
     let mut fastest = f64::INFINITY;
@@ -96,7 +98,7 @@ fn race(bench: &Bench, entrants: &mut [Entrant], once: f64) -> Result<()> {
             if round > 0 && entrant.seconds[0] > OUTCLASSED * fastest {
                 continue;
             }
-            let seconds = bench.time_in(&series, index, times)?;
+            let seconds = bench.time_in(&series, index, times).await?;
             entrant.seconds.push(seconds);
             fastest = if round == 0 { fastest.min(seconds) } else { fastest };
         }
@@ -124,6 +126,7 @@ fn winner(outcomes: &[Result<f64, String>]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::block_on;
     use crate::graph::{AttentionTile, Elem, Tier, TileChoice, Tiles};
     use crate::kernels::{Heads, Recorder};
 
@@ -162,10 +165,10 @@ mod tests {
         let limits = *context.limits();
         let with = |tile| Limits { tiles: Tiles { few: TileChoice { product: None, attention: Some(tile) }, ..Tiles::DEFAULT }, ..limits };
         let mut trials = Vec::new();
-        let best = run((&context, &subject), &candidates, &with, &mut |group| {
+        let best = block_on(run((&context, &subject), &candidates, with, &mut |group: &[Trial]| {
             trials.extend(group.to_vec());
             Ok(())
-        });
+        }));
         assert_ne!(best.unwrap(), Some(candidates[1]));
         let fit: Vec<bool> = trials.iter().map(|trial| trial.outcome.is_ok()).collect();
         assert_eq!(fit, [true, false, true], "{trials:?}");

@@ -8,6 +8,8 @@ mod trial;
 use std::time::Duration;
 
 use self::bench::{Bench, Subject};
+#[cfg(not(target_arch = "wasm32"))]
+use super::blocking::block_on;
 use super::context::Context;
 #[cfg(feature = "files")]
 use super::tile_cache::TileCache;
@@ -41,17 +43,27 @@ impl Context {
     /// take a minute. Without a cache the device stays as it is.
     ///
     /// If the record makes no sense, the trials fail, or the folder cannot be written to, [`Context::warnings`] says
-    /// so, and the device has the tiles that suit most devices. This function blocks, so it is not for a browser.
-    #[cfg(feature = "files")]
+    /// so, and the device has the tiles that suit most devices.
+    #[cfg(all(feature = "files", not(target_arch = "wasm32")))]
     #[must_use]
     pub fn with_best_tiles(&self, cache: Option<&TileCache>) -> Self {
+        block_on(self.with_best_tiles_async(cache))
+    }
+
+    /// [`Context::with_best_tiles`] as a future.
+    #[cfg(feature = "files")]
+    #[must_use]
+    pub async fn with_best_tiles_async(&self, cache: Option<&TileCache>) -> Self {
         let Some(cache) = cache else { return self.clone() };
         let mut warnings = Vec::new();
         let kept = cache.load(self).unwrap_or_else(|problem| {
             warnings.push(problem);
             None
         });
-        let tiles = kept.or_else(|| if self.abilities().software { None } else { self.tuned_tiles(cache, &mut warnings) });
+        let tiles = match kept {
+            None if !self.abilities().software => self.tuned_tiles(cache, &mut warnings).await,
+            kept => kept,
+        };
         let mut tuned = self.with_tiles(tiles.unwrap_or_default());
         warnings.iter().for_each(|warning| log::warn!("{warning}"));
         tuned.warnings.extend(warnings);
@@ -61,8 +73,8 @@ impl Context {
     /// Tunes, and keeps the result in `cache`. A failure becomes a warning, because the device computes without the
     /// result as well.
     #[cfg(feature = "files")]
-    fn tuned_tiles(&self, cache: &TileCache, warnings: &mut Vec<String>) -> Option<Tiles> {
-        match self.tune(&mut |_| Ok(())) {
+    async fn tuned_tiles(&self, cache: &TileCache, warnings: &mut Vec<String>) -> Option<Tiles> {
+        match self.tune_async(|_| Ok(())).await {
             Ok(tiles) => {
                 warnings.extend(cache.save(self, tiles).err().map(|e| e.to_string()));
                 Some(tiles)
@@ -80,41 +92,43 @@ impl Context {
     ///
     /// # Errors
     /// If the device is out of memory or lost, or `seen` fails.
-    pub fn tune(&self, seen: &mut dyn FnMut(&[Trial]) -> Result<()>) -> Result<Tiles> {
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn tune(&self, seen: impl FnMut(&[Trial]) -> Result<()>) -> Result<Tiles> {
+        block_on(self.tune_async(seen))
+    }
+
+    /// [`Context::tune`] as a future.
+    ///
+    /// # Errors
+    /// If the device is out of memory or lost, or `seen` fails.
+    pub async fn tune_async(&self, mut seen: impl FnMut(&[Trial]) -> Result<()>) -> Result<Tiles> {
         // Without the checks, because the model runs its kernels without them.
         let context = self.without_shader_checks();
         let model = Config::vit_base();
-        let few = context.fastest(&model, FEW, seen)?;
+        let few = context.fastest(&model, FEW, &mut seen).await?;
         let [many, fewer] = MANY;
-        let many = if context.is_slow(&model, fewer)? { fewer } else { many };
-        Ok(Tiles { few, many: context.fastest(&model, many, seen)? })
+        let many = if context.is_slow(&model, fewer).await? { fewer } else { many };
+        Ok(Tiles { few, many: context.fastest(&model, many, &mut seen).await? })
     }
 
     /// The fastest tiles for an image of `side` x `side` pixels.
-    fn fastest(&self, model: &Config, side: usize, seen: &mut dyn FnMut(&[Trial]) -> Result<()>) -> Result<TileChoice> {
+    async fn fastest(&self, model: &Config, side: usize, seen: &mut impl FnMut(&[Trial]) -> Result<()>) -> Result<TileChoice> {
         let limits = self.untuned();
         let rows = tokens(model, side)?;
         let all = |choice| Limits { tiles: Tiles { few: choice, many: choice }, ..limits };
-        let product = contest::run(
-            (self, &products(model, rows)),
-            &product_tiles(&limits, limits.elem),
-            &|tile| all(TileChoice { product: Some(tile), attention: None }),
-            seen,
-        )?;
-        let attention = contest::run(
-            (self, &attention(model, rows)),
-            &attention_tiles(&limits, model.head_dim(), limits.elem),
-            &|tile| all(TileChoice { product: None, attention: Some(tile) }),
-            seen,
-        )?;
+        let with_product = |tile| all(TileChoice { product: Some(tile), attention: None });
+        let product = contest::run((self, &products(model, rows)), &product_tiles(&limits, limits.elem), with_product, seen).await?;
+        let with_attention = |tile| all(TileChoice { product: None, attention: Some(tile) });
+        let tiles = attention_tiles(&limits, model.head_dim(), limits.elem);
+        let attention = contest::run((self, &attention(model, rows)), &tiles, with_attention, seen).await?;
         Ok(TileChoice { product, attention })
     }
 
     /// Whether the default tiles take long for an image of `side` x `side` pixels.
-    fn is_slow(&self, model: &Config, side: usize) -> Result<bool> {
+    async fn is_slow(&self, model: &Config, side: usize) -> Result<bool> {
         let rows = tokens(model, side)?;
         for subject in [products(model, rows), attention(model, rows)] {
-            if Bench::new(self, &subject)?.once(&self.untuned())?.seconds > SLOW.as_secs_f64() {
+            if Bench::new(self, &subject).await?.once(&self.untuned()).await?.seconds > SLOW.as_secs_f64() {
                 return Ok(true);
             }
         }

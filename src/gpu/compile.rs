@@ -1,0 +1,39 @@
+//! Kernels compiled for a device.
+
+use super::context::Context;
+use super::pipelines::Bindings;
+use crate::error::Result;
+use crate::graph::{Dispatch, Kernel};
+
+/// What errors begin with.
+const COMPILING: &str = "preparing the forward pass";
+
+/// The kernel of a step, compiled.
+pub(super) struct Compiled {
+    pub pipeline: wgpu::ComputePipeline,
+    pub layout: wgpu::BindGroupLayout,
+}
+
+impl Context {
+    /// The kernel of a step that is `trusted` ([`crate::graph::Graph::is_trusted`]) or not; it is compiled if it was not before.
+    ///
+    /// # Errors
+    /// If the device refuses the shader, is out of memory or lost; then nothing is kept.
+    pub(super) async fn compiled(&self, step: &Dispatch, trusted: bool) -> Result<Compiled> {
+        let bindings = Bindings::of(step);
+        let make = || Ok(self.bind_group_layout("meddino", bindings.kinds()));
+        let layout = self.pipelines.layout(bindings, self.checked_async(COMPILING, make)).await?;
+        let unchecked = self.pipelines.leaves_out_checks(trusted);
+        let compile = || Ok(compile(self, &step.kernel, &layout, unchecked));
+        let key = (step.kernel.clone(), bindings, unchecked);
+        let pipeline = self.pipelines.pipeline(key, self.checked_async(COMPILING, compile)).await?;
+        Ok(Compiled { pipeline, layout })
+    }
+}
+
+fn compile(context: &Context, kernel: &Kernel, layout: &wgpu::BindGroupLayout, unchecked: bool) -> wgpu::ComputePipeline {
+    let module = context.shader(kernel.name, kernel.source(), unchecked);
+    let layout = context.pipeline_layout(kernel.name, layout);
+    let options = wgpu::PipelineCompilationOptions { zero_initialize_workgroup_memory: !unchecked, ..Default::default() };
+    context.compute_pipeline(kernel.name, &layout, &module, options)
+}
