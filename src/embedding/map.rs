@@ -1,6 +1,8 @@
 //! What is made of tokens on the device, a few values a token: similarity, and principal components.
 
 use crate::error::{Error, Result};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::gpu::block_on;
 use crate::gpu::{Context, Executable, GpuWeights, Readback, wgpu};
 use crate::graph::{Role, TensorId, plan};
 use crate::kernels::Recorder;
@@ -35,7 +37,7 @@ impl TokenMap {
     }
 
     /// Prepares an operation on this map, which `record` records, with values for its other inputs; gives its result.
-    pub(super) fn then(&self, record: impl FnOnce(&mut Recorder, TensorId) -> Result<Operation>) -> Result<(Executable, TensorId)> {
+    pub(super) async fn then(&self, record: impl FnOnce(&mut Recorder, TensorId) -> Result<Operation>) -> Result<(Executable, TensorId)> {
         let mut g = Recorder::new(*self.context.limits());
         let map = g.tensor("map", [self.rows(), self.channels], Role::Weight);
         let Operation { result, inputs } = record(&mut g, map)?;
@@ -44,7 +46,7 @@ impl TokenMap {
         let planned = plan(&graph, self.context.limits())?;
         let mut lent = GpuWeights::default();
         lent.lend("map", self.buffer.clone());
-        let executable = Executable::new(&self.context, graph, planned, &lent)?;
+        let executable = Executable::new_async(&self.context, graph, planned, &lent).await?;
         for (id, values) in inputs {
             executable.write(id, 0, &values)?;
         }
@@ -78,12 +80,22 @@ impl Similarity {
     ///
     /// # Errors
     /// If it does not fit the device.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn new(tokens: &TokenMap) -> Result<Self> {
+        block_on(Self::new_async(tokens))
+    }
+
+    /// [`Similarity::new`] as a future.
+    ///
+    /// # Errors
+    /// If it does not fit the device.
+    pub async fn new_async(tokens: &TokenMap) -> Result<Self> {
         let mut query = None;
-        let (executable, result) = tokens.then(|g, map| {
+        let operation = tokens.then(|g, map| {
             let id = *query.insert(g.tensor("query", [tokens.channels], Role::Input));
             Ok(Operation { result: g.similarity("similarity", map, id)?, inputs: vec![] })
-        })?;
+        });
+        let (executable, result) = operation.await?;
         let query = query.and_then(|id| executable.buffer(id)).expect("the query is read").clone();
         Ok(Self { map: tokens.result(&executable, result, 1), executable, tokens: tokens.clone(), query })
     }
@@ -132,17 +144,27 @@ impl Components {
     ///
     /// # Errors
     /// If the basis is for tokens of another width, or the projection does not fit the device.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn new(tokens: &TokenMap, basis: &Basis) -> Result<Self> {
+        block_on(Self::new_async(tokens, basis))
+    }
+
+    /// [`Components::new`] as a future.
+    ///
+    /// # Errors
+    /// If the basis is for tokens of another width, or the projection does not fit the device.
+    pub async fn new_async(tokens: &TokenMap, basis: &Basis) -> Result<Self> {
         if basis.width() != tokens.channels {
             return Err(Error::option("basis", format!("it is for tokens {} wide, and these are {}", basis.width(), tokens.channels)));
         }
         let whitened = basis.whitened();
-        let (executable, result) = tokens.then(|g, map| {
+        let operation = tokens.then(|g, map| {
             let mean = g.tensor("mean", basis.mean().shape(), Role::Input);
             let directions = g.tensor("directions", whitened.shape(), Role::Input);
             let inputs = vec![(mean, basis.mean().data().to_vec()), (directions, whitened.data().to_vec())];
             Ok(Operation { result: g.basis("basis", map, mean, directions)?, inputs })
-        })?;
+        });
+        let (executable, result) = operation.await?;
         Ok(Self { map: tokens.result(&executable, result, whitened.rows()), executable })
     }
 

@@ -11,7 +11,9 @@ use super::reading::Reading;
 use super::settings::PassSettings;
 use super::source::{SliceSource, Target, copy};
 use crate::error::{Error, Result};
-use crate::gpu::{Executable, Gpu, TextureCopy, block_on, wgpu};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::gpu::block_on;
+use crate::gpu::{Executable, Gpu, TextureCopy, wgpu};
 use crate::graph::{Cost, Footprint, Limits, TensorId, plan};
 use crate::kernels::Recorder;
 use crate::maps::Mesh;
@@ -41,7 +43,16 @@ impl Pass {
     ///
     /// # Errors
     /// If the input, the batch, the mask or the request does not fit the model, or the pass does not fit the device.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn new(gpu: &Gpu, settings: &PassSettings) -> Result<Self> {
+        block_on(Self::new_async(gpu, settings))
+    }
+
+    /// [`Pass::new`] as a future.
+    ///
+    /// # Errors
+    /// If the input, the batch, the mask or the request does not fit the model, or the pass does not fit the device.
+    pub async fn new_async(gpu: &Gpu, settings: &PassSettings) -> Result<Self> {
         let (config, context) = (gpu.config(), gpu.context());
         let pace = Pace::new(context.speed());
         let affordable = settings.frame.filter(|_| pace.speed().is_some()).map(|frame| pace.work_in(frame).max(1));
@@ -57,7 +68,7 @@ impl Pass {
         let limits = *g.limits();
         let graph = g.finish();
         let planned = plan(&graph, &limits)?;
-        let executable = Executable::new(context, graph, planned, gpu.weights())?;
+        let executable = Executable::new_async(context, graph, planned, gpu.weights()).await?;
         for (id, table) in &tables {
             executable.write(*id, 0, table)?;
         }
@@ -65,7 +76,7 @@ impl Pass {
         let prefix = config.prefix_tokens();
         Ok(Self {
             layout: TokenLayout { images, tokens: prefix + grid.patches(), channels: config.embed_dim, prefix, grid },
-            reader: block_on(TextureCopy::reader(context))?,
+            reader: TextureCopy::reader(context).await?,
             config: config.clone(),
             settings: settings.clone(),
             next: executable.graph().steps().len(),

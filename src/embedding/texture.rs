@@ -2,7 +2,9 @@
 
 use super::map::{Operation, TokenMap};
 use crate::error::{Error, Result};
-use crate::gpu::{Executable, TextureCopy, block_on, wgpu};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::gpu::block_on;
+use crate::gpu::{Executable, TextureCopy, wgpu};
 use crate::graph::{Role, TensorId};
 use crate::kernels::{Field, Values, taps};
 use crate::maps::Mesh;
@@ -22,7 +24,16 @@ impl MapTexture {
     ///
     /// # Errors
     /// If the map has no such image, other patches or more than four channels, the range is empty, or it does not fit the device.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn new(map: &TokenMap, image: usize, mesh: &Mesh, range: (f32, f32)) -> Result<Self> {
+        block_on(Self::new_async(map, image, mesh, range))
+    }
+
+    /// [`MapTexture::new`] as a future.
+    ///
+    /// # Errors
+    /// If the map has no such image, other patches or more than four channels, the range is empty, or it does not fit the device.
+    pub async fn new_async(map: &TokenMap, image: usize, mesh: &Mesh, range: (f32, f32)) -> Result<Self> {
         let (lo, hi) = range;
         if !(lo.is_finite() && hi.is_finite() && lo < hi) {
             return Err(Error::option("range", format!("{lo} to {hi}; expected two finite values in order")));
@@ -41,13 +52,14 @@ impl MapTexture {
         let field = Field { first, height: mesh.grid.rows, width: mesh.grid.cols, channels };
         let values = Values { lo, hi, mean: lo, divisor: hi - lo, ..Values::SAME };
         let size = [mesh.slice.0, mesh.slice.1];
-        let (executable, pixels) = map.then(|g, id| {
+        let operation = map.then(|g, id| {
             let inputs = mesh.lines().map(|lines| (lines.len(), taps(&lines)));
             let tables = inputs.each_ref().map(|(lines, table)| g.tensor("taps", [*lines, table.len() / lines], Role::Input));
             let result = g.resize("map texture", id, field, tables, values, [size[0], size[1], channels])?;
             Ok(Operation { result, inputs: tables.into_iter().zip(inputs.map(|(_, table)| table)).collect() })
-        })?;
-        Ok(Self { executable, pixels, size, writer: block_on(TextureCopy::writer(&map.context, channels))? })
+        });
+        let (executable, pixels) = operation.await?;
+        Ok(Self { executable, pixels, size, writer: TextureCopy::writer(&map.context, channels).await? })
     }
 
     /// Records the making of the texture: `Rgba16Float`, of the mesh's size, usage `STORAGE_BINDING`. Channels that the map lacks are 0, and the fourth is 1;

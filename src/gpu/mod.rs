@@ -36,6 +36,7 @@ mod waits;
 mod weights;
 
 pub use autotune::Trial;
+pub(crate) use blocking::Boxed;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use blocking::block_on;
 pub use context::Context;
@@ -55,3 +56,4 @@ pub use tile_cache::TileCache;
 pub use weights::GpuWeights;
 /// The version of wgpu whose devices a host may lend.
 pub use wgpu;
+pub(crate) use wgpu::WasmNotSendSync;

@@ -1,0 +1,77 @@
+//! The CPU as a backend.
+
+use std::future::ready;
+use std::time::Duration;
+
+use super::{Backend, Batch, Pending, Precision, Tuning};
+use crate::cpu::{self, Layer};
+use crate::error::{Error, Result};
+use crate::gpu::{Boxed, Profile};
+use crate::tensor::Tensor;
+use crate::vit::config::Config;
+use crate::vit::features::Request;
+use crate::vit::weights::Weights;
+
+/// A model's weights as the CPU multiplies by them.
+pub(super) struct Cpu {
+    config: Config,
+    weights: Weights<Tensor, Layer>,
+}
+
+impl Cpu {
+    pub fn new(config: &Config, weights: Weights<Tensor>, precision: cpu::Precision) -> Self {
+        Self { config: config.clone(), weights: cpu::layers(weights, precision) }
+    }
+}
+
+impl Backend for Cpu {
+    fn device(&self) -> String {
+        let precision = match self.tuning().precision {
+            Precision::F32 => String::new(),
+            other => format!(", {other}"),
+        };
+        format!("CPU ({} threads{precision})", rayon::current_num_threads())
+    }
+
+    fn method(&self) -> String {
+        let rounding = if cpu::is_fused() { "fused" } else { "separate" };
+        format!("device CPU, {}, {}; sums {rounding}", std::env::consts::ARCH, std::env::consts::OS)
+    }
+
+    fn tuning(&self) -> Tuning {
+        let precision = match self.weights.patch_embed.precision() {
+            cpu::Precision::F32 => Precision::F32,
+            cpu::Precision::Bf16(_) => Precision::Bf16,
+        };
+        Tuning { precision, tier: None }
+    }
+
+    fn warnings(&self) -> &[String] {
+        &[]
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Some(rayon::current_num_threads())
+    }
+
+    fn planned_bytes(&self, _: &[usize], _: u64, _: &Request) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    fn submit<'a>(&'a self, Batch { images, mask, request }: Batch<'a>, _: bool) -> Boxed<'a, Result<Pending>> {
+        let features = cpu::in_pool(|| cpu::forward(&self.weights, &self.config, images, mask, request));
+        Box::pin(ready(features.map(Pending::ready)))
+    }
+
+    fn pass_times<'a>(&'a self, _: Batch<'a>, _: usize) -> Boxed<'a, Result<Option<Vec<Duration>>>> {
+        Box::pin(ready(Ok(None)))
+    }
+
+    fn peak_flops(&self) -> Boxed<'_, Result<Option<f64>>> {
+        Box::pin(ready(Ok(None)))
+    }
+
+    fn profile<'a>(&'a self, _: Batch<'a>) -> Boxed<'a, Result<Profile>> {
+        Box::pin(ready(Err(Error::option("profile", "the CPU backend has no profile by kernel; choose a GPU with `backend` gpu"))))
+    }
+}

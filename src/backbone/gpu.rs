@@ -1,0 +1,66 @@
+//! A GPU as a backend.
+
+use std::time::Duration;
+
+use super::{Backend, Batch, Pending, Precision, Tuning};
+use crate::error::Result;
+use crate::gpu::{Boxed, Gpu, Profile};
+use crate::graph::{Elem, Limits};
+use crate::vit::features::Request;
+
+impl Backend for Gpu {
+    fn device(&self) -> String {
+        self.context().name()
+    }
+
+    fn method(&self) -> String {
+        let (about, limits) = (self.context().info(), self.context().limits());
+        // How much a dispatch may do is measured anew each time. It decides which rows are computed together, and not how one is computed.
+        let limits = Limits { max_work: None, ..*limits };
+        let driver = format!("{} {}", about.driver, about.driver_info);
+        let device = format!("{} ({:?}, {:x}:{:x})", about.name, about.backend, about.vendor, about.device);
+        format!("device {device}; driver {driver}; limits {limits:?}")
+    }
+
+    fn tuning(&self) -> Tuning {
+        let limits = self.context().limits();
+        let precision = match limits.elem {
+            Elem::F32 => Precision::F32,
+            Elem::F16 => Precision::F16,
+        };
+        Tuning { precision, tier: Some(limits.tier) }
+    }
+
+    fn warnings(&self) -> &[String] {
+        self.context().warnings()
+    }
+
+    fn threads(&self) -> Option<usize> {
+        None
+    }
+
+    fn planned_bytes(&self, image_shape: &[usize], pending: u64, request: &Request) -> Result<Option<u64>> {
+        let bytes = self.bytes(image_shape, false, request)?;
+        Ok(Some(bytes.total() + pending * bytes.outputs))
+    }
+
+    fn submit<'a>(&'a self, Batch { images, mask, request }: Batch<'a>, clocked: bool) -> Boxed<'a, Result<Pending>> {
+        if clocked {
+            Box::pin(self.submit_clocked_async(images, mask, request))
+        } else {
+            Box::pin(self.submit_async(images, mask, request))
+        }
+    }
+
+    fn pass_times<'a>(&'a self, batch: Batch<'a>, runs: usize) -> Boxed<'a, Result<Option<Vec<Duration>>>> {
+        Box::pin(async move { self.pass_times_async(batch.images, batch.request, runs).await.map(Some) })
+    }
+
+    fn peak_flops(&self) -> Boxed<'_, Result<Option<f64>>> {
+        Box::pin(async { self.context().peak_flops_async().await.map(Some) })
+    }
+
+    fn profile<'a>(&'a self, Batch { images, mask, request }: Batch<'a>) -> Boxed<'a, Result<Profile>> {
+        Box::pin(self.profile_async(images, mask, request))
+    }
+}

@@ -1,0 +1,47 @@
+//! A network on a GPU.
+
+use super::fold::FoldBackend;
+use crate::error::{Error, Result};
+use crate::gpu::Scorer;
+use crate::nnunet::Tiling;
+use crate::tensor::Tensor;
+use crate::vit::features::overflow;
+
+impl FoldBackend for Scorer {
+    fn device(&self) -> String {
+        self.context().name()
+    }
+
+    fn warnings(&self) -> &[String] {
+        self.context().warnings()
+    }
+
+    fn overflow(&self) -> Error {
+        overflow("scores", self.context().limits().elem.into(), None)
+    }
+
+    fn bytes(&self, tiles: [usize; 4], size: [usize; 2]) -> Result<u64> {
+        self.bytes(&tiles, size).map(|bytes| bytes.total() + bytes.outputs)
+    }
+}
+
+/// The weighted sums [K, H, W] of a slice, which stay on the device until all tiles are in.
+pub(super) async fn sums<E: From<Error>>(
+    scorer: &Scorer,
+    slice: &Tensor,
+    tiling: &Tiling,
+    batch: usize,
+    check: &mut impl FnMut() -> Result<(), E>,
+) -> Result<Tensor, E> {
+    let (size, [rows, columns]) = ([slice.shape()[0], slice.shape()[1]], tiling.tile());
+    let passes = tiling.passes(size);
+    // All batches have one size, because the sums belong to one prepared pass.
+    let batch = (1..=batch.min(passes.len())).rev().find(|batch| passes.len().is_multiple_of(*batch)).unwrap_or(1);
+    let sums = scorer.slice_async(size, &[batch, 1, rows, columns], tiling.weights()).await?;
+    for passes in passes.chunks(batch) {
+        check()?;
+        let places: Vec<_> = passes.iter().map(|pass| (pass.corner, pass.mirrored)).collect();
+        sums.add_async(&tiling.cut(slice, passes), &places).await?;
+    }
+    Ok(sums.finish_async().await?)
+}

@@ -1,0 +1,242 @@
+//! The facade of a fine-tuned network: a results folder and a backend in, scores out.
+
+#[cfg(feature = "cpu")]
+mod cpu;
+mod fold;
+mod gpu;
+
+use std::fmt;
+
+use self::fold::{Fold, FoldBackend};
+#[cfg(feature = "cpu")]
+use crate::backbone::Backbone;
+use crate::backbone::{Choice, Device, Tuning};
+use crate::error::{Error, Result};
+use crate::gpu::Scorer;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::gpu::block_on;
+#[cfg(feature = "cpu")]
+use crate::nnunet::Network;
+use crate::nnunet::{Results, Tiling};
+use crate::tensor::Tensor;
+
+/// The networks of a results folder, ready to run on a GPU or the CPU, each whole.
+pub struct Segmenter {
+    folds: Vec<Fold>,
+    classes: usize,
+}
+
+impl Segmenter {
+    /// Loads the weights of every fold onto a backend that computes as `tuning` says.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read, or the backend cannot be had or cannot compute so.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn new(results: &Results, choice: &Choice, tuning: Tuning) -> Result<Self> {
+        block_on(Self::new_async(results, choice, tuning))
+    }
+
+    /// [`Segmenter::new`] as a future.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read, or the backend cannot be had or cannot compute so.
+    pub async fn new_async(results: &Results, choice: &Choice, tuning: Tuning) -> Result<Self> {
+        let device = choice.clone().device(tuning).await?;
+        let mut folds = Vec::with_capacity(results.folds.len());
+        for (_, network) in &results.folds {
+            folds.push(match &device {
+                Device::Gpu(context) => {
+                    let (config, weights, decoder) = (network.model.config(), network.model.weights()?, network.decoder_weights()?);
+                    Fold::Gpu(Box::new(Scorer::new_async(context, config, &weights, &network.decoder, &decoder).await?))
+                }
+                #[cfg(feature = "cpu")]
+                Device::Cpu(precision) => Fold::Cpu(Box::new(on_cpu(results, network, tuning, *precision).await?)),
+            });
+        }
+        Ok(Self { folds, classes: results.folds[0].1.decoder.classes })
+    }
+
+    /// Scores a pixel, K.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    fn first(&self) -> &dyn FoldBackend {
+        self.folds[0].backend()
+    }
+
+    /// What the networks run on, for people.
+    pub fn device(&self) -> String {
+        self.first().device()
+    }
+
+    /// The scores [K, H, W] of a slice [H, W] as [`crate::nnunet::Prepared`] gives it, the folds' mean: at most `batch` tiles at a time, before each of which
+    /// `check` may stop it.
+    ///
+    /// # Errors
+    /// If the tiles do not fit the model, the device fails, or `check` says so.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn slice<E: From<Error>>(
+        &self,
+        slice: &Tensor,
+        tiling: &Tiling,
+        batch: usize,
+        check: impl FnMut() -> Result<(), E>,
+    ) -> Result<Tensor, E> {
+        block_on(self.slice_async(slice, tiling, batch, check))
+    }
+
+    /// [`Segmenter::slice`] as a future; the CPU computes on the thread that polls it.
+    ///
+    /// # Errors
+    /// If the tiles do not fit the model, the device fails, or `check` says so.
+    pub async fn slice_async<E: From<Error>>(
+        &self,
+        slice: &Tensor,
+        tiling: &Tiling,
+        batch: usize,
+        mut check: impl FnMut() -> Result<(), E>,
+    ) -> Result<Tensor, E> {
+        let mut scores = Tensor::empty();
+        for fold in &self.folds {
+            let sums = fold.sums(slice, tiling, batch, &mut check).await?;
+            if scores.data().is_empty() {
+                scores = sums;
+            } else {
+                scores.data_mut().iter_mut().zip(sums.data()).for_each(|(sum, v)| *sum += v);
+            }
+        }
+        tiling.mean(&mut scores, self.folds.len());
+        if scores.is_finite() { Ok(scores) } else { Err(self.first().overflow().into()) }
+    }
+
+    /// What a user should know and may not expect of the backend.
+    pub fn warnings(&self) -> &[String] {
+        self.first().warnings()
+    }
+
+    /// Whether the networks run on the CPU.
+    pub fn is_on_cpu(&self) -> bool {
+        !matches!(self.folds[0], Fold::Gpu(_))
+    }
+
+    /// About how many bytes a batch of tiles [B, 1, h, w] of a slice of `size` [H, W] needs, the weights included: of the device's memory if the
+    /// networks run on a GPU, else of the host's.
+    ///
+    /// # Errors
+    /// If the tiles hold no patch, or do not fit the device.
+    pub fn bytes(&self, tiles: [usize; 4], size: [usize; 2]) -> Result<u64> {
+        // The CPU runs one fold after another, and each counts the weights of all.
+        let counted = if self.is_on_cpu() { &self.folds[..1] } else { &self.folds };
+        counted.iter().map(|fold| fold.backend().bytes(tiles, size)).sum()
+    }
+}
+
+/// A network of the results on the CPU.
+#[cfg(feature = "cpu")]
+async fn on_cpu(results: &Results, network: &Network, tuning: Tuning, precision: crate::cpu::Precision) -> Result<cpu::CpuFold> {
+    let request = network.request();
+    Ok(cpu::CpuFold {
+        encoder: Backbone::tuned_async(&network.model, Choice::Cpu, tuning).await?,
+        decoder: crate::cpu::decoder_layers(network.decoder_weights()?, precision),
+        takes_last: request.layers.len() < network.decoder.layers.len(),
+        request,
+        channels: network.decoder.channels.clone(),
+        classes: network.decoder.classes,
+        parameters: results.folds.iter().map(|(_, network)| network.parameters()).sum(),
+    })
+}
+
+impl fmt::Debug for Segmenter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Segmenter").field("folds", &self.folds.len()).field("device", &self.device()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cpu::CpuFold;
+    use super::*;
+    use crate::backbone::Backbone;
+    use crate::cpu;
+    use crate::gpu::Scorer;
+    use crate::gpu::faults::{each_object_fails, one_block, paced};
+    use crate::vit::decoder::Decoder;
+    use crate::vit::decoder::Shape;
+    use crate::vit::features::Request;
+
+    fn decoder(shape: &Shape, classify: f32) -> Decoder<Tensor> {
+        let values = |n: usize| (0..n).map(|i| (i % 5) as f32 / 4.0).collect::<Vec<f32>>();
+        let mut decoder =
+            Decoder::linear_specs(shape).map(&mut |spec| Tensor::new(spec.shape.clone(), values(spec.shape.iter().product())));
+        decoder.classify.weight.data_mut().iter_mut().for_each(|v| *v *= classify);
+        decoder
+    }
+
+    /// Two folds of one small network on a device, or on the CPU.
+    fn segmenter(context: Option<&crate::gpu::Context>, classify: f32) -> Result<Segmenter> {
+        let (config, weights) = one_block();
+        let shape = Shape { layers: vec![0], channels: vec![64, 4, 4, 4, 4], classes: 2 };
+        let decoder = decoder(&shape, classify);
+        let fold = || -> Result<Fold> {
+            let Some(context) = context else {
+                let encoder = Backbone::from_weights(&config, weights.clone());
+                let decoder = cpu::decoder_layers(decoder.clone(), cpu::Precision::F32);
+                let (request, channels) = (Request { layers: vec![0], ..Request::default() }, shape.channels.clone());
+                let fold = CpuFold { encoder, decoder, request, takes_last: false, channels, classes: 2, parameters: 0 };
+                return Ok(Fold::Cpu(Box::new(fold)));
+            };
+            Ok(Fold::Gpu(Box::new(Scorer::new(context, &config, &weights, &shape, &decoder)?)))
+        };
+        Ok(Segmenter { folds: vec![fold()?, fold()?], classes: 2 })
+    }
+
+    fn scores(segmenter: &Segmenter, check: impl FnMut() -> Result<()>) -> Result<Tensor> {
+        let slice = Tensor::new([24, 40], (0..24 * 40).map(|i| (i * i % 17) as f32 / 8.0 - 1.0).collect());
+        segmenter.slice(&slice, &Tiling::new([16, 32], 0.5, &[0]), 2, check)
+    }
+
+    #[test]
+    fn scores_that_are_not_finite_are_refused() {
+        let told = scores(&segmenter(None, 3e38).unwrap(), || Ok(())).unwrap_err().to_string();
+        assert!(told.contains("scores are not finite from the decoder on") && told.contains("beyond f32's range"), "{told}");
+        let Some(context) = paced() else { return };
+        let told = scores(&segmenter(Some(&context), 3e38).unwrap(), || Ok(())).unwrap_err().to_string();
+        assert!(told.contains("scores are not finite") && told.contains("beyond f32's range"), "{told}");
+    }
+
+    #[test]
+    fn a_slice_survives_any_object_that_fails() {
+        let Some(context) = paced() else { return };
+        let ready = segmenter(Some(&context), 1.0).unwrap();
+        let want = scores(&ready, || Ok(())).unwrap();
+        let forget = || {
+            for fold in &ready.folds {
+                let Fold::Gpu(scorer) = fold else { panic!("on a GPU") };
+                scorer.forget();
+            }
+        };
+        let failed = each_object_fails(&context, forget, |()| scores(&ready, || Ok(())), |got| *got == want);
+        assert!(failed > 50, "{failed} objects of two folds failed");
+    }
+
+    /// Before the first batch of tiles, and between two.
+    #[test]
+    fn a_device_that_goes_within_a_slice_is_an_error() {
+        for lost_at in [0, 2] {
+            let Some(context) = paced() else { return };
+            let segmenter = segmenter(Some(&context), 1.0).unwrap();
+            let mut batches = 0;
+            let told = scores(&segmenter, || {
+                if batches == lost_at {
+                    context.device().destroy();
+                }
+                batches += 1;
+                Ok(())
+            });
+            let told = told.unwrap_err().to_string();
+            assert!(batches > lost_at && told.starts_with("gpu: ") && told.contains("open it anew"), "{told}");
+            assert!(scores(&segmenter, || Ok(())).unwrap_err().to_string().contains("was lost"));
+        }
+    }
+}
