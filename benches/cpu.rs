@@ -9,6 +9,7 @@ use std::time::Duration;
 use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use meddino::Tensor;
 use meddino::cpu::{self, Bf16, Epilogue, Layer, Precision};
+use meddino::vit::config::ModelSize;
 use meddino::vit::config::{Config, Grid};
 use meddino::vit::features::Request;
 use meddino::vit::model::Model;
@@ -90,7 +91,7 @@ fn group(criterion: &mut Criterion) -> BenchmarkGroup<'_, WallTime> {
 
 /// A model of one block, patch embedding and final norm included.
 fn block(criterion: &mut Criterion) {
-    let model = Model::open("seeded:0").expect("seeded weights");
+    let model = Model::seeded(0, ModelSize::Base);
     let mut weights = model.weights().expect("seeded weights");
     weights.blocks.truncate(1);
     let config = Config { depth: 1, ..model.config().clone() };

@@ -9,6 +9,7 @@ use meddino::Tensor;
 use meddino::gpu::{Context, Gpu, Selection};
 use meddino::graph::{Elem, Tier};
 use meddino::verify::Row;
+use meddino::vit::config::ModelSize;
 use meddino::vit::features::Request;
 use meddino::vit::model::Model;
 
@@ -33,7 +34,7 @@ fn main() {
         }
     };
     println!("on {}, {side} x {side}, each {runs} times in turn", own.info().name);
-    let model = Model::open("seeded:0").expect("seeded weights");
+    let model = Model::seeded(0, ModelSize::Base);
     let weights = model.weights().expect("seeded weights");
     let (image, request) = (noise(1, &[1, 1, side, side]), Request::default());
     let mut families = [("workgroup memory", Tier::Baseline), ("no barriers", Tier::Direct)].map(|(name, tier)| {

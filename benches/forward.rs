@@ -11,6 +11,7 @@ use meddino::gpu::{Context, Executable, Gpu, GpuWeights, Selection};
 use meddino::graph::{Graph, Role, TensorId, plan};
 use meddino::kernels::Recorder;
 use meddino::verify::Row;
+use meddino::vit::config::ModelSize;
 use meddino::vit::config::{Config, Grid};
 use meddino::vit::features::Request;
 use meddino::vit::forward;
@@ -78,7 +79,7 @@ fn benches(criterion: &mut Criterion) {
         }
     };
     println!("on {}", context.info().name);
-    let model = Model::open("seeded:0").expect("seeded weights");
+    let model = Model::seeded(0, ModelSize::Base);
     let (config, weights) = (model.config().clone(), model.weights().expect("seeded weights"));
 
     let mut group = criterion.benchmark_group("forward");

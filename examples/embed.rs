@@ -11,7 +11,7 @@ use meddino::Tensor;
 use meddino::ct::Volume;
 use meddino::embedding::{self, Components, Context, Gpu, MapTexture, Pass, PassSettings, Readback, Similarity, SliceInput, SliceSource};
 use meddino::maps::Moments;
-use meddino::vit::model::Model;
+use meddino::vit::source::ModelSource;
 
 /// What a frame leaves to the model: at 60 frames a second, half of it.
 const BUDGET: Duration = Duration::from_millis(8);
@@ -74,7 +74,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let host = Host::new(&Volume::phantom().read_slice(0)?)?;
 
     // The model comes to live on the host's device.
-    let model = Model::open(&checkpoint)?;
+    let model = ModelSource::parse(&checkpoint).and_then(|source| source.open())?;
     let context = Context::from_host(host.device.clone(), host.queue.clone())?;
     let gpu = Gpu::new(&context, model.config(), &model.weights()?)?;
     let settings = PassSettings { frame: Some(BUDGET), ..PassSettings::new(SliceInput::new(host.size.0, host.size.1)) };

@@ -6,9 +6,9 @@
 //! ```
 //! use meddino::backbone::{Backbone, Choice};
 //! use meddino::ct::{Size, Volume, Window, prepare};
-//! use meddino::vit::{features::Request, model::Model};
+//! use meddino::vit::{config::ModelSize, features::Request, model::Model};
 //!
-//! let model = Model::open("seeded:0:tiny")?; // or "MedDINOv3-B-CT3M.pth"
+//! let model = Model::seeded(0, ModelSize::Tiny); // or Model::open("MedDINOv3-B-CT3M.pth")?
 //! let backbone = Backbone::new(&model, Choice::Cpu)?; // or Choice::Auto: a real GPU if there is one
 //! let mut scan = Volume::phantom(); // or Volume::open("slice.npy")
 //! let image = prepare(&scan.read_slice(0)?, &Window::DEMO, Size::Square(64)); // [1, 1, 64, 64]

@@ -104,14 +104,11 @@ fn imports_point_down() {
 /// Circles that are there today, each by its modules. Whoever opens a circle removes it here, so that it stays open;
 /// the list must shrink to nothing.
 const KNOWN_CIRCLES: &[&[&str]] = &[
-    &["checkpoint::container", "checkpoint::pth"],
-    &["checkpoint::convention", "checkpoint::hints", "checkpoint::layout", "checkpoint::refuse", "checkpoint::wrapping"],
     &["cli::args", "cli::cases", "cli::names", "cli::picture_args", "cli::segment_args", "cli::shard"],
     &["cli::bench", "cli::throughput"],
     &["cli::limits", "cli::say"],
     &["cli::scene", "cli::tokens"],
     &["gpu::context", "gpu::pipelines"],
-    &["hub", "hub::cache", "hub::remote", "hub::transfer"],
 ];
 
 #[test]
@@ -130,8 +127,21 @@ fn no_module_uses_one_that_uses_it() {
 
 /// What `viewer/` may mention of the library: the room for hosts of a device, and what a guest needs for scans, maps, pictures and checkpoints. What a pass is
 /// made of stays behind `embedding`.
-const VIEWER_MAY_IMPORT: &[&str] =
-    &["embedding", "ct", "maps", "picture", "hub", "checkpoint", "vit::model", "error", "tensor", "Error", "Result", "Tensor"];
+const VIEWER_MAY_IMPORT: &[&str] = &[
+    "embedding",
+    "ct",
+    "maps",
+    "picture",
+    "hub",
+    "checkpoint",
+    "vit::model",
+    "vit::source",
+    "error",
+    "tensor",
+    "Error",
+    "Result",
+    "Tensor",
+];
 
 #[test]
 fn the_viewer_runs_on_embedding() {

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use half::{bf16, f16};
 use meddino::Tensor;
 use meddino::checkpoint::{CONFIG_KEY, Checkpoint, Dtype};
-use meddino::vit::config::{Config, RopePrecision};
+use meddino::vit::config::{Config, ModelSize, RopePrecision};
 use meddino::vit::model::Model;
+use meddino::vit::source::ModelSource;
 use meddino::vit::weights::Weights;
 use safetensors::tensor::{Dtype as FileDtype, TensorView};
 use tempfile::TempDir;
@@ -18,7 +19,7 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 fn open(path: &Path) -> meddino::Result<Model> {
-    Model::open(path.to_str().unwrap())
+    Model::open(path)
 }
 
 fn error(path: &Path) -> String {
@@ -45,7 +46,7 @@ fn state(model: &Model) -> State {
 }
 
 fn micro() -> State {
-    state(&Model::open("seeded:0:micro").unwrap())
+    state(&Model::seeded(0, ModelSize::Micro))
 }
 
 fn write(path: &Path, state: &State, metadata: Option<HashMap<String, String>>) {
@@ -204,7 +205,7 @@ fn seeded_weights_are_those_of_the_generator() {
         &CASES,
         |c| format!("{c:?}"),
         |(seed, name, index, want)| {
-            let model = Model::open(&format!("seeded:{seed}")).unwrap();
+            let model = Model::seeded(*seed, ModelSize::Base);
             let found = model.checkpoint().load(name).unwrap().data()[*index];
             ensure(found.to_bits() == *want, || format!("{found} = {:#010X}", found.to_bits()))
         },
@@ -220,7 +221,7 @@ fn seeded_weights_are_those_of_the_generator() {
         &sums,
         |c| format!("{c:?}"),
         |(seed, name, want)| {
-            let tensor = Model::open(&format!("seeded:{seed}")).unwrap().checkpoint().load(name).unwrap();
+            let tensor = Model::seeded(*seed, ModelSize::Base).checkpoint().load(name).unwrap();
             let add = |sum: u64, (v, i): (&f32, u64)| {
                 sum.wrapping_add(u64::from(v.to_bits()).wrapping_mul(i.wrapping_mul(2_654_435_761).wrapping_add(1)))
             };
@@ -262,7 +263,7 @@ fn seeded_sources_are_read_strictly() {
         &cases,
         |c| c.0.into(),
         |(source, parameters)| {
-            let model = Model::open(source).map_err(|e| e.to_string())?;
+            let model = ModelSource::parse(source).and_then(|source| source.open()).map_err(|e| e.to_string())?;
             ensure(model.parameters() == *parameters, || format!("{} parameters", model.parameters()))?;
             ensure(model.warnings().iter().any(|w| w.contains("untrained")), || "no word that it is untrained".into())?;
             ensure(model.checkpoint().source_name() == *source && model.checkpoint().sha256().unwrap().is_none(), || "misnamed".into())
@@ -273,7 +274,7 @@ fn seeded_sources_are_read_strictly() {
         &bad,
         |c| (*c).into(),
         |source| {
-            let error = Model::open(source).err().map(|e| e.to_string()).unwrap_or_default();
+            let error = ModelSource::parse(source).and_then(|source| source.open()).err().map(|e| e.to_string()).unwrap_or_default();
             ensure(error.contains("expected seeded:N"), || format!("error {error:?}"))
         },
     );
@@ -654,16 +655,6 @@ fn hugging_face_files_go_by_their_config() {
 }
 
 #[test]
-fn sharded_models_are_refused_with_advice() {
-    let dir = tempfile::tempdir().unwrap();
-    let shard = dir.path().join("model-00001-of-00002.safetensors");
-    fs::copy(fixture("flat.safetensors"), &shard).unwrap();
-    let index = dir.path().join("model.safetensors.index.json");
-    fs::write(&index, r#"{"weight_map": {}}"#).unwrap();
-    table(&[shard, index], |p| p.display().to_string(), |path| ensure(error(path).contains("max_shard_size"), || error(path)));
-}
-
-#[test]
 fn a_converted_model_is_the_same_model() {
     let dir = tempfile::tempdir().unwrap();
     let dtypes = [(Dtype::F32, EXACT), (Dtype::F16, TO_F16), (Dtype::Bf16, TO_BF16)];
@@ -674,7 +665,7 @@ fn a_converted_model_is_the_same_model() {
         |c| format!("{} as {}", c.0, c.1.0),
         |(file, (dtype, rounding))| {
             let source = if file.starts_with("seeded:") { (*file).into() } else { fixture(file).display().to_string() };
-            let original = Model::open(&source).unwrap();
+            let original = ModelSource::parse(source).and_then(|source| source.open()).unwrap();
             let path = dir.path().join("converted.safetensors");
             original.write_safetensors(&path, *dtype).map_err(|e| e.to_string())?;
             let converted = open(&path).map_err(|e| e.to_string())?;
@@ -716,7 +707,7 @@ fn the_same_weights_are_written_as_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let written = |source: &str| {
         let path = dir.path().join("out.safetensors");
-        Model::open(source).unwrap().write_safetensors(&path, Dtype::F32).unwrap();
+        ModelSource::parse(source).and_then(|source| source.open()).unwrap().write_safetensors(&path, Dtype::F32).unwrap();
         fs::read(path).unwrap()
     };
     let seeded = written("seeded:0:micro");

@@ -8,8 +8,10 @@ use common::{Golden, uniform};
 use meddino::Tensor;
 use meddino::cpu::{self, Bf16, Epilogue, Layer, Precision};
 use meddino::tensor::relative_l2;
+use meddino::vit::config::ModelSize;
 use meddino::vit::features::Request;
 use meddino::vit::model::Model;
+use meddino::vit::source::ModelSource;
 use meddino::vit::weights::Linear;
 use rayon::ThreadPoolBuilder;
 
@@ -64,7 +66,7 @@ const TOLERANCE: f64 = 1.2e-2;
 fn check(name: &str) {
     let Some(precision) = bf16() else { return };
     let golden = Golden::open(name);
-    let mut model = Model::open(&golden.weights).expect("seeded weights");
+    let mut model = ModelSource::parse(&golden.weights).and_then(|source| source.open()).expect("seeded weights");
     model.set_rope(golden.rope);
     let layers = cpu::layers(model.weights().expect("seeded weights"), precision);
     let features = cpu::forward(&layers, model.config(), &golden.image, golden.mask.as_deref(), &golden.request).expect("features");
@@ -92,7 +94,7 @@ fn tiny_masked() {
 #[test]
 fn threads_change_no_bit() {
     let Some(precision) = bf16() else { return };
-    let model = Model::open("seeded:0:tiny").expect("seeded weights");
+    let model = Model::seeded(0, ModelSize::Tiny);
     let layers = cpu::layers(model.weights().expect("seeded weights"), precision);
     let image = Tensor::new([1, 1, 400, 416], uniform("image", 400 * 416, 3));
     let bits = |threads| {

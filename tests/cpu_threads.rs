@@ -4,8 +4,10 @@ mod common;
 
 use meddino::Tensor;
 use meddino::backbone::{Backbone, Choice, Precision, Tuning};
+use meddino::vit::config::ModelSize;
 use meddino::vit::features::Request;
 use meddino::vit::model::Model;
+use meddino::vit::source::ModelSource;
 use rayon::ThreadPoolBuilder;
 
 /// Every bit of the features of a batch of two, on a pool of `threads`.
@@ -20,7 +22,7 @@ fn bits(backbone: &Backbone, image: &Tensor, threads: usize) -> Vec<u32> {
 /// So an unfinished file is gone on with on any number of threads, and not by a backend whose last bits may be others.
 #[test]
 fn threads_are_no_part_of_the_method() {
-    let model = Model::open("seeded:0:micro").expect("seeded weights");
+    let model = Model::seeded(0, ModelSize::Micro);
     let backbone = Backbone::new(&model, Choice::Cpu).expect("the CPU");
     let on = |threads| ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool").install(|| backbone.method());
     assert_eq!(on(1), on(3));
@@ -30,7 +32,8 @@ fn threads_are_no_part_of_the_method() {
 }
 
 fn check(model: &str, shape: [usize; 4]) {
-    let backbone = Backbone::new(&Model::open(model).expect("seeded weights"), Choice::Cpu).expect("the CPU");
+    let backbone =
+        Backbone::new(&ModelSource::parse(model).and_then(|source| source.open()).expect("seeded weights"), Choice::Cpu).expect("the CPU");
     let image = Tensor::new(shape, common::uniform("image", shape.iter().product(), 3));
     let one = bits(&backbone, &image, 1);
     for threads in [2, 3, 7] {

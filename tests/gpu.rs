@@ -260,7 +260,7 @@ fn a_foreign_shader_keeps_its_checks_on_every_context() {
         eprintln!("SKIPPED: wgpu checks no private or workgroup arrays on OpenGL");
         return;
     }
-    let model = meddino::vit::model::Model::open("seeded:0:micro").unwrap();
+    let model = meddino::vit::model::Model::seeded(0, meddino::vit::config::ModelSize::Micro);
     let gpu = meddino::gpu::Gpu::new(&context, model.config(), &model.weights().unwrap()).unwrap();
     for context in [gpu.context().clone(), context.without_shader_checks(), context] {
         let mut graph = Graph::new();

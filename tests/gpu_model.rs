@@ -11,11 +11,11 @@ use meddino::graph::{Elem, Limits};
 use meddino::tensor::relative_l2;
 use meddino::vit::config::{Config, RopePrecision};
 use meddino::vit::features::{Features, Request};
-use meddino::vit::model::Model;
+use meddino::vit::source::ModelSource;
 use meddino::vit::weights::Weights;
 
 fn open(source: &str, rope: RopePrecision) -> (Config, Weights<Tensor>) {
-    let mut model = Model::open(source).expect("seeded weights");
+    let mut model = ModelSource::parse(source).and_then(|source| source.open()).expect("seeded weights");
     model.set_rope(rope);
     (model.config().clone(), model.weights().expect("seeded weights"))
 }

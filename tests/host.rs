@@ -17,7 +17,7 @@ use meddino::gpu::Executable;
 use meddino::maps::{Moments, cosine};
 use meddino::tensor::relative_l2;
 use meddino::vit::features::{Features, Request};
-use meddino::vit::model::Model;
+use meddino::vit::source::ModelSource;
 
 /// A program that owns its device.
 struct Host {
@@ -46,7 +46,7 @@ impl Host {
     }
 
     fn model(&self, source: &str) -> Gpu {
-        let model = Model::open(source).expect("seeded weights");
+        let model = ModelSource::parse(source).and_then(|source| source.open()).expect("seeded weights");
         Gpu::new(&self.lend(), model.config(), &model.weights().expect("seeded weights")).expect("room")
     }
 
@@ -201,7 +201,7 @@ fn on_the_cpu(source: &str, image: &Tensor, request: &Request) -> Features {
 }
 
 fn masked_on_the_cpu(source: &str, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Features {
-    let model = Model::open(source).expect("seeded weights");
+    let model = ModelSource::parse(source).and_then(|source| source.open()).expect("seeded weights");
     let layers = cpu::layers(model.weights().expect("seeded weights"), cpu::Precision::F32);
     cpu::forward(&layers, model.config(), image, mask, request).expect("features")
 }

@@ -74,7 +74,7 @@ fn fixture(name: &str) -> PathBuf {
 
 /// Opens and loads; the error's text, or "no error".
 fn load(path: &Path) -> String {
-    let loaded = Model::open(path.to_str().unwrap()).and_then(|model| model.weights());
+    let loaded = Model::open(path).and_then(|model| model.weights());
     loaded.err().map_or_else(|| "no error".into(), |e| e.to_string())
 }
 

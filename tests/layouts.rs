@@ -38,7 +38,7 @@ fn every_layout_gives_pytorchs_features() {
     let mut off = Vec::new();
     for (file, prefix, tolerance) in FILES {
         let features = |rope: Option<RopePrecision>| {
-            let mut model = Model::open(&data(&format!("fixtures/micro/{file}")).display().to_string()).unwrap_or_else(|e| panic!("{e}"));
+            let mut model = Model::open(data(&format!("fixtures/micro/{file}"))).unwrap_or_else(|e| panic!("{e}"));
             rope.into_iter().for_each(|rope| model.set_rope(rope));
             Backbone::new(&model, Choice::Cpu).expect("the CPU").features(image, None, &request).expect("features")
         };

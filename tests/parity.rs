@@ -5,7 +5,7 @@ mod common;
 use common::{Golden, f32_tolerance};
 use meddino::backbone::{Backbone, Choice};
 use meddino::vit::config::RopePrecision;
-use meddino::vit::model::Model;
+use meddino::vit::source::ModelSource;
 
 /// The largest error of an element.
 fn largest_error(rope: RopePrecision) -> f32 {
@@ -17,7 +17,7 @@ fn largest_error(rope: RopePrecision) -> f32 {
 
 fn check(name: &str) {
     let golden = Golden::open(name);
-    let mut model = Model::open(&golden.weights).expect("seeded weights");
+    let mut model = ModelSource::parse(&golden.weights).and_then(|source| source.open()).expect("seeded weights");
     model.set_rope(golden.rope);
     let backbone = Backbone::new(&model, Choice::Cpu).expect("the CPU");
     let features = backbone.features(&golden.image, golden.mask.as_deref(), &golden.request).expect("features");

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use meddino::Tensor;
 use meddino::backbone::{Backbone, Choice};
 use meddino::ct::{Orient, Size, Volume, Window, prepare};
+use meddino::vit::config::ModelSize;
 use meddino::vit::features::Request;
 use meddino::vit::model::Model;
 
@@ -86,7 +87,7 @@ fn images(path: &Path, orient: Orient) -> Tensor {
 #[test]
 fn one_head_has_the_same_features_in_every_storage_order() {
     let Some(folder) = cases() else { return };
-    let model = Model::open("seeded:0:micro").expect("seeded weights");
+    let model = Model::seeded(0, ModelSize::Micro);
     let backbone = Backbone::new(&model, Choice::Cpu).expect("the CPU");
     let features = |images: &Tensor| {
         let x = backbone.features(images, None, &Request::default()).expect("features").x_norm;

@@ -9,9 +9,11 @@ use meddino::backbone::Backbone;
 use meddino::gpu::{Context, Gpu};
 use meddino::graph::{Elem, Limits, ProductSplit, ProductTile, Tier, TileChoice, Tiles};
 use meddino::verify::{self, Row, Tolerance};
+use meddino::vit::config::ModelSize;
 use meddino::vit::config::RopePrecision;
 use meddino::vit::features::{Features, Request};
 use meddino::vit::model::Model;
+use meddino::vit::source::ModelSource;
 
 /// The device once for every tier and precision that it runs.
 fn tiers() -> Vec<Context> {
@@ -54,7 +56,7 @@ fn against_pytorch(goldens: &[&str]) {
     let mut off = Vec::new();
     for name in goldens {
         let golden = Golden::open(name);
-        let mut model = Model::open(&golden.weights).expect("seeded weights");
+        let mut model = ModelSource::parse(&golden.weights).and_then(|source| source.open()).expect("seeded weights");
         model.set_rope(golden.rope);
         let outputs = verify::Golden::open(&data(&format!("golden/{name}.safetensors"))).expect("a golden");
         for context in tiers() {
@@ -69,7 +71,7 @@ fn against_pytorch(goldens: &[&str]) {
 /// Features of two of them never stand in one file: an unfinished one is gone on with by the same alone.
 #[test]
 fn each_is_a_method_of_its_own() {
-    let model = Model::open("seeded:0:micro").expect("seeded weights");
+    let model = Model::seeded(0, ModelSize::Micro);
     let mut contexts = tiers();
     let tile = ProductTile { rows: 32, cols: 64, split: ProductSplit::Tiled { depth: 8, sums: [4, 4] } };
     let tiles = Tiles { many: TileChoice { product: Some(tile), attention: None }, ..Tiles::DEFAULT };
@@ -102,7 +104,7 @@ fn base_is_pytorchs() {
 fn micro_is_the_cpus_at_every_tap() {
     let mut off = Vec::new();
     for rope in [RopePrecision::F32, RopePrecision::Bf16] {
-        let mut model = Model::open("seeded:0:micro").expect("seeded weights");
+        let mut model = Model::seeded(0, ModelSize::Micro);
         model.set_rope(rope);
         let request = Request { prenorm: true, layers: (0..model.config().depth).collect(), taps: true };
         let shape = [2, 3, 71, 50];
@@ -121,7 +123,7 @@ fn micro_is_the_cpus_at_every_tap() {
 /// were it not for f32 there.
 #[test]
 fn a_few_large_channels_do_not_drown_the_others() {
-    let model = Model::open("seeded:0:tiny").expect("seeded weights");
+    let model = Model::seeded(0, ModelSize::Tiny);
     let mut weights = model.weights().expect("seeded weights");
     for (channel, value) in [(3, 350.0), (77, -280.0)] {
         weights.patch_embed.bias.as_mut().expect("a bias").data_mut()[channel] = value;
@@ -151,7 +153,7 @@ fn a_few_large_channels_do_not_drown_the_others() {
 fn f16_takes_half_the_memory_and_says_what_it_cannot_hold() {
     for context in tiers().into_iter().filter(|context| context.limits().elem == Elem::F16) {
         let wide = context.tuned(Elem::F32, None).expect("f32");
-        let model = Model::open("seeded:0:tiny").expect("seeded weights");
+        let model = Model::seeded(0, ModelSize::Tiny);
         let mut weights = model.weights().expect("seeded weights");
         let on = |context: &Context| Gpu::new(context, model.config(), &weights).expect("room for the weights");
         let [narrow, wide] = [on(&context), on(&wide)];

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use meddino::ct::{Orient, Volume};
+use meddino::vit::config::ModelSize;
 use meddino::vit::model::Model;
 
 /// (level, module, text) of what was logged.
@@ -61,7 +62,7 @@ fn each_warning_is_logged_once() {
         warnings.iter().map(|text| (Level::Warn, module.to_owned(), format!("{source}: {text}"))).collect()
     };
 
-    let model = Model::open("seeded:0:micro").expect("seeded weights");
+    let model = Model::seeded(0, ModelSize::Micro);
     assert!(!model.warnings().is_empty());
     assert_eq!(logged(), of("meddino::checkpoint", "seeded:0", model.warnings()));
 

@@ -1,20 +1,31 @@
 //! Safetensors files: read one tensor at a time, written tensor by tensor or piece by piece, complete or not at all.
 //!
+//! Without the feature `files` there are only the readers, over bytes or anything that can seek.
+//!
 //! Nothing is mapped into memory, and no size that a file claims is believed before it is held against the file's length.
 
 mod dtype;
+#[cfg(feature = "files")]
 mod hidden;
+#[cfg(feature = "files")]
 mod identity;
+#[cfg(feature = "files")]
 mod listing;
+#[cfg(feature = "files")]
 mod new_file;
+#[cfg(feature = "files")]
 mod partial;
+#[cfg(feature = "files")]
 mod plain;
+#[cfg(feature = "files")]
 mod sha256;
+#[cfg(feature = "files")]
 mod writer;
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fmt;
 use std::io::{Read, Seek, SeekFrom};
+#[cfg(feature = "files")]
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -23,13 +34,21 @@ use safetensors::tensor::Metadata;
 use crate::tensor::Tensor;
 
 pub use dtype::Dtype;
+#[cfg(feature = "files")]
 pub use hidden::{is_stream, open_own};
+#[cfg(feature = "files")]
 pub use identity::identity;
+#[cfg(feature = "files")]
 pub use listing::{Listing, Other, enter, folder_of, unreadable};
+#[cfg(feature = "files")]
 pub use new_file::NewFile;
+#[cfg(feature = "files")]
 pub use partial::Partial;
+#[cfg(feature = "files")]
 pub use plain::{check_plain, open_plain};
+#[cfg(feature = "files")]
 pub use sha256::{sha256, sha256_of_file};
+#[cfg(feature = "files")]
 pub use writer::ArchiveWriter;
 
 /// The longest header that is read. The format allows 100 MB; a vision transformer's takes under 0.1 MB.
@@ -44,11 +63,15 @@ pub struct Stored {
     pub dtype: Dtype,
 }
 
+/// Where an archive's bytes come from.
+trait ReadSeek: Read + Seek + Send {}
+
+impl<T: Read + Seek + Send> ReadSeek for T {}
+
 /// An open safetensors file. Errors are plain texts: whoever opened it knows the file's name and what it is for.
-#[derive(Debug)]
 pub struct Archive {
-    /// Behind a lock because a read moves the file's cursor.
-    file: Mutex<File>,
+    /// Behind a lock because a read moves the cursor.
+    bytes: Mutex<Box<dyn ReadSeek>>,
     header: Metadata,
     tensors: BTreeMap<String, Stored>,
     metadata: BTreeMap<String, String>,
@@ -61,17 +84,25 @@ impl Archive {
     ///
     /// # Errors
     /// If it cannot be read, or is no whole safetensors file.
+    #[cfg(feature = "files")]
     pub fn open(path: &Path) -> Result<Self, String> {
-        let mut file = open_plain(path).map_err(|e| e.to_string())?;
-        let length = file.metadata().map_err(|e| e.to_string())?.len();
+        Self::from_reader(open_plain(path).map_err(|e| e.to_string())?)
+    }
+
+    /// The same from `bytes`, which hold a safetensors file from their start to their end.
+    ///
+    /// # Errors
+    /// As [`Archive::open`].
+    pub fn from_reader(mut bytes: impl Read + Seek + Send + 'static) -> Result<Self, String> {
+        let length = bytes.seek(SeekFrom::End(0)).and_then(|length| bytes.rewind().map(|()| length)).map_err(|e| e.to_string())?;
         let mut prefix = [0; 8];
-        file.read_exact(&mut prefix).map_err(|_| "is no safetensors file: it is shorter than its first field")?;
+        bytes.read_exact(&mut prefix).map_err(|_| "is no safetensors file: it is shorter than its first field")?;
         let header_len = u64::from_le_bytes(prefix);
         if header_len > MAX_HEADER || header_len > length - 8 {
             return Err(format!("claims a header of {header_len} bytes in a file of {length}; it is damaged or no safetensors file"));
         }
         let mut header = vec![0; header_len as usize];
-        file.read_exact(&mut header).map_err(|e| format!("its header cannot be read: {e}"))?;
+        bytes.read_exact(&mut header).map_err(|e| format!("its header cannot be read: {e}"))?;
         // Reading the header checks that offsets follow each other without gaps and fit shapes and types.
         let header: Metadata = serde_json::from_slice(&header).map_err(|e| format!("its header is damaged: {e}"))?;
         let data_start = 8 + header_len;
@@ -85,7 +116,7 @@ impl Archive {
         };
         let tensors = header.tensors().into_iter().map(stored).collect();
         let metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
-        Ok(Self { file: Mutex::new(file), header, tensors, metadata, data_start })
+        Ok(Self { bytes: Mutex::new(Box::new(bytes)), header, tensors, metadata, data_start })
     }
 
     /// Every tensor, by name.
@@ -120,10 +151,27 @@ impl Archive {
         let size = stored.dtype.size().ok_or_else(|| format!("its elements are {}; expected f32, f16, bf16 or f64", stored.dtype))?;
         let (from, to) = self.header.info(name).ok_or("is not in the file")?.data_offsets;
         assert!((first + len) * size <= to - from, "{name} ends before element {}", first + len);
-        let mut bytes = vec![0; len * size];
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut part = vec![0; len * size];
+        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         let start = SeekFrom::Start(self.data_start + (from + first * size) as u64);
-        file.seek(start).and_then(|_| file.read_exact(&mut bytes)).map_err(|e| e.to_string())?;
-        stored.dtype.decode(&bytes)
+        bytes.seek(start).and_then(|_| bytes.read_exact(&mut part)).map_err(|e| e.to_string())?;
+        stored.dtype.decode(&part)
+    }
+
+    /// The SHA-256 of all bytes, in lower-case hexadecimal.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    #[cfg(feature = "files")]
+    pub fn sha256(&self) -> std::io::Result<String> {
+        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        bytes.rewind()?;
+        sha256::sha256_of(&mut *bytes)
+    }
+}
+
+impl fmt::Debug for Archive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Archive").field("tensors", &self.tensors).field("metadata", &self.metadata).finish_non_exhaustive()
     }
 }

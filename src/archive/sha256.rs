@@ -18,8 +18,13 @@ pub fn sha256(bytes: &[u8]) -> String {
 /// # Errors
 /// If the file cannot be read, or is no plain file.
 pub fn sha256_of_file(path: &Path) -> io::Result<String> {
+    sha256_of(&mut open_plain(path)?)
+}
+
+/// The SHA-256 of what `bytes` still hold, in lower-case hexadecimal.
+pub(super) fn sha256_of(bytes: &mut impl io::Read) -> io::Result<String> {
     let mut hasher = Sha256::new();
-    io::copy(&mut open_plain(path)?, &mut hasher)?;
+    io::copy(bytes, &mut hasher)?;
     Ok(hexadecimal(&hasher.finalize()))
 }
 

@@ -28,10 +28,11 @@ use crate::vit::model::Model;
 /// ```
 /// use meddino::backbone::{Backbone, Choice};
 /// use meddino::vit::features::Request;
+/// use meddino::vit::config::ModelSize;
 /// use meddino::vit::model::Model;
 /// use meddino::Tensor;
 ///
-/// let model = Model::open("seeded:0:tiny")?;
+/// let model = Model::seeded(0, ModelSize::Tiny);
 /// let backbone = Backbone::new(&model, Choice::Cpu)?;
 /// let image = Tensor::zeros([1, 1, 48, 64]); // [B, 1, H, W], normalised
 /// let features = backbone.features(&image, None, &Request::default())?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::layout::{Ignored, Names, printable};
+use super::names::{Ignored, Names, printable};
 use super::recipe::Recipe;
 
 /// Whose names a backbone's tensors have.

@@ -1,19 +1,15 @@
 //! What stands in writing about a model: `config.json` beside a Hugging Face file, the metadata inside one of this crate's own.
 
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::layout::{Layout, printable};
-use crate::archive::{Dtype, open_plain};
+use super::layout::Layout;
+use super::names::printable;
+use crate::archive::Dtype;
 
 /// The key of a safetensors file's metadata under which this crate writes a model's configuration, as JSON.
 pub const CONFIG_KEY: &str = "meddino.config";
-
-/// The longest `config.json` that is read.
-const MAX_CONFIG: u64 = 1 << 20;
 
 /// What is said about a model beside its weights. A value that is said decides, or must agree with the weights' shapes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,16 +36,23 @@ pub struct Hints {
     pub rope: Option<Dtype>,
 }
 
-/// The hints for a file of this `layout`, and warnings about what is not said.
-pub(super) fn gather(layout: &Layout, path: &Path, metadata: &BTreeMap<String, String>) -> Result<(Hints, Vec<String>), String> {
+/// The hints for a file of this `layout`, and warnings about what is not said. `config` gives the text of `config.json`, if there is one.
+pub(super) fn gather(
+    layout: &Layout,
+    metadata: &BTreeMap<String, String>,
+    config: impl FnOnce() -> Result<Option<String>, String>,
+) -> Result<(Hints, Vec<String>), String> {
     match layout {
         Layout::Meddino => {
             let text = metadata.get(CONFIG_KEY).map_or("", String::as_str);
             let json = serde_json::from_str(text).map_err(|e| format!("its metadata {CONFIG_KEY} is damaged: {e}"))?;
             Ok((own(&json).map_err(|problem| format!("its metadata {CONFIG_KEY} {problem}"))?, Vec::new()))
         }
-        Layout::HuggingFace => match config_json(path)? {
-            Some(json) => Ok((hugging_face(&json).map_err(|problem| format!("its config.json {problem}"))?, Vec::new())),
+        Layout::HuggingFace => match config()? {
+            Some(text) => {
+                let json = serde_json::from_str(&text).map_err(|e| format!("config.json beside it is damaged: {e}"))?;
+                Ok((hugging_face(&json).map_err(|problem| format!("its config.json {problem}"))?, Vec::new()))
+            }
             None => Ok((
                 Hints::default(),
                 vec!["no config.json beside it: heads and epsilon are taken as in every published DINOv3; put its config.json in the same folder".into()],
@@ -58,23 +61,6 @@ pub(super) fn gather(layout: &Layout, path: &Path, metadata: &BTreeMap<String, S
         Layout::NnUnet { trainer: None } => Ok((Hints::default(), vec!["no trainer_name in it: taken for a MedDINOv3 trainer's".into()])),
         _ => Ok((Hints::default(), Vec::new())),
     }
-}
-
-/// Where the configuration of the checkpoint at `path` stands, if it is of Hugging Face's layout.
-pub fn config_beside(path: &Path) -> PathBuf {
-    path.with_file_name("config.json")
-}
-
-/// `config.json` beside `path`; `None` if there is none.
-fn config_json(path: &Path) -> Result<Option<Value>, String> {
-    let beside = config_beside(path);
-    let file = match open_plain(&beside) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        file => file.map_err(|e| format!("config.json beside it cannot be read: {e}"))?,
-    };
-    let mut text = String::new();
-    file.take(MAX_CONFIG).read_to_string(&mut text).map_err(|e| format!("config.json beside it cannot be read: {e}"))?;
-    serde_json::from_str(&text).map(Some).map_err(|e| format!("config.json beside it is damaged: {e}"))
 }
 
 fn hugging_face(json: &Value) -> Result<Hints, String> {

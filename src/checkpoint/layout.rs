@@ -1,14 +1,6 @@
-//! Which of the known layouts a file's names are of, and what in it is not the backbone.
+//! The layouts that are known.
 
-use std::collections::BTreeMap;
 use std::fmt;
-
-use super::container::Reader;
-use super::convention::Convention;
-use super::hints::CONFIG_KEY;
-use super::refuse;
-use super::wrapping::Wrapping;
-use crate::archive::Stored;
 
 /// How a checkpoint came to be, by its names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,69 +67,4 @@ impl fmt::Display for Layout {
             Self::Seeded => f.write_str("seeded (untrained)"),
         }
     }
-}
-
-/// A tensor of the file that is no parameter of the backbone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ignored {
-    /// The file's name for it.
-    pub name: String,
-    /// Why it is left out.
-    pub reason: &'static str,
-}
-
-/// A file's tensors after its wrapping is taken off.
-pub(super) struct Contents<'a> {
-    pub layout: Layout,
-    pub convention: Convention,
-    /// The backbone's tensors: name without wrapping -> name in the file and tensor.
-    pub names: Names<'a>,
-    /// The tensors of nnU-Net's segmentation decoder, likewise; they are among the ignored, too.
-    pub decoder: Names<'a>,
-    pub ignored: Vec<Ignored>,
-    /// What a user should know and may not expect.
-    pub warnings: Vec<String>,
-}
-
-/// Name without wrapping -> the file's name and tensor.
-pub(super) type Names<'a> = BTreeMap<String, (&'a String, &'a Stored)>;
-
-/// Finds the layout of an open file.
-pub(super) fn detect(reader: &Reader) -> Result<Contents<'_>, String> {
-    let is_nnunet = reader.tensors().keys().any(|name| name.starts_with("network_weights."));
-    let nnunet = if is_nnunet { Some(Layout::NnUnet { trainer: reader.top_level_string("trainer_name")? }) } else { None };
-    if let Some(Layout::NnUnet { trainer }) = &nnunet {
-        refuse::trainer(trainer.as_deref())?;
-    }
-    refuse::parts(reader.tensors().keys())?;
-    let wrapping = Wrapping::of(reader.tensors().keys())?.ok_or_else(|| unknown(reader))?;
-    let (names, decoder, ignored) = wrapping.take_off(reader)?;
-    refuse::models(&names)?;
-    let convention = Convention::of(&names).ok_or_else(|| unknown(reader))?;
-    let layout = match (nnunet.unwrap_or_else(|| wrapping.layout()), convention) {
-        _ if reader.metadata().contains_key(CONFIG_KEY) => Layout::Meddino,
-        (_, Convention::HuggingFace) => Layout::HuggingFace,
-        (_, Convention::Timm) => Layout::Timm,
-        // The authors' own training code sets its numbers whatever the bias; elsewhere a mask is Meta's mark.
-        (Layout::Flat | Layout::Wrapped { .. }, Convention::Base) if names.keys().any(|n| n.ends_with(".attn.qkv.bias_mask")) => {
-            Layout::Meta
-        }
-        (layout, Convention::Base) => layout,
-    };
-    Ok(Contents { layout, convention, names, decoder, ignored, warnings: wrapping.warnings })
-}
-
-fn unknown(reader: &Reader) -> String {
-    let tensors = reader.tensors();
-    let mut first: Vec<_> = tensors.keys().take(5).map(|name| printable(name)).collect();
-    if first.is_empty() {
-        first.push("no tensor at all".into());
-    }
-    format!("is of no known layout: it holds {} ({} tensors). Known are {}", first.join(", "), tensors.len(), Layout::KNOWN)
-}
-
-/// A name from a file, made harmless for a terminal and short.
-pub(super) fn printable(name: &str) -> String {
-    let short: String = name.chars().take(80).map(|c| if c.is_control() { '?' } else { c }).collect();
-    if name.chars().nth(80).is_some() { short + "..." } else { short }
 }

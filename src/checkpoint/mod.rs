@@ -4,36 +4,63 @@
 //! the names mean, and a recipe per parameter how its values are made of the raw tensors. Opening reads headers alone;
 //! [`Checkpoint::load`] reads one parameter at a time.
 //!
+//! A checkpoint comes from a path ([`Checkpoint::open`]), from bytes or any reader that can seek ([`Checkpoint::from_bytes`],
+//! [`Checkpoint::from_reader`]), or from shards that arrive one after the other ([`Shards`]). PyTorch files need the feature `files`, also
+//! from memory, because their reader brings a zip library and reads tensors from files alone; a browser takes safetensors, which
+//! `meddino convert` makes of any checkpoint.
+//!
 //! Nothing in a file is run, and no size that a file claims is believed before it is held against the file's length.
 
+mod archives;
 mod container;
 mod convention;
+mod detect;
+#[cfg(feature = "files")]
+mod files;
 mod hints;
+mod index;
+mod kind;
 mod layout;
+mod names;
+#[cfg(feature = "files")]
 mod pth;
+mod reader;
 mod recipe;
 mod refuse;
 mod seeded;
+mod shards;
+#[cfg(feature = "files")]
 mod training;
 mod wrapping;
+#[cfg(feature = "files")]
 mod write;
 
 use std::collections::BTreeMap;
+use std::io::{Cursor, Read, Seek};
+#[cfg(feature = "files")]
 use std::path::{Path, PathBuf};
 
-use crate::archive::{Stored, identity};
+use crate::archive::Stored;
+#[cfg(feature = "files")]
+use crate::archive::{identity, sha256};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
 pub use crate::archive::Dtype;
 pub use container::Container;
-pub use hints::{CONFIG_KEY, Hints, config_beside};
-pub use layout::{Ignored, Layout};
+#[cfg(feature = "files")]
+pub use files::files_of;
+pub use hints::{CONFIG_KEY, Hints};
+pub use layout::Layout;
+pub use names::Ignored;
 pub use recipe::Entry;
+pub use shards::Shards;
+#[cfg(feature = "files")]
 pub use training::Training;
+#[cfg(feature = "files")]
 pub use write::write_safetensors;
 
-use container::Reader;
+use reader::Reader;
 use recipe::Recipe;
 
 /// An open checkpoint: parameters under the names of [`vit::weights`](crate::vit::weights), read when asked for.
@@ -48,6 +75,12 @@ pub struct Checkpoint {
     warnings: Vec<String>,
     periods: Option<Vec<f32>>,
     decoder: Decoder,
+    /// Every file that was read; none if the bytes came from elsewhere.
+    #[cfg(feature = "files")]
+    files: Vec<PathBuf>,
+    /// The text of a `config.json` that did not come from a file.
+    #[cfg(feature = "files")]
+    config: Option<String>,
 }
 
 /// What a checkpoint holds of a segmentation decoder: its parameters, and their names in the file.
@@ -59,27 +92,57 @@ struct Decoder {
 
 /// Where values come from.
 enum Origin {
-    File { path: PathBuf, reader: Box<Reader>, recipes: BTreeMap<String, Recipe> },
+    Stored { reader: Box<Reader>, recipes: BTreeMap<String, Recipe> },
     Seed(u64),
 }
 
 impl Checkpoint {
-    /// Opens the file at `path` and finds out what it holds. Of the tensors, only `rope_embed.periods` (16 values) is read.
+    /// Opens the file at `path` and finds out what it holds: a checkpoint, or the index of a sharded one (`model.safetensors.index.json`), whose
+    /// shards stand in the same folder. Of the tensors, only `rope_embed.periods` (16 values) is read.
     ///
     /// # Errors
-    /// If the file cannot be read, is damaged, is of no known layout, or is of a kind that is known and not supported
+    /// If the file or a shard cannot be read, is damaged, is of no known layout, or is of a kind that is known and not supported
     /// (SwiGLU, an untied cls norm, FlexiCT, ConvNeXt, learned position embeddings, chunked blocks, other nnU-Net
-    /// trainers, sharded files and folders); if it holds several models of which none goes first.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// trainers, folders); if it holds several models of which none goes first.
+    #[cfg(feature = "files")]
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
         let source_name = path.display().to_string();
-        Self::read(path, &source_name).map_err(|problem| Error::checkpoint(source_name, problem))
+        let opened = || {
+            let (reader, mut files) = files::open(path)?;
+            let opened = Self::read(reader, &source_name, || files::config_json(path))?;
+            let config = Some(files::config_beside(path)).filter(|config| opened.layout == Layout::HuggingFace && config.is_file());
+            files.extend(config);
+            Ok(Self { files, ..opened })
+        };
+        opened().map_err(|problem: String| Error::checkpoint(&source_name, problem))
     }
 
-    fn read(path: &Path, source_name: &str) -> Result<Self, String> {
-        refuse::shards(path)?;
-        let reader = Reader::open(path)?;
-        let layout::Contents { layout, convention, names, decoder, mut ignored, mut warnings } = layout::detect(&reader)?;
-        let (hints, unsaid) = hints::gather(&layout, path, &reader.metadata())?;
+    /// The checkpoint that `reader` holds from its start to its end; messages call it `source_name`. It stays open, and tensors are read from it when
+    /// they are asked for.
+    ///
+    /// A model of Hugging Face's layout has a `config.json` beside its weights: hand both to [`Shards`].
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`]; a PyTorch file in a build without the feature `files`.
+    pub fn from_reader(source_name: impl Into<String>, reader: impl Read + Seek + Send + 'static) -> Result<Self> {
+        let source_name = source_name.into();
+        let opened = Reader::new(reader).and_then(|reader| Self::read(reader, &source_name, || Ok(None)));
+        opened.map_err(|problem| Error::checkpoint(source_name, problem))
+    }
+
+    /// The checkpoint in `bytes`, as [`Checkpoint::from_reader`].
+    ///
+    /// # Errors
+    /// As [`Checkpoint::from_reader`].
+    pub fn from_bytes(source_name: impl Into<String>, bytes: impl AsRef<[u8]> + Send + 'static) -> Result<Self> {
+        Self::from_reader(source_name, Cursor::new(bytes))
+    }
+
+    /// What `reader` holds; `config` gives the text of its `config.json`, if there is one.
+    fn read(reader: Reader, source_name: &str, config: impl FnOnce() -> Result<Option<String>, String>) -> Result<Self, String> {
+        let detect::Contents { layout, convention, names, decoder, mut ignored, mut warnings } = detect::detect(&reader)?;
+        let (hints, unsaid) = hints::gather(&layout, &reader.metadata(), config)?;
         warnings.extend(unsaid);
         let convention::Assembled { recipes, periods } = convention.assemble(&names, &mut ignored)?;
         let entries = recipes.iter().map(|(name, recipe)| recipe.entry(name, reader.tensors())).collect::<Result<_, _>>()?;
@@ -93,7 +156,11 @@ impl Checkpoint {
             warnings,
             periods: None,
             decoder: Decoder::of(&decoder),
-            origin: Origin::File { path: path.into(), reader: Box::new(reader), recipes },
+            origin: Origin::Stored { reader: Box::new(reader), recipes },
+            #[cfg(feature = "files")]
+            files: Vec::new(),
+            #[cfg(feature = "files")]
+            config: None,
         };
         if let Some(raw) = periods {
             opened.read_periods(&raw);
@@ -109,7 +176,7 @@ impl Checkpoint {
 
     /// Keeps the stored periods for comparison; they are recomputed in any case, so trouble with them is but a warning.
     fn read_periods(&mut self, raw: &str) {
-        let Origin::File { reader, .. } = &self.origin else { return };
+        let Origin::Stored { reader, .. } = &self.origin else { return };
         let short = reader.tensors().get(raw).is_some_and(|t| t.shape.len() == 1 && t.shape[0] <= 1024);
         match if short { reader.read(raw) } else { Err("is no short list".into()) } {
             Ok(values) => self.periods = Some(values),
@@ -132,6 +199,10 @@ impl Checkpoint {
             warnings: vec!["seeded weights are untrained: the features mean nothing".into()],
             periods: None,
             decoder: Decoder::default(),
+            #[cfg(feature = "files")]
+            files: Vec::new(),
+            #[cfg(feature = "files")]
+            config: None,
         }
         .logged()
     }
@@ -197,9 +268,10 @@ impl Checkpoint {
     ///
     /// # Errors
     /// If the file is none, or a value in it is not what nnU-Net writes.
+    #[cfg(feature = "files")]
     pub fn training(&self) -> Result<Training> {
         let training = match (&self.layout, &self.origin) {
-            (Layout::NnUnet { trainer }, Origin::File { reader, .. }) => Training::of(reader, trainer.as_deref()),
+            (Layout::NnUnet { trainer }, Origin::Stored { reader, .. }) => Training::of(reader, trainer.as_deref()),
             _ => Err(format!("is no nnU-Net checkpoint ({})", self.layout)),
         };
         training.map_err(|problem| Error::checkpoint(&self.source_name, problem))
@@ -216,7 +288,7 @@ impl Checkpoint {
         let entry = entry.ok_or_else(|| fail("is not in it".into()))?;
         let tensor = match &self.origin {
             Origin::Seed(seed) => seeded::tensor(*seed, name, &entry.shape),
-            Origin::File { reader, recipes, .. } => {
+            Origin::Stored { reader, recipes } => {
                 let recipe = recipes.get(name).unwrap_or_else(|| &self.decoder.recipes[name]);
                 Tensor::new(entry.shape.clone(), recipe.read(reader).map_err(fail)?)
             }
@@ -230,30 +302,42 @@ impl Checkpoint {
         }
     }
 
-    /// Every file that was read: the checkpoint and, where its layout has one, the `config.json` beside it; none for seeded weights. No output may take the
-    /// place of one.
-    pub fn files(&self) -> Vec<PathBuf> {
-        let Origin::File { path, .. } = &self.origin else { return Vec::new() };
-        let config = matches!(self.layout, Layout::HuggingFace).then(|| hints::config_beside(path)).filter(|config| config.is_file());
-        [path.clone()].into_iter().chain(config).collect()
+    /// The name of the shard from which the parameter `name` is made; none if the checkpoint is not sharded, or there is no such parameter.
+    pub fn shard_of(&self, name: &str) -> Option<&str> {
+        let Origin::Stored { reader, recipes } = &self.origin else { return None };
+        reader.shard_of(recipes.get(name)?.sources().first()?)
     }
 
-    /// What the weights and all that is said about them are known by, in lower-case hexadecimal: the SHA-256 of the file, as `sha256sum` has it; where a
-    /// `config.json` beside it was read, too, that of the hashes and names of both ([`crate::archive::identity`]). None for seeded weights.
+    /// Every file that was read: the checkpoint or the index of its shards and each of these, and the `config.json` beside it, where its layout has
+    /// one; none for seeded weights and for bytes that came from elsewhere. No output may take the place of one.
+    #[cfg(feature = "files")]
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// What the weights and all that is said about them are known by, in lower-case hexadecimal: the SHA-256 of the file, as `sha256sum` has it; where
+    /// shards or a `config.json` beside it were read, too, that of the hashes and names of all ([`crate::archive::identity`]). Of bytes that came from
+    /// elsewhere the SHA-256, or that of the hashes and names of all pieces, the text of `config.json` among them. None for seeded weights.
     ///
     /// # Errors
-    /// If a file cannot be read.
+    /// If the bytes cannot be read.
+    #[cfg(feature = "files")]
     pub fn sha256(&self) -> Result<Option<String>> {
-        let Origin::File { path, .. } = &self.origin else { return Ok(None) };
-        let files = self.files();
-        let root = if files.len() == 1 { path } else { path.parent().unwrap_or(path) };
-        let fail = |problem| Error::checkpoint(&self.source_name, format!("cannot be read to its end: {problem}"));
-        identity(root, &files).map(Some).map_err(fail)
+        let Origin::Stored { reader, .. } = &self.origin else { return Ok(None) };
+        let identity = match &self.files[..] {
+            [] => reader.hashes().map_err(|e| e.to_string()).map(|mut pieces| {
+                pieces.extend(self.config.iter().map(|text| ("config.json".into(), sha256(text.as_bytes()))));
+                files::identity_of(&pieces)
+            }),
+            [file] => identity(file, &self.files),
+            [first, ..] => identity(first.parent().unwrap_or(first), &self.files),
+        };
+        identity.map(Some).map_err(|problem| Error::checkpoint(&self.source_name, format!("cannot be read to its end: {problem}")))
     }
 }
 
 impl Decoder {
-    fn of(names: &layout::Names) -> Self {
+    fn of(names: &names::Names) -> Self {
         let entry = |(name, (_, stored)): (&String, &(&String, &Stored))| Entry {
             name: name.clone(),
             shape: stored.shape.clone(),

@@ -4,14 +4,17 @@
 //! thousand times its size). A checkpoint needs none of that room, so the claims are checked here first.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use pytorch_reader::{DType as FileDtype, FileFormat, PickleValue, PytorchError, PytorchReader};
+use tempfile::{NamedTempFile, TempPath};
 
 use super::container::Container;
-use crate::archive::{Dtype, Stored};
+use super::kind::Kind;
+use crate::archive::{Dtype, Stored, sha256_of_file};
 
 /// The longest pickle that is parsed. That of `checkpoint_final.pth` with its training log takes a few MB at most; parsed, a hostile
 /// one takes some eighty times its size.
@@ -25,35 +28,39 @@ pub(super) struct PthFile {
     path: PathBuf,
     reader: PytorchReader,
     tensors: BTreeMap<String, Stored>,
+    /// The temporary file at `path`, if the bytes came from elsewhere.
+    #[expect(dead_code, reason = "removes the file when it is dropped")]
+    temporary: Option<TempPath>,
 }
 
 impl PthFile {
-    /// A zip archive as PyTorch writes it since 1.6.
-    pub fn open_zip(path: &Path) -> Result<Self, String> {
-        let file = File::open(path).map_err(|e| e.to_string())?;
-        let length = file.metadata().map_err(|e| e.to_string())?.len();
-        let damaged = |e: zip::result::ZipError| format!("its zip archive is damaged or cut short ({e}); download it again");
-        let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(damaged)?;
-        for i in 0..archive.len() {
-            let entry = archive.by_index_raw(i).map_err(damaged)?;
-            let name = entry.name().map_err(damaged)?;
-            let limit = if name.ends_with(".pkl") { MAX_PICKLE.min(length) } else { length.saturating_mul(4).saturating_add(SLACK) };
-            if entry.size() > limit || entry.compressed_size() > length {
-                return Err(format!(
-                    "its entry {name} claims {} bytes, in a file of {length}; it is damaged or not to be trusted",
-                    entry.size()
-                ));
-            }
+    /// Opens the file at `path`, which is of this `kind`.
+    pub fn open(path: &Path, kind: Kind) -> Result<Self, String> {
+        let length = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
+        if kind == Kind::Zip {
+            check_zip(path)?;
         }
-        Self::open(path, length)
+        Self::read_headers(path, length)
     }
 
-    /// A pickle, with or without tensors behind it, as PyTorch wrote before 1.6; `length` is the file's.
-    pub fn open_pickle(path: &Path, length: u64) -> Result<Self, String> {
-        Self::open(path, length)
+    /// The same from bytes elsewhere: they are copied into a temporary file, because `pytorch-reader` reads tensors from files alone.
+    pub fn copy(reader: &mut (impl Read + Seek), kind: Kind) -> Result<Self, String> {
+        let fail = |e: io::Error| {
+            format!("cannot be copied into a temporary file in {}: {e}; name another folder in TMPDIR", env::temp_dir().display())
+        };
+        let mut file = NamedTempFile::new().map_err(fail)?;
+        io::copy(reader, &mut file).map_err(fail)?;
+        let path = file.into_temp_path();
+        let opened = Self::open(&path, kind)?;
+        Ok(Self { temporary: Some(path), ..opened })
     }
 
-    fn open(path: &Path, length: u64) -> Result<Self, String> {
+    /// The SHA-256 of all bytes.
+    pub fn sha256(&self) -> io::Result<String> {
+        sha256_of_file(&self.path)
+    }
+
+    fn read_headers(path: &Path, length: u64) -> Result<Self, String> {
         let reader = PytorchReader::new(path).map_err(|e| {
             format!(
                 "cannot be read as a PyTorch file: {e}; if it holds more than tensors and plain values, save its weights alone \
@@ -70,7 +77,7 @@ impl PthFile {
                 "its tensors claim {claimed} bytes, in a file of {length}; if it is to be trusted, save it with contiguous tensors"
             ));
         }
-        Ok(Self { path: path.to_path_buf(), reader, tensors })
+        Ok(Self { path: path.to_path_buf(), reader, tensors, temporary: None })
     }
 
     pub fn container(&self) -> Container {
@@ -97,6 +104,26 @@ impl PthFile {
     pub fn read(&self, name: &str) -> Result<Vec<u8>, String> {
         self.reader.get(name).ok_or("is not in the file")?.read().map_err(|e| e.to_string())
     }
+}
+
+/// Holds what the entries of a zip archive claim against the file's length.
+fn check_zip(path: &Path) -> Result<(), String> {
+    let file = File::open(path).map_err(|e| e.to_string())?;
+    let length = file.metadata().map_err(|e| e.to_string())?.len();
+    let damaged = |e: zip::result::ZipError| format!("its zip archive is damaged or cut short ({e}); download it again");
+    let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(damaged)?;
+    for i in 0..archive.len() {
+        let entry = archive.by_index_raw(i).map_err(damaged)?;
+        let name = entry.name().map_err(damaged)?;
+        let limit = if name.ends_with(".pkl") { MAX_PICKLE.min(length) } else { length.saturating_mul(4).saturating_add(SLACK) };
+        if entry.size() > limit || entry.compressed_size() > length {
+            return Err(format!(
+                "its entry {name} claims {} bytes, in a file of {length}; it is damaged or not to be trusted",
+                entry.size()
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn dtype(file: FileDtype) -> Dtype {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::container::Reader;
+use super::reader::Reader;
 use crate::archive::{Dtype, Stored};
 
 /// One parameter of a checkpoint, under its own name.

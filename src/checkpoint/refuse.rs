@@ -1,8 +1,9 @@
 //! Checkpoints that are known, and known not to be this model: each is refused by its name, with the reason.
 
+#[cfg(feature = "files")]
 use std::path::Path;
 
-use super::layout::{Names, printable};
+use super::names::{Names, printable};
 
 /// The nnU-Net trainers whose encoder is the authors' `vit_base`.
 const TRAINERS: [&str; 3] =
@@ -76,14 +77,13 @@ pub(super) fn trainer(name: Option<&str>) -> Result<(), String> {
     }
 }
 
-/// A model that was saved in several files: one of them, or the folder.
-pub(super) fn shards(path: &Path) -> Result<(), String> {
+/// A file that is one part of a model: a shard, or a piece of a distributed checkpoint.
+#[cfg(feature = "files")]
+pub(super) fn part_of_a_model(path: &Path) -> Result<(), String> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let shard = name.contains("-of-") && path.with_file_name("model.safetensors.index.json").exists();
-    if shard || name.ends_with(".index.json") {
-        return Err("belongs to a sharded model; only single files are supported: save it as one \
-            (Python: model.save_pretrained(folder, max_shard_size=\"100GB\"))"
-            .into());
+    let index = path.with_file_name("model.safetensors.index.json");
+    if name.contains("-of-") && index.exists() {
+        return Err(format!("is one shard of a model; name the index of all shards instead: {}", index.display()));
     }
     let is_part = |path: &Path| path.file_name().is_some_and(|name| name == ".metadata") || path.extension().is_some_and(|e| e == "distcp");
     let mut entries = std::fs::read_dir(path).into_iter().flatten().flatten();

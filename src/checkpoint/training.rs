@@ -2,8 +2,8 @@
 
 use pytorch_reader::PickleValue;
 
-use super::container::Reader;
-use super::layout::printable;
+use super::names::printable;
+use super::reader::Reader;
 
 /// How an nnU-Net checkpoint was trained.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,8 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use super::container::Reader;
-use super::layout::{Ignored, Layout, Names, printable};
+use super::layout::Layout;
+use super::names::{Ignored, Names, printable};
+use super::reader::Reader;
 
 /// Modules that hold one other module and do not change what it computes: of data-parallel training, torch.compile,
 /// FSDP, activation checkpointing and Lightning's Fabric. They may stand anywhere in a name.

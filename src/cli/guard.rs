@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use meddino::checkpoint::config_beside;
+use meddino::checkpoint;
 use meddino::ct::files_of;
 use meddino::hub::{Hub, RELEASED};
 use meddino::output::Targets;
@@ -18,7 +18,7 @@ pub fn guard(overwrite: bool, scan: Option<&Path>, checkpoint: Option<&Path>) ->
         targets.reads("the input", read_of(scan)?);
     }
     match checkpoint {
-        Some(path) => targets.reads("the checkpoint", [path, &config_beside(path)]),
+        Some(path) => targets.reads("the checkpoint", checkpoint::files_of(path)),
         None => targets.reads("the checkpoint", Hub::from_env().ok().and_then(|hub| hub.cached(&RELEASED))),
     }
     Ok(targets)

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use meddino::backbone::{Backbone, Choice, Pending, Tuning};
-use meddino::checkpoint::Checkpoint;
 use meddino::output::Provenance;
 use meddino::vit::config::RopePrecision;
 use meddino::vit::features::{Features, Request};
 use meddino::vit::model::Model;
+use meddino::vit::source::ModelSource;
 use meddino::{Result, Tensor};
 
 use super::cases::Case;
@@ -92,10 +92,7 @@ impl Runner {
 
 /// The model in the file `checkpoint`, or `seeded:N`.
 pub fn model_of(checkpoint: &Path) -> Result<Model> {
-    match checkpoint.to_str() {
-        Some(name) => Model::open(name),
-        None => Model::from_checkpoint(Checkpoint::open(checkpoint)?),
-    }
+    ModelSource::parse(checkpoint)?.open()
 }
 
 /// The same, with what there is to say about it said, and another RoPE precision if one is asked for.

@@ -18,6 +18,7 @@ mod dicom;
 #[cfg(feature = "readers")]
 mod files;
 mod geometry;
+#[cfg(feature = "files")]
 mod images;
 #[cfg(feature = "readers")]
 mod label_header;
@@ -42,6 +43,7 @@ pub use dicom::{Series, is_dicom, series};
 #[cfg(feature = "readers")]
 pub use files::files_of;
 pub use geometry::Geometry;
+#[cfg(feature = "files")]
 pub use images::Images;
 pub use orient::Orient;
 pub use prepare::{Size, prepare};

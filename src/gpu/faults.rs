@@ -7,6 +7,7 @@ use crate::graph::{Elem, Limits, Role, Tier, plan};
 use crate::kernels::Recorder;
 use crate::tensor::Tensor;
 use crate::vit::config::Config;
+use crate::vit::config::ModelSize;
 use crate::vit::decoder::{Decoder, Shape};
 use crate::vit::features::{Features, Request};
 use crate::vit::model::Model;
@@ -48,7 +49,7 @@ pub fn paced() -> Option<Context> {
 
 /// One block of the smallest model.
 pub fn one_block() -> (Config, Weights<Tensor>) {
-    let model = Model::open("seeded:0:micro").expect("seeded weights");
+    let model = Model::seeded(0, ModelSize::Micro);
     let mut weights = model.weights().expect("seeded weights");
     weights.blocks.truncate(1);
     (Config { depth: 1, ..model.config().clone() }, weights)

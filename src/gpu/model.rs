@@ -388,6 +388,7 @@ impl fmt::Debug for Pending {
 mod tests {
     use super::*;
     use crate::gpu::Selection;
+    use crate::vit::config::ModelSize;
     use crate::vit::model::Model;
     use std::io::Write;
 
@@ -403,7 +404,7 @@ mod tests {
                 return;
             }
         };
-        let model = Model::open("seeded:0").expect("seeded weights");
+        let model = Model::seeded(0, ModelSize::Base);
         let mut weights = model.weights().expect("seeded weights");
         weights.blocks.truncate(1);
         let config = Config { depth: 1, ..model.config().clone() };

@@ -16,8 +16,9 @@ use std::path::{Path, PathBuf};
 use crate::archive::{NewFile, sha256_of_file};
 use crate::error::Error;
 
+use super::event::Trouble;
+use super::file::{HubFile, Identity};
 use super::settings::Settings;
-use super::{Identity, Source, Trouble};
 
 /// Where a file of a repository is, or will be.
 pub struct Folder {
@@ -56,10 +57,10 @@ impl Found {
 pub struct Lock(#[expect(dead_code, reason = "the lock goes with the file")] Option<File>);
 
 impl Folder {
-    pub fn new(settings: &Settings, source: &Source) -> Self {
-        let repository = format!("models--{}", source.repository.replace('/', "--"));
+    pub fn new(settings: &Settings, file: &HubFile) -> Self {
+        let repository = format!("models--{}", file.repository.replace('/', "--"));
         let Settings { cache, symlinks, offline, .. } = settings;
-        Self { cache: cache.clone(), repository, file: source.file, revision: source.revision, symlinks: *symlinks, offline: *offline }
+        Self { cache: cache.clone(), repository, file: file.file, revision: file.revision, symlinks: *symlinks, offline: *offline }
     }
 
     fn root(&self) -> PathBuf {

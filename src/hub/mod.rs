@@ -12,11 +12,13 @@
 //! use meddino::vit::model::Model;
 //!
 //! let path = meddino::hub::released(&mut |event| eprintln!("{event:?}"))?;
-//! let model = Model::open(&path.to_string_lossy())?;
+//! let model = Model::open(path)?;
 //! # Ok::<(), meddino::Error>(())
 //! ```
 
 mod cache;
+mod event;
+mod file;
 mod remote;
 mod settings;
 mod transfer;
@@ -28,72 +30,14 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
+pub use event::Event;
+pub use file::{HubFile, Identity, RELEASED};
+
 use cache::{Folder, Found};
+use event::Trouble;
 use remote::Remote;
 use settings::Settings;
 use transfer::Transfer;
-
-/// A file of a repository of models.
-#[derive(Clone, Copy, Debug)]
-pub struct Source {
-    /// OWNER/NAME.
-    pub repository: &'static str,
-    /// The file's name in it; no folders.
-    pub file: &'static str,
-    /// The commit whose file is meant, 40 hexadecimal digits; without one, that of the branch `main`.
-    pub revision: Option<&'static str>,
-}
-
-/// The weights that the authors of MedDINOv3 released: ViT-B/16, trained on CT-3M. It is not known which commit the
-/// paper used, so `main` is taken; [`Hub::identify`] tells what that was.
-pub const RELEASED: Source = Source { repository: "ricklisz123/MedDINOv3-ViTB-16-CT-3M", file: "MedDINOv3-B-CT3M.pth", revision: None };
-
-/// What a cached file is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The commit of the repository that it is of.
-    pub commit: String,
-    /// The SHA-256 of its bytes, in lower-case hexadecimal.
-    pub sha256: String,
-    /// Whether that is the SHA-256 that is kept beside it; none if none is kept, as on systems without links where
-    /// `huggingface_hub` fetched it.
-    pub is_sound: Option<bool>,
-}
-
-/// How far a fetch is.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Event {
-    /// The file is taken from the cache, of a revision that the cache's reference `main` does not name.
-    Pinned {
-        /// The commit whose file is taken.
-        commit: String,
-    },
-    /// Another process is fetching the same file; this one waits until it is done.
-    Waiting,
-    /// So many bytes of the file are on the disk. The first such event of an attempt says where it starts: not at 0 if it resumes.
-    Receiving {
-        /// Bytes that are here.
-        done: u64,
-        /// Bytes of the whole file.
-        size: u64,
-    },
-    /// The attempt failed; the next one comes after a pause.
-    Retrying {
-        /// Why it failed.
-        problem: String,
-        /// How long it waits.
-        pause: Duration,
-    },
-}
-
-/// Why an attempt failed.
-enum Trouble {
-    /// A connection cut, a server busy: another attempt may succeed.
-    Passing(String),
-    /// Nothing that patience helps against.
-    Lasting(String),
-}
 
 /// New bytes that make an attempt count as progress, so that the pauses start from the first again.
 const PROGRESS: u64 = 1 << 20;
@@ -151,21 +95,21 @@ impl Hub {
     }
 
     /// The page of a repository, where people can see and download its files.
-    pub fn page(&self, source: &Source) -> String {
-        format!("{}/{}", self.settings.endpoint_text(), source.repository)
+    pub fn page(&self, file: &HubFile) -> String {
+        format!("{}/{}", self.settings.endpoint_text(), file.repository)
     }
 
     /// The file's path in the cache, if it is there. Nothing is written and nothing is asked.
-    pub fn cached(&self, source: &Source) -> Option<PathBuf> {
-        Folder::new(&self.settings, source).find().path()
+    pub fn cached(&self, file: &HubFile) -> Option<PathBuf> {
+        Folder::new(&self.settings, file).find().path()
     }
 
     /// What the cached file is; none if there is none. Reads the whole file.
     ///
     /// # Errors
     /// If it cannot be read.
-    pub fn identify(&self, source: &Source) -> Result<Option<Identity>> {
-        let folder = Folder::new(&self.settings, source);
+    pub fn identify(&self, file: &HubFile) -> Result<Option<Identity>> {
+        let folder = Folder::new(&self.settings, file);
         let Some(path) = folder.find().path() else { return Ok(None) };
         let identity = folder.identify(&path);
         identity.map(Some).map_err(|e| Error::checkpoint(path.display(), format!("cannot be read to its end: {e}")))
@@ -175,16 +119,16 @@ impl Hub {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub fn verify(&self, source: &Source) -> Result<Option<bool>> {
-        Ok(self.identify(source)?.and_then(|identity| identity.is_sound))
+    pub fn verify(&self, file: &HubFile) -> Result<Option<bool>> {
+        Ok(self.identify(file)?.and_then(|identity| identity.is_sound))
     }
 
     /// Forgets the cached file, as one that is damaged must be.
     ///
     /// # Errors
     /// If it cannot be removed.
-    pub fn forget(&self, source: &Source) -> Result<()> {
-        let folder = Folder::new(&self.settings, source);
+    pub fn forget(&self, file: &HubFile) -> Result<()> {
+        let folder = Folder::new(&self.settings, file);
         let Some(path) = folder.find().path() else { return Ok(()) };
         folder.remove(&path).map_err(|e| Error::checkpoint(path.display(), format!("is damaged and cannot be removed: {e}")))
     }
@@ -197,9 +141,9 @@ impl Hub {
     /// # Errors
     /// If the file is not there and the hub must not be asked, cannot be reached, does not know the file or does not give it; if what it
     /// sends is not what it promised (length, SHA-256); if the cache cannot be written.
-    pub fn fetch(&self, source: &Source, progress: &mut dyn FnMut(Event)) -> Result<PathBuf> {
-        let fail = |problem: String| Error::checkpoint(format_args!("{} of {}", source.file, source.repository), problem);
-        let folder = Folder::new(&self.settings, source);
+    pub fn fetch(&self, file: &HubFile, progress: &mut dyn FnMut(Event)) -> Result<PathBuf> {
+        let fail = |problem: String| Error::checkpoint(format_args!("{} of {}", file.file, file.repository), problem);
+        let folder = Folder::new(&self.settings, file);
         let found = folder.find();
         if let Found::Pinned(path) = &found {
             progress(Event::Pinned { commit: cache::commit(path) });
@@ -219,7 +163,7 @@ impl Hub {
             }
             Found::Several(_) | Found::Nowhere => {}
         }
-        let remote = Remote::new(&self.settings, source);
+        let remote = Remote::new(&self.settings, file);
         let mut transfer = Transfer::new(&folder, progress);
         let (mut pauses, mut best) = (self.pauses.iter(), 0);
         loop {

@@ -10,8 +10,9 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
 use super::cache::is_hex;
+use super::event::Trouble;
+use super::file::HubFile;
 use super::settings::Settings;
-use super::{Source, Trouble};
 
 /// As many as `requests` and browsers follow, or about.
 const MAX_REDIRECTS: usize = 20;
@@ -19,7 +20,7 @@ const MAX_REDIRECTS: usize = 20;
 /// A file of the hub.
 pub struct Remote<'a> {
     settings: &'a Settings,
-    source: &'a Source,
+    file: &'a HubFile,
     /// OWNER/NAME/resolve/REVISION/FILE under the endpoint.
     url: Uri,
 }
@@ -37,10 +38,10 @@ pub struct Described {
 }
 
 impl<'a> Remote<'a> {
-    pub fn new(settings: &'a Settings, source: &'a Source) -> Self {
-        let revision = source.revision.unwrap_or("main");
-        let url = format!("{}/{}/resolve/{revision}/{}", settings.endpoint_text(), source.repository, source.file);
-        Self { settings, source, url: url.parse().expect("an address with a path added") }
+    pub fn new(settings: &'a Settings, file: &'a HubFile) -> Self {
+        let revision = file.revision.unwrap_or("main");
+        let url = format!("{}/{}/resolve/{revision}/{}", settings.endpoint_text(), file.repository, file.file);
+        Self { settings, file, url: url.parse().expect("an address with a path added") }
     }
 
     /// Asks the hub about the file.
@@ -54,7 +55,7 @@ impl<'a> Remote<'a> {
         let (commit, etag) = (text(headers, "x-repo-commit"), text(headers, "x-linked-etag").or_else(|| text(headers, ETAG.as_str())));
         let length = text(headers, "x-linked-size").or_else(|| text(headers, CONTENT_LENGTH.as_str()));
         let sha256 = etag.map(|etag| etag.trim_start_matches("W/").trim_matches('"'));
-        if let (Some(wanted), Some(commit)) = (self.source.revision, commit)
+        if let (Some(wanted), Some(commit)) = (self.file.revision, commit)
             && commit != wanted
         {
             return Err(Trouble::Lasting(format!(
@@ -152,7 +153,7 @@ impl<'a> Remote<'a> {
         let address = shown(url);
         match status.as_u16() {
             401 | 403 if self.is_hub(url) => {
-                let page = format!("{}/{}", self.settings.endpoint_text(), self.source.repository);
+                let page = format!("{}/{}", self.settings.endpoint_text(), self.file.repository);
                 Trouble::Lasting(match self.settings.token {
                     None => format!(
                         "{page} is not open to all ({status}): accept its terms there, then log in with `hf auth login` or set HF_TOKEN"

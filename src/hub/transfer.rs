@@ -9,8 +9,8 @@ use ureq::http::header::{CONTENT_RANGE, ETAG};
 use ureq::http::{Response, StatusCode};
 
 use super::cache::Folder;
+use super::event::{Event, Trouble};
 use super::remote::{Described, Remote, text};
-use super::{Event, Trouble};
 use crate::archive::sha256_of_file;
 
 /// Bytes read and written at once.

@@ -39,5 +39,7 @@ pub use canvas::Canvas;
 pub use colour::{Rgb, colour, distinct};
 pub use gray::Gray;
 pub use panel::Panel;
+pub use png_file::encode_png;
+#[cfg(feature = "files")]
 pub use png_file::write_png;
 pub use sheet::{bar, beside, captioned, key, sheet};

@@ -1,8 +1,10 @@
 //! A canvas as a PNG file.
 
+#[cfg(feature = "files")]
 use std::path::Path;
 
 use super::Canvas;
+#[cfg(feature = "files")]
 use crate::archive::NewFile;
 use crate::error::{Error, Problem, Result};
 
@@ -11,12 +13,21 @@ use crate::error::{Error, Problem, Result};
 ///
 /// # Errors
 /// If the file cannot be written there, or a keyword is none.
+#[cfg(feature = "files")]
 pub fn write_png(canvas: &Canvas, path: impl AsRef<Path>, text: &[(impl AsRef<str>, impl AsRef<str>)]) -> Result<()> {
     let path = path.as_ref();
     let mut file = NewFile::create(path)?;
     let bytes = encoded(canvas, text).map_err(|problem| Error::output(path.display(), Problem::caused_by(problem.to_string(), problem)))?;
     file.write_at(0, &bytes)?;
     file.commit()
+}
+
+/// `canvas` as the bytes of a PNG file with `text` in it: what `write_png` writes, for whoever keeps pictures elsewhere.
+///
+/// # Errors
+/// If a keyword is none.
+pub fn encode_png(canvas: &Canvas, text: &[(impl AsRef<str>, impl AsRef<str>)]) -> Result<Vec<u8>> {
+    encoded(canvas, text).map_err(|problem| Error::option("text", Problem::caused_by(problem.to_string(), problem)))
 }
 
 fn encoded(canvas: &Canvas, text: &[(impl AsRef<str>, impl AsRef<str>)]) -> Result<Vec<u8>, png::EncodingError> {
@@ -53,6 +64,7 @@ mod tests {
         assert_eq!(pixels, canvas.pixels().as_flattened());
         let text = &reader.info().utf8_text[0];
         assert_eq!((text.keyword.as_str(), text.get_text().expect("text")), ("Title", "\u{dc}ber \u{4e2d}".into()));
+        assert_eq!(std::fs::read(&path).expect("read"), encode_png(&canvas, &[("Title", "\u{dc}ber \u{4e2d}")]).expect("encoded"));
         assert!(write_png(&canvas, &path, &[("", "no keyword")]).is_err());
     }
 }

@@ -1,5 +1,8 @@
 //! The model's sizes and precisions. The only place with magic numbers; each says where it comes from.
 
+use std::fmt;
+use std::str::FromStr;
+
 use crate::error::{Error, Result};
 
 /// The largest image that the model takes: sides of 8192 give 262 144 patches, whose features alone are 0.8 GB.
@@ -10,6 +13,49 @@ pub const NORM_EPS: f32 = 1e-6;
 
 /// LayerNorm's epsilon in Meta's DINOv3, and so in Hugging Face's and timm's.
 pub const META_NORM_EPS: f32 = 1e-5;
+
+/// The sizes that seeded weights come in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ModelSize {
+    /// [`Config::vit_base`], as the released model.
+    #[default]
+    Base,
+    /// [`Config::tiny`].
+    Tiny,
+    /// [`Config::micro`].
+    Micro,
+}
+
+impl ModelSize {
+    /// The sizes of such a model.
+    pub fn config(self) -> Config {
+        match self {
+            Self::Base => Config::vit_base(),
+            Self::Tiny => Config::tiny(),
+            Self::Micro => Config::micro(),
+        }
+    }
+}
+
+impl fmt::Display for ModelSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Base => "vit_base",
+            Self::Tiny => "tiny",
+            Self::Micro => "micro",
+        })
+    }
+}
+
+impl FromStr for ModelSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let sizes = [Self::Base, Self::Tiny, Self::Micro];
+        let found = sizes.into_iter().find(|size| size.to_string() == text);
+        found.ok_or_else(|| format!("expected vit_base, tiny or micro, found {text}"))
+    }
+}
 
 /// The arithmetic of the rotary position embedding.
 ///

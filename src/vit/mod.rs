@@ -8,5 +8,7 @@ mod infer;
 pub mod model;
 pub mod rope;
 pub mod scores;
+#[cfg(feature = "files")]
+pub mod source;
 pub mod summary;
 pub mod weights;

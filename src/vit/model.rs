@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+#[cfg(feature = "files")]
 use std::path::Path;
 
-use super::config::{Config, RopePrecision};
+use super::config::{Config, ModelSize, RopePrecision};
 use super::weights::{Spec, Weights};
-use crate::checkpoint::{self, CONFIG_KEY, Checkpoint, Dtype, Entry};
+#[cfg(feature = "files")]
+use crate::checkpoint::{self, CONFIG_KEY, Dtype};
+use crate::checkpoint::{Checkpoint, Entry};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -24,23 +27,30 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens the checkpoint `source`: a path, or `seeded:N` for untrained weights (also `seeded:N:tiny` and `seeded:N:micro`).
+    /// Opens the checkpoint file at `path`: any container and layout that [`Checkpoint::open`] reads.
     ///
     /// Names and shapes are held against what the configuration asks for; the weights themselves are not read yet.
     ///
     /// # Errors
     /// As [`Checkpoint::open`] and [`Config::infer`], or if a tensor is missing, unexpected or misshapen: one error lists them all.
-    pub fn open(source: &str) -> Result<Self> {
-        match source.strip_prefix("seeded:") {
-            Some(rest) => Self::seeded(source, rest),
-            None => Self::from_checkpoint(Checkpoint::open(Path::new(source))?),
-        }
+    #[cfg(feature = "files")]
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::from_checkpoint(Checkpoint::open(path)?)
+    }
+
+    /// A model of untrained weights, which are computed from `seed`: the same to the last bit on every machine, to try things out and to test with.
+    pub fn seeded(seed: u64, size: ModelSize) -> Self {
+        let config = size.config();
+        let table = Weights::specs(&config).leaves().into_iter().map(|spec| (spec.name.clone(), spec.shape.clone())).collect();
+        let suffix = if size == ModelSize::Base { String::new() } else { format!(":{size}") };
+        let checkpoint = Checkpoint::seeded(seed, table).named(format!("seeded:{seed}{suffix}"));
+        Self { config, warnings: checkpoint.warnings().to_vec(), checkpoint }
     }
 
     /// The model in an open checkpoint.
     ///
     /// # Errors
-    /// As [`Model::open`], after the file is open.
+    /// As [`Config::infer`], or if a tensor is missing, unexpected or misshapen: one error lists them all.
     pub fn from_checkpoint(checkpoint: Checkpoint) -> Result<Self> {
         let config = Config::infer(&checkpoint)?;
         hold_against(&checkpoint, &config)?;
@@ -50,25 +60,6 @@ impl Model {
             warnings.push(warning);
         }
         Ok(Self { config, checkpoint, warnings })
-    }
-
-    fn seeded(source: &str, rest: &str) -> Result<Self> {
-        let (seed, size) = rest.split_once(':').unwrap_or((rest, "vit_base"));
-        let bad = || {
-            Error::option(
-                "checkpoint",
-                format!("{source} is no seeded model; expected seeded:N, seeded:N:tiny or seeded:N:micro, N a whole number from 0"),
-            )
-        };
-        let seed = seed.parse().map_err(|_| bad())?;
-        let config = match size {
-            "vit_base" => Config::vit_base(),
-            "tiny" => Config::tiny(),
-            "micro" => Config::micro(),
-            _ => return Err(bad()),
-        };
-        let table = Weights::specs(&config).leaves().into_iter().map(|spec| (spec.name.clone(), spec.shape.clone())).collect();
-        Self::from_checkpoint(Checkpoint::seeded(seed, table).named(source))
     }
 
     /// What the model is.
@@ -109,6 +100,7 @@ impl Model {
     ///
     /// # Errors
     /// As [`checkpoint::write_safetensors`].
+    #[cfg(feature = "files")]
     pub fn write_safetensors(&self, path: &Path, dtype: Dtype) -> Result<()> {
         self.write_safetensors_while(path, dtype, || Ok(()))
     }
@@ -117,6 +109,7 @@ impl Model {
     ///
     /// # Errors
     /// As [`checkpoint::write_safetensors`], and what `check` says.
+    #[cfg(feature = "files")]
     pub fn write_safetensors_while<E: From<Error>>(
         &self,
         path: &Path,
@@ -137,12 +130,13 @@ fn hold_against(checkpoint: &Checkpoint, config: &Config) -> Result<()> {
     let specs = Weights::specs(config);
     let wanted: BTreeMap<&str, &[usize]> = specs.leaves().into_iter().map(|s| (s.name.as_str(), s.shape.as_slice())).collect();
     let found: BTreeMap<&str, &Entry> = checkpoint.entries().iter().map(|e| (e.name.as_str(), e)).collect();
+    let place = |entry: &Entry| checkpoint.shard_of(&entry.name).map_or(String::new(), |shard| format!(" (in {shard})"));
     let missing = wanted.iter().filter(|(name, _)| !found.contains_key(*name)).map(|(name, shape)| format!("{name} {shape:?}")).collect();
     let unexpected =
-        found.values().filter(|e| !wanted.contains_key(e.name.as_str())).map(|e| format!("{} {:?}", e.name, e.shape)).collect();
+        found.values().filter(|e| !wanted.contains_key(e.name.as_str())).map(|e| format!("{} {:?}{}", e.name, e.shape, place(e))).collect();
     let misshapen = found.values().filter_map(|e| {
         let shape = wanted.get(e.name.as_str()).filter(|shape| **shape != e.shape)?;
-        Some(format!("{} {:?} instead of {shape:?}", e.name, e.shape))
+        Some(format!("{} {:?} instead of {shape:?}{}", e.name, e.shape, place(e)))
     });
     let kinds: [(&str, Vec<String>); 3] = [("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen.collect())];
     if kinds.iter().all(|(_, tensors)| tensors.is_empty()) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use meddino::hub::{Event, Hub, Identity, RELEASED, Source};
+use meddino::hub::{Event, Hub, HubFile, Identity, RELEASED};
 
 use crate::server::{COMMIT, Reply, World};
 use crate::{Machine, noise, says, write};
@@ -205,7 +205,7 @@ fn an_old_reference_without_its_file_asks_the_hub() {
 fn a_source_may_be_pinned_to_a_commit() {
     const OTHER: &str = "89abcdef0123456789abcdef0123456789abcdef";
     let world = World::new(noise());
-    let pinned = Source { revision: Some(COMMIT), ..RELEASED };
+    let pinned = HubFile { revision: Some(COMMIT), ..RELEASED };
     let machine = Machine::new(&world.hub.address);
     // What lies under other commits is not it.
     pin(&machine, &"a".repeat(40), b"weights");
@@ -220,7 +220,7 @@ fn a_source_may_be_pinned_to_a_commit() {
     // It is found again, and a hub that answers with another commit is none.
     machine.hub().fetch(&pinned, &mut |_| {}).expect("found");
     assert_eq!(world.hub.asked().len(), 1);
-    let error = machine.hub().fetch(&Source { revision: Some(OTHER), ..RELEASED }, &mut |_| {}).expect_err("another commit").to_string();
+    let error = machine.hub().fetch(&HubFile { revision: Some(OTHER), ..RELEASED }, &mut |_| {}).expect_err("another commit").to_string();
     says(&error, &[COMMIT, OTHER, "HF_ENDPOINT"]);
     assert!(!machine.repository().join("snapshots").join(OTHER).exists());
 }

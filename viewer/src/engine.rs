@@ -9,7 +9,7 @@ use eframe::egui;
 use eframe::egui_wgpu::RenderState;
 use meddino::embedding::{Context, Elem, Gpu};
 use meddino::hub::{Event, Hub, RELEASED};
-use meddino::vit::model::Model;
+use meddino::vit::source::ModelSource;
 use meddino::{Error, Result};
 
 /// A model on the device.
@@ -26,7 +26,7 @@ pub struct Engine {
 impl Engine {
     /// Loads `checkpoint` onto the window's device.
     fn open(checkpoint: &str, device: &RenderState) -> Result<Self> {
-        let model = Model::open(checkpoint)?;
+        let model = ModelSource::parse(checkpoint).and_then(|source| source.open())?;
         let context = Context::from_host(device.device.clone(), device.queue.clone())?.tuned(Elem::F32, None)?;
         let gpu = Gpu::new(&context, model.config(), &model.weights()?)?;
         let warnings = [model.checkpoint().warnings(), model.warnings(), context.warnings()].concat();

@@ -1,0 +1,56 @@
+//! Which of the known layouts a file's names are of, and what in it is not the backbone.
+
+use super::convention::Convention;
+use super::hints::CONFIG_KEY;
+use super::layout::Layout;
+use super::names::{Ignored, Names, printable};
+use super::reader::Reader;
+use super::refuse;
+use super::wrapping::Wrapping;
+
+/// A file's tensors after its wrapping is taken off.
+pub(super) struct Contents<'a> {
+    pub layout: Layout,
+    pub convention: Convention,
+    /// The backbone's tensors: name without wrapping -> name in the file and tensor.
+    pub names: Names<'a>,
+    /// The tensors of nnU-Net's segmentation decoder, likewise; they are among the ignored, too.
+    pub decoder: Names<'a>,
+    pub ignored: Vec<Ignored>,
+    /// What a user should know and may not expect.
+    pub warnings: Vec<String>,
+}
+
+/// Finds the layout of an open file.
+pub(super) fn detect(reader: &Reader) -> Result<Contents<'_>, String> {
+    let is_nnunet = reader.tensors().keys().any(|name| name.starts_with("network_weights."));
+    let nnunet = if is_nnunet { Some(Layout::NnUnet { trainer: reader.top_level_string("trainer_name")? }) } else { None };
+    if let Some(Layout::NnUnet { trainer }) = &nnunet {
+        refuse::trainer(trainer.as_deref())?;
+    }
+    refuse::parts(reader.tensors().keys())?;
+    let wrapping = Wrapping::of(reader.tensors().keys())?.ok_or_else(|| unknown(reader))?;
+    let (names, decoder, ignored) = wrapping.take_off(reader)?;
+    refuse::models(&names)?;
+    let convention = Convention::of(&names).ok_or_else(|| unknown(reader))?;
+    let layout = match (nnunet.unwrap_or_else(|| wrapping.layout()), convention) {
+        _ if reader.metadata().contains_key(CONFIG_KEY) => Layout::Meddino,
+        (_, Convention::HuggingFace) => Layout::HuggingFace,
+        (_, Convention::Timm) => Layout::Timm,
+        // The authors' own training code sets its numbers whatever the bias; elsewhere a mask is Meta's mark.
+        (Layout::Flat | Layout::Wrapped { .. }, Convention::Base) if names.keys().any(|n| n.ends_with(".attn.qkv.bias_mask")) => {
+            Layout::Meta
+        }
+        (layout, Convention::Base) => layout,
+    };
+    Ok(Contents { layout, convention, names, decoder, ignored, warnings: wrapping.warnings })
+}
+
+fn unknown(reader: &Reader) -> String {
+    let tensors = reader.tensors();
+    let mut first: Vec<_> = tensors.keys().take(5).map(|name| printable(name)).collect();
+    if first.is_empty() {
+        first.push("no tensor at all".into());
+    }
+    format!("is of no known layout: it holds {} ({} tensors). Known are {}", first.join(", "), tensors.len(), Layout::KNOWN)
+}

@@ -1,0 +1,94 @@
+//! A checkpoint from a path: a file, or an index with its shards beside it, and the `config.json` that may stand there, too.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::archives::Archives;
+use super::index::Index;
+use super::kind::Kind;
+use super::reader::Reader;
+use super::refuse;
+use crate::archive::{Archive, open_plain, sha256};
+
+/// The longest index of shards that is read. That of a model with 100 000 tensors takes some 10 MB.
+const MAX_INDEX: u64 = 32 << 20;
+
+/// The longest `config.json` that is read.
+const MAX_CONFIG: u64 = 1 << 20;
+
+/// Opens the checkpoint at `path`; gives the files that were opened.
+pub(super) fn open(path: &Path) -> Result<(Reader, Vec<PathBuf>), String> {
+    refuse::part_of_a_model(path)?;
+    if path.is_dir() {
+        return Err("is a directory; give the file in it (model.safetensors, checkpoint_final.pth, ...)".into());
+    }
+    let kind = Kind::of(&mut open_plain(path).map_err(|e| e.to_string())?)?;
+    let mut files = vec![path.to_path_buf()];
+    if kind != Kind::Json {
+        return Ok((Reader::open(path, kind)?, files));
+    }
+    let index = Index::parse(&read_short(path, MAX_INDEX).map_err(|e| e.to_string())?)?;
+    files.extend(index.shards().into_iter().map(|shard| path.with_file_name(shard)));
+    Ok((shards(path, &index)?, files))
+}
+
+/// The shards beside the index at `path`.
+fn shards(path: &Path, index: &Index) -> Result<Reader, String> {
+    let mut archives = Archives::default();
+    for shard in index.shards() {
+        let fail = |problem: String| format!("shard {shard}: {problem}");
+        let file = path.with_file_name(shard);
+        let mut reader = open_plain(&file).map_err(|e| fail(format!("{e}; put every shard beside the index")))?;
+        match Kind::of(&mut reader).map_err(fail)? {
+            Kind::Safetensors => archives.add(shard, Archive::from_reader(reader).map_err(fail)?)?,
+            _ => {
+                return Err(fail(
+                    "is no safetensors file; save the model with safetensors shards (Python: safe_serialization=True)".into(),
+                ));
+            }
+        }
+    }
+    index.check(&archives)?;
+    Ok(Reader::Safetensors(archives))
+}
+
+/// Where the configuration of the checkpoint at `path` stands, if it is of Hugging Face's layout.
+pub(super) fn config_beside(path: &Path) -> PathBuf {
+    path.with_file_name("config.json")
+}
+
+/// The text of `config.json` beside `path`; `None` if there is none.
+pub(super) fn config_json(path: &Path) -> Result<Option<String>, String> {
+    let fail = |e: io::Error| format!("config.json beside it cannot be read: {e}");
+    match read_short(&config_beside(path), MAX_CONFIG) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(fail(e)),
+        Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(|e| fail(io::Error::other(e))),
+    }
+}
+
+/// The first `most` bytes of a file.
+fn read_short(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_plain(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Every file that opening the checkpoint at `path` may read, whether it is there or not: the file, the `config.json` beside it and, if the file is
+/// the index of a sharded model, each shard. No output may take the place of one.
+pub fn files_of(path: impl AsRef<Path>) -> Vec<PathBuf> {
+    let path = path.as_ref();
+    let mut files = vec![path.to_path_buf(), config_beside(path)];
+    let is_json = |path: &Path| Kind::of(&mut open_plain(path).ok()?).ok().filter(|kind| *kind == Kind::Json);
+    let index = is_json(path).and_then(|_| Index::parse(&read_short(path, MAX_INDEX).ok()?).ok());
+    files.extend(index.iter().flat_map(Index::shards).map(|shard| path.with_file_name(shard)));
+    files
+}
+
+/// What pieces that came from elsewhere are known by, each with its name and SHA-256: one piece by its hash, several by that of all hashes and names.
+pub(super) fn identity_of(pieces: &[(String, String)]) -> String {
+    match pieces {
+        [(_, hash)] => hash.clone(),
+        pieces => sha256(pieces.iter().map(|(name, hash)| format!("{hash}/{name}\0")).collect::<String>().as_bytes()),
+    }
+}

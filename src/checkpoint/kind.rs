@@ -1,0 +1,53 @@
+//! What a file is, by its first bytes, whatever its name is.
+
+use std::io::{Read, Seek};
+
+/// How many bytes decide: a tar archive names itself at byte 257.
+const HEAD: u64 = 512;
+
+/// What may hold a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Safetensors,
+    Zip,
+    Pickle,
+    /// Perhaps the index of a sharded model.
+    Json,
+}
+
+impl Kind {
+    /// What `reader` holds, which stands at its start afterwards.
+    pub fn of(reader: &mut (impl Read + Seek)) -> Result<Self, String> {
+        let mut head = Vec::new();
+        reader.rewind().map_err(|e| e.to_string())?;
+        reader.by_ref().take(HEAD).read_to_end(&mut head).map_err(|e| e.to_string())?;
+        reader.rewind().map_err(|e| e.to_string())?;
+        Self::of_head(&head)
+    }
+
+    fn of_head(head: &[u8]) -> Result<Self, String> {
+        const ADVICE: &str = "expected a .pth as torch.save writes it, or a .safetensors";
+        if head.is_empty() {
+            return Err(format!("is empty; {ADVICE}"));
+        }
+        if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
+            return Ok(Self::Zip);
+        }
+        if head.get(257..262) == Some(b"ustar") {
+            return Err(format!("is a tar archive; {ADVICE} (unpack it, or save an old .pth anew with a current PyTorch)"));
+        }
+        if head.starts_with(b"version https://git-lfs") {
+            return Err("is a Git LFS pointer, not the checkpoint itself; fetch it with `git lfs pull`".into());
+        }
+        if head.get(8) == Some(&b'{') && !head.starts_with(b"{") {
+            return Ok(Self::Safetensors);
+        }
+        if head.first() == Some(&0x80) {
+            return Ok(Self::Pickle);
+        }
+        if head.starts_with(b"{") {
+            return Ok(Self::Json);
+        }
+        Err(format!("is neither a PyTorch nor a safetensors file; {ADVICE}"))
+    }
+}

@@ -1,0 +1,105 @@
+//! A checkpoint that arrives in pieces, from memory or any other place.
+
+use std::io::{Cursor, Read, Seek};
+
+use super::Checkpoint;
+use super::archives::Archives;
+use super::index::Index;
+use super::kind::Kind;
+use super::names::printable;
+use super::reader::Reader;
+use crate::archive::Archive;
+use crate::error::{Error, Problem, Result};
+
+/// The safetensors shards of one model, added one after the other in any order; [`Shards::finish`] makes a [`Checkpoint`] of them.
+///
+/// A shard's header is read when the shard is added, its tensors when they are asked for, so that each reader is kept until then.
+///
+/// ```
+/// use meddino::checkpoint::Shards;
+/// # fn fetch(name: &str) -> Vec<u8> { Vec::new() }
+/// # fn example(index: &[u8], config: &str) -> meddino::Result<()> {
+/// let mut shards = Shards::with_index("dinov3", index)?; // the bytes of model.safetensors.index.json
+/// shards.set_config(config); // the text of config.json
+/// for name in shards.missing() {
+///     shards.add_bytes(&name, fetch(&name))?;
+/// }
+/// let checkpoint = shards.finish()?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Shards {
+    source_name: String,
+    index: Option<Index>,
+    config: Option<String>,
+    archives: Archives,
+}
+
+impl Shards {
+    /// The shards of a model that messages call `source_name`, without an index: whether all are there shows when the model is made.
+    pub fn new(source_name: impl Into<String>) -> Self {
+        Self { source_name: source_name.into(), index: None, config: None, archives: Archives::default() }
+    }
+
+    /// The shards that the JSON of an index (`model.safetensors.index.json`) lists.
+    ///
+    /// # Errors
+    /// If it is no such index.
+    pub fn with_index(source_name: impl Into<String>, index: &[u8]) -> Result<Self> {
+        let mut shards = Self::new(source_name);
+        shards.index = Some(Index::parse(index).map_err(|problem| shards.error(problem))?);
+        Ok(shards)
+    }
+
+    /// The text of the model's `config.json`, which a Hugging Face model has: it says how many heads there are, and the epsilon.
+    pub fn set_config(&mut self, json: impl Into<String>) {
+        self.config = Some(json.into());
+    }
+
+    /// The names of the shards that the index lists and that were not added yet; none without an index.
+    pub fn missing(&self) -> Vec<String> {
+        let listed = self.index.iter().flat_map(Index::shards);
+        listed.filter(|shard| !self.archives.has(shard)).map(String::from).collect()
+    }
+
+    /// Adds the shard called `shard`, which `reader` holds from its start to its end.
+    ///
+    /// # Errors
+    /// If it cannot be read or is no whole safetensors file, if it was added already, or if another shard holds a tensor of it: each error names
+    /// the shard.
+    pub fn add(&mut self, shard: &str, mut reader: impl Read + Seek + Send + 'static) -> Result<()> {
+        let opened = match Kind::of(&mut reader) {
+            Ok(Kind::Safetensors) => Archive::from_reader(reader),
+            Ok(_) => Err("is no safetensors file; save the model with safetensors shards (Python: safe_serialization=True)".into()),
+            Err(problem) => Err(problem),
+        };
+        let archive = opened.map_err(|problem| self.error(format!("shard {}: {problem}", printable(shard))))?;
+        self.archives.add(shard, archive).map_err(|problem| self.error(problem))
+    }
+
+    /// As [`Shards::add`], of a shard's bytes in memory.
+    ///
+    /// # Errors
+    /// As [`Shards::add`].
+    pub fn add_bytes(&mut self, shard: &str, bytes: impl AsRef<[u8]> + Send + 'static) -> Result<()> {
+        self.add(shard, Cursor::new(bytes))
+    }
+
+    /// The checkpoint in the shards.
+    ///
+    /// # Errors
+    /// If a shard or a tensor that the index lists is missing, which names the shard; as [`Checkpoint::from_reader`].
+    pub fn finish(self) -> Result<Checkpoint> {
+        let Self { source_name, index, config, archives } = self;
+        let checked = index.map_or(Ok(()), |index| index.check(&archives));
+        let opened = checked.and_then(|()| Checkpoint::read(Reader::Safetensors(archives), &source_name, || Ok(config.clone())));
+        let opened = opened.map_err(|problem| Error::checkpoint(source_name, problem))?;
+        #[cfg(feature = "files")]
+        let opened = Checkpoint { config, ..opened };
+        Ok(opened)
+    }
+
+    fn error(&self, problem: impl Into<Problem>) -> Error {
+        Error::checkpoint(&self.source_name, problem)
+    }
+}
