@@ -106,6 +106,9 @@ pub enum Error {
         /// Which runs, and where they part.
         problem: String,
     },
+    /// The work was cancelled by whoever asked for it.
+    #[error("cancelled")]
+    Cancelled,
     /// A GPU that is missing, lost, out of memory, or cannot do the work.
     #[error("gpu: {problem}")]
     #[non_exhaustive]

@@ -22,6 +22,7 @@
 //! - [`backbone`]: model and backend in, features out; [`gpu`] and [`cpu`] are the backends, [`graph`] and [`kernels`] what the GPU is made of.
 //! - [`embedding`]: a model inside another program's wgpu device, from its textures to its shaders; how, and what it costs a frame.
 //! - [`maps`]: features into what people can look at: principal components, similarity; `picture` (feature `pictures`) makes PNGs of them.
+//! - `jobs` (feature `jobs`): whole jobs, from scans to files, with progress; what the command does, for any program.
 //! - [`output`]: features into files; [`archive`]: the safetensors files underneath; [`verify`]: how far two runs are apart.
 //!
 //! # Warnings
@@ -33,6 +34,7 @@
 //! - `cli` (default): the `meddino` command.
 //! - `cpu` (default): the CPU backend, on rayon's threads.
 //! - `files` (default): everything that opens a path: PyTorch checkpoints, outputs, results folders, caches on disk.
+//! - `jobs` (default): `jobs`, batches by memory, cohorts, jobs that are resumed and cancelled.
 //! - `hub` (default): `hub`, the released checkpoint from the Hugging Face hub, cached.
 //! - `pictures` (default): PNG pictures of features, and principal components.
 //! - `readers` (default): scans in `.npy`, NIfTI and DICOM.
@@ -53,6 +55,8 @@ pub mod gpu;
 pub mod graph;
 #[cfg(feature = "hub")]
 pub mod hub;
+#[cfg(feature = "jobs")]
+pub mod jobs;
 pub mod kernels;
 pub mod maps;
 #[cfg(feature = "files")]

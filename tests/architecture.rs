@@ -30,6 +30,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("embedding", &["error", "tensor", "gpu", "graph", "kernels", "vit", "ct", "maps"]),
     ("nnunet", &["error", "tensor", "parallel", "archive", "checkpoint", "vit", "ct"]),
     ("segmenter", &["error", "tensor", "vit", "cpu", "gpu", "backbone", "nnunet"]),
+    ("jobs", &["error", "tensor", "archive", "hub", "checkpoint", "vit", "ct", "maps", "output", "backbone", "nnunet", "segmenter"]),
 ];
 
 /// A text, and the rooms in which alone it may stand.
@@ -103,13 +104,7 @@ fn imports_point_down() {
 
 /// Circles that are there today, each by its modules. Whoever opens a circle removes it here, so that it stays open;
 /// the list must shrink to nothing.
-const KNOWN_CIRCLES: &[&[&str]] = &[
-    &["cli::args", "cli::cases", "cli::names", "cli::picture_args", "cli::segment_args", "cli::shard"],
-    &["cli::bench", "cli::throughput"],
-    &["cli::limits", "cli::say"],
-    &["cli::scene", "cli::tokens"],
-    &["gpu::context", "gpu::pipelines"],
-];
+const KNOWN_CIRCLES: &[&[&str]] = &[&["gpu::context", "gpu::pipelines"]];
 
 #[test]
 fn no_module_uses_one_that_uses_it() {

@@ -1,24 +1,25 @@
 //! `meddino inspect` and `meddino convert`.
 
-use super::args::{Convert, Inspect};
-use super::guard::guard;
-use super::interrupt;
-use super::runner::model_of;
-use super::say::{Done, Say, result, warn, written};
+use meddino::Result;
+use meddino::jobs::{model_of, targets};
+
+use super::flags::{Convert, Inspect};
+use super::terminal::say::{result, warn, written};
+use super::terminal::{Terminal, interrupt};
 
 /// What a checkpoint holds, on stdout.
-pub fn inspect(args: &Inspect) -> Done {
+pub fn inspect(args: &Inspect) -> Result<()> {
     let summary = model_of(&args.checkpoint)?.summary();
     if args.json { result(format_args!("{:#}", summary.to_json())) } else { result(summary) }
 }
 
 /// A checkpoint under canonical names.
-pub fn convert(args: &Convert, say: Say) -> Done {
-    guard(args.overwrite, None, Some(&args.checkpoint))?.converts(&args.output)?;
+pub fn convert(args: &Convert, terminal: &Terminal) -> Result<()> {
+    targets(args.overwrite, None, Some(&args.checkpoint))?.converts(&args.output)?;
     let model = model_of(&args.checkpoint)?;
     model.warnings().iter().for_each(warn);
     let _watch = interrupt::Watch::new();
     model.write_safetensors_while(&args.output, args.dtype.into(), interrupt::check)?;
-    say.note(format_args!("{} parameters, {}", model.parameters(), model.checkpoint().layout()));
+    terminal.note(format_args!("{} parameters, {}", model.parameters(), model.checkpoint().layout()));
     written(&args.output)
 }

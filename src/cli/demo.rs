@@ -4,61 +4,45 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use meddino::archive::Dtype;
-use meddino::backbone::{Choice, Tuning};
+use meddino::Result;
 use meddino::ct::{Size, Volume};
+use meddino::jobs::{Case, ModelChoice, Recipe, View, make_folder, targets, write_features};
 use meddino::maps::{Mesh, cosine, limits};
-use meddino::output::{Format, Output, Targets};
+use meddino::output::Targets;
 use meddino::picture::Gray;
 use meddino::vit::config::Config;
 use meddino::vit::features::Features;
 
-use super::args::Demo;
-use super::cases::Case;
-use super::engine::Recipe;
-use super::features::one;
-use super::guard::make_folder;
-use super::input::View;
-use super::picture::{Drawing, Target};
-use super::picture_args::Layout;
-use super::profile::Profiling;
-use super::say::{Done, Failure, Say, result};
-use super::slices::Slices;
-use super::{pca, similarity};
+use super::flags::{Demo, Layout};
+use super::pictures::{Drawing, Target, heat, scores_alone, token};
+use super::terminal::Terminal;
+use super::terminal::say::result;
 
 /// Column and row of a pixel in the phantom's left ventricle.
 const POINT: (usize, usize) = (312, 246);
 
 /// The demo, and a few lines on stdout that say what it did.
-pub fn run(args: &Demo, say: Say) -> Done {
+pub fn run(args: &Demo, terminal: &Terminal) -> Result<()> {
     let started = Instant::now();
     let folder = &args.output;
     make_folder(folder)?;
     let output = folder.join("phantom.features.safetensors");
-    let recipe = Recipe {
-        checkpoint: Some("seeded:0".into()),
-        view: View::demo(Size::Square(224)),
-        slices: Slices::All,
-        outputs: vec![Output::Cls, Output::Storage, Output::Patch],
-        format: Format::Safetensors,
-        dtype: Dtype::F32,
-        backend: Choice::Auto,
-        tuning: Tuning::default(),
-        rope: None,
-        batch: Some(1),
-        max_memory: None,
-        profile: Profiling::default(),
-    };
-    let (report, device) = one(&recipe, &Case::new("phantom"), &output, args.overwrite, say)?;
+    let model = ModelChoice { checkpoint: Some("seeded:0".into()), ..ModelChoice::default() };
+    let recipe = Recipe { batch: Some(1), ..Recipe::new(model, View::demo(Size::Square(224))) };
+    let case = Case::new("phantom");
+    let mut targets = targets(args.overwrite, Some(&case.input), recipe.model.checkpoint.as_deref())?;
+    let (job, report) = write_features(&recipe, &case, &output, &mut targets, terminal)?;
+    let ([_, _, height, width], seconds) = (report.images, report.took.as_secs_f64());
+    let device = job.engine().backbone().device();
     let pictures = draw(&report.last, folder, args.overwrite)?;
     let (cls, patches) = (report.last.cls(), report.last.patches());
     let first: Vec<String> = cls.data()[..4].iter().map(|v| format!("{v:.4}")).collect();
     result("scan      phantom: a synthetic thorax slice, 512 x 512, in HU")?;
     result("model     seeded:0: ViT-B/16 of MedDINOv3's shape with made-up weights; its features mean nothing")?;
-    result(format_args!("image     {} x {}, normalised, {} patches", report.images[2], report.images[3], patches.shape()[1]))?;
+    result(format_args!("image     {} x {}, normalised, {} patches", height, width, patches.shape()[1]))?;
     result(format_args!("features  cls {:?} = [{}, ...], patches {:?}", cls.shape(), first.join(", "), patches.shape()))?;
     result(format_args!("backend   {device}"))?;
-    result(format_args!("time      {:.2} s for the image, {:.2} s in all", report.took.as_secs_f64(), started.elapsed().as_secs_f64()))?;
+    result(format_args!("time      {seconds:.2} s for the image, {:.2} s in all", started.elapsed().as_secs_f64()))?;
     result(format_args!("written   {}", output.display()))?;
     let [components, similarity] = &pictures;
     result(format_args!("          {}: principal components of the patches, as colours", components.display()))?;
@@ -66,7 +50,7 @@ pub fn run(args: &Demo, say: Say) -> Done {
 }
 
 /// Draws the phantom's features: their principal components, and their similarity to [`POINT`].
-fn draw(features: &Features, folder: &Path, overwrite: bool) -> Result<[PathBuf; 2], Failure> {
+fn draw(features: &Features, folder: &Path, overwrite: bool) -> Result<[PathBuf; 2]> {
     let pictures = ["phantom.pca.png", "phantom.similarity.png"].map(|name| folder.join(name));
     let mut targets = Targets::new(overwrite);
     pictures.iter().try_for_each(|picture| targets.writes(picture))?;
@@ -80,14 +64,12 @@ fn draw(features: &Features, folder: &Path, overwrite: bool) -> Result<[PathBuf;
     let about = BTreeMap::from([("input".into(), "phantom".into()), ("checkpoint".into(), "seeded:0".into())]);
     let target = |output, title: &str| Target { output, title: title.into(), provenance: &about };
 
-    let scores = pca::own(&tokens)?;
+    let scores = scores_alone(&tokens)?;
     drawing.write(&[0], &target(components, "Principal components"), |_| Ok((Some(shades.clone()), scores.clone().paint(), None)))?;
 
-    let map = cosine(&tokens, &similarity::token(&tokens, mesh.patch_of_pixel(POINT.0, POINT.1)?));
+    let map = cosine(&tokens, &token(&tokens, mesh.patch_of_pixel(POINT.0, POINT.1)?));
     let range = limits(&map);
     drawing.bar = Some(range);
-    drawing.write(&[0], &target(likeness, "Cosine similarity"), |_| {
-        Ok((Some(shades.clone()), similarity::paint(map.clone(), range), Some(POINT)))
-    })?;
+    drawing.write(&[0], &target(likeness, "Cosine similarity"), |_| Ok((Some(shades.clone()), heat(map.clone(), range), Some(POINT))))?;
     Ok(pictures)
 }

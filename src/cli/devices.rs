@@ -1,11 +1,12 @@
 //! `meddino devices`: which adapters there are, and what `auto` makes of them.
 
+use meddino::Result;
 use meddino::gpu::{Auto, DeviceReport, devices};
 
-use super::say::{Done, result};
+use super::terminal::say::result;
 
 /// One adapter after the other, then the choice.
-pub fn run() -> Done {
+pub fn run() -> Result<()> {
     let found = devices();
     for device in &found.list {
         result(device)?;
@@ -18,7 +19,7 @@ pub fn run() -> Done {
     }
 }
 
-fn describe(device: &DeviceReport) -> Done {
+fn describe(device: &DeviceReport) -> Result<()> {
     let limits = &device.limits;
     let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
     result(format_args!("   driver     {}", device.driver))?;

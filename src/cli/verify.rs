@@ -4,31 +4,30 @@ use std::path::Path;
 
 use meddino::backbone::{Backbone, Choice, Precision, Tuning};
 use meddino::gpu::{Context, TileCache};
+use meddino::jobs::{Input, View, one_case, open_model};
 use meddino::verify::{Golden, Report, Row, Tolerance, compare};
 use meddino::vit::config::RopePrecision;
 use meddino::vit::features::Request;
 use meddino::{Error, Result, Tensor};
 
-use super::args::Verify;
-use super::cases;
-use super::input::{Input, View};
-use super::runner::open_model;
-use super::say::{Done, Say, result, warn};
+use super::flags::Verify;
+use super::terminal::Terminal;
+use super::terminal::say::{result, warn};
 
 /// Every comparison that can be made, as a table; an error if any is off.
 ///
 /// The backends are compared under f32 RoPE, which is the sharper test, and under the model's own if that is another. PyTorch's outputs are compared with
 /// under the model's own.
-pub fn run(args: &Verify, say: Say) -> Done {
+pub fn run(args: &Verify, terminal: &Terminal) -> Result<()> {
     let golden = args.golden.as_deref().map(Golden::open).transpose()?;
     let rope = args.rope.precision().or_else(|| golden.as_ref().and_then(Golden::rope));
-    let mut model = open_model(&args.checkpoint, rope)?;
+    let mut model = open_model(&args.checkpoint, rope, terminal)?;
     let own = model.config().rope;
-    let image = image(args, golden.as_ref())?;
+    let image = image(args, golden.as_ref(), terminal)?;
     model.config().check_image(image.shape())?;
     let request = golden.as_ref().map_or(Request { prenorm: true, layers: Vec::new(), taps: true }, Golden::request);
     request.check(model.config())?;
-    say.note(format_args!("{} on an image of {:?}", args.checkpoint.display(), image.shape()));
+    terminal.note(format_args!("{} on an image of {:?}", args.checkpoint.display(), image.shape()));
 
     let tuning = args.kernels.tuning();
     let gpu = if tuning.precision == Precision::Bf16 { None } else { gpu(args)? };
@@ -62,7 +61,7 @@ pub fn run(args: &Verify, say: Say) -> Done {
             }
         }
     }
-    first_off.map_or(Ok(()), |problem| Err(Error::mismatch(problem).into()))
+    first_off.map_or(Ok(()), |problem| Err(Error::mismatch(problem)))
 }
 
 /// The GPU to verify. None will do only where the CPU can be compared with a golden, and only if no particular one was asked for.
@@ -84,12 +83,12 @@ fn gpu(args: &Verify) -> Result<Option<Context>> {
 }
 
 /// The input that was named, else the golden's image, else the phantom.
-fn image(args: &Verify, golden: Option<&Golden>) -> Result<Tensor> {
+fn image(args: &Verify, golden: Option<&Golden>, terminal: &Terminal) -> Result<Tensor> {
     if let (None, Some(golden)) = (&args.input, golden)
         && let Some(image) = golden.image()?
     {
         return Ok(image);
     }
-    let case = cases::one(args.input.as_deref().unwrap_or(Path::new("phantom")), None)?;
-    Input::open(&case, View::demo(args.size))?.batch(0..1)
+    let case = one_case(args.input.as_deref().unwrap_or(Path::new("phantom")), None, terminal)?;
+    Input::open(&case, View::demo(args.size), terminal)?.batch(0..1)
 }

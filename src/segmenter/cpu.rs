@@ -68,7 +68,7 @@ impl FoldBackend for CpuFold {
     fn bytes(&self, [batch, _, height, width]: [usize; 4], _: [usize; 2]) -> Result<u64> {
         let config = self.encoder.config();
         let (c, tokens) = (config.embed_dim, config.prefix_tokens() + config.grid(height, width)?.patches());
-        // As `cli/memory.rs` has it for features: what serves every block, and the layers that are kept.
+        // As `jobs/memory.rs` has it for features: what serves every block, and the layers that are kept.
         let encoder = tokens * (9 * c + config.ffn_dim + (1 + self.request.layers.len()) * c);
         let scores = 2 * self.classes * height * width;
         Ok(((self.parameters + batch * (encoder + scores + height * width)) * 4 + cpu::decode_bytes(&self.channels)) as u64)

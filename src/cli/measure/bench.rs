@@ -1,0 +1,111 @@
+//! `meddino bench`: how fast single batches go through the model.
+
+use std::time::Instant;
+
+use meddino::Result;
+use meddino::jobs::peak_resident_bytes;
+use meddino::vit::features::Request;
+use serde_json::{Value, json};
+
+use super::peak::flops_of_gemm;
+use super::subject::Subject;
+use crate::cli::flags::Bench;
+use crate::cli::terminal::Terminal;
+use crate::cli::terminal::say::result;
+
+/// How fast it was.
+struct Measured {
+    subject: Subject,
+    /// Of each timed run, seconds an image, ascending.
+    seconds: Vec<f64>,
+    /// The same of the pass alone, on a GPU.
+    device_seconds: Option<Vec<f64>>,
+    /// Of one image: [`meddino::vit::config::Config::product_flops`].
+    flops: u64,
+    /// FLOP/s of one large product on the same device.
+    peak: f64,
+    /// On a GPU what is planned, on the CPU the most that the process held; where that can be known.
+    bytes: Option<u64>,
+}
+
+/// The built-in slice as one batch, `--runs` times.
+pub fn run(args: &Bench, terminal: &Terminal) -> Result<()> {
+    let measured = measure(args, terminal)?;
+    if args.json { result(format_args!("{:#}", measured.to_json())) } else { measured.table() }
+}
+
+fn measure(args: &Bench, terminal: &Terminal) -> Result<Measured> {
+    let (subject, engine, mut input) = Subject::open(args, terminal)?;
+    let (model, backbone) = (engine.model(), engine.backbone());
+    let (batch, request) = (subject.batch, Request::default());
+    let images = input.batch(vec![0; batch])?;
+    terminal.note(format_args!("{} runs of {batch} x {1} x {1} on {2}", args.runs, args.size, subject.device));
+    let run = || -> Result<f64> {
+        let started = Instant::now();
+        backbone.features(&images, None, &request)?;
+        Ok(started.elapsed().as_secs_f64() / batch as f64)
+    };
+    run()?;
+    let seconds = (0..args.runs).map(|_| run()).collect::<Result<Vec<_>>>()?;
+    let times = backbone.pass_times(&images, &request, args.runs as usize)?;
+    let device_seconds = times.map(|times| ascending(times.iter().map(|time| time.as_secs_f64() / batch as f64).collect()));
+    let on_cpu = backbone.threads().is_some();
+    let bytes = if on_cpu { peak_resident_bytes() } else { backbone.planned_bytes(images.shape(), 1, &request)? };
+    Ok(Measured {
+        seconds: ascending(seconds),
+        device_seconds,
+        flops: model.config().product_flops(images.shape()[1], model.config().grid(args.size, args.size)?),
+        peak: backbone.peak_flops()?.unwrap_or_else(flops_of_gemm),
+        bytes,
+        subject,
+    })
+}
+
+fn ascending(mut seconds: Vec<f64>) -> Vec<f64> {
+    seconds.sort_by(f64::total_cmp);
+    seconds
+}
+
+/// Of values in ascending order.
+fn median(seconds: &[f64]) -> f64 {
+    let (upper, lower) = (seconds.len() / 2, (seconds.len() - 1) / 2);
+    f64::midpoint(seconds[lower], seconds[upper])
+}
+
+impl Measured {
+    fn gflops(&self) -> f64 {
+        self.flops as f64 / median(&self.seconds) / 1e9
+    }
+
+    fn share(&self) -> f64 {
+        self.gflops() * 1e9 / self.peak
+    }
+
+    fn to_json(&self) -> Value {
+        let mut json = self.subject.to_json();
+        json["runs"] = json!(self.seconds.len());
+        json["median_s"] = json!(median(&self.seconds));
+        json["min_s"] = json!(self.seconds[0]);
+        json["device_s"] = json!(self.device_seconds.as_deref().map(median));
+        json["gflop"] = json!(self.flops as f64 / 1e9);
+        json["gflop_per_s"] = json!(self.gflops());
+        json["matmul_gflop_per_s"] = json!(self.peak / 1e9);
+        json["matmul_share"] = json!(self.share());
+        json["peak_bytes"] = json!(self.bytes);
+        json
+    }
+
+    fn table(&self) -> Result<()> {
+        self.subject.table(&format!("{} runs", self.seconds.len()))?;
+        result(format_args!("time      {:.4} s an image (median), {:.4} s (least)", median(&self.seconds), self.seconds[0]))?;
+        if let Some(seconds) = &self.device_seconds {
+            result(format_args!("          {:.4} s the pass alone, on the device (median)", median(seconds)))?;
+        }
+        result(format_args!("speed     {:.1} GFLOP/s ({:.1} GFLOP an image)", self.gflops(), self.flops as f64 / 1e9))?;
+        result(format_args!("          {:.0} % of a large product's {:.1} GFLOP/s", self.share() * 100.0, self.peak / 1e9))?;
+        match self.bytes {
+            Some(bytes) => result(format_args!("memory    {} MiB at most", bytes >> 20)),
+            None => result("memory    not known on this system"),
+        }
+    }
+}

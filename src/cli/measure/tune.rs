@@ -1,0 +1,76 @@
+//! `meddino tune`: which tile geometries are the fastest on this machine's GPU.
+
+use meddino::gpu::{Context, TileCache, Trial};
+use meddino::{Error, Result};
+use serde_json::{Value, json};
+
+use crate::cli::flags::Tune;
+use crate::cli::terminal::Terminal;
+use crate::cli::terminal::say::{result, warn};
+
+/// The command.
+pub fn run(args: &Tune, terminal: &Terminal) -> Result<()> {
+    let context = args.compute.choice()?.context(args.compute.kernels.tuning())?.ok_or_else(|| {
+        Error::option("--backend", "tile geometries are a GPU's, and there is no real one here; choose a software one with --backend gpu")
+    })?;
+    context.warnings().iter().for_each(warn);
+    let cache = TileCache::from_env();
+    cache.as_ref().map_or(Ok(()), |cache| cache.check(&context))?;
+    let (tier, precision) = (context.limits().tier, context.limits().elem.name());
+    terminal.note(format_args!("trying the {tier} kernels over {precision} on {}", context.name()));
+    let mut trials = Vec::new();
+    // What has gone wrong with stdout is told once the trials are over, by whatever is written then.
+    let tiles = context.tune(|group| {
+        trials.extend(group.to_vec());
+        terminal.note(format_args!("{}, {} rows: {} geometries", group[0].kernel, group[0].rows, group.len()));
+        Ok(())
+    })?;
+    let file = cache.map(|cache| cache.save(&context, tiles)).transpose()?;
+    if args.json {
+        let file = file.map(|path| path.display().to_string());
+        return result(format_args!("{:#}", to_json(&context, &trials, file.as_deref())));
+    }
+    table(&trials)?;
+    match file {
+        Some(path) => terminal.note(format_args!("kept in {}", path.display())),
+        None => warn("kept nowhere: MEDDINO_CACHE is empty, or there is no folder for caches"),
+    }
+    Ok(())
+}
+
+fn table(trials: &[Trial]) -> Result<()> {
+    result(format_args!("{:<10} {:>5}  {:<26} {:>10} {:>9}", "kernel", "rows", "geometry", "ms", "GFLOP/s"))?;
+    for trial in trials {
+        let Trial { kernel, rows, geometry, flops, taken, .. } = trial;
+        let outcome = match &trial.outcome {
+            Ok(seconds) => format!("{:>10.3} {:>9.0}{}", seconds * 1e3, *flops as f64 / seconds / 1e9, if *taken { "  taken" } else { "" }),
+            Err(problem) => format!("not used: {problem}"),
+        };
+        result(format_args!("{kernel:<10} {rows:>5}  {geometry:<26} {outcome}"))?;
+    }
+    Ok(())
+}
+
+fn to_json(context: &Context, trials: &[Trial], file: Option<&str>) -> Value {
+    let info = context.info();
+    let trial = |trial: &Trial| {
+        json!({
+            "kernel": trial.kernel,
+            "rows": trial.rows,
+            "geometry": trial.geometry,
+            "median_s": trial.outcome.as_ref().ok(),
+            "gflop_per_s": trial.outcome.as_ref().ok().map(|seconds| trial.flops as f64 / seconds / 1e9),
+            "problem": trial.outcome.as_ref().err(),
+            "taken": trial.taken,
+        })
+    };
+    json!({
+        "device": context.name(),
+        "driver": format!("{} {}", info.driver, info.driver_info).trim(),
+        "tier": context.limits().tier.name(),
+        "precision": context.limits().elem.name(),
+        "trials": trials.iter().map(trial).collect::<Vec<_>>(),
+        "file": file,
+        "version": env!("CARGO_PKG_VERSION"),
+    })
+}

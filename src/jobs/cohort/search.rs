@@ -1,0 +1,437 @@
+//! The scans that lie in a folder and in the folders below it, and what there is beside them: nothing is passed over without a word.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::pattern::Pattern;
+use crate::archive::{Listing, Other, enter, unreadable};
+use crate::ct;
+use crate::error::{Error, Result};
+use crate::jobs::name::ENDINGS;
+use crate::jobs::observer::Observer;
+use crate::jobs::reads::{is_output, is_own};
+use crate::jobs::text::name_text;
+
+/// Folders of labels, in lower case, as nnU-Net, TotalSegmentator's data set and others call them.
+const LABELS: [&str; 7] = ["labels", "labelstr", "labelsts", "labelsval", "segmentations", "gt_segmentations", "masks"];
+
+/// How many things of one kind are named; of more than that their number is said.
+const NAMED: usize = 5;
+
+fn name(path: &Path) -> String {
+    path.file_name().map(name_text).unwrap_or_default()
+}
+
+/// What of a folder is wanted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wanted<'a> {
+    /// If there are any: what matches none of these is left out.
+    pub include: &'a [Pattern],
+    /// What matches one of these is left out, and a folder with all that is in it.
+    pub exclude: &'a [Pattern],
+    /// A folder that is not looked into: that of the outputs.
+    pub except: Option<&'a Path>,
+}
+
+/// What was found in a folder.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Volumes, and folders that hold DICOM files.
+    pub scans: Vec<PathBuf>,
+    /// Pipes, devices, dangling links, folders that lead back or cannot be read.
+    unusable: Vec<Other>,
+    /// How many files are no scans, by their endings.
+    others: BTreeMap<String, usize>,
+    /// Scans in folders of labels.
+    labels: Vec<PathBuf>,
+    /// Outputs of this program.
+    ours: Vec<PathBuf>,
+    /// Scans in the folder that outputs go into.
+    in_except: Vec<PathBuf>,
+}
+
+/// A folder being looked into.
+struct Place<'a> {
+    path: &'a Path,
+    /// The real paths of it and of the folders that it lies in.
+    above: &'a [PathBuf],
+    of_labels: bool,
+    /// What the patterns say of the folder and those above it.
+    verdict: Verdict,
+}
+
+/// The scans in `folder` that are wanted: each volume, and each folder that holds DICOM files, with all that is below it. Links are followed.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub(super) fn search(folder: &Path, wanted: Wanted) -> Result<Found> {
+    let fail = |e: std::io::Error| Error::input(folder.display(), e);
+    let except = wanted.except.and_then(|path| path.canonicalize().ok());
+    let mut search = Search { root: folder, wanted, except, found: Found::default() };
+    let above = [folder.canonicalize().map_err(fail)?];
+    let verdict = if wanted.include.is_empty() { Verdict::Wanted } else { Verdict::Unwanted };
+    search.look(&Place { path: folder, above: &above, of_labels: false, verdict }).map_err(fail)?;
+    search.found.scans.sort();
+    Ok(search.found)
+}
+
+struct Search<'a> {
+    root: &'a Path,
+    wanted: Wanted<'a>,
+    except: Option<PathBuf>,
+    found: Found,
+}
+
+/// What the patterns say of a file or a folder.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Verdict {
+    /// It is left out.
+    Unwanted,
+    /// Wanted if it is a scan, and neither a label nor an output.
+    Wanted,
+    /// Asked for by its path, whatever it is.
+    Named,
+}
+
+impl Search<'_> {
+    fn look(&mut self, place: &Place) -> std::io::Result<()> {
+        let Listing { files, folders, others } = Listing::of(place.path)?;
+        self.found.unusable.extend(others.into_iter().filter(|other| !is_hidden(&other.path)));
+        let mut dicom = None;
+        let mut rest = Vec::new();
+        for path in files.iter().filter(|path| !is_hidden(path)) {
+            match if self.excludes(path) { Verdict::Unwanted } else { self.verdict(path).max(place.verdict) } {
+                Verdict::Unwanted => {}
+                verdict if is_scan(path) => self.scan(path, verdict, place.of_labels),
+                verdict => match is_dicom(path) {
+                    Ok(true) => dicom = dicom.max(Some(verdict)),
+                    Ok(false) => rest.push(path),
+                    Err(why) => self.found.unusable.push(Other { path: path.clone(), why }),
+                },
+            }
+        }
+        if let Some(verdict) = dicom {
+            let is_label = place.of_labels && verdict < Verdict::Named;
+            if is_label { &mut self.found.labels } else { &mut self.found.scans }.push(place.path.into());
+            // What lies beside and below the slices is told of by who reads them.
+            return Ok(());
+        }
+        rest.into_iter().for_each(|path| self.other(path, &files));
+        for path in folders.iter().filter(|path| !is_hidden(path)) {
+            if !self.excludes(path) {
+                self.descend(path, place);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks into a folder in `place`.
+    fn descend(&mut self, path: &Path, place: &Place) {
+        if self.except.is_some() && path.canonicalize().ok() == self.except {
+            return self.look_into_except(path, place);
+        }
+        let looked = enter(path, place.above).and_then(|real| {
+            let above = [place.above, &[real]].concat();
+            let of_labels = place.of_labels || LABELS.contains(&name(path).to_lowercase().as_str());
+            let verdict = place.verdict.max(self.verdict(path));
+            self.look(&Place { path, above: &above, of_labels, verdict }).map_err(|e| unreadable(&e))
+        });
+        self.found.unusable.extend(looked.err().map(|why| Other { path: path.into(), why }));
+    }
+
+    /// Finds the scans that are passed over in the folder that outputs go into.
+    fn look_into_except(&mut self, path: &Path, place: &Place) {
+        let before = std::mem::take(&mut self.found);
+        self.except = None;
+        self.descend(path, place);
+        self.except = path.canonicalize().ok();
+        let here = std::mem::replace(&mut self.found, before);
+        // Links may lead there, too.
+        let real = |path: &PathBuf| path.canonicalize().ok();
+        let known: Vec<_> = self.found.in_except.iter().map(real).collect();
+        self.found.in_except.extend(here.scans.into_iter().filter(|path| !known.contains(&real(path))));
+    }
+
+    /// A file that has the name of a volume.
+    fn scan(&mut self, path: &Path, verdict: Verdict, of_labels: bool) {
+        let kind = match verdict {
+            Verdict::Named => &mut self.found.scans,
+            _ if of_labels => &mut self.found.labels,
+            _ if is_output(path) => &mut self.found.ours,
+            _ => &mut self.found.scans,
+        };
+        kind.push(path.into());
+    }
+
+    /// A file that is no scan, among `files`.
+    fn other(&mut self, path: &Path, files: &[PathBuf]) {
+        if is_own(path) {
+            self.found.ours.push(path.into());
+        } else if !is_half(path, files) {
+            *self.found.others.entry(ending(path)).or_default() += 1;
+        }
+    }
+
+    fn below<'p>(&self, path: &'p Path) -> &'p Path {
+        path.strip_prefix(self.root).unwrap_or(path)
+    }
+
+    fn excludes(&self, path: &Path) -> bool {
+        let below = self.below(path);
+        self.wanted.exclude.iter().any(|pattern| pattern.matches(below))
+    }
+
+    fn verdict(&self, path: &Path) -> Verdict {
+        let (include, below) = (self.wanted.include, self.below(path));
+        match () {
+            () if include.iter().any(|pattern| pattern.is_of_paths() && pattern.matches(below)) => Verdict::Named,
+            () if include.is_empty() || include.iter().any(|pattern| pattern.matches(below)) => Verdict::Wanted,
+            () => Verdict::Unwanted,
+        }
+    }
+}
+
+impl Found {
+    /// Tells `observer` what of `folder` was passed over, each kind once.
+    pub fn tell(&self, folder: &Path, observer: &dyn Observer) {
+        let unusable = self.unusable.iter().map(|other| format!("{}: {}", other.path.display(), other.why));
+        unusable.take(NAMED).for_each(|text| observer.warn(&format!("{text}; it is passed over")));
+        let more = self.unusable.len().saturating_sub(NAMED);
+        if more > 0 {
+            observer.warn(&format!("{}: {more} more such entries are passed over", folder.display()));
+        }
+        if !self.others.is_empty() {
+            observer.warn(&format!("{}: {}", folder.display(), self.others_told()));
+        }
+        if let Some(first) = self.in_except.first() {
+            let (count, is) = (self.in_except.len(), if self.in_except.len() == 1 { "scan lies" } else { "scans lie" });
+            observer.warn(&format!(
+                "{}: {count} {is} in the folder that the outputs go into, as {}; what lies there is passed over: give another output folder, or move it",
+                folder.display(),
+                first.display()
+            ));
+        }
+        let below = |first: &Path| first.strip_prefix(folder).unwrap_or(first).display().to_string();
+        for (paths, what) in [(&self.labels, "in folders of labels"), (&self.ours, "that meddino wrote")] {
+            if let Some(first) = paths.first() {
+                let (count, first) = (counted(paths.len()), below(first));
+                observer.warn(&format!(
+                    "{}: {count} {what} {} passed over, for example {first}; to use one, name its path: `include` './{first}'",
+                    folder.display(),
+                    if paths.len() == 1 { "is" } else { "are" }
+                ));
+            }
+        }
+    }
+
+    fn others_told(&self) -> String {
+        let total: usize = self.others.values().sum();
+        let list: Vec<String> = self.others.iter().map(|(ending, count)| format!("{count} {ending}")).collect();
+        let verb = if total == 1 { "is no scan" } else { "are no scans" };
+        format!("{} {verb} that can be read: {}", counted(total), list.join(", "))
+    }
+}
+
+impl fmt::Display for Found {
+    /// What there is in place of scans: nothing, or `; 12 files are no scans that can be read: 10 .png, 2 .txt`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.others.is_empty() {
+            write!(f, "; {}", self.others_told())?;
+        }
+        for (paths, what) in [(&self.labels, "in folders of labels"), (&self.ours, "that meddino wrote")] {
+            if let Some(first) = paths.first() {
+                write!(f, "; {} {what}, as {}", counted(paths.len()), first.display())?;
+            }
+        }
+        if let Some(first) = self.in_except.first() {
+            write!(f, "; {} in the folder that the outputs go into, as {}", counted(self.in_except.len()), first.display())?;
+        }
+        self.unusable.iter().take(NAMED).try_for_each(|other| write!(f, "; {} is {}", other.path.display(), other.why))
+    }
+}
+
+fn counted(files: usize) -> String {
+    format!("{files} file{}", if files == 1 { "" } else { "s" })
+}
+
+fn is_hidden(path: &Path) -> bool {
+    name(path).starts_with('.')
+}
+
+fn is_scan(path: &Path) -> bool {
+    let name = name(path).to_lowercase();
+    ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
+fn is_dicom(path: &Path) -> Result<bool, String> {
+    // A DICOMDIR is a table of contents in DICOM's format.
+    if name(path).eq_ignore_ascii_case("dicomdir") {
+        return Ok(false);
+    }
+    ct::is_dicom(path).map_err(|e| match e {
+        Error::Input { problem, .. } => format!("cannot be read ({problem})"),
+        other => other.to_string(),
+    })
+}
+
+/// Whether it is the second half of a pair, or says what stands in another of `files`.
+fn is_half(path: &Path, files: &[PathBuf]) -> bool {
+    let name = name(path).to_lowercase();
+    let stem = [".img.gz", ".img"].iter().find_map(|ending| name.strip_suffix(ending));
+    stem.is_some_and(|stem| {
+        files.iter().any(|other| [".hdr", ".hdr.gz"].iter().any(|ending| self::name(other).to_lowercase() == format!("{stem}{ending}")))
+    })
+}
+
+fn ending(path: &Path) -> String {
+    path.extension().map_or_else(|| "without an ending".into(), |ending| format!(".{}", name_text(ending).to_lowercase()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::pattern::tests::glob;
+    use super::*;
+
+    const DICOM: &[u8] = b"\x08\0\x05\0CS\x0a\0ISO_IR 100";
+
+    struct Desk(tempfile::TempDir);
+
+    impl Desk {
+        fn new(files: &[(&str, &[u8])]) -> Self {
+            let desk = Self(tempfile::tempdir().expect("a folder"));
+            for (name, bytes) in files {
+                fs::create_dir_all(desk.at(name).parent().expect("a folder")).expect("made");
+                fs::write(desk.at(name), bytes).expect("written");
+            }
+            desk
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        fn names(&self, paths: &[PathBuf]) -> Vec<String> {
+            paths.iter().map(|path| name_text(path.strip_prefix(self.0.path()).expect("below"))).collect()
+        }
+
+        fn scans(&self, include: &[&str], exclude: &[&str]) -> Vec<String> {
+            let globs = |texts: &[&str]| texts.iter().map(|text| glob(text)).collect::<Vec<Pattern>>();
+            let choice = Wanted { include: &globs(include), exclude: &globs(exclude), except: None };
+            self.names(&search(self.0.path(), choice).expect("searched").scans)
+        }
+    }
+
+    #[test]
+    fn folders_are_searched_and_dicom_is_known_by_its_content() {
+        let whole = [&[0; 128][..], b"DICM"].concat();
+        let desk = Desk::new(&[
+            ("b.nii.gz", b""),
+            ("a.npy", b""),
+            ("pair.hdr", b""),
+            ("pair.img", b""),
+            ("notes.txt", b"notes"),
+            (".hidden.npy", b""),
+            ("DICOMDIR", &whole),
+            ("deep/er/c.nii", b""),
+            ("deep/scan.MHA", b"ObjectType = Image"),
+            ("series/0", &whole),
+            ("series/1", &whole),
+            ("series/notes.doc", b"told of by who reads it"),
+            ("bare/0", DICOM),
+            ("series/second/0", &whole),
+            ("out/d.npy", b""),
+        ]);
+        let out = desk.at("out");
+        let found = search(desk.0.path(), Wanted { except: Some(&out), ..Wanted::default() }).expect("searched");
+        assert_eq!(desk.names(&found.scans), ["a.npy", "b.nii.gz", "bare", "deep/er/c.nii", "pair.hdr", "series"]);
+        let others: Vec<_> = found.others.iter().map(|(ending, count)| (ending.as_str(), *count)).collect();
+        assert_eq!(others, [(".mha", 1), (".txt", 1), ("without an ending", 1)]);
+        assert_eq!(found.others_told(), "3 files are no scans that can be read: 1 .mha, 1 .txt, 1 without an ending");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn links_are_followed_and_what_cannot_be_used_is_named() {
+        use std::os::unix::fs::symlink;
+        let desk = Desk::new(&[("elsewhere/P1/0", DICOM), ("elsewhere/x.npy", b""), ("in/P2/0", DICOM)]);
+        symlink("../elsewhere/P1", desk.at("in/P1")).expect("linked");
+        symlink("../elsewhere/x.npy", desk.at("in/x.npy")).expect("linked");
+        symlink("gone.nii", desk.at("in/lost.nii")).expect("linked");
+        symlink("..", desk.at("in/loop")).expect("linked");
+        let made = std::process::Command::new("mkfifo").arg(desk.at("in/pipe.nii")).status().expect("started");
+        assert!(made.success());
+        let found = search(&desk.at("in"), Wanted::default()).expect("searched");
+        // By way of `loop` the folder above is searched, and not this one again.
+        let want = ["in/P1", "in/P2", "in/loop/elsewhere/P1", "in/loop/elsewhere/x.npy", "in/x.npy"];
+        assert_eq!(desk.names(&found.scans), want);
+        let unusable: Vec<_> = found.unusable.iter().map(|other| (name(&other.path), other.why.as_str())).collect();
+        let back = "a link back to a folder that it lies in";
+        for other in [("lost.nii", "a dangling link"), ("pipe.nii", "a named pipe"), ("in", back)] {
+            assert!(unusable.contains(&(other.0.into(), other.1)), "{unusable:?}");
+        }
+    }
+
+    #[test]
+    fn patterns_choose() {
+        let desk = Desk::new(&[
+            ("s0/ct.nii.gz", b""),
+            ("s0/pet.nii.gz", b""),
+            ("s1/ct.nii.gz", b""),
+            ("s1/masks/ct.nii.gz", b""),
+            ("s2/CT/0.dcm", DICOM),
+            ("s2/SR/0.dcm", DICOM),
+            ("top.npy", b""),
+        ]);
+        let all = ["s0/ct.nii.gz", "s0/pet.nii.gz", "s1/ct.nii.gz", "s2/CT", "s2/SR", "top.npy"];
+        assert_eq!(desk.scans(&[], &[]), all);
+        for (include, exclude, want) in [
+            (&["ct.nii.gz"][..], &[][..], &["s0/ct.nii.gz", "s1/ct.nii.gz"][..]),
+            (&["*/ct.nii.gz"], &[], &["s0/ct.nii.gz", "s1/ct.nii.gz"]),
+            (&["**/ct.nii.gz"], &[], &["s0/ct.nii.gz", "s1/ct.nii.gz", "s1/masks/ct.nii.gz"]),
+            (&["*.npy", "CT"], &[], &["s2/CT", "top.npy"]),
+            (&["*.dcm"], &["SR"], &["s2/CT"]),
+            (&["s0"], &[], &["s0/ct.nii.gz", "s0/pet.nii.gz"]),
+            (&["./s1"], &[], &["s1/ct.nii.gz", "s1/masks/ct.nii.gz"]),
+            (&[], &["s?"], &["top.npy"]),
+            (&[], &["s2/*", "pet*"], &["s0/ct.nii.gz", "s1/ct.nii.gz", "top.npy"]),
+            (&["nothing"], &[], &[]),
+        ] {
+            assert_eq!(desk.scans(include, exclude), want, "{include:?} {exclude:?}");
+        }
+    }
+
+    #[test]
+    fn labels_and_our_own_outputs_are_no_scans() {
+        let ours = |text: &str| {
+            let header = format!("{{\"__metadata__\":{{{text}}}}}");
+            [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat()
+        };
+        let mut labels = vec![0; 352];
+        labels[148..155].copy_from_slice(b"meddino");
+        labels[155] = b' ';
+        labels[344..348].copy_from_slice(b"n+1\0");
+        let desk = Desk::new(&[
+            ("imagesTr/x_0000.nii.gz", b""),
+            ("labelsTr/x.nii.gz", b""),
+            ("s/Segmentations/liver.nii.gz", b""),
+            ("theirs.safetensors", &ours("\"format\":\"pt\"")),
+            ("old/x.safetensors", &ours("\"meddino\":\"0.1.0\"")),
+            ("old/y.nii", &labels),
+            ("old/manifest.jsonl", b"{}\n"),
+        ]);
+        let found = search(desk.0.path(), Wanted::default()).expect("searched");
+        assert_eq!(desk.names(&found.scans), ["imagesTr/x_0000.nii.gz", "theirs.safetensors"]);
+        assert_eq!(desk.names(&found.labels), ["labelsTr/x.nii.gz", "s/Segmentations/liver.nii.gz"]);
+        assert_eq!(desk.names(&found.ours), ["old/x.safetensors", "old/y.nii", "old/manifest.jsonl"]);
+        assert!(found.others.is_empty());
+        // Names alone do not bring them back; paths do.
+        assert_eq!(desk.scans(&["*.nii.gz", "y.nii"], &[]), ["imagesTr/x_0000.nii.gz"]);
+        assert_eq!(desk.scans(&["labelsTr/*", "./old/y.nii"], &[]), ["labelsTr/x.nii.gz", "old/y.nii"]);
+        // Who names the folder means it.
+        let named = search(&desk.at("labelsTr"), Wanted::default()).expect("searched");
+        assert_eq!(desk.names(&named.scans), ["labelsTr/x.nii.gz"]);
+    }
+}

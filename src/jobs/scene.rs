@@ -1,0 +1,100 @@
+//! What maps and pictures are made of: some slices of a scan, or none, and where the patches lie on them.
+
+use std::path::{Path, PathBuf};
+
+use super::case::Case;
+use super::engine::ModelChoice;
+use super::input::{Input, View};
+use super::observer::Observer;
+use super::slices::Slices;
+use super::tokens::Tokens;
+use crate::ct::Window;
+use crate::error::{Error, Result};
+use crate::maps::Mesh;
+use crate::output::StoredFeatures;
+
+/// An open input, if there is one, and how its patches lie.
+#[derive(Debug)]
+pub struct Scene {
+    /// None: features alone, out of a file.
+    pub scan: Option<Input>,
+    /// What was named: the scan, else the file of features.
+    pub name: PathBuf,
+    /// The patches over a slice; without a scan, over the image that the model saw of it.
+    pub mesh: Mesh,
+    /// Height and width of a pixel of a slice: in mm if that is known, else alike.
+    pub pixel: (f64, f64),
+    /// Which slices are looked at; all exist.
+    pub slices: Vec<usize>,
+    /// How many slices the scan has, as far as that is known.
+    pub count: usize,
+}
+
+impl Scene {
+    /// Opens the scan of `case`, of which `slices` are looked at, or the middle one. No weights are loaded yet, so that what can be refused is
+    /// refused before.
+    ///
+    /// # Errors
+    /// If the scan or the model cannot be opened, or they do not fit each other.
+    pub fn of_scan(
+        case: &Case,
+        view: View,
+        slices: Option<&Slices>,
+        model: &ModelChoice,
+        observer: &dyn Observer,
+    ) -> Result<(Self, Tokens)> {
+        let input = Input::open(case, view, observer)?;
+        let [count, channels, height, width] = input.shape();
+        let slices = slices.map_or_else(|| Ok(vec![count / 2]), |slices| slices.of(count))?;
+        let model = model.open(observer)?;
+        let config = model.model().config();
+        let (_, grid) = config.check_image(&[1, channels, height, width])?;
+        let [_, _, rows, cols] = input.slices();
+        let mesh = Mesh::new(grid, config.patch_size, (height, width), (rows, cols));
+        let (name, pixel) = (case.input.clone(), input.pixel());
+        Ok((Self { scan: Some(input), name, mesh, pixel, slices, count }, Tokens::Waiting(Box::new(model))))
+    }
+
+    /// Opens the file of features `path`, and the scan of `case` that they are of, if it is to be seen. Of the slices in the file `slices` are
+    /// looked at, or the middle one.
+    ///
+    /// # Errors
+    /// If a file cannot be opened, or the features are of another scan.
+    pub fn of_features(path: &Path, case: Option<&Case>, slices: Option<&Slices>, observer: &dyn Observer) -> Result<(Self, Tokens)> {
+        let features = StoredFeatures::open(path)?;
+        let scan = case.map(|case| scan_of(&features, path, case, observer)).transpose()?;
+        let (image, stored) = (features.image(), features.slices());
+        let (slice, pixel, count) = match &scan {
+            Some(input) => {
+                let [count, _, rows, cols] = input.slices();
+                ((rows, cols), input.pixel(), count)
+            }
+            None => (image, features.patch_mm().unwrap_or((1.0, 1.0)), stored.iter().max().map_or(0, |last| last + 1)),
+        };
+        let slices = slices.map_or_else(|| Ok(vec![stored[stored.len() / 2]]), |slices| slices.among(stored, count))?;
+        let mesh = Mesh::new(features.grid(), features.patch_size(), image, slice);
+        let name = case.map_or(path, |case| &case.input).to_path_buf();
+        Ok((Self { scan, name, mesh, pixel, slices, count }, Tokens::Stored { features: Box::new(features), path: path.to_path_buf() }))
+    }
+}
+
+/// The scan of `case`, looked at as the one that `features` were computed of; a warning if it is another.
+fn scan_of(features: &StoredFeatures, path: &Path, case: &Case, observer: &dyn Observer) -> Result<Input> {
+    let view = View { size: features.size(), window: Window::DEMO, orient: features.orient().unwrap_or_default() };
+    let mut input = Input::open(case, view, observer)?;
+    let name = case.input.display();
+    let [count, _, height, width] = input.shape();
+    let last = features.slices().iter().max().map_or(0, |&last| last);
+    if (height, width) != features.image() || last >= count {
+        let (rows, cols) = features.image();
+        let problem = format!(
+            "{count} slices that become images of {height} x {width}; the features in {} are of slices up to {last}, of {rows} x {cols}: they are of another scan",
+            path.display()
+        );
+        return Err(Error::input(name, problem));
+    }
+    if input.sha256()?.as_ref() != features.metadata().get("input_sha256") {
+        observer.warn(&format!("{name}: not what the features in {} were computed of: maps may lie over the wrong scan", path.display()));
+    }
+    Ok(input)
+}

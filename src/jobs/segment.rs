@@ -1,0 +1,386 @@
+//! Segmentation of scans with a network that was fine-tuned within nnU-Net: into label files, or into memory.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::case::Case;
+use super::memory::{self, ByteSize};
+use super::observer::{Observer, UnderWay, check};
+use super::pipeline;
+use super::reads::is_own;
+use crate::archive::{Listing, sha256};
+use crate::backbone::{Choice, Tuning};
+use crate::ct::{Geometry, Volume};
+use crate::error::{Error, Result};
+use crate::nnunet::{Frame, Prepared, Results, Segmented, Tiling};
+use crate::output::{LabelFile, ProbabilityFile, Targets, WRITTEN_BY};
+use crate::segmenter::Segmenter;
+use crate::tensor::Tensor;
+
+/// Everything that decides the labels, but for the networks and the scan.
+#[derive(Clone, Debug)]
+pub struct SegmentRecipe {
+    /// What computes.
+    pub backend: Choice,
+    /// How it computes.
+    pub tuning: Tuning,
+    /// How far a tile is from the next, in tiles: from 0.01 to 1.
+    pub step_size: f64,
+    /// Whether tiles are mirrored as the networks' training says, and the scores averaged.
+    pub mirror: bool,
+    /// Whether the probability of every class is given beside the labels.
+    pub probabilities: bool,
+    /// How many tiles of a slice go through the network at once; none for as many as the memory allows.
+    pub batch: Option<usize>,
+    /// Memory that may be taken, if `batch` is none.
+    pub max_memory: Option<ByteSize>,
+}
+
+impl Default for SegmentRecipe {
+    /// As `nnUNetv2_predict` does if no flag says otherwise.
+    fn default() -> Self {
+        let (backend, tuning) = (Choice::default(), Tuning::default());
+        Self { backend, tuning, step_size: 0.5, mirror: true, probabilities: false, batch: None, max_memory: None }
+    }
+}
+
+impl SegmentRecipe {
+    /// Refuses steps between tiles that are too small or leave gaps, before anything is loaded.
+    ///
+    /// # Errors
+    /// If the step is not from 0.01 to 1.
+    pub fn check(&self) -> Result<()> {
+        // Below a hundredth, thousands of tiles would cover a slice.
+        if (0.01..=1.0).contains(&self.step_size) {
+            return Ok(());
+        }
+        Err(Error::option("step_size", format!("{} is not between 0.01 and 1", self.step_size)))
+    }
+
+    /// The SHA-256 of what decides the files of a case beside the networks: the recipe, and what the guest adds in `more`. Which device computes
+    /// does not count.
+    pub fn settings_sha256(&self, more: &str) -> String {
+        let Self { tuning, step_size, mirror, probabilities, .. } = self;
+        let settings = format!("{} {step_size} {} {probabilities}{more}", tuning.precision, !mirror);
+        sha256(format!("{} segment {settings}", env!("CARGO_PKG_VERSION")).as_bytes())
+    }
+
+    /// The files that a case becomes whose labels go to `target`; the labels last.
+    pub fn files(&self, target: &Path) -> Vec<PathBuf> {
+        self.probabilities.then(|| beside_labels(target, "npz")).into_iter().chain([target.into()]).collect()
+    }
+}
+
+/// `NAME.ENDING` beside `NAME.nii.gz`.
+pub fn beside_labels(target: &Path, ending: &str) -> PathBuf {
+    let is_gzip = target.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz"));
+    let stem = if is_gzip { target.with_extension("") } else { target.to_path_buf() };
+    stem.with_extension(ending)
+}
+
+/// A case's name as nnU-Net has it, which numbers the channels: `case` for `case_0000`.
+pub fn without_channel(name: &str) -> &str {
+    name.strip_suffix("_0000").filter(|name| !name.is_empty()).unwrap_or(name)
+}
+
+/// Targets that refuse the files of a results folder. With `overwrite`, files that this program did not write may be replaced.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn segment_targets(results: &Path, overwrite: bool) -> Result<Targets> {
+    let mut targets = Targets::new(overwrite);
+    let files = Listing::below(results).map_err(|e| Error::checkpoint(results.display(), e))?.files;
+    targets.reads("a file of the results folder", files.into_iter().filter(|file| !is_own(file)));
+    Ok(targets)
+}
+
+/// An open scan, its axes as stored, and where it lies.
+#[derive(Debug)]
+pub struct Scan {
+    volume: Volume,
+    geometry: Geometry,
+}
+
+impl Scan {
+    /// Opens the scan of `case`. `observer` hears the reader's warnings.
+    ///
+    /// # Errors
+    /// If the scan cannot be read, does not say where it lies, or is a second channel of an nnU-Net case.
+    pub fn open(case: &Case, observer: &dyn Observer) -> Result<Self> {
+        refuse_channel(case)?;
+        let volume = Volume::open_series(&case.input, case.series.as_deref())?;
+        volume.warnings().iter().for_each(|text| observer.warn(&format!("{}: {text}", case.input.display())));
+        Self::from_volume(volume)
+    }
+
+    /// The scan `volume`, which a guest has made or opened, its axes as stored.
+    ///
+    /// # Errors
+    /// If the volume does not say where it lies.
+    pub fn from_volume(volume: Volume) -> Result<Self> {
+        let geometry = volume.geometry()?;
+        Ok(Self { volume, geometry })
+    }
+}
+
+/// Refuses `case_0001` beside `case_0000`, which is another channel of the same case.
+fn refuse_channel(case: &Case) -> Result<()> {
+    // A name that is no text numbers no channel.
+    let name = case.input.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let Some((stem, rest)) = name.rsplit_once('_') else { return Ok(()) };
+    let Some((channel, ending)) = rest.split_once('.') else { return Ok(()) };
+    let is_channel = channel.len() == 4 && channel != "0000" && channel.bytes().all(|b| b.is_ascii_digit());
+    let first = case.input.with_file_name(format!("{stem}_0000.{ending}"));
+    if is_channel && first.exists() {
+        let problem = format!("is channel {channel} of the case {stem}, beside {}; only one channel, CT, is supported", first.display());
+        return Err(Error::input(case.input.display(), problem));
+    }
+    Ok(())
+}
+
+/// How much of a scan each label takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabelReport {
+    /// [S, H, W] of the scan, its axes in the network's order.
+    pub shape: [usize; 3],
+    /// How many voxels have each label, by label.
+    pub voxels: Vec<u64>,
+    /// The volume of a voxel in millilitres.
+    pub voxel_ml: f64,
+    /// From the first slice to the last label.
+    pub took: Duration,
+}
+
+/// The labels of a scan, in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabelMap {
+    /// [S, H, W] of the scan, its axes as stored.
+    pub shape: [usize; 3],
+    /// The label of each voxel, row-major.
+    pub labels: Vec<u16>,
+    /// The probability of each class at each voxel, [K, S, H, W], if the recipe asks for it.
+    pub probabilities: Option<Tensor>,
+}
+
+/// A recipe with its networks loaded, which takes one scan after another.
+///
+/// ```no_run
+/// use meddino::jobs::{Case, Scan, SegmentJob, SegmentRecipe};
+/// use meddino::nnunet::{Folds, Results};
+///
+/// let results = Results::open("results/TRAINER__PLANS__2d", &Folds::Found, "checkpoint_final.pth")?;
+/// let job = SegmentJob::open(results, SegmentRecipe::default(), &())?;
+/// let scan = Scan::open(&Case::new("scan.nii.gz"), &())?;
+/// let map = job.compute(scan, &())?; // into memory
+/// let scan = Scan::open(&Case::new("scan.nii.gz"), &())?;
+/// let report = job.write(scan, "labels.nii.gz".as_ref(), &())?; // into a file
+/// # Ok::<(), meddino::Error>(())
+/// ```
+pub struct SegmentJob {
+    recipe: SegmentRecipe,
+    results: Results,
+    tiling: Tiling,
+    segmenter: Segmenter,
+}
+
+impl SegmentJob {
+    /// Loads the networks of `results`. `observer` hears what is to be said of the backend.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read, the backend cannot be had, or the recipe makes no sense.
+    pub fn open(results: Results, recipe: SegmentRecipe, observer: &dyn Observer) -> Result<Self> {
+        recipe.check()?;
+        let mirror_axes = if recipe.mirror { results.mirror_axes() } else { &[] };
+        let tiling = Tiling::new(results.configuration.tile, recipe.step_size, mirror_axes);
+        let segmenter = Segmenter::new(&results, &recipe.backend, recipe.tuning)?;
+        segmenter.warnings().iter().for_each(|warning| observer.warn(warning));
+        Ok(Self { recipe, results, tiling, segmenter })
+    }
+
+    /// The networks' results folder.
+    pub fn results(&self) -> &Results {
+        &self.results
+    }
+
+    /// What the networks run on, for people.
+    pub fn device(&self) -> String {
+        self.segmenter.device()
+    }
+
+    /// Segments `scan` into the file `target`, `.nii.gz` or `.nii`, and writes probabilities beside it if the recipe asks for them.
+    ///
+    /// Files that are there already are replaced; [`Targets`] say beforehand whether they may be.
+    ///
+    /// # Errors
+    /// If the scan cannot be read or is none that the networks take, a file cannot be written, or the device fails. [`Error::Cancelled`] if
+    /// `observer` cancels; no file is left then.
+    pub fn write(&self, scan: Scan, target: &Path, observer: &dyn Observer) -> Result<LabelReport> {
+        let ready = self.prepare(scan)?;
+        let _under_way = UnderWay::new(observer);
+        let mut files = LabelFiles::create(target, &ready.geometry, self)?;
+        let report = self.each_slice(ready, observer, |segmented, _| files.push(&segmented))?;
+        files.finish()?;
+        Ok(report)
+    }
+
+    /// Segments `scan` into memory.
+    ///
+    /// # Errors
+    /// As [`SegmentJob::write`]; there is no file.
+    pub fn compute(&self, scan: Scan, observer: &dyn Observer) -> Result<(LabelMap, LabelReport)> {
+        let (shape, order) = (scan.geometry.shape(), self.results.configuration.transpose);
+        let voxels = shape.iter().product();
+        let probabilities = self.recipe.probabilities.then(|| Tensor::zeros([&[self.segmenter.classes()][..], &shape].concat()));
+        let mut map = LabelMap { shape, labels: vec![0; voxels], probabilities };
+        let ready = self.prepare(scan)?;
+        let _under_way = UnderWay::new(observer);
+        let report = self.each_slice(ready, observer, |segmented, index| {
+            map.put(&segmented, index, order);
+            Ok(())
+        })?;
+        Ok((map, report))
+    }
+
+    /// Looks through the scan once, and decides how many tiles go through the network at once.
+    fn prepare(&self, scan: Scan) -> Result<Ready> {
+        let Scan { volume, geometry } = scan;
+        let prepared = Prepared::new(volume, geometry.spacing(), &self.results.configuration)?;
+        let batch = self.batch(prepared.frame())?;
+        Ok(Ready { prepared, geometry, batch })
+    }
+
+    /// Segments a scan slice by slice, across the axes in the network's order, and hands each slice and its number to `take`.
+    fn each_slice(
+        &self,
+        ready: Ready,
+        observer: &dyn Observer,
+        mut take: impl FnMut(Segmented, usize) -> Result<()> + Send,
+    ) -> Result<LabelReport> {
+        let Ready { mut prepared, geometry, batch } = ready;
+        let (frame, classes) = (prepared.frame().clone(), self.segmenter.classes());
+        let (mut voxels, mut done, count) = (vec![0; classes], 0, frame.shape[0]);
+        let started = Instant::now();
+        observer.progress(0, count);
+        let mut slices = 0..count;
+        pipeline::run(
+            || slices.next().map(|index| prepared.slice(index)),
+            |slice| {
+                check(observer)?;
+                let scores = slice.map(|slice| self.segmenter.slice(&slice, &self.tiling, batch, || check(observer))).transpose()?;
+                Ok(frame.restore(scores.as_ref(), classes, self.recipe.probabilities))
+            },
+            |segmented: Segmented| {
+                check(observer)?;
+                segmented.labels.iter().for_each(|label| voxels[usize::from(*label)] += 1);
+                take(segmented, done)?;
+                done += 1;
+                observer.progress(done, count);
+                Ok(())
+            },
+        )?;
+        Ok(LabelReport { shape: frame.shape, voxels, voxel_ml: geometry.voxel_ml(), took: started.elapsed() })
+    }
+
+    /// How many tiles go through the network at once.
+    fn batch(&self, frame: &Frame) -> Result<usize> {
+        if let Some(batch) = self.recipe.batch {
+            return Ok(batch);
+        }
+        let ([rows, columns], [_, height, width]) = (self.results.configuration.tile, frame.shape);
+        // The scores of a slice being summed and on their way back; what is saved of it, computed, waiting and being written.
+        let pixels = 2 * frame.padded.iter().product::<usize>() + height * width * if self.recipe.probabilities { 4 } else { 1 };
+        let slice = (self.segmenter.classes() * pixels * size_of::<f32>()) as u64;
+        let need = |batch: usize| self.segmenter.bytes([batch, 1, rows, columns], frame.padded).map(|bytes| bytes + slice);
+        let what = format!("one tile of {rows} x {columns} needs {{}} with the weights; give more");
+        memory::fit(self.tiling.passes(frame.padded).len(), self.segmenter.is_on_cpu(), self.recipe.max_memory, need, &what)
+    }
+}
+
+/// A scan that was looked through.
+struct Ready {
+    prepared: Prepared,
+    geometry: Geometry,
+    /// Tiles that go through the network at once.
+    batch: usize,
+}
+
+impl LabelMap {
+    /// Puts slice `index` across the axis `order[0]` where it belongs, with rows along `order[1]` and columns along `order[2]`.
+    fn put(&mut self, segmented: &Segmented, index: usize, order: [usize; 3]) {
+        let [_, rows, columns] = self.shape;
+        let voxels: usize = self.shape.iter().product();
+        let width = self.shape[order[2]];
+        for (position, label) in segmented.labels.iter().enumerate() {
+            let mut at = [0; 3];
+            [at[order[0]], at[order[1]], at[order[2]]] = [index, position / width, position % width];
+            let voxel = (at[0] * rows + at[1]) * columns + at[2];
+            self.labels[voxel] = *label;
+            if let (Some(all), Some(slice)) = (&mut self.probabilities, &segmented.probabilities) {
+                let classes = slice.data().chunks_exact(segmented.labels.len());
+                classes.enumerate().for_each(|(class, plane)| all.data_mut()[class * voxels + voxel] = plane[position]);
+            }
+        }
+    }
+}
+
+/// The files that a scan becomes.
+struct LabelFiles {
+    labels: LabelFile,
+    probabilities: Option<ProbabilityFile>,
+}
+
+impl LabelFiles {
+    fn create(target: &Path, geometry: &Geometry, job: &SegmentJob) -> Result<Self> {
+        let (classes, order) = (job.segmenter.classes(), job.results.configuration.transpose);
+        let metadata = || {
+            BTreeMap::from([
+                (WRITTEN_BY.to_string(), env!("CARGO_PKG_VERSION").to_string()),
+                ("labels".to_string(), serde_json::json!(job.results.dataset.labels).to_string()),
+            ])
+        };
+        let create = |path: PathBuf| ProbabilityFile::create(&path, classes, geometry.shape(), order, metadata());
+        let probabilities = job.recipe.probabilities.then(|| create(beside_labels(target, "npz"))).transpose()?;
+        Ok(Self { labels: LabelFile::create(target, geometry, classes, order)?, probabilities })
+    }
+
+    fn push(&mut self, segmented: &Segmented) -> Result<()> {
+        if let (Some(file), Some(probabilities)) = (&mut self.probabilities, &segmented.probabilities) {
+            file.push(probabilities)?;
+        }
+        self.labels.push(&segmented.labels)
+    }
+
+    /// The labels last: where they are, the case is done.
+    fn finish(self) -> Result<()> {
+        self.probabilities.map(ProbabilityFile::finish).transpose()?;
+        self.labels.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A manifest knows finished work by this hash: other words for the same settings would have all of it done again.
+    #[test]
+    fn settings_are_hashed_as_ever() {
+        assert_eq!(env!("CARGO_PKG_VERSION"), "0.1.0", "another version has other hashes: take them over");
+        let recipe = SegmentRecipe { step_size: 0.25, mirror: false, probabilities: true, ..SegmentRecipe::default() };
+        assert_eq!(recipe.settings_sha256(" true 40,400"), "c47b884e69af6a161076a64b8b7e88f65feb8e68c9e7734fad66b4c11a67a9d0");
+        assert_ne!(recipe.settings_sha256(""), recipe.settings_sha256(" false 40,400"));
+    }
+
+    #[test]
+    fn slices_of_turned_axes_land_where_their_voxels_are() {
+        let mut map = LabelMap { shape: [2, 3, 4], labels: vec![0; 24], probabilities: None };
+        // Slices across columns, with rows along slices and columns along rows: label = its voxel's number.
+        let order = [2, 0, 1];
+        for column in 0..4 {
+            let voxel = |position: usize| (position / 3 * 3 + position % 3) * 4 + column;
+            let labels = (0..6).map(|position| voxel(position) as u16).collect();
+            map.put(&Segmented { labels, probabilities: None }, column, order);
+        }
+        assert_eq!(map.labels, (0..24).collect::<Vec<u16>>());
+    }
+}
