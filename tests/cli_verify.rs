@@ -1,4 +1,4 @@
-//! `meddino verify` and `meddino devices` as their users meet them.
+//! `meddino verify` and `meddino devices` as users run them.
 #![cfg(feature = "cli")]
 
 mod common;
@@ -14,7 +14,7 @@ use safetensors::tensor::{TensorView, serialize_to_file};
 
 fn meddino(folder: &Path, line: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_meddino"));
-    // Without the user's tile geometries.
+    // Ignores the user's cached tile geometries.
     command.current_dir(folder).env("MEDDINO_CACHE", "").args(line.split_whitespace()).output().expect("the command starts")
 }
 
@@ -43,19 +43,20 @@ fn backends_are_compared_under_both_arithmetics() {
         "x_norm_patchtokens",
         "all 8 taps agree",
     ] {
-        assert!(table.contains(said), "{said} is missing in\n{table}");
+        assert!(table.contains(expected), "{expected} is missing in\n{table}");
     }
 }
 
-/// Our own features as a golden, with `x_prenorm` scaled: 1 agrees, anything else does not. With or without a GPU.
+/// Uses our own features as a golden and scales `x_prenorm`: a factor of 1 must agree, any other must not. Runs with
+/// and without a GPU.
 #[test]
 fn a_golden_passes_or_names_the_tap_that_is_off() {
     let folder = tempfile::tempdir().expect("a folder");
-    let made = meddino(
+    let features = meddino(
         folder.path(),
         "features phantom -c seeded:0:tiny --size 64 --tokens prenorm,patch --layers 1 --backend cpu -o own.safetensors",
     );
-    assert!(made.status.success(), "{}", stderr(&made));
+    assert!(features.status.success(), "{}", stderr(&features));
     let (tensors, _) = read_safetensors(&folder.path().join("own.safetensors"));
     for (scale, code) in [(1.0, 0), (1.001, 1)] {
         let scaled = |name: &str, v: f32| if name == "x_prenorm" { v * scale } else { v };
@@ -69,44 +70,44 @@ fn a_golden_passes_or_names_the_tap_that_is_off() {
         )
         .expect("written");
         let output = meddino(folder.path(), "verify -c seeded:0:tiny phantom --size 64 --golden golden.safetensors");
-        let (table, said) = (stdout(&output), stderr(&output));
-        assert_eq!(output.status.code(), Some(code), "{table}{said}");
+        let (table, message) = (stdout(&output), stderr(&output));
+        assert_eq!(output.status.code(), Some(code), "{table}{message}");
         assert!(table.contains("against PyTorch, bf16 RoPE") && table.contains("layers.1"), "{table}");
-        assert_eq!(said.contains("against PyTorch, bf16 RoPE, first at x_prenorm"), code == 1, "{said}");
+        assert_eq!(message.contains("against PyTorch, bf16 RoPE, first at x_prenorm"), code == 1, "{message}");
     }
 }
 
 #[test]
-fn a_golden_of_something_else_is_refused() {
+fn a_golden_that_does_not_fit_the_model_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
-    let one = [0_u8; 4];
-    for (name, shape, said) in [
+    let zeros = [0_u8; 4];
+    for (name, shape, expected) in [
         ("layers.7", vec![1, 1, 1], "there is no block 7"),
         ("weight", vec![1], "weight is no tap of this model"),
         ("x_norm_clstoken", vec![1, 1], "this model and image give [1, 64]"),
         ("image", vec![1, 1, 1, 1], "holds no outputs"),
     ] {
-        let view = TensorView::new(Dtype::F32, shape, &one).expect("a tensor");
+        let view = TensorView::new(Dtype::F32, shape, &zeros).expect("a tensor");
         serialize_to_file([(name, view)], None, &folder.path().join("golden.safetensors")).expect("written");
         let output = meddino(folder.path(), "verify -c seeded:0:micro --size 32 --golden golden.safetensors");
         assert_eq!(output.status.code(), Some(1), "{name}: {}", stdout(&output));
-        assert!(stderr(&output).contains(said), "{name}: {}", stderr(&output));
+        assert!(stderr(&output).contains(expected), "{name}: {}", stderr(&output));
     }
 }
 
 #[test]
-fn devices_says_what_auto_takes() {
+fn devices_names_the_adapter_that_auto_chooses() {
     let folder = tempfile::tempdir().expect("a folder");
     let output = meddino(folder.path(), "devices");
     assert!(output.status.success() && stdout(&output).contains("--backend auto takes"), "{}{}", stdout(&output), stderr(&output));
     let output = meddino(folder.path(), "verify -c seeded:0:micro --device no-such-device");
     assert_eq!(output.status.code(), Some(1));
-    let said = stderr(&output);
-    assert!(said.contains("no adapter answers to") || said.contains("no adapter found"), "{said}");
+    let message = stderr(&output);
+    assert!(message.contains("no adapter answers to") || message.contains("no adapter found"), "{message}");
 }
 
 #[test]
-fn a_device_contradicts_the_cpu_backend() {
+fn a_device_with_the_cpu_backend_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let output = meddino(folder.path(), "features phantom -c seeded:0:micro --backend cpu --device 0");
     assert_eq!(output.status.code(), Some(1));

@@ -1,4 +1,4 @@
-//! From a scan to an image: readers against files that NumPy wrote, preprocessing against PyTorch's answers.
+//! From a scan to an image: the readers against files that NumPy wrote, preprocessing against PyTorch.
 #![cfg(feature = "readers")]
 
 mod common;
@@ -30,7 +30,7 @@ fn resize_and_preprocessing_equal_pytorch() {
             resize(&Tensor::new([h, w], noise), height, width)
         };
         let got: Vec<f32> = got.data().iter().step_by(every).copied().collect();
-        // Without a resize, the bits themselves are equal.
+        // Without a resize the bits must be equal.
         let limit = if from == to { 0.0 } else { 1e-6 };
         let error = relative_l2(&got, want.data());
         table.push((error <= limit, format!("{name}: relative L2 {error:.1e} of {limit:.0e}")));
@@ -54,7 +54,7 @@ fn every_dtype_byte_order_and_axis_order_reads_as_numpy_wrote_it() {
         let slices = if name.contains("3d") { 2 } else { 1 };
         assert_eq!((scan.slices(), scan.height(), scan.width()), (slices, 3, 4), "{name}");
         let base = if name.contains("_u") { 0 } else { -20 };
-        // Backwards, and then once more: slices can be read in any order, any number of times.
+        // Backwards first, then forwards: slices can be read in any order, any number of times.
         for s in (0..slices).rev().chain(0..slices) {
             let want: Vec<f32> = (0..12).map(|i| (base + 100 * s as i32 + 10 * (i / 4) + i % 4) as f32).collect();
             assert_eq!(scan.read_slice(s).unwrap_or_else(|e| panic!("{e}")).data(), want, "{name}, slice {s}");
@@ -64,7 +64,7 @@ fn every_dtype_byte_order_and_axis_order_reads_as_numpy_wrote_it() {
 }
 
 #[test]
-fn a_volume_in_memory_is_sliced_alike() {
+fn a_volume_in_memory_is_sliced_like_a_file() {
     let mut scan = Volume::from_hu("array", Tensor::new([2, 1, 2], vec![1.0, 2.0, 3.0, 4.0])).expect("a volume");
     assert_eq!((scan.slices(), scan.height(), scan.width(), scan.name()), (2, 1, 2, "array"));
     assert_eq!(scan.read_slice(1).expect("a slice").data(), [3.0, 4.0]);
@@ -80,7 +80,7 @@ fn the_phantom_is_one_slice_that_the_model_can_take() {
     assert_eq!((scan.slices(), scan.height(), scan.width(), scan.name()), (1, 512, 512, "phantom"));
     let image = prepare(&scan.read_slice(0).expect("a slice"), &Window::DEMO, Size::Square(224));
     assert_eq!(image.shape(), [1, 1, 224, 224]);
-    // No patch is one flat colour.
+    // Every patch holds at least two different values.
     for patch in 0..196 {
         let first = (patch / 14) * 16 * 224 + (patch % 14) * 16;
         let values: Vec<f32> = (0..256).map(|i| image.data()[first + (i / 16) * 224 + i % 16]).collect();

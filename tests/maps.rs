@@ -1,4 +1,4 @@
-//! Maps against scikit-learn and PyTorch, and where there is nothing to map.
+//! PCA and cosine maps against scikit-learn and PyTorch, and tokens that have no components.
 #![cfg(feature = "pictures")]
 
 mod common;
@@ -9,7 +9,7 @@ use common::{data, max_abs, read_safetensors, uniform};
 use meddino::Tensor;
 use meddino::maps::{Basis, BasisFile, Moments, cosine, limits};
 
-/// How far a score, a component's entry or a cosine may be from the reference. The values are up to about 4.
+/// Largest allowed difference of a score, a component's entry or a cosine from the reference. Values are up to about 4.
 const TOLERANCE: f32 = 1e-5;
 
 fn golden() -> (HashMap<String, Tensor>, usize) {
@@ -36,12 +36,12 @@ fn components_and_scores_are_those_of_scikit_learn() {
     for (case, tokens) in [("whole", tokens.clone()), ("first40", part(tokens, 0, 40))] {
         let basis = basis(&tokens);
         let scores = basis.scores(&tokens);
-        // Signs too: the reference has the same convention.
+        // The reference follows the same sign convention, so signs must agree too.
         for (name, got) in [("mean", basis.mean()), ("components", basis.components()), ("variance", basis.variance()), ("scores", &scores)]
         {
             let want = &golden[&format!("{case}.{name}")];
-            let far = max_abs(got.data(), want.data());
-            assert!(far < TOLERANCE, "{case}: {name} is {far} away");
+            let distance = max_abs(got.data(), want.data());
+            assert!(distance < TOLERANCE, "{case}: {name} is {distance} away");
         }
     }
 }
@@ -56,8 +56,8 @@ fn images_added_one_by_one_give_the_same_components() {
     }
     let scores = moments.basis().expect("tokens that differ").scores(tokens);
     assert_eq!(scores.shape(), [2, 120, 3]);
-    let far = max_abs(scores.data(), golden["whole.scores"].data());
-    assert!(far < TOLERANCE, "{far}");
+    let distance = max_abs(scores.data(), golden["whole.scores"].data());
+    assert!(distance < TOLERANCE, "{distance}");
 }
 
 #[test]
@@ -88,13 +88,13 @@ fn cosines_are_those_of_pytorch() {
     assert_eq!(map.shape(), [2, 120]);
     assert!(max_abs(map.data(), golden["cosine"].data()) < 1e-6);
     assert!((map.data()[query] - 1.0).abs() < 1e-6);
-    // A token of zeros is like no other, and no NaN.
+    // A token of zeros has cosine 0 with every query, and never NaN.
     assert_eq!(cosine(&Tensor::zeros([2, 3]), &[1.0, 2.0, 3.0]).data(), [0.0, 0.0]);
     assert_eq!(cosine(&Tensor::new([1, 3], vec![1.0; 3]), &[0.0; 3]).data(), [0.0]);
 }
 
 #[test]
-fn too_little_to_tell_apart_is_said_or_left_out() {
+fn degenerate_tokens_are_refused_or_have_fewer_components() {
     let refused = |tokens: &Tensor| {
         let mut moments = Moments::new(tokens.cols());
         moments.add(tokens);
@@ -105,7 +105,7 @@ fn too_little_to_tell_apart_is_said_or_left_out() {
     assert!(refused(&Tensor::new([5, 4], [0.1, 1e6, -3.3, 7.7].repeat(5))).contains("all 5 patches have the same features"));
     assert!(refused(&Tensor::zeros([5, 4])).contains("all 5 patches have the same features"));
     assert!(refused(&Tensor::new([2, 2], vec![f32::NAN, 0.0, 1.0, 1.0])).contains("NaN"));
-    // n points lie in n - 1 directions at most; the others score nothing.
+    // n points span at most n - 1 directions; the remaining components score 0.
     for (n, rank) in [(2, 1), (3, 2), (4, 3), (9, 3)] {
         let tokens = Tensor::new([n, 8], uniform("few", n * 8, 1));
         let basis = basis(&tokens);
@@ -114,14 +114,14 @@ fn too_little_to_tell_apart_is_said_or_left_out() {
         assert!(scores.data().iter().all(|v| v.is_finite()));
         assert!(scores.data().chunks_exact(3).all(|s| s[rank..].iter().all(|v| *v == 0.0)), "{n} tokens");
     }
-    // The smallest difference that f32 knows is one.
+    // One unit in the last place of f32 is enough for a component.
     let mut close = vec![1.0_f32; 3 * 2];
     close[0] = 1.0_f32.next_up();
     assert_eq!(basis(&Tensor::new([3, 2], close)).rank(), 1);
 }
 
 #[test]
-fn a_stored_basis_is_the_same_and_a_damaged_one_is_refused() {
+fn a_stored_basis_reads_back_equal_and_a_damaged_one_is_refused() {
     let (golden, _) = golden();
     let basis = basis(&golden["tokens"]);
     let folder = tempfile::tempdir().expect("a folder");

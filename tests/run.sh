@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Runs all tests, with all set-up, and prints which took longest. On a Debian or Ubuntu machine without any Vulkan driver
-# it installs the software one first (as root, or through sudo), so that the GPU tests run for real, and package managers
-# fetch real CT. Arguments go to `cargo test`; without any, `cargo nextest` runs the tests where it is installed, in less
-# time.
+# Runs all tests, installs what they need, and prints which took longest. On a Debian or Ubuntu machine without a Vulkan
+# driver it first installs the software driver (as root or through sudo), so that the GPU tests run. Package managers
+# fetch real CT. Arguments go to `cargo test`. Without arguments, and where cargo-nextest is installed, `cargo nextest`
+# runs the tests, which is faster.
 #
 #   MEDDINO_REQUIRE_GPU=1       a GPU test without an adapter fails instead of being skipped
-#   MEDDINO_REQUIRE_REAL_CT=1   so does a test of real CT without it
-#   MEDDINO_REAL_CT=FOLDER      real CT that was fetched before, by tests/real_ct/fetch.sh
+#   MEDDINO_REQUIRE_REAL_CT=1   a real-CT test without data fails instead of being skipped
+#   MEDDINO_REAL_CT=FOLDER      real CT that tests/real_ct/fetch.sh has already fetched
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,11 +15,11 @@ as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 
 if [ "$(uname -s)" = Linux ] && ! has_vulkan; then
     if command -v apt-get >/dev/null && as_root true 2>/dev/null; then
-        echo "no Vulkan driver here: installing the software one (mesa-vulkan-drivers)" >&2
+        echo "no Vulkan driver found: installing the software driver (mesa-vulkan-drivers)" >&2
         as_root apt-get update -qq
         as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mesa-vulkan-drivers libvulkan1 >/dev/null
     else
-        echo "no Vulkan driver here, and no way to install one: GPU tests will be skipped, and say so" >&2
+        echo "no Vulkan driver found and none can be installed: GPU tests will be reported as skipped" >&2
     fi
 fi
 if [ -z "${MEDDINO_REAL_CT:-}" ]; then
@@ -27,15 +27,15 @@ if [ -z "${MEDDINO_REAL_CT:-}" ]; then
         export MEDDINO_REAL_CT
     else
         unset MEDDINO_REAL_CT
-        echo "no real CT could be fetched: its tests will be skipped, and say so" >&2
+        echo "real CT could not be fetched: its tests will be reported as skipped" >&2
     fi
 fi
 
-# Of lines "SECONDS NAME", the ten that took longest.
-longest() { echo "What took longest, in seconds:"; sort -rn | sed -n 1,10p; }
+# Prints the ten slowest of the lines "SECONDS NAME" on stdin.
+longest() { echo "Slowest, in seconds:"; sort -rn | sed -n 1,10p; }
 status=0
 
-# A choice of tests, or no cargo-nextest here: `cargo test` runs them, one test binary after another, and times each binary.
+# For a selection of tests, or without cargo-nextest: `cargo test` runs one test binary after another and times each.
 if [ $# -gt 0 ] || ! cargo nextest --version >/dev/null 2>&1; then
     output=$(mktemp)
     trap 'rm -f "$output"' EXIT
@@ -46,7 +46,7 @@ if [ $# -gt 0 ] || ! cargo nextest --version >/dev/null 2>&1; then
     exit "$status"
 fi
 
-# Test binaries side by side. It knows no tests in the documentation, and prints nothing that a passing test printed.
+# Runs test binaries side by side. nextest runs no doctests and hides the output of passing tests, so both come below.
 report=${CARGO_TARGET_DIR:-target}/nextest/default/junit.xml
 rm -f "$report"
 cargo nextest run --locked --no-fail-fast || status=$?

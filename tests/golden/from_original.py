@@ -1,12 +1,14 @@
 """Makes a golden from the original repository and the original checkpoint, for `meddino verify --golden`.
 
     git clone https://github.com/ricklisz/MedDINOv3
-    python from_original.py --repo MedDINOv3 --checkpoint MedDINOv3-B-CT3M.pth --slice slice.npy --size 224 --out golden.safetensors
+    python from_original.py --repo MedDINOv3 --checkpoint MedDINOv3-B-CT3M.pth --slice slice.npy --size 224 \\
+        --out golden.safetensors
     meddino verify -c MedDINOv3-B-CT3M.pth --golden golden.safetensors
 
-Needs torch, numpy and safetensors beside what the repository needs. `--slice` is a .npy of one CT slice [H, W] in Hounsfield units; left out, the image
-is seeded noise. The model runs on the CPU in f32, with RoPE in bf16 as the authors' `vit_base` builds it. The golden holds the normalised `image`, the
-four outputs of `forward_features`, `layers.N` for four blocks, and every tap (`patch_embed`, `blocks.N`), so that `verify` can name the first that is off.
+Needs torch, numpy, safetensors and the dependencies of that repository. `--slice` is a .npy of one CT slice [H, W] in
+Hounsfield units; without it the image is seeded noise. The model runs on the CPU in f32, with RoPE in bf16 as in the
+authors' `vit_base`. The golden holds the normalised `image`, the four outputs of `forward_features`, `layers.N` for
+four blocks, and every tap (`patch_embed`, `blocks.N`), so that `verify` can name the first tap that differs.
 """
 
 import argparse
@@ -21,7 +23,7 @@ import reference as R
 
 
 def original_model(repo, checkpoint):
-    """The authors' ViT-B/16 with the checkpoint's weights; every parameter must be there."""
+    """The authors' ViT-B/16 with the checkpoint's weights. The checkpoint must hold every parameter and no other."""
     sys.path[:0] = [os.path.join(repo, "nnUNet"), repo]
     from nnunetv2.training.nnUNetTrainer.dinov3.dinov3.models.vision_transformer import vit_base
 
@@ -34,7 +36,7 @@ def original_model(repo, checkpoint):
 
 
 def taps_of(model):
-    """A dict that fills with `patch_embed` and `blocks.N` while the model runs."""
+    """A dict in which the model's forward pass stores `patch_embed` and `blocks.N`."""
     taps = {}
     keep = lambda name: lambda _module, _args, out: taps.__setitem__(name, out[0] if isinstance(out, (list, tuple)) else out)
     model.patch_embed.register_forward_hook(keep("patch_embed"))
@@ -47,7 +49,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ap.add_argument("--repo", required=True, help="a checkout of the original repository")
     ap.add_argument("--checkpoint", required=True, help="MedDINOv3-B-CT3M.pth")
-    ap.add_argument("--slice", help=".npy of HU, [H, W]; left out: seeded noise")
+    ap.add_argument("--slice", help=".npy of HU, [H, W]; default: seeded noise")
     ap.add_argument("--size", type=int, default=224)
     ap.add_argument("--layers", default="2,5,8,11")
     ap.add_argument("--out", required=True)

@@ -1,14 +1,15 @@
-"""Writes the goldens beside this file: what PyTorch answers for seeded weights, small enough to keep.
+"""Writes the goldens beside this file: PyTorch's outputs for seeded weights, small enough for the repository.
 
-    python make_goldens.py          (needs torch, numpy and safetensors; a minute on two cores)
+    python make_goldens.py          (needs torch, numpy and safetensors; takes a minute on two cores)
 
-Under f32 RoPE they are computed in f64, so that they are the truth to f32: PyTorch's own f32 result is up to 2e-6 (relative L2) away from it. bf16
-RoPE is defined by its roundings, and is computed in f32 as PyTorch does.
+With f32 RoPE the goldens are computed in f64, so that they are exact to f32: PyTorch's f32 result differs from them by
+up to 2e-6 (relative L2). bf16 RoPE is defined by its roundings, so those goldens are computed in f32 as PyTorch does.
 
-Every case is a config, a shape, a RoPE precision and perhaps a mask, all in the file's metadata. The image is not stored: it is
-`2 * uniform("image", ...)` of seeded.py at seed 0, the same bit for bit in any language, in squares of `block` x `block` pixels (finer noise drives
-some tokens of the untrained full-size model into near cancellation, where PyTorch's own f32 strays by 2e-6). `NAME_everyN` keeps every Nth patch (from patch 0),
-behind the prefix tokens where a tensor has them. `layers.N` is block N's output after the final norm.
+A case is a config, a shape, a RoPE precision and optionally a mask; the file's metadata holds all of them. The image is
+not stored: it is `2 * uniform("image", ...)` of seeded.py with seed 0, the same bit for bit in any language, in squares
+of `block` x `block` pixels. Finer noise drives some tokens of the untrained full-size model into near cancellation,
+where PyTorch's f32 is off by 2e-6. `NAME_everyN` keeps every Nth patch (from patch 0) after the prefix tokens, if the
+tensor has prefix tokens. `layers.N` is block N's output after the final norm.
 """
 
 import os
@@ -65,7 +66,7 @@ def case(name, config, shape, block, rope, layers, every, masked):
 
 
 def rope_tables():
-    """The bf16 sines and cosines along one axis of n patches, [n, 16], for the grids of 224, 896 and 2048 pixels."""
+    """The bf16 sines and cosines along one axis of n patches, [n, 16], for images of 224, 896 and 2048 pixels."""
     out = {}
     for n in (14, 56, 128):
         sin, cos = R.rope_table(R.rope_periods(64, torch.bfloat16), n, 1, torch.bfloat16)

@@ -1,9 +1,11 @@
-"""Writes ../fixtures/nnunet: results folders of small untrained networks, scans, and what nnunet.py answers.
+"""Writes ../fixtures/nnunet: results folders of small untrained networks, scans, and the answers of nnunet.py.
 
-    python make_nnunet.py          (needs torch, numpy, nibabel, scikit-image, scipy and safetensors; half a minute on two cores)
+    python make_nnunet.py          (needs torch, numpy, nibabel, scikit-image, scipy and safetensors; half a minute on
+                                    two cores)
 
-Networks are 16 wide and 12 deep with one head, one of each trainer, the first in two folds. `expected/RUN.nii.gz` holds labels, plus 128 where the best two
-probabilities are within 1e-3; `expected/RUN.safetensors` the probabilities at every 4th row and column.
+Networks are 16 wide and 12 deep with one head. There is one per trainer; the first has two folds. `expected/RUN.nii.gz`
+holds labels, plus 128 where the two highest probabilities are within 1e-3. `expected/RUN.safetensors` holds the
+probabilities at every 4th row and column.
 """
 
 import json
@@ -78,7 +80,8 @@ def weights(trainer, seed):
 
 @torch.inference_mode()
 def centred(w, trainer):
-    """The last layer so that every class has its places: of a smooth image, each one's scores have mean 0 and deviation 2."""
+    """Rescales the last layer so that every class occurs: on a smooth image, each class's scores have mean 0 and
+    standard deviation 2."""
     image = F.interpolate(torch.randn(1, 1, 8, 10, generator=torch.Generator().manual_seed(0)), size=(64, 80), mode="bicubic") * 2
     scores = network(w, image, "multiscale" in trainer)
     last = "up_projection.decode.4."
@@ -107,7 +110,7 @@ def results():
         folder = root / "results" / f"{trainer}__nnUNetPlans__2d_small"
         for fold, seed in enumerate(seeds):
             (folder / f"fold_{fold}").mkdir(parents=True)
-            # As a training on several GPUs saves it.
+            # The prefix is what training on several GPUs adds to the names.
             torch.save(checkpoint(trainer, seed, fold, "module." if fold else ""), folder / f"fold_{fold}" / "checkpoint_final.pth")
         (folder / "plans.json").write_text(json.dumps(PLANS, indent=1))
         dataset = {"channel_names": {"0": "CT"}, "labels": CLASSES, "numTraining": 1, "file_ending": ".nii.gz"}
@@ -115,7 +118,7 @@ def results():
 
 
 def scan(name, shape, spacing, box, seed, axes):
-    """shape and spacing [z, y, x]; 0 outside of box; axes: directions of x, y and z."""
+    """Writes a scan of `shape` and `spacing` [z, y, x], 0 outside of `box`. `axes`: directions of x, y and z."""
     rng = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(*(np.arange(n) * s for n, s in zip(shape, spacing)), indexing="ij"))
     hu = np.full(shape, -60.0)
@@ -126,7 +129,7 @@ def scan(name, shape, spacing, box, seed, axes):
     hu = np.clip(hu + rng.standard_normal(shape) * 12, -1000, 1500).astype(np.int16)
     masked = np.zeros(shape, np.int16)
     masked[box] = np.where(hu[box] == 0, 1, hu[box])
-    # A hole, and a slice that touches nothing.
+    # A hole inside one slice; it does not change the bounding box.
     masked[box][1, 10:14, 12:15] = 0
     affine = np.eye(4)
     affine[:3, :3] = np.asarray(axes, float).T * np.asarray(spacing[::-1])
@@ -142,16 +145,17 @@ def scan(name, shape, spacing, box, seed, axes):
 def scans():
     tilt = np.deg2rad(17)
     oblique = [[1, 0, 0], [0, np.cos(tilt), np.sin(tilt)], [0, -np.sin(tilt), np.cos(tilt)]]
-    # Thick slices, resampled each by itself; tiles overlap; LPS.
+    # Thick slices, so that each is resampled on its own; tiles overlap; LPS.
     scan("thick", (5, 96, 108), (4.0, 0.8, 0.8), np.s_[0:4, 7:94, 0:103], 1, [[-1, 0, 0], [0, -1, 0], [0, 0, 1]])
-    # Smaller than a tile, held to the whole volume's range; RAS, oblique.
+    # Smaller than a tile, values clamped to the range of the whole volume; RAS, oblique.
     scan("thin", (4, 40, 52), (2.0, 1.1, 1.1), np.s_[:, :, :], 2, oblique)
-    # Coronal slices, stored with the thick axis in the middle: for transposed plans.
+    # Coronal slices, stored with the thick axis in the middle, for plans that transpose axes.
     scan("coronal", (76, 4, 84), (0.9, 5.0, 0.85), np.s_[3:, :, 2:80], 3, [[-1, 0, 0], [0, 1, 0], [0, 0, -1]])
 
 
 def steps(name, spacing, low=(-150, -20, 30), high=(-40, 60, 200)):
-    """A scan of steps between two values, other ones in every slice: splines overshoot, and what they are held to shows. Some voxels are 0."""
+    """Writes a scan whose slices each hold two values of their own, so that splines overshoot and the clamping range
+    shows. Some voxels are 0."""
     rng = np.random.default_rng(7)
     low, high = (np.array(v)[:, None, None] for v in (low, high))
     hu = np.where(rng.random((3, 31, 37)) < 0.5, low, high).astype(np.int16)
@@ -165,7 +169,7 @@ def steps(name, spacing, low=(-150, -20, 30), high=(-40, 60, 200)):
 
 
 def resized():
-    """Noise at other sizes, by splines and linearly, as scikit-image makes it."""
+    """Noise resized by scikit-image to other sizes, with cubic splines and linearly."""
     out = {}
     for h, w, h2, w2 in [(5, 7, 9, 4), (1, 1, 3, 2), (1, 9, 1, 20), (16, 16, 16, 31), (33, 20, 7, 53), (2, 3, 11, 1), (40, 40, 23, 61)]:
         x = np.random.default_rng(h * w).uniform(-3, 3, (h, w)).astype(np.float32)
@@ -195,7 +199,7 @@ def main():
     scans()
     steps("by_slice", (5.0, 0.8, 0.8))
     steps("whole", (2.0, 0.8, 0.8))
-    # 0 is the least value.
+    # All other values are above 0, so 0 is the lowest value.
     steps("above", (2.0, 0.8, 0.8), (20, 90, 40), (60, 120, 200))
     resized()
     folders = {t: root / "results" / f"{t}__nnUNetPlans__2d_small" for t in (MULTI, BIASED, SINGLE)}

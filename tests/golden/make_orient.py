@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Affines of every kind, and how nibabel turns a volume of 5 x 4 x 3 voxels under each of them to LPS: `orient.txt`.
+"""Writes `orient.txt`: affines of every kind, and how nibabel turns a volume of 5 x 4 x 3 voxels with each of them to
+LPS.
 
-A line: the affine (12 numbers, row by row, each an f32), the turned array's shape along columns, rows and slices (3), and its affine (12).
-Needs numpy and nibabel; the same text on every machine.
+Each line holds the affine (12 numbers, row by row, each an f32), the shape of the turned array along columns, rows and
+slices (3), and its affine (12). Needs numpy and nibabel. The text is the same on every machine.
 """
 import itertools
 from pathlib import Path
@@ -25,9 +26,9 @@ def affines():
             m = np.zeros((3, 3))
             m[axes, range(3)] = np.array(signs) * (0.75, 1.5, 3)
             yield m
-    for _ in range(150):  # any direction, mirrored or not, any spacing
+    for _ in range(150):  # random direction, mirrored or not, random spacing
         yield rotation(rng) * np.sign(rng.standard_normal(3)) * rng.uniform(0.3, 5, 3)
-    for _ in range(60):  # sheared, as by a tilted gantry
+    for _ in range(60):  # sheared, as a tilted gantry does
         yield rotation(rng) @ (np.eye(3) + np.triu(rng.uniform(-0.5, 0.5, (3, 3)), 1)) * rng.uniform(0.3, 5, 3)
 
 

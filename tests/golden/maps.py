@@ -1,13 +1,15 @@
-"""Writes maps.safetensors beside this file: what scikit-learn's PCA and PyTorch's cosine similarity answer for seeded tokens.
+"""Writes maps.safetensors beside this file: scikit-learn's PCA and PyTorch's cosine similarity of seeded tokens.
 
     python maps.py          (needs scikit-learn, torch, numpy and safetensors)
 
-240 tokens of 64 channels in two images. Their spectrum is not kind: the second and the third component differ by 2 % in variance, the fourth is near, and the
-mean is far from zero. Everything is computed in f64 of the f32 tokens.
+There are 240 tokens of 64 channels in two images. Their spectrum is hard on purpose: the variances of the second and
+third component differ by 2 %, the fourth is close, and the mean is far from zero. Everything is computed in f64 from
+the f32 tokens.
 
     python maps.py FEATURES.safetensors BASIS.safetensors
 
-holds the components of a picture (`meddino pca --save-basis`) against scikit-learn's of the patch tokens of the same slice (`meddino features`).
+compares the components of a picture (`meddino pca --save-basis`) with scikit-learn's PCA of the patch tokens of the
+same slice (`meddino features`).
 """
 
 import os
@@ -34,11 +36,11 @@ def golden():
     images, patches, channels = 2, 120, 64
     noise = S.uniform("tokens", images * patches * channels, 0).reshape(-1, channels).astype(np.float64)
     turn = np.linalg.qr(S.uniform("turn", channels * channels, 0).reshape(channels, channels).astype(np.float64))[0]
-    # Whitened first, so that the spectrum is what is set here.
+    # Whitened first, so that `spread` alone determines the spectrum.
     noise = (noise - noise.mean(0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(noise.T))).T
     spread = np.concatenate([[3.0, 2.0, 1.98, 1.9], 1.5 * 0.93 ** np.arange(channels - 4)])
     tokens = ((noise * spread) @ turn + 4.0 * S.uniform("mean", channels, 0)).astype(np.float32)
-    whole, first = pca(tokens), pca(tokens[:40])  # fewer tokens than channels too
+    whole, first = pca(tokens), pca(tokens[:40])  # the second case has fewer tokens than channels
     query = 7
     x = torch.from_numpy(tokens).double()
     out = {"tokens": tokens.reshape(images, patches, channels)}

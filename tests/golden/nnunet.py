@@ -1,6 +1,8 @@
-"""An independent statement, in NumPy, scikit-image and PyTorch, of what nnU-Net 2.5 does with a results folder of the Primus trainers: a scan in, labels out.
+"""An independent implementation, in NumPy, scikit-image and PyTorch, of nnU-Net 2.5's inference with the Primus
+trainers.
 
-It was held against nnU-Net's own code on two scans: apart from near ties, which its f16 sums decide, all labels agree.
+It was compared with nnU-Net's own code on two scans: all labels agree except near ties, which nnU-Net's f16 sums
+decide.
 
     python nnunet.py RESULTS_FOLDER scan_0000.nii.gz labels.nii.gz [--folds 0,1] [--no-mirror] [--probabilities out.npz]
 """
@@ -46,14 +48,14 @@ def network(w, image, multiscale):
 
 
 def box_of(data):
-    """The box of what is not 0; of nothing, everything."""
+    """The bounding box of the nonzero voxels; the whole volume if all are 0."""
     mask = data != 0
     ends = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
     return tuple(slice(e[0], e[-1] + 1) if len(e) else slice(None) for e in ends)
 
 
 def separate(old, new):
-    """Whether nnU-Net resamples slice by slice: where the spacings differ more than threefold."""
+    """Whether nnU-Net resamples each slice on its own, which it does where spacings differ more than threefold."""
     return max(old) / min(old) > 3 or max(new) / min(new) > 3
 
 
@@ -83,7 +85,8 @@ def gaussian(tile):
 
 
 def prepare(plans, cfg, data, spacing):
-    """data [Z, Y, X] and its spacing, transposed already -> what the network sees [Z, H, W], padded; and how to come back."""
+    """data [Z, Y, X] and its spacing, both transposed -> the network's input [Z, H, W], padded, and the crop and
+    padding."""
     box = box_of(data)
     data = data[box].astype(np.float32)
     ct = plans["foreground_intensity_properties_per_channel"]["0"]
@@ -101,7 +104,7 @@ def prepare(plans, cfg, data, spacing):
 
 @torch.inference_mode()
 def logits(folds, padded, tile, multiscale, axes, step):
-    """padded [Z, H, W] -> [K, Z, H, W]: the folds' mean."""
+    """padded [Z, H, W] -> the mean over the folds [K, Z, H, W]."""
     weights, total = gaussian(tile), 0
     for w in folds:
         classes = w["up_projection.decode.4.weight"].shape[0]
@@ -121,7 +124,7 @@ def logits(folds, padded, tile, multiscale, axes, step):
 
 
 def segment(folder, scan, fold_names, mirror=True, step=0.5, checkpoint="checkpoint_final.pth"):
-    """-> labels [z, y, x], probabilities [K, z, y, x], as stored."""
+    """-> labels [z, y, x] and probabilities [K, z, y, x], in the scan's storage order."""
     plans = json.loads((folder / "plans.json").read_text())
     files = [torch.load(folder / f"fold_{f}" / checkpoint, weights_only=False, map_location="cpu") for f in fold_names]
     cfg = configuration(plans, files[0]["init_args"]["configuration"])

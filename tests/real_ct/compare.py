@@ -1,9 +1,9 @@
-"""Writes what nibabel and pydicom read of the files of make_cases.py, for tests/real_ct.rs to compare.
+"""Writes what nibabel and pydicom read from the files of make_cases.py; tests/real_ct.rs compares meddino with it.
 
     python compare.py OUT
 
-For each NIfTI file F, and each folder of DICOM files: F.npy, its HU [S, H, W] turned to LPS (float64, rounded to float32), and F.json, its affine
-(RAS+ mm) after the turn. Needs numpy, nibabel and pydicom.
+For each NIfTI file F, and each folder F of DICOM files, it writes two files. F.npy holds the HU [S, H, W] turned to LPS
+(float64, rounded to float32). F.json holds the affine (RAS+ mm) after the turn. Needs numpy, nibabel and pydicom.
 """
 
 import json
@@ -27,7 +27,7 @@ def by_nibabel(path):
 
 
 def by_pydicom(folder):
-    """Of an axial series in DICOM's own orientation."""
+    """HU and affine of an axial series that is stored in LPS, DICOM's own orientation."""
     slices = sorted(map(pydicom.dcmread, folder.glob("*.dcm")), key=lambda ds: float(ds.ImagePositionPatient[2]))
     values = np.stack([apply_rescale(ds.pixel_array, ds) for ds in slices])
     first, last = (np.array(ds.ImagePositionPatient, float) for ds in (slices[0], slices[-1]))

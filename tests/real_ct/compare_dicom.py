@@ -1,13 +1,15 @@
-"""Writes DICOM cases and what pydicom and SimpleITK read of them, for tests/real_ct_dicom.rs.
+"""Writes DICOM cases and what pydicom and SimpleITK read from them, for tests/real_ct_dicom.rs.
 
     python compare_dicom.py OUT [AMI_JS_DATA]
 
-OUT/dicom/NAME is a file or a folder, NAME.npy its HU [S, H, W] as pydicom gives them (float64, rounded to float32), slices sorted by position along
-their normal, and NAME.json the affine (RAS+ mm, by SimpleITK where it can read the case) and the series to choose, if any.
+OUT/dicom/NAME is a file or a folder. NAME.npy holds its HU [S, H, W] as pydicom computes them (float64, rounded to
+float32), with slices sorted by position along their normal. NAME.json holds the affine (RAS+ mm, from SimpleITK where
+SimpleITK reads the case) and the series to choose, if any.
 
-The files are those of pydicom, pydicom-data and, if AMI_JS_DATA is given, of the npm package ami.js (its folder data/dicom). What these do not have
-(codecs, byte orders, sorting, rescale by slice, multi-frame) is written anew from their pixels. Needs pydicom, pydicom-data, numpy, SimpleITK,
-pylibjpeg with pylibjpeg-openjpeg and pylibjpeg-libjpeg, and pyjpegls.
+The files come from pydicom, pydicom-data and, if AMI_JS_DATA is given, the npm package ami.js (its folder data/dicom).
+Cases that they do not cover (codecs, byte orders, sorting, rescale per slice, multi-frame) are written here from their
+pixels. Needs pydicom, pydicom-data, numpy, SimpleITK, pylibjpeg with pylibjpeg-openjpeg and pylibjpeg-libjpeg, and
+pyjpegls.
 """
 
 import copy
@@ -89,7 +91,7 @@ def affine_by_sitk(files):
 
 
 def case(name, files, series=None, by_sitk=False):
-    """`files` are those of the series that is read, in any order; they lie at OUT/dicom/name."""
+    """Writes the reference of the series `files` (in any order), which are stored at OUT/dicom/name."""
     slices = []
     for file in files:
         ds = pydicom.dcmread(file)
@@ -115,7 +117,7 @@ def copied(name, source, **options):
 
 
 def relabelled(name, source):
-    """A picture of a codec that no CT at hand has, said to be a CT."""
+    """A copy of `source` labelled as a CT, for codecs that no available CT uses."""
     ds = pydicom.dcmread(source)
     ds.Modality = "CT"
     ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = CTImageStorage
@@ -126,7 +128,7 @@ def relabelled(name, source):
 
 
 def saved(ds, path, syntax):
-    """`ds`, whose PixelData is in place, in an uncompressed transfer syntax."""
+    """Saves `ds`, whose PixelData is set, in the uncompressed transfer syntax `syntax`."""
     ds.file_meta.TransferSyntaxUID = syntax
     if syntax == ExplicitVRBigEndian:
         ds.PixelData = np.frombuffer(ds.PixelData, "<u2").astype(">u2").tobytes()
@@ -136,7 +138,7 @@ def saved(ds, path, syntax):
 
 
 def of_values(ds, values, stored, signed, slope, intercept):
-    """`ds` with other pixels."""
+    """A copy of `ds` with the pixels `values`."""
     ds = copy.deepcopy(ds)
     ds["PixelData"].VR = "OW"
     ds.PixelData = values.astype("<i2" if signed else "<u2").tobytes()
@@ -167,7 +169,7 @@ def placed(base, values, k, n, uid, number, orientation=(1, 0, 0, 0, 1, 0), step
 
 
 def written(base):
-    """Cases written anew."""
+    """Writes the cases that no package provides."""
     values, order = volume(base), random.Random(0)
     plain = dict(stored=16, signed=True, slope=1, intercept=-1024)
 
@@ -180,7 +182,7 @@ def written(base):
     shuffled = [f"{n:03}" for n in order.sample(range(1000), len(values))]
     numbers = order.sample(range(100), len(values))
 
-    # Every slice has a slope, an intercept, a width and a sign of its own; names and numbers are shuffled.
+    # Every slice has a different slope, intercept, width and sign; file names and instance numbers are shuffled.
     formats = [(16, True, 1, -1024), (16, False, 1, -1024), (12, False, 1, -1024), (13, True, 1, 0), (16, True, 0.5, -1000), (16, False, 2, -2048),
                (15, True, "0.1", "17.3"), (16, True, "1.00001", "-1023.9")]
 
@@ -194,7 +196,7 @@ def written(base):
 
     folder("shuffled_rescale", rescaled, shuffled, by_sitk=True)
 
-    # Gantry tilt, whose shear SimpleITK cannot express; and another plane.
+    # Gantry tilt, whose shear SimpleITK cannot represent, and a series in another plane.
     raw = np.clip(values + 1024, -32768, 32767).astype(np.int64)
     tilt = dict(orientation=(1, 0, 0, 0, 0.978148, -0.207912), step=(0, 0, 2.5))
     folder("tilted", lambda k: placed(base, raw[k], -k, len(values), "1.2.3.5", numbers[k], **tilt, **plain), shuffled)
@@ -214,12 +216,13 @@ def written(base):
             ds.save_as(OUT / name)
             case(name, [OUT / name])
 
-    # Bits above BitsStored that mean nothing.
+    # Bits above BitsStored are set and must be ignored.
     ds = placed(base, (raw[0] & 0xFFF) | 0xA000, 0, 1, "1.2.3.9", 1, stored=12, signed=False, slope=1, intercept=-1024)
     saved(ds, OUT / "high_bits.dcm", ExplicitVRLittleEndian)
     case("high_bits.dcm", [OUT / "high_bits.dcm"])
 
-    # Enhanced CT with a rescale per frame, frames in no order; plain, and encapsulated with and without an offset table.
+    # Enhanced CT: a rescale per frame, frames in shuffled order; uncompressed, and encapsulated with and without an
+    # offset table.
     enhanced = multi_frame(base, values)
     saved(copy.deepcopy(enhanced), OUT / "enhanced.dcm", ExplicitVRLittleEndian)
     case("enhanced.dcm", [OUT / "enhanced.dcm"])
@@ -274,7 +277,7 @@ def main():
         shutil.copytree(tests / folder, OUT / name)
         files = [f for f in sorted((OUT / name).iterdir()) if f.is_file()]
         if name == "CT2":
-            # Its first slice lies 20 cm below the others.
+            # The first slice is 20 cm below the others.
             case(name, files)
         else:
             case(name, files, by_sitk=True)

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Fetches real CT by package managers, never into the repository, and makes the cases of tests/real_ct*.rs of it. Prints the folder for
-# MEDDINO_REAL_CT on stdout. What is there already is not fetched again.
+# Fetches real CT through package managers, outside the repository, and builds the cases of tests/real_ct*.rs from it.
+# Prints the folder for MEDDINO_REAL_CT on stdout. Files that are already there are not fetched again.
 #
 #   Debian     invesalius-examples   a head CT
-#   PyPI       totalsegmentator      a CT atlas of the brain (the wheel alone, without what it depends on)
-#   PyPI       pydicom, pydicom-data, nibabel, …   CT files of many codecs, and the readers to compare with: requirements.txt
-#   npm        ami.js                CT files in big endian and lossy JPEG 2000; left out where there is no npm
+#   PyPI       totalsegmentator      a CT atlas of the brain (only the wheel, without its dependencies)
+#   PyPI       pydicom, pydicom-data, nibabel, …   CT files of many codecs, and the readers to compare with (see
+#                                                  requirements.txt)
+#   npm        ami.js                CT files in big endian and lossy JPEG 2000; skipped where npm is missing
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=${MEDDINO_REAL_CT_CACHE:-$here/../../target/real-ct}
@@ -17,7 +18,7 @@ say() { echo "real CT: $*" >&2; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 need() { command -v "$1" >/dev/null || { say "$1 is needed to get $2"; exit 1; }; }
 
-# What the cases are made by: another version makes them anew.
+# The hash of the scripts that make the cases: cases are made again when the scripts change.
 made_by=$(cat "$here"/*.py "$here"/requirements.txt "$here"/fetch.sh | sha256sum)
 if [ "$(cat cases/made_by 2>/dev/null)" = "$made_by" ]; then
     echo "$root/cases"

@@ -2,10 +2,11 @@
 
     python make_cases.py OUT CRANIUM ATLAS
 
-OUT/head/NAME.nii[.gz] is the head CT of Debian's invesalius-examples (CRANIUM, its Cranium.inv3) stored in the order that NAME says, and OUT/head/dicom
-the same as a DICOM series: file names and instance numbers shuffled, rescale slope and intercept another in each slice. OUT/nifti holds that CT
-in other types, scalings and places, TotalSegmentator's brain atlas (ATLAS, its wheel), and the files that nibabel is tested with.
-compare.py then says what they hold. Needs numpy, nibabel and pydicom.
+CRANIUM is Cranium.inv3 of Debian's package invesalius-examples, a head CT. OUT/head/NAME.nii[.gz] holds it in the
+storage order NAME. OUT/head/dicom holds it as a DICOM series with shuffled file names and instance numbers, and a
+different rescale slope and intercept in each slice. OUT/nifti holds it in other types, scalings and positions, and also
+TotalSegmentator's brain atlas (ATLAS, its wheel) and the test files of nibabel.
+compare.py writes the expected values. Needs numpy, nibabel and pydicom.
 """
 
 import random
@@ -26,15 +27,15 @@ SPACING = (0.957, 0.957, 1.5)
 
 
 def cranium():
-    """[S, H, W] i16 in HU, in LPS."""
+    """HU of the head CT, i16 [S, H, W] in LPS."""
     with tarfile.open(CRANIUM) as tar:
         member = next(m for m in tar.getmembers() if m.name.endswith("/matrix.dat"))
         values = np.frombuffer(tar.extractfile(member).read(), "<i2").reshape(108, 256, 256)
-    return np.ascontiguousarray(values[:, ::-1])  # its rows run upwards
+    return np.ascontiguousarray(values[:, ::-1])  # rows are stored from posterior to anterior
 
 
 def nifti(name, values, affine, sform=1, qform=0, endianness="<", **fields):
-    """`values` [i, j, k] as they are stored. nibabel would choose a scaling by itself when it saves: here the header is what is given."""
+    """Writes `values` [i, j, k] unchanged under the given header. nibabel's own save would choose a scaling."""
     header = nib.Nifti1Header()
     header.set_data_shape(values.shape)
     header.set_data_dtype(values.dtype)
@@ -51,7 +52,7 @@ def nifti(name, values, affine, sform=1, qform=0, endianness="<", **fields):
 
 
 def in_order(hu, affine, codes):
-    """[i, j, k] and affine of the LPS volume `hu` [S, H, W], stored as `codes`."""
+    """Values [i, j, k] and affine of the LPS volume `hu` [S, H, W] in the storage order `codes`."""
     lps = hu.transpose(2, 1, 0)
     turn = ornt_transform(io_orientation(affine), axcodes2ornt(codes))
     return apply_orientation(lps, turn), affine @ inv_ornt_aff(turn, lps.shape)
@@ -63,7 +64,7 @@ def dicom(folder, hu, origin):
     series, study, frame = (generate_uid(entropy_srcs=["meddino", "head", kind]) for kind in ("series", "study", "frame"))
     numbers = rng.sample(range(1, 1000), len(hu))
     for k, values in enumerate(hu):
-        # Powers of two: stored numbers are whole, and HU come out exactly.
+        # Slopes are powers of two, so that stored numbers are whole and HU are exact.
         slope, intercept = rng.choice((1, 0.5, 0.25)), rng.choice((-1024, -1000, 0, 37))
         stored = (values.astype(np.float64) - intercept) / slope
         assert np.array_equal(stored, stored.astype("<i2"))
@@ -91,7 +92,7 @@ def main():
         shutil.rmtree(OUT / folder, ignore_errors=True)
         (OUT / folder).mkdir(parents=True)
     hu = cranium()
-    origin = (122.25, 118.5, -40)  # of the first LPS voxel, in RAS+ mm
+    origin = (122.25, 118.5, -40)  # of the first voxel in LPS order, in RAS+ mm
     affine = np.array([[-SPACING[0], 0, 0, origin[0]], [0, -SPACING[1], 0, origin[1]], [0, 0, SPACING[2], origin[2]], [0, 0, 0, 1]])
 
     nifti("head/lps.nii.gz", *in_order(hu, affine, "LPS"))
@@ -112,7 +113,7 @@ def main():
     nifti("nifti/slope_0.nii", part, part_affine, scl_slope=0, scl_inter=100)
     nifti("nifti/slope_nan.nii", part, part_affine, scl_slope=np.nan, scl_inter=np.nan)
     nifti("nifti/no_place.nii", part, part_affine, sform=0, qform=0)
-    turned = np.eye(4)  # about an axis of no plane, by 14 degrees
+    turned = np.eye(4)  # a rotation by 14 degrees about an axis in none of the planes
     turned[:3, :3] = nib.quaternions.angle_axis2mat(np.radians(14), (1, 2, -0.5))
     nifti("nifti/oblique_qform.nii", part, turned @ part_affine, sform=0, qform=1)
     sheared = np.eye(4)
