@@ -1,5 +1,5 @@
-//! No output takes the place of an input, of another output, or of a file that somebody else wrote: every flag that names an output, aimed at every file that the
-//! command reads.
+//! No output may replace an input, another output, or a file that meddino did not write. The tests aim every flag that
+//! names an output at every file that the command reads.
 
 mod common;
 #[path = "common/desk.rs"]
@@ -16,7 +16,8 @@ use desk::{Desk, hu, text};
 
 const MICRO: &str = "-c seeded:0:micro";
 
-/// A desk with an input of every kind: `a.npy`, a NIfTI pair, a DICOM series, features, a basis, a checkpoint with its `config.json`, and what others left.
+/// A folder with an input of every kind: `a.npy`, a NIfTI pair, a DICOM series, features, a basis, a checkpoint with
+/// its `config.json`, and files of other programs.
 fn desk() -> Desk {
     let desk = Desk::new();
     desk.npy("a.npy", &hu(2, 32, 32));
@@ -30,13 +31,13 @@ fn desk() -> Desk {
     for file in ["model.safetensors", "config.json"] {
         fs::copy(common::data(&format!("fixtures/micro/hf/{file}")), desk.path(&format!("hf/{file}"))).expect("copied");
     }
-    for theirs in ["theirs.safetensors", "theirs.png", "theirs.json", "theirs.npz", "theirs.npy"] {
-        fs::write(desk.path(theirs), "somebody else's").expect("written");
+    for foreign in ["theirs.safetensors", "theirs.png", "theirs.json", "theirs.npz", "theirs.npy"] {
+        fs::write(desk.path(foreign), "somebody else's").expect("written");
     }
     desk
 }
 
-/// A slice of [`dicom::ct`] that holds patches.
+/// A slice like [`dicom::ct`], but large enough to hold patches.
 fn large(z: f64) -> dicom_object::InMemDicomObject {
     let mut object = dicom::ct(z);
     dicom::put_u16(&mut object, dicom_dictionary_std::tags::ROWS, 32);
@@ -45,21 +46,21 @@ fn large(z: f64) -> dicom_object::InMemDicomObject {
     object
 }
 
-/// Every file below the desk, and its bytes.
+/// Every file below the folder, and its bytes.
 fn state(desk: &Desk) -> BTreeMap<PathBuf, Vec<u8>> {
     let files = meddino::archive::Listing::below(&desk.path("")).expect("listed").files;
     files.into_iter().map(|path| (path.clone(), fs::read(path).expect("read"))).collect()
 }
 
-/// Runs each line, which must be refused with the words; nothing may change.
+/// Runs each line, which must fail with the given message and change no file.
 fn refused(desk: &Desk, cases: &[(&str, &str)]) {
     let before = state(desk);
     let mut wrong = Vec::new();
-    for (line, said) in cases {
+    for (line, expected) in cases {
         let output = desk.run(line);
         let stderr = text(&output.stderr);
-        if output.status.code() != Some(1) || !stderr.contains(said) || !output.stdout.is_empty() {
-            wrong.push(format!("{line}: expected {said:?}, found {:?}\n{stderr}", output.status.code()));
+        if output.status.code() != Some(1) || !stderr.contains(expected) || !output.stdout.is_empty() {
+            wrong.push(format!("{line}: expected {expected:?}, found {:?}\n{stderr}", output.status.code()));
         }
         let after = state(desk);
         if after != before {
@@ -71,7 +72,7 @@ fn refused(desk: &Desk, cases: &[(&str, &str)]) {
 }
 
 #[test]
-fn an_output_is_no_input() {
+fn outputs_may_not_replace_inputs() {
     let desk = desk();
     let place = "would take the place of";
     refused(
@@ -98,7 +99,7 @@ fn an_output_is_no_input() {
 }
 
 #[test]
-fn two_outputs_are_two_files() {
+fn two_outputs_may_not_have_one_path() {
     let desk = desk();
     refused(
         &desk,
@@ -112,7 +113,7 @@ fn two_outputs_are_two_files() {
 }
 
 #[test]
-fn a_folder_is_no_file_and_a_manifest_no_output() {
+fn outputs_may_not_be_folders_checkpoints_or_manifests() {
     let desk = desk();
     desk.succeed("features a.npy -c seeded:0:micro --out-dir done");
     desk.succeed("convert seeded:1:micro -o weights.safetensors");
@@ -130,21 +131,21 @@ fn a_folder_is_no_file_and_a_manifest_no_output() {
     );
 }
 
-/// What an earlier run wrote into the folder of a scan is no part of the scan.
+/// Outputs that an earlier run wrote into a scan's folder do not become part of the scan.
 #[test]
-fn a_command_whose_outputs_lie_beside_the_slices_can_be_run_again() {
+fn a_command_that_writes_beside_the_slices_can_be_run_again() {
     let desk = desk();
     let lines =
         ["features dcm --out-dir dcm/out", "features dcm -o dcm/f.safetensors", "pca dcm -o dcm/p.png --save-basis dcm/b.safetensors"];
     for line in lines.iter().chain(&lines) {
         desk.succeed(&format!("{line} {MICRO}"));
     }
-    let said = text(&desk.run(&format!("{} {MICRO}", lines[0])).stderr);
-    assert!(said.contains("1 of 1 cases were finished"), "{said}");
+    let message = text(&desk.run(&format!("{} {MICRO}", lines[0])).stderr);
+    assert!(message.contains("1 of 1 cases were finished"), "{message}");
 }
 
 #[test]
-fn what_others_wrote_is_replaced_only_where_that_is_said() {
+fn foreign_files_are_replaced_only_with_overwrite() {
     let desk = desk();
     let lines = [
         "features a.npy -c seeded:0:micro -o theirs.safetensors",
@@ -157,14 +158,14 @@ fn what_others_wrote_is_replaced_only_where_that_is_said() {
     ];
     let cases: Vec<_> = lines.iter().map(|line| (*line, "meddino did not write it; add --overwrite")).collect();
     refused(&desk, &cases);
-    // The `.json` beside a `.npy` counts, too.
+    // The `.json` beside a `.npy` is an output too.
     fs::remove_file(desk.path("theirs.npy")).expect("removed");
     refused(&desk, &[("features a.npy -c seeded:0:micro -o theirs.npy --pool cls", "theirs.json: is there already")]);
     for line in
         lines.into_iter().chain(["features a.npy -c seeded:0:micro -o theirs.npy --pool cls"]).filter(|line| !line.contains("profile"))
     {
         desk.succeed(&format!("{line} --overwrite"));
-        // Now it is ours, and the same command may be run again.
+        // meddino wrote the file now, so the same command may replace it.
         desk.succeed(line);
         fs::write(desk.path("theirs.safetensors"), "somebody else's").expect("written");
         fs::write(desk.path("theirs.png"), "somebody else's").expect("written");
@@ -173,7 +174,7 @@ fn what_others_wrote_is_replaced_only_where_that_is_said() {
 
 #[test]
 #[cfg(unix)]
-fn links_lead_to_the_same_file_and_partial_ones_nowhere() {
+fn links_to_inputs_and_partial_files_that_are_links_are_refused() {
     use std::os::unix::fs::symlink;
     let desk = desk();
     symlink("a.npy", desk.path("link.npy")).expect("linked");
@@ -195,7 +196,7 @@ fn links_lead_to_the_same_file_and_partial_ones_nowhere() {
             ("features a.npy -c seeded:0:micro -o dangling.safetensors", "is a link to nowhere"),
         ],
     );
-    // An output that is a link stays one; what it leads to is replaced.
+    // An output that is a link stays a link; the file that it points to is replaced.
     symlink("f.safetensors", desk.path("out.safetensors")).expect("linked");
     desk.succeed(&format!("features a.npy {MICRO} --slices 1 -o out.safetensors"));
     assert!(desk.path("out.safetensors").is_symlink());
@@ -204,12 +205,13 @@ fn links_lead_to_the_same_file_and_partial_ones_nowhere() {
 
 #[test]
 #[cfg(unix)]
-fn a_stream_gets_the_bytes_of_the_file_and_nothing_else() {
+fn a_stream_gets_exactly_the_bytes_of_the_file() {
     let desk = desk();
     let streamed = desk.run(&format!("features a.npy {MICRO} -o /dev/stdout"));
     assert!(streamed.status.success(), "{}", text(&streamed.stderr));
     assert_eq!(streamed.stdout, fs::read(desk.path("f.safetensors")).expect("read"));
-    // A file that stdout leads to is written into, not replaced: whoever opened it sees the bytes.
+    // If stdout is a file, the command writes into it instead of replacing it, so that whoever opened it sees the
+    // bytes.
     let mut into = fs::File::options().read(true).write(true).create(true).truncate(true).open(desk.path("into")).expect("opened");
     let status = desk.command(&format!("features a.npy {MICRO} -o /dev/stdout")).stdout(into.try_clone().expect("opened")).status();
     assert!(status.expect("started").success());
@@ -221,10 +223,10 @@ fn a_stream_gets_the_bytes_of_the_file_and_nothing_else() {
     assert!(!Path::new("/dev/null").is_file());
 }
 
-/// The eight cases of a folder are all done, although nobody reads their names any more.
+/// All eight cases of a folder finish, although the reader of their printed names has gone.
 #[test]
 #[cfg(unix)]
-fn without_a_reader_of_stdout_the_work_goes_on() {
+fn a_closed_stdout_does_not_stop_the_work() {
     let desk = Desk::new();
     fs::create_dir(desk.path("in")).expect("made");
     (0..8).for_each(|i| desk.npy(&format!("in/{i}.npy"), &hu(1, 16, 16)));
@@ -235,7 +237,7 @@ fn without_a_reader_of_stdout_the_work_goes_on() {
     assert_eq!((0..8).filter(|i| desk.path(&format!("out/{i}.safetensors")).is_file()).count(), 8);
 }
 
-/// What a killed run left of a picture is taken over by the next one.
+/// A later run takes over the partial picture of a killed run.
 #[test]
 fn unfinished_files_do_not_pile_up() {
     let desk = desk();
@@ -245,10 +247,10 @@ fn unfinished_files_do_not_pile_up() {
     assert!(!desk.files().iter().any(|name| name.contains("partial")), "{:?}", desk.files());
 }
 
-/// Ctrl-C leaves neither an output nor half of one.
+/// Ctrl-C leaves neither an output nor a partial file.
 #[test]
 #[cfg(unix)]
-fn an_interrupted_conversion_leaves_nothing() {
+fn an_interrupted_conversion_leaves_no_file() {
     use std::process::Stdio;
     let desk = Desk::new();
     let mut child =

@@ -35,7 +35,7 @@ fn backends_are_compared_under_both_arithmetics() {
     let output = meddino(folder.path(), "verify -c seeded:0:tiny --size 64x80");
     let table = stdout(&output);
     assert!(output.status.success(), "{table}{}", stderr(&output));
-    for said in [
+    for expected in [
         "f32 RoPE: relative L2 <= 1e-5",
         "bf16 RoPE: relative L2 <= 5e-4",
         "patch_embed",

@@ -1,4 +1,4 @@
-//! The model on a device: against PyTorch, against the CPU, against itself.
+//! The model on a GPU against PyTorch, against the CPU, and against itself.
 
 mod common;
 mod device;
@@ -24,7 +24,7 @@ fn image(shape: [usize; 4]) -> Tensor {
     Tensor::new(shape, uniform("image", shape.iter().product(), 0).into_iter().map(|v| v * 2.0).collect())
 }
 
-/// Everything that can be asked of a model.
+/// A request for every output that the model has.
 fn everything(config: &Config) -> Request {
     Request { prenorm: true, layers: (0..config.depth).collect(), taps: true }
 }
@@ -37,11 +37,11 @@ fn tensors(features: &Features) -> Vec<(String, &Tensor)> {
     taps.chain(layers).chain(prenorm).chain([("x_norm".to_owned(), &features.x_norm)]).collect()
 }
 
-/// Holds every tensor to a relative L2, and says which are beyond.
+/// Compares every tensor by relative L2, and lists those beyond `l2`.
 fn assert_close(got: &Features, want: &Features, l2: f64) {
     let (got, want) = (tensors(got), tensors(want));
     assert_eq!(got.iter().map(|t| &t.0).collect::<Vec<_>>(), want.iter().map(|t| &t.0).collect::<Vec<_>>());
-    let beyond: Vec<String> = got
+    let exceeding: Vec<String> = got
         .iter()
         .zip(&want)
         .map(|((name, got), (_, want))| {
@@ -51,14 +51,14 @@ fn assert_close(got: &Features, want: &Features, l2: f64) {
         .filter(|(_, e, _)| e.is_nan() || *e > l2)
         .map(|(name, e, m)| format!("{name}: relative L2 {e:.2e}, largest difference {m:.2e}"))
         .collect();
-    assert!(beyond.is_empty(), "beyond {l2:.0e}:\n{}", beyond.join("\n"));
+    assert!(exceeding.is_empty(), "beyond {l2:.0e}:\n{}", exceeding.join("\n"));
 }
 
 fn same_bits(a: &Features, b: &Features) -> bool {
     tensors(a).iter().zip(&tensors(b)).all(|(a, b)| a.1.data().iter().map(|v| v.to_bits()).eq(b.1.data().iter().map(|v| v.to_bits())))
 }
 
-/// A golden through the GPU; its own tolerance is that of PyTorch's f32.
+/// Compares a golden's features on the GPU. The tolerances are the errors that PyTorch's own f32 may have.
 fn against_pytorch(name: &str) {
     let Some(context) = device::context() else { return };
     let golden = Golden::open(name);
@@ -77,32 +77,32 @@ fn against_pytorch(name: &str) {
 }
 
 #[test]
-fn base_at_224_with_f32_rope_is_pytorchs() {
+fn base_at_224_with_f32_rope_equals_pytorch() {
     against_pytorch("base_224_rope-f32");
 }
 
 #[test]
-fn base_at_224_with_bf16_rope_is_pytorchs() {
+fn base_at_224_with_bf16_rope_equals_pytorch() {
     against_pytorch("base_224_rope-bf16");
 }
 
 #[test]
-fn base_batched_and_not_square_is_pytorchs() {
+fn base_batched_and_not_square_equals_pytorch() {
     against_pytorch("base_b2_160x240_rope-f32");
 }
 
 #[test]
-fn tiny_with_sides_that_are_no_multiple_of_a_patch_is_pytorchs() {
+fn tiny_with_sides_that_are_no_multiple_of_a_patch_equals_pytorch() {
     against_pytorch("tiny_b3_70x115_rope-f32");
 }
 
 #[test]
-fn tiny_masked_is_pytorchs() {
+fn tiny_masked_equals_pytorch() {
     against_pytorch("tiny_b2_48x80_rope-bf16_masked");
 }
 
 #[test]
-fn every_tap_is_the_cpus() {
+fn every_tap_equals_the_cpu() {
     let Some(context) = device::context() else { return };
     for source in ["seeded:0:micro", "seeded:3:tiny"] {
         for rope in [RopePrecision::F32, RopePrecision::Bf16] {
@@ -134,7 +134,7 @@ fn narrow_limits_give_the_same_numbers() {
     let (config, weights) = open("seeded:0:tiny", RopePrecision::F32);
     let (image, request) = (image([2, 3, 160, 176]), everything(&config));
     let want = Gpu::new(&context, &config, &weights).unwrap().forward(&image, None, &request).unwrap();
-    // Just enough for the patch embedding's weight, which is bound whole.
+    // Just enough for the patch embedding's weight, which is bound as a whole.
     let tiny_bindings = Limits { max_binding: 384 << 10, max_workgroups: 256, ..Limits::DEFAULT };
     for limits in [Limits::DEFAULT, Limits { max_binding: 8 << 20, ..Limits::DEFAULT }, tiny_bindings] {
         let context = device::narrow_context(limits).expect("the same device");
@@ -143,7 +143,7 @@ fn narrow_limits_give_the_same_numbers() {
     }
 }
 
-/// At 224 the weights of ViT-B's MLP (9.4 MB) pass a binding of 8 MiB.
+/// The MLP weights of ViT-B (9.4 MB) do not fit into one binding of 8 MiB.
 #[test]
 fn base_with_bindings_of_8_mib_gives_the_same_numbers() {
     let Some(wide) = device::context() else { return };
@@ -155,26 +155,26 @@ fn base_with_bindings_of_8_mib_gives_the_same_numbers() {
 }
 
 #[test]
-fn twice_gives_the_same_bits_with_shader_checks_and_without() {
+fn repeated_passes_give_the_same_bits_with_and_without_shader_checks() {
     let Some(context) = device::context() else { return };
     let (config, weights) = open("seeded:0:tiny", RopePrecision::Bf16);
-    let (image, other, request) = (image([2, 3, 80, 96]), image([1, 3, 224, 224]), everything(&config));
+    let (image, second_size, request) = (image([2, 3, 80, 96]), image([1, 3, 224, 224]), everything(&config));
     let gpu = Gpu::new(&context, &config, &weights).unwrap();
     let first = gpu.forward(&image, None, &request).unwrap();
-    let _ = gpu.forward(&other, None, &Request::default()).unwrap();
+    let _ = gpu.forward(&second_size, None, &Request::default()).unwrap();
     assert!(same_bits(&first, &gpu.forward(&image, None, &request).unwrap()), "the same pass again");
     let checked = Gpu::with_shader_checks(&context, &config, &weights).unwrap();
     assert!(same_bits(&first, &checked.forward(&image, None, &request).unwrap()), "checks change nothing");
 }
 
-/// Bytes that the device has given out, where its allocator keeps count.
+/// Bytes that the device has allocated, if its allocator reports them.
 fn allocated(context: &Context) -> Option<u64> {
     let _ = context.device().poll(wgpu::PollType::wait_indefinitely());
     context.device().generate_allocator_report().map(|report| report.total_allocated_bytes)
 }
 
 #[test]
-fn image_sizes_share_one_copy_of_the_weights_and_old_ones_go() {
+fn image_sizes_share_one_copy_of_the_weights_and_old_sizes_are_evicted() {
     let Some(context) = device::context() else { return };
     let (config, weights) = open("seeded:0:tiny", RopePrecision::Bf16);
     let gpu = Gpu::new(&context, &config, &weights).unwrap();
@@ -191,17 +191,17 @@ fn image_sizes_share_one_copy_of_the_weights_and_old_ones_go() {
         assert!(all_four - with_weights < gpu.weights().bytes(), "four sizes add {} bytes", all_four - with_weights);
         assert!(last <= all_four, "the same four sizes again take {last} bytes after {all_four}");
     }
-    // A fifth size puts out one that was kept; nothing grows without end.
+    // A fifth size evicts one of the cached sizes, so memory stays bounded.
     let shapes: Vec<[usize; 4]> = (5..30).map(|n| [1, 3, 16 * n, 160]).collect();
-    let need = |shape: &[usize; 4]| gpu.bytes(shape, false, &request).map(|b| b.slots + b.inputs + b.outputs).unwrap();
-    assert!(shapes.iter().map(need).is_sorted(), "larger images need more");
+    let bytes_needed = |shape: &[usize; 4]| gpu.bytes(shape, false, &request).map(|b| b.slots + b.inputs + b.outputs).unwrap();
+    assert!(shapes.iter().map(bytes_needed).is_sorted(), "larger images need more");
     for &shape in &shapes {
         gpu.forward(&image(shape), None, &request).unwrap();
     }
     if let (Some(before), Some(now)) = (with_weights, allocated(&context)) {
-        let most = 4 * need(shapes.last().unwrap()) + (2 << 20);
-        assert!(most < shapes.iter().map(need).sum(), "all 25 would be more");
-        assert!(now - before < most, "25 sizes hold {} bytes", now - before);
+        let upper_bound = 4 * bytes_needed(shapes.last().unwrap()) + (2 << 20);
+        assert!(upper_bound < shapes.iter().map(bytes_needed).sum(), "all 25 would be more");
+        assert!(now - before < upper_bound, "25 sizes hold {} bytes", now - before);
     }
 }
 
@@ -223,23 +223,23 @@ fn a_batch_that_is_too_large_is_refused_and_the_next_call_works() {
 }
 
 #[test]
-fn what_does_not_fit_the_model_is_said_before_anything_runs() {
+fn inputs_that_do_not_fit_the_model_are_refused_before_anything_runs() {
     let Some(context) = device::context() else { return };
     let (config, weights) = open("seeded:0:micro", RopePrecision::F32);
     let gpu = Gpu::new(&context, &config, &weights).unwrap();
     let refused = |image: &Tensor, mask: Option<&[bool]>, request: &Request| gpu.forward(image, mask, request).unwrap_err().to_string();
-    let fine = image([1, 3, 32, 32]);
+    let valid = image([1, 3, 32, 32]);
     assert!(refused(&image([1, 2, 32, 32]), None, &Request::default()).contains("[1, 2, 32, 32]"));
     assert!(refused(&image([1, 3, 15, 32]), None, &Request::default()).contains("15 x 32"));
-    assert!(refused(&fine, Some(&[true; 3]), &Request::default()).contains("3 entries"));
-    assert!(refused(&fine, None, &Request { layers: vec![2], ..Request::default() }).contains("no block 2"));
-    let blinding = Tensor::new([1, 3, 32, 32], vec![f32::MAX; 3 * 32 * 32]);
-    assert!(refused(&blinding, None, &Request::default()).contains("not finite"));
-    assert!(gpu.forward(&fine, None, &Request::default()).is_ok());
+    assert!(refused(&valid, Some(&[true; 3]), &Request::default()).contains("3 entries"));
+    assert!(refused(&valid, None, &Request { layers: vec![2], ..Request::default() }).contains("no block 2"));
+    let overflowing = Tensor::new([1, 3, 32, 32], vec![f32::MAX; 3 * 32 * 32]);
+    assert!(refused(&overflowing, None, &Request::default()).contains("not finite"));
+    assert!(gpu.forward(&valid, None, &Request::default()).is_ok());
 }
 
 #[test]
-fn threads_take_turns() {
+fn threads_share_one_model() {
     let Some(context) = device::context() else { return };
     let (config, weights) = open("seeded:0:micro", RopePrecision::F32);
     let gpu = Gpu::new(&context, &config, &weights).unwrap();
@@ -273,14 +273,16 @@ fn a_profile_names_kernels_and_blocks() {
         let blocks: Vec<String> = profile.by_block().into_iter().map(|row| row.name).collect();
         assert_eq!(blocks, ["patch_embed", "tokens", "blocks.0", "blocks.1", "norm"]);
     }
-    // Matrix products of two blocks of 14 tokens: qkv, proj and MLP are 12 C^2 multiply-adds a token; attention 2 T C; the rest is small.
+    // Matrix products of two blocks of 14 tokens: qkv, proj and MLP are 12 C^2 multiply-adds per token; attention's 2 T
+    // C are small beside them.
     let matmuls = 2 * 2 * 14 * 12 * 64 * 64;
     assert!(profile.cost.flops > matmuls && profile.cost.flops < 2 * matmuls, "{} against {matmuls}", profile.cost.flops);
 }
 
-/// Three batches on their way at once, two of them through the same buffers, taken in another order and by other threads.
+/// Three batches are in flight at once, two of them in the same buffers. They are awaited in another order and by other
+/// threads.
 #[test]
-fn batches_overlap_and_keep_apart() {
+fn batches_in_flight_do_not_mix() {
     let Some(context) = device::context() else { return };
     let (config, weights) = open("seeded:0:tiny", RopePrecision::F32);
     let gpu = Gpu::new(&context, &config, &weights).unwrap();
@@ -295,7 +297,7 @@ fn batches_overlap_and_keep_apart() {
         assert!(same_bits(&last.wait().unwrap(), &alone[2]));
         std::thread::scope(|scope| {
             let middle = scope.spawn(|| middle.wait().unwrap());
-            // Submitting polls as well, and may take the other thread's call.
+            // Submitting polls the device too, and may complete the other thread's call.
             let again = gpu.submit(&images[0], None, &request).unwrap();
             assert!(same_bits(&middle.join().unwrap(), &alone[1]));
             assert!(same_bits(&again.wait().unwrap(), &alone[0]));
@@ -308,7 +310,7 @@ fn is_send<T: Send>(value: T) -> T {
     value
 }
 
-/// Never run: that this compiles is what it shows.
+/// Compiles only if these futures are `Send`. Nothing calls this function.
 #[allow(dead_code, reason = "the compiler is the test")]
 async fn the_other_futures_are_send(context: &Context, gpu: &Gpu, image: &Tensor) {
     let _ = is_send(context.tune_async(|_| Ok(()))).await;
@@ -316,8 +318,8 @@ async fn the_other_futures_are_send(context: &Context, gpu: &Gpu, image: &Tensor
     let _ = is_send(gpu.profile_async(image, None, &Request::default())).await;
 }
 
-/// From opening the device to features, on an executor that knows nothing of the device and parks its thread: two batches are on their way
-/// at once, and the first is awaited last.
+/// Opens the device and computes features on an executor that does not know the device and parks its thread. Two batches are
+/// in flight at once, and the first is awaited last.
 #[test]
 fn any_executor_awaits_features_on_any_thread() {
     let Some(blocking) = device::context() else { return };
@@ -340,7 +342,8 @@ fn any_executor_awaits_features_on_any_thread() {
     assert!(got.iter().zip(&want).all(|(got, want)| same_bits(got, want)));
 }
 
-/// A future that is dropped while the device works leaves the next one in order, and a device that goes ends a pending future with an error.
+/// Dropping a future while the device works must not disturb the next one. Losing the device ends a pending future with an
+/// error.
 #[test]
 fn a_pending_future_may_be_dropped_or_lose_its_device() {
     let Some(context) = device::context() else { return };
@@ -365,7 +368,7 @@ fn a_pending_future_may_be_dropped_or_lose_its_device() {
     assert!(pollster::block_on(gpu.forward_async(&image, None, &request)).unwrap_err().to_string().contains("was lost"));
 }
 
-/// Weights of which one is multiplied.
+/// A copy of the weights in which the tensor that `change` returns is multiplied by `factor`.
 fn scaled(weights: &Weights<Tensor>, change: impl FnOnce(&mut Weights<Tensor>) -> &mut Tensor, factor: f32) -> Weights<Tensor> {
     let mut weights = weights.clone();
     change(&mut weights).data_mut().iter_mut().for_each(|v| *v *= factor);
@@ -377,40 +380,43 @@ fn on_the_cpu(config: &Config, weights: Weights<Tensor>, image: &Tensor) -> medd
 }
 
 #[test]
-fn beyond_f32_the_cpu_says_in_which_block() {
+fn the_cpu_names_the_block_whose_values_exceed_f32() {
     let (config, weights) = open("seeded:0:tiny", RopePrecision::F32);
     let image = image([1, 1, 32, 32]);
     let huge = scaled(&weights, |w| &mut w.blocks[1].mlp.fc2.weight, 1e38);
-    let told = on_the_cpu(&config, scaled(&huge, |w| &mut w.blocks[1].ls2, 1e10), &image).unwrap_err().to_string();
-    assert!(told.contains("not finite from blocks.1 on") && told.contains("beyond f32's range"), "{told}");
-    let told = on_the_cpu(&config, weights.clone(), &Tensor::new([1, 1, 32, 32], vec![f32::NAN; 1024])).unwrap_err().to_string();
-    assert!(told.contains("not finite from patch_embed on"), "{told}");
-    // So large that its square is beyond f32, and no more: the statistics are in f64.
+    let message = on_the_cpu(&config, scaled(&huge, |w| &mut w.blocks[1].ls2, 1e10), &image).unwrap_err().to_string();
+    assert!(message.contains("not finite from blocks.1 on") && message.contains("beyond f32's range"), "{message}");
+    let message = on_the_cpu(&config, weights.clone(), &Tensor::new([1, 1, 32, 32], vec![f32::NAN; 1024])).unwrap_err().to_string();
+    assert!(message.contains("not finite from patch_embed on"), "{message}");
+    // These values fit f32 but their squares do not. The CPU's LayerNorm computes its statistics in f64, so it
+    // succeeds.
     let large = scaled(&weights, |w| &mut w.patch_embed.weight, 1e24);
     assert!(on_the_cpu(&config, large, &image).is_ok());
 }
 
 #[test]
-fn beyond_f32_the_gpu_says_so() {
+fn the_gpu_reports_values_that_exceed_f32() {
     let Some(context) = device::context() else { return };
     let (config, weights) = open("seeded:0:tiny", RopePrecision::F32);
     let image = image([1, 1, 32, 32]);
     let huge = scaled(&weights, |w| &mut w.blocks[1].mlp.fc2.weight, 1e38);
     let huge = scaled(&huge, |w| &mut w.blocks[1].ls2, 1e10);
-    // The squares of a row's values are beyond f32: LayerNorm must not make them its bias without a word.
+    // The squares of a row's values exceed f32. LayerNorm must report that, not silently return its bias.
     let large = scaled(&weights, |w| &mut w.patch_embed.weight, 1e24);
     for weights in [huge, large] {
         let gpu = Gpu::new(&context, &config, &weights).unwrap();
-        let told = gpu.forward(&image, None, &Request::default()).unwrap_err().to_string();
+        let message = gpu.forward(&image, None, &Request::default()).unwrap_err().to_string();
         assert!(
-            told.contains("not finite") && told.contains("beyond f32's range") && told.contains("`backend` cpu says in which block"),
-            "{told}"
+            message.contains("not finite")
+                && message.contains("beyond f32's range")
+                && message.contains("`backend` cpu says in which block"),
+            "{message}"
         );
     }
 }
 
 #[test]
-fn beyond_f16_the_advice_is_f32() {
+fn values_that_exceed_f16_are_an_error_that_advises_f32() {
     let Some(context) = device::context() else { return };
     let Ok(context) = context.tuned(Elem::F16, None) else { return };
     if context.limits().elem != Elem::F16 {
@@ -418,35 +424,42 @@ fn beyond_f16_the_advice_is_f32() {
     }
     let (config, weights) = open("seeded:0:tiny", RopePrecision::F32);
     let image = image([1, 1, 32, 32]);
-    // Weights of f16, activations beyond it: of the MLP, of the queries, of the values.
+    // The weights fit f16, but activations exceed it: of the MLP, of the queries, of the values.
     let hidden = scaled(&weights, |w| &mut w.blocks[0].mlp.fc1.weight, 3e5);
     let normed = scaled(&weights, |w| &mut w.blocks[1].norm1.weight, 6e4);
     let values = scaled(&normed, |w| &mut w.blocks[1].norm1.bias, 6e4);
     for (name, weights) in [("fc1", hidden), ("norm1", normed), ("norm1 and bias", values)] {
         assert!(on_the_cpu(&config, weights.clone(), &image).is_ok(), "{name}: f32 holds it");
         let gpu = Gpu::new(&context, &config, &weights).unwrap();
-        let told = gpu.forward(&image, None, &Request::default()).unwrap_err().to_string();
-        assert!(told.starts_with("precision: ") && told.contains("f16 (65504)") && told.contains("`precision` f32"), "{name}: {told}");
+        let message = gpu.forward(&image, None, &Request::default()).unwrap_err().to_string();
+        assert!(
+            message.starts_with("precision: ") && message.contains("f16 (65504)") && message.contains("`precision` f32"),
+            "{name}: {message}"
+        );
     }
     let beyond = scaled(&weights, |w| &mut w.blocks[2].attn.proj.weight, 1e8);
-    let told = Gpu::new(&context, &config, &beyond).unwrap_err().to_string();
-    assert!(told.contains("blocks.2.attn.proj.weight") && told.contains("f16 (65504)") && told.contains("`precision` f32"), "{told}");
+    let message = Gpu::new(&context, &config, &beyond).unwrap_err().to_string();
+    assert!(
+        message.contains("blocks.2.attn.proj.weight") && message.contains("f16 (65504)") && message.contains("`precision` f32"),
+        "{message}"
+    );
     let nan = scaled(&weights, |w| &mut w.blocks[2].attn.proj.weight, f32::NAN);
-    let told = Gpu::new(&context, &config, &nan).unwrap_err().to_string();
-    assert!(told.contains("blocks.2.attn.proj.weight") && told.contains("every weight must be finite"), "{told}");
+    let message = Gpu::new(&context, &config, &nan).unwrap_err().to_string();
+    assert!(message.contains("blocks.2.attn.proj.weight") && message.contains("every weight must be finite"), "{message}");
 }
 
-/// The device goes before, between and after what a batch needs: an error each time, or the features that had been computed.
+/// Destroys the device before, between and after the calls of a batch: each call returns an error, or the features if
+/// they had been computed before.
 #[test]
-fn a_device_that_goes_at_any_moment_is_an_error() {
+fn a_device_lost_at_any_moment_is_an_error() {
     let (config, weights) = open("seeded:0:micro", RopePrecision::F32);
     let (image, request) = (image([1, 1, 32, 32]), Request { prenorm: true, layers: vec![0], taps: false });
     let Some(context) = device::context() else { return };
     let want = Gpu::new(&context, &config, &weights).unwrap().forward(&image, None, &request).unwrap();
     let lost = |error: &meddino::Error| {
-        let told = error.to_string();
-        assert_eq!(device::kind(error), Some(GpuFailure::Lost), "{told}");
-        assert!(told.starts_with("gpu: ") && told.contains("open it anew"), "{told}");
+        let message = error.to_string();
+        assert_eq!(device::kind(error), Some(GpuFailure::Lost), "{message}");
+        assert!(message.starts_with("gpu: ") && message.contains("open it anew"), "{message}");
     };
     let fresh = || Context::new(&meddino::gpu::Selection::Auto).unwrap();
 
@@ -472,7 +485,7 @@ fn a_device_that_goes_at_any_moment_is_an_error() {
     for pending in pending {
         match pending.unwrap().wait() {
             Ok(got) => assert!(same_bits(&got, &want)),
-            Err(told) => lost(&told),
+            Err(error) => lost(&error),
         }
     }
     lost(&gpu.forward(&image, None, &request).unwrap_err());

@@ -1,4 +1,5 @@
-//! Every checkpoint layout through the CPU backend, against what PyTorch, transformers and timm answered for the same weights.
+//! Every checkpoint layout on the CPU backend, against what PyTorch, transformers and timm compute for the same
+//! weights.
 
 mod common;
 
@@ -11,7 +12,8 @@ use meddino::vit::config::RopePrecision;
 use meddino::vit::features::Request;
 use meddino::vit::model::Model;
 
-/// File, the golden's prefix, relative L2 allowed. bf16 and f16 files hold rounded weights: they may be as far off as that rounding makes them.
+/// File, prefix in the golden, and allowed relative L2. bf16 and f16 files hold rounded weights, so their tolerance is
+/// the error of that rounding.
 const FILES: &[(&str, &str, f64)] = &[
     ("flat.pth", "rope_bf16", 2e-4),
     ("flat.safetensors", "rope_bf16", 2e-4),
@@ -25,12 +27,12 @@ const FILES: &[(&str, &str, f64)] = &[
     ("meta_qkvb.pth", "meta", 2e-6),
     ("hf/model.safetensors", "meta", 2e-6),
     ("timm_qkvb.safetensors", "meta", 2e-6),
-    // timm's eps of 1e-5 where the golden has 1e-6.
+    // timm uses an eps of 1e-5, the golden 1e-6.
     ("timm.safetensors", "rope_f32", 1e-4),
 ];
 
 #[test]
-fn every_layout_gives_pytorchs_features() {
+fn every_layout_gives_the_features_of_pytorch() {
     let (golden, _) = read_safetensors(&data("fixtures/micro/golden.safetensors"));
     let named = |name: &str| golden.iter().find(|(n, _)| n == name).map(|(_, x)| x);
     let image = named("image").expect("in the golden");
@@ -44,7 +46,7 @@ fn every_layout_gives_pytorchs_features() {
         };
         let compared = compare(&taps(&features(None)), &named, prefix);
         off.extend(compared.iter().filter(|(_, l2)| l2 > tolerance).map(|(tap, l2)| format!("{file} {tap}: {l2:.2e} > {tolerance:.0e}")));
-        // The other arithmetic, on request: told apart from the file's own by the golden.
+        // The other RoPE arithmetic, on request. The golden tells it from the file's own.
         if *prefix == "rope_bf16" && *tolerance < 1e-3 {
             let compared = compare(&taps(&features(Some(RopePrecision::F32))), &named, "rope_f32");
             off.extend(compared.iter().filter(|(_, l2)| *l2 > 2e-6).map(|(tap, l2)| format!("{file} f32 RoPE {tap}: {l2:.2e}")));
@@ -53,7 +55,7 @@ fn every_layout_gives_pytorchs_features() {
     assert!(off.is_empty(), "{}", off.join("\n"));
 }
 
-/// Relative L2 of each tap that stands in the golden under `prefix`.
+/// Relative L2 of each tap against the golden's tensor of the same name under `prefix`.
 fn compare<'a>(taps: &[(String, Tensor)], named: &impl Fn(&str) -> Option<&'a Tensor>, prefix: &str) -> Vec<(String, f64)> {
     let row = |(tap, got): &(String, Tensor)| {
         let want = named(&format!("{prefix}.{tap}")).unwrap_or_else(|| panic!("{prefix}.{tap} is in the golden"));

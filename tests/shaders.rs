@@ -1,4 +1,5 @@
-//! Every variant of every shader is valid WGSL, and within what each WebGPU device allows: told by naga, without a device.
+//! naga checks, without a device, that every variant of every shader is valid WGSL and within the limits of every
+//! WebGPU device.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,13 +10,13 @@ use meddino::kernels::{
     Columns, Epilogue, Field, Heads, Mask, Mosaic, Recorder, Values, attention_tiles, product_tiles, texture_read, texture_write,
 };
 
-/// Each operation in each of its forms, for rows of `c` elements (a multiple of 4 or not).
+/// Records each operation in each of its forms, for rows of `c` elements (a multiple of 4 or not).
 fn record(limits: Limits, c: usize) -> Recorder {
     let mut g = Recorder::new(limits);
-    let mut handed = |shape: &[usize]| g.tensor_of(limits.elem, "t", shape, Role::Input);
-    let (x, weight, qkv) = (handed(&[2, 5, c]), handed(&[7, c]), handed(&[2, 5, 3 * 64]));
-    let pixels = handed(&[32, 7]);
-    let heads = Heads { q: handed(&[2, 2, 5, 32]), k: handed(&[2, 2, 5, 32]), v: handed(&[2, 2, 5, 32]) };
+    let mut operand = |shape: &[usize]| g.tensor_of(limits.elem, "t", shape, Role::Input);
+    let (x, weight, qkv) = (operand(&[2, 5, c]), operand(&[7, c]), operand(&[2, 5, 3 * 64]));
+    let pixels = operand(&[32, 7]);
+    let heads = Heads { q: operand(&[2, 2, 5, 32]), k: operand(&[2, 2, 5, 32]), v: operand(&[2, 2, 5, 32]) };
     let mut tensor = |shape: &[usize]| g.tensor("t", shape, Role::Input);
     let (stream, residual, vector) = (tensor(&[2, 5, c]), tensor(&[2, 5, 7]), tensor(&[7]));
     let (wide, one, storage, mask) = (tensor(&[c]), tensor(&[1, 1, c]), tensor(&[1, 2, c]), tensor(&[2, 5]));
@@ -51,16 +52,16 @@ fn record(limits: Limits, c: usize) -> Recorder {
     g
 }
 
-/// With the tile geometries that are for devices that have not tried any, and with each other one.
-fn geometries(own: Limits) -> Vec<Limits> {
+/// `base` with the default tile geometries, and with every other geometry.
+fn geometries(base: Limits) -> Vec<Limits> {
     let product = |tile| TileChoice { product: Some(tile), attention: None };
     let attention = |tile| TileChoice { product: None, attention: Some(tile) };
-    let products = product_tiles(&own, own.elem).into_iter().map(product);
-    let others = products.chain(attention_tiles(&own, 32, own.elem).into_iter().map(attention));
-    std::iter::once(own).chain(others.map(|one| Limits { tiles: Tiles { few: one, many: one }, ..own })).collect()
+    let products = product_tiles(&base, base.elem).into_iter().map(product);
+    let others = products.chain(attention_tiles(&base, 32, base.elem).into_iter().map(attention));
+    std::iter::once(base).chain(others.map(|choice| Limits { tiles: Tiles { few: choice, many: choice }, ..own })).collect()
 }
 
-/// The kernels of every form, of every tier over f32 and f16, by their text.
+/// The kernels of every form and tier in f32 and f16, keyed by their source.
 fn variants() -> BTreeMap<String, Kernel> {
     let tiers = Tier::ALL.into_iter().flat_map(|tier| [Elem::F32, Elem::F16].map(|elem| (tier, elem)));
     let limits = tiers.map(|(tier, elem)| Limits { tier, elem, subgroup_size: 32, ..Limits::DEFAULT });
@@ -81,13 +82,13 @@ fn every_variant_is_valid_and_fits_every_device() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
-/// What a text may use beyond what every WebGPU device has: what it says that it does, and subgroups.
+/// The capabilities that a source may use beyond plain WebGPU: those that it enables, and subgroups.
 fn needs(source: &str) -> naga::valid::Capabilities {
     use naga::valid::Capabilities as C;
     [("enable f16;", C::SHADER_FLOAT16), ("enable wgpu_cooperative_matrix;", C::COOPERATIVE_MATRIX), ("subgroup", C::SUBGROUP)]
         .into_iter()
         .filter(|(word, _)| source.contains(word))
-        .fold(C::empty(), |all, (_, capability)| all | capability)
+        .fold(C::empty(), |capabilities, (_, capability)| capabilities | capability)
 }
 
 fn check(source: &str) -> Result<(), String> {
@@ -106,7 +107,7 @@ fn check(source: &str) -> Result<(), String> {
     let workgroup = module.global_variables.iter().filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup);
     let memory: u32 = workgroup.map(|(_, v)| layouter[v.ty].size).sum();
     let axes = [required("max_compute_workgroup_size_x"), required("max_compute_workgroup_size_y"), 1];
-    if entry.workgroup_size.iter().zip(axes).any(|(&size, most)| u64::from(size) > most) {
+    if entry.workgroup_size.iter().zip(axes).any(|(&size, limit)| u64::from(size) > limit) {
         return Err(format!("workgroups of {:?}", entry.workgroup_size));
     }
     if entry.name != "main" || invocations > Limits::DEFAULT.max_invocations || memory > Limits::DEFAULT.workgroup_memory {
@@ -133,26 +134,26 @@ fn every_wgsl_file_is_part_of_a_variant() {
     assert!(unused.is_empty(), "no variant uses {unused:?}");
 }
 
-/// Grids and parameters do not wrap around where a device says that it has no limits.
+/// Grids and parameters must not overflow on a device that reports no limits.
 #[test]
 fn operations_are_counted_without_overflow_at_the_widest_limits() {
     let boundless = Limits { max_binding: u64::MAX, max_buffer: u64::MAX, max_workgroups: u32::MAX, ..Limits::DEFAULT };
     for tier in Tier::ALL {
-        let own = |limits| Limits { tier, subgroup_size: 32, ..limits };
-        // Grids that come to 2^32, or nearly, with workgroups of 8 and of 64 to a side.
+        let for_tier = |limits| Limits { tier, subgroup_size: 32, ..limits };
+        // The largest grids have 2^32 invocations along an axis, or nearly, with workgroups of 8 and of 64 per side.
         let grids = [1 << 26, 1 << 29, u32::MAX].map(|max_workgroups| Limits { max_workgroups, ..boundless });
         for limits in grids.into_iter().chain([Limits { max_work: Some(u64::MAX), ..boundless }]) {
-            let [usual, wide] = [Limits::DEFAULT, limits].map(|limits| record(own(limits), 8));
+            let [usual, wide] = [Limits::DEFAULT, limits].map(|limits| record(for_tier(limits), 8));
             assert_eq!(usual.graph().steps().len(), wide.graph().steps().len(), "{tier}");
             for (usual, wide) in usual.graph().steps().iter().zip(wide.graph().steps()) {
-                let told = |step: &meddino::graph::Dispatch| (step.label.clone(), step.workgroups, step.params.clone(), step.cost);
-                assert_eq!(told(usual), told(wide), "{tier}");
+                let summary = |step: &meddino::graph::Dispatch| (step.label.clone(), step.workgroups, step.params.clone(), step.cost);
+                assert_eq!(summary(usual), summary(wide), "{tier}");
             }
         }
     }
 }
 
-/// A stage of 2^32 invocations along an axis, the most that can be: one dispatch, or pieces, never a grid that wrapped around.
+/// A stage of 2^32 invocations along an axis, the largest possible, is split into pieces and never wraps around.
 #[test]
 fn a_row_more_than_the_largest_grid_is_two_dispatches() {
     let limits = Limits { max_binding: u64::MAX, max_buffer: u64::MAX, max_workgroups: 1 << 26, ..Limits::DEFAULT };

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Checks that the library, without default features, compiles for browsers. Needs a std for wasm32-unknown-unknown: rustup's target, or Debian's packages
-# rustc-web, cargo-web, rust-web-src and lld, with which it is built along; they are installed where this runs as root, or sudo asks for no password.
-# Ends with 3, and says so, where there is neither.
+# Checks that the library compiles for browsers without default features. Needs a std for wasm32-unknown-unknown:
+# rustup's target, or Debian's packages rustc-web, cargo-web, rust-web-src and lld, which build std too. The script
+# installs these packages if it runs as root or sudo needs no password. Without any std it says so and exits with 3.
 #
-#   CARGO_TARGET_DIR=FOLDER   where to build; target/wasm if not set
+#   CARGO_TARGET_DIR=FOLDER   the build folder (default: target/wasm)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target/wasm}"
@@ -19,8 +19,8 @@ if ! dpkg -s "${packages[@]}" >/dev/null 2>&1 && command -v apt-get >/dev/null &
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null || true
 fi
 if ! dpkg -s "${packages[@]}" >/dev/null 2>&1; then
-    echo "SKIPPED: the check for browsers, for want of a std for wasm32-unknown-unknown" >&2
+    echo "SKIPPED: the check for browsers needs a std for wasm32-unknown-unknown" >&2
     exit 3
 fi
-# Building std takes flags that a released compiler keeps for itself.
+# Building std needs unstable flags, which RUSTC_BOOTSTRAP=1 enables in a stable compiler.
 exec env PATH="/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 /usr/bin/cargo "${check[@]}" -Zbuild-std=std,panic_abort

@@ -1,4 +1,4 @@
-//! Commands are killed at any moment.
+//! Commands are killed at random moments.
 
 use std::process::Stdio;
 use std::thread::sleep;
@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::common::uniform;
 use crate::{COMMANDS, Case, desk};
 
-/// How often each command is killed, if `MEDDINO_KILLS` does not say it.
+/// How often each command is killed, unless `MEDDINO_KILLS` gives a number.
 const KILLS: usize = 3;
 
 #[test]
@@ -22,15 +22,15 @@ fn a_killed_command_loses_nothing() {
         let takes = began.elapsed();
         case.clear(&desk);
         for (kill, share) in uniform(line, kills, number as u64).into_iter().enumerate() {
-            // From 0 to a little more than it takes.
+            // From 0 to 1.1 times the command's duration.
             let after = takes.mul_f32((share + 1.0) * 0.55);
             let mut child = desk.command(line).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
             sleep(after);
             child.kill().expect("killed");
             hit += usize::from(!child.wait().expect("ended").success());
-            let what = format!("kill {kill}, after {after:?} of {takes:?}");
-            case.check_disturbed(&desk, &what, true);
-            case.check_redone(&desk, &what);
+            let kill_description = format!("kill {kill}, after {after:?} of {takes:?}");
+            case.check_disturbed(&desk, &kill_description, true);
+            case.check_redone(&desk, &kill_description);
             case.clear(&desk);
         }
     }

@@ -1,5 +1,5 @@
-//! What goes wrong beside the program: a disk that fails, a process that is killed. Whatever happens, inputs stay as they are, an output is whole or not there, and
-//! the same command done again gives the bytes that it would have given undisturbed.
+//! Failures outside the program: a disk that fails, a process that is killed. Inputs must stay unchanged, an output
+//! must be complete or absent, and the same command run again must give the bytes of an undisturbed run.
 #![cfg(unix)]
 
 #[cfg(target_os = "linux")]
@@ -33,7 +33,7 @@ const COMMANDS: &[&str] = &[
     "convert hf/model.safetensors -o c.safetensors",
 ];
 
-/// A desk with everything that [`COMMANDS`] read.
+/// A folder with every input of [`COMMANDS`].
 fn desk() -> Desk {
     let desk = Desk::new();
     desk.npy("a.npy", &hu(3, 32, 32));
@@ -69,7 +69,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Every file below a desk, by its name there, and its bytes.
+/// Every file below a folder, by its path there, with its bytes.
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 fn files(desk: &Desk) -> Files {
@@ -78,21 +78,21 @@ fn files(desk: &Desk) -> Files {
     Listing::below(&root).expect("listed").files.into_iter().map(read).collect()
 }
 
-/// A manifest says what was done when, and grows: it is not compared.
+/// Manifests are not compared, because they hold times and grow with each run.
 fn is_manifest(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("manifest"))
 }
 
-/// A command, and what it does undisturbed.
+/// A command, its inputs, and the files after an undisturbed run.
 struct Case {
     line: &'static str,
     inputs: Files,
-    /// With the inputs.
+    /// The inputs and the outputs.
     whole: Files,
 }
 
 impl Case {
-    /// Runs `line` once on `desk`, and takes its outputs away again.
+    /// Runs `line` once on `desk`, keeps its outputs' bytes, and removes the outputs.
     fn new(desk: &Desk, line: &'static str) -> Self {
         let inputs = files(desk);
         desk.succeed(line);
@@ -103,14 +103,15 @@ impl Case {
         case
     }
 
-    /// Back to the inputs.
+    /// Removes every file but the inputs.
     fn clear(&self, desk: &Desk) {
         for path in files(desk).keys().filter(|path| !self.inputs.contains_key(*path)) {
             fs::remove_file(desk.path(&path.display().to_string())).expect("removed");
         }
     }
 
-    /// Holds what is on `desk` after a disturbance, called `what`, to what may be.
+    /// Checks the files after the disturbance `what`: inputs unchanged, outputs complete, and partial files only if
+    /// `may_be_partial`.
     fn check_disturbed(&self, desk: &Desk, what: &str, may_be_partial: bool) {
         let now = files(desk);
         for (path, bytes) in &self.inputs {
@@ -123,7 +124,7 @@ impl Case {
         }
     }
 
-    /// Does the command again, undisturbed: it must give what it gives alone.
+    /// Runs the command again undisturbed, and checks that its outputs equal those of the first undisturbed run.
     fn check_redone(&self, desk: &Desk, what: &str) {
         let output = desk.run(self.line);
         assert!(output.status.success(), "{}: after {what}: {}", self.line, text(&output.stderr));

@@ -1,4 +1,4 @@
-//! Files in their places: the cache's layout, its variables, and disks that refuse.
+//! The cache: its layout, its environment variables, and disks that refuse.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use meddino::hub::{Event, Hub, HubFile, Identity, RELEASED};
 use crate::server::{COMMIT, Reply, World};
 use crate::{Machine, noise, says, write};
 
-/// Every file and link under `folder`, with what a link points to.
+/// Every file and link under `folder`, with the target of each link.
 fn tree(folder: &Path) -> Vec<(String, Option<String>)> {
     fn walk(root: &Path, folder: &Path, found: &mut Vec<(String, Option<String>)>) {
         for entry in fs::read_dir(folder).expect("listed") {
@@ -47,7 +47,7 @@ fn the_layout_is_that_of_huggingface_hub() {
     ];
     assert_eq!(tree(&cache), want);
     assert_eq!(fs::read_to_string(cache.join(repository).join("refs/main")).expect("read"), COMMIT);
-    // All who may read other files may read these.
+    // The files have the permissions of any newly written file.
     write(&machine.path("plain"), b"");
     let mode = |path: PathBuf| std::os::unix::fs::MetadataExt::mode(&fs::metadata(path).expect("there"));
     let plain = mode(machine.path("plain"));
@@ -55,7 +55,7 @@ fn the_layout_is_that_of_huggingface_hub() {
 }
 
 #[test]
-fn a_cached_file_is_taken_without_a_question() {
+fn a_cached_file_needs_no_request() {
     let world = World::new(noise());
     let machine = Machine::new(&world.hub.address);
     assert_eq!(machine.hub().cached(&RELEASED), None);
@@ -64,19 +64,19 @@ fn a_cached_file_is_taken_without_a_question() {
     for machine in [&machine, &Machine { vars: machine.vars.clone(), ..machine_at(&machine) }.set("HF_HUB_OFFLINE", "1")] {
         assert_eq!(machine.fetch().as_ref(), Ok(&path));
     }
-    assert_eq!(world.hub.asked().len(), 1);
+    assert_eq!(world.hub.requests().len(), 1);
     assert_eq!(tree(machine.home.path()), before, "nothing is written");
     assert_eq!(machine.hub().verify(&RELEASED).expect("read"), Some(true));
 }
 
-/// The same variables and another home folder to remove.
+/// A machine with the same variables, and another home folder to remove.
 fn machine_at(machine: &Machine) -> Machine {
     Machine { home: tempfile::tempdir().expect("a folder"), vars: machine.vars.clone() }
 }
 
 #[test]
-fn what_python_fetched_is_found() {
-    // As huggingface_hub leaves it with links, and without.
+fn files_that_python_fetched_are_found() {
+    // huggingface_hub's layout with links, and without.
     for with_links in [true, false] {
         let machine = Machine::new("http://127.0.0.1:1");
         let repository = machine.repository();
@@ -94,12 +94,13 @@ fn what_python_fetched_is_found() {
             write(&pointer, b"weights");
         }
         assert_eq!(machine.fetch().as_ref(), Ok(&pointer));
-        // The blob's name is not its SHA-256 here; without a blob nothing is known.
+        // The blob is not named by its SHA-256 here, so it fails verification. Without a blob there is no SHA-256 to
+        // verify.
         assert_eq!(machine.hub().verify(&RELEASED).expect("read"), if with_links { Some(false) } else { None });
         machine.hub().forget(&RELEASED).expect("removed");
         assert!(!pointer.exists() && !blob.exists());
     }
-    // A reference that leads elsewhere, or nowhere, is none.
+    // A reference to another place, or to a missing snapshot, counts as no reference.
     for main in ["../../..", COMMIT, ""] {
         let machine = Machine::new("http://127.0.0.1:1");
         write(&machine.repository().join("refs/main"), main.as_bytes());
@@ -109,14 +110,14 @@ fn what_python_fetched_is_found() {
     }
 }
 
-/// Puts `bytes` into the cache as the file of `commit`, without any reference.
+/// Puts `bytes` into the cache as the file of `commit`, without a reference.
 fn pin(machine: &Machine, commit: &str, bytes: &[u8]) -> PathBuf {
     let path = machine.repository().join("snapshots").join(commit).join(RELEASED.file);
     write(&path, bytes);
     path
 }
 
-/// Fetches, and the commit that was heard to be taken from the cache.
+/// Fetches. Returns the path, and the commit that the event named, if the file came from a cached commit.
 fn fetched(machine: &Machine) -> (Result<PathBuf, String>, Option<String>) {
     let mut pinned = None;
     let path = machine.listen(&mut |event| {
@@ -127,14 +128,14 @@ fn fetched(machine: &Machine) -> (Result<PathBuf, String>, Option<String>) {
     (path, pinned)
 }
 
-/// `huggingface_hub` writes no reference for a revision that is asked for by its commit.
+/// `huggingface_hub` writes no reference for a revision that was requested by its commit.
 #[test]
 fn a_revision_without_a_reference_is_found() {
     let nobody = "http://127.0.0.1:1";
     let [a, b] = ["a", "b"].map(|digit| digit.repeat(40));
     for offline in ["0", "1"] {
         let machine = Machine::new(nobody).set("HF_HUB_OFFLINE", offline);
-        // Other revisions have other files; other names are no commits.
+        // Another revision without the file, and a folder whose name is no commit, are ignored.
         write(&machine.repository().join("snapshots").join(&b).join("config.json"), b"{}");
         pin(&machine, "main", b"no commit");
         let path = pin(&machine, &a, b"weights");
@@ -142,11 +143,11 @@ fn a_revision_without_a_reference_is_found() {
         assert_eq!(machine.hub().cached(&RELEASED), Some(path), "{offline}");
         let identity = machine.hub().identify(&RELEASED).expect("read").expect("there");
         assert_eq!((identity.commit.as_str(), identity.is_sound), (a.as_str(), None));
-        // A tag's reference is none of `main`.
+        // A tag's reference says nothing about `main`.
         write(&machine.repository().join("refs/v1.0"), a.as_bytes());
         assert_eq!(fetched(&machine).1, Some(a.clone()), "{offline}");
     }
-    // What `main` leads to goes first, and is heard of no more than before.
+    // The revision of `main` takes precedence, and sends no `Pinned` event.
     let machine = Machine::new(nobody);
     pin(&machine, &a, b"weights");
     let path = pin(&machine, &b, b"others");
@@ -155,7 +156,7 @@ fn a_revision_without_a_reference_is_found() {
 }
 
 #[test]
-fn of_several_revisions_none_is_guessed() {
+fn several_revisions_without_a_reference_are_refused() {
     let [a, b] = ["a", "b"].map(|digit| digit.repeat(40));
     let world = World::new(noise());
     let machine = Machine::new(&world.hub.address).set("HF_HUB_OFFLINE", "1");
@@ -163,17 +164,17 @@ fn of_several_revisions_none_is_guessed() {
     pin(&machine, &b, b"others");
     says(&machine.fail(), &["in several versions", &a, &b, "refs/main", "HF_HUB_OFFLINE", "name its path"]);
     assert_eq!(machine.hub().cached(&RELEASED), None);
-    // The hub says which is meant.
+    // Online, the hub says which revision is meant.
     let machine = machine.set("HF_HUB_OFFLINE", "0");
     let (path, pinned) = fetched(&machine);
     assert_eq!((fs::read(path.expect("fetched")).expect("read"), pinned), (noise(), None));
-    assert_eq!(fetched(&machine).1, None, "now main leads to it");
+    assert_eq!(fetched(&machine).1, None, "main now points to it");
 }
 
-/// The same blob under two commits is one version.
+/// Two commits with the same blob are one version.
 #[test]
 #[cfg(unix)]
-fn revisions_with_the_same_file_are_one() {
+fn revisions_with_the_same_file_count_as_one() {
     let machine = Machine::new("http://127.0.0.1:1");
     write(&machine.repository().join("blobs").join("0".repeat(64)), b"weights");
     for digit in ["c", "a"] {
@@ -182,12 +183,12 @@ fn revisions_with_the_same_file_are_one() {
         std::os::unix::fs::symlink(Path::new("../../blobs").join("0".repeat(64)), folder.join(RELEASED.file)).expect("linked");
     }
     assert_eq!(fetched(&machine).1, Some("a".repeat(40)));
-    // A link that leads nowhere is no file.
+    // A dangling link counts as no file.
     fs::remove_file(machine.repository().join("blobs").join("0".repeat(64))).expect("removed");
     assert_eq!(machine.hub().cached(&RELEASED), None);
 }
 
-/// `main` may have moved on since: the hub is asked, if it may be.
+/// `main` may have moved on, so the hub is asked unless offline mode forbids it.
 #[test]
 fn an_old_reference_without_its_file_asks_the_hub() {
     let world = World::new(noise());
@@ -198,7 +199,7 @@ fn an_old_reference_without_its_file_asks_the_hub() {
     assert_eq!(fetched(&machine), (Ok(path), Some(a)));
     let machine = machine.set("HF_HUB_OFFLINE", "0");
     assert_eq!(fs::read(machine.fetch().expect("fetched")).expect("read"), noise());
-    assert_eq!(world.hub.asked().len(), 1);
+    assert_eq!(world.hub.requests().len(), 1);
 }
 
 #[test]
@@ -207,19 +208,19 @@ fn a_source_may_be_pinned_to_a_commit() {
     let world = World::new(noise());
     let pinned = HubFile { revision: Some(COMMIT), ..RELEASED };
     let machine = Machine::new(&world.hub.address);
-    // What lies under other commits is not it.
+    // Files of other commits do not count.
     pin(&machine, &"a".repeat(40), b"weights");
     write(&machine.repository().join("refs/main"), "a".repeat(40).as_bytes());
     assert_eq!(machine.hub().cached(&pinned), None);
     let path = machine.hub().fetch(&pinned, &mut |_| {}).expect("fetched");
     assert_eq!((fs::read(&path).expect("read"), path.parent().expect("a folder").ends_with(COMMIT)), (noise(), true));
-    assert_eq!(world.hub.asked()[0].target, format!("/{}/resolve/{COMMIT}/{}", RELEASED.repository, RELEASED.file));
+    assert_eq!(world.hub.requests()[0].target, format!("/{}/resolve/{COMMIT}/{}", RELEASED.repository, RELEASED.file));
     let identity = machine.hub().identify(&pinned).expect("read").expect("there");
     assert_eq!(identity, Identity { commit: COMMIT.into(), sha256: world.sha256.clone(), is_sound: identity.is_sound });
     assert_eq!(fs::read_to_string(machine.repository().join("refs/main")).expect("read"), "a".repeat(40), "main is left alone");
-    // It is found again, and a hub that answers with another commit is none.
+    // The second call finds the file in the cache. A hub that answers with another commit is an error.
     machine.hub().fetch(&pinned, &mut |_| {}).expect("found");
-    assert_eq!(world.hub.asked().len(), 1);
+    assert_eq!(world.hub.requests().len(), 1);
     let error = machine.hub().fetch(&HubFile { revision: Some(OTHER), ..RELEASED }, &mut |_| {}).expect_err("another commit").to_string();
     says(&error, &[COMMIT, OTHER, "HF_ENDPOINT"]);
     assert!(!machine.repository().join("snapshots").join(OTHER).exists());
@@ -233,31 +234,31 @@ fn without_symbolic_links_there_are_plain_files() {
     assert!(path.symlink_metadata().expect("there").is_file());
     assert_eq!(fs::read(&path).expect("read"), noise());
     assert_eq!(machine.hub().verify(&RELEASED).expect("read"), Some(true));
-    // Damaged under both names: it must not come back from the blob.
+    // Damage both copies: the file must not be restored from the damaged blob.
     fs::write(&path, vec![0; noise().len()]).expect("written");
     assert_eq!(machine.hub().verify(&RELEASED).expect("read"), Some(false));
     machine.hub().forget(&RELEASED).expect("removed");
     let path = machine.fetch().expect("fetched");
     assert_eq!(fs::read(&path).expect("read"), noise());
-    assert_eq!(world.storage.asked().len(), 2);
+    assert_eq!(world.storage.requests().len(), 2);
 }
 
 #[test]
-fn a_blob_that_is_there_is_linked_to_a_new_commit() {
+fn an_existing_blob_is_linked_to_a_new_commit() {
     let world = World::new(noise());
     let machine = Machine::new(&world.hub.address);
     let path = machine.fetch().expect("fetched");
     write(&machine.repository().join("refs/main"), "f".repeat(40).as_bytes());
     machine.fetch().expect("linked");
-    assert_eq!(world.storage.asked().len(), 1);
-    // A name that is right already is left alone, for another process may be opening it.
-    let made = || path.symlink_metadata().expect("there").modified().expect("a time");
-    let before = made();
+    assert_eq!(world.storage.requests().len(), 1);
+    // A correct link is left alone, because another process may be opening it.
+    let modified = || path.symlink_metadata().expect("there").modified().expect("a time");
+    let before = modified();
     write(&machine.repository().join("refs/main"), "f".repeat(40).as_bytes());
     thread::sleep(Duration::from_millis(20));
     machine.fetch().expect("found");
-    assert_eq!(made(), before);
-    // One of another length is no such blob.
+    assert_eq!(modified(), before);
+    // A blob of another length is fetched again.
     write(&machine.repository().join("refs/main"), "f".repeat(40).as_bytes());
     write(&machine.repository().join("blobs").join(&world.sha256), b"cut off");
     let path = machine.fetch().expect("fetched");
@@ -275,16 +276,16 @@ fn two_at_once_fetch_once() {
         (path, waited)
     };
     let (a, b) = thread::scope(|s| {
-        let other = s.spawn(fetch);
-        (fetch(), other.join().expect("no panic"))
+        let second = s.spawn(fetch);
+        (fetch(), second.join().expect("no panic"))
     });
     assert_eq!(a.0, b.0);
     assert!(a.1 != b.1, "one waits for the other: {} {}", a.1, b.1);
-    assert_eq!(world.storage.asked().len(), 1);
+    assert_eq!(world.storage.requests().len(), 1);
 }
 
 #[test]
-fn variables_mean_what_they_mean_in_python() {
+fn variables_mean_the_same_as_in_python() {
     let cache = |vars: &[(&str, &str)]| {
         let var = |name: &str| vars.iter().chain(&[("HOME", "/h"), ("USERPROFILE", "/h")]).find(|(n, _)| *n == name).map(|(_, v)| v.into());
         Hub::from_vars(var).expect("sound").cache().to_path_buf()
@@ -318,11 +319,11 @@ fn variables_mean_what_they_mean_in_python() {
 }
 
 #[test]
-fn the_token_is_the_variables_or_the_files() {
+fn the_token_comes_from_the_variable_or_the_file() {
     let world = World::new(noise());
     let sent = |machine: &Machine| {
         machine.fetch().expect("fetched");
-        world.hub.asked().last().expect("asked").header("authorization").map(String::from)
+        world.hub.requests().last().expect("asked").header("authorization").map(String::from)
     };
     let new = || Machine::new(&world.hub.address);
     assert_eq!(sent(&new()), None);
@@ -342,12 +343,12 @@ fn the_token_is_the_variables_or_the_files() {
 }
 
 #[test]
-fn offline_without_a_file_asks_nobody() {
+fn offline_without_a_file_sends_no_request() {
     for (name, value) in [("HF_HUB_OFFLINE", "1"), ("HF_HUB_OFFLINE", "yes"), ("TRANSFORMERS_OFFLINE", "TRUE")] {
         let world = World::new(noise());
         let machine = Machine::new(&world.hub.address).set(name, value);
         says(&machine.fail(), &["is not in the cache", "huggingface/hub", "HF_HUB_OFFLINE"]);
-        assert!(world.hub.asked().is_empty());
+        assert!(world.hub.requests().is_empty());
         assert!(!machine.path(".cache").exists());
     }
     let world = World::new(noise());
@@ -362,7 +363,7 @@ fn a_cache_that_cannot_be_written_is_named() {
     let cache = machine.path("file/cache");
     let machine = machine.set("HF_HUB_CACHE", cache.clone());
     says(&machine.fail(), &["cannot be written into the cache", cache.to_str().expect("text"), "set HF_HOME"]);
-    assert!(world.storage.asked().is_empty(), "no byte is fetched for nothing");
+    assert!(world.storage.requests().is_empty(), "nothing is fetched in vain");
 }
 
 #[test]
@@ -384,12 +385,12 @@ fn a_read_only_cache_is_named() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_full_disk_is_said() {
+fn a_full_disk_is_reported() {
     let world = World::new(noise());
     let machine = Machine::new(&world.hub.address);
     let partial = machine.partial(&world.sha256);
     fs::create_dir_all(partial.parent().expect("a folder")).expect("made");
-    // Whatever is written to it finds no room.
+    // Every write to /dev/full fails with "no space left".
     std::os::unix::fs::symlink("/dev/full", &partial).expect("linked");
     says(&machine.fail(), &["cannot be written into the cache", "make room there, or set HF_HOME"]);
 }

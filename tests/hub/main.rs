@@ -1,4 +1,5 @@
-//! The released checkpoint, fetched from a hub on this machine: what is asked, what is kept, and every way in which it can go wrong.
+//! Fetching the released checkpoint from a local hub: what is requested, what is kept, and every way in which it can
+//! fail.
 #![cfg(feature = "hub")]
 
 mod cache;
@@ -16,12 +17,12 @@ use std::time::Duration;
 use meddino::hub::{Event, Hub, RELEASED};
 use tempfile::TempDir;
 
-/// A megabyte and a half of noise, and a bit.
+/// 1.6 MB of noise.
 fn noise() -> Vec<u8> {
     (0_u32..1_600_001).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
 }
 
-/// A machine of its own: a home folder and variables.
+/// A test machine: its own home folder and environment variables.
 struct Machine {
     home: TempDir,
     vars: HashMap<&'static str, OsString>,
@@ -43,17 +44,17 @@ impl Machine {
         self.home.path().join(name)
     }
 
-    /// Of the repository, in the cache.
+    /// The repository's folder in the cache.
     fn repository(&self) -> PathBuf {
         self.path(".cache/huggingface/hub/models--ricklisz123--MedDINOv3-ViTB-16-CT-3M")
     }
 
-    /// The one partial file.
+    /// The partial file.
     fn partial(&self, sha256: &str) -> PathBuf {
         self.repository().join("blobs").join(format!("{sha256}.incomplete"))
     }
 
-    /// Puts bytes there as an earlier attempt would have left them.
+    /// Leaves a partial file, as an interrupted attempt does.
     fn leave_partial(&self, sha256: &str, bytes: &[u8]) {
         write(&self.partial(sha256), bytes);
     }
@@ -71,7 +72,7 @@ impl Machine {
         self.hub().fetch(&RELEASED, progress).map_err(|e| e.to_string())
     }
 
-    /// Fetches, which must fail; the message.
+    /// Fetches, which must fail. Returns the message.
     fn fail(&self) -> String {
         self.fetch().expect_err("a failure")
     }
@@ -82,7 +83,7 @@ fn write(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).expect("written");
 }
 
-/// Every one of `parts` is in `text`.
+/// Asserts that `text` contains each of `parts`.
 #[track_caller]
 fn says(text: &str, parts: &[&str]) {
     for part in parts {

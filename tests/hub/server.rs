@@ -1,4 +1,4 @@
-//! A hub and its storage in a few lines: two HTTP servers on two ports of this machine, which do wrong when told to.
+//! A minimal hub and its storage: two HTTP servers on two local ports, which misbehave on request.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-/// What was asked.
+/// A request that a server received.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub method: String,
     pub target: String,
-    /// By name in lower case.
+    /// Values by lower-case name.
     pub headers: HashMap<String, String>,
 }
 
@@ -24,44 +24,44 @@ impl Request {
     }
 }
 
-/// What is answered. The connection is closed after it.
+/// A server's answer. The connection is closed after it.
 #[derive(Clone, Default)]
 pub struct Reply {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
-    /// No `Content-Length`: the end of the connection, or nothing, ends the body.
+    /// Sends chunks instead of a `Content-Length`.
     pub chunked: bool,
-    /// After so many bytes of the body, silence for so long, and then the end.
+    /// After this many bytes of the body, pauses for this long and closes the connection.
     pub cut: Option<(usize, Duration)>,
-    /// Before each 4096 bytes of the body.
+    /// The pause before each 4096 bytes of the body.
     pub slow: Duration,
 }
 
-/// One port, and every request that came to it.
+/// A server on one port, and every request that it received.
 pub struct Server {
     pub address: String,
-    pub asked: Arc<Mutex<Vec<Request>>>,
+    pub requests: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Server {
     pub fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = format!("http://{}", listener.local_addr().expect("an address"));
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let (answer, log) = (Arc::new(answer), asked.clone());
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let (answer, log) = (Arc::new(answer), requests.clone());
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (answer, log) = (answer.clone(), log.clone());
-                // A client that goes away is no trouble of the server's.
+                // Errors of a client that disconnects are ignored.
                 thread::spawn(move || serve(stream, &*answer, &log));
             }
         });
-        Self { address, asked }
+        Self { address, requests }
     }
 
-    pub fn asked(&self) -> Vec<Request> {
-        self.asked.lock().expect("no panic").clone()
+    pub fn requests(&self) -> Vec<Request> {
+        self.requests.lock().expect("no panic").clone()
     }
 }
 
@@ -73,7 +73,7 @@ fn serve(mut stream: TcpStream, answer: &dyn Fn(&Request) -> Reply, log: &Mutex<
         if request.method != "CONNECT" {
             break request;
         }
-        // As a proxy: whoever is asked for, this server is it.
+        // As a proxy, this server answers for every host.
         stream.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").ok()?;
     };
     let reply = answer(&request);
@@ -123,17 +123,17 @@ fn read(reader: &mut impl BufRead) -> Option<Request> {
     Some(Request { method, target, headers })
 }
 
-/// The commit that the hub's `main` is at.
+/// The commit of the hub's `main`.
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// How the storage or the hub changes its answer.
+/// A change of an answer.
 pub type Twist = Box<dyn Fn(Reply) -> Reply + Send>;
 
-/// A hub with one file, whose bytes a storage on another port sends.
+/// A hub with one file, whose bytes come from a storage on another port.
 pub struct World {
     pub hub: Server,
     pub storage: Server,
-    /// For the next answers of the storage, one each; after them it answers well.
+    /// Changes of the storage's next answers, one for each. Later answers are correct.
     pub twists: Arc<Mutex<VecDeque<Twist>>>,
     pub sha256: String,
 }
@@ -143,7 +143,7 @@ impl World {
         Self::with(file, |_, reply| reply)
     }
 
-    /// With a hub whose answers go through `hub`.
+    /// A hub whose answers go through `hub`.
     pub fn with(file: Vec<u8>, hub: impl Fn(&Request, Reply) -> Reply + Send + Sync + 'static) -> Self {
         let sha256 = format!("{:x}", Sha256::digest(&file));
         let size = file.len();
@@ -167,19 +167,19 @@ impl World {
         Self { hub, storage, twists, sha256 }
     }
 
-    /// The next answer of the storage goes through `twist`.
+    /// Lets the storage's next answer go through `twist`.
     pub fn twist(&self, twist: impl Fn(Reply) -> Reply + Send + 'static) -> &Self {
         self.twists.lock().expect("no panic").push_back(Box::new(twist));
         self
     }
 
-    /// The `Range` of each request to the storage.
+    /// The `Range` header of each request to the storage.
     pub fn ranges(&self) -> Vec<Option<String>> {
-        self.storage.asked().iter().map(|r| r.header("range").map(Into::into)).collect()
+        self.storage.requests().iter().map(|r| r.header("range").map(Into::into)).collect()
     }
 }
 
-/// What a storage that does as it should answers.
+/// The correct answer of a storage.
 fn stored(file: &[u8], request: &Request) -> Reply {
     let etag = ("ETag", "\"of-the-storage\"".to_string());
     let range = request.header("range").filter(|_| request.header("if-range").is_none_or(|known| known == etag.1));

@@ -1,4 +1,4 @@
-//! Bytes on their way.
+//! Downloads: progress, resuming, and servers that misbehave.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -9,32 +9,32 @@ use crate::server::{Reply, World};
 use crate::{Machine, noise, says};
 
 #[test]
-fn the_file_comes_whole_and_progress_is_heard() {
+fn the_file_arrives_complete_and_progress_is_reported() {
     let world = World::new(noise());
     let machine = Machine::new(&world.hub.address);
-    let mut heard = Vec::new();
+    let mut events = Vec::new();
     let path = machine
         .listen(&mut |event| match event {
             Event::Receiving { done, size } => {
-                heard.push((done, size));
+                events.push((done, size));
             }
             other => panic!("{other:?}"),
         })
         .expect("fetched");
     assert_eq!(fs::read(&path).expect("read"), noise());
     let size = noise().len() as u64;
-    assert_eq!((heard[0], heard[heard.len() - 1]), ((0, size), (size, size)));
-    assert!(heard.is_sorted());
-    let [head] = &world.hub.asked()[..] else { panic!("one question") };
+    assert_eq!((events[0], events[events.len() - 1]), ((0, size), (size, size)));
+    assert!(events.is_sorted());
+    let [head] = &world.hub.requests()[..] else { panic!("one question") };
     let at = "/ricklisz123/MedDINOv3-ViTB-16-CT-3M/resolve/main/MedDINOv3-B-CT3M.pth";
     assert_eq!((head.method.as_str(), head.target.as_str(), head.header("accept-encoding")), ("HEAD", at, Some("identity")));
     assert!(head.header("user-agent").expect("a name").starts_with("meddino/"));
-    let [get] = &world.storage.asked()[..] else { panic!("one request") };
+    let [get] = &world.storage.requests()[..] else { panic!("one request") };
     assert_eq!((get.method.as_str(), get.target.as_str(), get.header("range")), ("GET", "/store/file?signature=s%2Fecret", None));
 }
 
 #[test]
-fn what_is_cut_is_resumed_at_its_byte() {
+fn a_cut_transfer_resumes_at_its_byte() {
     let world = World::new(noise());
     let cut = |sent| move |reply| Reply { cut: Some((sent, Duration::ZERO)), ..reply };
     world.twist(cut(100_000)).twist(cut(1));
@@ -49,8 +49,8 @@ fn what_is_cut_is_resumed_at_its_byte() {
         .expect("fetched");
     assert_eq!(fs::read(path).expect("read"), noise());
     assert_eq!(world.ranges(), [None, Some("bytes=100000-".into()), Some("bytes=100001-".into())]);
-    // The storage's own ETag, not the hub's.
-    assert_eq!(world.storage.asked()[1].header("if-range"), Some("\"of-the-storage\""));
+    // The condition is the storage's ETag, not the hub's.
+    assert_eq!(world.storage.requests()[1].header("if-range"), Some("\"of-the-storage\""));
     assert_eq!(problems.len(), 2);
     says(&problems[0], &["after 100000 of 1600001 bytes"]);
 }
@@ -64,19 +64,19 @@ fn a_later_process_resumes() {
     let path = machine.listen(&mut |event| first = first.take().or(Some(event))).expect("fetched");
     assert_eq!(fs::read(path).expect("read"), noise());
     assert_eq!(world.ranges(), [Some("bytes=700000-".into())]);
-    assert_eq!(world.storage.asked()[0].header("if-range"), None, "no ETag is known");
+    assert_eq!(world.storage.requests()[0].header("if-range"), None, "no ETag is known");
     assert!(matches!(first, Some(Event::Receiving { done: 700_000, .. })), "{first:?}");
-    // All there but the name: nothing is fetched.
+    // Every byte is already there, so nothing is fetched.
     let machine = Machine::new(&world.hub.address);
     machine.leave_partial(&world.sha256, &noise());
     machine.fetch().expect("checked");
-    assert_eq!(world.storage.asked().len(), 1);
+    assert_eq!(world.storage.requests().len(), 1);
 }
 
 #[test]
-fn a_server_that_ignores_or_confuses_ranges_sends_it_all() {
+fn a_server_that_ignores_or_confuses_ranges_sends_the_whole_file() {
     let whole = |reply: Reply| Reply { status: 200, headers: vec![], body: noise(), ..reply };
-    for (what, twist) in [
+    for (kind, twist) in [
         ("ignored", Box::new(whole) as Box<dyn Fn(Reply) -> Reply + Send>),
         ("another range", Box::new(|reply| Reply { headers: vec![("Content-Range", "bytes 0-1/1600001".into())], ..reply })),
         ("another size", Box::new(|reply| Reply { headers: vec![("Content-Range", "bytes 500-1600000/1600002".into())], ..reply })),
@@ -90,15 +90,15 @@ fn a_server_that_ignores_or_confuses_ranges_sends_it_all() {
         world.twist(twist);
         let machine = Machine::new(&world.hub.address);
         machine.leave_partial(&world.sha256, &noise()[..500]);
-        let path = machine.fetch().unwrap_or_else(|e| panic!("{what}: {e}"));
-        assert_eq!(fs::read(path).expect("read"), noise(), "{what}");
-        let again = if what == "ignored" { &[][..] } else { &[None] };
-        assert_eq!(world.ranges(), [&[Some("bytes=500-".into())], again].concat(), "{what}");
+        let path = machine.fetch().unwrap_or_else(|e| panic!("{kind}: {e}"));
+        assert_eq!(fs::read(path).expect("read"), noise(), "{kind}");
+        let again = if kind == "ignored" { &[][..] } else { &[None] };
+        assert_eq!(world.ranges(), [&[Some("bytes=500-".into())], again].concat(), "{kind}");
     }
 }
 
 #[test]
-fn partials_that_are_damaged_or_too_long_are_fetched_anew() {
+fn damaged_or_too_long_partials_are_fetched_again() {
     for bytes in [vec![7; 500], vec![7; 1_600_001], vec![7; 1_600_002]] {
         let world = World::new(noise());
         let machine = Machine::new(&world.hub.address);
@@ -110,7 +110,7 @@ fn partials_that_are_damaged_or_too_long_are_fetched_anew() {
 }
 
 #[test]
-fn a_line_that_stays_broken_is_an_error_and_the_partial_stays() {
+fn a_connection_that_keeps_breaking_is_an_error_and_the_partial_stays() {
     let world = World::new(noise());
     for _ in 0..9 {
         world.twist(|reply| Reply { cut: Some((1000, Duration::ZERO)), ..reply });
@@ -118,14 +118,14 @@ fn a_line_that_stays_broken_is_an_error_and_the_partial_stays() {
     let machine = Machine::new(&world.hub.address);
     says(&machine.fail(), &["MedDINOv3-B-CT3M.pth", "of 1600001 bytes", "4 attempts", "resumes"]);
     assert_eq!(fs::read(machine.partial(&world.sha256)).expect("kept"), noise()[..4000]);
-    // While the file grows by much, patience is renewed: more cuts than attempts.
+    // Attempts are counted anew whenever the file has grown by much, so more cuts than attempts are allowed.
     let world = World::new([noise(), noise(), noise(), noise()].concat());
     for _ in 0..5 {
         world.twist(|reply| Reply { cut: Some((1_200_000, Duration::ZERO)), ..reply });
     }
     Machine::new(&world.hub.address).fetch().expect("fetched");
     assert_eq!(world.ranges().len(), 6);
-    // Growing, and starting anew each time, is not growing.
+    // A file that starts again at 0 each time does not grow, so the attempts run out.
     let world = World::new(noise());
     for _ in 0..99 {
         world.twist(|_| Reply { status: 200, body: noise(), cut: Some((1_200_000, Duration::ZERO)), ..Reply::default() });
@@ -135,7 +135,7 @@ fn a_line_that_stays_broken_is_an_error_and_the_partial_stays() {
 }
 
 #[test]
-fn a_silent_server_is_not_waited_for_for_ever() {
+fn a_silent_server_times_out() {
     let world = World::new(noise());
     world.twist(|reply| Reply { cut: Some((5000, Duration::from_mins(1))), ..reply });
     let machine = Machine::new(&world.hub.address).set("HF_HUB_DOWNLOAD_TIMEOUT", "1");
@@ -146,7 +146,7 @@ fn a_silent_server_is_not_waited_for_for_ever() {
 }
 
 #[test]
-fn bytes_other_than_promised_never_get_a_name() {
+fn wrong_bytes_are_never_stored_under_the_final_name() {
     let flipped = |mut reply: Reply| {
         reply.body[800_000] ^= 1;
         reply
@@ -160,7 +160,7 @@ fn bytes_other_than_promised_never_get_a_name() {
         ..Reply::default()
     };
     let short = |reply: Reply| Reply { body: reply.body[..99].to_vec(), ..reply };
-    for (twist, said) in [
+    for (twist, expected) in [
         (Box::new(flipped) as Box<dyn Fn(Reply) -> Reply + Send>, "damaged and was removed: expected the SHA-256"),
         (Box::new(longer), "expected 1600001 bytes from 0 on, as the hub promised, the server announces 1600010"),
         (Box::new(short), "the server announces 99"),
@@ -173,14 +173,14 @@ fn bytes_other_than_promised_never_get_a_name() {
         world.twist(twist);
         let machine = Machine::new(&world.hub.address);
         let message = machine.fail();
-        says(&message, &[said]);
+        says(&message, &[expected]);
         assert!(!message.contains("ecret"), "a signature is nobody's business: {message}");
-        assert_eq!(world.storage.asked().len(), 1, "no second attempt: {said}");
+        assert_eq!(world.storage.requests().len(), 1, "no second attempt: {expected}");
         assert!(!machine.repository().join("blobs").join(&world.sha256).exists());
         assert!(!machine.repository().join("snapshots").exists());
         assert!(machine.partial(&world.sha256).metadata().map_or(0, |m| m.len()) <= 1_600_001);
-        // Nothing that stays is in the way of the next run.
-        machine.fetch().unwrap_or_else(|e| panic!("after {said}: {e}"));
+        // The files that stay do not hinder the next run.
+        machine.fetch().unwrap_or_else(|e| panic!("after {expected}: {e}"));
     }
 }
 
@@ -199,22 +199,22 @@ fn refusals_say_what_to_do() {
             machine = machine.set("HF_TOKEN", token);
         }
         says(&machine.fail(), said);
-        assert_eq!(world.hub.asked().len(), 1);
+        assert_eq!(world.hub.requests().len(), 1);
     }
     for code in [429, 500, 503] {
         let world = World::with(noise(), status(code));
         says(&Machine::new(&world.hub.address).fail(), &[&code.to_string(), "4 attempts"]);
-        assert_eq!(world.hub.asked().len(), 4);
+        assert_eq!(world.hub.requests().len(), 4);
     }
-    // A signed address that has run out: the hub gives another.
+    // A signed address that has expired: the hub gives a new one.
     let world = World::new(noise());
     world.twist(|_| Reply { status: 403, ..Reply::default() });
     Machine::new(&world.hub.address).fetch().expect("fetched");
-    assert_eq!(world.hub.asked().len(), 2);
+    assert_eq!(world.hub.requests().len(), 2);
 }
 
 #[test]
-fn what_answers_unlike_a_hub_is_none() {
+fn a_server_that_does_not_answer_like_a_hub_is_refused() {
     let named = |name: &'static str, value: &'static str| {
         move |_: &_, mut reply: Reply| {
             reply.headers.iter_mut().filter(|(n, _)| *n == name).for_each(|(_, v)| *v = value.into());
@@ -242,27 +242,27 @@ fn what_answers_unlike_a_hub_is_none() {
 }
 
 #[test]
-fn redirects_are_followed_and_the_token_stays_at_home() {
+fn redirects_are_followed_and_only_the_hub_gets_the_token() {
     let to = |location: &str| Reply { status: 307, headers: vec![("Location", location.into())], ..Reply::default() };
-    // The repository has moved (absolute path), and moved again (relative path); then the hub leads to the storage.
+    // The hub redirects to an absolute path, then to a relative path, then to the storage.
     let world = World::with(noise(), move |request, reply| match request.target.as_str() {
         "/new/name?a=b" => to("name2?c=d"),
         "/new/name2?c=d" => reply,
         _ => to("/new/name?a=b"),
     });
-    // The storage leads to itself, by an address without a scheme.
+    // The storage redirects to itself, by an address without a scheme.
     let storage = world.storage.address.trim_start_matches("http:").to_string();
     world.twist(move |_| to(&format!("{storage}/elsewhere")));
     let machine = Machine::new(&world.hub.address).set("HF_TOKEN", " hf_secret\n");
     machine.leave_partial(&world.sha256, &noise()[..10]);
     let path = machine.fetch().expect("fetched");
     assert_eq!(fs::read(path).expect("read"), noise());
-    let asked = world.hub.asked();
-    let targets: Vec<_> = asked.iter().map(|r| r.target.as_str()).collect();
+    let requests = world.hub.requests();
+    let targets: Vec<_> = requests.iter().map(|r| r.target.as_str()).collect();
     let first = "/ricklisz123/MedDINOv3-ViTB-16-CT-3M/resolve/main/MedDINOv3-B-CT3M.pth";
     assert_eq!(targets, [first, "/new/name?a=b", "/new/name2?c=d"]);
-    assert!(asked.iter().all(|r| r.header("authorization") == Some("Bearer hf_secret")), "{asked:?}");
-    let stored = world.storage.asked();
+    assert!(requests.iter().all(|r| r.header("authorization") == Some("Bearer hf_secret")), "{requests:?}");
+    let stored = world.storage.requests();
     assert_eq!(stored.len(), 2);
     assert_eq!(stored[1].target, "/elsewhere");
     assert!(stored.iter().all(|r| r.header("authorization").is_none()), "the token is for the hub alone: {stored:?}");
@@ -270,10 +270,10 @@ fn redirects_are_followed_and_the_token_stays_at_home() {
 }
 
 #[test]
-fn circles_and_nonsense_redirects_end() {
+fn circular_and_invalid_redirects_are_errors() {
     let world = World::with(noise(), |_, _| Reply { status: 302, headers: vec![("Location", "/again".into())], ..Reply::default() });
     says(&Machine::new(&world.hub.address).fail(), &["from redirect to redirect"]);
-    assert_eq!(world.hub.asked().len(), 21);
+    assert_eq!(world.hub.requests().len(), 21);
     let world =
         World::with(noise(), |_, _| Reply { status: 302, headers: vec![("Location", "http://[nonsense/".into())], ..Reply::default() });
     says(&Machine::new(&world.hub.address).fail(), &["redirects to \"http://[nonsense/\", which is no address"]);
