@@ -1,4 +1,5 @@
-//! Cohorts as people keep them, on the command line: what is found in folders and what it is called, what is done again and what is not, and odd paths.
+//! Cohorts on the command line: which cases are found, how they are named, when they are computed again, and unusual
+//! paths.
 #![cfg(feature = "cli")]
 
 mod common;
@@ -23,7 +24,7 @@ use nifti::Nifti;
 
 const MICRO: &str = "-c seeded:0:micro";
 
-/// Writes a scan of one slice under each name; all are different.
+/// Writes a scan of one slice under each name. All scans differ.
 fn scans(desk: &Desk, names: &[&str]) {
     for (index, name) in names.iter().enumerate() {
         fs::create_dir_all(desk.path(name).parent().expect("a folder")).expect("made");
@@ -34,7 +35,7 @@ fn scans(desk: &Desk, names: &[&str]) {
     }
 }
 
-/// A DICOM slice of 16 x 16 at `z` mm, of series `uid` and its first acquisition.
+/// Writes a DICOM slice of 16 x 16 at `z` mm, of series `uid` and acquisition 1.
 fn slice(desk: &Desk, name: &str, z: f64, uid: &str) {
     acquired(desk, name, z, uid, 1);
 }
@@ -51,7 +52,7 @@ fn acquired(desk: &Desk, name: &str, z: f64, uid: &str, acquisition: u32) {
     dicom::save(object, &desk.path(name));
 }
 
-/// What stands in a folder.
+/// The sorted names in a folder.
 fn names(desk: &Desk, folder: &str) -> Vec<String> {
     let name = |e: std::io::Result<fs::DirEntry>| e.expect("an entry").file_name().to_string_lossy().to_string();
     let mut names: Vec<String> = fs::read_dir(desk.path(folder)).expect("listed").map(name).collect();
@@ -59,7 +60,7 @@ fn names(desk: &Desk, folder: &str) -> Vec<String> {
     names
 }
 
-/// Runs `line` over a cohort, which must succeed; what was said.
+/// Runs `line` over a cohort, which must succeed. Returns the text of stderr.
 fn done(desk: &Desk, line: &str) -> String {
     let output = desk.run(&format!("{line} {MICRO}"));
     assert!(output.status.success(), "{line}: {}", text(&output.stderr));
@@ -72,13 +73,13 @@ fn names_keep_the_folders_that_tell_cases_apart() {
     let layout = ["t/s0000/ct.nii.gz", "t/s0001/ct.nii.gz", "t/s0000/segmentations/liver.nii.gz", "t/s0001/segmentations/liver.nii.gz"];
     scans(&desk, &layout);
     fs::write(desk.path("t/meta.csv"), "a,b").expect("written");
-    let said = done(&desk, "features t --out-dir o");
+    let messages = done(&desk, "features t --out-dir o");
     assert_eq!(names(&desk, "o"), ["manifest.jsonl", "s0000_ct.safetensors", "s0001_ct.safetensors"]);
-    let labels: Vec<&str> = said.lines().filter(|line| line.contains("labels")).collect();
-    assert!(labels.len() == 1 && labels[0].starts_with("warning: t: 2 files in folders of labels"), "{said}");
-    assert!(labels[0].ends_with("to use one, name its path: --include './s0000/segmentations/liver.nii.gz'"), "{said}");
-    assert!(said.contains("warning: t: 1 file is no scan that can be read: 1 .csv"), "{said}");
-    // As the warning has it.
+    let labels: Vec<&str> = messages.lines().filter(|line| line.contains("labels")).collect();
+    assert!(labels.len() == 1 && labels[0].starts_with("warning: t: 2 files in folders of labels"), "{messages}");
+    assert!(labels[0].ends_with("to use one, name its path: --include './s0000/segmentations/liver.nii.gz'"), "{messages}");
+    assert!(messages.contains("warning: t: 1 file is no scan that can be read: 1 .csv"), "{messages}");
+    // The option is copied from the warning.
     done(&desk, "features t --out-dir labels --include ./s0000/segmentations/liver.nii.gz");
     assert_eq!(names(&desk, "labels"), ["liver.safetensors", "manifest.jsonl"]);
 
@@ -92,30 +93,30 @@ fn names_keep_the_folders_that_tell_cases_apart() {
 }
 
 #[test]
-fn a_name_that_changes_when_a_cohort_grows_is_told_of() {
+fn a_name_that_changes_when_a_cohort_grows_is_reported_once() {
     let desk = Desk::new();
     scans(&desk, &["t/s0/ct.nii"]);
     done(&desk, "features t --out-dir o");
     scans(&desk, &["t/s0/ct.nii", "t/s1/ct.nii"]);
-    let said = done(&desk, "features t --out-dir o");
+    let messages = done(&desk, "features t --out-dir o");
     assert!(
-        said.contains("1 of the cases have outputs of another name here, for example ct.safetensors, now s0_ct.safetensors: "),
-        "{said}"
+        messages.contains("1 of the cases have outputs of another name here, for example ct.safetensors, now s0_ct.safetensors: "),
+        "{messages}"
     );
-    let said = done(&desk, "features t --out-dir o");
-    assert!(!said.contains("another name") && said.contains("2 of 2 cases were finished"), "told of once: {said}");
+    let messages = done(&desk, "features t --out-dir o");
+    assert!(!messages.contains("another name") && messages.contains("2 of 2 cases were finished"), "reported once: {messages}");
 
-    // Names that are asked for stay.
+    // Names chosen by `--names` do not change.
     fs::remove_dir_all(desk.path("t/s1")).expect("removed");
     done(&desk, "features t --out-dir p --names parent");
     scans(&desk, &["t/s0/ct.nii", "t/s1/ct.nii"]);
-    let said = done(&desk, "features t --out-dir p --names parent");
-    assert!(said.contains("1 of 2 cases were finished"), "{said}");
+    let messages = done(&desk, "features t --out-dir p --names parent");
+    assert!(messages.contains("1 of 2 cases were finished"), "{messages}");
 }
 
 #[test]
 #[cfg(unix)]
-fn links_are_followed_and_nothing_vanishes() {
+fn links_are_followed_and_skipped_files_are_reported() {
     use std::os::unix::fs::symlink;
     let desk = Desk::new();
     slice(&desk, "real/P1/0", 0.0, "1.2.3");
@@ -127,14 +128,14 @@ fn links_are_followed_and_nothing_vanishes() {
     symlink(".", desk.path("cohort/again")).expect("linked");
     fs::write(desk.path("cohort/scan.mha"), "ObjectType = Image").expect("written");
     fs::write(desk.path("cohort/other.nrrd"), "NRRD0004").expect("written");
-    let said = done(&desk, "features cohort --out-dir o");
+    let messages = done(&desk, "features cohort --out-dir o");
     assert_eq!(names(&desk, "o"), ["P1.safetensors", "P2.safetensors", "manifest.jsonl", "y.safetensors"]);
     for line in [
         "warning: cohort/lost.nii: a dangling link; it is passed over",
         "warning: cohort/again: a link back to a folder that it lies in; it is passed over",
         "warning: cohort: 2 files are no scans that can be read: 1 .mha, 1 .nrrd",
     ] {
-        assert!(said.contains(line), "{said}");
+        assert!(messages.contains(line), "{messages}");
     }
 
     fs::create_dir(desk.path("links")).expect("made");
@@ -142,7 +143,7 @@ fn links_are_followed_and_nothing_vanishes() {
     done(&desk, "features links --out-dir o2");
     done(&desk, "features links -o one.safetensors");
     assert_eq!(names(&desk, "o2"), ["P1.safetensors", "manifest.jsonl"]);
-    // Where there is no scan, what there is is told.
+    // A folder without a scan is an error that lists its other files.
     fs::create_dir(desk.path("none")).expect("made");
     symlink("gone", desk.path("none/lost")).expect("linked");
     fs::copy(desk.path("o/y.safetensors"), desk.path("none/y.safetensors")).expect("copied");
@@ -150,8 +151,8 @@ fn links_are_followed_and_nothing_vanishes() {
     assert!(error.contains("; 1 file that meddino wrote, as none/y.safetensors; none/lost is a dangling link"), "{error}");
 }
 
-/// What `command` did, which may take no more than some seconds.
-fn at_once(mut command: Command) -> Output {
+/// Runs `command` and fails if it takes longer than 20 seconds.
+fn run_promptly(mut command: Command) -> Output {
     let mut child: Child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
     let since = Instant::now();
     while child.try_wait().expect("waited").is_none() {
@@ -166,7 +167,7 @@ fn at_once(mut command: Command) -> Output {
 
 #[test]
 #[cfg(unix)]
-fn a_pipe_or_a_device_is_no_input() {
+fn pipes_and_devices_are_refused_as_inputs() {
     let desk = Desk::new();
     scans(&desk, &["x.nii"]);
     fs::create_dir(desk.path("model")).expect("made");
@@ -174,7 +175,7 @@ fn a_pipe_or_a_device_is_no_input() {
         assert!(Command::new("mkfifo").arg(desk.path(pipe)).status().expect("started").success());
     }
     fs::write(desk.path("pair.img"), "").expect("written");
-    for (line, said) in [
+    for (line, expected) in [
         ("features p", "input p: is a named pipe"),
         ("features p.nii", "is a named pipe"),
         ("features p.npy", "is a named pipe"),
@@ -192,14 +193,14 @@ fn a_pipe_or_a_device_is_no_input() {
     ] {
         let seeded =
             line.contains(" -c ") || ["inspect", "verify", "segment", "pca --features"].iter().any(|start| line.starts_with(start));
-        let output = at_once(desk.command(&if seeded { line.to_string() } else { format!("{line} {MICRO}") }));
+        let output = run_promptly(desk.command(&if seeded { line.to_string() } else { format!("{line} {MICRO}") }));
         let error = text(&output.stderr);
-        assert!(!output.status.success() && error.contains(said), "{line}: {error}");
+        assert!(!output.status.success() && error.contains(expected), "{line}: {error}");
     }
 }
 
 #[test]
-fn what_is_missing_or_another_is_done_again() {
+fn cases_with_missing_or_changed_files_are_computed_again() {
     let desk = Desk::new();
     let volume = Nifti::i16([2, 16, 16], 0..512).with(|n| n.magic = *b"ni1\0").with(|n| n.vox_offset = 0.0);
     fs::create_dir(desk.path("in")).expect("made");
@@ -209,34 +210,34 @@ fn what_is_missing_or_another_is_done_again() {
     slice(&desk, "in/d/.1", 2.0, "1.2.3");
     let line = "features in --out-dir o --pool cls --format npy";
     done(&desk, line);
-    let again = |what: &str, change: &dyn Fn()| {
+    let check_repeated = |change_name: &str, change: &dyn Fn()| {
         change();
-        let said = done(&desk, line);
-        assert!(said.contains("1 of 2 cases were finished"), "{what}: {said}");
-        let said = done(&desk, line);
-        assert!(said.contains("2 of 2 cases were finished"), "{what}, then: {said}");
+        let messages = done(&desk, line);
+        assert!(messages.contains("1 of 2 cases were finished"), "{change_name}: {messages}");
+        let messages = done(&desk, line);
+        assert!(messages.contains("2 of 2 cases were finished"), "{change_name}, then: {messages}");
     };
     let output = desk.path("o/a.npy");
-    let before = fs::read(&output).expect("read");
-    fs::write(&output, vec![0; before.len()]).expect("written");
+    let original_bytes = fs::read(&output).expect("read");
+    fs::write(&output, vec![0; original_bytes.len()]).expect("written");
     let error = text(&desk.run(&format!("{line} {MICRO}")).stderr);
     assert!(error.contains("output o/a.npy: is not as meddino wrote it: it was changed or damaged since; add --overwrite"), "{error}");
-    assert_eq!(fs::read(&output).expect("read"), vec![0; before.len()]);
-    let said = done(&desk, &format!("{line} --overwrite"));
-    assert!(said.contains("1 of 2 cases were finished"), "{said}");
-    assert_eq!(fs::read(&output).expect("read"), before);
-    again("a file beside an output is gone", &|| fs::remove_file(desk.path("o/a.json")).expect("removed"));
-    again("a file beside an output is another", &|| fs::write(desk.path("o/d.json"), "{\"meddino\":\"\"}").expect("written"));
+    assert_eq!(fs::read(&output).expect("read"), vec![0; original_bytes.len()]);
+    let messages = done(&desk, &format!("{line} --overwrite"));
+    assert!(messages.contains("1 of 2 cases were finished"), "{messages}");
+    assert_eq!(fs::read(&output).expect("read"), original_bytes);
+    check_repeated("a file beside an output is gone", &|| fs::remove_file(desk.path("o/a.json")).expect("removed"));
+    check_repeated("a file beside an output is another", &|| fs::write(desk.path("o/d.json"), "{\"meddino\":\"\"}").expect("written"));
     let mut voxels = volume.voxels.clone();
     voxels[7] ^= 64;
-    again("the other half of a pair", &|| fs::write(desk.path("in/a.img"), &voxels).expect("written"));
-    assert_ne!(fs::read(&output).expect("read"), before);
-    again("a slice with a hidden name", &|| slice(&desk, "in/d/.1", 3.0, "1.2.3"));
+    check_repeated("the other half of a pair", &|| fs::write(desk.path("in/a.img"), &voxels).expect("written"));
+    assert_ne!(fs::read(&output).expect("read"), original_bytes);
+    check_repeated("a slice with a hidden name", &|| slice(&desk, "in/d/.1", 3.0, "1.2.3"));
 }
 
-/// Two cohorts into one folder, whose scans have one name.
+/// Two cohorts with a scan of the same name go into one folder.
 #[test]
-fn the_output_of_another_scan_is_not_replaced_unasked() {
+fn the_output_of_another_scan_is_replaced_only_with_overwrite() {
     let desk = Desk::new();
     scans(&desk, &["one/a.nii", "two/a.nii", "two/b.nii"]);
     done(&desk, "features one --out-dir o");
@@ -252,7 +253,7 @@ fn the_output_of_another_scan_is_not_replaced_unasked() {
     assert!(desk.path("o/b.safetensors").is_file(), "the others are done");
     done(&desk, "features two --out-dir o --overwrite");
     assert_ne!(fs::read(desk.path("o/a.safetensors")).expect("read"), before);
-    // Back again it is the other way round.
+    // The first cohort is refused now, because the output belongs to the second.
     assert!(!desk.run(&format!("features one --out-dir o {MICRO}")).status.success());
 
     // A scan that was copied, renamed or changed is the same case.
@@ -270,7 +271,7 @@ fn the_output_of_another_scan_is_not_replaced_unasked() {
 }
 
 #[test]
-fn what_stands_beside_a_checkpoint_counts() {
+fn a_changed_config_beside_a_checkpoint_invalidates_outputs() {
     let desk = Desk::new();
     scans(&desk, &["in/x.nii"]);
     fs::create_dir(desk.path("hf")).expect("made");
@@ -283,11 +284,11 @@ fn what_stands_beside_a_checkpoint_counts() {
     let before = hash();
     let config = fs::read_to_string(desk.path("hf/config.json")).expect("read");
     fs::write(desk.path("hf/config.json"), config.replacen('{', "{\"note\": 1, ", 1)).expect("written");
-    let said = text(&desk.run(line).stderr);
-    assert!(!said.contains("were finished") && hash() != before, "{said}");
+    let messages = text(&desk.run(line).stderr);
+    assert!(!messages.contains("were finished") && hash() != before, "{messages}");
 }
 
-/// Starts `line`, kills it when an image is counted, and gives the unfinished file's bytes.
+/// Starts `line`, kills it once its partial file counts an image, and returns the partial file's bytes.
 fn killed(desk: &Desk, line: &str, name: &str) -> Vec<u8> {
     let mut child = desk.command(line).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
     let partial = desk.path(&format!(".{name}.partial"));
@@ -307,7 +308,7 @@ fn killed(desk: &Desk, line: &str, name: &str) -> Vec<u8> {
     fs::read(&partial).expect("read")
 }
 
-/// Replaces every `from` by `to`, which is as long.
+/// Replaces every `from` by `to`, which must have the same length.
 fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     let places: Vec<usize> = bytes.windows(from.len()).enumerate().filter(|(_, window)| *window == from).map(|(i, _)| i).collect();
@@ -317,7 +318,7 @@ fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_killed_run_is_gone_on_with_to_the_bit_or_not_at_all() {
+fn a_killed_run_resumes_to_the_same_bits_or_starts_again() {
     let desk = Desk::new();
     let volume =
         Nifti::i16([50, 16, 16], (0..50 * 256).map(|i| (i % 1000) as i16)).with(|n| n.magic = *b"ni1\0").with(|n| n.vox_offset = 0.0);
@@ -325,29 +326,32 @@ fn a_killed_run_is_gone_on_with_to_the_bit_or_not_at_all() {
     fs::write(desk.path("x.img"), &volume.voxels).expect("written");
     let line = "features x.hdr -c seeded:0:tiny --size 224 --batch 1 --tokens cls";
     desk.succeed(&format!("{line} -o whole.safetensors"));
-    let whole = fs::read(desk.path("whole.safetensors")).expect("read");
-    let resumed = format!("{line} -o out.safetensors");
+    let complete_file = fs::read(desk.path("whole.safetensors")).expect("read");
+    let resumable = format!("{line} -o out.safetensors");
 
-    // On a machine whose sums are rounded otherwise, and with other numbers in the slices that are done.
-    let left = killed(&desk, &resumed, "out.safetensors");
-    fs::write(desk.path(".out.safetensors.partial"), replaced(&left, b"; sums ", b"; SUMS ")).expect("written");
-    let output = desk.run(&resumed);
-    let said = text(&output.stderr);
-    assert!(said.contains("is begun anew") && said.contains("computed with SUMS ") && said.contains("now it is sums "), "{said}");
-    assert!(!said.contains("slices are there") && fs::read(desk.path("out.safetensors")).expect("read") == whole);
+    // The partial file claims that its slices were computed with another order of sums, so the run starts again.
+    let partial_bytes = killed(&desk, &resumable, "out.safetensors");
+    fs::write(desk.path(".out.safetensors.partial"), replaced(&partial_bytes, b"; sums ", b"; SUMS ")).expect("written");
+    let output = desk.run(&resumable);
+    let messages = text(&output.stderr);
+    assert!(
+        messages.contains("is begun anew") && messages.contains("computed with SUMS ") && messages.contains("now it is sums "),
+        "{messages}"
+    );
+    assert!(!messages.contains("slices are there") && fs::read(desk.path("out.safetensors")).expect("read") == complete_file);
     assert!(!desk.path(".out.safetensors.partial").exists());
 
-    // The other half of the pair is another.
+    // The image file of the pair changes, so the run starts again.
     fs::remove_file(desk.path("out.safetensors")).expect("removed");
-    killed(&desk, &resumed, "out.safetensors");
+    killed(&desk, &resumable, "out.safetensors");
     let mut voxels = volume.voxels.clone();
     voxels.rotate_left(2);
     fs::write(desk.path("x.img"), voxels).expect("written");
-    let output = desk.run(&resumed);
+    let output = desk.run(&resumable);
     assert!(!text(&output.stderr).contains("slices are there"), "{}", text(&output.stderr));
     desk.succeed(&format!("{line} -o other.safetensors"));
-    let (got, other) = (fs::read(desk.path("out.safetensors")).expect("read"), fs::read(desk.path("other.safetensors")).expect("read"));
-    assert!(got == other && got != whole);
+    let (got, fresh) = (fs::read(desk.path("out.safetensors")).expect("read"), fs::read(desk.path("other.safetensors")).expect("read"));
+    assert!(got == fresh && got != complete_file);
 }
 
 #[test]
@@ -358,26 +362,26 @@ fn every_series_can_be_a_case() {
     }
     acquired(&desk, "in/d/3", 0.0, "1.2.4", 2);
     scans(&desk, &["in/x.nii"]);
-    let said = done(&desk, "features in --out-dir o --series all");
+    let messages = done(&desk, "features in --out-dir o --series all");
     let want = ["d_series1.safetensors", "d_series2.1.safetensors", "d_series2.2.safetensors", "manifest.jsonl", "x.safetensors"];
-    assert_eq!(names(&desk, "o"), want, "{said}");
+    assert_eq!(names(&desk, "o"), want, "{messages}");
     let slices = |name: &str| desk.read(&format!("o/{name}.safetensors")).0["x_norm_clstoken"].shape()[0];
     assert_eq!((slices("d_series1"), slices("d_series2.1"), slices("d_series2.2")), (2, 1, 1));
     assert!(done(&desk, "features in --out-dir o --series all").contains("4 of 4 cases were finished"));
-    let said = done(&desk, "features in --out-dir o --series largest");
-    assert!(!said.contains("another name"), "the folder is another case now: {said}");
+    let messages = done(&desk, "features in --out-dir o --series largest");
+    assert!(!messages.contains("another name"), "the folder is another case now: {messages}");
     let error = text(&desk.run(&format!("features in --out-dir o --slices 9 --series largest {MICRO}")).stderr);
     assert!(error.contains("2 of 2 cases failed:\n  in/d: slices: there is no slice 9") && error.contains("in/x.nii: slices: "), "{error}");
-    // A choice is among series; a volume has none.
+    // `--series largest` applies to folders of series and has no effect on a volume.
     done(&desk, "features in --out-dir p --series largest");
     assert_eq!(names(&desk, "p"), ["d.safetensors", "manifest.jsonl", "x.safetensors"]);
     assert!(!done(&desk, "features in --out-dir p --series 2.1").contains("2 of 2"), "another series is another work");
-    for (line, said) in [
+    for (line, expected) in [
         ("features in/d --series all", "--out-dir: the inputs are 3 cases"),
         ("pca in/d --series all", "series: all are 3; choose one of them"),
     ] {
         let error = text(&desk.run(&format!("{line} {MICRO}")).stderr);
-        assert!(error.contains(said), "{error}");
+        assert!(error.contains(expected), "{error}");
     }
 }
 
@@ -387,7 +391,7 @@ fn messages_name_flags_that_the_command_has() {
     scans(&desk, &["in/a.nii", "in/a.nii.gz"]);
     let model = common::data("fixtures/nnunet/results/meddinov3_base_primus_multiscale_Trainer__nnUNetPlans__2d_small");
     let segment = format!("segment -f 0 -m {}", model.display());
-    for (line, said) in [
+    for (line, expected) in [
         (format!("{segment} -i in -o in"), "error: --output: is the input folder in"),
         (format!("{segment} -i in -o out"), "error: --output: in/a.nii and in/a.nii.gz would both be written as a"),
         (format!("{segment} -i in -o out.nii"), "error: --output: out.nii is a file, but the inputs are 2 cases"),
@@ -397,15 +401,15 @@ fn messages_name_flags_that_the_command_has() {
     ] {
         let output = desk.run(&line);
         let error = text(&output.stderr);
-        assert!(!output.status.success() && error.contains(said), "{line}: {error}");
+        assert!(!output.status.success() && error.contains(expected), "{line}: {error}");
     }
     assert_eq!(desk.files(), ["in"]);
 }
 
-/// On macOS and Windows the file system has no such names.
+/// File systems of macOS and Windows have no such names.
 #[test]
 #[cfg(target_os = "linux")]
-fn paths_need_be_no_utf_8() {
+fn paths_that_are_not_utf_8_work() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let desk = Desk::new();

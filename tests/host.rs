@@ -1,4 +1,5 @@
-//! Inside a host's wgpu device: its passes and ours in one submission, its shaders on our buffers, and nothing submitted or polled by us.
+//! meddino on a host's wgpu device: the host's passes and ours share one submission, the host's shaders read our
+//! buffers, and meddino submits and polls nothing.
 
 mod device;
 
@@ -27,7 +28,7 @@ struct Host {
 }
 
 fn adapter() -> Option<wgpu::Adapter> {
-    // Says so, or fails, where there is none.
+    // Reports a skip, or fails if a GPU is required.
     device::context()?;
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
     Some(pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default())).expect("an adapter"))
@@ -82,7 +83,8 @@ impl Host {
         texture
     }
 
-    /// A pass over the whole of `target` with this fragment shader, which may read storage buffers from binding 0 on.
+    /// Records a render pass over the whole of `target` with this fragment shader, which may read storage buffers from
+    /// binding 0 on.
     fn render(&self, encoder: &mut wgpu::CommandEncoder, target: &wgpu::Texture, fragment: &str, buffers: &[&wgpu::Buffer]) {
         let corners = "@vertex fn corners(@builtin(vertex_index) i: u32) -> @builtin(position) vec4<f32> {
             return vec4<f32>(f32(i & 1u) * 4.0 - 1.0, f32(i >> 1u) * 4.0 - 1.0, 0.0, 1.0);
@@ -132,7 +134,7 @@ impl Host {
         pass.draw(0..3, 0..1);
     }
 
-    /// The host's own way to bring a texture of `bytes` a texel home; its rows are multiples of 256 bytes.
+    /// Records the host's own readback of a texture with `bytes` per texel. Its rows must be multiples of 256 bytes.
     fn copied(&self, encoder: &mut wgpu::CommandEncoder, texture: &wgpu::Texture, bytes: u32) -> wgpu::Buffer {
         let bytes_per_row = bytes * texture.width();
         assert!(bytes_per_row.is_multiple_of(256));
@@ -154,7 +156,7 @@ impl Host {
         self.device.poll(wgpu::PollType::wait_indefinitely()).expect("the device finishes");
     }
 
-    /// Submits, waits, reads.
+    /// Submits the encoder, waits, and reads the map's values.
     fn finish(&self, mut encoder: wgpu::CommandEncoder, map: &TokenMap) -> Vec<f32> {
         let values = map.read(&mut encoder);
         self.submit(encoder);
@@ -162,7 +164,7 @@ impl Host {
         pollster::block_on(values).expect("values")
     }
 
-    /// The features of a pass that `encoder` holds.
+    /// Submits the encoder, waits, and reads the features of `pass`.
     fn features(&self, pass: &Pass, mut encoder: wgpu::CommandEncoder) -> Features {
         let features = pass.read(&mut encoder);
         self.submit(encoder);
@@ -182,7 +184,7 @@ fn bytes_of<T: bytemuck::Pod>(buffer: &wgpu::Buffer) -> Vec<T> {
     bytemuck::pod_collect_to_vec(&buffer.get_mapped_range(..).expect("mapped"))
 }
 
-/// The value that the host's shader below paints.
+/// The HU that the host's shader `PAINT` writes at a pixel.
 fn hu(x: usize, y: usize) -> f32 {
     ((x * 37 + y * 91 + x * y) % 2500) as f32 - 1250.0
 }
@@ -207,7 +209,7 @@ fn masked_on_the_cpu(source: &str, image: &Tensor, mask: Option<&[bool]>, reques
 }
 
 #[test]
-fn one_submission_renders_computes_and_shows() {
+fn one_submission_renders_computes_and_displays() {
     let Some(host) = Host::new() else { return };
     let (size, source) = ([80, 96], "seeded:0:tiny");
     let gpu = host.model(source);
@@ -219,7 +221,7 @@ fn one_submission_renders_computes_and_shows() {
     let mut pass = Pass::new(&gpu, &settings).expect("a pass");
     let layout = pass.layout();
 
-    // The host paints a slice, we take it, the host's shader reads the tokens and shows them as a picture [T, C].
+    // The host paints a slice, meddino computes its tokens, and a host shader draws them as a picture [T, C].
     let usage = wgpu::TextureUsages::RENDER_ATTACHMENT | wgpu::TextureUsages::TEXTURE_BINDING;
     let painted = host.texture(size, wgpu::TextureFormat::R32Float, usage);
     let shown = [(); 3].map(|()| {
@@ -238,34 +240,34 @@ fn one_submission_renders_computes_and_shows() {
     pass.encode_slice(&mut encoder, 0, SliceSource::Texture(&painted.create_view(&wgpu::TextureViewDescriptor::default())))
         .expect("a slice");
     pass.encode(&mut encoder);
-    let ours = [pass.tokens(), pass.layer(0).expect("asked for"), pass.prenorm().expect("asked for")];
-    for (target, tokens) in shown.iter().zip(ours) {
+    let buffers = [pass.tokens(), pass.layer(0).expect("asked for"), pass.prenorm().expect("asked for")];
+    for (target, tokens) in shown.iter().zip(buffers) {
         host.render(&mut encoder, target, &show, &[tokens]);
     }
-    let home = shown.each_ref().map(|texture| host.copied(&mut encoder, texture, 4));
-    let ours = pass.read(&mut encoder);
+    let copies = shown.each_ref().map(|texture| host.copied(&mut encoder, texture, 4));
+    let features = pass.read(&mut encoder);
     host.submit(encoder);
     host.poll();
-    assert_eq!((gpu.context().submissions(), gpu.context().polls()), before, "ours are none");
+    assert_eq!((gpu.context().submissions(), gpu.context().polls()), before, "meddino submits and polls nothing");
     assert!(pass.layer(1).is_none());
 
     let image = prepare(&slice(size), &input.window, input.size);
     let want = on_the_cpu(source, &image, &request);
     let want = [&want.x_norm, &want.layers[0].1, want.x_prenorm.as_ref().expect("asked for")];
-    for (home, want) in home.iter().zip(want) {
-        let error = relative_l2(&bytes_of::<f32>(home), want.data());
+    for (copy, want) in copies.iter().zip(want) {
+        let error = relative_l2(&bytes_of::<f32>(copy), want.data());
         assert!(error < 2e-4, "the host sees tokens {error:.1e} from the CPU's");
     }
-    let ours = pollster::block_on(ours).expect("features");
-    let ours = [&ours.x_norm, &ours.layers[0].1, ours.x_prenorm.as_ref().expect("asked for")];
-    for (home, ours) in home.iter().zip(ours) {
-        assert_eq!(ours.data(), bytes_of::<f32>(home));
+    let features = pollster::block_on(features).expect("features");
+    let features = [&features.x_norm, &features.layers[0].1, features.x_prenorm.as_ref().expect("asked for")];
+    for (copy, features) in copies.iter().zip(features) {
+        assert_eq!(features.data(), bytes_of::<f32>(copy));
     }
     assert_eq!((layout.tokens, layout.prefix, layout.channels), (5 + 16, 5, 128));
 }
 
 #[test]
-fn every_source_gives_the_cpus_image() {
+fn every_source_gives_the_image_of_the_cpu() {
     let Some(host) = Host::new() else { return };
     let gpu = host.model("seeded:0:micro");
     let from = [75, 64];
@@ -308,7 +310,7 @@ fn every_source_gives_the_cpus_image() {
 }
 
 #[test]
-fn what_does_not_fit_is_said() {
+fn inputs_that_do_not_fit_are_refused() {
     let Some(host) = Host::new() else { return };
     let gpu = host.model("seeded:0:micro");
     let refused = |settings: PassSettings| Pass::new(&gpu, &settings).map(|_| ()).unwrap_err().to_string();
@@ -329,19 +331,19 @@ fn what_does_not_fit_is_said() {
     assert!(refused(SliceSource::Buffer { buffer: &buffer, offset: u64::MAX - 3 }).contains("do not fit"));
     assert!(refused(SliceSource::Buffer { buffer: &closed, offset: 0 }).contains("COPY_SRC"));
     let view = |size, format, usage| host.texture(size, format, usage).create_view(&wgpu::TextureViewDescriptor::default());
-    let (binding, other) = (wgpu::TextureUsages::TEXTURE_BINDING, wgpu::TextureUsages::COPY_DST);
+    let (binding, copy_only) = (wgpu::TextureUsages::TEXTURE_BINDING, wgpu::TextureUsages::COPY_DST);
     assert!(refused(SliceSource::Texture(&view([64, 32], wgpu::TextureFormat::R32Float, binding))).contains("64 x 32 texels"));
     assert!(
         refused(SliceSource::Texture(&view([64, 64], wgpu::TextureFormat::R8Unorm, binding)))
             .contains("R8Unorm; expected one of [R32Float")
     );
-    assert!(refused(SliceSource::Texture(&view([64, 64], wgpu::TextureFormat::R32Float, other))).contains("TEXTURE_BINDING"));
+    assert!(refused(SliceSource::Texture(&view([64, 64], wgpu::TextureFormat::R32Float, copy_only))).contains("TEXTURE_BINDING"));
     let similarity = Similarity::new(&pass.map()).expect("room");
     assert!(similarity.encode(&mut encoder, 5 + 16).unwrap_err().to_string().contains("no token 21: there are 21"));
 }
 
 #[test]
-fn a_device_that_allows_too_little_is_refused_by_name() {
+fn a_device_with_too_low_limits_is_refused_by_name() {
     let Some(adapter) = adapter() else { return };
     let required_limits = wgpu::Limits { max_storage_buffers_per_shader_stage: 4, ..wgpu::Limits::defaults() };
     let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
@@ -349,9 +351,9 @@ fn a_device_that_allows_too_little_is_refused_by_name() {
     let error = Context::from_host(device, queue).map(|_| ()).unwrap_err();
     assert!(matches!(error, meddino::Error::Gpu { kind: meddino::error::GpuFailure::Unsupported, .. }), "{error:?}");
     let refused = error.to_string();
-    let said = "max_storage_buffers_per_shader_stage is 4 and should be at least 6";
-    assert!(refused.contains(said) && refused.contains(&adapter.get_info().name), "{refused}");
-    // A feature that only a wish needs is asked for where the wish is.
+    let expected = "max_storage_buffers_per_shader_stage is 4 and should be at least 6";
+    assert!(refused.contains(expected) && refused.contains(&adapter.get_info().name), "{refused}");
+    // f16 is optional: the context opens without it, and only a request for f16 fails.
     let plain = wgpu::DeviceDescriptor::default();
     let (device, queue) = pollster::block_on(adapter.request_device(&plain)).expect("a device");
     let context = Context::from_host(device, queue).expect("enough");
@@ -360,9 +362,9 @@ fn a_device_that_allows_too_little_is_refused_by_name() {
 }
 
 #[test]
-fn what_to_ask_for_is_there() {
+fn the_descriptor_requests_every_wanted_feature() {
     let Some(host) = Host::new() else { return };
-    let wanted = embedding::WANTED.iter().fold(wgpu::Features::empty(), |all, wanted| all | wanted.feature);
+    let wanted = embedding::WANTED.iter().fold(wgpu::Features::empty(), |features, wanted| features | wanted.feature);
     assert_eq!(host.device.features(), host.adapter.features() & wanted);
     assert_eq!(host.device.limits().max_storage_buffer_binding_size, host.adapter.limits().max_storage_buffer_binding_size);
 }
@@ -409,10 +411,15 @@ fn a_pass_in_pieces_keeps_to_its_budget_and_gives_the_same_bits() {
     let total = whole.planned_time(start, whole.progress()).expect("a speed was measured");
 
     let frame = total / 40;
-    let mut fine = Pass::new(&gpu, &PassSettings { frame: Some(frame), ..settings }).expect("a pass");
-    assert!(fine.progress().of > whole.progress().of, "dispatches are cut to the frame: {} of {}", fine.progress().of, whole.progress().of);
-    for (finely, budget) in [(false, total / 3), (false, total / 40), (false, Duration::ZERO), (true, frame)] {
-        let pass = if finely { &mut fine } else { &mut whole };
+    let mut fine_grained = Pass::new(&gpu, &PassSettings { frame: Some(frame), ..settings }).expect("a pass");
+    assert!(
+        fine_grained.progress().of > whole.progress().of,
+        "dispatches are cut to the frame: {} of {}",
+        fine_grained.progress().of,
+        whole.progress().of
+    );
+    for (in_frames, budget) in [(false, total / 3), (false, total / 40), (false, Duration::ZERO), (true, frame)] {
+        let pass = if in_frames { &mut fine_grained } else { &mut whole };
         let mut encoder = host.encoder();
         pass.encode_slice(&mut encoder, 0, source).expect("a slice");
         let (mut pieces, mut single, mut last) = (0, 0, pass.progress());
@@ -420,10 +427,10 @@ fn a_pass_in_pieces_keeps_to_its_budget_and_gives_the_same_bits() {
             let now = pass.encode_some(&mut encoder, budget);
             host.submit(std::mem::replace(&mut encoder, host.encoder()));
             let planned = pass.planned_time(last, now).expect("a speed was measured");
-            // What is rounded to nanoseconds may be one too long.
+            // Times are rounded to nanoseconds, so a piece may exceed the budget by one.
             let fits = planned <= budget + Duration::from_nanos(1);
             assert!(fits || now.done == last.done + 1, "{planned:?} of {budget:?} for dispatches {} to {}", last.done, now.done);
-            // Nothing that would have fitted is left for later.
+            // A dispatch that would still have fitted must not be left for the next piece.
             let one_more = PassProgress { done: now.done + 1, of: now.of };
             let would_fit = !now.is_finished() && pass.planned_time(last, one_more).expect("a speed") < budget;
             assert!(!would_fit, "dispatch {} would have fitted", now.done);
@@ -437,10 +444,10 @@ fn a_pass_in_pieces_keeps_to_its_budget_and_gives_the_same_bits() {
         let got = host.finish(encoder, &pass.map());
         assert!(got.iter().zip(&want).all(|(a, b)| a.to_bits() == b.to_bits()), "other bits in pieces of {budget:?}");
     }
-    // A new slice in the middle of a pass begins it anew.
-    let other = host.buffer(&vec![0.0; size[0] * size[1]], wgpu::BufferUsages::COPY_SRC);
+    // A new slice in the middle of a pass restarts the pass.
+    let zeros = host.buffer(&vec![0.0; size[0] * size[1]], wgpu::BufferUsages::COPY_SRC);
     let mut encoder = host.encoder();
-    whole.encode_slice(&mut encoder, 0, SliceSource::Buffer { buffer: &other, offset: 0 }).expect("a slice");
+    whole.encode_slice(&mut encoder, 0, SliceSource::Buffer { buffer: &zeros, offset: 0 }).expect("a slice");
     whole.encode_some(&mut encoder, total / 3);
     whole.encode_slice(&mut encoder, 0, source).expect("a slice");
     while !whole.encode_some(&mut encoder, total / 3).is_finished() {}
@@ -448,7 +455,7 @@ fn a_pass_in_pieces_keeps_to_its_budget_and_gives_the_same_bits() {
 }
 
 #[test]
-fn maps_of_tokens_are_the_cpus() {
+fn maps_of_tokens_equal_the_cpu() {
     let Some(host) = Host::new() else { return };
     let gpu = host.model("seeded:0:tiny");
     let size = [96, 64];
@@ -470,7 +477,7 @@ fn maps_of_tokens_are_the_cpus() {
         let error = relative_l2(&got, cosine(&tokens, token(chosen)).data());
         assert!(error < 1e-6 && (got[chosen] - 1.0).abs() < 1e-6, "token {chosen}: {error:.1e}");
     }
-    // A token from elsewhere.
+    // A query that is no token of the image.
     let elsewhere: Vec<f32> = token(3).iter().map(|v| 0.5 - v).collect();
     host.queue.write_buffer(similarity.query(), 0, bytemuck::cast_slice(&elsewhere));
     let mut encoder = host.encoder();
@@ -483,7 +490,7 @@ fn maps_of_tokens_are_the_cpus() {
     let basis = moments.basis().expect("directions");
     let scores = Components::new(&pass.map(), &basis).expect("room");
     let want = basis.scores(&tokens);
-    // To a texture of the slice's size, by what lies around each pixel.
+    // The map is drawn to a texture of the slice's size, interpolated at each pixel.
     let (mesh, range) = (pass.mesh(), (-1.5, 1.5));
     let picture = MapTexture::new(scores.map(), 0, &mesh, range).expect("room");
     let texture =
@@ -521,7 +528,7 @@ fn maps_of_tokens_are_the_cpus() {
     assert!(Components::new(&pass.map(), &narrow.basis().expect("directions")).unwrap_err().to_string().contains("2 wide"));
 }
 
-/// A browser's rules: nobody may wait; what is not ready is asked again.
+/// Follows a browser's rules: a caller may not block, so it polls the future again until it is ready.
 #[test]
 fn a_readback_is_pending_until_the_host_polls() {
     let Some(host) = Host::new() else { return };
@@ -545,19 +552,19 @@ fn a_readback_is_pending_until_the_host_polls() {
     assert!(relative_l2(tokens.x_norm.data(), want.x_norm.data()) < 2e-4);
 }
 
-/// A pass moves to another thread, as wgpu's own objects do.
+/// A pass can move to another thread, as wgpu's objects can.
 #[test]
-fn what_is_lent_may_move_between_threads() {
-    fn moves<T: Send + Sync>() {}
-    moves::<Context>();
-    moves::<Gpu>();
-    moves::<Executable>();
-    moves::<Pass>();
-    moves::<Similarity>();
-    moves::<Components>();
-    moves::<MapTexture>();
-    moves::<Readback>();
-    moves::<Reading>();
+fn the_embedding_types_may_move_between_threads() {
+    fn assert_send_and_sync<T: Send + Sync>() {}
+    assert_send_and_sync::<Context>();
+    assert_send_and_sync::<Gpu>();
+    assert_send_and_sync::<Executable>();
+    assert_send_and_sync::<Pass>();
+    assert_send_and_sync::<Similarity>();
+    assert_send_and_sync::<Components>();
+    assert_send_and_sync::<MapTexture>();
+    assert_send_and_sync::<Readback>();
+    assert_send_and_sync::<Reading>();
     let Some(host) = Host::new() else { return };
     let gpu = std::thread::scope(|scope| scope.spawn(|| host.model("seeded:0:micro")).join().expect("loaded elsewhere"));
     let mut pass = std::thread::spawn(move || Pass::new(&gpu, &PassSettings::new(SliceInput::new(32, 32))).expect("a pass"))
@@ -576,7 +583,7 @@ fn bits(tensor: &Tensor) -> Vec<u32> {
     tensor.data().iter().map(|v| v.to_bits()).collect()
 }
 
-/// Several slices of ragged size, each unlike the others.
+/// Several different slices of ragged size.
 fn slices(batch: usize, [height, width]: [usize; 2]) -> Vec<Tensor> {
     let value = |at: usize, i: usize| hu(i % width + 13 * at, i / width + 7 * at);
     (0..batch).map(|at| Tensor::new([height, width], (0..height * width).map(|i| value(at, i)).collect::<Vec<_>>())).collect()
@@ -588,14 +595,14 @@ fn stacked(images: &[Tensor]) -> Tensor {
     Tensor::new([images.len(), 1, height, width], images.iter().flat_map(|image| image.data().to_vec()).collect::<Vec<_>>())
 }
 
-/// Values of image `at` of a batch.
+/// The values of image `at` of a batch.
 fn part(x: &Tensor, at: usize) -> &[f32] {
     let len = x.data().len() / x.shape()[0];
     &x.data()[at * len..(at + 1) * len]
 }
 
 #[test]
-fn a_batch_gives_what_its_slices_give() {
+fn a_batch_gives_the_results_of_its_slices() {
     let Some(host) = Host::new() else { return };
     let source = "seeded:0:micro";
     let gpu = host.model(source);
@@ -609,9 +616,10 @@ fn a_batch_gives_what_its_slices_give() {
         let layout = pass.layout();
         assert_eq!((layout.images, alone.layout().images), (batch, 1));
         let alignment = host.device.limits().min_storage_buffer_offset_alignment.into();
-        assert!((0..batch).all(|at| pass.offset(at).is_multiple_of(alignment)), "each slice can be bound by itself");
+        assert!((0..batch).all(|at| pass.offset(at).is_multiple_of(alignment)), "each slice can be bound on its own");
 
-        // One slice from each kind of source: a buffer, a texture, and the host's shaders or memory.
+        // One slice from each kind of source: a buffer, a texture, and the pass's input, which shaders or memory may
+        // fill.
         let buffer = host.buffer(slices[0].data(), wgpu::BufferUsages::COPY_SRC);
         let bytes: Vec<u8> = slices[1].data().iter().flat_map(|v| v.to_le_bytes()).collect();
         let texture = host.filled(size, wgpu::TextureFormat::R32Float, &bytes);
@@ -632,14 +640,14 @@ fn a_batch_gives_what_its_slices_give() {
             let error = relative_l2(got.data(), want.data());
             assert!(error < 2e-4, "{image_size}: {error:.1e} from the CPU's");
         }
-        // The same batch at once from the host's memory.
-        let all: Vec<f32> = slices.iter().flat_map(|slice| slice.data().to_vec()).collect();
-        assert!(pass.write(&all[1..]).unwrap_err().to_string().contains("expected 3 x 4725"));
-        pass.write(&all).expect("slices");
+        // The same batch in one write from the host's memory.
+        let all_slices: Vec<f32> = slices.iter().flat_map(|slice| slice.data().to_vec()).collect();
+        assert!(pass.write(&all_slices[1..]).unwrap_err().to_string().contains("expected 3 x 4725"));
+        pass.write(&all_slices).expect("slices");
         let mut encoder = host.encoder();
         pass.encode(&mut encoder);
         assert_eq!(bits(&host.features(&pass, encoder).x_norm), bits(&got.x_norm), "{image_size}: written from the host's memory");
-        // Each slice by itself.
+        // Each slice on its own.
         for (at, slice) in slices.iter().enumerate() {
             alone.write(slice.data()).expect("a slice");
             let mut encoder = host.encoder();
@@ -650,7 +658,7 @@ fn a_batch_gives_what_its_slices_give() {
             assert_eq!(part(&single.x_norm, 0), part(&got.x_norm, at), "{image_size}: tokens of image {at}");
         }
 
-        // Maps count the tokens of all images.
+        // A map's rows are the tokens of all images.
         let mesh = pass.mesh();
         let (image, patch) = (1, layout.grid.patches() - 1);
         let similarity = Similarity::new(&pass.map()).expect("room");
@@ -679,7 +687,7 @@ fn a_batch_gives_what_its_slices_give() {
 }
 
 #[test]
-fn masked_patches_are_the_mask_token() {
+fn masked_patches_become_the_mask_token() {
     let Some(host) = Host::new() else { return };
     let source = "seeded:0:micro";
     let gpu = host.model(source);
@@ -708,18 +716,18 @@ fn masked_patches_are_the_mask_token() {
         let want = gpu.forward(&images, Some(mask), &request).expect("features");
         assert_eq!(bits(&got.x_norm), bits(&want.x_norm), "other bits than the same kernels give");
         assert_eq!(bits(got.x_prenorm.as_ref().expect("asked for")), bits(want.x_prenorm.as_ref().expect("asked for")));
-        assert!(relative_l2(got.x_norm.data(), unmasked.x_norm.data()) > 1e-2, "the mask is seen");
+        assert!(relative_l2(got.x_norm.data(), unmasked.x_norm.data()) > 1e-2, "the mask has an effect");
     };
-    // From the host's memory.
+    // A mask from the host's memory.
     pass.write_mask(&mask(3)).expect("a mask");
     check(&run(&mut pass, host.encoder()), &mask(3));
-    // From a buffer on the device, in one submission with the pass.
+    // A mask from a buffer on the device, in one submission with the pass.
     let values: Vec<f32> = [f32::NAN; 2].into_iter().chain(mask(4).iter().map(|&masked| if masked { -0.5 } else { 0.0 })).collect();
     let buffer = host.buffer(&values, wgpu::BufferUsages::COPY_SRC);
     let mut encoder = host.encoder();
     pass.encode_mask(&mut encoder, &buffer, 8).expect("a mask");
     check(&run(&mut pass, encoder), &mask(4));
-    // The mask stays.
+    // The mask stays for later passes.
     check(&run(&mut pass, host.encoder()), &mask(4));
     pass.write_mask(&vec![false; patches]).expect("a mask");
     assert_eq!(bits(&run(&mut pass, host.encoder()).x_norm), bits(&unmasked.x_norm), "nothing is masked any more");

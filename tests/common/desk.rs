@@ -1,4 +1,4 @@
-//! A folder to run the command in, and what is put there.
+//! A temporary folder in which tests run the command, and the files that tests put there.
 #![allow(dead_code, reason = "each test file uses its own part of this module")]
 
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::common::{read_safetensors, uniform};
 
-/// A folder to run the command in.
+/// A temporary folder in which tests run the command.
 pub struct Desk(TempDir);
 
 impl Desk {
@@ -25,13 +25,14 @@ impl Desk {
         self.0.path().join(name)
     }
 
-    /// The command, on the CPU: what is tested here is the same on every machine, and a GPU's driver may write to stderr as it likes.
+    /// The command on the CPU backend, so that results are the same on every machine and no GPU driver writes to
+    /// stderr.
     pub fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_meddino"));
         command.current_dir(self.0.path()).args(line.split_whitespace());
-        // No test takes weights from the network, or from the cache of whoever runs it.
+        // Without weights from the network or from the user's cache.
         command.env("HF_HUB_OFFLINE", "1").env("HF_HUB_CACHE", self.path("hub"));
-        // Nor tries tile geometries on a real GPU, or keeps them there.
+        // Without tuning tile geometries on a real GPU, and without storing them.
         command.env("MEDDINO_CACHE", "");
         if line.starts_with("features") {
             command.args(["--backend", "cpu"]);
@@ -43,14 +44,14 @@ impl Desk {
         self.command(line).output().expect("the command starts")
     }
 
-    /// Runs `line`, which must succeed; what it printed.
+    /// Runs `line`, which must succeed. Returns the text of stdout.
     pub fn succeed(&self, line: &str) -> String {
         let output = self.run(line);
         assert!(output.status.success(), "{line}: {}\n{}", output.status, text(&output.stderr));
         text(&output.stdout)
     }
 
-    /// Every tensor by name, and the metadata, of a file.
+    /// The tensors by name and the metadata of a safetensors file.
     pub fn read(&self, name: &str) -> (HashMap<String, Tensor>, HashMap<String, String>) {
         let (tensors, metadata) = read_safetensors(&self.path(name));
         (tensors.into_iter().collect(), metadata)
@@ -81,12 +82,12 @@ impl Desk {
     }
 }
 
-/// What was printed.
+/// The text of an output stream.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("UTF-8")
 }
 
-/// S slices of H x W whole HU, all different.
+/// S different slices of H x W whole HU.
 pub fn hu(s: usize, h: usize, w: usize) -> Tensor {
     Tensor::new([s, h, w], uniform("hu", s * h * w, 7).iter().map(|v| (v * 1200.0).trunc()).collect())
 }

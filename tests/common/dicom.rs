@@ -1,4 +1,4 @@
-//! Writes small DICOM files, as the tests need them.
+//! Writes small DICOM files for the tests.
 
 use std::path::Path;
 
@@ -11,7 +11,8 @@ use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 /// Rows and columns of [`ct`].
 pub const SIZE: [usize; 2] = [4, 6];
 
-/// An axial CT slice at `z` mm, 0.5 mm between rows and 0.75 mm between columns, whose pixels count up from 10 z; HU = stored - 1024.
+/// An axial CT slice at `z` mm, with 0.5 mm between rows and 0.75 mm between columns. Stored pixels count up from 10 z,
+/// and HU = stored - 1024.
 pub fn ct(z: f64) -> InMemDicomObject {
     let mut object = InMemDicomObject::new_empty();
     for (tag, vr, text) in [
@@ -64,7 +65,7 @@ pub fn put_pixels(object: &mut InMemDicomObject, values: &[u16]) {
     object.put(DataElement::new(tags::PIXEL_DATA, VR::OW, PrimitiveValue::U16(values.into())));
 }
 
-/// Encapsulated pixel data of these fragments, without an offset table.
+/// Puts encapsulated pixel data of these fragments, without an offset table.
 pub fn put_fragments(object: &mut InMemDicomObject, fragments: Vec<Vec<u8>>) {
     object.put(DataElement::new(tags::PIXEL_DATA, VR::OB, PixelFragmentSequence::new_fragments(fragments)));
 }
@@ -79,7 +80,7 @@ pub fn item(elements: impl IntoIterator<Item = InMemElement>) -> InMemDicomObjec
     InMemDicomObject::from_element_iter(elements)
 }
 
-/// A frame of 16-bit values in RLE Lossless, in runs where there are any.
+/// A frame of 16-bit values in RLE Lossless, encoded as runs where values repeat.
 pub fn rle(values: &[u16]) -> Vec<u8> {
     let pack = |plane: Vec<u8>| {
         let mut packed = Vec::new();
@@ -104,13 +105,13 @@ pub fn rle(values: &[u16]) -> Vec<u8> {
     [header, high, low].concat()
 }
 
-/// Writes the file in `syntax`.
+/// Writes the file in the transfer syntax `syntax`.
 pub fn write(object: InMemDicomObject, path: &Path, syntax: &str) {
     let meta = FileMetaTableBuilder::new().transfer_syntax(syntax);
     object.with_meta(meta).expect("meta information").write_to_file(path).expect("written");
 }
 
-/// As [`write`], in Explicit VR Little Endian.
+/// Writes the file in Explicit VR Little Endian.
 pub fn save(object: InMemDicomObject, path: &Path) {
     write(object, path, uids::EXPLICIT_VR_LITTLE_ENDIAN);
 }

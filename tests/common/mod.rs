@@ -1,4 +1,4 @@
-//! What several test files need: goldens, and how far two results are apart.
+//! Helpers that several test files share: goldens, and distances between results.
 #![allow(dead_code, reason = "each test file uses its own part of this module")]
 
 use std::path::{Path, PathBuf};
@@ -14,9 +14,9 @@ pub fn data(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(path)
 }
 
-/// The most relative L2 between f32 backends, and between them and PyTorch, on the seeded models. f32 differs from f64
-/// by 5e-7 there, and eps 1e-5 for 1e-6 would cost 2e-5. Under bf16 RoPE a last-bit difference flips roundings of q and
-/// k, which costs 3e-5; f32 RoPE by mistake would cost 8e-4.
+/// The largest allowed relative L2 between f32 backends, and between them and PyTorch, on the seeded models. f32
+/// differs from f64 by 5e-7 there. An eps of 1e-5 in place of 1e-6 would cost 2e-5. With bf16 RoPE, a difference in the
+/// last bit flips roundings of q and k, which costs 3e-5; f32 RoPE by mistake would cost 8e-4.
 pub fn f32_tolerance(rope: RopePrecision) -> f64 {
     match rope {
         RopePrecision::F32 => 2e-6,
@@ -24,12 +24,12 @@ pub fn f32_tolerance(rope: RopePrecision) -> f64 {
     }
 }
 
-/// Largest absolute difference.
+/// The largest absolute difference.
 pub fn max_abs(got: &[f32], want: &[f32]) -> f32 {
     got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0.0, |a, b| if b > a || b.is_nan() { b } else { a })
 }
 
-/// `uniform(name, n, seed)` of `golden/seeded.py`: values in [-1, 1), the same bits.
+/// `uniform(name, n, seed)` of `golden/seeded.py`: values in [-1, 1), bit for bit.
 pub fn uniform(name: &str, n: usize, seed: u64) -> Vec<f32> {
     const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
     let hash = format!("{seed}/{name}").bytes().fold(0xCBF2_9CE4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01B3));
@@ -58,13 +58,13 @@ pub fn read_safetensors(path: &Path) -> (Vec<(String, Tensor)>, std::collections
     (tensors.collect(), header.metadata().clone().unwrap_or_default())
 }
 
-/// One golden: what was computed, and PyTorch's answer.
+/// One golden: the inputs, and PyTorch's outputs.
 pub struct Golden {
-    /// `seeded:0:tiny`
+    /// The source of the weights, such as `seeded:0:tiny`.
     pub weights: String,
     /// [B, 3, H, W], normalised.
     pub image: Tensor,
-    /// B * P flags, or none.
+    /// The mask of B * P flags, if there is one.
     pub mask: Option<Vec<bool>>,
     pub rope: RopePrecision,
     pub request: Request,
@@ -72,7 +72,7 @@ pub struct Golden {
 }
 
 impl Golden {
-    /// `golden/NAME.safetensors`, as `golden/make_goldens.py` writes it.
+    /// Opens `golden/NAME.safetensors`, as `golden/make_goldens.py` writes it.
     pub fn open(name: &str) -> Self {
         let (tensors, meta) = read_safetensors(&data(&format!("golden/{name}.safetensors")));
         let shape: Vec<usize> = meta["shape"].split(',').map(|n| n.parse().expect("a number")).collect();

@@ -1,4 +1,4 @@
-//! One file, as it is or with something wrong with it.
+//! Single files, valid and defective.
 
 use std::fs;
 
@@ -9,19 +9,19 @@ use dicom_object::InMemDicomObject;
 use super::make::{ct, hu, item, put_fragments, put_pixels, rle, save, sequence, stored, write};
 use super::{read, with, with_u16, without};
 
-type Made = Box<dyn Fn() -> InMemDicomObject>;
-/// HU of the first pixel and a warning, or an error.
-type Said = Result<(f32, &'static str), &'static str>;
+type Make = Box<dyn Fn() -> InMemDicomObject>;
+/// The expected HU of the first pixel and a part of the warnings, or a part of the error.
+type Expected = Result<(f32, &'static str), &'static str>;
 
-fn text(tag: Tag, vr: VR, text: &'static str) -> Made {
+fn text(tag: Tag, vr: VR, text: &'static str) -> Make {
     Box::new(move || with(ct(5.0), tag, vr, text))
 }
 
-fn number(tag: Tag, value: u16) -> Made {
+fn number(tag: Tag, value: u16) -> Make {
     Box::new(move || with_u16(ct(5.0), tag, value))
 }
 
-fn none(tag: Tag) -> Made {
+fn missing(tag: Tag) -> Make {
     Box::new(move || without(ct(5.0), tag))
 }
 
@@ -36,12 +36,12 @@ fn values_become_hu_or_are_refused() {
         (text(tags::RESCALE_SLOPE, VR::DS, "1e300"), Err("these give no HU")),
         (text(tags::RESCALE_INTERCEPT, VR::DS, "inf"), Err("RescaleIntercept is 'inf'")),
         (text(tags::RESCALE_INTERCEPT, VR::DS, "1\\2"), Err("RescaleIntercept is '1\\2': expected 1 finite numbers")),
-        (none(tags::RESCALE_SLOPE), Ok((-974.0, "stored values are taken as HU"))),
+        (missing(tags::RESCALE_SLOPE), Ok((-974.0, "stored values are taken as HU"))),
         (text(tags::RESCALE_TYPE, VR::LO, "HU"), Ok((-974.0, ""))),
         (text(tags::RESCALE_TYPE, VR::LO, "US"), Ok((-974.0, "RescaleType is US in place of HU"))),
         (text(tags::MODALITY, VR::CS, "MR"), Err("modality MR, no CT")),
         (number(tags::PIXEL_PADDING_VALUE, 24), Ok((-974.0, ""))),
-        (none(tags::MODALITY), Ok((-974.0, ""))),
+        (missing(tags::MODALITY), Ok((-974.0, ""))),
         (
             Box::new(|| with(with_u16(ct(5.0), tags::PIXEL_PADDING_VALUE, 50), tags::RESCALE_INTERCEPT, VR::DS, "-50")),
             Ok((0.0, "pixels of PixelPaddingValue are kept at 0 HU")),
@@ -62,24 +62,24 @@ fn values_become_hu_or_are_refused() {
 }
 
 #[test]
-fn the_place_in_the_patient_is_checked() {
+fn the_position_in_the_patient_is_checked() {
     check(&[
         (text(tags::PIXEL_SPACING, VR::DS, "0\\0.5"), Err("PixelSpacing is [0.0, 0.5] mm")),
         (text(tags::PIXEL_SPACING, VR::DS, "-1\\0.5"), Err("PixelSpacing is [-1.0, 0.5] mm")),
         (text(tags::PIXEL_SPACING, VR::DS, "1"), Err("PixelSpacing is '1': expected 2 finite numbers")),
         (text(tags::PIXEL_SPACING, VR::DS, "nan\\1"), Err("PixelSpacing is 'nan\\1': expected 2 finite numbers")),
-        (none(tags::PIXEL_SPACING), Ok((-974.0, "PixelSpacing is missing"))),
+        (missing(tags::PIXEL_SPACING), Ok((-974.0, "PixelSpacing is missing"))),
         (text(tags::IMAGE_POSITION_PATIENT, VR::DS, "1\\2"), Err("ImagePositionPatient is '1\\2': expected 3 finite numbers")),
         (text(tags::IMAGE_POSITION_PATIENT, VR::DS, "1e9\\0\\0"), Err("no patient is there")),
-        (none(tags::IMAGE_POSITION_PATIENT), Ok((-974.0, "it does not say how it lies in the patient"))),
-        (none(tags::IMAGE_ORIENTATION_PATIENT), Ok((-974.0, "it does not say how it lies in the patient"))),
+        (missing(tags::IMAGE_POSITION_PATIENT), Ok((-974.0, "it does not say how it lies in the patient"))),
+        (missing(tags::IMAGE_ORIENTATION_PATIENT), Ok((-974.0, "it does not say how it lies in the patient"))),
         (text(tags::IMAGE_ORIENTATION_PATIENT, VR::DS, "0\\0\\0\\0\\0\\0"), Err("expected two unit vectors at a right angle")),
         (text(tags::IMAGE_ORIENTATION_PATIENT, VR::DS, "1\\0\\0\\1\\0\\0"), Err("expected two unit vectors at a right angle")),
     ]);
 }
 
 #[test]
-fn pixels_are_what_the_header_says_or_refused() {
+fn pixels_match_the_header_or_are_refused() {
     check(&[
         (text(tags::NUMBER_OF_FRAMES, VR::IS, "65536"), Err("its pixel data is cut off")),
         (text(tags::NUMBER_OF_FRAMES, VR::IS, "65537"), Err("NumberOfFrames is 65537: expected 1 to 65536")),
@@ -89,7 +89,7 @@ fn pixels_are_what_the_header_says_or_refused() {
         (number(tags::ROWS, 0), Err("Rows is 0: expected 1 to 16384")),
         (number(tags::ROWS, 65_535), Err("Rows is 65535: expected 1 to 16384")),
         (number(tags::ROWS, 16_384), Err("need 196608 bytes, 48 are there")),
-        (none(tags::COLUMNS), Err("Columns is missing")),
+        (missing(tags::COLUMNS), Err("Columns is missing")),
         (number(tags::BITS_ALLOCATED, 12), Err("BitsAllocated is 12: expected 8, 16 or 32")),
         (number(tags::BITS_ALLOCATED, 32), Err("need 96 bytes, 48 are there")),
         (number(tags::BITS_STORED, 12), Err("BitsStored is 12 and HighBit 15")),
@@ -98,7 +98,7 @@ fn pixels_are_what_the_header_says_or_refused() {
         (number(tags::SAMPLES_PER_PIXEL, 3), Err("colour picture")),
         (text(tags::PHOTOMETRIC_INTERPRETATION, VR::CS, "PALETTE COLOR"), Err("colour picture")),
         (text(tags::IMAGE_TYPE, VR::CS, "ORIGINAL\\PRIMARY\\LOCALIZER"), Err("localizer")),
-        (none(tags::PIXEL_DATA), Err("it ends before any pixel data")),
+        (missing(tags::PIXEL_DATA), Err("it ends before any pixel data")),
         (
             Box::new(|| {
                 let mut object = with_u16(with_u16(ct(5.0), tags::BITS_STORED, 12), tags::HIGH_BIT, 11);
@@ -126,7 +126,7 @@ fn pixels_are_what_the_header_says_or_refused() {
     ]);
 }
 
-fn check(cases: &[(Made, Said)]) {
+fn check(cases: &[(Make, Expected)]) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("slice");
     let mut wrong = Vec::new();
@@ -151,7 +151,7 @@ fn check(cases: &[(Made, Said)]) {
 }
 
 #[test]
-fn every_way_to_write_it_gives_the_same_values() {
+fn every_encoding_gives_the_same_values() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("slice");
     let ways = [
@@ -168,7 +168,7 @@ fn every_way_to_write_it_gives_the_same_values() {
     put_fragments(&mut compressed, vec![rle(&stored(30.0))]);
     write(compressed, &path, uids::RLE_LOSSLESS);
     assert_eq!(read(&path, None).expect("RLE").0, [hu(30.0)]);
-    // Without the preamble, without the magic word, and without meta information.
+    // Without the preamble, without the magic word, and without the meta information.
     save(ct(30.0), &path);
     let bytes = fs::read(&path).expect("read");
     let meta = 12 + u32::from_le_bytes(bytes[140..144].try_into().expect("four bytes")) as usize;

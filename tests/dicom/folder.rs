@@ -1,4 +1,4 @@
-//! Folders: what is found in them, in which order, and what is warned of.
+//! Folders: which files are slices, their order, and the warnings.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -9,12 +9,12 @@ use dicom_dictionary_std::{tags, uids};
 use super::make::{ct, hu, put_pixels, save, stored};
 use super::{cut, of_modality, other, read, with, with_u16, without};
 
-/// Either the z of each slice in order, and what is warned of; or what the error says.
+/// Either the z of each slice in order and parts of the warnings, or parts of the error.
 type Expected = Result<(&'static [f64], &'static [&'static str]), &'static [&'static str]>;
 type Case = (&'static str, fn(&Path), Expected);
 
 #[test]
-fn what_a_folder_holds_beside_ct_is_left_out_and_said() {
+fn files_that_are_no_ct_slices_are_left_out_and_reported() {
     check(&[
         ("empty", |_| {}, Err(&["the folder is empty"])),
         ("text", |f| fs::write(f.join("notes.txt"), "hello").unwrap(), Err(&["holds no CT slice; 1 file: no DICOM (notes.txt)"])),
@@ -110,7 +110,7 @@ fn several_series_are_listed() {
 }
 
 #[test]
-fn an_uneven_stack_is_read_with_a_warning_that_says_where() {
+fn an_uneven_stack_is_read_with_a_warning_that_names_the_place() {
     check(&[
         (
             "a missing slice",
@@ -170,7 +170,7 @@ fn an_uneven_stack_is_read_with_a_warning_that_says_where() {
 }
 
 #[test]
-fn a_damaged_slice_is_not_left_out_in_silence() {
+fn a_damaged_slice_is_an_error() {
     check(&[
         (
             "cut off",
@@ -210,18 +210,18 @@ fn a_damaged_slice_is_not_left_out_in_silence() {
     ]);
 }
 
-/// Three slices IM0 to IM2 as `make` leaves them.
-fn spoilt(make: impl Fn(&Path)) -> Result<(Vec<Vec<f32>>, String), String> {
+/// Reads a folder of three slices IM0 to IM2 after `make` has changed it.
+fn read_after(make: impl Fn(&Path)) -> Result<(Vec<Vec<f32>>, String), String> {
     let folder = tempfile::tempdir().expect("a folder");
     (0..3).for_each(|z| save(ct(f64::from(z)), &folder.path().join(format!("IM{z}"))));
     make(folder.path());
     read(folder.path(), None)
 }
 
-/// What might be a slice by its name is not left out, whatever it is; what is clearly none is, and is named.
+/// A defective file is an error if its name looks like a slice's, and is left out with a warning if not.
 #[cfg(unix)]
 #[test]
-fn what_may_be_a_slice_is_not_left_out_in_silence() {
+fn a_defective_file_that_may_be_a_slice_is_an_error() {
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
     type Make = fn(&Path);
@@ -231,28 +231,28 @@ fn what_may_be_a_slice_is_not_left_out_in_silence() {
         ("its meta information is damaged", |path| fs::write(path, [&[0; 128][..], b"DICM\x02\0\0\0UL\x04\0"].concat()).unwrap()),
         ("a socket", |path| drop(UnixListener::bind(path).unwrap())),
     ];
-    for (said, make) in kinds {
-        // Inside the stack, at its end, and in a folder beside it.
+    for (problem, make) in kinds {
+        // Inside the stack, at its end, and in a subfolder.
         for name in ["IM1", "IM2", "IM003", "more/IM3"] {
-            let error = spoilt(|folder| {
+            let error = read_after(|folder| {
                 fs::create_dir_all(folder.join("more")).unwrap();
                 let _ = fs::remove_file(folder.join(name));
                 make(&folder.join(name));
             });
             let error = error.expect_err(name);
             let file = name.rsplit('/').next().unwrap();
-            assert!(error.contains(&format!("{file}: {said}")) && error.contains("by its name it may be a slice"), "{error}");
+            assert!(error.contains(&format!("{file}: {problem}")) && error.contains("by its name it may be a slice"), "{error}");
         }
-        let (slices, warned) = spoilt(|folder| make(&folder.join("notes.txt"))).expect("the rest");
+        let (slices, warned) = read_after(|folder| make(&folder.join("notes.txt"))).expect("the rest");
         assert_eq!(slices, [0.0, 1.0, 2.0].map(hu));
-        assert!(warned.contains(&format!("left out, as it cannot be used: notes.txt: {said}")), "{warned}");
-        // Without a name like theirs it might still fill a gap.
-        let error = spoilt(|folder| {
+        assert!(warned.contains(&format!("left out, as it cannot be used: notes.txt: {problem}")), "{warned}");
+        // A name unlike the slices' is an error too if the stack has a gap that the file might fill.
+        let error = read_after(|folder| {
             save(ct(4.0), &folder.join("IM4"));
             make(&folder.join("other"));
         });
-        assert!(error.as_ref().is_err_and(|error| error.contains(&format!("other: {said}"))), "{error:?}");
-        // In a folder of another series it is of that.
+        assert!(error.as_ref().is_err_and(|error| error.contains(&format!("other: {problem}"))), "{error:?}");
+        // In the folder of another series, the defective file counts for that series.
         let folder = tempfile::tempdir().expect("a folder");
         ["a", "b"].iter().for_each(|name| fs::create_dir(folder.path().join(name)).unwrap());
         (0..3).for_each(|z| save(ct(f64::from(z)), &folder.path().join(format!("a/IM{z}"))));
@@ -260,13 +260,13 @@ fn what_may_be_a_slice_is_not_left_out_in_silence() {
         make(&folder.path().join("b/IM8"));
         assert_eq!(read(folder.path(), Some("2")).expect("three slices").0.len(), 3);
         assert!(read(folder.path(), Some("1")).is_err());
-        // Alone it is what is there.
+        // Without other slices, the error names the defective file.
         let folder = tempfile::tempdir().expect("a folder");
         make(&folder.path().join("IM1"));
         fs::write(folder.path().join("notes.txt"), "hello").unwrap();
         let error = read(folder.path(), None).expect_err("no slice");
         assert!(
-            error.contains(&format!("no CT slice can be read; IM1: {said}")) && error.contains("1 file: no DICOM (notes.txt)"),
+            error.contains(&format!("no CT slice can be read; IM1: {problem}")) && error.contains("1 file: no DICOM (notes.txt)"),
             "{error}"
         );
     }
@@ -276,7 +276,7 @@ fn what_may_be_a_slice_is_not_left_out_in_silence() {
 #[test]
 fn a_slice_without_read_permission() {
     use std::os::unix::fs::PermissionsExt;
-    let read = spoilt(|folder| {
+    let read = read_after(|folder| {
         fs::set_permissions(folder.join("IM1"), fs::Permissions::from_mode(0o000)).unwrap();
         if fs::read(folder.join("IM1")).is_ok() {
             eprintln!("NOT TESTED: this user reads every file");
@@ -290,11 +290,11 @@ fn a_slice_without_read_permission() {
 
 #[cfg(unix)]
 #[test]
-fn links_are_followed_and_what_is_no_file_is_not_waited_for() {
+fn links_are_followed_and_pipes_do_not_block() {
     use std::os::unix::fs::symlink;
     let elsewhere = tempfile::tempdir().expect("a folder");
     (3..5).for_each(|z| save(ct(f64::from(z)), &elsewhere.path().join(format!("IM{z}"))));
-    let (slices, warned) = spoilt(|folder| {
+    let (slices, warned) = read_after(|folder| {
         symlink(elsewhere.path(), folder.join("linked")).unwrap();
         symlink(folder, folder.join("back")).unwrap();
         let pipe = std::process::Command::new("mkfifo").arg(folder.join("pipe")).status().expect("mkfifo");

@@ -1,4 +1,4 @@
-//! Many frames in one file.
+//! Files with many frames.
 
 use std::fs::{self, File};
 
@@ -10,7 +10,7 @@ use meddino::ct::Volume;
 use super::make::{ct, hu, item, put_fragments, put_pixels, put_u16, rle, save, sequence, stored, write};
 use super::{read, with};
 
-/// Frames of an enhanced image, each with a place and a rescale of its own.
+/// An enhanced image whose frames each have a position and a rescale.
 pub fn enhanced(places: &[f64]) -> InMemDicomObject {
     let ds = |tag, text: &str| DataElement::new(tag, VR::DS, PrimitiveValue::from(text));
     let mut object = ct(0.0);
@@ -53,7 +53,7 @@ fn frames_have_their_own_place_and_rescale() {
     put_fragments(&mut compressed, places.iter().map(|&z| rle(&stored(z))).collect());
     write(compressed, &path, uids::RLE_LOSSLESS);
     assert_eq!(read(&path, None).expect("RLE").0, expected);
-    // A fragment too few: nothing says which frame each one is.
+    // One fragment too few: nothing tells which frame a fragment belongs to.
     let mut compressed = enhanced(&places);
     put_fragments(&mut compressed, places[1..].iter().map(|&z| rle(&stored(z))).collect());
     write(compressed, &path, uids::RLE_LOSSLESS);
@@ -61,7 +61,7 @@ fn frames_have_their_own_place_and_rescale() {
     assert!(error.contains("2 fragments hold 3 frames, and no offset table says which"), "{error}");
 }
 
-/// A file of gigabytes costs no memory but that of one slice.
+/// Reading a file of gigabytes takes no more memory than one slice.
 #[test]
 fn frames_are_read_one_at_a_time() {
     let folder = tempfile::tempdir().expect("a folder");

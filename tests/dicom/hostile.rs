@@ -19,7 +19,7 @@ fn damaged_rle_is_refused() {
         bytes[at] = byte;
         bytes
     };
-    for (bytes, said) in [
+    for (bytes, expected) in [
         (Vec::new(), "its RLE Lossless is damaged: 0 segments"),
         (whole[..40].to_vec(), "is damaged"),
         (whole[..whole.len() - 8].to_vec(), "a segment holds"),
@@ -31,8 +31,8 @@ fn damaged_rle_is_refused() {
         let mut object = ct(5.0);
         put_fragments(&mut object, vec![bytes]);
         write(object, &path, uids::RLE_LOSSLESS);
-        let error = read(&path, None).expect_err(said);
-        assert!(error.contains(said) && error.contains("slice 0 (rle)"), "{said}: {error}");
+        let error = read(&path, None).expect_err(expected);
+        assert!(error.contains(expected) && error.contains("slice 0 (rle)"), "{expected}: {error}");
     }
 }
 
@@ -44,11 +44,12 @@ fn jpeg_ls_without_the_feature_says_so() {
     put_fragments(&mut object, vec![vec![0xFF, 0xD8, 0xFF, 0xF7]]);
     write(object, &path, uids::JPEGLS_LOSSLESS);
     let error = read(&path, None).expect_err("no picture");
-    let said = if cfg!(feature = "jpeg-ls") { "does not begin as a picture" } else { "build meddino with the feature jpeg-ls" };
-    assert!(error.contains(said), "{error}");
+    let expected = if cfg!(feature = "jpeg-ls") { "does not begin as a picture" } else { "build meddino with the feature jpeg-ls" };
+    assert!(error.contains(expected), "{error}");
 }
 
-/// Bytes changed at random give an error or values, and never a panic. Each kind of file is damaged in many places, mostly in its header.
+/// Bytes changed at random must give an error or values, and never a panic. Each kind of file is damaged in many
+/// places, mostly in its header.
 #[test]
 fn damage_never_panics() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,4 +1,4 @@
-//! DICOM files and folders, as they are and as they should not be: what is read of them, what is said, what is refused.
+//! DICOM files and folders, valid and defective: their values, warnings and errors.
 #![cfg(feature = "readers")]
 
 mod file;
@@ -22,7 +22,7 @@ use meddino::ct::Volume;
 
 use make::{ct, put_u16};
 
-/// What is read of a file or folder: its slices' HU and what it warns of.
+/// The HU of each slice and the warnings of a file or folder.
 fn read(path: &Path, choice: Option<&str>) -> Result<(Vec<Vec<f32>>, String), String> {
     let mut scan = Volume::open_series(path, choice).map_err(|e| e.to_string())?;
     let slices = (0..scan.slices()).map(|i| scan.read_slice(i).map(|slice| slice.data().to_vec())).collect::<Result<_, _>>();
@@ -55,7 +55,7 @@ fn of_modality(modality: &str) -> InMemDicomObject {
     with(with(ct(0.0), tags::SOP_CLASS_UID, VR::UI, uids::POSITRON_EMISSION_TOMOGRAPHY_IMAGE_STORAGE), tags::MODALITY, VR::CS, modality)
 }
 
-/// Cuts the last `bytes` bytes off.
+/// Removes the last `bytes` bytes of a file.
 fn cut(path: &Path, bytes: u64) {
     let file = File::options().write(true).open(path).expect("opened");
     file.set_len(file.metadata().expect("metadata").len() - bytes).expect("cut");

@@ -1,4 +1,4 @@
-//! Files that are not written as they should be, as scanners and archives write them all the same.
+//! Files that violate the standard in ways that scanners and archives really produce.
 
 use std::fs;
 use std::path::Path;
@@ -26,17 +26,17 @@ fn parts(object: InMemDicomObject, syntax: &str) -> (Vec<u8>, Vec<u8>) {
     (head, body)
 }
 
-/// An element as Explicit VR Little Endian has it, with a length of 16 bits.
+/// An element in Explicit VR Little Endian with a length of 16 bits.
 fn short(tag: [u8; 4], vr: &[u8], value: &[u8]) -> Vec<u8> {
     [&tag[..], vr, &(value.len() as u16).to_le_bytes(), value].concat()
 }
 
-/// With a length of 32 bits.
+/// An element in Explicit VR Little Endian with a length of 32 bits.
 fn long(tag: [u8; 4], vr: &[u8], length: u32, value: &[u8]) -> Vec<u8> {
     [&tag[..], vr, &[0, 0], &length.to_le_bytes()[..], value].concat()
 }
 
-/// As Implicit VR Little Endian has it.
+/// An element in Implicit VR Little Endian.
 fn implicit(tag: [u8; 4], value: &[u8]) -> Vec<u8> {
     [&tag, &(value.len() as u32).to_le_bytes()[..], value].concat()
 }
@@ -47,7 +47,7 @@ const ITEM_END: [u8; 8] = [0xFE, 0xFF, 0x0D, 0xE0, 0, 0, 0, 0];
 const SEQUENCE_END: [u8; 8] = [0xFE, 0xFF, 0xDD, 0xE0, 0, 0, 0, 0];
 const PRIVATE: [u8; 4] = [9, 0, 1, 0x10];
 
-/// `raw` before the first element of group 0020, and whether the slice is read as without it.
+/// Inserts `raw` before the first element of group 0020, and checks that the slice reads as it does without `raw`.
 fn reads_with(name: &str, raw: &[u8]) {
     let (head, body) = parts(ct(30.0), EXPLICIT);
     let at = body.windows(4).position(|bytes| bytes == [0x20, 0, 0x0E, 0]).expect("the series' UID");
@@ -58,7 +58,7 @@ fn reads_with(name: &str, raw: &[u8]) {
     assert_eq!((slices, warned.as_str()), (vec![hu(30.0)], ""), "{name}");
 }
 
-/// CP-246: a sequence that a writer did not know is UN of undefined length, and its items are in Implicit VR Little
+/// CP-246: a writer that does not know a sequence stores it as UN of undefined length, with items in Implicit VR Little
 /// Endian.
 #[test]
 fn un_of_undefined_length_holds_implicit_items() {
@@ -76,24 +76,24 @@ fn un_of_undefined_length_holds_implicit_items() {
         ("explicit items", &explicit_inside),
         ("an open explicit item", &open_explicit),
     ] {
-        // Of a private and of a public tag.
+        // With a private and with a public tag.
         for tag in [PRIVATE, [0x08, 0, 0x40, 0x11]] {
             reads_with(name, &[long(tag, b"UN", UNDEFINED, items), SEQUENCE_END.to_vec()].concat());
             reads_with(name, &long(tag, b"UN", items.len() as u32, items));
         }
     }
-    // A private sequence, closed or not, whose items hold what should not be read: another position.
+    // A private sequence, with and without a delimiter, whose items hold another position, which must be ignored.
     let position = implicit(ITEM, &short([0x20, 0, 0x32, 0], b"DS", b"1\\2\\3 "));
     reads_with("position", &long(PRIVATE, b"SQ", position.len() as u32, &position));
     reads_with("position", &[long(PRIVATE, b"SQ", UNDEFINED, &position), SEQUENCE_END.to_vec()].concat());
-    // Fragments that are no pixel data of the file: a compressed icon.
+    // Fragments outside the file's pixel data: a compressed icon.
     let fragments = [implicit(ITEM, b""), implicit(ITEM, &[0xFF, 0xD8, 1, 2]), SEQUENCE_END.to_vec()].concat();
     let icon = [&implicit(ITEM, &[long([0xE0, 0x7F, 0x10, 0], b"OB", UNDEFINED, &fragments)].concat())[..]].concat();
     reads_with("icon", &[long([0x88, 0, 0, 2], b"SQ", UNDEFINED, &icon), SEQUENCE_END.to_vec()].concat());
     reads_with("private fragments", &long(PRIVATE, b"OB", UNDEFINED, &fragments));
 }
 
-/// A slice with a bit of everything that is odd, for [`super::hostile`].
+/// A slice with every odd feature of this file, for [`super::hostile`].
 pub fn oddities() -> Vec<u8> {
     let (_, body) = parts(ct(30.0), EXPLICIT);
     let inner = implicit(ITEM, &implicit(PRIVATE, b"X "));
@@ -108,7 +108,7 @@ pub fn oddities() -> Vec<u8> {
     [&[0; 128][..], b"DICM", &body[..at], &odd.concat(), &body[at..]].concat()
 }
 
-/// Sequences in sequences come to an end, and cost nothing on the way.
+/// Nested sequences must end in an error, and cost little time before it.
 #[test]
 fn sequences_do_not_nest_without_end() {
     let (head, body) = parts(ct(30.0), EXPLICIT);
@@ -118,7 +118,7 @@ fn sequences_do_not_nest_without_end() {
     fs::write(&path, [&head[..], &level.repeat(100_000), &body].concat()).expect("written");
     let error = read(&path, None).expect_err("too deep");
     assert!(error.contains("damaged before its pixel data: its sequences nest without end"), "{error}");
-    for (raw, said) in [
+    for (raw, expected) in [
         (ITEM_END.to_vec(), "a stray element (FFFE,E00D) stands at byte"),
         (SEQUENCE_END.to_vec(), "a stray element (FFFE,E0DD) stands at byte"),
         (long(PRIVATE, b"SQ", UNDEFINED, &short(PRIVATE, b"LO", b"X ")), "element (0009,1001) stands where an item should begin"),
@@ -126,19 +126,19 @@ fn sequences_do_not_nest_without_end() {
         (long(PRIVATE, b"OB", 1 << 30, b""), "element (0009,1001) claims 1073741824 bytes where"),
     ] {
         fs::write(&path, [&head[..], &raw, &body].concat()).expect("written");
-        let error = read(&path, None).expect_err(said);
-        assert!(error.contains(said), "{error}");
+        let error = read(&path, None).expect_err(expected);
+        assert!(error.contains(expected), "{error}");
     }
 }
 
-/// An archive that does not know functional groups writes them as UN; what the frames say holds all the same.
+/// An archive that does not know functional groups stores them as UN. The frames' positions and rescales must be read.
 #[test]
 fn functional_groups_in_un_are_read() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("enhanced");
     write(enhanced(&[30.0, 10.0, 20.0]), &path, EXPLICIT);
     let expected = read(&path, None).expect("frames").0;
-    // In Implicit VR no VR is written, so that their bytes are those of UN.
+    // Implicit VR writes no VR, so these bytes are the content of the UN element.
     let (head, _) = parts(enhanced(&[30.0, 10.0, 20.0]), EXPLICIT);
     let (_, plain) = parts(enhanced(&[30.0, 10.0, 20.0]), IMPLICIT);
     let (_, body) = parts(enhanced(&[30.0, 10.0, 20.0]), EXPLICIT);
@@ -156,7 +156,7 @@ fn functional_groups_in_un_are_read() {
     .concat();
     fs::write(&path, &odd).expect("written");
     assert_eq!(read(&path, None).expect("frames in UN").0, expected);
-    // With a length in place of the delimiter.
+    // With a length instead of a delimiter.
     let closed = |tag, value: &[u8]| long(tag, b"UN", value.len() as u32 - 8, &value[..value.len() - 8]);
     let odd = [
         &head,
@@ -179,7 +179,7 @@ fn an_unknown_vr_is_bytes() {
     reads_with("none, in two elements", &[implicit(PRIVATE, b"1234"), implicit([9, 0, 2, 0x10], b"")].concat());
     reads_with("question marks", &short(PRIVATE, b"??", b"12"));
     reads_with("question marks, long", &long(PRIVATE, b"??", 2, b"12"));
-    // One that reaches beyond the file is damage, and no reason to look for ever.
+    // A length beyond the end of the file is damage, and must not start a search.
     let (head, body) = parts(ct(30.0), EXPLICIT);
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("odd");
@@ -188,7 +188,7 @@ fn an_unknown_vr_is_bytes() {
     assert!(error.contains("damaged before its pixel data: element (0009,1001) has the unknown VR \"ZZ\""), "{error}");
 }
 
-/// Reads `bytes` as a file; its warnings.
+/// Reads `bytes` as a file and checks its values. Returns the warnings.
 fn reads(name: &str, bytes: &[u8], path: &Path) -> String {
     fs::write(path, bytes).expect("written");
     let (slices, warned) = read(path, None).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -211,19 +211,19 @@ fn meta_information_may_be_missing_or_name_no_transfer_syntax() {
         assert_eq!(reads(syntax, &[&preamble[..], &named, &body].concat(), &path), "", "{syntax}, group 2 without VRs");
         assert_eq!(reads(syntax, &[&named[..], &body].concat(), &path), "", "{syntax}, no preamble, group 2 without VRs");
     }
-    for (bytes, said) in [
+    for (bytes, expected) in [
         (preamble.clone(), "it ends where its data set should begin"),
         ([&preamble[..], &short([2, 0, 0x10, 0], b"UI", b"1.2.840.10008.1.2\0")].concat(), "it ends where its data set should begin"),
         ([&preamble[..], &[2, 0, 0x10, 0, b'U', b'I', 99, 0, 1, 2]].concat(), "its meta information is damaged"),
     ] {
         fs::write(&path, bytes).expect("written");
-        let error = read(&path, None).expect_err(said);
-        assert!(error.contains(said), "{error}");
+        let error = read(&path, None).expect_err(expected);
+        assert!(error.contains(expected), "{error}");
     }
 }
 
 #[test]
-fn a_transfer_syntax_that_is_not_true_is_said() {
+fn a_wrong_transfer_syntax_is_reported() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("odd");
     for claimed in [EXPLICIT, IMPLICIT, BIG, uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN] {
@@ -231,7 +231,7 @@ fn a_transfer_syntax_that_is_not_true_is_said() {
         for (written, name) in
             [(EXPLICIT, "Explicit VR Little Endian"), (IMPLICIT, "Implicit VR Little Endian"), (BIG, "Explicit VR Big Endian")]
         {
-            // Deflated bytes can begin with anything, unless they begin as elements do.
+            // Deflated bytes can begin with anything, so only bytes that begin like an element are recognised.
             if written == claimed || (claimed == uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN && written != EXPLICIT) {
                 continue;
             }
@@ -240,7 +240,8 @@ fn a_transfer_syntax_that_is_not_true_is_said() {
             assert!(warned.contains(&format!("but it is written in {name} and is read as such (in 1 of 1 slices)")), "{claimed}: {warned}");
         }
     }
-    // Of pixels: decompressed under the old name, compressed under none, and compressed otherwise.
+    // Wrong for the pixels: decompressed under the old syntax, compressed under an uncompressed one, and under another
+    // codec's.
     let (compressed, _) = parts(ct(30.0), uids::RLE_LOSSLESS);
     let (plain, body) = parts(ct(30.0), EXPLICIT);
     let mut packed = ct(30.0);
@@ -254,7 +255,7 @@ fn a_transfer_syntax_that_is_not_true_is_said() {
         let warned = reads("compressed", &[head, packed.clone()].concat(), &path);
         assert!(warned.contains("but its pixels are in RLE") && warned.contains("are read as such"), "{warned}");
     }
-    // Too short to be uncompressed pixels.
+    // Too short for uncompressed pixels.
     let mut object = ct(30.0);
     super::make::put_u16(&mut object, tags::ROWS, 2);
     fs::write(&path, [parts(ct(30.0), uids::RLE_LOSSLESS).0, parts(object, EXPLICIT).1].concat()).expect("written");
@@ -262,9 +263,9 @@ fn a_transfer_syntax_that_is_not_true_is_said() {
     assert!(error.contains("is not encapsulated, nor of the 24 bytes that it has uncompressed"), "{error}");
 }
 
-/// Its first element tells nothing where it is of a private group.
+/// The first element does not reveal the byte order if it belongs to a private group.
 #[test]
-fn a_private_group_at_the_beginning_is_no_byte_order() {
+fn a_private_group_at_the_beginning_does_not_set_the_byte_order() {
     let (head, _) = parts(ct(30.0), EXPLICIT);
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("private");
@@ -273,9 +274,10 @@ fn a_private_group_at_the_beginning_is_no_byte_order() {
     assert!(error.contains("DICOM without a modality"), "{error}");
 }
 
-/// Damage is told from what is no CT at all, and belongs to the series that it names.
+/// A file damaged in its header counts by the elements before the damage: other modalities are left out, and a slice
+/// belongs to the series that it names.
 #[test]
-fn a_damaged_header_counts_by_what_stands_before_the_damage() {
+fn a_damaged_header_counts_by_the_elements_before_the_damage() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
     let cut_behind = |object: InMemDicomObject, tag: [u8; 4], name: &str| {
@@ -305,7 +307,7 @@ fn a_dicomdir_names_its_folder() {
     save(with(ct(9.0), tags::SOP_CLASS_UID, VR::UI, uids::MEDIA_STORAGE_DIRECTORY_STORAGE), &path);
     let error = read(&path, None).expect_err("a list");
     assert!(error.contains("give the folder that it is in"), "{error}");
-    // As it is: its data set holds records alone, and says nothing of a class.
+    // A real DICOMDIR: its data set holds only records, and no SOP class.
     let records = [short([4, 0, 0x30, 0x11], b"CS", b"DISC"), long([4, 0, 0x20, 0x12], b"SQ", 0, b"")].concat();
     fs::write(&path, [&[0; 128][..], b"DICM", &records].concat()).expect("written");
     let error = read(&path, None).expect_err("a list");

@@ -1,4 +1,4 @@
-//! Which of several series is read, and where it lies in the patient.
+//! Which of several series is read, and its position in the patient.
 
 use dicom_core::VR;
 use dicom_dictionary_std::tags;
@@ -38,7 +38,7 @@ fn a_series_is_chosen_by_number_or_by_the_end_of_its_uid() {
         let (slices, _) = read(folder.path(), Some(choice)).expect(choice);
         assert_eq!(slices[0], hu(first), "{choice}");
     }
-    for (choice, said) in [
+    for (choice, expected) in [
         ("3", "no series is named by '3'"),
         ("22", "no series is named by '22'"),
         ("9.1", "no series is named by '9.1'"),
@@ -47,12 +47,12 @@ fn a_series_is_chosen_by_number_or_by_the_end_of_its_uid() {
         ("-1", "no series"),
     ] {
         let error = read(folder.path(), Some(choice)).expect_err(choice);
-        assert!(error.contains(said) && error.contains("1: Lung") && error.contains("2: Thorax"), "{error}");
+        assert!(error.contains(expected) && error.contains("1: Lung") && error.contains("2: Thorax"), "{error}");
     }
     save(with(other(1.0), tags::SERIES_INSTANCE_UID, VR::UI, "1.9.22"), &at("c".into()));
     let error = read(folder.path(), Some(".22")).expect_err("two series");
     assert!(error.contains("'.22' names several series; give a number") && !error.contains("Thorax"), "{error}");
-    // A choice is checked where there is nothing to choose, too.
+    // A choice is checked even if there is only one series.
     save(ct(0.0), &at("only".into()));
     assert!(read(&at("only".into()), Some("2")).is_err());
     assert!(read(&at("only".into()), Some("1")).is_ok());
