@@ -1,4 +1,4 @@
-//! NIfTI-1 files, field by field as `nifti1.h` has them.
+//! Writes NIfTI-1 files, field by field as in `nifti1.h`.
 
 use std::fs;
 use std::io::Write;
@@ -9,12 +9,12 @@ use flate2::write::GzEncoder;
 use meddino::ct::Volume;
 use tempfile::TempDir;
 
-/// A file's fields and voxels.
+/// The fields and voxels of a file.
 #[derive(Clone)]
 pub struct Nifti {
     pub big_endian: bool,
     pub size: i32,
-    /// As stored: the number of axes first.
+    /// The stored sizes: the number of axes first.
     pub dim: [i16; 8],
     pub datatype: i16,
     /// qfac first.
@@ -25,17 +25,17 @@ pub struct Nifti {
     pub units: u8,
     pub qform_code: i16,
     pub sform_code: i16,
-    /// b, c, d and the offset.
+    /// The quaternion's b, c and d, and the offset.
     pub quatern: [f32; 6],
     pub srow: [f32; 12],
     pub magic: [u8; 4],
-    /// What stands between header and voxels.
+    /// The bytes between header and voxels.
     pub extension: Vec<u8>,
     pub voxels: Vec<u8>,
 }
 
 impl Nifti {
-    /// A volume of i16, [k, j, i] = `shape`, that lies as RAS+ with its first voxel at the origin, 1 mm apart.
+    /// A volume of i16, [k, j, i] = `shape`, in RAS+, with voxels of 1 mm and its first voxel at the origin.
     pub fn i16(shape: [i16; 3], values: impl IntoIterator<Item = i16>) -> Self {
         let [k, j, i] = shape;
         Self {
@@ -58,7 +58,7 @@ impl Nifti {
         }
     }
 
-    /// Of 2 x 3 x 4 voxels, [k, j, i], each worth 100 k + 10 j + i - 20.
+    /// A volume of 2 x 3 x 4 voxels, [k, j, i], with the values 100 k + 10 j + i - 20.
     pub fn numbered() -> Self {
         Self::i16([2, 3, 4], (0..24).map(|n| 100 * (n / 12) + 10 * (n / 4 % 3) + n % 4 - 20))
     }
@@ -72,7 +72,7 @@ impl Nifti {
     pub fn header(&self) -> Vec<u8> {
         let mut bytes = vec![0; 348];
         let mut put = |at: usize, value: &[u8]| {
-            // Numbers are given in little endian.
+            // `number` takes little-endian bytes.
             let mut value = value.to_vec();
             if self.big_endian {
                 value.reverse();
@@ -95,7 +95,7 @@ impl Nifti {
         bytes
     }
 
-    /// The whole file. `voxels` are taken as they are, whatever the byte order.
+    /// The whole file. `voxels` are written unchanged, whatever the byte order.
     pub fn bytes(&self) -> Vec<u8> {
         [self.header(), self.extension.clone(), self.voxels.clone()].concat()
     }
@@ -108,7 +108,7 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("in memory")
 }
 
-/// A folder of files that vanishes with it.
+/// A temporary folder of files.
 pub struct Folder(TempDir);
 
 impl Folder {
@@ -132,7 +132,7 @@ impl Folder {
     }
 }
 
-/// All values, slice by slice.
+/// All values of a volume, slice by slice.
 pub fn read(scan: &mut Volume) -> Vec<f32> {
     (0..scan.slices()).flat_map(|s| scan.read_slice(s).unwrap_or_else(|e| panic!("{e}")).data().to_vec()).collect()
 }

@@ -1,4 +1,5 @@
-//! Damaged, misleading and hostile files: each is refused by name and reason, or read with a warning; none takes memory for its claims.
+//! Damaged, misleading and hostile files: each is refused by name and reason, or read with a warning, and no claim in a
+//! header makes meddino take memory for it.
 
 use std::fs::{self, File};
 use std::process::Command;
@@ -7,26 +8,27 @@ use meddino::ct::{Orient, Volume};
 
 use super::file::{Folder, Nifti, gzip};
 
-/// Writes each case under its name, opens it turned to LPS, reads it, and compares what is said with what should be; `None` is no error.
+/// Writes each case under its name, opens it, turns it to LPS, reads it, and compares the error with the expected one.
+/// `None` means that no error is expected.
 fn check(cases: Vec<(&str, Vec<u8>, Option<&str>)>) {
     let folder = Folder::new();
     let mut wrong = Vec::new();
-    for (name, bytes, said) in cases {
+    for (name, bytes, expected) in cases {
         let path = folder.write(name, &bytes);
         let read = Volume::open(&path).and_then(|scan| {
             let mut scan = scan.oriented(Orient::Lps)?;
             (0..scan.slices()).try_for_each(|s| scan.read_slice(s).map(drop))
         });
         let result = read.map_err(|e| e.to_string());
-        let right = match (&result, said) {
+        let right = match (&result, expected) {
             (Ok(()), None) => true,
-            (Err(error), Some(said)) => {
-                error.starts_with(&format!("input {}: ", path.display())) && error.contains(said) && !error.contains('\n')
+            (Err(error), Some(expected)) => {
+                error.starts_with(&format!("input {}: ", path.display())) && error.contains(expected) && !error.contains('\n')
             }
             _ => false,
         };
         if !right {
-            wrong.push(format!("{name}: expected {said:?}, found {result:?}"));
+            wrong.push(format!("{name}: expected {expected:?}, found {result:?}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -123,7 +125,7 @@ fn sizes() {
 }
 
 #[test]
-fn places_that_make_no_sense() {
+fn invalid_positions() {
     let broken = |axis: usize, value: f32| Nifti::numbered().with(|f| (0..3).for_each(|row| f.srow[row * 4 + axis] = value));
     let flat = |f: &mut Nifti| f.srow = [1.0, 2.0, 0.0, 0.0, 1.0, 2.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0];
     let nan_quaternion = |f: &mut Nifti| (f.sform_code, f.qform_code, f.quatern[0]) = (0, 1, f32::NAN);
@@ -151,42 +153,47 @@ fn places_that_make_no_sense() {
 }
 
 #[test]
-fn what_is_unusual_is_said() {
+fn unusual_files_get_warnings() {
     let folder = Folder::new();
-    let said = |bytes: &[u8], orient: Orient| {
+    let warnings = |bytes: &[u8], orient: Orient| {
         let scan = folder.open("a.nii", bytes).oriented(orient).unwrap_or_else(|e| panic!("{e}"));
         scan.warnings().join("; ")
     };
-    assert_eq!(said(&Nifti::numbered().bytes(), Orient::Lps), "");
+    assert_eq!(warnings(&Nifti::numbered().bytes(), Orient::Lps), "");
     let longer = with(|f| f.voxels.extend([0; 5]));
-    assert!(said(&longer, Orient::Lps).starts_with("5 bytes follow the last voxel"));
-    assert!(said(&with(|f| f.vox_offset = 0.0), Orient::Lps).contains("(vox_offset 0); byte 352 was taken"));
-    // 1 in 100 about the third axis: 0.57 degrees.
+    assert!(warnings(&longer, Orient::Lps).starts_with("5 bytes follow the last voxel"));
+    assert!(warnings(&with(|f| f.vox_offset = 0.0), Orient::Lps).contains("(vox_offset 0); byte 352 was taken"));
+    // A rotation by 1 in 100 about the third axis: 0.57 degrees.
     let oblique = with(|f| (f.srow[1], f.srow[4]) = (-0.01, 0.01));
-    assert!(said(&oblique, Orient::Lps).starts_with("oblique: its axes lie up to 0.6 degrees off"), "{}", said(&oblique, Orient::Lps));
-    assert_eq!(said(&oblique, Orient::Stored), "");
+    assert!(
+        warnings(&oblique, Orient::Lps).starts_with("oblique: its axes lie up to 0.6 degrees off"),
+        "{}",
+        warnings(&oblique, Orient::Lps)
+    );
+    assert_eq!(warnings(&oblique, Orient::Stored), "");
     let oblong = with(|f| f.srow[0] = 3.0);
     for orient in [Orient::Lps, Orient::Stored] {
-        assert!(said(&oblong, orient).contains("3.000 mm wide and 1.000 mm high"), "{}", said(&oblong, orient));
+        assert!(warnings(&oblong, orient).contains("3.000 mm wide and 1.000 mm high"), "{}", warnings(&oblong, orient));
     }
-    // Stored as sagittal slices of 1 x 3 mm, which are axial ones of 1 x 1 mm when turned.
+    // Stored as sagittal slices of 1 x 3 mm. Turned, they are axial slices of 1 x 1 mm.
     let sagittal = with(|f| (f.srow, f.pixdim[2]) = ([0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0], 3.0));
-    assert!(said(&sagittal, Orient::Stored).contains("1.000 mm wide and 3.000 mm high"));
-    assert_eq!(said(&sagittal, Orient::Lps), "");
+    assert!(warnings(&sagittal, Orient::Stored).contains("1.000 mm wide and 3.000 mm high"));
+    assert_eq!(warnings(&sagittal, Orient::Lps), "");
 }
 
 #[test]
-fn no_files() {
+fn missing_files_and_folders() {
     let folder = Folder::new();
     fs::create_dir(folder.path().join("folder.nii")).expect("created");
-    // Of the folder it may be said that it is none of any format.
-    for (name, said) in [("folder.nii", ["not a file", "the folder is empty"]), ("missing.nii.gz", ["No such file", "cannot find"])] {
+    // A folder may be refused as a file or as an empty folder.
+    for (name, accepted) in [("folder.nii", ["not a file", "the folder is empty"]), ("missing.nii.gz", ["No such file", "cannot find"])] {
         let error = Volume::open(folder.path().join(name)).expect_err(name).to_string();
-        assert!(error.starts_with("input ") && said.iter().any(|s| error.contains(s)), "{error}");
+        assert!(error.starts_with("input ") && accepted.iter().any(|s| error.contains(s)), "{error}");
     }
 }
 
-/// A file as long as its header says, without taking the disk's space: what it promises must not be taken at once.
+/// The file is as long as its header says but sparse on disk. Opening must not take the memory that the header
+/// promises.
 #[test]
 fn terabytes_are_read_one_slice_at_a_time() {
     let folder = Folder::new();
@@ -201,10 +208,10 @@ fn terabytes_are_read_one_slice_at_a_time() {
     assert!(scan.read_slice(32_766).expect("the last slice").data().iter().all(|&v| v == 0.0));
 }
 
-/// Slices across the stored ones need a temporary file: without a folder for it, or room in it, there is an error that says so.
+/// Slices across the stored ones need a temporary file. Without its folder, or without room in it, an error says so.
 #[cfg(all(unix, feature = "cli"))]
 #[test]
-fn a_temporary_folder_that_is_missing_or_full() {
+fn a_missing_or_full_temporary_folder_is_an_error() {
     let folder = Folder::new();
     let sagittal = Nifti::i16([16, 32, 32], (0..16 * 32 * 32).map(|n| n as i16))
         .with(|f| f.srow = [0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
@@ -220,11 +227,17 @@ fn a_temporary_folder_that_is_missing_or_full() {
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     let here = folder.path().display().to_string();
-    let (code, said) = features("", &here);
-    assert_eq!(code, Some(0), "{said}");
-    let (code, said) = features("", &format!("{here}/missing"));
-    assert!(code == Some(1) && said.contains("a temporary file of 1 MiB in") && said.contains("another folder in TMPDIR"), "{said}");
-    // Files may grow to 8 blocks: as good as a full disk.
-    let (code, said) = features("trap '' XFSZ; ulimit -f 8;", &here);
-    assert!(code == Some(1) && said.contains("a temporary file of 1 MiB in") && said.contains("make room there"), "{code:?} {said}");
+    let (code, messages) = features("", &here);
+    assert_eq!(code, Some(0), "{messages}");
+    let (code, messages) = features("", &format!("{here}/missing"));
+    assert!(
+        code == Some(1) && messages.contains("a temporary file of 1 MiB in") && messages.contains("another folder in TMPDIR"),
+        "{messages}"
+    );
+    // A file size limit of 8 blocks acts like a full disk.
+    let (code, messages) = features("trap '' XFSZ; ulimit -f 8;", &here);
+    assert!(
+        code == Some(1) && messages.contains("a temporary file of 1 MiB in") && messages.contains("make room there"),
+        "{code:?} {messages}"
+    );
 }

@@ -1,4 +1,5 @@
-//! NIfTI: values, sizes and places of files that the tests write byte by byte, and the turn to LPS of volumes in every storage order.
+//! NIfTI: values, sizes and positions of files that the tests write byte by byte, and the turn to LPS from every
+//! storage order.
 #![cfg(feature = "readers")]
 #![allow(clippy::float_cmp, reason = "readers give values to the last bit")]
 

@@ -1,10 +1,10 @@
-//! The turn to LPS: nibabel's on affines of every kind, and one scan in all 48 storage orders.
+//! The turn to LPS: nibabel's results on affines of every kind, and one scan in all 48 storage orders.
 
 use meddino::ct::{Affine, Orient, Volume};
 
 use super::file::{Folder, Nifti, gzip, read};
 
-/// The stored voxel [i, j, k] of 5 x 4 x 3.
+/// The value of the stored voxel [i, j, k] of 5 x 4 x 3.
 fn value(i: usize, j: usize, k: usize) -> f32 {
     (i + 10 * j + 100 * k) as f32
 }
@@ -15,7 +15,7 @@ fn file(affine: [f32; 12]) -> Nifti {
     Nifti::i16([3, 4, 5], values).with(|f| f.srow = affine)
 }
 
-/// Every voxel's value, and its place in mm.
+/// Every voxel's value and position in mm.
 fn voxels(scan: &mut Volume) -> Vec<(f32, [f64; 3])> {
     let affine = *scan.affine().expect("an affine");
     let (h, w) = (scan.height(), scan.width());
@@ -23,8 +23,8 @@ fn voxels(scan: &mut Volume) -> Vec<(f32, [f64; 3])> {
     read(scan).into_iter().enumerate().map(|(n, v)| (v, place(n))).collect()
 }
 
-fn assert_near(got: &[f64], want: &[f64], what: &str) {
-    assert!(got.iter().zip(want).all(|(g, w)| (g - w).abs() < 1e-9), "{what}: {got:?} for {want:?}");
+fn assert_near(got: &[f64], want: &[f64], subject: &str) {
+    assert!(got.iter().zip(want).all(|(g, w)| (g - w).abs() < 1e-9), "{subject}: {got:?} for {want:?}");
 }
 
 #[test]
@@ -65,13 +65,13 @@ fn stored_stays_stored() {
     }
 }
 
-/// Large enough that the temporary file is written in parts: 64 MiB of f32 hold 16 of its slices.
+/// The slices are large enough that the temporary file is written in parts: 64 MiB of f32 hold 16 of them.
 #[test]
 fn one_scan_in_storage_orders_larger_than_the_buffer() {
     let [w, h, s] = [1024, 1000, 40_usize];
     let patient = |i: usize, j: usize, k: usize| ((i * 31 + j * 17 + k * 1009) % 4001) as i16;
     let folder = Folder::new();
-    // [i, j, k] run to posterior, superior, left; and to inferior, left, anterior.
+    // [i, j, k] run to posterior, superior, left, and to inferior, left, anterior.
     let coronal = (0..w * h * s).map(|n| patient(n / (h * s), n % h, n / h % s));
     let coronal = Nifti::i16([w as i16, s as i16, h as i16], coronal).with(|f| f.srow = [0., 0., -1., 0., -1., 0., 0., 0., 0., 1., 0., 0.]);
     let upright = (0..w * h * s).map(|n| patient(n / s % w, h - 1 - n / (s * w), s - 1 - n % s));
@@ -87,7 +87,8 @@ fn one_scan_in_storage_orders_larger_than_the_buffer() {
     }
 }
 
-/// The same scan stored along every permutation of the axes in every direction, plain and compressed: the same slices, and the same affine.
+/// The same scan, stored along every permutation of the axes in every direction, plain and compressed, gives the same
+/// slices and the same affine.
 #[test]
 fn one_scan_in_all_48_storage_orders() {
     let folder = Folder::new();

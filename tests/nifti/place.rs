@@ -1,11 +1,11 @@
-//! Where voxels lie: sform, qform, neither; units, and headers that are half broken. The numbers are nibabel's.
+//! Positions of voxels: sform, qform, or neither; units, and invalid headers. The expected numbers are nibabel's.
 
 use meddino::ct::Volume;
 
 use super::file::{Folder, Nifti};
 
 fn open(file: &Nifti) -> Volume {
-    // The folder goes; the file stays open.
+    // The folder is removed, but the file stays open.
     Folder::new().open("a.nii", &file.bytes())
 }
 
@@ -28,7 +28,7 @@ fn qform() -> Nifti {
 }
 
 #[test]
-fn sform_goes_before_qform() {
+fn the_sform_takes_precedence_over_the_qform() {
     let both = qform().with(|f| (f.sform_code, f.srow) = (2, SROW));
     let want = [[-0.5, 0.0, 0.25, 7.0], [0.0, 0.75, 0.0, -3.0], [0.125, 0.0, 2.0, 11.0]];
     for file in [both.clone(), both.with(|f| f.qform_code = 0)] {
@@ -38,14 +38,14 @@ fn sform_goes_before_qform() {
     }
 }
 
-/// 0.5 x 0.75 x 2 mm from [10, 20, 30] on, by sform, qform and pixdim.
+/// Voxels of 0.5 x 0.75 x 2 mm from [10, 20, 30] on, by sform, qform and pixdim.
 fn agreeing() -> Nifti {
     qform().with(|f| (f.sform_code, f.srow) = (1, [0.5, 0.0, 0.0, 10.0, 0.0, 0.75, 0.0, 20.0, 0.0, 0.0, 2.0, 30.0]))
 }
 
-/// What a header says of the size of voxels twice.
+/// A header may give voxel sizes twice, in pixdim and in the sform.
 #[test]
-fn two_sizes_are_said() {
+fn contradicting_sizes_get_a_warning() {
     let unit = |f: &mut Nifti| (f.srow[0], f.srow[5], f.srow[10]) = (1.0, 1.0, 1.0);
     let ones = |f: &mut Nifti| f.pixdim[1..4].fill(1.0);
     let alone = |f: &mut Nifti| f.qform_code = 0;
@@ -58,28 +58,29 @@ fn two_sizes_are_said() {
         ("one axis", agreeing().with(|f| f.pixdim[3] = 2.5), Some(["0.5 x 0.75 x 2.5 by pixdim", "0.5 x 0.75 x 2 by its sform"])),
         ("rounded", agreeing().with(|f| f.pixdim[3] = 2.001), None),
         ("not quite", agreeing().with(|f| f.pixdim[3] = 2.003), Some(["0.5 x 0.75 x 2.003 by pixdim", "segment takes pixdim"])),
-        // A single slice has no distance to the next one.
+        // A single slice has no distance to a next one.
         ("a slice", agreeing().with(|f| (f.dim[0], f.pixdim[3]) = (2, 0.0)), None),
-        // Rotated and negative: what counts is a column's length, and pixdim's size.
+        // Rotated and mirrored axes: only the lengths of columns and the absolute values of pixdim count.
         (
             "turned",
             agreeing().with(|f| (f.qform_code, f.srow) = (0, [0.0, 0.75, 0.0, 1.0, -0.5, 0.0, 0.0, 2.0, 0.0, 0.0, -2.0, 3.0])),
             None,
         ),
     ];
-    for (name, file, said) in cases {
+    for (name, file, expected) in cases {
         let scan = open(&file);
-        assert_eq!(warned(&scan, "two sizes of voxels"), said.is_some(), "{name}: {:?}", scan.warnings());
-        assert!(said.iter().flatten().all(|part| warned(&scan, part)), "{name}: {:?}", scan.warnings());
+        assert_eq!(warned(&scan, "two sizes of voxels"), expected.is_some(), "{name}: {:?}", scan.warnings());
+        assert!(expected.iter().flatten().all(|part| warned(&scan, part)), "{name}: {:?}", scan.warnings());
         assert_eq!(scan.affine().expect("an affine").rows[0][3], f64::from(file.srow[3]), "{name}: the sform says where it lies");
     }
     let none = open(&agreeing().with(|f| f.pixdim[2] = f32::NAN));
     assert!(warned(&none, "no size (pixdim[2] is NaN); its sform's was taken"), "{:?}", none.warnings());
 }
 
-/// What a header says of the place twice. Which form SimpleITK takes was tried with SimpleITK 2.5.
+/// A header may give the position twice, in the sform and in the qform. The form that SimpleITK takes was determined
+/// with SimpleITK 2.5.
 #[test]
-fn two_places_are_said() {
+fn contradicting_positions_get_a_warning() {
     let aside = |f: &mut Nifti| f.srow[3] = 60.0;
     let flipped = |f: &mut Nifti| f.srow[0] = -0.5;
     let tilt = 0.25_f32;
@@ -99,19 +100,24 @@ fn two_places_are_said() {
         ("sheared, and elsewhere", agreeing().with(sheared).with(aside), Some(itk)),
         ("no qform", agreeing().with(aside).with(codes(0, 1)), None),
     ];
-    for (name, file, said) in cases {
+    for (name, file, expected) in cases {
         let scan = open(&file);
-        assert_eq!(warned(&scan, "two places"), said.is_some(), "{name}: {:?}", scan.warnings());
+        assert_eq!(warned(&scan, "two places"), expected.is_some(), "{name}: {:?}", scan.warnings());
         let affines = [format!("{}", scan.affine().expect("an affine")), "[0.0, 0.0, 2.0, 30.0]".into()];
-        assert!(said.iter().all(|part| warned(&scan, part) && affines.iter().all(|a| warned(&scan, a))), "{name}: {:?}", scan.warnings());
+        assert!(
+            expected.iter().all(|part| warned(&scan, part) && affines.iter().all(|a| warned(&scan, a))),
+            "{name}: {:?}",
+            scan.warnings()
+        );
     }
-    // Beside a sheared sform, the same axes without shear are all that a qform can say: these are nibabel's of this sform.
+    // A qform cannot hold a shear. One that equals the sform without its shear contradicts nothing; the numbers are
+    // nibabel's for this sform.
     let stripped = agreeing().with(sheared).with(|f| f.quatern[0] = -0.062_459_317);
     assert!(!warned(&open(&stripped), "two places"), "{:?}", open(&stripped).warnings());
 }
 
 #[test]
-fn an_sform_of_nonsense_gives_way_to_the_qform() {
+fn an_invalid_sform_gives_way_to_the_qform() {
     type Change = fn(&mut Nifti);
     let sforms: [(&str, Change); 6] = [
         ("zeros", |f| f.srow = [0.0; 12]),
@@ -127,16 +133,16 @@ fn an_sform_of_nonsense_gives_way_to_the_qform() {
         assert_eq!(scan.about()[1], ("affine_from", "qform".to_owned()), "{name}");
         assert!(warned(&scan, "its sform makes no sense: [[") && warned(&scan, "its qform was taken"), "{name}: {:?}", scan.warnings());
         assert_eq!(scan.warnings().len(), 1, "{name}: {:?}", scan.warnings());
-        // A qform that is nonsense, too, helps as little as none.
+        // With an invalid qform there is no affine, as with none.
         for lost in [|f: &mut Nifti| f.qform_code = 0, |f: &mut Nifti| f.quatern[1] = f32::NAN] {
             assert_eq!(open(&agreeing().with(change).with(lost)).affine(), None, "{name}");
         }
     }
 }
 
-/// SimpleITK reads these as one volume; nibabel as none at all.
+/// SimpleITK reads these files as one volume, nibabel as no volume.
 #[test]
-fn no_volumes_are_one() {
+fn zero_volumes_are_read_as_one() {
     for dim in
         [[4, 4, 3, 2, 0, 0, 0, 0], [5, 4, 3, 2, 0, 0, 0, 0], [5, 4, 3, 2, 1, 0, 0, 0], [6, 4, 3, 2, 0, 1, 0, 9], [7, 4, 3, 2, 0, 0, 0, 0]]
     {
@@ -145,7 +151,7 @@ fn no_volumes_are_one() {
         assert!(warned(&scan, "is 0, of") && warned(&scan, "one was taken"), "{dim:?}: {:?}", scan.warnings());
         assert_eq!(scan.read_slice(1).expect("a slice").data()[0], 80.0);
     }
-    // What lies beyond the axes that there are is nobody's business.
+    // Sizes beyond the number of axes are ignored.
     assert!(open(&Nifti::numbered().with(|f| f.dim = [3, 4, 3, 2, 0, 0, 0, 0])).warnings().is_empty());
 }
 
@@ -155,10 +161,10 @@ fn a_qform_is_a_quaternion_sizes_and_an_offset() {
     assert_eq!(rows(&open(&qform())), straight);
     let mirrored = [straight[0], straight[1], [0.0, 0.0, -2.0, 30.0]];
     assert_eq!(rows(&open(&qform().with(|f| f.pixdim[0] = -1.0))), mirrored);
-    // Half a turn about z: DICOM's axes.
+    // Half a turn about z gives DICOM's axes.
     let half = [[-0.5, 0.0, 0.0, 10.0], [0.0, -0.75, 0.0, 20.0], [0.0, 0.0, 2.0, 30.0]];
     assert_eq!(rows(&open(&qform().with(|f| f.quatern[2] = 1.0))), half);
-    // nibabel, b, c, d = 0.1, -0.2, 0.3 in f32.
+    // The numbers are nibabel's, for b, c, d = 0.1, -0.2, 0.3 in f32.
     let any = rows(&open(&qform().with(|f| f.quatern[..3].copy_from_slice(&[0.1, -0.2, 0.3]))));
     let want = [
         [0.369_999_991_655, -0.447_312_847_677, -0.621_889_480_410, 10.0],
@@ -171,7 +177,7 @@ fn a_qform_is_a_quaternion_sizes_and_an_offset() {
 }
 
 #[test]
-fn a_qform_that_is_half_broken_is_mended_and_said() {
+fn an_invalid_qform_is_corrected_with_a_warning() {
     let straight = rows(&open(&qform()));
     for qfac in [0.0, 0.3, f32::NAN] {
         assert_eq!(rows(&open(&qform().with(|f| f.pixdim[0] = qfac))), straight, "{qfac}");
@@ -185,13 +191,13 @@ fn a_qform_that_is_half_broken_is_mended_and_said() {
     let long = open(&qform().with(|f| f.quatern[2] = 3.0));
     assert_eq!(rows(&long)[0], [-0.5, 0.0, 0.0, 10.0]);
     assert!(warned(&long, "of length 3.000"), "{:?}", long.warnings());
-    // As f32 has it, a half turn may be a little longer than 1: no reason for a warning.
+    // In f32 the quaternion of a half turn may be a little longer than 1, which needs no warning.
     let scan = open(&qform().with(|f| f.quatern[2] = 1.000_000_1));
     assert!(scan.warnings().is_empty(), "{:?}", scan.warnings());
 }
 
 #[test]
-fn without_either_nibabels_assumption_is_stated() {
+fn without_sform_and_qform_a_warning_states_the_assumption() {
     let scan = open(&qform().with(|f| f.qform_code = 0));
     assert_eq!(rows(&scan), [[-0.5, 0.0, 0.0, 0.75], [0.0, 0.75, 0.0, -0.75], [0.0, 0.0, 2.0, -1.0]]);
     assert!(warned(&scan, "does not say how it lies"), "{:?}", scan.warnings());
@@ -210,12 +216,13 @@ fn distances_are_in_millimetres() {
     }
 }
 
-/// From one patch to the next the centre moves 16 pixels of the image, which are 32 of the slice, to the patient's left or back.
+/// From one patch to the next, the centre moves by 16 pixels of the image, which are 32 of the slice, to the patient's
+/// left or back.
 #[cfg(feature = "cli")]
 #[test]
-fn features_say_where_each_patch_lies() {
+fn features_hold_the_affine_of_patches() {
     let folder = Folder::new();
-    // Stored as RAS, 64 x 96 x 3 voxels of 0.5 x 0.75 x 2 mm.
+    // Stored in RAS, 64 x 96 x 3 voxels of 0.5 x 0.75 x 2 mm.
     let file = Nifti::i16([3, 96, 64], (0..64 * 96 * 3).map(|n| n as i16))
         .with(|f| f.srow = [0.5, 0.0, 0.0, 7.0, 0.0, 0.75, 0.0, -3.0, 0.0, 0.0, 2.0, 11.0]);
     let path = folder.write("ras.nii", &file.bytes());
@@ -232,7 +239,7 @@ fn features_say_where_each_patch_lies() {
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).expect("safetensors");
     let metadata = header.metadata().as_ref().expect("metadata");
     let affine: Vec<Vec<f64>> = serde_json::from_str(&metadata["patch_affine"]).expect("JSON");
-    // The first patch is at the picture's left and top: the patient's right and front, where x and y are greatest.
+    // The first patch is at the upper left of the picture, the patient's right and front, where x and y are greatest.
     let [right, anterior] = [7.0 + 0.5 * (63.0 - 15.5), -3.0 + 0.75 * (95.0 - 15.5)];
     let want = [[-16.0, 0.0, 0.0, right], [0.0, -24.0, 0.0, anterior], [0.0, 0.0, -2.0, 15.0], [0.0, 0.0, 0.0, 1.0]];
     for (got, want) in affine.iter().flatten().zip(want.iter().flatten()) {

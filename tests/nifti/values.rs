@@ -1,15 +1,15 @@
-//! Values: every type, byte order, scaling and container gives what nibabel's `get_fdata` gives.
+//! Values: every type, byte order, scaling and container gives the values of nibabel's `get_fdata`.
 
 use meddino::ct::Volume;
 
 use super::file::{Folder, Nifti, gzip, read};
 
-/// 100 k + 10 j + i + `base` of 2 x 3 x 4 voxels.
+/// The values 100 k + 10 j + i + `base` of 2 x 3 x 4 voxels.
 fn numbered(base: i32) -> Vec<i32> {
     (0..24).map(|n| 100 * (n / 12) + 10 * (n / 4 % 3) + n % 4 + base).collect()
 }
 
-/// (datatype, its name, whether it has a sign, a number's bytes in little endian)
+/// (datatype, its name, whether it is signed, a function from a number to its little-endian bytes)
 type Kind = (i16, &'static str, bool, fn(i32) -> Vec<u8>);
 
 const KINDS: [Kind; 10] = [
@@ -50,7 +50,7 @@ fn every_type_in_either_byte_order_and_container() {
                 let mut scan = folder.open(&case, &bytes);
                 assert_eq!((scan.slices(), scan.height(), scan.width()), (2, 3, 4), "{case}");
                 assert_eq!(read(&mut scan), want, "{case}");
-                // Backwards, and once more: slices can be read in any order, any number of times.
+                // Backwards first, then forwards: slices can be read in any order, any number of times.
                 for s in [1, 0, 1, 1, 0] {
                     assert_eq!(scan.read_slice(s).expect("a slice").data(), &want[s * 12..][..12], "{case}, slice {s}");
                 }
@@ -65,7 +65,7 @@ fn every_type_in_either_byte_order_and_container() {
 fn values_are_scaled_in_f64_and_rounded_once() {
     let folder = Folder::new();
     let stored: Vec<i16> = (0..24).map(|n| n * 1367 - 16_000).collect();
-    // The last: whether two roundings in f32 would give something else.
+    // The last value: whether rounding twice in f32 would change the result.
     let cases = [(0.1, 0.0, false), (1.0, -1024.0, false), (2.0, -1024.5, false), (-0.3, 7.7, true), (1e-3, 1e4, false), (1.7, -0.1, true)];
     for (slope, intercept, telling) in cases {
         let file = Nifti::i16([2, 3, 4], stored.iter().copied()).with(|f| (f.slope, f.intercept) = (slope, intercept));
@@ -77,7 +77,7 @@ fn values_are_scaled_in_f64_and_rounded_once() {
 }
 
 #[test]
-fn a_scaling_that_is_none_is_ignored() {
+fn an_invalid_scaling_is_ignored() {
     let folder = Folder::new();
     let want: Vec<f32> = numbered(-20).into_iter().map(|v| v as f32).collect();
     for (i, slope) in [0.0, -0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY].into_iter().enumerate() {
@@ -100,7 +100,7 @@ fn minus_zero_stays_itself() {
 
 #[test]
 fn extensions_are_skipped() {
-    // A comment of 32 bytes in all: its size, its code, its text.
+    // A comment of 32 bytes in all: size, code, text.
     let extension = [&[1, 0, 0, 0][..], &32_i32.to_le_bytes(), &6_i32.to_le_bytes(), &[b'x'; 24]].concat();
     let file = Nifti::numbered().with(|f| (f.extension, f.vox_offset) = (extension, 384.0));
     let want: Vec<f32> = numbered(-20).into_iter().map(|v| v as f32).collect();
@@ -118,8 +118,8 @@ fn one_slice_and_one_volume_of_more_axes() {
     });
     let scan = folder.open("plane.nii", &plane.bytes());
     assert_eq!((scan.slices(), scan.height(), scan.width()), (1, 3, 4));
-    let one = Nifti::numbered().with(|f| f.dim = [5, 4, 3, 2, 1, 1, 0, 0]);
-    let mut scan = folder.open("one.nii", &one.bytes());
+    let five_axes = Nifti::numbered().with(|f| f.dim = [5, 4, 3, 2, 1, 1, 0, 0]);
+    let mut scan = folder.open("one.nii", &five_axes.bytes());
     assert_eq!((scan.slices(), read(&mut scan).len()), (2, 24));
 }
 
@@ -139,7 +139,7 @@ fn a_pair_is_read_by_either_name() {
     }
 }
 
-/// bgzip and pigz write several members; padding after the last is not of the file.
+/// bgzip and pigz write several members. Padding after the last one does not belong to the content.
 #[test]
 fn gzip_of_several_members_and_with_padding() {
     let file = Nifti::numbered().bytes();
@@ -150,22 +150,22 @@ fn gzip_of_several_members_and_with_padding() {
         assert_eq!(read(&mut folder.open("members.nii.gz", &members)), want, "{cut}");
     }
     let (half, rest) = (gzip(&file[..380]), gzip(&file[380..]));
-    // What a gzip file ends with that is no member: padding, and what looks like a member's beginning.
+    // Bytes after the last member that start no valid member: padding, and the first bytes of a member's header.
     let endings: [&[u8]; 7] = [&[0; 512], b"garbage", &[0x1F], &[0x1F, 0x8B], b"\x1F\x8B\x08 no header", b"\0\0\x1F\x1F", &half[..12]];
     for ending in endings {
         assert_eq!(read(&mut folder.open("ended.nii.gz", &[&half, &rest, ending].concat())), want, "{ending:?}");
     }
-    // Padding between members, across the reader's buffer, too.
+    // Padding between members, also across the reader's buffer.
     for zeros in [1, 700, 65_536 - half.len() - 1, 100_000] {
         assert_eq!(read(&mut folder.open("padded.nii.gz", &[&half[..], &vec![0; zeros], &rest].concat())), want, "{zeros}");
     }
     assert_eq!(read(&mut folder.open("empty_member.nii.gz", &[half.clone(), gzip(&[]), rest.clone()].concat())), want);
-    // What a file begins with says whether it is compressed.
+    // The first bytes, not the name, tell whether a file is compressed.
     assert_eq!(read(&mut folder.open("really_gzip.nii", &gzip(&file))), want);
     assert_eq!(read(&mut folder.open("really_plain.nii.gz", &file)), want);
 }
 
-/// Long enough that skipping and the temporary file work in more than one chunk.
+/// Large enough that skipping and the temporary file work in more than one chunk.
 #[test]
 fn slices_far_apart_in_a_compressed_file() {
     let slices = 40;

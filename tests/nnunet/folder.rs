@@ -1,4 +1,4 @@
-//! Results folders that are not served: each is refused with what is wrong and what would be right.
+//! Results folders that meddino does not support: each error says what was found and what was expected.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -8,7 +8,7 @@ use crate::desk::{Desk, text};
 use crate::{BIASED, MULTISCALE, SINGLE, common, copied, edit, results, scan};
 
 type Change = Box<dyn Fn(&Path)>;
-/// What is done to a folder, the flags, and what is said of it.
+/// The case's name, the change to a folder, the flags, and a part of the expected error.
 type Row = (&'static str, Change, &'static str, &'static str);
 
 fn plans(from: &'static str, to: &'static str) -> Change {
@@ -19,7 +19,7 @@ fn dataset(from: &'static str, to: &'static str) -> Change {
     Box::new(move |model| edit(&model.join("dataset.json"), from, to))
 }
 
-/// Puts the text `to` in place of `from` in the pickle of fold 0's checkpoint, where texts stand behind their lengths.
+/// Replaces the text `from` by `to` in the pickle of fold 0's checkpoint, which stores each text after its length.
 fn pickle(from: &'static str, to: &'static str) -> Change {
     let [from, to] = [from, to].map(|text| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat());
     Box::new(move |model| {
@@ -61,21 +61,21 @@ fn nothing() -> Change {
 
 fn check(cases: Vec<Row>) {
     let mut wrong = Vec::new();
-    for (name, change, flags, said) in cases {
+    for (name, change, flags, expected) in cases {
         let desk = Desk::new();
         change(&copied(&desk, MULTISCALE));
         let output = desk.run(&format!("segment -m model -i {} -o labels.nii.gz --backend cpu {flags}", scan("thin").display()));
         let stderr = text(&output.stderr);
         let error = stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
-        if output.status.code() != Some(1) || !stderr.contains(said) || error.is_empty() || desk.path("labels.nii.gz").exists() {
-            wrong.push(format!("{name}: {} and '{said}' not in: {stderr}", output.status));
+        if output.status.code() != Some(1) || !stderr.contains(expected) || error.is_empty() || desk.path("labels.nii.gz").exists() {
+            wrong.push(format!("{name}: {} and '{expected}' not in: {stderr}", output.status));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
-fn plans_that_are_not_served_are_refused_by_name() {
+fn unsupported_plans_are_refused_by_name() {
     let chain = "\"2d_small\": {\n   \"inherits_from\": \"2d_middle\"";
     let cases: Vec<Row> = vec![
         ("no plans", without("plans.json"), "", "plans.json: No such file"),
@@ -139,7 +139,7 @@ fn plans_that_are_not_served_are_refused_by_name() {
 }
 
 #[test]
-fn datasets_checkpoints_and_flags_that_are_not_served_are_refused_by_name() {
+fn unsupported_datasets_checkpoints_and_flags_are_refused_by_name() {
     const BIASED_PTH: &str =
         "fixtures/nnunet/results/dinov3_base_primus_multiscale_Trainer__nnUNetPlans__2d_small/fold_0/checkpoint_final.pth";
     let cases: Vec<Row> = vec![
@@ -183,7 +183,7 @@ fn datasets_checkpoints_and_flags_that_are_not_served_are_refused_by_name() {
 }
 
 #[test]
-fn a_folder_that_is_none_is_said_so() {
+fn paths_that_are_no_results_folder_are_refused() {
     let desk = Desk::new();
     let pth = results(BIASED).join("fold_0/checkpoint_final.pth");
     for model in ["nowhere".to_string(), pth.display().to_string()] {
@@ -192,7 +192,7 @@ fn a_folder_that_is_none_is_said_so() {
     }
 }
 
-/// Labels are counted without the one that training ignored; numbers may stand as texts; older files say `modality`.
+/// The label that training ignored does not count, numbers may be stored as texts, and older files use `modality`.
 #[test]
 fn other_spellings_are_understood() {
     for change in [

@@ -1,9 +1,11 @@
-"""Labels lie where their scan lies, by nibabel's and SimpleITK's word: one scan, stored with its axes permuted and flipped, oblique, without an sform, and with headers that
-contradict themselves, is segmented by `meddino segment`, and each label map's geometry is held to its scan's.
+"""Checks with nibabel and SimpleITK that label maps have the geometry of their scan.
+
+One scan is stored with its axes permuted and flipped, oblique, without an sform, and with headers that contradict
+themselves. `meddino segment` segments each of them, and each label map's geometry is compared with its scan's.
 
     python tests/nnunet/geometry.py target/release/meddino [--backend cpu|gpu]
 
-needs: numpy, nibabel, SimpleITK
+Needs numpy, nibabel and SimpleITK.
 """
 
 import argparse
@@ -24,7 +26,7 @@ GEOMETRY = ["GetSpacing", "GetOrigin", "GetDirection", "GetSize"]
 
 
 def scans(plain):
-    """(name, the same scan stored otherwise). Slices stay slices: nnU-Net cuts along the last axis."""
+    """(name, the same scan in another storage order). Slices stay slices, because nnU-Net cuts along the last axis."""
     data, affine = np.asarray(plain.dataobj), plain.affine
     for swap, *flips in itertools.product([False, True], [1, -1], [1, -1], [1, -1]):
         if swap and flips[0] == flips[1]:
@@ -46,7 +48,7 @@ def scans(plain):
     only_qform = nib.Nifti1Image(data, turn @ affine)
     only_qform.set_sform(None, 0)
     yield "qform", only_qform
-    # Headers that contradict themselves: SimpleITK must find the labels where it finds the scan.
+    # Headers that contradict themselves: SimpleITK must find the labels at the position of the scan.
     zooms = plain.header.get_zooms()
     unit = nib.Nifti1Image(data, affine)
     unit.set_sform(np.column_stack([affine[:, :3] / zooms, affine[:, 3]]), 1)
@@ -60,7 +62,8 @@ def scans(plain):
 
 
 def mended(plain):
-    """(name, a scan that nibabel or SimpleITK does not open as it should, its geometry as SimpleITK must find its labels')."""
+    """(name, a scan that nibabel or SimpleITK cannot open properly, the affine that SimpleITK must find in its
+    labels)."""
     data, affine = np.asarray(plain.dataobj), plain.affine
     both = nib.Nifti1Image(data, affine)
     both.set_qform(affine, 1)
@@ -75,14 +78,14 @@ def mended(plain):
 
 
 def zero_sform(path):
-    """nibabel does not save an sform of zeros: its twelve numbers stand at byte 280."""
+    """Zeroes the sform in the file (12 numbers from byte 280 on), because nibabel does not save such an sform."""
     scan = bytearray(gzip.open(path).read())
     scan[280:328] = bytes(48)
     gzip.open(path, "wb").write(scan)
 
 
 def sitk_affine(path):
-    """From voxels to RAS+ as SimpleITK has it."""
+    """The affine from voxels to RAS+ that SimpleITK reads."""
     image = SimpleITK.ReadImage(str(path))
     columns = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     return np.diag([-1, -1, 1, 1]) @ np.vstack([np.column_stack([columns, image.GetOrigin()]), [0, 0, 0, 1]])

@@ -1,4 +1,4 @@
-//! Labels lie where the scan lies.
+//! Label maps have the position and orientation of their scan.
 
 use std::fs;
 use std::io::Read;
@@ -31,7 +31,7 @@ fn segment(desk: &Desk, input: &Path, output: &str) -> Vec<u8> {
     inflated(&desk.path(output))
 }
 
-/// What a file holds that may be compressed.
+/// The bytes of a file, decompressed if they are gzip.
 pub fn inflated(path: &Path) -> Vec<u8> {
     let bytes = fs::read(path).expect("labels");
     let mut inflated = Vec::new();
@@ -41,13 +41,14 @@ pub fn inflated(path: &Path) -> Vec<u8> {
     }
 }
 
-/// The fields that say where voxels lie, in little endian: dim, pixdim, units, codes, quaternion and offset, the three rows.
+/// The header fields that place voxels, in little endian: dim, pixdim, units, codes, quaternion and offset, the sform's
+/// three rows.
 fn place(bytes: &[u8]) -> Vec<&[u8]> {
     [40..56, 76..108, 123..124, 252..256, 256..280, 280..328].into_iter().map(|range| &bytes[range]).collect()
 }
 
 #[test]
-fn every_header_is_the_scans_to_the_bit() {
+fn every_header_equals_the_scans_bit_for_bit() {
     let srow = |rows: [f32; 12]| move |n: &mut Nifti| n.srow = rows;
     let (c, s) = (0.9 * 20_f32.to_radians().cos(), 0.9 * 20_f32.to_radians().sin());
     let cases: Vec<(&str, Change)> = vec![
@@ -82,17 +83,17 @@ fn every_header_is_the_scans_to_the_bit() {
             );
             assert!(labels[352..].iter().all(|label| *label < 4), "{name}");
         }
-        // Stored the other way round it is the same scan.
+        // The same scan in big endian gives the same labels.
         let big = Nifti { big_endian: true, voxels: scan.voxels.chunks_exact(2).flat_map(|b| [b[1], b[0]]).collect(), ..scan.clone() };
         fs::write(desk.path("scan.nii"), gzip(&big.bytes())).expect("written");
         let labels = fs::read(desk.path("labels.nii")).expect("labels");
         let again = segment(&desk, &desk.path("scan.nii"), "labels.nii.gz");
-        // What stands in `descrip` differs: one of them is compressed.
+        // `descrip` differs because one of the files is compressed.
         assert!(again[..148] == labels[..148] && again[228..] == labels[228..], "{name}, big-endian");
     }
 }
 
-/// A series of three slices in `folder`, `step` apart, whose rows and columns run as `orientation` says.
+/// Writes a series of three slices, `step` apart, whose rows and columns run along `orientation`.
 fn save_series(folder: &Path, orientation: &str, step: [f64; 3]) {
     fs::create_dir_all(folder).expect("made");
     for i in 0..3 {
@@ -105,7 +106,7 @@ fn save_series(folder: &Path, orientation: &str, step: [f64; 3]) {
 }
 
 #[test]
-fn labels_of_a_dicom_series_lie_where_it_lies() {
+fn labels_of_a_dicom_series_have_its_geometry() {
     let desk = Desk::new();
     let cases = [
         ("axial", "1\\0\\0\\0\\1\\0", [0.0, 0.0, 2.5]),
@@ -124,7 +125,7 @@ fn labels_of_a_dicom_series_lie_where_it_lies() {
         let scan = Volume::open(&folder).expect("a series");
         let affine = scan.affine().expect("it lies somewhere");
         assert_eq!((&bytes[252..256], bytes[123]), (&[1, 0, 1, 0][..], 2), "{name}");
-        // By its sform, then by its qform alone.
+        // The affine from the sform, then from the qform alone.
         for form in ["sform", "qform"] {
             if form == "qform" {
                 bytes[254] = 0;
@@ -134,7 +135,8 @@ fn labels_of_a_dicom_series_lie_where_it_lies() {
             assert_eq!([again.slices(), again.height(), again.width()], [scan.slices(), scan.height(), scan.width()], "{name}");
             let found = again.affine().expect("it lies somewhere");
             for (found, want) in found.rows.iter().flatten().zip(affine.rows.iter().flatten()) {
-                // Of three numbers in f32, the fourth is known to the root of their precision: it is 0 for half turns.
+                // A qform stores three numbers of the quaternion in f32. The fourth is the root of what they leave of
+                // 1, so it is 0 for half turns, where its error is the root of f32's.
                 let tolerance = if form == "sform" { 1e-5 } else { 1e-3 };
                 assert!((found - want).abs() < tolerance, "{name}, {form}: {found} for {want}");
             }
@@ -143,7 +145,7 @@ fn labels_of_a_dicom_series_lie_where_it_lies() {
     }
 }
 
-/// Columns of an affine.
+/// The columns of a scan's affine.
 fn columns(scan: &Volume) -> [[f64; 3]; 4] {
     let affine = scan.affine().expect("it lies somewhere");
     [0, 1, 2, 3].map(|axis| affine.column(axis))
@@ -154,8 +156,8 @@ fn angle(a: [f64; 3], b: [f64; 3]) -> f64 {
     (dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()).acos()
 }
 
-/// The qform of `labels`, whose sform is sheared by `tilt` between its rows' and its slices' direction: at right
-/// angles, and each of those two turned half of the way.
+/// Checks the qform of `labels`, whose sform is sheared by `tilt` between the row and the slice direction. The qform's
+/// axes must be at right angles, with each of those two directions turned by half of the tilt.
 fn check_qform(desk: &Desk, mut labels: Vec<u8>, tilt: f64) {
     let open = |labels: &[u8]| {
         fs::write(desk.path("again.nii"), labels).expect("written");
@@ -179,8 +181,8 @@ fn check_qform(desk: &Desk, mut labels: Vec<u8>, tilt: f64) {
     assert_eq!(bits(sform[3]), bits(qform[3]));
 }
 
-/// A tilted gantry shifts slices against each other, which the sform says. SimpleITK opens no file without a form at
-/// right angles, so there is a qform, too.
+/// A tilted gantry shears a series. The labels' sform keeps the shear. They also need a qform, because SimpleITK opens
+/// no file without a form at right angles.
 #[test]
 fn labels_of_a_tilted_series_have_a_qform_without_shear() {
     let desk = Desk::new();
@@ -193,9 +195,9 @@ fn labels_of_a_tilted_series_have_a_qform_without_shear() {
     }
 }
 
-/// What a scan's header lacks for others to open it, labels have.
+/// Labels get a valid header even where the scan's lacks what other programs need.
 #[test]
-fn headers_that_others_do_not_open_are_mended() {
+fn headers_that_other_programs_reject_are_repaired() {
     let desk = Desk::new();
     let run = |change: &dyn Fn(&mut Nifti)| {
         let scan = blank().with(|n| n.pixdim[1..4].copy_from_slice(&[0.9, 0.8, 2.5])).with(|n| {
@@ -206,30 +208,30 @@ fn headers_that_others_do_not_open_are_mended() {
         let labels = segment(&desk, &desk.path("scan.nii"), "labels.nii");
         (scan.header(), labels)
     };
-    // An sform of nonsense is left out; of the rest, each bit is the scan's.
+    // An invalid sform is left out. Every other field is the scan's, bit for bit.
     for srow in [[0.0; 12], [f32::NAN; 12]] {
         let (scan, labels) = run(&|n| (n.qform_code, n.sform_code, n.srow, n.quatern[2]) = (1, 2, srow, 0.5));
         assert_eq!(&labels[252..256], &[1, 0, 0, 0]);
         assert_eq!((&labels[280..328], &labels[256..280]), (&[0; 48][..], &scan[256..280]));
         assert_eq!(place(&labels)[..3], place(&scan)[..3]);
     }
-    // No volumes are one.
+    // A fourth axis of length 0 becomes one volume.
     let (scan, labels) = run(&|n| n.dim = [5, 24, 20, 3, 0, 0, 0, 0]);
     assert_eq!(&labels[40..56], &[5, 0, 24, 0, 20, 0, 3, 0, 1, 0, 1, 0, 0, 0, 0, 0]);
     assert_eq!(place(&labels)[1..], place(&scan)[1..]);
-    // A sheared sform alone gets a qform of the same code.
+    // A sheared sform without a qform gets a qform of the same code.
     let tilt = 0.2_f32;
     let (scan, labels) = run(&|n| (n.sform_code, n.srow[6], n.srow[10]) = (3, 2.5 * tilt.sin(), 2.5 * tilt.cos()));
     assert_eq!((&labels[252..256], &labels[280..328]), (&[3, 0, 3, 0][..], &scan[280..328]));
     check_qform(&desk, labels, f64::from(tilt));
-    // One that has a qform keeps it.
+    // A scan with a qform keeps it.
     let (scan, labels) = run(&|n| (n.qform_code, n.srow[6]) = (1, 0.5));
     assert_eq!(place(&labels), place(&scan));
 }
 
-/// A scan that was turned lies as its own affine says, not as the header did before.
+/// A turned scan's geometry is its own affine, not that of the file's header.
 #[test]
-fn a_turned_scan_has_a_geometry_of_its_own() {
+fn a_turned_scan_has_the_geometry_of_its_affine() {
     let desk = Desk::new();
     fs::write(desk.path("scan.nii"), blank().bytes()).expect("written");
     let turned = Volume::open(desk.path("scan.nii")).and_then(|scan| scan.oriented(Orient::Lps)).expect("a scan");
@@ -239,13 +241,13 @@ fn a_turned_scan_has_a_geometry_of_its_own() {
     assert_eq!(again.affine(), turned.affine());
 }
 
-/// More labels than a byte holds take two.
+/// Labels take two bytes if one byte cannot hold them.
 #[test]
 fn many_labels_take_two_bytes() {
     let desk = Desk::new();
     fs::write(desk.path("scan.nii"), blank().bytes()).expect("written");
     let geometry = Volume::open(desk.path("scan.nii")).and_then(|scan| scan.geometry()).expect("a scan");
-    // As nnU-Net: two bytes from 255 labels beside the background on.
+    // nnU-Net takes two bytes from 255 labels besides the background on.
     for (classes, bits) in [(2_u32, 8), (255, 8), (256, 16), (257, 16), (65_536, 16)] {
         let of = |i: usize| (i as u32 * 37 % classes) as u16;
         for (order, shape) in [([0, 1, 2], [3, 20, 24]), ([2, 0, 1], [24, 3, 20]), ([1, 2, 0], [20, 24, 3])] {

@@ -1,4 +1,5 @@
-//! Labels and probabilities of whole scans, against those of `golden/nnunet.py`, which was itself held against nnU-Net's own code.
+//! Labels and probabilities of whole scans against those of `golden/nnunet.py`, which was compared with nnU-Net's own
+//! code.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,7 +10,7 @@ use crate::desk::Desk;
 use crate::device;
 use crate::{BIASED, MULTISCALE, SINGLE, copied, edit, labels, results, scan};
 
-/// Labels of a golden, and where its best two classes nearly tie.
+/// The labels of a golden, and the voxels whose two best classes nearly tie.
 struct Golden {
     labels: Vec<u16>,
     ties: Vec<bool>,
@@ -20,7 +21,7 @@ fn golden(run: &str) -> Golden {
     Golden { labels: coded.iter().map(|code| code % 128).collect(), ties: coded.iter().map(|code| *code >= 128).collect() }
 }
 
-/// `probabilities` [K, S, H, W] of an `.npz`, and its shape.
+/// The shape of `probabilities` [K, S, H, W] of an `.npz`, and its values.
 fn probabilities(path: &Path) -> (Vec<usize>, Vec<f32>) {
     let mut zip = zip::ZipArchive::new(File::open(path).expect("a file")).expect("a zip");
     let mut bytes = Vec::new();
@@ -33,14 +34,15 @@ fn probabilities(path: &Path) -> (Vec<usize>, Vec<f32>) {
     (shape, bytes[header..].chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four"))).collect())
 }
 
-/// Every 4th row and column.
+/// The values at every 4th row and column.
 fn thinned(shape: &[usize], values: &[f32]) -> Vec<f32> {
     let (height, width) = (shape[2], shape[3]);
     let rows = values.chunks_exact(width).enumerate().filter(|(i, _)| i % height % 4 == 0);
     rows.flat_map(|(_, row)| row.iter().step_by(4).copied()).collect()
 }
 
-/// On the CPU, and on a GPU: visibly skipped there where none is at hand, unless `MEDDINO_REQUIRE_GPU=1`.
+/// Checks a run on the CPU and on a GPU. Without a GPU, that part is reported as skipped, or fails if
+/// `MEDDINO_REQUIRE_GPU=1`.
 fn check(run: &str, model: &Path, case: &str, flags: &str) {
     let backends = if device::context().is_some() { &["cpu", "gpu"][..] } else { &["cpu"] };
     backends.iter().for_each(|backend| check_on(backend, run, model, case, flags));
@@ -90,7 +92,7 @@ fn without_mirroring() {
 #[test]
 fn the_mean_of_two_folds() {
     check("thick_folds", &results(MULTISCALE), "thick", "-f 0 1");
-    // Every fold that is there.
+    // The default is every fold in the folder.
     check("thick_folds", &results(MULTISCALE), "thick", "--batch 1");
 }
 

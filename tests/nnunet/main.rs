@@ -1,4 +1,5 @@
-//! `meddino segment` and what it is made of, against nnU-Net's way as `golden/nnunet.py` states it, on the small networks of `fixtures/nnunet`.
+//! `meddino segment` and its parts against `golden/nnunet.py`, an implementation of nnU-Net's method, on the small
+//! networks of `fixtures/nnunet`.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -42,7 +43,7 @@ pub fn scan(case: &str) -> PathBuf {
     common::data(&format!("fixtures/nnunet/imagesTs/{case}_0000.nii.gz"))
 }
 
-/// A copy of [`results`] that may be changed, as `model` on `desk`.
+/// A copy of [`results`] at `model` on `desk`, which the test may change.
 pub fn copied(desk: &Desk, trainer: &str) -> PathBuf {
     let target = desk.path("model");
     copy(&results(trainer), &target);
@@ -62,14 +63,14 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Replaces `from`, which must be there, in a text file.
+/// Replaces `from`, which must occur, in a text file.
 pub fn edit(path: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(path).expect("a text");
     assert!(text.contains(from), "{}: {from}", path.display());
     fs::write(path, text.replace(from, to)).expect("written");
 }
 
-/// Every label of a file, slice by slice.
+/// The labels of a file, slice by slice.
 pub fn labels(path: impl AsRef<Path>) -> Vec<u16> {
     let path = path.as_ref();
     let values = nifti::read(&mut Volume::open(path).unwrap_or_else(|e| panic!("{e}")));

@@ -1,4 +1,4 @@
-//! Many cases: names, what is printed, what is skipped, what fails.
+//! Many cases: output names, printed text, skipped cases and failures.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::desk::{Desk, text};
 use crate::{MULTISCALE, results, scan};
 
-/// A desk with `imagesTs` of two scans.
+/// A folder with `imagesTs` of two scans.
 fn desk() -> Desk {
     let desk = Desk::new();
     fs::create_dir(desk.path("imagesTs")).expect("made");
@@ -23,7 +23,7 @@ fn line(flags: &str) -> String {
 }
 
 #[test]
-fn names_are_those_of_nnunet_and_finished_cases_are_left() {
+fn names_are_those_of_nnunet_and_finished_cases_are_skipped() {
     let desk = desk();
     let shown = desk.succeed(&line("-i imagesTs --save-probabilities"));
     let heads: Vec<&str> = shown.lines().filter(|line| !line.starts_with(' ')).collect();
@@ -37,9 +37,9 @@ fn names_are_those_of_nnunet_and_finished_cases_are_left() {
     let again = desk.run(&line("-i imagesTs --save-probabilities"));
     assert!(text(&again.stderr).contains("2 of 2 cases were finished by an earlier run"), "{}", text(&again.stderr));
     assert_eq!(text(&again.stdout).lines().count(), 2);
-    // Other settings are other work; the labels are the same.
-    let other = desk.run(&line("-i imagesTs --json"));
-    assert!(!text(&other.stderr).contains("finished by an earlier run"));
+    // With other settings the cases are computed again. The labels are the same.
+    let with_json = desk.run(&line("-i imagesTs --json"));
+    assert!(!text(&with_json.stderr).contains("finished by an earlier run"));
     assert_eq!(fs::read(desk.path("out/thin.nii.gz")).expect("read"), before);
     assert!(desk.run(&line("-i imagesTs")).status.success());
 }
@@ -54,12 +54,12 @@ fn a_summary_counts_voxels_and_millilitres() {
     let names: Vec<_> = labels.iter().map(|label| (label["label"].as_u64(), label["name"].as_str())).collect();
     assert_eq!(names, [(Some(1), Some("liver")), (Some(2), Some("kidney")), (Some(3), Some("spleen"))]);
     let voxels = crate::labels(desk.path("out/thin.nii.gz"));
-    for (label, said) in (1_u16..).zip(labels) {
+    for (label, entry) in (1_u16..).zip(labels) {
         let count = voxels.iter().filter(|v| **v == label).count();
-        assert!(count > 0 && said["voxels"] == count, "{said}");
-        // 2 x 1.1 x 1.1 mm.
-        let ml = said["ml"].as_f64().expect("a number");
-        assert!((ml - count as f64 * 2.42e-3).abs() < 1e-4, "{said}");
+        assert!(count > 0 && entry["voxels"] == count, "{entry}");
+        // Voxels are 2 x 1.1 x 1.1 mm.
+        let ml = entry["ml"].as_f64().expect("a number");
+        assert!((ml - count as f64 * 2.42e-3).abs() < 1e-4, "{entry}");
     }
 }
 
@@ -69,21 +69,21 @@ fn a_case_that_fails_does_not_stop_the_others() {
     fs::write(desk.path("imagesTs/broken_0000.nii.gz"), "no scan").expect("written");
     fs::copy(scan("thin"), desk.path("imagesTs/thin_0001.nii.gz")).expect("copied");
     let output = desk.run(&line("-i imagesTs"));
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(3), "{said}");
-    assert!(said.contains("2 of 4 cases failed"), "{said}");
-    assert!(said.contains("is channel 0001 of the case thin"), "{said}");
+    let messages = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{messages}");
+    assert!(messages.contains("2 of 4 cases failed"), "{messages}");
+    assert!(messages.contains("is channel 0001 of the case thin"), "{messages}");
     assert_eq!(text(&output.stdout).lines().filter(|line| !line.starts_with(' ')).count(), 2);
     assert!(!desk.path("out/broken.nii.gz").exists() && desk.path("out/thin.nii.gz").exists());
     let hidden =
         fs::read_dir(desk.path("out")).expect("listed").any(|e| e.expect("an entry").file_name().to_string_lossy().starts_with('.'));
-    assert!(!hidden, "a case that failed leaves nothing behind");
+    assert!(!hidden, "a failed case leaves no file behind");
 }
 
-/// A map that somebody corrected is lost by no command that does not say so. Most programs keep the header's
-/// `descrip`.
+/// A label map that a user corrected is replaced only with --overwrite. Most programs keep the header's `descrip`, so
+/// the test changes a voxel and not `descrip`.
 #[test]
-fn labels_that_were_corrected_by_hand_stay() {
+fn labels_that_were_corrected_by_hand_are_kept() {
     let desk = desk();
     let plain = |flags: &str| line(flags).replace("-o out", "-o one.nii");
     let commands = [
@@ -120,17 +120,17 @@ fn labels_that_were_corrected_by_hand_stay() {
 }
 
 #[test]
-fn what_an_earlier_run_left_beside_the_labels_is_told() {
+fn files_of_an_earlier_run_beside_the_labels_are_reported() {
     let desk = desk();
-    let said = |flags: &str| text(&desk.run(&line(&format!("-i imagesTs {flags}"))).stderr);
-    assert!(!said("--overlay --save-probabilities").contains("earlier run"));
-    let left = "out: 4 files beside the outputs are of an earlier run with other settings, as out/thick.npz; they are left as they are";
-    let then = said("--step-size 1");
-    assert!(then.contains(left), "{then}");
+    let messages = |flags: &str| text(&desk.run(&line(&format!("-i imagesTs {flags}"))).stderr);
+    assert!(!messages("--overlay --save-probabilities").contains("earlier run"));
+    let expected = "out: 4 files beside the outputs are of an earlier run with other settings, as out/thick.npz; they are left as they are";
+    let with_other_settings = messages("--step-size 1");
+    assert!(with_other_settings.contains(expected), "{with_other_settings}");
 }
 
 #[test]
-fn labels_may_go_into_the_results_folder_again_and_again() {
+fn labels_may_be_written_into_the_results_folder_repeatedly() {
     let desk = desk();
     crate::copied(&desk, MULTISCALE);
     for flags in ["", "--step-size 1"] {
@@ -141,7 +141,7 @@ fn labels_may_go_into_the_results_folder_again_and_again() {
 }
 
 #[test]
-fn all_labels_that_may_not_be_replaced_are_counted() {
+fn the_error_counts_all_labels_that_may_not_be_replaced() {
     let desk = desk();
     fs::create_dir(desk.path("out")).expect("made");
     for case in ["thin", "thick"] {
@@ -155,17 +155,20 @@ fn all_labels_that_may_not_be_replaced_are_counted() {
 }
 
 #[test]
-fn scans_in_the_output_folder_are_passed_over_with_a_word() {
+fn scans_in_the_output_folder_are_skipped_with_a_warning() {
     let desk = desk();
     fs::create_dir(desk.path("imagesTs/out")).expect("made");
     fs::rename(desk.path("imagesTs/thick_0000.nii.gz"), desk.path("imagesTs/out/thick_0000.nii.gz")).expect("moved");
     let inside = line("-i imagesTs --json").replace("-o out", "-o imagesTs/out");
-    // The second time, the first one's outputs are there, which are no scans.
+    // In the second run the folder also holds the outputs of the first, which are no scans.
     for _ in 0..2 {
         let output = desk.run(&inside);
         assert_eq!(text(&output.stdout).lines().count(), 1);
-        let said = text(&output.stderr);
-        assert!(said.contains("imagesTs: 1 scan lies in the folder that the outputs go into, as imagesTs/out/thick_0000.nii.gz"), "{said}");
+        let messages = text(&output.stderr);
+        assert!(
+            messages.contains("imagesTs: 1 scan lies in the folder that the outputs go into, as imagesTs/out/thick_0000.nii.gz"),
+            "{messages}"
+        );
     }
     fs::remove_file(desk.path("imagesTs/thin_0000.nii.gz")).expect("removed");
     let error = text(&desk.run(&inside).stderr);
@@ -183,7 +186,8 @@ fn shards_share_the_cases() {
     assert!(desk.path("out/thin.nii.gz").exists() && desk.path("out/thick.nii.gz").exists());
 }
 
-/// The picture shows the labels that the file holds, over the axial slice that has most of them, as radiologists hang it, however the scan is stored.
+/// The picture shows the file's labels over the axial slice that has most of them, in radiological orientation, however
+/// the scan is stored.
 #[test]
 fn an_overlay_shows_the_slice_with_most_labels() {
     let desk = desk();
@@ -200,14 +204,14 @@ fn an_overlay_shows_the_slice_with_most_labels() {
         let mut volume = Volume::open(desk.path(&format!("out/{case}.nii.gz"))).and_then(|v| v.oriented(Orient::Lps)).expect("labels");
         let slices: Vec<_> = (0..volume.slices()).map(|i| volume.read_slice(i).expect("read").into_data()).collect();
         let count = |i: usize| slices[i].iter().filter(|label| **label > 0.0).count();
-        let most = (0..slices.len()).rev().max_by_key(|&i| count(i)).expect("slices");
-        assert_eq!(text("slices"), serde_json::json!([most]));
+        let fullest = (0..slices.len()).rev().max_by_key(|&i| count(i)).expect("slices");
+        assert_eq!(text("slices"), serde_json::json!([fullest]));
         assert_eq!(text("labels")[2], serde_json::json!({"label": 3, "name": "spleen"}));
 
-        // The slice alone, the longer side on 448 pixels, then a gap, then the same with labels.
+        // The slice alone, with its longer side at 448 pixels, then a gap, then the same slice with labels.
         let (width, scale) = (volume.width(), 448.0 / volume.width() as f64);
         let pixel = |x: usize, y: usize| <[u8; 3]>::try_from(&bytes[(y * info.width as usize + x) * 3..][..3]).expect("three");
-        for (i, label) in slices[most].iter().enumerate() {
+        for (i, label) in slices[fullest].iter().enumerate() {
             let place = |i: usize| ((i as f64 + 0.5) * scale) as usize;
             let (x, y) = (place(i % width), place(i / width));
             let (plain, over) = (pixel(x, y), pixel(448 + 8 + x, y));

@@ -1,4 +1,4 @@
-//! A scan handed over in memory, with its place, is the scan that the same values make in a file.
+//! A scan in memory with a geometry gives the same results as the same values in a file.
 
 use std::fs;
 use std::path::Path;
@@ -34,7 +34,7 @@ fn file(rows: [[f32; 4]; 3], sizes: [f32; 3]) -> Nifti {
     })
 }
 
-/// A guest's storage: integers, turned to HU when a slice is asked for.
+/// Storage of an embedding program: integers that become HU when a slice is read.
 struct Integers(Vec<i16>);
 
 impl Slices for Integers {
@@ -45,7 +45,7 @@ impl Slices for Integers {
     }
 }
 
-/// Every label of `volume`, and the label file that they make, inflated.
+/// The labels of `volume`, and the decompressed bytes of their file.
 fn segmented(volume: Volume, network: &(Results, Segmenter), target: &Path) -> (Vec<u16>, Vec<u8>) {
     let (results, segmenter) = network;
     let geometry = volume.geometry().expect("it lies somewhere");
@@ -66,7 +66,7 @@ fn segmented(volume: Volume, network: &(Results, Segmenter), target: &Path) -> (
 }
 
 #[test]
-fn a_scan_in_memory_is_the_scan_in_a_file() {
+fn a_scan_in_memory_gives_the_results_of_the_same_scan_in_a_file() {
     let desk = Desk::new();
     let found = Results::open(results(MULTISCALE), &Folds::These(vec![0]), "checkpoint_final.pth").expect("results");
     let segmenter = Segmenter::new(&found, &Choice::Cpu, Tuning::default()).expect("a backend");
@@ -105,18 +105,18 @@ fn a_scan_in_memory_is_the_scan_in_a_file() {
         assert!(want.iter().any(|label| *label != want[0]), "{name}: labels differ within the scan");
         assert_eq!(got, want, "{name}");
         assert_eq!(from_array[352..], in_file[352..], "{name}");
-        // Sizes, offset and sform are the file's; the array has a qform as well.
+        // Sizes, offset and sform equal the file's. The labels of the array have a qform as well.
         for fields in [40..56, 80..92, 123..124, 254..256, 280..328] {
             assert_eq!(from_array[fields.clone()], in_file[fields], "{name}");
         }
-        // Other values under the geometry of the file make labels whose header is the file's to the bit.
+        // An array with the file's geometry makes labels whose header equals the file's bit for bit.
         let same = Volume::from_array("array", hu(), &open().geometry().expect("a geometry")).expect("a scan");
         assert_eq!(segmented(same, &network, &desk.path("same.nii.gz")).1, in_file, "{name}");
     }
 }
 
 #[test]
-fn what_is_no_geometry_is_refused_by_name() {
+fn invalid_geometries_are_refused_by_name() {
     let identity = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
     let new = |spacing, origin, direction| Affine::new(PatientAxes::Lps, spacing, origin, direction);
     let turned = new([1.0, 2.0, 3.0], [10.0, -20.0, 30.0], [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]).expect("an affine");
@@ -144,7 +144,7 @@ fn what_is_no_geometry_is_refused_by_name() {
     let geometry = Geometry::new([3, 4, 5], usable).expect("a geometry");
     let error = Volume::from_array("array", vec![0.0; 59], &geometry).expect_err("refused").to_string();
     assert_eq!(error, "input array: expected 3 x 4 x 5 values (slices, rows, columns), found 59");
-    // A guest's slices are not trusted to have the size that they should have.
+    // `Slices` of a wrong size are an error.
     let error = Volume::from_slices("guest", Integers(values()), &geometry).read_slice(0).expect_err("refused").to_string();
     assert_eq!(error, "input guest: slice 0 came with 480 values, expected 4 x 5");
     let error = Volume::from_slices("guest", Integers(Vec::new()), &geometry).read_slice(2).expect_err("refused").to_string();

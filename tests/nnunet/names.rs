@@ -1,4 +1,4 @@
-//! Files and folders whose names are not UTF-8, as Linux allows them, are read and written like all others.
+//! Files and folders whose names are not UTF-8, which Linux allows, are read and written like any others.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -19,7 +19,7 @@ use crate::desk::Desk;
 use crate::nifti::{Nifti, gzip, read};
 use crate::{MULTISCALE, copied, dicom};
 
-/// `before`, a byte that no UTF-8 text holds, and `after`.
+/// The name of `before`, a byte that is invalid in UTF-8, and `after`.
 fn name(before: &str, after: &str) -> PathBuf {
     Path::new(OsStr::from_bytes(&[before.as_bytes(), &[0xff], after.as_bytes()].concat())).to_path_buf()
 }
@@ -30,7 +30,7 @@ fn scans_are_read() {
     let at = |before: &str, after: &str| desk.path(".").join(name(before, after));
     let scan = Nifti::numbered();
     fs::write(at("scan", ".nii.gz"), gzip(&scan.bytes())).expect("written");
-    // A pair and, beside it, one of another name that would look the same as text.
+    // A pair, and an image file whose name differs in bytes but looks the same as text.
     let pair = scan.clone().with(|n| (n.magic, n.vox_offset) = (*b"ni1\0", 0.0));
     fs::write(at("pair", ".hdr"), pair.header()).expect("written");
     fs::write(at("pair", ".img.gz"), gzip(&pair.voxels)).expect("written");
@@ -54,7 +54,7 @@ fn scans_are_read() {
 }
 
 #[test]
-fn outputs_are_written_and_known_again() -> Result<()> {
+fn outputs_are_written_and_recognised() -> Result<()> {
     let desk = Desk::new();
     let at = |before: &str, after: &str| desk.path(".").join(name(before, after));
     fs::write(at("scan", ".nii"), Nifti::numbered().bytes()).expect("written");
@@ -86,7 +86,7 @@ fn outputs_are_written_and_known_again() -> Result<()> {
     assert!(error.contains("expected a tensor named image"), "{error}");
     write_png(&Canvas::new(1, 1, [0; 3]), at("picture", ".png"), &[("Software", "meddino 0")])?;
     assert!(is_ours(at("picture", ".png")));
-    // Two names that look the same as text are two files, and an input is known under its own.
+    // Two names that look the same as text are two files, and an input is protected under its exact name.
     let mut targets = Targets::new(true);
     targets.reads("the scan", [at("scan", ".nii")]);
     assert!(targets.writes(at("scan", ".nii")).is_err());

@@ -1,4 +1,4 @@
-//! Slices as the network sees them, against what scikit-image makes of them.
+//! The network's input slices, against scikit-image's.
 
 use meddino::ct::Volume;
 use meddino::nnunet::{Configuration, Prepared};
@@ -13,7 +13,7 @@ fn prepared(path: &str) -> Prepared {
     Prepared::new(volume, spacing, &configuration).expect("prepared")
 }
 
-/// Splines overshoot at steps: they are held to the range of the slice, or of the whole scan.
+/// Splines overshoot at steps, so values are clamped to the range of the slice or of the whole scan.
 #[test]
 fn slices_are_cropped_normalised_resampled_and_padded() {
     for name in ["by_slice", "whole", "above"] {
@@ -34,8 +34,8 @@ fn slices_are_cropped_normalised_resampled_and_padded() {
 }
 
 #[test]
-fn slices_of_nothing_are_left_out() {
-    // Its last slice is all 0.
+fn slices_of_zeros_are_left_out() {
+    // The last slice is all 0.
     let mut scan = prepared("fixtures/nnunet/imagesTs/thick_0000.nii.gz");
     assert_eq!(scan.frame().cropped, [0..4, 7..94, 0..103]);
     assert!(scan.slice(3).expect("read").is_some());
@@ -45,9 +45,9 @@ fn slices_of_nothing_are_left_out() {
 #[test]
 fn configurations_inherit() {
     let plans = results(MULTISCALE).join("plans.json");
-    let own = Configuration::open(&plans, "2d_small").expect("plans");
+    let small = Configuration::open(&plans, "2d_small").expect("plans");
     let middle = Configuration::open(&plans, "2d_middle").expect("plans");
     let first = Configuration::open(&plans, "2d").expect("plans");
-    assert_eq!((own.tile, middle.tile, first.tile), ([64, 80], [512, 512], [512, 512]));
-    assert_eq!((own.spacing, middle.spacing, first.spacing), ([0.9, 1.0], [0.9, 1.0], [0.7, 0.7]));
+    assert_eq!((small.tile, middle.tile, first.tile), ([64, 80], [512, 512], [512, 512]));
+    assert_eq!((small.spacing, middle.spacing, first.spacing), ([0.9, 1.0], [0.9, 1.0], [0.7, 0.7]));
 }

@@ -1,4 +1,4 @@
-//! Scans at the edge of sense: a clear error, or the right answer.
+//! Degenerate scans: a clear error, or the right answer.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use crate::nifti::Nifti;
 use crate::{MULTISCALE, copied, edit, labels, results, scan};
 
 /// A scan [S, H, W] of 0.9 x 1 mm and `z` mm between slices.
-fn of(shape: [i16; 3], z: f32, value: impl Fn(usize) -> i16) -> Nifti {
+fn scan_of(shape: [i16; 3], z: f32, value: impl Fn(usize) -> i16) -> Nifti {
     let count = shape.iter().map(|n| *n as usize).product();
     Nifti::i16(shape, (0..count).map(value)).with(|n| {
         n.pixdim[1..4].copy_from_slice(&[1.0, 0.9, z]);
@@ -24,32 +24,32 @@ fn noise(i: usize) -> i16 {
 }
 
 #[test]
-fn scans_that_make_no_sense_are_refused() {
+fn invalid_scans_are_refused() {
     let qform = |n: &mut Nifti| (n.sform_code, n.qform_code) = (0, 1);
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
         (
             "no spacing",
-            of([2, 20, 24], 2.0, noise).with(|n| (qform(n), n.pixdim[3] = 0.0).0).bytes(),
+            scan_of([2, 20, 24], 2.0, noise).with(|n| (qform(n), n.pixdim[3] = 0.0).0).bytes(),
             "its header gives voxels of [1.0, 0.9, 0.0] mm",
         ),
-        ("a flat affine", of([2, 20, 24], 2.0, noise).with(|n| n.srow[10] = 0.0).bytes(), "its affine makes no sense"),
-        ("no such affine", of([2, 20, 24], 2.0, noise).with(|n| n.srow[0] = f32::NAN).bytes(), "its affine makes no sense"),
+        ("a flat affine", scan_of([2, 20, 24], 2.0, noise).with(|n| n.srow[10] = 0.0).bytes(), "its affine makes no sense"),
+        ("no such affine", scan_of([2, 20, 24], 2.0, noise).with(|n| n.srow[0] = f32::NAN).bytes(), "its affine makes no sense"),
         (
             "thick rows",
-            of([4, 20, 24], 1.0, noise).with(|n| (n.srow[5], n.pixdim[2]) = (5.0, 5.0)).bytes(),
+            scan_of([4, 20, 24], 1.0, noise).with(|n| (n.srow[5], n.pixdim[2]) = (5.0, 5.0)).bytes(),
             "across rows, nnU-Net would take nearest neighbours",
         ),
-        ("huge pixels", of([4, 20, 24], 1e3, noise).with(|n| n.pixdim[1..3].fill(900.0)).bytes(), "its spacing is wrong"),
-        ("cut short", of([4, 20, 24], 1.0, noise).bytes()[..900].to_vec(), "the file is damaged"),
+        ("huge pixels", scan_of([4, 20, 24], 1e3, noise).with(|n| n.pixdim[1..3].fill(900.0)).bytes(), "its spacing is wrong"),
+        ("cut short", scan_of([4, 20, 24], 1.0, noise).bytes()[..900].to_vec(), "the file is damaged"),
     ];
     let mut wrong = Vec::new();
-    for (name, bytes, said) in cases {
+    for (name, bytes, expected) in cases {
         let desk = Desk::new();
         fs::write(desk.path("scan.nii"), bytes).expect("written");
         let output = desk.run(&line("scan.nii"));
         let stderr = text(&output.stderr);
-        if output.status.code() != Some(1) || !stderr.contains(said) || desk.files() != ["scan.nii"] {
-            wrong.push(format!("{name}: {} and '{said}' not in: {stderr}", output.status));
+        if output.status.code() != Some(1) || !stderr.contains(expected) || desk.files() != ["scan.nii"] {
+            wrong.push(format!("{name}: {} and '{expected}' not in: {stderr}", output.status));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -59,22 +59,22 @@ fn scans_that_make_no_sense_are_refused() {
     assert!(stderr.contains("does not say how far its voxels are apart"), "{stderr}");
 }
 
-/// nnU-Net's readers take the distances of voxels from pixdim: with the same pixdim the labels are the same, whatever
-/// the sform's columns are long, and so are their millilitres.
+/// nnU-Net's readers take voxel sizes from pixdim. With the same pixdim the labels and their millilitres are the same,
+/// whatever the lengths of the sform's columns.
 #[test]
-fn distances_are_those_of_pixdim() {
+fn voxel_sizes_come_from_pixdim() {
     let desk = Desk::new();
-    let plain = of([3, 60, 70], 2.0, noise);
+    let plain = scan_of([3, 60, 70], 2.0, noise);
     let run = |scan: &Nifti| {
         fs::write(desk.path("scan.nii"), scan.bytes()).expect("written");
         let output = desk.run(&(line("scan.nii") + " --json"));
-        let (shown, said) = (text(&output.stdout), text(&output.stderr));
-        assert!(output.status.success(), "{said}");
+        let (shown, messages) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{messages}");
         let ml: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
-        (labels(desk.path("labels.nii.gz")), ml["labels"].clone(), said)
+        (labels(desk.path("labels.nii.gz")), ml["labels"].clone(), messages)
     };
-    let (want, ml, said) = run(&plain);
-    assert!(!said.contains("two sizes"), "{said}");
+    let (want, ml, messages) = run(&plain);
+    assert!(!messages.contains("two sizes"), "{messages}");
     let voxels =
         ml.as_array().expect("labels").iter().map(|l| (l["voxels"].as_f64().expect("a number"), l["ml"].as_f64().expect("a number")));
     assert!(voxels.into_iter().all(|(n, ml)| (ml - n * 0.0018).abs() < 1e-6), "1 x 0.9 x 2 mm: {ml}");
@@ -83,29 +83,29 @@ fn distances_are_those_of_pixdim() {
     let changes: [&dyn Fn(&mut Nifti); 4] =
         [&unit, &|n| (unit(n), qform(n)).1, &|n| (n.srow[0], n.srow[5]) = (-0.5, 4.0), &|n| n.srow[10] = 0.001];
     for (i, change) in changes.into_iter().enumerate() {
-        let (got, got_ml, said) = run(&plain.clone().with(change));
-        assert!(got == want && got_ml == ml, "{i}: {said}");
-        assert!(said.contains("two sizes of voxels") && said.contains("1 x 0.9 x 2 by pixdim"), "{i}: {said}");
+        let (got, got_ml, messages) = run(&plain.clone().with(change));
+        assert!(got == want && got_ml == ml, "{i}: {messages}");
+        assert!(messages.contains("two sizes of voxels") && messages.contains("1 x 0.9 x 2 by pixdim"), "{i}: {messages}");
     }
-    // A pixdim of ones is what nnU-Net takes, too, and other labels: the warning is all that tells.
+    // nnU-Net takes a pixdim of ones too, and its labels differ. The user learns of it only through the warning.
     let ones = plain.clone().with(|n| n.pixdim[1..4].fill(1.0));
-    let (got, _, said) = run(&ones);
-    assert!(got != want && said.contains("1 x 1 x 1 by pixdim, 1 x 0.9 x 2 by its sform"), "{said}");
+    let (got, _, messages) = run(&ones);
+    assert!(got != want && messages.contains("1 x 1 x 1 by pixdim, 1 x 0.9 x 2 by its sform"), "{messages}");
     assert!(got == run(&ones.with(unit)).0);
-    // One that says nothing gives way to the sform.
-    let (got, _, said) = run(&plain.with(|n| n.pixdim[1..4].fill(0.0)));
-    assert!(got == want && said.contains("(pixdim[1] is 0); its sform's was taken"), "{said}");
+    // A pixdim of zeros gives way to the sform.
+    let (got, _, messages) = run(&plain.with(|n| n.pixdim[1..4].fill(0.0)));
+    assert!(got == want && messages.contains("(pixdim[1] is 0); its sform's was taken"), "{messages}");
 }
 
 #[test]
-fn scans_at_the_edge_of_sense_are_segmented() {
+fn degenerate_scans_are_segmented() {
     for (name, scan) in [
-        ("all zero", of([2, 20, 24], 2.0, |_| 0)),
-        ("one voxel", of([1, 1, 1], 2.0, |_| 50)),
-        ("one slice", of([1, 70, 90], 2.0, noise)),
-        ("one row", of([3, 1, 90], 2.0, noise)),
-        ("one voxel that is not 0", of([3, 20, 24], 2.0, |i| if i == 700 { 60 } else { 0 })),
-        ("one value", of([2, 70, 24], 2.0, |_| -1000)),
+        ("all zero", scan_of([2, 20, 24], 2.0, |_| 0)),
+        ("one voxel", scan_of([1, 1, 1], 2.0, |_| 50)),
+        ("one slice", scan_of([1, 70, 90], 2.0, noise)),
+        ("one row", scan_of([3, 1, 90], 2.0, noise)),
+        ("one voxel that is not 0", scan_of([3, 20, 24], 2.0, |i| if i == 700 { 60 } else { 0 })),
+        ("one value", scan_of([2, 70, 24], 2.0, |_| -1000)),
     ] {
         let desk = Desk::new();
         fs::write(desk.path("scan.nii"), scan.bytes()).expect("written");
@@ -117,27 +117,27 @@ fn scans_at_the_edge_of_sense_are_segmented() {
     }
 }
 
-/// A thousand slices, each with labels of its own: a slice alone has those that it has among the others.
+/// Each of a thousand slices gets the same labels alone as in the whole scan.
 #[test]
 fn a_thousand_slices() {
     let desk = Desk::new();
     let (shape, area) = ([1000, 18, 20], 18 * 20);
-    fs::write(desk.path("scan.nii"), of(shape, 5.0, noise).bytes()).expect("written");
+    fs::write(desk.path("scan.nii"), scan_of(shape, 5.0, noise).bytes()).expect("written");
     desk.succeed(&line("scan.nii"));
-    let all = labels(desk.path("labels.nii.gz"));
-    assert_eq!(all.len(), 1000 * area);
+    let all_labels = labels(desk.path("labels.nii.gz"));
+    assert_eq!(all_labels.len(), 1000 * area);
     for index in [0, 499, 999] {
-        let alone = of([1, 18, 20], 5.0, |i| noise(index * area + i));
+        let alone = scan_of([1, 18, 20], 5.0, |i| noise(index * area + i));
         fs::write(desk.path("alone.nii"), alone.bytes()).expect("written");
         desk.succeed(&line("alone.nii").replace("labels.nii.gz", "one.nii"));
-        let one = labels(desk.path("one.nii"));
-        assert!(one == all[index * area..][..area], "slice {index}");
-        assert!(one.iter().any(|label| *label != one[0]), "more than one label");
+        let slice_labels = labels(desk.path("one.nii"));
+        assert!(slice_labels == all_labels[index * area..][..area], "slice {index}");
+        assert!(slice_labels.iter().any(|label| *label != slice_labels[0]), "more than one label");
     }
 }
 
 #[test]
-fn several_scans_do_not_go_into_one_file() {
+fn several_scans_may_not_be_written_to_one_file() {
     let desk = Desk::new();
     let inputs = format!("{} {}", scan("thin").display(), scan("thick").display());
     let stderr = text(&desk.run(&line(&inputs)).stderr);
@@ -147,7 +147,7 @@ fn several_scans_do_not_go_into_one_file() {
     assert!(stderr.contains("would take the place of the scan, labels.nii.gz"), "{stderr}");
 }
 
-/// nnU-Net takes the spacings' ratio that the plans name.
+/// `force_separate_z` of the plans decides whether slices are resampled one by one or together.
 #[test]
 fn slices_are_resampled_together_if_the_plans_say_so() {
     let desk = Desk::new();
@@ -160,16 +160,16 @@ fn slices_are_resampled_together_if_the_plans_say_so() {
     run("forced.nii.gz");
     edit(&plans, "\"force_separate_z\": true", "\"force_separate_z\": false");
     run("together.nii.gz");
-    // nnU-Net's own function takes false for what is not said.
+    // nnU-Net takes false if the plans do not set it.
     edit(&plans, "\"order_z\": 0,\n    \"force_separate_z\": false", "\"order_z\": 0");
     run("unsaid.nii.gz");
     let bytes = |name: &str| fs::read(desk.path(name)).expect("read");
     assert!(bytes("auto.npz") == bytes("forced.npz") && bytes("auto.nii.gz") == bytes("forced.nii.gz"));
     assert!(bytes("unsaid.npz") == bytes("together.npz"));
-    assert!(bytes("auto.npz") != bytes("together.npz"), "splines are held to the range of the slice, or of the scan");
+    assert!(bytes("auto.npz") != bytes("together.npz"), "splines are clamped to the range of the slice, or of the scan");
 }
 
-/// Whoever comes second is told who is writing, and the first one's labels are whole.
+/// The second run is told which process is writing, and the first run's labels are complete.
 #[test]
 fn two_runs_do_not_write_one_label_map() {
     use std::process::Stdio;
