@@ -1,6 +1,6 @@
-//! The CPU's bf16 products: against sums in f64, and whole models against PyTorch's answers in f32.
+//! The CPU's bf16 products against sums in f64, and whole models against PyTorch in f32.
 //!
-//! A machine without AVX512-BF16 has none; it says that nothing was tested.
+//! Without AVX512-BF16 the tests report that they did not run.
 
 mod common;
 
@@ -29,7 +29,7 @@ fn exact(name: &str, shape: &[usize]) -> Tensor {
     Tensor::new(shape, values.into_iter().map(|v| half::bf16::from_f32(v).to_f32()).collect())
 }
 
-/// Factors that bf16 holds make products that f32 holds: what is left is the error of sums in f32.
+/// Products of bf16 factors are exact in f32, so the remaining error is that of sums in f32.
 #[test]
 fn layers_of_any_size() {
     let Some(precision) = bf16() else { return };
@@ -43,24 +43,25 @@ fn layers_of_any_size() {
             .chunks(k)
             .flat_map(|row| weight.data().chunks(k).zip(bias.data()).map(move |(column, &bias)| dot((row, column)) + f64::from(bias)))
             .collect();
-        let off = relative_l2(y.data(), &want);
-        assert!(off < 1e-6, "[{m}, {n}, {k}]: relative L2 {off:.1e}");
+        let error = relative_l2(y.data(), &want);
+        assert!(error < 1e-6, "[{m}, {n}, {k}]: relative L2 {error:.1e}");
     }
 }
 
-/// bf16 keeps eight bits: the queries, once scaled, and the softmax's weights are rounded by up to 2^-9, at random.
+/// bf16 has eight significant bits, so the scaled queries and the softmax's weights are rounded by up to 2^-9, at
+/// random.
 #[test]
 fn attention_of_any_size() {
     let Some(precision) = bf16() else { return };
     for (heads, t, d) in [(1, 1, 4), (2, 7, 12), (3, 33, 20), (2, 121, 64), (2, 201, 64), (1, 401, 80)] {
         let qkv = exact("qkv", &[3, 2, heads, t, d]);
         let [got, want] = [precision, Precision::F32].map(|precision| Tensor::made(|y| cpu::attention(&qkv, precision, y)));
-        let off = relative_l2(got.data(), want.data());
-        assert!(off < 4e-3, "{heads} heads of {t} x {d}: relative L2 {off:.1e}");
+        let error = relative_l2(got.data(), want.data());
+        assert!(error < 4e-3, "{heads} heads of {t} x {d}: relative L2 {error:.1e}");
     }
 }
 
-/// Every factor of every product is off by up to 2^-9: the outputs by half a percent to one.
+/// Every factor of every product is off by up to 2^-9, so outputs are off by 0.5 to 1 percent.
 const TOLERANCE: f64 = 1.2e-2;
 
 fn check(name: &str) {
@@ -71,9 +72,9 @@ fn check(name: &str) {
     let layers = cpu::layers(model.weights().expect("seeded weights"), precision);
     let features = cpu::forward(&layers, model.config(), &golden.image, golden.mask.as_deref(), &golden.request).expect("features");
     let rows = golden.compare(&features);
-    let table: Vec<String> = rows.iter().map(|(tensor, off, _)| format!("{name} {tensor}: relative L2 {off:.2e}")).collect();
+    let table: Vec<String> = rows.iter().map(|(tensor, error, _)| format!("{name} {tensor}: relative L2 {error:.2e}")).collect();
     println!("{}", table.join("\n"));
-    assert!(rows.iter().all(|(_, off, _)| *off <= TOLERANCE), "beyond {TOLERANCE}:\n{}", table.join("\n"));
+    assert!(rows.iter().all(|(_, error, _)| *error <= TOLERANCE), "beyond {TOLERANCE}:\n{}", table.join("\n"));
 }
 
 #[test]
@@ -102,6 +103,6 @@ fn threads_change_no_bit() {
         let features = pool.install(|| cpu::forward(&layers, model.config(), &image, None, &Request::default())).expect("features");
         features.x_norm.data().iter().map(|v| v.to_bits()).collect::<Vec<_>>()
     };
-    let one = bits(1);
-    assert!([2, 3, 7].iter().all(|&threads| bits(threads) == one));
+    let single_thread = bits(1);
+    assert!([2, 3, 7].iter().all(|&threads| bits(threads) == single_thread));
 }

@@ -1,4 +1,4 @@
-//! The CPU backend gives the same bits whatever the number of threads.
+//! The CPU backend gives the same bits with any number of threads.
 
 mod common;
 
@@ -10,7 +10,7 @@ use meddino::vit::model::Model;
 use meddino::vit::source::ModelSource;
 use rayon::ThreadPoolBuilder;
 
-/// Every bit of the features of a batch of two, on a pool of `threads`.
+/// The bits of the features of a batch of two, computed on a pool of `threads`.
 fn bits(backbone: &Backbone, image: &Tensor, threads: usize) -> Vec<u32> {
     let pool = ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
     let request = Request { prenorm: true, ..Request::default() };
@@ -19,9 +19,9 @@ fn bits(backbone: &Backbone, image: &Tensor, threads: usize) -> Vec<u32> {
     features.x_norm.data().iter().chain(x_prenorm.data()).map(|v| v.to_bits()).collect()
 }
 
-/// So an unfinished file is gone on with on any number of threads, and not by a backend whose last bits may be others.
+/// An unfinished file may resume with another number of threads, but not on a backend whose last bits may differ.
 #[test]
-fn threads_are_no_part_of_the_method() {
+fn threads_do_not_change_the_method() {
     let model = Model::seeded(0, ModelSize::Micro);
     let backbone = Backbone::new(&model, Choice::Cpu).expect("the CPU");
     let on = |threads| ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool").install(|| backbone.method());
@@ -35,10 +35,10 @@ fn check(model: &str, shape: [usize; 4]) {
     let backbone =
         Backbone::new(&ModelSource::parse(model).and_then(|source| source.open()).expect("seeded weights"), Choice::Cpu).expect("the CPU");
     let image = Tensor::new(shape, common::uniform("image", shape.iter().product(), 3));
-    let one = bits(&backbone, &image, 1);
+    let single_thread = bits(&backbone, &image, 1);
     for threads in [2, 3, 7] {
-        let differ = bits(&backbone, &image, threads).iter().zip(&one).filter(|(a, b)| a != b).count();
-        assert_eq!(differ, 0, "{model}, {shape:?}: {differ} of {} values differ between 1 and {threads} threads", one.len());
+        let differ = bits(&backbone, &image, threads).iter().zip(&single_thread).filter(|(a, b)| a != b).count();
+        assert_eq!(differ, 0, "{model}, {shape:?}: {differ} of {} values differ between 1 and {threads} threads", single_thread.len());
     }
 }
 
@@ -46,7 +46,7 @@ fn check(model: &str, shape: [usize; 4]) {
 fn small_models_and_ragged_images() {
     check("seeded:0:micro", [1, 1, 48, 48]);
     check("seeded:0:tiny", [2, 3, 70, 115]);
-    // More tokens than a block of keys holds, and than the rows of a product that are finished at once.
+    // More tokens than a block of keys, and than the rows of a product that finish at once.
     check("seeded:0:tiny", [1, 1, 400, 416]);
 }
 

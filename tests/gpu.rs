@@ -1,4 +1,4 @@
-//! The engine on a real (or software) device.
+//! The engine on a device, real or software, without the model.
 
 mod device;
 
@@ -20,7 +20,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
 }
 ";
 
-/// y = factor * x over 64 elements, still without tensors.
+/// A dispatch of y = factor * x over 64 elements, whose tensors the caller sets.
 fn scale_step(label: &str, factor: f32) -> Dispatch {
     let nowhere = View { tensor: Graph::new().tensor("", [0], Role::Intermediate), offset: 0, len: 0 };
     let mut params = vec![0; 16];
@@ -36,7 +36,7 @@ fn scale_step(label: &str, factor: f32) -> Dispatch {
     }
 }
 
-/// y = factor * x, on a graph of its own kernel: the engine without the model.
+/// Records y = factor * x, with this test's own kernel.
 fn scale(graph: &mut Graph, label: &str, x: TensorId, factor: f32, role: Role) -> TensorId {
     let n = graph.info(x).len();
     let y = graph.tensor(label, [n], role);
@@ -50,7 +50,7 @@ fn scale(graph: &mut Graph, label: &str, x: TensorId, factor: f32, role: Role) -
 }
 
 #[test]
-fn a_chain_of_dispatches_runs_in_order_and_twice() {
+fn a_chain_of_dispatches_runs_in_order_and_repeatedly() {
     let Some(context) = device::context() else { return };
     let mut graph = Graph::new();
     let x = graph.tensor("x", [1000], Role::Input);
@@ -71,7 +71,7 @@ fn a_chain_of_dispatches_runs_in_order_and_twice() {
     }
 }
 
-/// x -> 2 x -> 6 x, ready to run.
+/// A prepared graph of x -> 2 x -> 6 x, with x and the result.
 fn small(context: &Context) -> (Executable, TensorId, TensorId) {
     let mut graph = Graph::new();
     let x = graph.tensor("x", [100], Role::Input);
@@ -81,7 +81,7 @@ fn small(context: &Context) -> (Executable, TensorId, TensorId) {
     (Executable::new(context, graph, planned, &GpuWeights::default()).unwrap(), x, y)
 }
 
-/// Runs [`small`], and sees that it computes.
+/// Runs [`small`] and checks its result.
 fn works(context: &Context) {
     let (executable, x, y) = small(context);
     executable.write(x, 0, &[7.0; 100]).unwrap();
@@ -104,7 +104,7 @@ fn after_an_absurd_allocation_the_next_call_works() {
     assert_eq!(device::kind(&error), Some(GpuFailure::TooLarge));
     assert!(refused.contains("image") && refused.contains("4398046511104 bytes") && refused.contains("`size`"), "{refused}");
 
-    // A planner that believes in such a device: now the device itself has to refuse.
+    // A plan for a device without limits: now the device itself must refuse.
     let boundless = Limits { max_buffer: u64::MAX, ..*context.limits() };
     let planned = plan(&graph, &boundless).unwrap();
     let error = Executable::new(&context, graph, planned, &GpuWeights::default()).unwrap_err();
@@ -139,10 +139,10 @@ fn a_lost_device_is_an_error_that_says_what_to_do() {
     let (executable, x, y) = small(&context);
     context.device().destroy();
     for _ in 0..2 {
-        let told =
+        let error =
             executable.write(x, 0, &[1.0; 100]).and_then(|()| executable.run()).and_then(|()| executable.read_all(&[y])).unwrap_err();
-        assert_eq!(device::kind(&told), Some(GpuFailure::Lost));
-        assert!(told.to_string().contains("was lost") && told.to_string().contains("open it anew"), "{told}");
+        assert_eq!(device::kind(&error), Some(GpuFailure::Lost));
+        assert!(error.to_string().contains("was lost") && error.to_string().contains("open it anew"), "{error}");
     }
     works(&Context::new(&Selection::Auto).unwrap());
 }
@@ -150,7 +150,7 @@ fn a_lost_device_is_an_error_that_says_what_to_do() {
 #[test]
 fn weights_are_uploaded_once_and_named_when_missing() {
     let Some(context) = device::context() else { return };
-    // Larger than what may be in flight at once.
+    // Larger than the uploads that may be in flight at once.
     let large = Tensor::new([5, 4 << 20], (0..5 * (4 << 20)).map(|i| (i % 1000) as f32).collect());
     let weights = GpuWeights::upload(&context, [("large", &large), ("w", &Tensor::new([2], vec![1.5, -2.0]))]).unwrap();
     assert_eq!(weights.bytes(), (5 * (4 << 20) + 2) * 4);
@@ -178,14 +178,14 @@ fn weights_are_uploaded_once_and_named_when_missing() {
 
 #[test]
 fn a_host_lends_its_device_and_submits_itself() {
-    let Some(own) = device::context() else { return };
-    let (device, queue) = (own.device().clone(), own.queue().clone());
+    let Some(lent) = device::context() else { return };
+    let (device, queue) = (lent.device().clone(), lent.queue().clone());
     let context = Context::from_host(device.clone(), queue.clone()).unwrap();
-    assert_eq!((context.limits(), context.abilities().f16), (own.limits(), own.abilities().f16));
+    assert_eq!((context.limits(), context.abilities().f16), (lent.limits(), lent.abilities().f16));
     let (executable, x, y) = small(&context);
     executable.write(x, 0, &[7.0; 100]).unwrap();
-    // The host's encoder, the host's submission, the host's poll; step by step as a host that keeps its frame rate would.
-    let begun = {
+    // The host's encoder, submission and poll, step by step, as a host does to keep its frame rate.
+    let reading = {
         let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         executable.encode_steps(&mut encoder, 0..1);
         executable.encode_steps(&mut encoder, 1..2);
@@ -193,7 +193,7 @@ fn a_host_lends_its_device_and_submits_itself() {
         executable.read(y).unwrap()
     };
     device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
-    assert_eq!(pollster::block_on(begun).unwrap(), [42.0; 100]);
+    assert_eq!(pollster::block_on(reading).unwrap(), [42.0; 100]);
 }
 
 #[test]
@@ -215,12 +215,12 @@ fn a_profile_times_every_dispatch() {
 }
 
 #[test]
-fn limits_are_narrowed_as_asked_and_never_widened() {
+fn limits_can_be_narrowed_and_never_widened() {
     let tight = Limits { max_binding: 8 << 20, max_workgroups: 1000, alignment: 256, ..Limits::DEFAULT };
     let Some(context) = device::narrow_context(tight) else { return };
     assert_eq!(*context.limits(), tight);
     works(&context);
-    let own = *Context::new(&Selection::Auto).unwrap().limits();
+    let device_limits = *Context::new(&Selection::Auto).unwrap().limits();
     let wide = Limits {
         max_binding: 1 << 60,
         max_buffer: 1 << 60,
@@ -228,9 +228,9 @@ fn limits_are_narrowed_as_asked_and_never_widened() {
         max_workgroups: u32::MAX,
         max_invocations: u32::MAX,
         workgroup_memory: u32::MAX,
-        ..own
+        ..device_limits
     };
-    assert_eq!(*Context::with_limits(&Selection::Auto, wide).unwrap().limits(), own);
+    assert_eq!(*Context::with_limits(&Selection::Auto, wide).unwrap().limits(), device_limits);
 }
 
 const STRAY: &str = "
@@ -252,7 +252,8 @@ fn main(@builtin(local_invocation_index) i: u32) {
 }
 ";
 
-/// A caller's shader that reads and writes past every end keeps its run-time checks, also where this crate's own have none.
+/// A caller's shader that reads and writes past every end keeps its run-time checks, even on a context whose own
+/// shaders have none.
 #[test]
 fn a_foreign_shader_keeps_its_checks_on_every_context() {
     let Some(context) = device::context() else { return };
@@ -280,16 +281,16 @@ fn a_foreign_shader_keeps_its_checks_on_every_context() {
             executable.run().unwrap();
             let got = executable.read_all(&[y]).unwrap().remove(0);
             let (before, rest) = got.data().split_at(64);
-            let (own, behind) = rest.split_at(64);
+            let (bound, behind) = rest.split_at(64);
             assert!([before, behind] == [[-7.0; 64]; 2], "what is not bound was written: {before:?} {behind:?}");
-            // What is past an array's end is its last element, or is dropped; workgroup memory begins as zeros.
-            assert!(own.iter().all(|v| [4.0 - 50.0, 9.0].contains(v)), "{own:?}");
+            // A read past an array's end gives its last element, a write is dropped. Workgroup memory starts as zeros.
+            assert!(bound.iter().all(|v| [4.0 - 50.0, 9.0].contains(v)), "{bound:?}");
         }
     }
 }
 
 #[test]
-fn what_no_check_covers_is_refused_in_a_foreign_shader() {
+fn a_foreign_shader_may_not_use_features_without_checks() {
     let Some(context) = device::context() else { return };
     let refused = |kernel: Kernel| {
         let mut graph = Graph::new();
@@ -303,8 +304,11 @@ fn what_no_check_covers_is_refused_in_a_foreign_shader() {
         error.to_string()
     };
     let text = "enable wgpu_cooperative_matrix;";
-    let told = refused(Kernel { name: "mine", parts: vec![text], constants: Vec::new() });
-    assert!(told.contains("blocks.0.mine") && told.contains("cooperative matrices") && told.contains("push_unchecked"), "{told}");
-    let told = refused(Kernel { name: "mine", parts: vec![SCALE], constants: vec![("SUBGROUP_SIZE", 3_u32.into())] });
-    assert!(told.contains("blocks.0.mine") && told.contains("subgroups of 3"), "{told}");
+    let message = refused(Kernel { name: "mine", parts: vec![text], constants: Vec::new() });
+    assert!(
+        message.contains("blocks.0.mine") && message.contains("cooperative matrices") && message.contains("push_unchecked"),
+        "{message}"
+    );
+    let message = refused(Kernel { name: "mine", parts: vec![SCALE], constants: vec![("SUBGROUP_SIZE", 3_u32.into())] });
+    assert!(message.contains("blocks.0.mine") && message.contains("subgroups of 3"), "{message}");
 }

@@ -1,4 +1,5 @@
-//! Files that are damaged, lying or malicious: each gets a clear error, nothing panics, nothing runs, and no claim takes memory.
+//! Damaged, lying and malicious checkpoints: each gets a clear error, nothing panics, no code in a file runs, and no
+//! claim takes memory.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use meddino::vit::model::Model;
 
-/// The system's allocator, keeping in mind how much is taken at most.
+/// The system's allocator, which records the peak of allocated memory.
 struct Watching;
 
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
@@ -43,8 +44,8 @@ unsafe impl GlobalAlloc for Watching {
 #[global_allocator]
 static ALLOCATOR: Watching = Watching;
 
-/// The most that all tests of this file, which run side by side, may hold at once, whatever their files claim.
-/// A claim of one tensor beyond its file may reach 64 MiB (pth.rs allows that); the largest fixture takes under 1 MB.
+/// The most that the tests of this file, which run side by side, may hold at once, whatever their files claim. A claim
+/// of one tensor beyond its file may reach 64 MiB (pth.rs allows that), and the largest fixture takes less than 1 MB.
 const MOST: usize = 256 << 20;
 
 fn assert_little_memory() {
@@ -72,7 +73,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/micro").join(name)
 }
 
-/// Opens and loads; the error's text, or "no error".
+/// Opens a checkpoint and loads its weights. Returns the error's text, or "no error".
 fn load(path: &Path) -> String {
     let loaded = Model::open(path).and_then(|model| model.weights());
     loaded.err().map_or_else(|| "no error".into(), |e| e.to_string())
@@ -85,7 +86,8 @@ fn load_bytes(bytes: &[u8]) -> String {
     load(&path)
 }
 
-/// The first few KB hold headers and pickles of every container, the last few the zip's directory: the offsets that matter.
+/// Offsets in the first few KB, which hold headers and pickles of every container, and in the last few, which hold the
+/// zip's directory.
 fn offsets(length: usize, step: usize) -> impl Iterator<Item = usize> {
     (0..length.min(2048))
         .step_by(97)
@@ -122,7 +124,7 @@ impl Dice {
     }
 }
 
-/// Where damage hurts: the ranges of a file that hold no tensor values.
+/// The ranges of a file without tensor values, where damage has the most effect.
 fn structure(name: &str, bytes: &[u8]) -> [std::ops::Range<usize>; 2] {
     let length = bytes.len();
     if name.ends_with(".safetensors") {
@@ -135,7 +137,8 @@ fn structure(name: &str, bytes: &[u8]) -> [std::ops::Range<usize>; 2] {
     }
 }
 
-/// Sets every entry's CRC-32 in a zip's directory to 0, which PyTorch writes for "not computed": damage shall reach the pickle's parser.
+/// Sets every entry's CRC-32 in a zip's directory to 0, which PyTorch writes for "not computed", so that damage reaches
+/// the pickle's parser.
 fn clear_checksums(file: &mut [u8]) {
     for at in 0..file.len() - 20 {
         if file[at..].starts_with(b"PK\x01\x02") {
@@ -144,7 +147,7 @@ fn clear_checksums(file: &mut [u8]) {
     }
 }
 
-/// How often each fixture is damaged; more with `MEDDINO_FUZZ_ROUNDS`.
+/// How often each fixture is damaged. `MEDDINO_FUZZ_ROUNDS` sets another number.
 fn rounds() -> usize {
     std::env::var("MEDDINO_FUZZ_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(60)
 }
@@ -171,7 +174,7 @@ fn flipped_bytes_never_panic() {
                 };
             }
             fs::write(&path, &bytes).unwrap();
-            // Whatever comes out is fine (a flipped bit may hit padding); a panic fails the test.
+            // An error and a success are both fine, because a flipped bit may hit padding. A panic fails the test.
             let began = Instant::now();
             load(&path);
             assert!(began.elapsed() < Duration::from_secs(10), "{name} took {:?}", began.elapsed());
@@ -203,7 +206,7 @@ fn reducing_pickle(marker: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn lies_and_nonsense_get_a_clear_error() {
+fn false_claims_and_nonsense_get_a_clear_error() {
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
         ("empty", Vec::new(), "is empty"),
         ("text", b"hello, this is no model\n".to_vec(), "neither a PyTorch nor a safetensors file"),
@@ -263,7 +266,7 @@ fn lies_and_nonsense_get_a_clear_error() {
 }
 
 #[test]
-fn what_is_no_file_gets_a_clear_error() {
+fn paths_that_are_no_file_get_a_clear_error() {
     let dir = tempfile::tempdir().unwrap();
     assert!(load(dir.path()).contains("is a directory"), "{}", load(dir.path()));
     let missing = dir.path().join("missing.pth");
@@ -272,7 +275,7 @@ fn what_is_no_file_gets_a_clear_error() {
 }
 
 #[test]
-fn nothing_in_a_pickle_is_run() {
+fn no_code_in_a_pickle_runs() {
     let dir = tempfile::tempdir().unwrap();
     let marker = dir.path().join("marker");
     let path = dir.path().join("evil.pth");
@@ -282,7 +285,8 @@ fn nothing_in_a_pickle_is_run() {
     assert!(!marker.exists());
 }
 
-/// Every place in a zip where the size of the entry `name` stands: (compressed, uncompressed) in local header and central directory.
+/// Offsets of the sizes of the entry `name` in a zip: (compressed, uncompressed) in the local header and in the central
+/// directory.
 fn size_fields(zip: &[u8], name: &[u8]) -> Vec<usize> {
     let named = |at: usize, header: usize| zip[at + header..].starts_with(name);
     let mut fields = Vec::new();
@@ -345,7 +349,7 @@ fn zip64(size: u64) -> Vec<u8> {
 
 #[test]
 fn a_zip_may_not_claim_terabytes() {
-    // The forged archive is sound but for its claim: with the true size it reads as an empty dictionary.
+    // With its true size the forged archive is valid and reads as an empty dictionary.
     let honest = load_bytes(&zip64(4));
     assert!(honest.contains("no tensor at all"), "{honest}");
     for size in [1 << 42, u64::MAX - 8] {

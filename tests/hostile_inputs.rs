@@ -1,4 +1,5 @@
-//! Damaged, misleading and hostile inputs: each is refused with an error that names the file and the reason, and takes no memory for it.
+//! Damaged, misleading and hostile inputs: each is refused with an error that names the file and the reason, and no
+//! claim takes memory.
 #![cfg(feature = "readers")]
 
 use std::fs::{self, File};
@@ -26,7 +27,7 @@ fn f32s(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
-/// Opens `path` as its ending says and reads everything; what went wrong, if anything did.
+/// Opens `path` by its ending and reads everything. Returns the error, if there is one.
 fn read(path: &Path) -> Result<(), String> {
     let result = if path.extension().is_some_and(|e| e == "safetensors") {
         Images::open(path).and_then(|images| (0..images.shape()[0]).try_for_each(|i| images.read(i).map(drop)))
@@ -36,23 +37,23 @@ fn read(path: &Path) -> Result<(), String> {
     result.map_err(|e| e.to_string())
 }
 
-/// Writes each case's bytes under its name and compares what is said with what should be; `None` is no error.
+/// Writes each case's bytes under its name and compares the error with the expected one. `None` means no error.
 fn check(cases: Vec<(&str, Vec<u8>, Option<&str>)>) {
     let folder = tempfile::tempdir().expect("a folder");
     let mut wrong = Vec::new();
-    for (name, bytes, said) in cases {
+    for (name, bytes, expected) in cases {
         let path = folder.path().join(name);
         fs::write(&path, bytes).expect("written");
         let result = read(&path);
-        let right = match (&result, said) {
+        let right = match (&result, expected) {
             (Ok(()), None) => true,
-            (Err(error), Some(said)) => {
-                error.starts_with(&format!("input {}: ", path.display())) && error.contains(said) && !error.contains('\n')
+            (Err(error), Some(expected)) => {
+                error.starts_with(&format!("input {}: ", path.display())) && error.contains(expected) && !error.contains('\n')
             }
             _ => false,
         };
         if !right {
-            wrong.push(format!("{name}: expected {said:?}, found {result:?}"));
+            wrong.push(format!("{name}: expected {expected:?}, found {result:?}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -141,7 +142,7 @@ fn npy_values() {
 }
 
 #[test]
-fn names_and_places() {
+fn names_and_paths() {
     check(vec![
         ("picture.png", b"\x89PNG\r\n\x1a\n".to_vec(), Some("holds shades of gray after somebody's windowing, and no HU")),
         ("picture.JPG", Vec::new(), Some("no HU")),
@@ -153,18 +154,19 @@ fn names_and_places() {
     let at = |name: &str| folder.path().join(name);
     fs::create_dir(at("folder.npy")).expect("created");
     fs::create_dir(at("folder.safetensors")).expect("created");
-    for (name, said) in [
+    for (name, expected) in [
         ("folder.npy", "not a file"),
         ("folder.safetensors", "not a file"),
         ("missing.npy", "No such file"),
         ("missing.safetensors", "No such file"),
     ] {
         let error = read(&at(name)).expect_err(name);
-        assert!(error.contains(said) || cfg!(windows), "{error}");
+        assert!(error.contains(expected) || cfg!(windows), "{error}");
     }
 }
 
-/// A file that is as long as its header says, without taking the disk's space: what it promises must not be taken at once.
+/// The file is as long as its header says but sparse on disk. Opening must not take the memory that the header
+/// promises.
 #[test]
 fn a_terabyte_of_slices_is_read_one_at_a_time() {
     let folder = tempfile::tempdir().expect("a folder");

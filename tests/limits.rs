@@ -1,4 +1,5 @@
-//! The command under limits of the machine: it ends with 1 and a line that names the limit, and leaves no half file. A smaller limit is no reason for a panic or a signal.
+//! The command under limits of the machine: it exits with 1 and one line that names the limit, leaves no partial
+//! output, and neither panics nor dies by a signal.
 #![cfg(all(feature = "cli", target_os = "linux"))]
 
 mod common;
@@ -10,7 +11,7 @@ use std::process::{Command, Output};
 use common::data;
 use desk::{Desk, hu, text};
 
-/// Runs `line` after the shell's commands `limits`.
+/// Runs `line` in a shell after the commands `limits`.
 fn under(desk: &Desk, limits: &str, line: &str) -> Output {
     let command = desk.command(line);
     let mut shell = Command::new("sh");
@@ -20,15 +21,18 @@ fn under(desk: &Desk, limits: &str, line: &str) -> Output {
     shell.output().expect("the shell starts")
 }
 
-/// Runs `line` under `limits`, which is an error that says `told`, on one line; what is in the folder after it is as before.
-fn refused(desk: &Desk, limits: &str, line: &str, told: &[&str]) {
+/// Runs `line` under `limits`. It must fail with one line that contains every one of `expected`, and change no file.
+fn refused(desk: &Desk, limits: &str, line: &str, expected: &[&str]) {
     let before = desk.files();
     let output = under(desk, limits, line);
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{limits}; {line}: {}\n{stderr}", output.status);
     let errors: Vec<&str> = stderr.lines().filter(|line| !line.starts_with("warning: ")).collect();
     let error = errors.last().copied().unwrap_or_default();
-    assert!(error.starts_with("error: ") && told.iter().all(|told| error.contains(told)), "{limits}; {line}: {told:?} not in: {stderr}");
+    assert!(
+        error.starts_with("error: ") && expected.iter().all(|part| error.contains(part)),
+        "{limits}; {line}: {expected:?} not in: {stderr}"
+    );
     assert!(!stderr.contains("panicked") && !stderr.contains("memory allocation of"), "{stderr}");
     assert_eq!(desk.files(), before, "{limits}; {line}: a file was left");
 }
@@ -38,24 +42,25 @@ const FEATURES: &str = "features phantom -c seeded:0:tiny -o out.safetensors";
 #[test]
 fn too_few_threads_are_an_error_or_a_warning() {
     let desk = Desk::new();
-    // A stack beyond the address space: no thread starts, as where `ulimit -u` is reached, which does not bind root.
-    let none = "ulimit -v 4000000; export RUST_MIN_STACK=17179869184";
-    refused(&desk, none, &format!("{FEATURES} --size 32"), &["not one thread", "ulimit -u"]);
-    // Three stacks of 1 GiB have room, and no eight: the pool has fewer threads, and the stages of the work none.
-    let three = "ulimit -v 4000000; export RUST_MIN_STACK=1073741824 RAYON_NUM_THREADS=8";
-    refused(&desk, three, &format!("{FEATURES} --size 32"), &["no further thread", "ulimit -u"]);
-    // The pool has one or two, the watch for Ctrl-C another; what is left is for no stage, or for the first alone.
+    // A stack larger than the address space: no thread starts. `ulimit -u` would do the same, but does not bind root.
+    let no_thread = "ulimit -v 4000000; export RUST_MIN_STACK=17179869184";
+    refused(&desk, no_thread, &format!("{FEATURES} --size 32"), &["not one thread", "ulimit -u"]);
+    // Three stacks of 1 GiB fit, eight do not: the pool gets fewer threads, and the stages of the work get none.
+    let three_stacks = "ulimit -v 4000000; export RUST_MIN_STACK=1073741824 RAYON_NUM_THREADS=8";
+    refused(&desk, three_stacks, &format!("{FEATURES} --size 32"), &["no further thread", "ulimit -u"]);
+    // The pool takes one or two threads and the watch for Ctrl-C another, so the stages get none, or only the first
+    // gets one.
     for threads in ["THREADS=2", "THREADS=1"] {
-        refused(&desk, &three.replace("THREADS=8", threads), &format!("{FEATURES} --size 32"), &["no further thread", "ulimit -u"]);
+        refused(&desk, &three_stacks.replace("THREADS=8", threads), &format!("{FEATURES} --size 32"), &["no further thread", "ulimit -u"]);
     }
-    let output = under(&desk, three, "convert seeded:0:micro -o out.safetensors");
+    let output = under(&desk, three_stacks, "convert seeded:0:micro -o out.safetensors");
     let stderr = text(&output.stderr);
     assert!(output.status.success() && stderr.contains("warning: 3 of 8 threads could be started"), "{stderr}");
 }
 
-/// The threads of the pool are as many as are asked for, and the result does not depend on it.
+/// The pool has the requested number of threads, and results do not depend on it.
 #[test]
-fn a_pool_has_the_threads_that_are_asked_for() {
+fn a_pool_has_the_requested_threads() {
     let desk = Desk::new();
     let features = |threads: usize| {
         let output = under(&desk, &format!("export RAYON_NUM_THREADS={threads}"), &format!("{FEATURES} --size 48"));
@@ -68,7 +73,7 @@ fn a_pool_has_the_threads_that_are_asked_for() {
     assert_eq!(features(1), features(3));
 }
 
-/// So many KiB of memory. Each thread takes of them, so that there are two, whatever the machine.
+/// Limits memory to `kib` KiB. Threads take part of it, so their number is fixed at two on every machine.
 fn memory(kib: usize) -> String {
     format!("ulimit -v {kib}; export RAYON_NUM_THREADS=2 MALLOC_ARENA_MAX=2")
 }
@@ -81,9 +86,10 @@ fn too_little_memory_is_an_error() {
     refused(&desk, &memory(1_200_000), &format!("{FEATURES} --size 8192"), &["memory: ", "ulimit -v", "one image of 8192 x 8192 needs"]);
 }
 
-/// What nobody asked about beforehand: a scan of one slice of 400 MB, its values and what is made of them. The unfinished file is gone on with, as that of a killed run.
+/// A scan of one slice takes 400 MB, which no check before the allocation covers. The command must report the failed
+/// allocation, and its unfinished file must not hinder the next run.
 #[test]
-fn memory_that_is_refused_is_an_error_and_no_abort() {
+fn a_failed_allocation_is_an_error_and_no_abort() {
     let desk = Desk::new();
     let header = "{'descr': '|u1', 'fortran_order': False, 'shape': (10000, 10000), }\n";
     desk.npy_of("scan.npy", header, &[]);
@@ -100,7 +106,7 @@ fn memory_that_is_refused_is_an_error_and_no_abort() {
 }
 
 #[test]
-fn a_file_that_may_not_grow_is_an_error() {
+fn a_file_size_limit_is_an_error() {
     let desk = Desk::new();
     desk.npy("scan.npy", &hu(1, 32, 32));
     for line in [
@@ -119,7 +125,7 @@ fn a_file_that_may_not_grow_is_an_error() {
     refused(&desk, "ulimit -f 0", &line, &["ulimit -f"]);
 }
 
-/// Wherever the descriptors run out, the message says that they did.
+/// Wherever file descriptors run out, the message says so.
 #[test]
 fn too_few_descriptors_are_named() {
     let desk = Desk::new();

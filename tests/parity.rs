@@ -1,4 +1,4 @@
-//! The CPU backend against PyTorch's answers for seeded weights.
+//! The CPU backend against PyTorch's outputs for seeded weights.
 
 mod common;
 
@@ -7,7 +7,7 @@ use meddino::backbone::{Backbone, Choice};
 use meddino::vit::config::RopePrecision;
 use meddino::vit::source::ModelSource;
 
-/// The largest error of an element.
+/// The largest allowed error of an element.
 fn largest_error(rope: RopePrecision) -> f32 {
     match rope {
         RopePrecision::F32 => 1e-3,

@@ -1,11 +1,11 @@
-//! The planner, on random graphs and on the model's own.
+//! The planner on random graphs and on the model's graph.
 
 use meddino::graph::{Cost, Dispatch, Footprint, Graph, Kernel, Limits, Place, Plan, Role, TensorId, TensorInfo, View, plan};
 use meddino::vit::config::Config;
 use meddino::vit::features::Request;
 use meddino::vit::forward::{Input, record};
 
-/// Numbers that look random and never change.
+/// Deterministic pseudo-random numbers.
 struct Dice(u64);
 
 impl Dice {
@@ -20,8 +20,8 @@ fn dispatch(label: String, reads: Vec<View>, write: View) -> Dispatch {
     Dispatch { label, kernel, reads, write, params: Vec::new(), workgroups: [1; 3], cost: Cost::default() }
 }
 
-/// Operations that read up to three earlier tensors each; some are several dispatches over disjoint rows, some leave a result that
-/// nothing reads, some results are outputs.
+/// A graph of operations that read up to three earlier tensors each. Some consist of several dispatches over disjoint
+/// rows, some results are never read, and some are outputs.
 fn random_graph(seed: u64) -> Graph {
     let mut dice = Dice(seed);
     let mut graph = Graph::new();
@@ -49,7 +49,8 @@ fn random_graph(seed: u64) -> Graph {
     graph
 }
 
-/// Runs a planned graph on "buffers" whose every element is the name of the tensor last written there, and checks each read.
+/// Runs a planned graph on simulated buffers, whose elements hold the name of the tensor last written there, and checks
+/// each read.
 fn simulate(graph: &Graph, planned: &Plan) {
     let mut slots: Vec<Vec<Option<(TensorId, usize)>>> = planned.slots().iter().map(|&bytes| vec![None; bytes as usize / 4]).collect();
     let buffer_of = |id: TensorId| match planned.place(id) {
@@ -60,9 +61,9 @@ fn simulate(graph: &Graph, planned: &Plan) {
         for read in &step.reads {
             let Some(slot) = buffer_of(read.tensor) else { continue };
             assert_ne!(Some(slot), buffer_of(step.write.tensor), "{} binds slot {slot} both ways", step.label);
-            let held = &slots[slot][read.offset..read.offset + read.len];
-            let whole = held.iter().zip(read.offset..).all(|(&element, i)| element == Some((read.tensor, i)));
-            assert!(whole, "{} reads {:?}, and something else stands there", step.label, graph.info(read.tensor));
+            let contents = &slots[slot][read.offset..read.offset + read.len];
+            let is_intact = contents.iter().zip(read.offset..).all(|(&element, i)| element == Some((read.tensor, i)));
+            assert!(is_intact, "{} reads {:?}, and something else stands there", step.label, graph.info(read.tensor));
         }
         if let Some(slot) = buffer_of(step.write.tensor) {
             let View { tensor, offset, len } = step.write;
@@ -109,7 +110,7 @@ fn roles_decide_who_owns_a_buffer() {
 }
 
 #[test]
-fn what_a_device_cannot_hold_is_refused_by_name() {
+fn tensors_beyond_a_devices_limits_are_refused_by_name() {
     let graph = |workgroups| {
         let mut graph = Graph::new();
         let x = graph.tensor("image", [1000], Role::Input);
@@ -135,7 +136,7 @@ fn what_a_device_cannot_hold_is_refused_by_name() {
 
 #[test]
 #[should_panic(expected = "reads and writes")]
-fn one_tensor_is_not_bound_both_ways() {
+fn one_tensor_is_not_read_and_written_by_one_dispatch() {
     let mut graph = Graph::new();
     let x = graph.tensor("x", [8], Role::Intermediate);
     graph.push(dispatch("twist".into(), vec![View { tensor: x, offset: 0, len: 4 }], View { tensor: x, offset: 4, len: 4 }));
@@ -150,7 +151,7 @@ fn nothing_is_read_before_it_is_written() {
     let _ = plan(&graph, &Limits::DEFAULT);
 }
 
-/// The formula by which speeds are stated, and the costs that kernels declare, count the same products.
+/// The formula behind reported speeds counts the same products as the costs that kernels declare.
 #[test]
 fn the_models_formula_counts_the_products_that_its_graph_declares() {
     for (config, [batch, channels, height, width]) in
@@ -166,15 +167,16 @@ fn the_models_formula_counts_the_products_that_its_graph_declares() {
             .sum();
         let grid = config.grid(height, width).unwrap();
         let tokens = config.prefix_tokens() + grid.patches();
-        // Attention declares its softmax too: four operations a score.
+        // Attention's declared cost includes its softmax: four operations a score.
         let softmax = (4 * batch * config.depth * config.num_heads * tokens * tokens) as u64;
         assert_eq!(declared - softmax, batch as u64 * config.product_flops(channels, grid), "{height} x {width}");
     }
 }
 
-/// ViT-B at the sizes that matter, on a device of the least limits and on a large one: near the least that whole-buffer slots can take.
+/// ViT-B at the sizes that matter, on a device of the lowest limits and on a large one: the slots take little more than
+/// the lower bound for whole-buffer slots.
 #[test]
-fn the_models_own_graph_takes_little_more_than_it_must() {
+fn the_models_graph_takes_little_more_than_the_lower_bound() {
     let large = Limits { max_binding: 2 << 30, max_buffer: 4 << 30, workgroup_memory: 48 << 10, ..Limits::DEFAULT };
     for (side, limits) in [(224, Limits::DEFAULT), (896, Limits::DEFAULT), (2048, Limits::DEFAULT), (2048, large)] {
         let input = Input { batch: 1, channels: 3, height: side, width: side, masked: false };

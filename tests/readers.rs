@@ -1,4 +1,4 @@
-//! Every file that ever broke a reader, and those that the search for others begins with, in turn: `fuzz/README.md`.
+//! Replays every file that ever broke a reader, and the seeds of the fuzzer; see `fuzz/README.md`.
 
 #[path = "../fuzz/src/memory.rs"]
 mod memory;

@@ -1,7 +1,8 @@
-//! Real CT against nibabel and pydicom, to the last bit; and one head in many storage orders, whose features must be the same.
+//! Real CT against nibabel and pydicom, to the last bit, and one head in many storage orders, whose features must be
+//! equal.
 //!
-//! `MEDDINO_REAL_CT` is the folder that `real_ct/fetch.sh` fills. Without it nothing is tested, and said; with `MEDDINO_REQUIRE_REAL_CT=1` that is
-//! a failure.
+//! `MEDDINO_REAL_CT` is the folder that `real_ct/fetch.sh` fills. Without it the tests report that they did not run.
+//! With `MEDDINO_REQUIRE_REAL_CT=1` they fail instead.
 #![cfg(feature = "readers")]
 
 use std::fs;
@@ -22,13 +23,13 @@ fn cases() -> Option<PathBuf> {
         let problem = "MEDDINO_REAL_CT names no folder of cases; tests/real_ct/fetch.sh makes one";
         assert!(std::env::var_os("MEDDINO_REQUIRE_REAL_CT").is_none_or(|v| v != "1"), "MEDDINO_REQUIRE_REAL_CT=1, but {problem}");
         let test = std::thread::current().name().unwrap_or("test").to_owned();
-        // Written past the harness's capture: a test that did not run must not look as if it had.
+        // Written past the harness's capture, so that a skipped test does not look like a passed one.
         let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {problem}");
     }
     folder
 }
 
-/// The scans in `folder`: what has a reference beside it.
+/// The scans in `folder` that have a reference beside them.
 fn scans(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     let references = entries.map(|entry| entry.expect("an entry").path()).filter(|path| path.extension().is_some_and(|e| e == "npy"));
@@ -45,7 +46,7 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(format!("{}.{ending}", path.display()))
 }
 
-/// What is different from the reference, if anything is.
+/// Compares a scan with its reference. The error lists the differences.
 fn compare(path: &Path) -> Result<(), String> {
     let mut scan = Volume::open(path).and_then(|scan| scan.oriented(Orient::Lps)).map_err(|e| e.to_string())?;
     let mut reference = open(&beside(path, "npy"), Orient::Stored);
@@ -99,6 +100,6 @@ fn one_head_has_the_same_features_in_every_storage_order() {
     for head in &heads {
         assert!(features(&images(head, Orient::Lps)) == want, "{}: other features", head.display());
     }
-    // As stored they are others: the comparison can tell.
+    // As stored, the features differ, so the comparison can fail.
     assert!(features(&images(&folder.join("head/lpi.nii.gz"), Orient::Stored)) != want);
 }

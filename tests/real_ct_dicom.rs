@@ -1,7 +1,7 @@
 //! HU and geometry of real DICOM files against pydicom and SimpleITK, exactly.
 //!
-//! `MEDDINO_REAL_CT` is the folder that `real_ct/compare_dicom.py` wrote. Without it nothing is tested, and said; with `MEDDINO_REQUIRE_REAL_CT=1`
-//! that is a failure.
+//! `MEDDINO_REAL_CT` is the folder that `real_ct/compare_dicom.py` fills. Without it the tests report that they did not
+//! run. With `MEDDINO_REQUIRE_REAL_CT=1` they fail instead.
 #![cfg(feature = "readers")]
 
 use std::fs;
@@ -20,13 +20,13 @@ fn cases() -> Option<PathBuf> {
     folder
 }
 
-/// [S, H, W] f32 of a `.npy` file.
+/// The slices of a `.npy` file [S, H, W] of f32.
 fn reference(path: &Path) -> Vec<Vec<f32>> {
     let mut volume = Volume::open(path).expect("a reference");
     (0..volume.slices()).map(|i| volume.read_slice(i).expect("a slice").data().to_vec()).collect()
 }
 
-/// What is different, if anything is.
+/// Compares a case with its reference. The error lists the differences.
 fn compare(folder: &Path, name: &str) -> Result<String, String> {
     let expected: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(folder.join(format!("{name}.json"))).expect("read")).expect("JSON");
@@ -35,7 +35,7 @@ fn compare(folder: &Path, name: &str) -> Result<String, String> {
     if scan.slices() != reference.len() {
         return Err(format!("{} slices in place of {}", scan.slices(), reference.len()));
     }
-    // Backwards, so that no order of reading is taken for granted.
+    // Slices are read backwards, so that the test does not depend on one order.
     let (mut differing, mut worst) = (0, 0.0_f32);
     for (index, expected) in reference.iter().enumerate().rev() {
         let slice = scan.read_slice(index).map_err(|e| e.to_string())?;
@@ -85,8 +85,8 @@ fn hu_and_geometry_are_those_of_pydicom_and_simpleitk() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Bytes of each file changed at random, in its header and in its encoded pixels: an error or values, and no panic that gets out.
-/// `MEDDINO_FUZZ` is how often for each file.
+/// Bytes of each file are changed at random, in its header and in its encoded pixels. Reading gives an error or values,
+/// and no panic escapes. `MEDDINO_FUZZ` is the number of changes for each file.
 #[test]
 fn damage_is_an_error() {
     let Some(folder) = cases() else { return };
@@ -103,14 +103,14 @@ fn damage_is_an_error() {
     files.sort();
     let mut outcomes = [0; 2];
     for file in &files {
-        let whole = fs::read(file).expect("read");
-        // Behind the header, where codecs have theirs, as often as anywhere.
-        let pixels = whole
+        let original = fs::read(file).expect("read");
+        // Codec headers come after the DICOM header, and are changed as often as any other part.
+        let pixels = original
             .windows(4)
             .rposition(|tag| [[0xE0, 0x7F, 0x10, 0x00], [0x7F, 0xE0, 0x00, 0x10]].iter().any(|pixels| tag == pixels))
             .expect("pixel data");
         for _ in 0..rounds {
-            let mut bytes = whole.clone();
+            let mut bytes = original.clone();
             let from = [132, pixels, pixels][random(3)];
             let to = [bytes.len(), bytes.len().min(from + 400)][random(2)];
             for _ in 0..=random(4) {

@@ -1,4 +1,4 @@
-//! The model by every tier of kernels that the device runs: against PyTorch and the CPU, as a table.
+//! The model with every tier of kernels that the device supports, against PyTorch and the CPU, as a table.
 
 mod common;
 mod device;
@@ -15,16 +15,16 @@ use meddino::vit::features::{Features, Request};
 use meddino::vit::model::Model;
 use meddino::vit::source::ModelSource;
 
-/// The device once for every tier and precision that it runs.
+/// One context for every tier and precision that the device supports.
 fn tiers() -> Vec<Context> {
     let Some(context) = device::context() else { return Vec::new() };
-    let all = Tier::ALL.into_iter().flat_map(|tier| [(tier, Elem::F32), (tier, Elem::F16)]);
+    let combinations = Tier::ALL.into_iter().flat_map(|tier| [(tier, Elem::F32), (tier, Elem::F16)]);
     let tuned = |(tier, elem): (Tier, Elem)| {
         let tuned = context.tuned(elem, Some(tier)).expect("a tier that the device runs");
         assert_eq!((tuned.limits().tier, tuned.limits().elem), (tier, elem), "{:?}", tuned.warnings());
         tuned
     };
-    all.filter(|&(tier, elem)| context.abilities().run(tier, elem)).map(tuned).collect()
+    combinations.filter(|&(tier, elem)| context.abilities().run(tier, elem)).map(tuned).collect()
 }
 
 /// What `verify` allows f16. f32 may be as far off as in other tests under bf16 RoPE, and five times as far under f32

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# A software Vulkan with cooperative matrices, beside the system's own: Mesa of Debian trixie-backports, unpacked into a folder with the C
-# library that it needs. Nothing is installed, and no root is needed; packages come from the mirror that this machine's apt already uses,
-# and are checked by its keys. Prints what to export so that cargo runs test binaries against it:
+# Unpacks a software Vulkan driver with cooperative matrices next to the system's own: Mesa of Debian trixie-backports
+# and the C library that it needs, in one folder. Nothing is installed, and no root is needed. Packages come from the
+# mirror that this machine's apt uses, and are checked with its keys. Prints the variables to export so that cargo runs
+# test binaries against the driver:
 #
 #   eval "$(tests/trixie_vulkan.sh [FOLDER])" && cargo test --test kernels --test tiers
 #
-# FOLDER (default: target/trixie) is kept, and used again as it is. Exit code 3: this machine is not one for which it is made.
+# FOLDER (default: target/trixie) is kept and used again. Exit code 3 means that this machine is not supported.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$(realpath -m "${1:-target/trixie}")
@@ -30,16 +31,16 @@ if [ ! -e "$root/whole" ]; then
             -o Acquire::Languages=none "$@"
     }
     aptly update >&2
-    # With no package counted as installed, what apt would download is everything that the driver needs.
+    # apt is told that no package is installed, so that it downloads everything that the driver needs.
     aptly --download-only --no-install-recommends -y -t trixie-backports install mesa-vulkan-drivers libvulkan1 >&2
     for package in "$apt"/cache/archives/*.deb; do dpkg-deb -x "$package" "$root"; done
     rm -rf "$apt"
-    # The driver's own description may name a path of an installed system.
+    # The driver's description may name a path of an installed system, so it gets the path in the folder.
     sed -E 's#("library_path": *")[^"]*/?(libvulkan_lvp[^"]*")#\1'"$lib"'/\2#' "$root"/usr/share/vulkan/icd.d/lvp_icd*.json >"$root/lvp.json"
     touch "$root/whole"
 fi
 
-# A binary of this machine under that system's loader: only the loader's own search path decides which C library it gets.
+# The system's own loader would take the system's C library, so test binaries run under the unpacked system's loader.
 loader=$(ls "$root"/usr/lib64/ld-linux-x86-64.so.2 "$lib"/ld-linux-x86-64.so.2 2>/dev/null | head -n 1)
 echo "export MEDDINO_REQUIRE_TIER=cooperative8/f16"
 echo "export VK_DRIVER_FILES=$root/lvp.json"

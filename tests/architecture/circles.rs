@@ -1,4 +1,4 @@
-//! Which module of a crate uses which, read from the sources, and the circles among them.
+//! Which module of a crate uses which, read from the sources, and the import circles among them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,12 +8,12 @@ type Module = Vec<String>;
 /// A path as the code writes it: `super::context::Context`.
 type Name = Vec<String>;
 
-/// What one source file says.
+/// The names in one source file.
 #[derive(Default)]
 struct Source {
-    /// What each imported name stands for.
+    /// The full path of each imported name.
     imports: BTreeMap<String, Name>,
-    /// What the code mentions, imports included and re-exports not.
+    /// The names that the code mentions, including imports but not re-exports.
     mentions: BTreeSet<Name>,
 }
 
@@ -26,11 +26,11 @@ impl Crate {
         Self(files.into_iter().map(|(path, code)| (module(path), Source::read(code))).collect())
     }
 
-    /// The sets of modules that use each other, directly or through others of the set.
+    /// The sets of modules that use each other, directly or through other modules of the set.
     ///
-    /// A module uses another if it mentions an item that the other defines. A re-export is no use: whoever mentions
-    /// the re-exported item uses the module that defines the item. Calls of methods name no module, so this does not
-    /// see them.
+    /// A module uses another if it mentions an item that the other defines. A re-export does not count as a use: code
+    /// that mentions the re-exported item uses the module that defines it. Method calls name no module, so they are not
+    /// seen.
     pub fn circles(&self) -> Vec<Vec<String>> {
         let uses = |module| self.0[module].mentions.iter().filter_map(move |name| self.home(module, name)).collect();
         let uses: BTreeMap<&Module, BTreeSet<&Module>> = self.0.keys().map(|module| (module, uses(module))).collect();
@@ -41,7 +41,8 @@ impl Crate {
         circles.into_iter().collect()
     }
 
-    /// What the modules mention of another crate, each with the module: `use meddino::ct::Size;` in `src/app.rs` gives `app` and `ct::Size`.
+    /// The names of the crate `other` that modules mention, each with the module: `use meddino::ct::Size;` in
+    /// `src/app.rs` gives `app` and `ct::Size`.
     pub fn names_of(&self, other: &str) -> Vec<(String, String)> {
         let names = |(module, source): (&Module, &Source)| {
             let found = source.mentions.iter().filter(|name| name[0] == other).map(|name| name[1..].join("::"));
@@ -50,7 +51,7 @@ impl Crate {
         self.0.iter().flat_map(names).collect()
     }
 
-    /// The module that defines what `name` means in `module`, if it is an item of this crate.
+    /// The module that defines `name` as `module` sees it, if it is an item of this crate.
     fn home(&self, module: &Module, name: &[String]) -> Option<&Module> {
         let (first, rest) = name.split_first()?;
         match first.as_str() {
@@ -70,10 +71,10 @@ impl Crate {
         let (first, rest) = name.split_first()?;
         let import = self.0.get(module)?.imports.get(first).map(|import| [import, rest].concat());
         match (self.child(module, first), import) {
-            // `mod plan; pub use plan::plan;`: the name alone is the function.
+            // In `mod plan; pub use plan::plan;` the name alone is the function.
             (Some(child), Some(import)) if rest.is_empty() && import[0] == *first => self.home_below(&child, &import[1..]),
             (Some(child), _) => self.home_below(&child, rest),
-            // `use glob::glob;`: another crate's.
+            // In `use glob::glob;` the name belongs to another crate.
             (None, Some(import)) if import[0] == *first => None,
             (None, Some(import)) => self.home(module, &import),
             (None, None) => self.0.get_key_value(module).map(|(module, _)| module),
@@ -86,7 +87,7 @@ impl Crate {
     }
 }
 
-/// All that `module` uses, directly or through others.
+/// Every module that `module` uses, directly or through others.
 fn reached<'a>(module: &'a Module, uses: &BTreeMap<&'a Module, BTreeSet<&'a Module>>) -> BTreeSet<&'a Module> {
     let (mut reached, mut next) = (BTreeSet::new(), vec![module]);
     while let Some(module) = next.pop() {
@@ -104,7 +105,7 @@ fn module(path: &str) -> Module {
 impl Source {
     fn read(code: &str) -> Self {
         let (tokens, mut source, mut at) = (tokens(code), Self::default(), 0);
-        // The braces that are open, and whether each is a module's within the file.
+        // The open braces, and whether each opens a module within the file.
         let mut braces = Vec::new();
         while at < tokens.len() {
             let token = |at: usize| tokens.get(at).map_or("", String::as_str);
@@ -124,7 +125,7 @@ impl Source {
             } else if is_name(token(at)) {
                 let path = 1 + 2 * tokens[at + 1..].chunks_exact(2).take_while(|pair| pair[0] == "::" && is_name(&pair[1])).count();
                 let name: Name = tokens[at..at + path].iter().step_by(2).cloned().collect();
-                // A single name in lower case may be a variable; one that is called is a function.
+                // A single lower-case name may be a variable, unless it is called.
                 let is_item = name.len() > 1 || name[0].starts_with(char::is_uppercase) || next == "(";
                 if is_item && before != "." && before != "::" {
                     source.mentions.insert(outside(inner, name));
@@ -143,7 +144,7 @@ impl Source {
     }
 }
 
-/// What `name`, which stands within `inner` modules of a file, is at the top of that file.
+/// The path at the top of a file of `name`, which appears within `inner` nested modules.
 fn outside(inner: usize, mut name: Name) -> Name {
     let up = name.iter().take(inner).take_while(|segment| *segment == "super").count();
     name.drain(..up);
@@ -153,7 +154,7 @@ fn outside(inner: usize, mut name: Name) -> Name {
     name
 }
 
-/// What the tree of an import, `a::{b, c as d}`, brings in, each under its name.
+/// The names that the import tree `a::{b, c as d}` brings in, each with its full path.
 fn imports(tree: &[String], prefix: &[String]) -> Vec<(String, Name)> {
     let mut found = Vec::new();
     for branch in split_at_commas(tree) {
@@ -173,7 +174,7 @@ fn imports(tree: &[String], prefix: &[String]) -> Vec<(String, Name)> {
     found
 }
 
-/// The parts of `tree` between commas that are in no braces.
+/// The parts of `tree` between commas outside braces.
 fn split_at_commas(tree: &[String]) -> Vec<&[String]> {
     let mut depth = 0;
     let is_comma = |token: &String| {
@@ -187,7 +188,7 @@ fn is_name(token: &str) -> bool {
     token.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
 
-/// Names, `::` and single other characters; no comments, strings or character literals.
+/// Splits code into names, `::` and other single characters. Comments, strings and character literals are dropped.
 fn tokens(code: &str) -> Vec<String> {
     let (chars, mut tokens, mut at): (Vec<char>, Vec<String>, usize) = (code.chars().collect(), Vec::new(), 0);
     let has = |at: usize, text: &str| text.chars().enumerate().all(|(i, c)| chars.get(at + i) == Some(&c));

@@ -1,4 +1,4 @@
-//! What the GPU tests share: a device, or a visible word that there is none.
+//! A device for the GPU tests, or a visible message that there is none.
 
 use std::io::Write;
 
@@ -7,14 +7,14 @@ use meddino::error::GpuFailure;
 use meddino::gpu::{Context, Selection};
 use meddino::graph::Limits;
 
-/// What failed on a GPU.
+/// The kind of a GPU error.
 #[allow(dead_code, reason = "not every test file has a GPU fail")]
 pub fn kind(error: &Error) -> Option<GpuFailure> {
     if let Error::Gpu { kind, .. } = error { Some(*kind) } else { None }
 }
 
-/// The device that `auto` takes among GPUs, software included. Without any, says on stderr that the test did not run; with
-/// `MEDDINO_REQUIRE_GPU=1` fails instead.
+/// The device that `auto` chooses among GPUs, software included. Without one, says on stderr that the test did not run,
+/// or fails with `MEDDINO_REQUIRE_GPU=1`.
 pub fn context() -> Option<Context> {
     or_skip(Context::new(&Selection::Auto))
 }
@@ -31,7 +31,7 @@ fn or_skip(opened: meddino::Result<Context>) -> Option<Context> {
         Err(problem) => {
             assert!(std::env::var_os("MEDDINO_REQUIRE_GPU").is_none_or(|v| v != "1"), "MEDDINO_REQUIRE_GPU=1, but {problem}");
             let test = std::thread::current().name().unwrap_or("test").to_owned();
-            // Written past the harness's capture: a test that did not run must not look as if it had.
+            // Written past the harness's capture, so that a skipped test does not look like a passed one.
             let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {problem}");
             None
         }
