@@ -1,4 +1,5 @@
-//! Checkpoints of every layout: the same weights come out, the configuration is found, and what does not fit is said in one error.
+//! Checkpoints of every layout: each gives the same weights and the right configuration, and one error lists every
+//! mismatch.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -26,7 +27,7 @@ fn error(path: &Path) -> String {
     open(path).err().map_or_else(|| "no error".into(), |e| e.to_string())
 }
 
-/// Runs `check` on every case and reports all that fail.
+/// Runs `check` on every case and reports every failure.
 fn table<C>(cases: &[C], name: impl Fn(&C) -> String, check: impl Fn(&C) -> Result<(), String>) {
     let failed: Vec<_> = cases.iter().filter_map(|c| check(c).err().map(|e| format!("{}: {e}", name(c)))).collect();
     assert!(failed.is_empty(), "{} of {} cases fail:\n{}", failed.len(), cases.len(), failed.join("\n"));
@@ -36,7 +37,7 @@ fn ensure(ok: bool, problem: impl FnOnce() -> String) -> Result<(), String> {
     if ok { Ok(()) } else { Err(problem()) }
 }
 
-/// Every parameter by name.
+/// The parameters by name.
 type State = BTreeMap<String, Tensor>;
 
 fn state(model: &Model) -> State {
@@ -55,7 +56,7 @@ fn write(path: &Path, state: &State, metadata: Option<HashMap<String, String>>) 
     fs::write(path, safetensors::serialize(views, metadata).unwrap()).unwrap();
 }
 
-/// The micro model with changes, as a file in a folder of its own.
+/// Writes the micro model, after `change`, to a file in a new folder.
 fn changed(change: impl FnOnce(&mut State)) -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.safetensors");
@@ -69,7 +70,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
 }
 
-/// What storing in half precision leaves of a value.
+/// A value rounded to half precision.
 type Rounding = fn(f32) -> f32;
 const EXACT: Rounding = |v| v;
 const TO_BF16: Rounding = |v| bf16::from_f32(v).to_f32();
@@ -80,12 +81,12 @@ struct Case {
     name: &'static str,
     container: &'static str,
     stored: (Dtype, Rounding),
-    /// Meta's numbers (eps 1e-5, f32 RoPE) instead of the authors'.
+    /// Expects Meta's numbers (eps 1e-5, f32 RoPE) and not the authors'.
     meta: bool,
-    /// Whether there is a qkv bias: the generator's, with zeros for k.
+    /// Expects the generator's qkv bias, with zeros for k.
     bias: bool,
     mask_token: bool,
-    /// Part of the reason -> number of tensors that are left out for it.
+    /// A part of the reason, and the number of tensors that are ignored for it.
     ignored: &'static [(&'static str, usize)],
 }
 
@@ -152,14 +153,14 @@ fn same_weights(found: &State, seeded: &State, case: &Case) -> Result<(), String
     for (name, want) in want {
         let rounded: Vec<f32> = want.data().iter().map(|v| case.stored.1(*v)).collect();
         ensure(found[&name].shape() == want.shape(), || format!("{name} is {:?}", found[&name].shape()))?;
-        // Of a masked bias, -x * 0 is -0 where another layout has no value and gets +0; attention sees no difference.
+        // A masked bias is -x * 0 = -0 where another layout has no value and gets +0. Attention gives the same result.
         let same = if name.ends_with("qkv.bias") { found[&name].data() == rounded } else { bits(found[&name].data()) == bits(&rounded) };
         ensure(same, || format!("{name} differs"))?;
     }
     Ok(())
 }
 
-/// The generator's qkv bias, uniform in [-1, 1) and 0 for k; seeded biases are an eighth of that.
+/// The generator's qkv bias: uniform in [-1, 1), and 0 for k. Seeded biases are an eighth of that.
 fn stored_bias(name: &str) -> Tensor {
     let mut bias = Checkpoint::seeded(0, vec![(name.into(), vec![192])]).load(name).unwrap();
     for (i, v) in bias.data_mut().iter_mut().enumerate() {
@@ -210,7 +211,7 @@ fn seeded_weights_are_those_of_the_generator() {
             ensure(found.to_bits() == *want, || format!("{found} = {:#010X}", found.to_bits()))
         },
     );
-    // Whole tensors: the sum of bits[i] * (2654435761 i + 1), wrapping.
+    // Checksums of whole tensors: the wrapping sum of bits[i] * (2654435761 i + 1).
     let sums = [
         (0u64, "blocks.2.mlp.fc2.weight", 0xf2e7_bc6a_e280_8a26u64),
         (0, "patch_embed.proj.weight", 0x045c_4dc4_c753_94ae),
@@ -281,7 +282,7 @@ fn seeded_sources_are_read_strictly() {
 }
 
 #[test]
-fn one_error_lists_all_that_does_not_fit() {
+fn one_error_lists_every_mismatch() {
     let (_dir, path) = changed(|state| {
         state.remove("cls_token");
         state.remove("blocks.1.mlp.fc1.bias");
@@ -312,7 +313,7 @@ fn a_missing_tensor_of_any_name_is_found() {
     });
 }
 
-/// What makes another model of the micro one.
+/// A change that turns the micro model into another model.
 type Change = Box<dyn Fn(&mut State)>;
 
 #[test]
@@ -344,12 +345,12 @@ fn known_models_that_are_not_this_one_are_refused_by_name() {
     );
 }
 
-/// Every tensor under another name.
+/// A copy whose tensors are renamed by `rename`.
 fn renamed(state: &State, rename: impl Fn(&str) -> String) -> State {
     state.iter().map(|(name, tensor)| (rename(name), tensor.clone())).collect()
 }
 
-/// Opens a file of these tensors.
+/// Writes a file of these tensors and opens it.
 fn opened(state: &State) -> (TempDir, Result<Model, String>) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.safetensors");
@@ -358,9 +359,10 @@ fn opened(state: &State) -> (TempDir, Result<Model, String>) {
     (dir, model)
 }
 
-/// Whatever stands around the names, the model is the same. Layout, and the key where the layout has one.
+/// Prefixes and wrappers around the names do not change the model. Each case: the prefix, the layout, and the key if
+/// the layout has one.
 #[test]
-fn wrappings_are_taken_off() {
+fn wrappers_are_removed() {
     type Rename = fn(&str) -> String;
     let inside = |infix: &'static str| {
         move |name: &str| name.replace(".attn.", &format!(".{infix}attn.")).replace(".mlp.", &format!(".mlp.{infix}"))
@@ -387,9 +389,9 @@ fn wrappings_are_taken_off() {
         let summary = model.summary().to_json();
         ensure(summary["layout"] == layout, || format!("layout {}", summary["layout"]))?;
         ensure(summary["wrapped_under"].as_str() == key, || format!("under {}", summary["wrapped_under"]))?;
-        let alone = key.is_some_and(|key| key.ends_with("student"));
-        let said = model.warnings().iter().any(|w| w.contains("a student (state_dict.student.backbone) without its teacher"));
-        ensure(alone == said && model.warnings().len() == usize::from(alone), || format!("{:?}", model.warnings()))?;
+        let is_student = key.is_some_and(|key| key.ends_with("student"));
+        let has_warning = model.warnings().iter().any(|w| w.contains("a student (state_dict.student.backbone) without its teacher"));
+        ensure(is_student == has_warning && model.warnings().len() == usize::from(is_student), || format!("{:?}", model.warnings()))?;
         ensure(*model.config() == Config::micro() && state(&model) == micro, || "another model".into())
     };
     table(&prefix, |c| c.0.into(), |(prefix, layout, key)| same(&renamed(&micro, |name| format!("{prefix}{name}")), layout, *key));
@@ -401,7 +403,8 @@ fn wrappings_are_taken_off() {
         "module.",
     ];
     table(&infixes, |c| (*c).into(), |infix| same(&renamed(&micro, inside(infix)), "flat", None));
-    // Hugging Face's model in a classifier, and with the encoder that newer versions name; timm's in Lightning's.
+    // Hugging Face's model in a classifier, and with the encoder prefix of newer versions; timm's in Lightning's
+    // wrapper.
     let file = |name: &str| {
         let bytes = fs::read(fixture(name)).unwrap();
         let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
@@ -428,15 +431,15 @@ fn wrappings_are_taken_off() {
     );
 }
 
-/// What stands beside a wrapped backbone is no part of it.
+/// Tensors beside a wrapped backbone do not belong to the model.
 #[test]
-fn what_stands_beside_a_wrapped_backbone_is_left_out() {
+fn tensors_beside_a_wrapped_backbone_are_ignored() {
     let mut wrapped = renamed(&micro(), |name| format!("state_dict.model.{name}"));
     for name in [
         "state_dict.model.head.weight",
         "state_dict.criterion.center",
         "optimizer_states.0.state.0.exp_avg",
-        // As PyTorch's distributed checkpoints have it.
+        // The names in PyTorch's distributed checkpoints.
         "optimizer.state.model.cls_token.exp_avg",
         "optimizer.state.teacher.backbone.patch_embed.proj.weight.step",
         "callbacks.best",
@@ -451,20 +454,20 @@ fn what_stands_beside_a_wrapped_backbone_is_left_out() {
         "{:?}",
         model.summary().ignored
     );
-    // Within the backbone, what is not known stays an error.
+    // An unknown tensor within the backbone stays an error.
     wrapped.insert("state_dict.model.adapter.weight".into(), Tensor::zeros([3]));
     let error = opened(&wrapped).1.err().unwrap();
     assert!(error.contains("unexpected (1): adapter.weight [3]"), "{error}");
 }
 
-/// Of several models in a file one goes first by a rule that is said, or none is taken.
+/// If a file holds several models, a fixed rule chooses one, or the file is refused.
 #[test]
-fn of_several_models_one_goes_first() {
+fn one_of_several_models_is_chosen_or_none() {
     let scaled = |by: f32| {
         let scale = |t: &Tensor| Tensor::new(t.shape().to_vec(), t.data().iter().map(|v| v * by).collect());
         micro().iter().map(|(name, tensor)| (name.clone(), scale(tensor))).collect::<State>()
     };
-    // The first is the one to take.
+    // The first prefix of each case is the model to choose.
     let cases: [&[&str]; 7] = [
         &["teacher.backbone.", "student.backbone."],
         &["model.teacher.backbone.", "model.student.backbone."],
@@ -478,8 +481,8 @@ fn of_several_models_one_goes_first() {
         &cases,
         |c| c.join(" "),
         |prefixes| {
-            let of = |(i, prefix): (usize, &&str)| renamed(&scaled(1.0 + i as f32), |name| format!("{prefix}{name}"));
-            let file = prefixes.iter().enumerate().flat_map(of).collect::<State>();
+            let with_prefix = |(i, prefix): (usize, &&str)| renamed(&scaled(1.0 + i as f32), |name| format!("{prefix}{name}"));
+            let file = prefixes.iter().enumerate().flat_map(with_prefix).collect::<State>();
             let model = opened(&file).1?;
             ensure(state(&model) == micro(), || format!("another one was taken: {:?}", model.warnings()))?;
             let [warning] = model.warnings() else { return Err(format!("{:?}", model.warnings())) };
@@ -525,7 +528,7 @@ fn parts_of_models_are_refused_with_advice() {
             ensure(parts.iter().all(|part| error.contains(part)), || error)
         },
     );
-    // torch.distributed.checkpoint: the folder, and each file in it.
+    // torch.distributed.checkpoint: the folder, and each of its files.
     let dir = tempfile::tempdir().unwrap();
     for name in [".metadata", "__0_0.distcp", "__1_0.distcp"] {
         fs::write(dir.path().join(name), b"\x80\x02}.").unwrap();
@@ -536,7 +539,8 @@ fn parts_of_models_are_refused_with_advice() {
 
 #[test]
 fn nnunet_trainers_are_refused_by_name() {
-    // The name stands in the pickle as a string of 40 bytes, so that another of that length takes its place, checksum aside.
+    // The pickle holds the name as a string of 40 bytes, so a name of the same length can replace it if checksums are
+    // off.
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("checkpoint_final.pth");
     let mut bytes = fs::read(fixture("nnunet.pth")).unwrap();
@@ -583,10 +587,10 @@ fn a_bias_mask_must_be_finite_and_have_its_bias() {
     assert!(error_of_nan.contains(bias) && error_of_nan.contains("mask") && error_of_nan.contains("NaN"), "{error_of_nan}");
     let (_b, short) = with(None, 100, true);
     assert!(error(&short).contains("must be equal"), "{}", error(&short));
-    let (_c, alone) = with(None, 192, false);
-    let text = error(&alone);
+    let (_c, mask_only) = with(None, 192, false);
+    let text = error(&mask_only);
     assert!(text.contains(&format!("missing (1): {bias}")) && text.contains(&format!("unexpected (1): {bias}_mask")), "{text}");
-    // Without a mask, a bias is the authors' own: their epsilon, their RoPE.
+    // A bias without a mask is the authors' variant, with their epsilon and RoPE.
     let (_d, unmasked) = changed(|s| (0..2).for_each(|i| drop(s.insert(format!("blocks.{i}.attn.qkv.bias"), Tensor::zeros([192])))));
     let config = Config { qkv_bias: true, ..Config::micro() };
     assert_eq!(*open(&unmasked).unwrap().config(), config);
@@ -602,7 +606,7 @@ fn strange_periods_are_a_warning() {
     assert!(with(100.0, 16).warnings().is_empty());
     let warnings = with(50.0, 16).warnings().to_vec();
     assert!(warnings.iter().any(|w| w.contains("periods") && w.contains("100")), "{warnings:?}");
-    // Eight periods: heads of 32.
+    // Eight periods mean heads of 32.
     let halves = with(100.0, 8);
     assert_eq!(halves.config().num_heads, 2);
     assert!(halves.warnings().is_empty(), "{:?}", halves.warnings());
@@ -624,8 +628,9 @@ fn hugging_face_files_go_by_their_config() {
     assert!(model.warnings()[0].contains("config.json"), "{:?}", model.warnings());
     assert_eq!((model.config().num_heads, model.config().norm_eps), (1, 1e-5));
 
-    let (_dir, said) = config(Some(r#"{"num_attention_heads": 4, "layer_norm_eps": 1e-3, "rope_theta": 50, "num_register_tokens": 4}"#));
-    let model = open(&said).unwrap();
+    let (_dir, configured) =
+        config(Some(r#"{"num_attention_heads": 4, "layer_norm_eps": 1e-3, "rope_theta": 50, "num_register_tokens": 4}"#));
+    let model = open(&configured).unwrap();
     assert_eq!((model.config().num_heads, model.config().norm_eps, model.config().rope_base), (4, 1e-3, 50.0));
     let (_dir, newer) = config(Some(r#"{"rope_parameters": {"rope_theta": 25.0}}"#));
     assert_eq!(open(&newer).unwrap().config().rope_base.to_bits(), 25f32.to_bits());
@@ -679,7 +684,7 @@ fn a_converted_model_is_the_same_model() {
             ensure(a.len() == b.len(), || "number of tensors".into())
         },
     );
-    // The file is plain safetensors for others too, and nothing else is left in the folder.
+    // Other readers can open the file as plain safetensors, and the folder holds no other file.
     let bytes = fs::read(dir.path().join("converted.safetensors")).unwrap();
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
     assert!(header.metadata().as_ref().unwrap().contains_key(CONFIG_KEY));
@@ -687,7 +692,7 @@ fn a_converted_model_is_the_same_model() {
 }
 
 #[test]
-fn a_value_beyond_the_range_of_f16_is_an_error_and_leaves_the_old_file() {
+fn a_value_beyond_the_range_of_f16_is_an_error_and_keeps_the_old_file() {
     let (dir, path) = changed(|s| s.get_mut("norm.bias").unwrap().data_mut()[3] = 65_520.0);
     let out = dir.path().join("out.safetensors");
     fs::write(&out, "as it was").unwrap();
@@ -735,7 +740,7 @@ fn metadata_that_contradicts_the_weights_is_an_error() {
             let path = dir.path().join("m.safetensors");
             write(&path, &micro(), Some(HashMap::from([(CONFIG_KEY.into(), (*json).into())])));
             match open(&path) {
-                // The weights have a mask token, whatever is said.
+                // The weights have a mask token, whatever the metadata say.
                 Ok(model) => ensure(part.is_empty() && model.config().mask_token, || "accepted".into()),
                 Err(e) => ensure(!part.is_empty() && e.to_string().contains(part), || e.to_string()),
             }
@@ -749,12 +754,12 @@ fn a_file_has_its_sha256() {
     let path = dir.path().join("flat.safetensors");
     fs::copy(fixture("flat.safetensors"), &path).unwrap();
     let sum = open(&path).unwrap().checkpoint().sha256().unwrap().unwrap();
-    // By sha256sum.
+    // Computed with sha256sum.
     assert_eq!(sum, "6cb9aeb465866c273e09bb42e691e3abacb45375a8d06e8b22952933919bf949");
 }
 
 #[test]
-fn a_summary_says_what_the_file_holds() {
+fn a_summary_describes_the_contents_of_the_file() {
     let summary = open(&fixture("nnunet.pth")).unwrap().summary();
     let json = summary.to_json();
     assert_eq!(json["layout"], "nnunet");

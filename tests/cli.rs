@@ -1,4 +1,4 @@
-//! The `meddino` command as its users meet it: files in and out, messages, exit codes.
+//! The `meddino` command as users run it: files in and out, messages, exit codes.
 #![cfg(feature = "cli")]
 
 mod common;
@@ -30,7 +30,7 @@ fn images_give_the_features_of_pytorch() {
     let (mut tensors, metadata) = desk.read("out.safetensors");
     let config = Config::tiny();
     let grid = Grid { rows: 4, cols: 7 };
-    // The file's three kinds of tokens, side by side again: [B, T, C].
+    // Joins the file's three kinds of tokens again: [B, T, C].
     let parts = [&tensors["x_norm_clstoken"], &tensors["x_storage_tokens"], &tensors["x_norm_patchtokens"]];
     let image = |b: usize| parts.iter().flat_map(move |t| t.data().chunks_exact(t.data().len() / 3).nth(b).expect("three images"));
     let x_norm = (0..3).flat_map(image).copied().collect();
@@ -60,8 +60,8 @@ fn a_scan_gives_the_features_of_its_prepared_slices() {
     for (size, parsed) in [("native", Size::Native), ("32", Size::Square(32)), ("48x33", Size::Exact { height: 48, width: 33 })] {
         let slices: Vec<Tensor> = (0..3).map(|i| prepare(&scan.read_slice(i).expect("a slice"), &Window::DEMO, parsed)).collect();
         let [_, _, h, w] = slices[0].shape()[..] else { panic!("an image") };
-        let all = slices.iter().flat_map(Tensor::data).copied().collect();
-        desk.images("images.safetensors", &Tensor::new([3, 1, h, w], all));
+        let pixels = slices.iter().flat_map(Tensor::data).copied().collect();
+        desk.images("images.safetensors", &Tensor::new([3, 1, h, w], pixels));
         desk.succeed(&format!("features scan.npy -c seeded:0:micro --size {size} -o a.safetensors"));
         desk.succeed("features images.safetensors -c seeded:0:micro -o b.safetensors");
         let ((a, _), (b, _)) = (desk.read("a.safetensors"), desk.read("b.safetensors"));
@@ -72,7 +72,7 @@ fn a_scan_gives_the_features_of_its_prepared_slices() {
 }
 
 #[test]
-fn the_file_says_where_it_comes_from() {
+fn the_file_records_its_origin() {
     let desk = Desk::new();
     desk.npy("case_0001.npy", &hu(1, 32, 48).reshaped([32, 48]));
     let stdout = desk.succeed("features case_0001.npy -c seeded:3:micro");
@@ -133,14 +133,15 @@ fn rope_precision_can_be_chosen() {
     for rope in ["auto", "bf16", "f32"] {
         desk.succeed(&format!("features phantom --size 64 -c seeded:0:tiny --rope {rope} -o {rope}.safetensors"));
     }
-    let of = |name: &str| desk.read(name);
-    let ((auto, auto_said), (bf16, _), (f32, f32_said)) = (of("auto.safetensors"), of("bf16.safetensors"), of("f32.safetensors"));
+    let read = |name: &str| desk.read(name);
+    let ((auto, auto_metadata), (bf16, _), (f32, f32_metadata)) =
+        (read("auto.safetensors"), read("bf16.safetensors"), read("f32.safetensors"));
     assert!(auto == bf16 && auto != f32);
-    assert_eq!((auto_said["rope"].as_str(), f32_said["rope"].as_str()), ("bf16", "f32"));
+    assert_eq!((auto_metadata["rope"].as_str(), f32_metadata["rope"].as_str()), ("bf16", "f32"));
 }
 
 #[test]
-fn tokens_and_layers_are_those_asked_for() {
+fn tokens_and_layers_are_those_requested() {
     let desk = Desk::new();
     for (flags, names) in [
         ("--tokens patch", vec!["x_norm_patchtokens"]),
@@ -156,7 +157,7 @@ fn tokens_and_layers_are_those_asked_for() {
 }
 
 #[test]
-fn inspect_speaks_to_people_and_to_machines() {
+fn inspect_prints_text_and_json() {
     let desk = Desk::new();
     assert!(desk.succeed("inspect seeded:0").contains("85641984"));
     let json: serde_json::Value = serde_json::from_str(&desk.succeed("inspect seeded:5:micro --json")).expect("JSON");
@@ -170,15 +171,16 @@ fn messages_go_to_stderr_and_quiet_leaves_warnings() {
     let desk = Desk::new();
     let loud = desk.run("features phantom --size 32 -c seeded:0:micro");
     assert_eq!(text(&loud.stdout), "phantom.features.safetensors\n");
-    let said = text(&loud.stderr);
-    assert!(said.contains("untrained") && said.contains("1 image of 32 x 32"), "{said}");
+    let messages = text(&loud.stderr);
+    assert!(messages.contains("untrained") && messages.contains("1 image of 32 x 32"), "{messages}");
     let quiet = text(&desk.run("features phantom --size 32 -c seeded:0:micro --quiet").stderr);
     assert!(quiet.contains("untrained") && !quiet.contains("1 image"), "{quiet}");
 }
 
-/// Each line of the table: what is typed, the exit code, and what must be said. One line of error, no panic, no file left behind.
+/// Each case: the command line, the exit code, and a part of the message. The command prints one line of error, does
+/// not panic, and leaves no file.
 #[test]
-fn what_cannot_be_done_is_said_in_one_line() {
+fn errors_are_reported_in_one_line() {
     let desk = Desk::new();
     let f32s = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
     let header = |shape: &str| format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n");
@@ -235,14 +237,14 @@ fn what_cannot_be_done_is_said_in_one_line() {
         ("teleport".into(), 2, "unrecognized subcommand"),
     ];
     let mut wrong = Vec::new();
-    for (line, code, said) in cases {
+    for (line, code, expected) in cases {
         let output = desk.run(&line);
         let stderr = text(&output.stderr);
         let errors = stderr.lines().filter(|l| l.starts_with("error: ")).count();
-        // Beside the error there are warnings alone; what follows clap's own is its advice.
+        // Besides the error there may be warnings. Lines after clap's error are its advice.
         let one_line = code == 2 || stderr.lines().all(|l| l.starts_with("error: ") || l.starts_with("warning: "));
-        if output.status.code() != Some(code) || !stderr.contains(said) || errors != 1 || !one_line || !output.stdout.is_empty() {
-            wrong.push(format!("{line}: expected {code} and {said:?}, found {:?}\n{stderr}", output.status.code()));
+        if output.status.code() != Some(code) || !stderr.contains(expected) || errors != 1 || !one_line || !output.stdout.is_empty() {
+            wrong.push(format!("{line}: expected {code} and {expected:?}, found {:?}\n{stderr}", output.status.code()));
         }
         if desk.files() != before {
             wrong.push(format!("{line}: left {:?}", desk.files()));
@@ -272,16 +274,16 @@ fn a_closed_or_full_stdout_is_no_panic() {
 }
 
 #[test]
-fn demo_goes_all_the_way() {
+fn demo_writes_features_and_pictures() {
     let desk = Desk::new();
-    let said = desk.succeed("demo -o new/folder");
+    let printed = desk.succeed("demo -o new/folder");
     for word in ["phantom", "seeded:0", "224 x 224", "196 patches", "written"] {
-        assert!(said.contains(word), "{said}");
+        assert!(printed.contains(word), "{printed}");
     }
     let (tensors, _) = desk.read("new/folder/phantom.features.safetensors");
     assert_eq!(tensors["x_norm_patchtokens"].shape(), [1, 196, 768]);
     for picture in ["new/folder/phantom.pca.png", "new/folder/phantom.similarity.png"] {
-        assert!(said.contains(picture) && desk.path(picture).is_file(), "{said}");
+        assert!(printed.contains(picture) && desk.path(picture).is_file(), "{printed}");
     }
 }
 
@@ -296,7 +298,7 @@ fn help_and_version_are_results() {
 }
 
 #[test]
-fn bench_says_what_it_measured() {
+fn bench_reports_its_measurements() {
     let desk = Desk::new();
     let line = "bench -c seeded:0:micro --backend cpu --size 48 --batch 2 --runs 3";
     let table = desk.succeed(line);
@@ -310,7 +312,7 @@ fn bench_says_what_it_measured() {
     assert!((number("gflop_per_s") * number("median_s") / number("gflop") - 1.0).abs() < 1e-9);
     assert!((number("matmul_share") * number("matmul_gflop_per_s") / number("gflop_per_s") - 1.0).abs() < 1e-9);
     assert!(number("threads") >= 1.0 && json["device"].as_str().is_some_and(|device| device.starts_with("CPU")));
-    // Where the system says it, the process held its weights at least.
+    // Where the system reports memory, the process held at least its weights.
     assert!(json["peak_bytes"].is_null() && !cfg!(target_os = "linux") || number("peak_bytes") > 1e6);
 
     let refused = desk.run("bench -c seeded:0:micro --backend cpu --size 8");
@@ -318,7 +320,7 @@ fn bench_says_what_it_measured() {
 }
 
 #[test]
-fn kernels_are_those_asked_for_or_refused_by_name() {
+fn kernels_are_those_requested_or_refused_by_name() {
     let desk = Desk::new();
     let bench = "bench -c seeded:0:micro --size 32 --runs 1 --json";
     for (wrong, words) in [
@@ -326,13 +328,13 @@ fn kernels_are_those_asked_for_or_refused_by_name() {
         ("--backend cpu --tier baseline", ["--tier", "--backend gpu"]),
     ] {
         let refused = desk.run(&format!("{bench} {wrong}"));
-        let said = text(&refused.stderr);
-        assert!(refused.status.code() == Some(1) && words.iter().all(|word| said.contains(word)), "{wrong}: {said}");
+        let message = text(&refused.stderr);
+        assert!(refused.status.code() == Some(1) && words.iter().all(|word| message.contains(word)), "{wrong}: {message}");
     }
     let bf16 = desk.run(&format!("{bench} --backend cpu --precision bf16"));
     if Bf16::here().is_some() {
-        let told: serde_json::Value = serde_json::from_slice(&bf16.stdout).expect("JSON");
-        assert_eq!(told["precision"].as_str(), Some("bf16"), "{told:#}");
+        let report: serde_json::Value = serde_json::from_slice(&bf16.stdout).expect("JSON");
+        assert_eq!(report["precision"].as_str(), Some("bf16"), "{report:#}");
     } else {
         assert!(bf16.status.code() == Some(1) && text(&bf16.stderr).contains("AVX512-BF16"), "{}", text(&bf16.stderr));
     }
@@ -345,11 +347,11 @@ fn kernels_are_those_asked_for_or_refused_by_name() {
         let line = format!("{bench} --backend gpu --tier {tier} --precision {}", elem.name());
         let ran = desk.run(&line);
         if context.abilities().run(tier, elem) {
-            let told: serde_json::Value = serde_json::from_slice(&ran.stdout).expect("JSON");
-            assert_eq!((told["tier"].as_str(), told["precision"].as_str()), (Some(tier.name()), Some(elem.name())), "{told:#}");
+            let report: serde_json::Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+            assert_eq!((report["tier"].as_str(), report["precision"].as_str()), (Some(tier.name()), Some(elem.name())), "{report:#}");
         } else {
-            let said = text(&ran.stderr);
-            assert!(ran.status.code() == Some(1) && said.contains("baseline (f32"), "{line}: {said}");
+            let message = text(&ran.stderr);
+            assert!(ran.status.code() == Some(1) && message.contains("baseline (f32"), "{line}: {message}");
         }
     }
 }
@@ -363,10 +365,11 @@ fn on_a_gpu_bench_times_the_pass_alone() {
     if device::context().is_none() {
         return;
     }
-    let told = json("--backend gpu --batch 2");
-    let seconds = |key: &str| told[key].as_f64().unwrap_or_else(|| panic!("{key} is a number: {told:#}"));
-    // Images and features of this size cost little beside the pass; a busy machine may take longer for one than for the other.
-    assert!(0.0 < seconds("device_s") && seconds("device_s") < 5.0 * seconds("median_s"), "{told:#}");
+    let report = json("--backend gpu --batch 2");
+    let seconds = |key: &str| report[key].as_f64().unwrap_or_else(|| panic!("{key} is a number: {report:#}"));
+    // Transfers of this size cost little beside the pass, but a busy machine may slow down one measurement and not the
+    // other.
+    assert!(0.0 < seconds("device_s") && seconds("device_s") < 5.0 * seconds("median_s"), "{report:#}");
     assert!(desk.succeed(&format!("{line} --backend gpu")).contains("s the pass alone, on the device (median)"));
 }
 
@@ -381,57 +384,57 @@ fn bench_takes_a_volume_as_features_does() {
         text(&output.stdout)
     };
     let json = |more: &str| -> serde_json::Value { serde_json::from_str(&run(&format!("--json {more}"))).expect("JSON") };
-    let told = json("--backend cpu");
-    assert_eq!(["slices", "batch", "size"].map(|key| told[key].as_u64()), [Some(37), Some(4), Some(32)], "{told:#}");
-    let number = |key: &str| told[key].as_f64().unwrap_or_else(|| panic!("{key} is a number: {told:#}"));
-    assert!((number("slices_per_s") * number("seconds") / 37.0 - 1.0).abs() < 1e-9, "{told:#}");
-    assert!(told["gpu_idle_share"].is_null(), "there is no GPU: {told:#}");
+    let report = json("--backend cpu");
+    assert_eq!(["slices", "batch", "size"].map(|key| report[key].as_u64()), [Some(37), Some(4), Some(32)], "{report:#}");
+    let number = |key: &str| report[key].as_f64().unwrap_or_else(|| panic!("{key} is a number: {report:#}"));
+    assert!((number("slices_per_s") * number("seconds") / 37.0 - 1.0).abs() < 1e-9, "{report:#}");
+    assert!(report["gpu_idle_share"].is_null(), "there is no GPU: {report:#}");
     assert!(run("--backend cpu").contains("slices a second"));
     let refused = desk.run(&format!("{line} --runs 3"));
     assert!(refused.status.code() == Some(2) && text(&refused.stderr).contains("--runs"), "{}", text(&refused.stderr));
 
     let Some(context) = device::context() else { return };
-    let (told, table) = (json("--backend gpu"), run("--backend gpu"));
+    let (report, table) = (json("--backend gpu"), run("--backend gpu"));
     if context.device().features().contains(meddino::gpu::wgpu::Features::TIMESTAMP_QUERY) {
-        let idle = told["gpu_idle_share"].as_f64().unwrap_or_else(|| panic!("a share: {told:#}"));
-        assert!((0.0..1.0).contains(&idle), "{told:#}");
+        let idle = report["gpu_idle_share"].as_f64().unwrap_or_else(|| panic!("a share: {report:#}"));
+        assert!((0.0..1.0).contains(&idle), "{report:#}");
         assert!(table.contains("% of the time from the first pass to the last"), "{table}");
     } else {
-        assert!(told["gpu_idle_share"].is_null() && table.contains("no timestamps"), "{told:#}\n{table}");
+        assert!(report["gpu_idle_share"].is_null() && table.contains("no timestamps"), "{report:#}\n{table}");
     }
 }
 
 #[test]
-fn a_profile_is_told_to_programs_too() {
+fn a_profile_is_written_as_json() {
     let desk = Desk::new();
-    // Not by `Desk`'s own way, which is on the CPU.
+    // Without `Desk::command`, which runs on the CPU.
     let line = "-q features phantom -c seeded:0:tiny --size 64 --backend gpu --profile-json profile.json";
     let refused = desk.run(&format!("{line} --out-dir out"));
     assert!(refused.status.code() == Some(2) && text(&refused.stderr).contains("--profile-json"), "{}", text(&refused.stderr));
     let Some(context) = device::context() else { return };
     desk.succeed(line);
-    let told: serde_json::Value = serde_json::from_slice(&fs::read(desk.path("profile.json")).expect("written")).expect("JSON");
-    assert_eq!(told["image"], serde_json::json!([1, 1, 64, 64]));
-    assert!(told["device"].as_str().is_some_and(|device| device.contains(&context.info().name)), "{told:#}");
+    let profile: serde_json::Value = serde_json::from_slice(&fs::read(desk.path("profile.json")).expect("written")).expect("JSON");
+    assert_eq!(profile["image"], serde_json::json!([1, 1, 64, 64]));
+    assert!(profile["device"].as_str().is_some_and(|device| device.contains(&context.info().name)), "{profile:#}");
     if context.device().features().contains(meddino::gpu::wgpu::Features::TIMESTAMP_QUERY) {
-        let kernels = told["kernels"].as_array().expect("a list");
-        let of = |name: &str| kernels.iter().find(|kernel| kernel["name"] == name).unwrap_or_else(|| panic!("no {name}: {told:#}"));
+        let kernels = profile["kernels"].as_array().expect("a list");
+        let row_of = |name: &str| kernels.iter().find(|kernel| kernel["name"] == name).unwrap_or_else(|| panic!("no {name}: {profile:#}"));
         for name in ["matmul", "attention", "layernorm"] {
-            assert!(of(name)["ms"].as_f64().is_some_and(|ms| ms > 0.0) && of(name)["gb_per_s"].as_f64().is_some(), "{told:#}");
+            assert!(row_of(name)["ms"].as_f64().is_some_and(|ms| ms > 0.0) && row_of(name)["gb_per_s"].as_f64().is_some(), "{profile:#}");
         }
         let runs: u64 = kernels.iter().filter_map(|kernel| kernel["dispatches"].as_u64()).sum();
-        assert_eq!(told["dispatches"].as_u64(), Some(runs));
-        let rate = of("matmul")["gflop"].as_f64().unwrap_or(0.0) / of("matmul")["ms"].as_f64().unwrap_or(1.0) * 1e3;
-        assert!((of("matmul")["gflop_per_s"].as_f64().unwrap_or(0.0) / rate - 1.0).abs() < 1e-6, "{told:#}");
-        assert!(told["longest"]["ms"].as_f64().is_some_and(|ms| ms > 0.0), "{told:#}");
+        assert_eq!(profile["dispatches"].as_u64(), Some(runs));
+        let rate = row_of("matmul")["gflop"].as_f64().unwrap_or(0.0) / row_of("matmul")["ms"].as_f64().unwrap_or(1.0) * 1e3;
+        assert!((row_of("matmul")["gflop_per_s"].as_f64().unwrap_or(0.0) / rate - 1.0).abs() < 1e-6, "{profile:#}");
+        assert!(profile["longest"]["ms"].as_f64().is_some_and(|ms| ms > 0.0), "{profile:#}");
     } else {
-        assert!(told["kernels"].is_null(), "{told:#}");
+        assert!(profile["kernels"].is_null(), "{profile:#}");
     }
 }
 
-/// The trials take some ten seconds on software Vulkan, twice.
+/// The trials take about ten seconds on software Vulkan, twice.
 #[test]
-fn tune_keeps_what_it_finds_and_a_bad_record_is_ignored() {
+fn tune_stores_its_results_and_a_bad_record_is_ignored() {
     let desk = Desk::new();
     if device::context().is_none() {
         return;
@@ -440,31 +443,34 @@ fn tune_keeps_what_it_finds_and_a_bad_record_is_ignored() {
     let cache = desk.path("cache");
     let tuned = with_cache("tune --backend gpu --json", &cache);
     assert!(tuned.status.success(), "{}", text(&tuned.stderr));
-    let told: serde_json::Value = serde_json::from_slice(&tuned.stdout).expect("JSON");
-    let trials = told["trials"].as_array().expect("a list");
+    let report: serde_json::Value = serde_json::from_slice(&tuned.stdout).expect("JSON");
+    let trials = report["trials"].as_array().expect("a list");
     for kernel in ["products", "attention"] {
-        let of = trials.iter().filter(|trial| trial["kernel"] == kernel);
-        assert_eq!(of.clone().filter(|trial| trial["taken"] == true).count(), 2, "one for few rows, one for many: {told:#}");
-        assert!(of.clone().all(|trial| trial["median_s"].as_f64().is_some_and(|s| s > 0.0) && trial["problem"].is_null()), "{told:#}");
+        let of_kernel = trials.iter().filter(|trial| trial["kernel"] == kernel);
+        assert_eq!(of_kernel.clone().filter(|trial| trial["taken"] == true).count(), 2, "one for few rows, one for many: {report:#}");
+        assert!(
+            of_kernel.clone().all(|trial| trial["median_s"].as_f64().is_some_and(|s| s > 0.0) && trial["problem"].is_null()),
+            "{report:#}"
+        );
     }
-    let file = Path::new(told["file"].as_str().expect("kept")).to_owned();
-    assert!(file.starts_with(&cache), "{told:#}");
+    let file = Path::new(report["file"].as_str().expect("kept")).to_owned();
+    assert!(file.starts_with(&cache), "{report:#}");
     let record = fs::read_to_string(&file).expect("written");
 
-    // What was kept is used without a word; what makes no sense is told of, left alone, and done without.
+    // A valid record is used silently. An invalid record is reported, left unchanged, and not used.
     let features = "-q features phantom -c seeded:0:tiny --size 64 --backend gpu -o out.safetensors";
     for (text_of_record, warned) in [(record.as_str(), false), ("{ not quite", true)] {
         fs::write(&file, text_of_record).expect("written");
         let output = with_cache(features, &cache);
-        let said = text(&output.stderr);
-        assert!(output.status.success() && said.contains("is ignored, and `meddino tune` writes it anew") == warned, "{said}");
+        let messages = text(&output.stderr);
+        assert!(output.status.success() && messages.contains("is ignored, and `meddino tune` writes it anew") == warned, "{messages}");
         assert_eq!(fs::read_to_string(&file).expect("there"), text_of_record);
     }
 
-    // Nothing is kept, or looked at, where there is no cache.
+    // Without a cache folder nothing is stored or read.
     let tuned = with_cache("tune --backend gpu", Path::new(""));
-    let (table, said) = (text(&tuned.stdout), text(&tuned.stderr));
-    assert!(tuned.status.success() && said.contains("kept nowhere: MEDDINO_CACHE is empty"), "{said}");
+    let (table, messages) = (text(&tuned.stdout), text(&tuned.stderr));
+    assert!(tuned.status.success() && messages.contains("kept nowhere: MEDDINO_CACHE is empty"), "{messages}");
     assert!(table.starts_with("kernel") && table.matches("  taken").count() == 4, "{table}");
     assert!(!text(&with_cache(features, Path::new("")).stderr).contains("is ignored"));
     let refused = desk.run("tune --backend cpu");

@@ -1,4 +1,4 @@
-//! `meddino pca` and `meddino similarity` as their users meet them.
+//! `meddino pca` and `meddino similarity` as users run them.
 #![cfg(feature = "cli")]
 
 mod common;
@@ -21,7 +21,7 @@ use meddino::maps::{BasisFile, Moments, limits};
 
 const TINY: &str = "-c seeded:0:tiny --backend cpu";
 
-/// A PNG file: rows, columns, pixels, texts.
+/// A PNG file: its size, pixels and texts.
 struct Shown {
     height: usize,
     width: usize,
@@ -40,7 +40,8 @@ impl Shown {
     }
 }
 
-/// A desk with a scan of three slices of 96 x 128 on it - the phantom's middle, the same darker, and mirrored - and smaller ones.
+/// A folder with a scan of three slices of 96 x 128 (the phantom's middle, the same darker, and mirrored) and smaller
+/// scans.
 fn desk() -> Desk {
     let desk = Desk::new();
     let thorax = Volume::phantom().read_slice(0).expect("built in");
@@ -56,7 +57,7 @@ fn desk() -> Desk {
     desk
 }
 
-/// Runs `line`, which must succeed: its stdout and stderr.
+/// Runs `line`, which must succeed. Returns its stdout and stderr.
 fn succeed(desk: &Desk, line: &str) -> (String, String) {
     let output = desk.run(line);
     let (out, err) = (text(&output.stdout), text(&output.stderr));
@@ -64,7 +65,7 @@ fn succeed(desk: &Desk, line: &str) -> (String, String) {
     (out, err)
 }
 
-/// Runs `line`, which must write the one picture that it names on stdout.
+/// Runs `line`, which must write one picture and print its name on stdout. Returns the picture.
 fn draw(desk: &Desk, line: &str) -> Shown {
     let (out, _) = succeed(desk, line);
     read(&desk.path(out.trim_end()))
@@ -80,11 +81,11 @@ fn read(path: &Path) -> Shown {
 }
 
 #[test]
-fn components_stand_beside_the_ct_and_say_where_they_come_from() {
+fn components_appear_beside_the_ct_and_record_their_origin() {
     let desk = desk();
     let shown = draw(&desk, &format!("pca scan.npy {TINY}"));
     assert!(desk.path("scan.pca.png").is_file());
-    // 96 x 128 at 448 on the longer side, twice, with a gap.
+    // 96 x 128 pixels scaled to 448 on the longer side, twice, with a gap.
     assert_eq!((shown.height, shown.width), (336, 448 * 2 + 8));
     let gray = |x: usize, y: usize| shown.at(x, y)[0] == shown.at(x, y)[1] && shown.at(x, y)[1] == shown.at(x, y)[2];
     assert!((0..336).all(|y| (0..448).all(|x| gray(x, y))), "the CT is gray");
@@ -97,15 +98,15 @@ fn components_stand_beside_the_ct_and_say_where_they_come_from() {
         assert!(shown.texts.get(keyword).is_some_and(|text| text.contains(want)), "{keyword}: {:?}", shown.texts);
     }
 
-    let alone = draw(&desk, &format!("pca scan.npy {TINY} --layout map -o map.png"));
-    assert_eq!((alone.height, alone.width), (336, 448));
-    assert!((0..336).all(|y| alone.pixels[y * 448..][..448] == shown.pixels[y * 904 + 456..][..448]), "the same map, by itself");
-    let channels = alone.pixels.as_flattened();
+    let map_only = draw(&desk, &format!("pca scan.npy {TINY} --layout map -o map.png"));
+    assert_eq!((map_only.height, map_only.width), (336, 448));
+    assert!((0..336).all(|y| map_only.pixels[y * 448..][..448] == shown.pixels[y * 904 + 456..][..448]), "the same map, by itself");
+    let channels = map_only.pixels.as_flattened();
     assert_eq!((channels.iter().min(), channels.iter().max()), (Some(&0), Some(&255)), "from the least score to the greatest");
     let smooth = draw(&desk, &format!("pca scan.npy {TINY} --layout map --smooth -o smooth.png"));
     assert!(smooth.colours(0..448) > 1000);
     let over = draw(&desk, &format!("pca scan.npy {TINY} --layout over -o over.png"));
-    assert!(over.pixels != alone.pixels && (over.height, over.width) == (336, 448));
+    assert!(over.pixels != map_only.pixels && (over.height, over.width) == (336, 448));
 }
 
 #[test]
@@ -118,13 +119,14 @@ fn several_slices_make_a_sheet_or_a_picture_each() {
     assert_eq!((sheet.height, sheet.width), (2 * (96 + 14 + 16) + 8, 2 * 128 + 8));
     let (out, _) = succeed(&desk, &format!("{line} -o slice_{{}}.png"));
     assert_eq!(out, "slice_000.png\nslice_001.png\nslice_002.png\n");
-    let one = draw(&desk, &format!("pca scan.npy {TINY} --layout map --slice 1 -o one.png"));
-    assert!(read(&desk.path("slice_001.png")).pixels == one.pixels, "a slice by itself has the same colours: components are its own");
+    let single = draw(&desk, &format!("pca scan.npy {TINY} --layout map --slice 1 -o one.png"));
+    assert!(read(&desk.path("slice_001.png")).pixels == single.pixels, "a slice by itself has the same colours: components are its own");
 
-    // One basis for all: slice 2 mirrors slice 0, so that blocks of the same place have other colours, but all slices share one range.
+    // One basis for all slices. Slice 2 mirrors slice 0, so blocks at the same place have other colours, but one colour
+    // range covers all slices.
     succeed(&desk, &format!("{line} --fit volume -o shared_{{}}.png"));
     let shared: Vec<Shown> = (0..3).map(|i| read(&desk.path(&format!("shared_00{i}.png")))).collect();
-    assert!(shared[1].pixels != one.pixels, "components of all slices are not those of one");
+    assert!(shared[1].pixels != single.pixels, "components of all slices are not those of one");
     let ends = |i: usize| {
         let channels = shared[i].pixels.as_flattened();
         (channels.contains(&0), channels.contains(&255))
@@ -137,11 +139,11 @@ fn a_basis_is_shared_between_scans() {
     let desk = desk();
     let line = format!("pca scan.npy {TINY} --layout map");
     succeed(&desk, &format!("{line} --slices all --fit volume --save-basis basis.safetensors -o fitted_{{}}.png"));
-    let (_, said) = succeed(&desk, &format!("{line} --slice 2 --basis basis.safetensors -o again.png"));
-    assert!(!said.contains("basis.safetensors"), "{said}");
+    let (_, messages) = succeed(&desk, &format!("{line} --slice 2 --basis basis.safetensors -o again.png"));
+    assert!(!messages.contains("basis.safetensors"), "{messages}");
     assert!(read(&desk.path("fitted_002.png")).pixels == read(&desk.path("again.png")).pixels);
 
-    // What is stored is what the features of all slices give.
+    // The stored basis equals that of the features of all slices.
     succeed(&desk, "features scan.npy -c seeded:0:tiny -o features.safetensors");
     let tokens = desk.read("features.safetensors").0.remove("x_norm_patchtokens").expect("patch tokens");
     let mut moments = Moments::new(128);
@@ -152,8 +154,8 @@ fn a_basis_is_shared_between_scans() {
     let (lo, hi) = limits(&components.scores(&tokens));
     assert!((stored.limits.0 - lo).abs() < 1e-5 && (stored.limits.1 - hi).abs() < 1e-5, "{:?} for {lo} {hi}", stored.limits);
 
-    let (_, said) = succeed(&desk, "pca scan.npy -c seeded:1:tiny --backend cpu --basis basis.safetensors -o other.png");
-    assert!(said.contains("warning: basis.safetensors: its checkpoint is seeded:0:tiny, here it is seeded:1:tiny"), "{said}");
+    let (_, messages) = succeed(&desk, "pca scan.npy -c seeded:1:tiny --backend cpu --basis basis.safetensors -o other.png");
+    assert!(messages.contains("warning: basis.safetensors: its checkpoint is seeded:0:tiny, here it is seeded:1:tiny"), "{messages}");
     let refused = desk.run("pca scan.npy -c seeded:0:micro --backend cpu --basis basis.safetensors -o wrong.png");
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains("is of tokens 128 wide, and this model's are 64"), "{}", text(&refused.stderr));
@@ -161,31 +163,32 @@ fn a_basis_is_shared_between_scans() {
 }
 
 #[test]
-fn similarity_is_greatest_at_the_point_and_a_bar_says_what_colours_mean() {
+fn similarity_is_greatest_at_the_point_and_a_bar_explains_the_colours() {
     let desk = desk();
     let line = format!("similarity scan.npy {TINY} --point 70,40");
     let shown = draw(&desk, &format!("{line} --layout map -o map.png"));
     assert!(shown.height == 336 && shown.width > 448 + 8 + 50, "{} x {}", shown.height, shown.width);
-    // Pixel (70, 40) is in patch (4, 2): a block of 56 pixels. It is most like itself: the bar's uppermost colour. The mark is white in its middle.
+    // Pixel (70, 40) is in patch (4, 2), a block of 56 pixels. It is most similar to itself, so it has the topmost
+    // colour of the bar. The centre of the mark is white.
     let top = (0..336).map(|y| shown.at(456, y)).find(|c| *c != [0; 3]).expect("a bar");
     assert_eq!(shown.at(4 * 56 + 1, 2 * 56 + 54), top);
     assert_eq!(shown.at(246, 141), [255; 3]);
     assert!(shown.texts["Title"].contains("pixel 70,40 of slice 1"));
 
-    // The bar's ends can be set, and then other colours come out.
+    // Other limits of the bar give other colours.
     let ranged = draw(&desk, &format!("{line} --layout map --range -1,3 -o ranged.png"));
     assert!(ranged.at(4 * 56 + 1, 2 * 56 + 54) != top);
-    // On other slices than the point's there is no mark.
+    // Slices other than the point's have no mark.
     succeed(&desk, &format!("similarity scan.npy {TINY} --point 70,40,0 --slices all --layout map -o all_{{}}.png"));
     assert_eq!(read(&desk.path("all_000.png")).at(246, 141), [255; 3]);
     assert_ne!(read(&desk.path("all_002.png")).at(246, 141), [255; 3]);
-    // A slice that is named with the point is the one shown.
+    // A slice given with the point is the one that is drawn.
     let named = draw(&desk, &format!("similarity scan.npy {TINY} --point 70,40,2 -o named.png"));
     assert_eq!(named.texts["slices"], "[2]");
 }
 
 #[test]
-fn what_cannot_be_drawn_is_said_and_leaves_nothing() {
+fn pictures_that_cannot_be_drawn_are_errors_and_leave_no_file() {
     let desk = desk();
     let before = desk.files();
     let cases = [
@@ -212,31 +215,31 @@ fn what_cannot_be_drawn_is_said_and_leaves_nothing() {
         (format!("similarity scan.npy {TINY} --point 0,0 --range 1,0"), 2, "LO below HI"),
     ];
     let mut wrong = Vec::new();
-    for (line, code, said) in cases {
+    for (line, code, expected) in cases {
         let output = desk.run(&line);
         let stderr = text(&output.stderr);
-        if output.status.code() != Some(code) || !stderr.contains(said) || stderr.contains("panicked") || desk.files() != before {
-            wrong.push(format!("{line}: expected {code} and {said:?}, found {:?}, {:?}\n{stderr}", output.status.code(), desk.files()));
+        if output.status.code() != Some(code) || !stderr.contains(expected) || stderr.contains("panicked") || desk.files() != before {
+            wrong.push(format!("{line}: expected {code} and {expected:?}, found {:?}, {:?}\n{stderr}", output.status.code(), desk.files()));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
-fn two_patches_have_one_component_and_still_a_picture() {
+fn two_patches_have_one_component_and_a_picture() {
     let desk = desk();
-    let (_, said) = succeed(&desk, &format!("pca pair.npy {TINY} --layout map -o pair.png"));
-    assert!(said.contains("vary in 1 directions only"), "{said}");
+    let (_, messages) = succeed(&desk, &format!("pca pair.npy {TINY} --layout map -o pair.png"));
+    assert!(messages.contains("vary in 1 directions only"), "{messages}");
     let shown = read(&desk.path("pair.png"));
     assert_eq!((shown.height, shown.width, shown.colours(0..448)), (224, 448, 2));
-    // One token each at plus and minus the same score: red is full or none, the others in the middle.
+    // Two tokens with opposite scores: red is full or none, and the other channels are in the middle.
     assert!([0, 255].contains(&shown.at(0, 0)[0]) && (127..=128).contains(&shown.at(0, 0)[1]), "{:?}", shown.at(0, 0));
-    // One patch is like itself, and the bar has one number.
+    // A single patch equals itself, and the bar has one number.
     succeed(&desk, &format!("similarity patch.npy {TINY} --point 3,3 -o patch.png"));
 }
 
 #[test]
-fn features_of_a_file_make_the_same_pictures() {
+fn stored_features_make_the_same_pictures() {
     let desk = desk();
     desk.succeed("features scan.npy -c seeded:0:tiny --slices 2,0 -o scan.features.safetensors");
     let stored = "--features scan.features.safetensors";
@@ -254,20 +257,20 @@ fn features_of_a_file_make_the_same_pictures() {
     let point = "--point 70,40,0 --slices 0,2";
     same(&format!("similarity scan.npy {TINY} {point}"), &format!("similarity scan.npy {stored} {point}"));
 
-    // Without a scan there is nothing to draw below the maps.
+    // Without a scan there is no CT to draw below the maps.
     same(&format!("pca scan.npy {TINY} --layout map --slice 0"), &format!("pca {stored} --slice 0 -o alone.png"));
     let named = draw(&desk, &format!("similarity {stored} --point 70,40"));
     assert_eq!((named.texts["slices"].as_str(), desk.path("scan.similarity.png").is_file()), ("[0]", true));
 
-    // A basis knows where it comes from.
+    // A basis file records its origin.
     succeed(&desk, &format!("pca {stored} --slices all --fit volume --save-basis basis.safetensors -o x.png"));
-    let (_, said) = succeed(&desk, &format!("pca scan.npy {TINY} --basis basis.safetensors -o x.png"));
-    assert!(!said.contains("basis.safetensors"), "{said}");
+    let (_, messages) = succeed(&desk, &format!("pca scan.npy {TINY} --basis basis.safetensors -o x.png"));
+    assert!(!messages.contains("basis.safetensors"), "{messages}");
 
-    // A scan of the same shape that is another one is warned of, one of another shape refused.
+    // Another scan of the same shape gets a warning. A scan of another shape is refused.
     desk.npy("other.npy", &desk::hu(3, 96, 128));
-    let (_, said) = succeed(&desk, &format!("pca other.npy {stored} -o x.png"));
-    assert!(said.contains("warning: other.npy: not what the features in scan.features.safetensors were computed of"), "{said}");
+    let (_, messages) = succeed(&desk, &format!("pca other.npy {stored} -o x.png"));
+    assert!(messages.contains("warning: other.npy: not what the features in scan.features.safetensors were computed of"), "{messages}");
     let before = desk.files();
     desk.images("plain.safetensors", &Tensor::zeros([1, 1, 32, 32]));
     for (line, code, expected) in [
@@ -285,8 +288,8 @@ fn features_of_a_file_make_the_same_pictures() {
         ("pca".into(), 2, "<INPUT>"),
     ] {
         let output = desk.run(&line);
-        let said = text(&output.stderr);
-        assert!(output.status.code() == Some(code) && said.contains(expected), "{line}: {:?}\n{said}", output.status.code());
+        let messages = text(&output.stderr);
+        assert!(output.status.code() == Some(code) && messages.contains(expected), "{line}: {:?}\n{messages}", output.status.code());
     }
     assert_eq!(desk.files().len(), before.len() + 1, "{:?}", desk.files());
 }
@@ -294,22 +297,23 @@ fn features_of_a_file_make_the_same_pictures() {
 #[test]
 fn a_slice_has_its_shape_in_the_patient() {
     let desk = Desk::new();
-    // 96 axial slices of 64 x 128: columns of 0.5 mm to the left, rows of 1 mm to posterior, 2 mm from slice to slice.
+    // 96 axial slices of 64 x 128 pixels: columns of 0.5 mm to the left, rows of 1 mm to posterior, 2 mm between
+    // slices.
     let voxel = |n: i32| (n * 37 % 1500 - 700) as i16;
     let mut scan = nifti::Nifti::i16([96, 64, 128], (0..96 * 64 * 128).map(voxel));
     scan.srow = [-0.5, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 2.0, 0.0];
     std::fs::write(desk.path("axial.nii"), scan.bytes()).expect("written");
     let size = |shown: &Shown| (shown.height, shown.width);
-    // 64 x 64 mm.
+    // A slice is 64 x 64 mm.
     assert_eq!(size(&draw(&desk, &format!("pca axial.nii {TINY} --layout map"))), (448, 448));
-    // The same scan as a stack of coronal slices, whose columns run to the left and rows, of 2 mm, upwards: 192 x 64 mm.
+    // The same scan as coronal slices, with columns to the left and rows of 2 mm upwards: 192 x 64 mm.
     scan.dim = [3, 128, 96, 64, 1, 1, 1, 1];
     scan.srow = [-0.5, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 2.0, 0.0, 0.0];
     std::fs::write(desk.path("coronal.nii"), scan.bytes()).expect("written");
     let line = format!("coronal.nii {TINY} --orient stored --point 64,48");
     let shown = draw(&desk, &format!("similarity {line} --layout beside"));
     assert_eq!(shown.height, 448);
-    // The point is in the middle of CT and map, which are 149 pixels wide.
+    // The point is in the middle of the CT and of the map, which are 149 pixels wide.
     for middle in [75, 75 + 149 + 8] {
         assert_eq!(shown.at(middle, 226), [255; 3]);
     }
@@ -317,19 +321,21 @@ fn a_slice_has_its_shape_in_the_patient() {
     assert_eq!(size(&draw(&desk, "pca --features f.safetensors")), (448, 149));
     assert_eq!(size(&draw(&desk, "pca coronal.nii --features f.safetensors")), (448, 149 * 2 + 8));
     let (tall, wide) = size(&draw(&desk, &format!("pca coronal.nii {TINY} --orient stored --slices 0:2 --layout map -o sheet.png")));
-    // Captions of 7 letters, 12 pixels each but for the last gap, are wider than slices of 43.
+    // Captions of 7 letters take 12 pixels per letter, less the last gap, and are wider than slices of 43 pixels.
     assert_eq!((tall, wide), (128 + 14 + 16, 2 * 82 + 8));
 }
 
 #[test]
 fn anterior_is_up_and_the_patients_right_is_left() {
     let desk = Desk::new();
-    // Stored RAS+: columns run to the right, rows to anterior. Bone where the patient is right (i from 64) and anterior (j from 64), else air.
+    // Stored in RAS+: columns run to the right, rows to anterior. Bone at the patient's right (i from 64) and front (j
+    // from
+    // 64), air elsewhere.
     let bone = |n: usize| if n % 96 >= 64 && n / 96 % 96 >= 64 { 700 } else { -1000 };
     let scan = nifti::Nifti::i16([2, 96, 96], (0..2 * 96 * 96).map(bone));
     std::fs::write(desk.path("ras.nii"), scan.bytes()).expect("written");
     let shown = draw(&desk, &format!("similarity ras.nii {TINY} --point 8,8 --layout beside"));
-    // Each is 448 pixels a side, and a third of that is bone. The map is brightest where the point is.
+    // CT and map are 448 pixels a side, and bone fills a third of it. The map is brightest at the point.
     let third = 448 / 3;
     let brightest = shown.at(456 + 5, 5);
     for (x, y) in [(5, 5), (third - 5, 5), (5, third - 5)] {
@@ -339,21 +345,21 @@ fn anterior_is_up_and_the_patients_right_is_left() {
         assert_eq!(shown.at(x, y), [0; 3], "{x},{y}");
         assert_ne!(shown.at(456 + x, y), brightest, "{x},{y}");
     }
-    // As it is stored, it stands on its head.
+    // In storage order the picture is upside down.
     let stored = draw(&desk, &format!("similarity ras.nii {TINY} --point 8,8 --layout beside --orient stored -o stored.png"));
     assert_eq!((stored.at(5, 5), stored.at(440, 440)), ([0; 3], [255; 3]));
 }
 
 #[test]
 #[cfg(target_os = "linux")]
-fn interrupted_it_leaves_nothing() {
+fn ctrl_c_leaves_no_file() {
     for line in ["pca --fit volume --save-basis basis.safetensors", "pca", "similarity --point 9,9,0"] {
         let desk = Desk::new();
         desk.npy("long.npy", &desk::hu(300, 96, 96));
         let line = format!("{line} long.npy {TINY} --slices all");
         let mut command = desk.command(&line);
         let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("started");
-        // SIGINT is bit 1 of the signals that the process has handlers for.
+        // SIGINT is bit 1 of the mask of signals with a handler.
         let caught = |status: &str| {
             let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("a mask of signals");
             u64::from_str_radix(mask.trim(), 16).expect("a number") & 2 != 0
@@ -365,8 +371,8 @@ fn interrupted_it_leaves_nothing() {
         }
         let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("sent");
         let output = child.wait_with_output().expect("ended");
-        let said = text(&output.stderr);
-        assert!(sent.success() && output.status.code() == Some(130) && said.contains("error: interrupted"), "{line}: {output:?}");
+        let messages = text(&output.stderr);
+        assert!(sent.success() && output.status.code() == Some(130) && messages.contains("error: interrupted"), "{line}: {output:?}");
         assert_eq!(desk.files(), ["long.npy"], "{line}");
     }
 }

@@ -25,11 +25,11 @@ fn row(x: &Tensor, index: usize) -> &[f32] {
 }
 
 #[test]
-fn slices_are_those_asked_for_in_any_batch() {
+fn slices_are_those_requested_in_any_batch() {
     let desk = Desk::new();
     desk.npy("scan.npy", &hu(7, 32, 48));
     desk.succeed(&format!("features scan.npy {MICRO} -o all.safetensors"));
-    let (all, metadata) = desk.read("all.safetensors");
+    let (every_slice, metadata) = desk.read("all.safetensors");
     assert_eq!(metadata["slices"], "[0,1,2,3,4,5,6]");
     for (slices, want) in [("1:6:2", vec![1, 3, 5]), ("-2:", vec![5, 6]), ("6,0,-1", vec![6, 0, 6]), ("3", vec![3])] {
         desk.succeed(&format!("features scan.npy {MICRO} --slices {slices} -o some.safetensors"));
@@ -38,28 +38,31 @@ fn slices_are_those_asked_for_in_any_batch() {
         for (name, tensor) in &some {
             assert_eq!(tensor.shape()[0], want.len());
             for (i, &slice) in want.iter().enumerate() {
-                assert_eq!(row(tensor, i), row(&all[name], slice), "{slices}: {name}");
+                assert_eq!(row(tensor, i), row(&every_slice[name], slice), "{slices}: {name}");
             }
         }
     }
-    let whole = fs::read(desk.path("all.safetensors")).expect("read");
+    let one_batch = fs::read(desk.path("all.safetensors")).expect("read");
     for batch in ["--batch 1", "--batch 3", "--batch 16", "--max-memory 64MiB"] {
         desk.succeed(&format!("features scan.npy {MICRO} {batch} -o batch.safetensors"));
-        assert!(fs::read(desk.path("batch.safetensors")).expect("read") == whole, "{batch}");
+        assert!(fs::read(desk.path("batch.safetensors")).expect("read") == one_batch, "{batch}");
     }
 }
 
 #[test]
-fn the_input_is_known_by_its_hash_and_the_look_is_told() {
+fn metadata_hold_the_input_hash_and_the_preprocessing() {
     use sha2::{Digest, Sha256};
     let desk = Desk::new();
     desk.npy("scan.npy", &hu(1, 32, 48));
     desk.succeed(&format!("features scan.npy {MICRO} --window none --size 32 --orient stored -o out.safetensors"));
     let (_, metadata) = desk.read("out.safetensors");
     assert_eq!(metadata["input_sha256"], format!("{:x}", Sha256::digest(fs::read(desk.path("scan.npy")).expect("read"))));
-    let said: serde_json::Value = serde_json::from_str(&metadata["preprocessing"]).expect("JSON");
-    assert_eq!(said["clamp_hu"], serde_json::json!([null, null]));
-    assert_eq!((said["window"].as_str(), said["size"].as_str(), said["orient"].as_str()), (Some("none"), Some("32"), Some("stored")));
+    let preprocessing: serde_json::Value = serde_json::from_str(&metadata["preprocessing"]).expect("JSON");
+    assert_eq!(preprocessing["clamp_hu"], serde_json::json!([null, null]));
+    assert_eq!(
+        (preprocessing["window"].as_str(), preprocessing["size"].as_str(), preprocessing["orient"].as_str()),
+        (Some("none"), Some("32"), Some("stored"))
+    );
     assert!(!metadata.contains_key("patch_affine"), "a .npy does not say where it lies");
 }
 
@@ -85,20 +88,20 @@ fn pooling_gives_one_vector_an_image() {
     }
 }
 
-/// Shape and values of an array in NumPy's format.
+/// The shape and values of an array in NumPy's format.
 fn array(bytes: &[u8]) -> (Vec<u64>, Vec<f32>) {
     let npy = npyz::NpyFile::new(bytes).expect("an array");
     let shape = npy.shape().to_vec();
     let values = match npy.dtype().descr().as_str() {
         "'<f4'" => npy.into_vec::<f32>().expect("f32"),
         "'<f2'" => npy.into_vec::<f16>().expect("f16").into_iter().map(f16::to_f32).collect(),
-        other => panic!("{other}"),
+        dtype => panic!("{dtype}"),
     };
     (shape, values)
 }
 
 #[test]
-fn every_format_holds_the_same() {
+fn every_format_holds_the_same_tensors() {
     let desk = Desk::new();
     desk.npy("scan.npy", &hu(3, 32, 48));
     desk.succeed(&format!("features scan.npy {MICRO} --layers 1 -o out.safetensors"));
@@ -116,9 +119,9 @@ fn every_format_holds_the_same() {
         if name == "metadata" {
             let start = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
             let letters = bytes[start..].chunks_exact(4).map(|b| char::from_u32(u32::from_le_bytes(b.try_into().expect("four bytes"))));
-            let said: HashMap<String, String> =
+            let stored: HashMap<String, String> =
                 serde_json::from_str(&letters.map(|c| c.expect("a letter")).collect::<String>()).expect("JSON");
-            assert_eq!(said, metadata);
+            assert_eq!(stored, metadata);
             continue;
         }
         let (shape, values) = array(&bytes);
@@ -136,12 +139,12 @@ fn every_format_holds_the_same() {
     assert_eq!(shape, [3, 6, 64]);
     let rounded: Vec<f32> = tensors["x_norm_patchtokens"].data().iter().map(|&v| f16::from_f32(v).to_f32()).collect();
     assert_eq!(values, rounded);
-    let said: HashMap<String, String> = serde_json::from_slice(&fs::read(desk.path("patch.json")).expect("read")).expect("JSON");
-    assert_eq!(said, metadata);
+    let stored: HashMap<String, String> = serde_json::from_slice(&fs::read(desk.path("patch.json")).expect("read")).expect("JSON");
+    assert_eq!(stored, metadata);
     assert_eq!(desk.files(), ["again.npz", "out.npz", "out.safetensors", "patch.json", "patch.npy", "scan.npy"], "nothing else is left");
 }
 
-/// A scan that takes seconds, and the rest of the command.
+/// Writes a scan that takes seconds. Returns the start of a command for it.
 fn long(desk: &Desk) -> String {
     desk.npy("long.npy", &hu(300, 16, 16));
     "features long.npy -c seeded:0:tiny --size 224 --batch 1 --tokens cls,patch".into()
@@ -166,7 +169,7 @@ fn started(desk: &Desk, line: &str, name: &str) -> Child {
 }
 
 #[test]
-fn a_killed_run_is_gone_on_with_to_the_same_file() {
+fn a_killed_run_resumes_to_the_same_file() {
     let desk = Desk::new();
     let line = long(&desk);
     for ending in ["safetensors", "npz"] {
@@ -178,8 +181,8 @@ fn a_killed_run_is_gone_on_with_to_the_same_file() {
         assert!(!desk.path(&name).exists(), "half a file has no name");
 
         let output = desk.run(&format!("{line} -o {name}"));
-        let said = text(&output.stderr);
-        assert!(output.status.success() && said.contains("of 300 slices are there from a run that was cut off"), "{said}");
+        let messages = text(&output.stderr);
+        assert!(output.status.success() && messages.contains("of 300 slices are there from a run that was cut off"), "{messages}");
         let (resumed, whole) = (fs::read(desk.path(&name)).expect("read"), fs::read(desk.path(&whole)).expect("read"));
         assert!(resumed == whole, "{ending}: the resumed file differs");
         assert!(!desk.path(&format!(".{name}.partial")).exists());
@@ -187,16 +190,16 @@ fn a_killed_run_is_gone_on_with_to_the_same_file() {
 }
 
 #[test]
-fn what_another_command_left_is_not_gone_on_with() {
+fn a_partial_file_of_another_input_is_not_resumed() {
     let desk = Desk::new();
     let line = long(&desk);
     let mut child = started(&desk, &format!("{line} -o out.safetensors"), "out.safetensors");
     child.kill().expect("killed");
     child.wait().expect("ended");
-    // The same shapes of another input.
-    let mut other = hu(300, 16, 16);
-    other.data_mut()[0] += 1.0;
-    desk.npy("long.npy", &other);
+    // Another input of the same shape.
+    let mut changed = hu(300, 16, 16);
+    changed.data_mut()[0] += 1.0;
+    desk.npy("long.npy", &changed);
     desk.succeed(&format!("{line} -o whole.safetensors"));
     let output = desk.run(&format!("{line} -o out.safetensors"));
     assert!(!text(&output.stderr).contains("cut off"), "{}", text(&output.stderr));
@@ -205,7 +208,7 @@ fn what_another_command_left_is_not_gone_on_with() {
 
 #[test]
 #[cfg(unix)]
-fn interrupted_it_leaves_nothing_and_terminated_what_is_done() {
+fn ctrl_c_removes_the_partial_file_and_sigterm_keeps_it() {
     use std::os::unix::process::ExitStatusExt;
     let desk = Desk::new();
     let line = format!("{} -o out.safetensors", long(&desk));
@@ -238,14 +241,14 @@ fn two_runs_do_not_write_one_file() {
     assert_eq!(desk.files(), ["long.npy", "out.safetensors"]);
 }
 
-/// What a run over many cases said, and its exit code.
+/// Runs `line` over many cases. Returns the exit code, the printed lines and the messages.
 fn many(desk: &Desk, line: &str) -> (Option<i32>, Vec<String>, String) {
     let output = desk.run(line);
     (output.status.code(), text(&output.stdout).lines().map(ToString::to_string).collect(), text(&output.stderr))
 }
 
 #[test]
-fn many_cases_are_done_once_each_whatever_becomes_of_the_others() {
+fn each_of_many_cases_is_done_once_even_if_others_fail() {
     let desk = Desk::new();
     fs::create_dir_all(desk.path("scans/more")).expect("made");
     desk.npy("scans/a_0000.npy", &hu(2, 32, 32));
@@ -257,41 +260,41 @@ fn many_cases_are_done_once_each_whatever_becomes_of_the_others() {
     let names = ["out/a_0000.safetensors", "out/b_0000.safetensors", "out/single.safetensors"];
     let changed = |name: &str| fs::metadata(desk.path(name)).and_then(|m| m.modified()).expect("there");
 
-    let (code, printed, said) = many(&desk, &line);
-    assert_eq!((code, &printed[..]), (Some(3), &names.map(String::from)[..]), "{said}");
-    let lines: Vec<&str> = said.lines().collect();
+    let (code, printed, messages) = many(&desk, &line);
+    assert_eq!((code, &printed[..]), (Some(3), &names.map(String::from)[..]), "{messages}");
+    let lines: Vec<&str> = messages.lines().collect();
     let first = lines.iter().position(|l| l.starts_with("error: input scans/bad.npy: ")).expect("told of at once");
-    assert!(lines[first + 1..].iter().any(|l| l.contains("more/b_0000.npy")), "the next case comes after it: {said}");
+    assert!(lines[first + 1..].iter().any(|l| l.contains("more/b_0000.npy")), "the next case comes after it: {messages}");
     assert_eq!(lines[lines.len() - 2], "error: 1 of 4 cases failed:");
-    assert!(lines[lines.len() - 1].starts_with("  input scans/bad.npy: "), "{said}");
+    assert!(lines[lines.len() - 1].starts_with("  input scans/bad.npy: "), "{messages}");
     let alone = format!("features scans/a_0000.npy {MICRO} -o alone.safetensors");
     desk.succeed(&alone);
     assert!(fs::read(desk.path("alone.safetensors")).expect("read") == fs::read(desk.path(names[0])).expect("read"));
 
-    // Nothing is done twice.
+    // A second run computes nothing.
     fs::remove_file(desk.path("scans/bad.npy")).expect("removed");
     let before = names.map(changed);
-    let (code, printed, said) = many(&desk, &line);
-    assert_eq!((code, &printed[..]), (Some(0), &names.map(String::from)[..]), "{said}");
-    assert!(said.contains("3 of 3 cases were finished by an earlier run"), "{said}");
+    let (code, printed, messages) = many(&desk, &line);
+    assert_eq!((code, &printed[..]), (Some(0), &names.map(String::from)[..]), "{messages}");
+    assert!(messages.contains("3 of 3 cases were finished by an earlier run"), "{messages}");
     assert_eq!(names.map(changed), before);
 
-    // But for what is gone or changed.
+    // A third run computes what is missing or changed.
     fs::remove_file(desk.path(names[0])).expect("removed");
     desk.npy("scans/more/b_0000.npy", &hu(2, 32, 48));
-    let (_, _, said) = many(&desk, &line);
-    assert!(said.contains("1 of 3 cases were finished"), "{said}");
+    let (_, _, messages) = many(&desk, &line);
+    assert!(messages.contains("1 of 3 cases were finished"), "{messages}");
     assert_eq!(desk.read(names[1]).0["x_norm_clstoken"].shape(), [2, 64]);
     assert!(fs::read(desk.path("alone.safetensors")).expect("read") == fs::read(desk.path(names[0])).expect("read"));
 
-    // Other settings and other weights are other work; a broken line of the manifest is no reason to stop.
+    // Other settings or weights compute every case again. A broken line of the manifest is ignored with a warning.
     let manifest = desk.path("out/manifest.jsonl");
-    let kept = fs::read_to_string(&manifest).expect("read");
-    fs::write(&manifest, format!("{kept}{{\"half")).expect("written");
+    let complete = fs::read_to_string(&manifest).expect("read");
+    fs::write(&manifest, format!("{complete}{{\"half")).expect("written");
     for line in [format!("{line} --size 16"), line.replace("seeded:0", "seeded:1")] {
-        let (code, _, said) = many(&desk, &line);
-        assert!(code == Some(0) && !said.contains("were finished"), "{said}");
-        assert!(said.contains("manifest.jsonl: line 6 cannot be read and is ignored"), "{said}");
+        let (code, _, messages) = many(&desk, &line);
+        assert!(code == Some(0) && !messages.contains("were finished"), "{messages}");
+        assert!(messages.contains("manifest.jsonl: line 6 cannot be read and is ignored"), "{messages}");
     }
 }
 
@@ -310,29 +313,29 @@ fn shards_share_a_folder() {
     assert!(outputs.iter().all(|output| output.status.success()));
     let printed = outputs.map(|output| text(&output.stdout).lines().count());
     assert_eq!(printed, [3, 2]);
-    let (code, printed, said) = many(&desk, &line);
-    assert!(code == Some(0) && printed.len() == 5 && said.contains("5 of 5 cases were finished"), "{said}");
+    let (code, printed, messages) = many(&desk, &line);
+    assert!(code == Some(0) && printed.len() == 5 && messages.contains("5 of 5 cases were finished"), "{messages}");
 }
 
 #[test]
 #[cfg(unix)]
-fn a_full_disk_is_said_and_leaves_nothing() {
+fn a_full_disk_is_an_error_and_leaves_no_file() {
     let desk = Desk::new();
     desk.npy("scan.npy", &hu(8, 32, 32));
-    // A limit on the size of files stands for the end of the disk; the signal that comes with it is ignored, as it is at a disk's end.
+    // A limit on file sizes simulates a full disk. Its signal is ignored, because a full disk sends none.
     let limited = format!(
         "trap '' XFSZ; ulimit -f 8; exec {} features scan.npy {MICRO} --backend cpu -o out.safetensors",
         env!("CARGO_BIN_EXE_meddino")
     );
     let output = std::process::Command::new("sh").current_dir(desk.path("")).args(["-c", &limited]).output().expect("started");
-    let said = text(&output.stderr);
-    assert!(output.status.code() == Some(1) && said.contains("error: output out.safetensors: File too large"), "{said}");
+    let message = text(&output.stderr);
+    assert!(output.status.code() == Some(1) && message.contains("error: output out.safetensors: File too large"), "{message}");
     assert_eq!(desk.files(), ["scan.npy"]);
 }
 
-/// Each line of the table: what is typed, the exit code, and what must be said. Nothing is left behind.
+/// Each case: the command line, the exit code, and a part of the message. No file is left behind.
 #[test]
-fn what_cannot_be_done_is_said() {
+fn invalid_requests_are_errors() {
     let desk = Desk::new();
     for folder in ["scans", "twin", "empty"] {
         fs::create_dir(desk.path(folder)).expect("made");
@@ -368,12 +371,12 @@ fn what_cannot_be_done_is_said() {
         ("features huge.safetensors --tokens prenorm --dtype f16", 1, "tensor x_prenorm: "),
     ];
     let mut wrong = Vec::new();
-    for (line, code, said) in cases {
+    for (line, code, expected) in cases {
         let output = desk.run(&format!("{line} {MICRO}"));
         let stderr = text(&output.stderr);
         let errors = stderr.lines().filter(|l| l.starts_with("error: ")).count();
-        if output.status.code() != Some(code) || !stderr.contains(said) || errors != 1 {
-            wrong.push(format!("{line}: expected {code} and {said:?}, found {:?}\n{stderr}", output.status.code()));
+        if output.status.code() != Some(code) || !stderr.contains(expected) || errors != 1 {
+            wrong.push(format!("{line}: expected {code} and {expected:?}, found {:?}\n{stderr}", output.status.code()));
         }
         if desk.files() != before {
             wrong.push(format!("{line}: left {:?}", desk.files()));

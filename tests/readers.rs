@@ -23,7 +23,7 @@ fn kept(folder: &str) -> Vec<(&'static Target, PathBuf)> {
     TARGETS.iter().flat_map(files).collect()
 }
 
-/// The names of the readers that understood one of these files.
+/// Replays the files. Returns the names of the readers that accepted at least one of them.
 fn hold(kept: &[(&'static Target, PathBuf)]) -> BTreeSet<&'static str> {
     let desk = Desk::new();
     let (mut understood, mut problems) = (BTreeSet::new(), Vec::new());
@@ -39,21 +39,21 @@ fn hold(kept: &[(&'static Target, PathBuf)]) -> BTreeSet<&'static str> {
 }
 
 #[test]
-fn what_once_broke_a_reader_does_no_more() {
+fn files_that_once_broke_a_reader_no_longer_do() {
     hold(&kept("regressions"));
 }
 
 #[test]
-fn every_reader_understands_one_of_its_seeds() {
+fn every_reader_accepts_one_of_its_seeds() {
     let understood = hold(&kept("seeds"));
-    // A record of tile geometries is read by a software device, which need not be there.
+    // A record of tile geometries is read with a software device, which may be missing.
     let missing = TARGETS.iter().map(|target| target.name).find(|name| *name != "tiles" && !understood.contains(name));
     assert_eq!(missing, None, "none of its seeds is understood");
 }
 
-/// A folder whose name is no reader's would never be looked at.
+/// The fuzzer never reads a folder that is not named after a reader.
 #[test]
-fn every_folder_is_a_readers() {
+fn every_folder_is_named_after_a_reader() {
     for folder in ["seeds", "regressions"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(folder);
         for entry in std::fs::read_dir(&folder).into_iter().flatten() {

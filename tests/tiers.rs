@@ -27,7 +27,7 @@ fn tiers() -> Vec<Context> {
     combinations.filter(|&(tier, elem)| context.abilities().run(tier, elem)).map(tuned).collect()
 }
 
-/// What `verify` allows f16. f32 may be as far off as in other tests under bf16 RoPE, and five times as far under f32
+/// The tolerance of `verify` for f16. f32 gets that of other tests with bf16 RoPE, and five times as much with f32
 /// RoPE, because cooperative matrices add up all of K in one running sum.
 fn tolerance(elem: Elem, rope: RopePrecision) -> Tolerance {
     match (elem, rope) {
@@ -37,7 +37,7 @@ fn tolerance(elem: Elem, rope: RopePrecision) -> Tolerance {
     }
 }
 
-/// Prints the worst of a run, and returns what is off.
+/// Prints the worst row of a run, and returns a message if the run exceeds its tolerance.
 fn judge(context: &Context, title: &str, rope: RopePrecision, rows: &[Row]) -> Option<String> {
     let (tier, elem) = (context.limits().tier, context.limits().elem);
     let worst = rows.iter().max_by(|a, b| a.relative_l2.total_cmp(&b.relative_l2)).expect("rows");
@@ -68,9 +68,9 @@ fn against_pytorch(goldens: &[&str]) {
     assert!(off.is_empty(), "beyond their tolerance:\n{}", off.join("\n"));
 }
 
-/// Features of two of them never stand in one file: an unfinished one is gone on with by the same alone.
+/// Features of two tiers or precisions never mix in one file, because only the same method resumes an unfinished file.
 #[test]
-fn each_is_a_method_of_its_own() {
+fn each_tier_precision_and_tile_geometry_is_its_own_method() {
     let model = Model::seeded(0, ModelSize::Micro);
     let mut contexts = tiers();
     let tile = ProductTile { rows: 32, cols: 64, split: ProductSplit::Tiled { depth: 8, sums: [4, 4] } };
@@ -80,28 +80,28 @@ fn each_is_a_method_of_its_own() {
     for (index, method) in methods.iter().enumerate() {
         assert!(!methods[..index].contains(method), "two are {method}");
     }
-    // How much a dispatch may do is measured, and differs from run to run.
+    // The work limit of a dispatch is measured and differs from run to run, so it does not belong to the method.
     if let Some(context) = device::context() {
         let narrow = device::narrow_context(Limits { max_work: Some(1 << 40), ..*context.limits() }).expect("the same device");
-        let of = |context: &Context| Backbone::on(&model, context).expect("a backbone").method();
-        assert_eq!(of(&context), of(&narrow));
+        let method = |context: &Context| Backbone::on(&model, context).expect("a backbone").method();
+        assert_eq!(method(&context), method(&narrow));
     }
 }
 
 #[test]
-fn tiny_is_pytorchs() {
+fn tiny_equals_pytorch() {
     against_pytorch(&["tiny_b3_70x115_rope-f32", "tiny_b2_48x80_rope-bf16_masked"]);
 }
 
-/// Minutes on a software GPU.
+/// Takes minutes on a software GPU.
 #[test]
 #[ignore = "slow on software GPUs; for a real one, and before a release"]
-fn base_is_pytorchs() {
+fn base_equals_pytorch() {
     against_pytorch(&["base_224_rope-f32", "base_224_rope-bf16", "base_b2_160x240_rope-f32"]);
 }
 
 #[test]
-fn micro_is_the_cpus_at_every_tap() {
+fn micro_equals_the_cpu_at_every_tap() {
     let mut off = Vec::new();
     for rope in [RopePrecision::F32, RopePrecision::Bf16] {
         let mut model = Model::seeded(0, ModelSize::Micro);
@@ -119,8 +119,8 @@ fn micro_is_the_cpus_at_every_tap() {
     assert!(off.is_empty(), "beyond their tolerance:\n{}", off.join("\n"));
 }
 
-/// A trained model's residual stream has a few channels far beyond the others: f16 would lose the others beside them,
-/// were it not for f32 there.
+/// A trained model's residual stream has a few channels with much larger values than the others. It is stored in f32,
+/// because f16 would lose the small channels beside the large ones.
 #[test]
 fn a_few_large_channels_do_not_drown_the_others() {
     let model = Model::seeded(0, ModelSize::Tiny);
@@ -134,7 +134,7 @@ fn a_few_large_channels_do_not_drown_the_others() {
     let want =
         meddino::cpu::forward(&meddino::cpu::layers(weights.clone(), meddino::cpu::Precision::F32), model.config(), &image, None, &request)
             .expect("features");
-    // What is compared is the other channels alone.
+    // Only the small channels are compared.
     let others = |features: &Features| {
         let x = features.x_prenorm.as_ref().expect("asked for");
         let keep = |(i, v): (usize, &f32)| (!matches!(i % x.cols(), 3 | 77)).then_some(*v);
@@ -150,7 +150,7 @@ fn a_few_large_channels_do_not_drown_the_others() {
 }
 
 #[test]
-fn f16_takes_half_the_memory_and_says_what_it_cannot_hold() {
+fn f16_takes_half_the_memory_and_reports_values_beyond_its_range() {
     for context in tiers().into_iter().filter(|context| context.limits().elem == Elem::F16) {
         let wide = context.tuned(Elem::F32, None).expect("f32");
         let model = Model::seeded(0, ModelSize::Tiny);

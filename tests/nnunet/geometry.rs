@@ -135,8 +135,8 @@ fn labels_of_a_dicom_series_have_its_geometry() {
             assert_eq!([again.slices(), again.height(), again.width()], [scan.slices(), scan.height(), scan.width()], "{name}");
             let found = again.affine().expect("it lies somewhere");
             for (found, want) in found.rows.iter().flatten().zip(affine.rows.iter().flatten()) {
-                // A qform stores three numbers of the quaternion in f32. The fourth is the root of what they leave of
-                // 1, so it is 0 for half turns, where its error is the root of f32's.
+                // A qform stores three of a quaternion's four numbers, in f32. The fourth is a square root that is 0
+                // for half turns, where its error is the square root of f32's precision.
                 let tolerance = if form == "sform" { 1e-5 } else { 1e-3 };
                 assert!((found - want).abs() < tolerance, "{name}, {form}: {found} for {want}");
             }
