@@ -1,7 +1,7 @@
-//! MedDINOv3 features from CT scans, on any GPU or none.
+//! MedDINOv3 features from CT scans, on any GPU or on the CPU.
 //!
-//! MedDINOv3 is a ViT-B/16 of the DINOv3 family, trained on CT slices. This crate computes its features with WGSL shaders of its own on wgpu, or on the CPU;
-//! the two check each other, and both are held against PyTorch.
+//! MedDINOv3 is a ViT-B/16 of the DINOv3 family, trained on CT slices. This crate computes its features with its own
+//! WGSL compute shaders on wgpu, or on the CPU. The tests compare the two backends with each other and with PyTorch.
 //!
 //! ```
 //! use meddino::backbone::{Backbone, Choice};
@@ -17,31 +17,36 @@
 //! # Ok::<(), meddino::Error>(())
 //! ```
 //!
-//! - [`ct`]: scans, and the way from a slice to an image.
-//! - [`vit`]: the model, its weights, its forward pass; [`checkpoint`]: the files it comes from.
-//! - [`backbone`]: model and backend in, features out; [`gpu`] and [`cpu`] are the backends, [`graph`] and [`kernels`] what the GPU is made of.
-//! - [`embedding`]: a model inside another program's wgpu device, from its textures to its shaders; how, and what it costs a frame.
-//! - [`maps`]: features into what people can look at: principal components, similarity; `picture` (feature `pictures`) makes PNGs of them.
-//! - `jobs` (feature `jobs`): whole jobs, from scans to files, with progress; what the command does, for any program.
-//! - [`output`]: features into files; [`archive`]: the safetensors files underneath; [`verify`]: how far two runs are apart.
+//! - [`ct`]: scans, and the steps from a slice to an image.
+//! - [`checkpoint`]: checkpoint files as named tensors. [`vit`]: the model, its weights and its forward pass.
+//! - [`backbone`]: runs a model on a backend. The backends are [`gpu`] and `cpu`; [`graph`] and [`kernels`] describe the
+//!   work of the GPU.
+//! - [`embedding`]: a model inside another program's wgpu device.
+//! - `segmenter` and `nnunet`: segmentation networks that were fine-tuned with nnU-Net.
+//! - [`maps`]: principal components and similarity of features. `picture` draws them as PNG.
+//! - `jobs`: features and label maps of whole scans and cohorts, with progress, cancelling and resuming.
+//! - `output`: features and label maps in files. [`archive`]: the safetensors files underneath.
+//! - `verify`: compares two backends, or a backend and a stored result, layer by layer.
 //!
 //! # Warnings
-//! What a user should know and may not expect stands in the `warnings()` of a scan, a checkpoint, a model or a device, and goes to the [`log`] crate
-//! once, at the level of warnings, under the module that found it (`meddino::ct`, `meddino::checkpoint`, `meddino::gpu`, ...). A program that has a
-//! logger, or `tracing` with `tracing-log`, hears it there; the `meddino` command has none, and prints the warnings itself.
+//! Scans, checkpoints, models and devices have `warnings()`. Each warning also goes to the [`log`] crate once, under the
+//! module that found it (`meddino::ct`, `meddino::checkpoint`, `meddino::gpu`, ...). A program with a logger, or with
+//! `tracing` and `tracing-log`, receives it there. The `meddino` command installs no logger and prints the warnings itself.
 //!
 //! # Features
-//! - `cli` (default): the `meddino` command.
-//! - `cpu` (default): the CPU backend, on rayon's threads.
-//! - `files` (default): everything that opens a path: PyTorch checkpoints, outputs, results folders, caches on disk.
-//! - `jobs` (default): `jobs`, batches by memory, cohorts, jobs that are resumed and cancelled.
-//! - `hub` (default): `hub`, the released checkpoint from the Hugging Face hub, cached.
-//! - `pictures` (default): PNG pictures of features, and principal components.
-//! - `readers` (default): scans in `.npy`, NIfTI and DICOM.
-//! - `jpeg-ls`: DICOM compressed by JPEG-LS; needs CMake and a C++ compiler.
+//! All except `jpeg-ls` are on by default.
 //!
-//! Without default features the library has the model, the GPU backend, safetensors checkpoints from memory and [`embedding`], and none of the
-//! dependencies of the others: what a browser build needs.
+//! - `cli`: the `meddino` command.
+//! - `jobs`: the module `jobs`.
+//! - `cpu`: the CPU backend, on rayon's thread pool.
+//! - `files`: everything that opens a path: PyTorch checkpoints, outputs, nnU-Net results folders, caches.
+//! - `readers`: scans in `.npy`, NIfTI and DICOM.
+//! - `pictures`: PNG pictures and principal components.
+//! - `hub`: download of the released checkpoint from the Hugging Face hub.
+//! - `jpeg-ls`: JPEG-LS in DICOM; needs CMake and a C++ compiler.
+//!
+//! Without default features the library has the model, the GPU backend, [`embedding`], and safetensors checkpoints from
+//! memory. This is what a browser build needs.
 
 pub mod archive;
 pub mod backbone;
@@ -76,7 +81,7 @@ pub mod vit;
 pub use error::{Error, Result};
 pub use tensor::{Tensor, TensorView};
 
-/// The README's examples compile.
-#[cfg(all(doctest, feature = "readers"))]
-#[doc = include_str!("../README.md")]
-struct Readme;
+/// The examples in `docs/embedding.md` compile.
+#[cfg(all(doctest, feature = "jobs"))]
+#[doc = include_str!("../docs/embedding.md")]
+struct EmbeddingPage;
