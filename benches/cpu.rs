@@ -1,5 +1,6 @@
-//! The CPU's kernels at a ViT-B's shapes for an image of 224 (T = 201 tokens), and one block. Products are counted in FLOPs, so criterion's Gelem/s are
-//! GFLOP/s; what is bound by memory, in bytes read and written. What the kernels compute is held by the tests; one check here that it is finite.
+//! The CPU's kernels at the shapes of a ViT-B for an image of 224 (T = 201 tokens), and one block. Products are counted
+//! in FLOPs, so criterion's Gelem/s are GFLOP/s. Memory-bound kernels are counted in bytes read and written. The tests
+//! check results; the benches only check that they are finite.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
 mod common;
@@ -26,7 +27,7 @@ fn row(group: &mut BenchmarkGroup<WallTime>, name: &str, throughput: Throughput,
     group.bench_function(name, |bencher| bencher.iter_batched(|| (), |()| run(), BatchSize::PerIteration));
 }
 
-/// What there is: f32, and bf16 where the machine has it; each with what its rows' names end in.
+/// The precisions of this machine, f32 and if available bf16, each with the suffix of its rows' names.
 fn precisions() -> impl Iterator<Item = (Precision, &'static str)> {
     [(Precision::F32, "")].into_iter().chain(Bf16::here().map(|bf16| (Precision::Bf16(bf16), " bf16")))
 }
@@ -60,7 +61,7 @@ fn products(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What is bound by memory, in f32 always.
+/// The memory-bound kernels, which always run in f32.
 fn elementwise(criterion: &mut Criterion) {
     let config = Config::vit_base();
     let (c, hidden, heads, t) = (config.embed_dim, config.ffn_dim, config.num_heads, config.prefix_tokens() + GRID.patches());

@@ -1,5 +1,5 @@
-//! The kernels without barriers against those with workgroup memory on one device: the whole pass of ViT-B, the two taking turns, and
-//! where the time goes in each. Arguments: the image's side (224), how often each runs (5).
+//! Kernels without barriers against kernels with workgroup memory on one device: the whole pass of ViT-B, in turns, and
+//! a profile of each. Arguments: the image's side (224), and the number of runs of each (5).
 
 mod common;
 
@@ -15,7 +15,7 @@ use meddino::vit::model::Model;
 
 use common::noise;
 
-/// One family of kernels, and the seconds of its runs.
+/// One family of kernels, and the times of its runs in seconds.
 struct Family {
     name: &'static str,
     gpu: Gpu,
@@ -25,7 +25,7 @@ struct Family {
 fn main() {
     let mut numbers = std::env::args().skip(1).filter_map(|arg| arg.parse::<usize>().ok());
     let (side, runs) = (numbers.next().unwrap_or(224), numbers.next().unwrap_or(5).max(1));
-    let own = match Context::new(&Selection::Auto) {
+    let default_context = match Context::new(&Selection::Auto) {
         Ok(context) => context,
         Err(problem) => {
             assert!(std::env::var_os("MEDDINO_REQUIRE_GPU").is_none_or(|v| v != "1"), "MEDDINO_REQUIRE_GPU=1, but {problem}");
@@ -33,12 +33,12 @@ fn main() {
             return;
         }
     };
-    println!("on {}, {side} x {side}, each {runs} times in turn", own.info().name);
+    println!("on {}, {side} x {side}, each {runs} times in turn", default_context.info().name);
     let model = Model::seeded(0, ModelSize::Base);
     let weights = model.weights().expect("seeded weights");
     let (image, request) = (noise(1, &[1, 1, side, side]), Request::default());
     let mut families = [("workgroup memory", Tier::Baseline), ("no barriers", Tier::Direct)].map(|(name, tier)| {
-        let context = own.tuned(Elem::F32, Some(tier)).expect("the same device");
+        let context = default_context.tuned(Elem::F32, Some(tier)).expect("the same device");
         let gpu = Gpu::new(&context, model.config(), &weights).expect("room for the weights");
         Family { name, gpu, seconds: Vec::new() }
     });

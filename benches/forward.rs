@@ -1,4 +1,5 @@
-//! One block of ViT-B at T = 201, and the whole forward pass at 224: declared FLOPs a second, results held against the CPU first.
+//! One block of ViT-B at T = 201, and the whole forward pass at 224, in declared FLOPs a second. Results are first
+//! compared with the CPU's.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
 mod common;
@@ -21,12 +22,12 @@ use meddino::vit::weights::Weights;
 
 use common::noise;
 
-/// Declared FLOPs of a graph.
+/// The declared FLOPs of a graph.
 fn flops(graph: &Graph) -> u64 {
     graph.steps().iter().map(|step| step.cost.flops).sum()
 }
 
-/// Block 0 alone, from x [1, T, C] to [1, T, C], as the model on the CPU computes it.
+/// Prepares block 0 alone, from x [1, T, C] to [1, T, C], and compares it with the CPU's block.
 fn block(context: &Context, config: &Config, weights: &Weights<Tensor>, grid: Grid) -> (Executable, TensorId) {
     let tokens = config.prefix_tokens() + grid.patches();
     let specs = Weights::specs(config);
@@ -42,7 +43,7 @@ fn block(context: &Context, config: &Config, weights: &Weights<Tensor>, grid: Gr
     let on_device = GpuWeights::upload(context, names.zip(weights.leaves())).expect("room for the weights");
     let executable = Executable::new(context, graph, planned, &on_device).expect("a prepared block");
 
-    // The same block on the CPU: what the tokens of an image become from one tap to the next.
+    // The CPU's block maps one tap of an image to the next.
     let image = noise(1, &[1, 3, grid.rows * config.patch_size, grid.cols * config.patch_size]);
     let table_values = rope::table(config, grid);
     let weights = meddino::cpu::layers(weights.clone(), meddino::cpu::Precision::F32);
@@ -61,14 +62,14 @@ fn block(context: &Context, config: &Config, weights: &Weights<Tensor>, grid: Gr
     (executable, y)
 }
 
-/// Submits and waits.
+/// Submits the steps and waits.
 fn run(executable: &Executable) {
     executable.run().expect("a run");
     executable.context().device().poll(meddino::gpu::wgpu::PollType::wait_indefinitely()).expect("an end");
 }
 
 fn benches(criterion: &mut Criterion) {
-    // Timed as the model runs.
+    // The context is tuned as the model's is.
     let opened = Context::new(&Selection::Auto).map(|context| context.without_shader_checks());
     let context = match opened {
         Ok(context) => context,

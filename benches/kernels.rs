@@ -1,7 +1,8 @@
-//! Every kernel at the shapes of a ViT-B: what it computes is verified against its CPU twin, then timed.
+//! Every kernel at the shapes of a ViT-B: its result is compared with its CPU twin's, then it is timed.
 //!
-//! Products and attention are counted in FLOPs, so criterion's Gelem/s are GFLOP/s; the others, bound by memory, in bytes moved.
-//! Images of 224, 512 and 896 pixels a side (201, 1029 and 3141 tokens); on a software GPU 224 alone, unless `MEDDINO_BENCH_ALL=1`.
+//! Products and attention are counted in FLOPs, so criterion's Gelem/s are GFLOP/s. The other kernels are memory-bound
+//! and are counted in bytes moved. Images have 224, 512 and 896 pixels a side (201, 1029 and 3141 tokens). A software
+//! GPU runs only 224, unless `MEDDINO_BENCH_ALL=1`.
 
 mod common;
 
@@ -24,10 +25,10 @@ use meddino::vit::weights::{Linear, Norm, Spec};
 
 use common::noise;
 
-/// How far a kernel may be from its twin, as relative L2; both are within 1e-6 of exact arithmetic.
+/// The allowed relative L2 of a kernel from its twin. Both are within 1e-6 of exact arithmetic.
 const TOLERANCE: f64 = 3e-6;
 
-/// One operation: its recording, the values of what it reads, and its twin's results.
+/// One operation: its recording, its input values, and its twin's results.
 struct Case {
     name: &'static str,
     recorder: Recorder,
@@ -82,7 +83,7 @@ impl Case {
     }
 }
 
-/// A linear layer; with `Bias` as its epilogue none, as `attn.qkv` has none.
+/// A linear layer. `Bias` as its epilogue means no epilogue, because `attn.qkv` has no bias.
 fn matmul(name: &'static str, context: &Context, tokens: usize, [n, k]: [usize; 2], epilogue: &cpu::Epilogue, residual: &Tensor) -> Case {
     let (x, weight, bias) = (noise(1, &[1, tokens, k]), noise(2, &[n, k]), noise(3, &[n]));
     let mut case = Case::new(name, context);
@@ -142,7 +143,7 @@ fn layernorm(context: &Context, config: &Config, tokens: usize) -> Case {
     case.done(&[y], Tensor::made(|y| cpu::layernorm(&x, &norm, config.norm_eps, y)))
 }
 
-/// A slice of one tile, all of whose pixels weigh 1.
+/// A slice of one tile whose pixels all have the weight 1.
 fn onto(case: &mut Case, classes: usize, grid: Grid, side: usize) -> Mosaic {
     let (height, width) = (grid.rows * side, grid.cols * side);
     Mosaic {
@@ -154,7 +155,8 @@ fn onto(case: &mut Case, classes: usize, grid: Grid, side: usize) -> Mosaic {
     }
 }
 
-/// The decoder of a multiscale trainer: its last stage's norm, the way of its pixels to the maps, and the whole of it.
+/// The decoder of a multiscale trainer: the norm of its last stage, the scatter of its pixels into the maps, and the
+/// whole decoder.
 fn decode(context: &Context, config: &Config, grid: Grid) -> [Case; 3] {
     const CLASSES: usize = 14;
     let channels = [4 * config.embed_dim, 384, 192, 96, 48];
@@ -226,7 +228,7 @@ fn rope_and_attention(context: &Context, config: &Config, grid: Grid) -> [Case; 
     [rope.done(&[heads.q, heads.k, heads.v], rotated), attention.done(&[y], want)]
 }
 
-/// What a host makes of a slice, and of the tokens that come of it.
+/// The kernels before and after the model: those that prepare a slice, and those that draw maps of tokens.
 fn around_the_model(context: &Context, config: &Config, grid: Grid) -> [Case; 3] {
     const SLICE: usize = 512;
     let (height, width) = (grid.rows * config.patch_size, grid.cols * config.patch_size);

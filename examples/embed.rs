@@ -1,8 +1,9 @@
-//! A host that owns its wgpu device, draws with it, and has features of what it draws, without a window: `cargo run --release --example embed`.
+//! A host that owns its wgpu device, draws with it, and computes features of what it draws, without a window:
+//! `cargo run --release --example embed [PICTURE [CHECKPOINT]]`.
 //!
-//! Its frames go on while the model runs: each draws the slice and has a little of the pass done. Then one submission draws the slice, computes maps of the
-//! tokens, and lays them over it by a shader of the host's own. The picture goes to `embed.png`, or where the first argument says; the second names a
-//! checkpoint.
+//! The host keeps drawing frames while the model runs. Each frame draws the slice and runs a part of the pass. At the
+//! end, one submission draws the slice, computes maps of the tokens, and overlays them with a shader of the host. The
+//! picture is written to `embed.png`, or to the first argument. The second argument names a checkpoint.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -13,13 +14,13 @@ use meddino::embedding::{self, Components, Context, Gpu, MapTexture, Pass, PassS
 use meddino::maps::Moments;
 use meddino::vit::source::ModelSource;
 
-/// What a frame leaves to the model: at 60 frames a second, half of it.
+/// The part of a frame that the model may use: half of it, at 60 frames a second.
 const BUDGET: Duration = Duration::from_millis(8);
 
-/// The patch that others are compared with: in the heart of the phantom.
+/// The patch that others are compared with, in the heart of the phantom.
 const CHOSEN: (usize, usize) = (13, 17);
 
-/// Three panels side by side; the slice in gray, and over the second and third what is made of the tokens.
+/// Three panels side by side: the slice in gray, and over the second and third panel the maps of the tokens.
 const SHADERS: &str = "
 struct Shape { height: u32, width: u32, rows: u32, cols: u32, prefix: u32, patch_size: u32, chosen: u32, pad: u32 }
 @group(0) @binding(0) var<uniform> shape: Shape;
@@ -61,7 +62,7 @@ struct Host {
     queue: wgpu::Queue,
     background: wgpu::RenderPipeline,
     overlay: wgpu::RenderPipeline,
-    /// Height and width of the slice; the screen is three times as wide.
+    /// The height and width of the slice. The screen is three times as wide.
     size: (usize, usize),
     screen: wgpu::Texture,
     slice: wgpu::Buffer,
@@ -73,7 +74,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let checkpoint = arguments.next().unwrap_or_else(|| "seeded:0:tiny".into());
     let host = Host::new(&Volume::phantom().read_slice(0)?)?;
 
-    // The model comes to live on the host's device.
+    // Loads the model onto the host's device.
     let model = ModelSource::parse(&checkpoint).and_then(|source| source.open())?;
     let context = Context::from_host(host.device.clone(), host.queue.clone())?;
     let gpu = Gpu::new(&context, model.config(), &model.weights()?)?;
@@ -81,12 +82,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut pass = Pass::new(&gpu, &settings)?;
     let (layout, loaded) = (pass.layout(), gpu.context().submissions());
 
-    // Frames go on while the model runs.
+    // Keeps drawing frames while the model runs.
     let shape = host.shape(&pass);
     let (mut frames, mut longest, mut tokens) = (0, Duration::ZERO, None);
     let start = Instant::now();
     while tokens.is_none() {
-        let begun = Instant::now();
+        let frame_start = Instant::now();
         let mut encoder = host.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         host.draw(&mut encoder, &host.background, &host.background_group(&shape), wgpu::LoadOp::Clear(wgpu::Color::BLACK));
         if frames == 0 {
@@ -96,7 +97,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             tokens = Some(pass.read(&mut encoder));
         }
         host.show(encoder)?;
-        (frames, longest) = (frames + 1, longest.max(begun.elapsed()));
+        (frames, longest) = (frames + 1, longest.max(frame_start.elapsed()));
     }
     println!(
         "{} tokens of {} in {frames} frames, {:?}; the longest frame took {longest:?}",
@@ -105,7 +106,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         start.elapsed()
     );
 
-    // What colours mean is found on the CPU, from the tokens, which have arrived meanwhile.
+    // Fits the colours on the CPU, from the tokens that the pass has read back.
     let features = pollster::block_on(tokens.ok_or("the pass is through")?)?;
     let mut moments = Moments::new(layout.channels);
     moments.add(&features.patches());
@@ -116,7 +117,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let alike = texture(&host.device, host.size, wgpu::TextureFormat::Rgba16Float, usage);
     let alike = alike.create_view(&wgpu::TextureViewDescriptor::default());
 
-    // One submission: the host draws, we compute, the host's shader reads what we computed.
+    // One submission: the host draws, meddino computes, and the host's shader reads the results.
     let mut encoder = host.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
     host.draw(&mut encoder, &host.background, &host.background_group(&shape), wgpu::LoadOp::Clear(wgpu::Color::BLACK));
     scores.encode(&mut encoder);
@@ -138,7 +139,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 impl Host {
-    /// A device by our list of what to ask for, a screen, and a slice [H, W] in HU.
+    /// Opens a device with the features and limits that meddino asks for, a screen, and a slice [H, W] in HU.
     fn new(slice: &Tensor) -> Result<Self, Box<dyn Error>> {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
         let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()))?;
@@ -211,7 +212,7 @@ impl Host {
         self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout: &layout, entries: &entries })
     }
 
-    /// A render pass over the whole screen.
+    /// Records a render pass over the whole screen.
     fn draw(
         &self,
         encoder: &mut wgpu::CommandEncoder,
@@ -234,7 +235,7 @@ impl Host {
         pass.draw(0..3, 0..1);
     }
 
-    /// Has the screen copied home; its rows are multiples of 256 bytes.
+    /// Records the readback of the screen. Its rows must be multiples of 256 bytes.
     fn copy_screen(&self, context: &Context, encoder: &mut wgpu::CommandEncoder) -> Readback {
         let bytes_per_row = 4 * self.screen.width();
         let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
@@ -246,7 +247,7 @@ impl Host {
         Readback::encode(context, encoder, &buffer)
     }
 
-    /// The host's submission, and its poll: with a window, presenting would pace the frames.
+    /// Submits and polls, as the host's own loop. With a window, presenting would pace the frames.
     fn show(&self, encoder: wgpu::CommandEncoder) -> Result<(), wgpu::PollError> {
         self.queue.submit([encoder.finish()]);
         self.device.poll(wgpu::PollType::wait_indefinitely()).map(|_| ())

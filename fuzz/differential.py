@@ -1,10 +1,12 @@
-"""Holds what the library reads of scans to what nibabel, SimpleITK and pydicom read, over headers made at random.
+"""Compares HU and affines that meddino reads with those of nibabel, SimpleITK and pydicom, on random headers.
 
     cargo build -p meddino -p meddino-fuzz --example dump
     python fuzz/differential.py [--cases 300] [--seed 0] [--dump target/debug/examples/dump] [--keep FOLDER]
 
-Needs numpy, nibabel, SimpleITK, and pydicom with its codecs (pylibjpeg, pylibjpeg-openjpeg). Ends with 1 if a value or a place differs, and says of which case; `--keep`
-leaves the files. Where our rule is another one on purpose, a comment that begins with "Rule:" says why.
+Needs numpy, nibabel, SimpleITK, and pydicom with its codecs (pylibjpeg, pylibjpeg-openjpeg). Exits with 1 if a value or
+an affine differs, and names the case. `--keep` keeps the files. Where meddino deviates on purpose, a comment that
+begins with
+"Rule:" gives the reason.
 """
 
 import argparse
@@ -27,7 +29,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, Exp
 
 warnings.filterwarnings("ignore")
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
-RAS = np.diag([-1.0, -1.0, 1.0])  # DICOM's and ITK's x and y are the negative of ours
+RAS = np.diag([-1.0, -1.0, 1.0])  # x and y of DICOM and ITK are the negative of RAS
 
 CODES = {"u1": 2, "i2": 4, "i4": 8, "f4": 16, "f8": 64, "i1": 256, "u2": 512, "u4": 768, "i8": 1024, "u8": 1280}
 
@@ -37,7 +39,7 @@ class Wrong(Exception):
 
 
 def rotation(rng):
-    """A rotation: by right angles, by a little, or any."""
+    """A rotation matrix: by multiples of 90 degrees, by a small angle, or random."""
     kind = rng.integers(4)
     matrix = np.eye(3)[rng.permutation(3)] * rng.choice([-1, 1], 3)[:, None] if kind else np.eye(3)
     matrix[0] *= np.linalg.det(matrix)
@@ -50,7 +52,7 @@ def rotation(rng):
 
 
 def quaternion(matrix):
-    """b, c and d of a rotation, a being at least 0."""
+    """The quaternion's b, c and d of a rotation, for a of at least 0."""
     return nibabel.quaternions.mat2quat(matrix)[1:]
 
 
@@ -66,7 +68,7 @@ def values(rng, dtype, count):
 
 
 def nifti(rng, folder, number):
-    """A NIfTI-1 file, and what is known of it."""
+    """Writes a NIfTI-1 file. Returns its path, a description, and its check."""
     dtype, order = rng.choice(list(CODES)), rng.choice(["<", ">"])
     sides = [int(n) for n in rng.integers(1, 6, 3)]
     axes = int(rng.integers(2, 8))
@@ -100,25 +102,26 @@ def nifti(rng, folder, number):
         path = folder / f"n{number}.nii{ending}"
         path.write_bytes(pack(head.ljust(int(offset), b"\0") + voxels))
     about = f"{dtype} {order} {shape} slope, inter {scaling} codes s{sform_code} q{qform_code} qfac {handed} agree {agree} units {units}"
-    return path, about, lambda said, hu: check_nifti(path, said, hu, [sform_code, qform_code, agree])
+    return path, about, lambda answer, hu: check_nifti(path, answer, hu, [sform_code, qform_code, agree])
 
 
-def check_nifti(path, said, hu, codes):
+def check_nifti(path, answer, hu, codes):
     image = nibabel.load(str(path))
     theirs = np.asarray(image.get_fdata(dtype=np.float64))
     theirs = theirs.reshape(*theirs.shape[:2], -1).transpose(2, 1, 0)
-    if tuple(said["shape"]) != theirs.shape:
-        raise Wrong(f"shape {said['shape']}, nibabel {theirs.shape}")
+    if tuple(answer["shape"]) != theirs.shape:
+        raise Wrong(f"shape {answer['shape']}, nibabel {theirs.shape}")
     same_hu(hu, theirs, "nibabel")
     affine = image.affine.copy()
     if image.ndim < 3 and not (image.header["sform_code"] or image.header["qform_code"]):
-        # Rule: of a picture without a place nibabel takes the slices to be 1 mm apart; ours believe pixdim[3].
-        affine[2, 2] = said["affine"][2][2]
-        affine[2, 3] = said["affine"][2][3]
+        # Rule: for a picture without an affine nibabel takes slices to be 1 mm apart; meddino takes pixdim[3].
+        affine[2, 2] = answer["affine"][2][2]
+        affine[2, 3] = answer["affine"][2][3]
     vector = sum(float(image.header[f"quatern_{axis}"]) ** 2 for axis in "bcd")
-    # Rule: what is left for a quaternion's first number is rounding below 3.6e-7; nibabel takes 0 there, ours what is left, which is a tenth of a degree at most.
+    # Rule: the quaternion's first number is the root of what is left of 1. Below 3.6e-7 that is rounding, for which
+    # nibabel takes 0 and meddino the root, which changes angles by a tenth of a degree at most.
     half_turn = not image.header["sform_code"] and abs(1 - vector) < 4e-7
-    same_place(said["affine"], affine[:3], "nibabel", **({"tolerance": 3e-3} if half_turn else {}))
+    same_place(answer["affine"], affine[:3], "nibabel", **({"tolerance": 3e-3} if half_turn else {}))
     sform_code, qform_code, agree = codes
     if image.ndim >= 3 and (agree or not (sform_code and qform_code)) and (sform_code or qform_code):
         itk = sitk.ReadImage(str(path))
@@ -127,11 +130,11 @@ def check_nifti(path, said, hu, codes):
             same_hu(hu, array, "SimpleITK", tolerance=2e-6)
         if itk.GetDimension() == 3:
             matrix = RAS @ np.reshape(itk.GetDirection(), (3, 3)) @ np.diag(itk.GetSpacing())
-            same_place(said["affine"], np.c_[matrix, RAS @ itk.GetOrigin()], "SimpleITK")
+            same_place(answer["affine"], np.c_[matrix, RAS @ itk.GetOrigin()], "SimpleITK")
 
 
 def dicom(rng, folder, number):
-    """A series of DICOM files in a folder, in no order, and what is known of it."""
+    """Writes a DICOM series in shuffled order. Returns its path, a description, and its check."""
     rows, columns, slices = [int(n) for n in rng.integers(1, 7, 3)]
     syntax = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, RLELossless, JPEG2000Lossless][rng.integers(6)]
     if syntax == JPEG2000Lossless:
@@ -141,7 +144,7 @@ def dicom(rng, folder, number):
         allocated = 16
     stored = allocated if rng.random() < 0.5 else int(rng.integers(2, allocated + 1))
     if syntax in (RLELossless, JPEG2000Lossless):
-        # pydicom's encoders take fewer bits for a picture of bytes.
+        # pydicom's encoders accept only these numbers of bits.
         stored = max(stored, 8) if allocated == 8 else max(stored, 9)
     signed = int(rng.integers(2))
     slope, intercept = [("1", "-1024"), ("1", "0"), ("2.5", "-1000.25"), ("0.001", "1e2"), ("-1", "7"), (None, None)][rng.integers(6)]
@@ -179,14 +182,14 @@ def dicom(rng, folder, number):
         pydicom.dcmwrite(path / f"IM{names[k]}", ds, enforce_file_format=True)
         stack.append(path / f"IM{names[k]}")
     about = f"{syntax.name} {slices}x{rows}x{columns} {stored} of {allocated} bits signed {signed} slope {slope} intercept {intercept}"
-    return path, about, lambda said, hu: check_dicom(path, stack, said, hu)
+    return path, about, lambda answer, hu: check_dicom(path, stack, answer, hu)
 
 
-def check_dicom(path, stack, said, hu):
+def check_dicom(path, stack, answer, hu):
     sets = [pydicom.dcmread(file) for file in stack]
     theirs = np.stack([apply_rescale(ds.pixel_array, ds).astype(np.float64) for ds in sets])
-    if tuple(said["shape"]) != theirs.shape:
-        raise Wrong(f"shape {said['shape']}, pydicom {theirs.shape}")
+    if tuple(answer["shape"]) != theirs.shape:
+        raise Wrong(f"shape {answer['shape']}, pydicom {theirs.shape}")
     same_hu(hu, theirs, "pydicom")
     first, last = sets[0], sets[-1]
     axes, position = np.array(first.ImageOrientationPatient, float).reshape(2, 3), np.array(first.ImagePositionPatient, float)
@@ -194,25 +197,27 @@ def check_dicom(path, stack, said, hu):
     if len(sets) > 1:
         step = (np.array(last.ImagePositionPatient, float) - position) / (len(sets) - 1)
     matrix = np.c_[axes[0] * float(first.PixelSpacing[1]), axes[1] * float(first.PixelSpacing[0]), step, position]
-    same_place(said["affine"], RAS @ matrix, "pydicom")
+    same_place(answer["affine"], RAS @ matrix, "pydicom")
     reader = sitk.ImageSeriesReader()
     files = reader.GetGDCMSeriesFileNames(str(path))
-    # Rule: ITK turns the values of MONOCHROME1 over, which says how they are shown; pydicom and ours leave them. A picture of one row or column has lost an axis there.
+    # Rule: ITK inverts the values of MONOCHROME1, which only says how they are displayed; pydicom and meddino do not.
+    # ITK drops an axis of a picture of one row or column.
     comparable = first.PhotometricInterpretation == "MONOCHROME2" and min(theirs.shape[1:]) > 1
     if len(files) == len(stack) > 1 and comparable and first.BitsAllocated <= 16:
         reader.SetFileNames(files)
         try:
             itk = reader.Execute()
         except RuntimeError:
-            return  # of another opinion about what can be read
+            return  # ITK cannot read this series
         matrix = RAS @ np.reshape(itk.GetDirection(), (3, 3)) @ np.diag(itk.GetSpacing())
-        same_place(said["affine"], np.c_[matrix, RAS @ itk.GetOrigin()], "SimpleITK", tolerance=1e-3)
+        same_place(answer["affine"], np.c_[matrix, RAS @ itk.GetOrigin()], "SimpleITK", tolerance=1e-3)
         if first.BitsStored == first.BitsAllocated:
             same_hu(hu, sitk.GetArrayFromImage(itk).astype(np.float64), "SimpleITK", tolerance=2e-6)
 
 
 def same_hu(ours, theirs, whose, tolerance=0.0):
-    """Ours are theirs rounded to f32: to the bit, or within a relative tolerance where they compute in f32."""
+    """Compares our HU with theirs rounded to f32: bit for bit, or within a relative tolerance where they compute in
+    f32."""
     theirs = theirs.astype(np.float32).ravel()
     apart = np.abs(ours.astype(np.float64) - theirs)
     allowed = tolerance * np.maximum(np.abs(theirs).max(initial=0), 1)
@@ -222,7 +227,7 @@ def same_hu(ours, theirs, whose, tolerance=0.0):
 
 
 def same_place(ours, theirs, whose, tolerance=2e-5):
-    """Affines agree to a part of the largest entry: headers hold f32, and decimals."""
+    """Compares affines relative to the largest entry, because headers hold f32 and decimals."""
     if ours is None:
         raise Wrong(f"no place is known, {whose} has one")
     ours, theirs = np.array(ours), np.asarray(theirs, float)
@@ -243,11 +248,11 @@ def main():
         folder.mkdir(exist_ok=True, parents=True)
         cases = [make(np.random.default_rng([arguments.seed, kind, number]), folder, number) for kind, make in enumerate((nifti, dicom)) for number in range(arguments.cases)]
         lines = "".join(f"{path}\t{path}.f32\n" for path, _, _ in cases)
-        said = subprocess.run([arguments.dump], input=lines, capture_output=True, text=True, check=True).stdout.splitlines()
-        if len(said) != len(cases):
-            sys.exit(f"{len(said)} answers to {len(cases)} cases")
+        answers = subprocess.run([arguments.dump], input=lines, capture_output=True, text=True, check=True).stdout.splitlines()
+        if len(answers) != len(cases):
+            sys.exit(f"{len(answers)} answers to {len(cases)} cases")
         wrong, held = collections.Counter(), 0
-        for (path, about, check), line in zip(cases, said):
+        for (path, about, check), line in zip(cases, answers):
             answer = json.loads(line)
             try:
                 if "error" in answer:

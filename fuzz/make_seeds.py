@@ -1,8 +1,9 @@
-"""Writes seeds/: a few small files for each reader, which the engine changes and crosses.
+"""Writes seeds/: a few small files for each reader, which the fuzzer mutates and combines.
 
     python fuzz/make_seeds.py
 
-Needs numpy, pydicom with its codecs (pylibjpeg, pylibjpeg-openjpeg) and SimpleITK. The checkpoints are the headers of those in tests/fixtures/micro.
+Needs numpy, pydicom with its codecs (pylibjpeg, pylibjpeg-openjpeg) and SimpleITK. The checkpoint seeds are headers of
+the files in tests/fixtures/micro.
 """
 
 import io
@@ -32,7 +33,7 @@ def put(target, name, data):
 
 
 def nifti(dtype, shape, order="<", sform=True, qform=True, magic=b"n+1\0", scaling=(1.0, -1024.0)):
-    """A NIfTI-1 file: 352 bytes and the voxels."""
+    """A NIfTI-1 file: a header of 352 bytes and the voxels."""
     code = {"u1": 2, "i2": 4, "i4": 8, "f4": 16, "f8": 64, "i1": 256, "u2": 512, "u4": 768, "i8": 1024, "u8": 1280}[dtype]
     dim = [len(shape), *shape, *[1] * (7 - len(shape))]
     head = struct.pack(order + "i36s8h3f4h8f3fh2b4f2i", 348, b"", *dim, 0, 0, 0, 0, code, np.dtype(dtype).itemsize * 8, 0, -1, 0.8, 0.7, 2.5, 0, 0, 0, 0,
@@ -88,7 +89,7 @@ def written(ds, syntax=ExplicitVRLittleEndian, fragments=None):
 
 
 def enhanced():
-    """Two frames, each with its place."""
+    """Two frames, each with its position."""
     from pydicom import Dataset, Sequence
     ds = slice_of(NumberOfFrames=2)
     ds.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
@@ -176,10 +177,10 @@ def header(tensors, metadata=None):
 def safetensors():
     put("images", "two", header({"image": ("F32", [2, 3, 4, 4])}))
     put("images", "half", header({"image": ("BF16", [1, 1, 16, 16]), "other": ("I64", [2])}))
-    said = {"slices": "[0,2]", "grid": "[2,3]", "image": "[40,48]", "patch_size": "16",
-            "preprocessing": json.dumps({"size": "40x48", "orient": "lps"}), "patch_mm": "[8.0,8.0]"}
-    put("features", "two", header({"x_norm_patchtokens": ("F32", [2, 6, 2])}, said))
-    put("features", "half", header({"x_norm_clstoken": ("F16", [1, 4]), "x_norm_patchtokens": ("F16", [1, 6, 4])}, said | {"slices": "[7]"}))
+    metadata = {"slices": "[0,2]", "grid": "[2,3]", "image": "[40,48]", "patch_size": "16",
+                "preprocessing": json.dumps({"size": "40x48", "orient": "lps"}), "patch_mm": "[8.0,8.0]"}
+    put("features", "two", header({"x_norm_patchtokens": ("F32", [2, 6, 2])}, metadata))
+    put("features", "half", header({"x_norm_clstoken": ("F16", [1, 4]), "x_norm_patchtokens": ("F16", [1, 6, 4])}, metadata | {"slices": "[7]"}))
     basis = {"mean": [5], "components": [3, 5], "variance": [3], "limits": [2]}
     put("basis", "f32", header({name: ("F32", shape) for name, shape in basis.items()}, {"checkpoint": "seeded:0"}))
     put("basis", "f16", header({name: ("F16", shape) for name, shape in basis.items()}))

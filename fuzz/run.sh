@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
-# Gives readers bytes that nobody wrote, guided by what code they reach, and says what it did. Ends with 1 if a reader broke; the bytes then lie in target/fuzz-found.
+# Fuzzes the readers, guided by coverage, and reports the result. Exits with 1 if a reader broke; the input is then in
+# target/fuzz-found.
 #
-#   fuzz/run.sh [SECONDS [READER...]]     all SECONDS together (60), for these readers or all
+#   fuzz/run.sh [SECONDS [READER...]]     SECONDS in all (default 60), for these readers (default: all)
 #
-#   MEDDINO_FUZZ_DEEP=1         dependencies are guided by, too: for long runs, as it compiles all of them anew, under target/fuzz
-#   MEDDINO_FUZZ_CORPUS=FOLDER  what is found to reach new code is kept in FOLDER/READER, and gone on with
+#   MEDDINO_FUZZ_DEEP=1         instruments dependencies too, which recompiles them under target/fuzz; for long runs
+#   MEDDINO_FUZZ_CORPUS=FOLDER  keeps inputs that reach new code in FOLDER/READER, and starts from them the next time
 #
-# Needs a C++ compiler, for libFuzzer; without one it says so, and ends with 3.
+# Needs a C++ compiler for libFuzzer. Without one the script says so and exits with 3.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-60}
 shift || true
 
 if ! command -v "${CXX:-c++}" >/dev/null; then
-    echo "SKIPPED: the search for bytes that break readers needs a C++ compiler (fuzz/run.sh)" >&2
+    echo "SKIPPED: fuzzing needs a C++ compiler (fuzz/run.sh)" >&2
     exit 3
 fi
 build=(cargo build --locked --example fuzz --features meddino-fuzz/guided)

@@ -1,4 +1,5 @@
-//! Checkpoints from memory and in shards: the same as from one file, and what is missing or stands twice is an error that names the shard.
+//! Checkpoints from memory and in shards give the same model as one file. A missing or repeated tensor is an error that
+//! names the shard.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -73,7 +74,7 @@ fn bytes_hold_the_same_checkpoint_as_a_file() {
 }
 
 #[test]
-fn a_hugging_face_model_in_memory_goes_by_the_config_that_is_handed_over() {
+fn a_hugging_face_model_in_memory_uses_the_given_config() {
     let (path, config) = (fixture("hf/model.safetensors"), fs::read_to_string(fixture("hf/config.json")).expect("read"));
     let in_memory = |config: Option<&str>| {
         let mut shards = Shards::new("hf");
@@ -117,7 +118,7 @@ impl Sharded {
         safetensors::serialize(views, None).expect("written")
     }
 
-    /// As files, whose index is returned.
+    /// Writes the shards and the index. Returns the path of the index.
     fn write(&self, folder: &Path) -> PathBuf {
         fs::write(folder.join(FIRST), self.bytes(0)).expect("written");
         fs::write(folder.join(SECOND), self.bytes(1)).expect("written");
@@ -125,7 +126,7 @@ impl Sharded {
         folder.join(INDEX)
     }
 
-    /// From memory, as a guest fetches them.
+    /// Opens the model from memory, as a program that downloads shards does.
     fn open(&self) -> meddino::Result<Model> {
         let mut shards = Shards::with_index("micro", &self.index())?;
         for name in shards.missing() {
@@ -136,7 +137,7 @@ impl Sharded {
         Model::from_checkpoint(shards.finish()?)
     }
 
-    /// The errors of both ways, which say the same.
+    /// The error of opening from files, which must equal the error of opening from memory.
     fn error(&self) -> String {
         let folder = tempfile::tempdir().expect("a folder");
         let from_files = Model::open(self.write(folder.path())).err().expect("refused").to_string();
@@ -161,19 +162,19 @@ fn shards_hold_the_same_model_as_one_file() {
     assert_eq!(opened.files(), [INDEX, FIRST, SECOND].map(|name| folder.path().join(name)));
     let config = folder.path().join("config.json");
     assert_eq!(files_of(&index), [index.clone(), config, folder.path().join(FIRST), folder.path().join(SECOND)]);
-    // Every shard counts.
+    // The hash covers every shard.
     let before = opened.sha256().expect("hashed");
     let mut changed = Sharded::new();
     changed.shards[1].values_mut().next().expect("a tensor").1[0] ^= 1;
     changed.write(folder.path());
     assert_ne!(Checkpoint::open(&index).expect("files").sha256().expect("hashed"), before);
-    // One shard alone is no model.
+    // A single shard is refused.
     let error = Model::open(folder.path().join(FIRST)).err().expect("refused").to_string();
     assert!(error.contains("is one shard of a model") && error.contains(INDEX), "{error}");
 }
 
 #[test]
-fn what_is_wrong_with_a_shard_names_it() {
+fn errors_in_a_shard_name_it() {
     type Change = fn(&mut Sharded);
     let cases: [(Change, &[&str]); 6] = [
         (|s| drop(s.shards[0].remove("cls_token")), &["cls_token is missing from it", FIRST]),
@@ -198,7 +199,7 @@ fn what_is_wrong_with_a_shard_names_it() {
 }
 
 #[test]
-fn shards_that_do_not_come_or_come_twice_are_named() {
+fn missing_and_repeated_shards_are_named() {
     let (sharded, folder) = (Sharded::new(), tempfile::tempdir().expect("a folder"));
     let index = sharded.write(folder.path());
     fs::remove_file(folder.path().join(SECOND)).expect("removed");
@@ -217,7 +218,7 @@ fn shards_that_do_not_come_or_come_twice_are_named() {
     assert!(error.contains("is JSON, but no checkpoint") && error.contains("weight_map"), "{error}");
 }
 
-/// On Linux a file's name is bytes.
+/// On Linux, file names are bytes.
 #[cfg(target_os = "linux")]
 #[test]
 fn names_need_not_be_unicode() {

@@ -318,8 +318,8 @@ async fn the_other_futures_are_send(context: &Context, gpu: &Gpu, image: &Tensor
     let _ = is_send(gpu.profile_async(image, None, &Request::default())).await;
 }
 
-/// Opens the device and computes features on an executor that does not know the device and parks its thread. Two batches are
-/// in flight at once, and the first is awaited last.
+/// Opens the device and computes features on an executor that does not know the device and parks its thread. Two
+/// batches are in flight at once, and the first is awaited last.
 #[test]
 fn any_executor_awaits_features_on_any_thread() {
     let Some(blocking) = device::context() else { return };
@@ -342,8 +342,8 @@ fn any_executor_awaits_features_on_any_thread() {
     assert!(got.iter().zip(&want).all(|(got, want)| same_bits(got, want)));
 }
 
-/// Dropping a future while the device works must not disturb the next one. Losing the device ends a pending future with an
-/// error.
+/// Dropping a future while the device works must not disturb the next one. Losing the device ends a pending future with
+/// an error.
 #[test]
 fn a_pending_future_may_be_dropped_or_lose_its_device() {
     let Some(context) = device::context() else { return };

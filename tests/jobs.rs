@@ -1,5 +1,5 @@
-//! A guest with nothing but the library: features and labels of scans in memory and in files, with progress, cancelled and gone on with, and the
-//! same bits as the command's.
+//! A program that uses only the library: features and labels of scans in memory and in files, with progress, cancelled
+//! and resumed, and with the same bits as the command's.
 
 mod common;
 
@@ -19,9 +19,9 @@ use meddino::output::Output;
 use meddino::vit::features::Features;
 use meddino::{Error, Tensor};
 
-/// What a job told.
+/// A call of the observer by a job.
 #[derive(Clone, Debug, PartialEq)]
-enum Heard {
+enum Event {
     Begins,
     Progress(usize, usize),
     Ends,
@@ -29,55 +29,55 @@ enum Heard {
     Warning(String),
 }
 
-/// Writes down what it hears, and cancels once it was told of so many steps.
+/// Records every event, and cancels after a number of steps of progress.
 #[derive(Default)]
 struct Recorder {
-    heard: Mutex<Vec<Heard>>,
+    events: Mutex<Vec<Event>>,
     cancels: Option<(usize, Cancel)>,
 }
 
 impl Recorder {
-    /// One that cancels after `steps` steps of progress; the first of a scan says where it begins.
+    /// A recorder that cancels after `steps` steps of progress. The first step of a scan is its starting point.
     fn cancelling(steps: usize, cancel: Cancel) -> Self {
         Self { cancels: Some((steps, cancel)), ..Self::default() }
     }
 
-    fn hear(&self, heard: Heard) {
-        self.heard.lock().expect("nobody panicked").push(heard);
+    fn record(&self, event: Event) {
+        self.events.lock().expect("nobody panicked").push(event);
     }
 
-    fn heard(&self) -> Vec<Heard> {
-        self.heard.lock().expect("nobody panicked").clone()
+    fn events(&self) -> Vec<Event> {
+        self.events.lock().expect("nobody panicked").clone()
     }
 
-    /// What was told of progress.
+    /// The steps of progress, as (done, total).
     fn steps(&self) -> Vec<(usize, usize)> {
-        self.heard()
+        self.events()
             .iter()
-            .filter_map(|heard| if let Heard::Progress(done, total) = heard { Some((*done, *total)) } else { None })
+            .filter_map(|event| if let Event::Progress(done, total) = event { Some((*done, *total)) } else { None })
             .collect()
     }
 }
 
 impl Observer for Recorder {
     fn begins(&self) {
-        self.hear(Heard::Begins);
+        self.record(Event::Begins);
     }
 
     fn progress(&self, done: usize, total: usize) {
-        self.hear(Heard::Progress(done, total));
+        self.record(Event::Progress(done, total));
     }
 
     fn ends(&self) {
-        self.hear(Heard::Ends);
+        self.record(Event::Ends);
     }
 
     fn note(&self, text: &str) {
-        self.hear(Heard::Note(text.into()));
+        self.record(Event::Note(text.into()));
     }
 
     fn warn(&self, text: &str) {
-        self.hear(Heard::Warning(text.into()));
+        self.record(Event::Warning(text.into()));
     }
 
     fn cancelled(&self) -> Option<Cancel> {
@@ -94,12 +94,12 @@ fn results() -> PathBuf {
     common::data("fixtures/nnunet/results/meddinov3_base_primus_multiscale_Trainer__nnUNetPlans__2d_small")
 }
 
-/// The HU of a scan as they are stored, and where they lie.
+/// The HU of a scan in storage order, and its geometry.
 fn array(case: &str) -> (Vec<f32>, Geometry) {
     let mut volume = Volume::open(scan(case)).expect("a scan");
     let slices = 0..volume.slices();
     let hu = slices.flat_map(|index| volume.read_slice(index).expect("a slice").into_data()).collect();
-    let affine = *volume.affine().expect("a NIfTI file says where it lies");
+    let affine = *volume.affine().expect("a NIfTI file has an affine");
     (hu, Geometry::new([volume.slices(), volume.height(), volume.width()], affine).expect("a geometry"))
 }
 
@@ -109,7 +109,8 @@ fn in_memory(case: &str) -> Volume {
     Volume::from_array(case, hu, &geometry).expect("a volume")
 }
 
-/// Cls, patch and prenorm tokens and the first block's, of an untrained small model on the CPU, an image at a time.
+/// A recipe for cls, patch and prenorm tokens and those of the first block, by an untrained small model on the CPU, one
+/// image at a time.
 fn recipe() -> Recipe {
     let model = ModelChoice { checkpoint: Some("seeded:0:micro".into()), backend: Choice::Cpu, ..ModelChoice::default() };
     let outputs = vec![Output::Cls, Output::Patch, Output::Prenorm, Output::Layer(0)];
@@ -118,7 +119,7 @@ fn recipe() -> Recipe {
 
 const FEATURE_FLAGS: &str = "-c seeded:0:micro --size 32 --tokens cls,patch,prenorm --layers 0 --backend cpu";
 
-/// Runs the command in `folder`, if it was built with this test: without the feature `cli` there is none to compare with.
+/// Runs the command in `folder`. Returns `None` without the feature `cli`, because there is no command to compare with.
 fn command(folder: &Path, line: &str) -> Option<String> {
     let mut command = Command::new(option_env!("CARGO_BIN_EXE_meddino")?);
     let output = command.current_dir(folder).args(line.split_whitespace()).output().expect("the command starts");
@@ -127,7 +128,7 @@ fn command(folder: &Path, line: &str) -> Option<String> {
     Some(stderr)
 }
 
-/// Every tensor of a file of features, by name.
+/// The tensors of a file of features, sorted by name.
 fn tensors(path: &Path) -> Vec<(String, Tensor)> {
     let (mut tensors, _) = common::read_safetensors(path);
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
@@ -145,7 +146,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The tensors of a file as [`FeatureJob::compute`] has them.
+/// The tensors that a file holds for the features of [`FeatureJob::compute`].
 fn outputs(features: Features) -> Vec<(String, Tensor)> {
     let prenorm = features.x_prenorm.clone().expect("wanted");
     let (number, layer) = features.layers[0].clone();
@@ -167,19 +168,19 @@ fn features_of_a_volume_in_memory_are_those_of_the_command() {
     let count = input.shape()[0];
     let job = FeatureJob::open(recipe, Some(&input), &recorder).expect("a job");
     let warnings =
-        |heard: &[Heard]| heard.iter().filter(|heard| matches!(heard, Heard::Warning(text) if text.contains("untrained"))).count();
-    assert_eq!(warnings(&recorder.heard()), 1, "seeded weights are warned of: {:?}", recorder.heard());
+        |events: &[Event]| events.iter().filter(|event| matches!(event, Event::Warning(text) if text.contains("untrained"))).count();
+    assert_eq!(warnings(&recorder.events()), 1, "seeded weights are warned of: {:?}", recorder.events());
 
     let listening = Recorder::default();
     let computed = job.compute(&mut input, &listening).expect("computed");
-    let steps = (0..=count).map(|done| Heard::Progress(done, count));
-    let want: Vec<Heard> = [Heard::Begins].into_iter().chain(steps).chain([Heard::Ends]).collect();
-    assert_eq!(listening.heard(), want);
+    let steps = (0..=count).map(|done| Event::Progress(done, count));
+    let want: Vec<Event> = [Event::Begins].into_iter().chain(steps).chain([Event::Ends]).collect();
+    assert_eq!(listening.events(), want);
     let report = job.write(&mut input, &at("memory.safetensors"), &listening).expect("written");
     assert_eq!((report.images, report.last.cls().shape()), ([count, 1, 32, 32], &[1, 64][..]));
     assert_eq!(outputs(computed), tensors(&at("memory.safetensors")), "into memory, and into a file");
 
-    // The scan's file by the library: the command's file, to the byte.
+    // The library and the command write the same bytes for the scan's file.
     let case = Case::new(scan("thin"));
     let mut targets = targets(false, Some(&case.input), None).expect("targets");
     let recipe = Recipe { batch: None, ..self::recipe() };
@@ -197,7 +198,7 @@ fn features_of_a_volume_in_memory_are_those_of_the_command() {
 }
 
 #[test]
-fn a_cancelled_job_is_gone_on_with_by_the_same_input_alone() {
+fn a_cancelled_job_is_resumed_only_with_the_same_input() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
     let job = FeatureJob::open(recipe(), None, &()).expect("a job");
@@ -209,7 +210,7 @@ fn a_cancelled_job_is_gone_on_with_by_the_same_input_alone() {
         let recorder = Recorder::cancelling(3, cancel);
         let error = job.write(&mut input(in_memory("thin")), &at("x.safetensors"), &recorder).expect_err("cancelled");
         assert!(matches!(error, Error::Cancelled), "{error}");
-        assert_eq!(recorder.heard().last(), Some(&Heard::Ends));
+        assert_eq!(recorder.events().last(), Some(&Event::Ends));
         assert_eq!(recorder.steps(), [(0, count), (1, count), (2, count)]);
     };
 
@@ -219,24 +220,24 @@ fn a_cancelled_job_is_gone_on_with_by_the_same_input_alone() {
     assert_eq!(names(folder.path()), [".x.safetensors.partial", "whole.safetensors"]);
     let recorder = Recorder::default();
     job.write(&mut input(in_memory("thin")), &at("x.safetensors"), &recorder).expect("written");
-    assert!(recorder.steps()[0].0 > 0, "{:?}", recorder.heard());
-    assert!(recorder.heard().iter().any(|heard| matches!(heard, Heard::Note(text) if text.contains("from a run that was cut off"))));
+    assert!(recorder.steps()[0].0 > 0, "{:?}", recorder.events());
+    assert!(recorder.events().iter().any(|event| matches!(event, Event::Note(text) if text.contains("from a run that was cut off"))));
     assert_eq!(fs::read(at("x.safetensors")).expect("read"), whole);
     assert_eq!(names(folder.path()), ["whole.safetensors", "x.safetensors"]);
 
-    // Another volume of the same name and shape begins anew.
+    // Another volume of the same name and shape starts again.
     fs::remove_file(at("x.safetensors")).expect("removed");
     cancel(Cancel::Keep);
     let (mut hu, geometry) = array("thin");
     *hu.last_mut().expect("a voxel") += 1.0;
     let recorder = Recorder::default();
-    let mut other = input(Volume::from_array("thin", hu, &geometry).expect("a volume"));
-    job.write(&mut other, &at("x.safetensors"), &recorder).expect("written");
+    let mut changed = input(Volume::from_array("thin", hu, &geometry).expect("a volume"));
+    job.write(&mut changed, &at("x.safetensors"), &recorder).expect("written");
     assert_eq!(recorder.steps()[0], (0, count));
 }
 
 #[test]
-fn images_in_memory_are_taken_as_they_are() {
+fn images_in_memory_are_used_unchanged() {
     let values = common::uniform("images", 3 * 32 * 32, 5);
     let images = Tensor::new([3, 1, 32, 32], values);
     let mut input = Input::from_images("made", images.clone(), Size::Native).expect("images");
@@ -251,14 +252,14 @@ fn segment_job(recipe: SegmentRecipe) -> SegmentJob {
     SegmentJob::open(results, SegmentRecipe { backend: Choice::Cpu, mirror: false, ..recipe }, &()).expect("a job")
 }
 
-/// The labels in a file, as stored.
+/// The labels of a file, in storage order.
 fn labels(path: &Path) -> Vec<u16> {
     let mut volume = Volume::open(path).expect("labels");
     (0..volume.slices()).flat_map(|index| volume.read_slice(index).expect("a slice").into_data()).map(|v| v as u16).collect()
 }
 
 #[test]
-fn a_volume_in_memory_is_segmented_as_by_the_command() {
+fn a_volume_in_memory_gets_the_labels_of_the_command() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
     let job = segment_job(SegmentRecipe { probabilities: true, ..SegmentRecipe::default() });
@@ -276,8 +277,8 @@ fn a_volume_in_memory_is_segmented_as_by_the_command() {
         let voxels = computed.len();
         assert_eq!((probabilities.shape(), shape.iter().product::<usize>()), (&[&[4][..], shape].concat()[..], voxels));
         let best = |voxel: usize| {
-            let of = |class: usize| probabilities.data()[class * voxels + voxel];
-            (1..4).fold(0, |best, class| if of(class) > of(best) { class } else { best })
+            let probability = |class: usize| probabilities.data()[class * voxels + voxel];
+            (1..4).fold(0, |best, class| if probability(class) > probability(best) { class } else { best })
         };
         assert!((0..voxels).all(|voxel| best(voxel) == usize::from(computed[voxel])), "{case}: labels are the likeliest classes");
 
@@ -296,7 +297,7 @@ fn a_volume_in_memory_is_segmented_as_by_the_command() {
 }
 
 #[test]
-fn a_cancelled_segmentation_leaves_nothing_and_is_done_again() {
+fn a_cancelled_segmentation_leaves_no_file_and_can_be_repeated() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
     let job = segment_job(SegmentRecipe::default());
@@ -306,16 +307,16 @@ fn a_cancelled_segmentation_leaves_nothing_and_is_done_again() {
         let recorder = Recorder::cancelling(2, cancel);
         let error = job.write(scan(), &at("x.nii"), &recorder).expect_err("cancelled");
         assert!(matches!(error, Error::Cancelled), "{error}");
-        assert_eq!(recorder.heard().last(), Some(&Heard::Ends));
+        assert_eq!(recorder.events().last(), Some(&Event::Ends));
         assert_eq!(names(folder.path()), ["whole.nii"], "{cancel:?}");
     }
     job.write(scan(), &at("x.nii"), &()).expect("written");
     assert_eq!(fs::read(at("x.nii")).expect("read"), fs::read(at("whole.nii")).expect("read"));
 }
 
-/// A guest's run over many cases, and the command's over the same: each knows what the other has finished.
+/// A program's run over many cases and the command's over the same skip the cases that the other has finished.
 #[test]
-fn a_cohort_is_cancelled_and_gone_on_with_by_the_command() {
+fn a_cancelled_cohort_is_resumed_and_recognised_by_the_command() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
     fs::create_dir(at("scans")).expect("made");
@@ -341,21 +342,21 @@ fn a_cohort_is_cancelled_and_gone_on_with_by_the_command() {
     };
 
     let thick = Volume::open(scan("thick")).expect("a scan").slices();
-    // The thick scan with its first step, and two slices of the thin one.
+    // The steps of the thick scan, including the first, and two slices of the thin one.
     let recorder = Recorder::cancelling((1 + thick) + (1 + 2), Cancel::Keep);
     let error = run(&recorder).expect_err("cancelled");
     assert!(matches!(error, Error::Cancelled), "{error}");
-    assert!(recorder.heard().iter().any(|heard| matches!(heard, Heard::Warning(text) if text.contains("1 file is no scan"))));
+    assert!(recorder.events().iter().any(|event| matches!(event, Event::Warning(text) if text.contains("1 file is no scan"))));
     assert_eq!(names(&at("out")), [".thin_0000.safetensors.partial", "manifest.jsonl", "thick_0000.safetensors"]);
     let recorder = Recorder::default();
     let report = run(&recorder).expect("done");
     assert_eq!((report.total, report.finished_before, report.failed.len()), (2, 1, 0));
-    assert!(recorder.steps()[0].0 > 0, "the second case is gone on with: {:?}", recorder.heard());
+    assert!(recorder.steps()[0].0 > 0, "the second case is resumed: {:?}", recorder.events());
     assert_eq!(names(&at("out")), ["manifest.jsonl", "thick_0000.safetensors", "thin_0000.safetensors"]);
     if let Some(stderr) = command(folder.path(), &format!("features scans --out-dir out --names file {FEATURE_FLAGS}")) {
         assert!(stderr.contains("2 of 2 cases were finished by an earlier run"), "{stderr}");
     }
-    // A case that fails is told, and stops no other.
+    // A case that fails is reported, and does not stop the others.
     fs::write(at("scans/bad.npy"), "no array").expect("written");
     let report = run(&Recorder::default()).expect("done");
     assert_eq!((report.total, report.finished_before, report.failed.len()), (3, 2, 1));

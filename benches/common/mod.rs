@@ -1,8 +1,8 @@
-//! What the benches share.
+//! Helpers that the benches share.
 
 use meddino::Tensor;
 
-/// Values in [-1, 1), a function of the seed alone.
+/// Values in [-1, 1) that depend only on the seed.
 pub fn noise(seed: u64, shape: &[usize]) -> Tensor {
     let mut state = seed;
     let mut next = || {

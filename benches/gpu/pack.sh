@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Packs what a GPU machine without a network and without Rust needs beside a checkout, for benches/gpu/run.sh there:
+# Packs what a GPU machine without a network and without Rust needs besides a checkout, for benches/gpu/run.sh there:
 #
-#   benches/gpu/pack.sh FOLDER          for instance target/gpu, which git ignores
+#   benches/gpu/pack.sh [--with-benches] FOLDER          for example target/gpu, which git ignores
 #
-# FOLDER then holds meddino-gpu.deb (the command and the test binaries that know the GPU, stripped; a package, for dpkg is what unpacks the loader too), Debian's Vulkan loader, and, where benches/peers/pack.sh is there, FOLDER/peers. Needs cargo, dpkg-deb, apt-get and strip; x86-64 Linux.
-# Criterion's benches of single kernels travel too with --with-benches.
+# FOLDER then holds meddino-gpu.deb (the command and the GPU test binaries, stripped), Debian's Vulkan loader, and, if
+# benches/peers/pack.sh exists, FOLDER/peers. The binaries are a package because dpkg is there anyway to unpack the
+# loader.
+# --with-benches adds criterion's benches of single kernels. Needs cargo, dpkg-deb, apt-get and strip; x86-64 Linux.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd -P)
 cd "$root"
@@ -21,7 +23,7 @@ mkdir -p "$bin" "$stage/DEBIAN"
 
 cargo build --locked --release --bin meddino
 cp target/release/meddino "$bin/"
-# Where cargo says that each test binary is: "  Executable tests/tiers.rs (target/release/deps/tiers-...)".
+# cargo prints the path of each test binary: "  Executable tests/tiers.rs (target/release/deps/tiers-...)".
 targets=(--lib --test kernels --test tiers --test gpu_model --test gpu --test host)
 [ -z "$with_benches" ] || targets+=(--bench kernels)
 cargo test --locked --release --no-run "${targets[@]}" 2>&1 | tee "$stage/built" >&2
@@ -34,7 +36,7 @@ for name in meddino lib kernels tiers gpu_model gpu host; do
 done
 strip "$bin"/*
 rm "$stage/built"
-# Tests look for their files under the folder that they were built in.
+# Tests look for their files in the folder in which they were built.
 echo "$root" >"$bin/root"
 git rev-parse HEAD >"$bin/commit"
 printf 'Package: meddino-gpu\nVersion: 0\nArchitecture: amd64\nMaintainer: meddino\nDescription: binaries for benches/gpu/run.sh\n' >"$stage/DEBIAN/control"

@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
-# Tests and measures on a machine with a GPU that need have neither a network nor Rust. In the root of a checkout:
+# Runs tests and benchmarks on a GPU machine that may have neither a network nor Rust. In the root of a checkout:
 #
-#   benches/gpu/run.sh [OPTIONS] FOLDER OUT      FOLDER as benches/gpu/pack.sh made it; OUT is where results go
+#   benches/gpu/run.sh [OPTIONS] FOLDER OUT      FOLDER is what benches/gpu/pack.sh made; OUT gets the results
 #
-#   --minutes N         what has not begun after N minutes is not run, and named (default 8)
-#   --parts LIST        of tests,devices,tune,bench,profile,peers (default all): parts may be run one after the other, into the same OUT
-#   --quick             small sizes and a small model: to see that all of it works
-#   --allow-software    measure although there is no real GPU
+#   --minutes N         steps that have not begun after N minutes are not run, and are listed (default 8)
+#   --parts LIST        some of tests,devices,tune,bench,profile,peers (default: all). Several calls with different
+#           parts
+#                       may share one OUT.
+#   --quick             small sizes and a small model, to check that everything works
+#   --allow-software    measures even without a real GPU
 #
-# OUT holds log.txt (tests, and all that went wrong), devices.txt, tune.jsonl, bench.jsonl (volumes too), profile.jsonl, peers_f32.json, peers_f16.json and
-# summary.txt. The exit code is 1 if any test or command failed. If the pack was made --with-benches, criterion's benches of single kernels run, after this,
-# by: cd /tmp && /tmp/meddino-gpu/opt/meddino-gpu/bench_kernels --bench
+# OUT holds log.txt (tests, and all failures), devices.txt, tune.jsonl, bench.jsonl (volumes too), profile.jsonl,
+# peers_f32.json, peers_f16.json and summary.txt. The exit code is 1 if any test or command failed. If the pack was made
+# --with-benches, criterion's benches of single kernels run after this by:
+#   cd /tmp && /tmp/meddino-gpu/opt/meddino-gpu/bench_kernels --bench
 set -euo pipefail
 
 minutes=8 parts=tests,devices,tune,bench,profile,peers quick='' software=''
@@ -31,12 +34,12 @@ out=$(cd "$2" && pwd -P)
 cd "$(dirname "$0")/../.."
 checkout=$(pwd -P)
 log=$out/log.txt
-# What is said is seen even where a command's own words go into the log.
+# `say` writes here, so that its lines are seen even where a command's stderr goes to the log.
 exec 3>&2
 unpacked=${TMPDIR:-/tmp}/meddino-gpu
 rm -rf "$unpacked"
 mkdir -p "$unpacked"
-# Lines in files, for subshells have failures too.
+# Failures are collected in files, because subshells report them too.
 failed=$unpacked/failed not_run=$unpacked/not_run
 : >"$failed"
 : >"$not_run"
@@ -46,7 +49,7 @@ say() { echo "$*" >>"$log"; echo "$*" >&3; }
 left() { echo $((minutes * 60 - SECONDS)); }
 wanted() { case ",$parts," in *",$1,"*) true ;; *) false ;; esac; }
 
-# with_limit SECONDS WHAT COMMAND...: runs it unless the time is up; a failure, or its own time limit, is told of and counted.
+# with_limit SECONDS WHAT COMMAND...: runs the command unless the time is up. Reports and counts a failure or a timeout.
 with_limit() {
     local limit=$1 what=$2 code=0 begun=$SECONDS
     shift 2
@@ -65,7 +68,7 @@ with_limit() {
     return 1
 }
 
-# ---- what is needed --------------------------------------------------------------------------------------------------------------------------------
+# ---- set-up --------------------------------------------------------------------------------------------------------
 
 dpkg-deb -x "$folder/meddino-gpu.deb" "$unpacked" || die "$folder/meddino-gpu.deb cannot be unpacked; make it anew with benches/gpu/pack.sh"
 bin=$unpacked/opt/meddino-gpu
@@ -74,12 +77,12 @@ if ! ldconfig -p | grep libvulkan.so.1 >/dev/null; then
     for deb in "$folder"/libvulkan1_*.deb; do dpkg-deb -x "$deb" /; done
     ldconfig
 fi
-# A driver that a container's runtime put where no loader looks.
+# A container's runtime may put the driver where no loader looks.
 other=/usr/local/nvidia/share/vulkan/icd.d/nvidia_icd.json
 if [ -z "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ] && [ -e "$other" ] && ! compgen -G "/usr/share/vulkan/icd.d/nvidia*" >/dev/null && ! compgen -G "/etc/vulkan/icd.d/nvidia*" >/dev/null; then
     export VK_DRIVER_FILES=$other
 fi
-# Tests look for their files under the folder that they were built in.
+# Tests look for their files in the folder in which they were built.
 root=$(cat "$bin/root")
 if [ ! -e "$root" ]; then
     mkdir -p "$(dirname "$root")" && ln -s "$checkout" "$root" || die "tests expect their files in $root, which cannot be made a link to $checkout"
@@ -87,7 +90,7 @@ fi
 [ -d "$root/tests/golden" ] || die "tests expect their files in $root, which is there and holds none; remove it, or pack elsewhere"
 { [ -L "$root" ] || [ "$root" -ef "$checkout" ]; } || say "note: tests read their files in $root, not in $checkout"
 
-# Geometries that are tried here are kept for this run alone.
+# The geometries of `tune` are stored for this run only.
 export MEDDINO_CACHE=$unpacked/cache MEDDINO_REQUIRE_GPU=1
 meddino=$bin/meddino
 "$meddino" devices >"$out/devices.txt" 2>>"$log" || die "'meddino devices' fails; see $log"
@@ -100,13 +103,13 @@ if grep -q 'auto takes device' "$out/devices.txt"; then
     number=$(sed -nE 's/.*auto takes device ([0-9]+).*/\1/p' "$out/devices.txt")
     tiers=$(awk -v n="$number:" '$1 == n { on = 1 } on && $1 == "tiers" { print; exit }' "$out/devices.txt")
 fi
-# runs TIER PRECISION: whether the device has it.
+# runs TIER PRECISION: whether the device supports it.
 runs() { [[ $tiers =~ $1\ \([^\)]*$2 ]]; }
 say "commit $(cat "$bin/commit"), $(date -u +%Y-%m-%dT%H:%M:%SZ)"
 cat "$out/devices.txt" | tee -a "$log"
 ! command -v nvidia-smi >/dev/null || nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem,power.limit --format=csv 2>&1 | tee -a "$out/devices.txt" || true
 
-# ---- tests ------------------------------------------------------------------------------------------------------------------------------------------
+# ---- tests ---------------------------------------------------------------------------------------------------------
 
 # run_tests NAME ARGUMENTS...
 run_tests() {
@@ -132,9 +135,9 @@ if wanted tests; then
     grep '^SKIPPED' "$log" | sort | uniq -c || true
 fi
 
-# ---- geometries, times, profiles -----------------------------------------------------------------------------------------------------------------------
+# ---- geometries, times, profiles -----------------------------------------------------------------------------------
 
-# one FILE WHAT LIMIT COMMAND...: the JSON object that it prints becomes a line of FILE.
+# one FILE WHAT LIMIT COMMAND...: appends the JSON object that the command prints to FILE, on one line.
 one() {
     local file=$1 limit=$3 json
     json=$(with_limit "$limit" "$2" "${@:4}" 2>>"$log") || return 0
@@ -167,7 +170,7 @@ runs_f16() { runs baseline f16; }
 tune() { one tune.jsonl "tune $1 $2" 120 "$meddino" -q tune --backend gpu --tier "$1" --precision "$2" --json; }
 
 if wanted tune; then
-    # Those that are taken by themselves first.
+    # The tiers and precisions that `auto` chooses come first.
     for pair in subgroups:f32 cooperative16:f16 cooperative8:f16 subgroups:f16 baseline:f32 baseline:f16 direct:f32; do
         tier=${pair%:*} precision=${pair#*:}
         [ "$tier" != direct ] || [ -n "$software" ] || continue
@@ -210,7 +213,7 @@ if wanted peers; then
     fi
 fi
 
-# ---- what came of it -----------------------------------------------------------------------------------------------------------------------------------
+# ---- results -------------------------------------------------------------------------------------------------------
 
 sed 's/^/not run: /' "$not_run" | tee -a "$log"
 if command -v python3 >/dev/null; then

@@ -1,6 +1,7 @@
-"""What benches/gpu/run.sh measured, as tables: summary.py OUT
+"""Prints the measurements of benches/gpu/run.sh as tables: summary.py OUT
 
-First the targets, each of which is met, missed or not measured; then our own figures. Ratios are a peer's time by ours: above 1 we are faster.
+First come the targets, each met, missed or not measured, then our own figures. A ratio is a peer's time divided by
+ours, so above 1 meddino is faster.
 """
 
 import json
@@ -31,17 +32,17 @@ def ratio(row, key):
 
 
 def against(folder, precision, size, chosen):
-    """The least favourable ratio, passes alone and with the way to the host, to the peers that `chosen` picks by name -> text, ratio."""
+    """The lowest ratio, of passes alone or with transfers, to the peers whose names `chosen` accepts -> text, ratio."""
     engines = peers(folder, precision).get((size, 1), {})
     rows = {name: row for name, row in engines.items() if "meddino" not in name and chosen(name.lower())}
-    told = [(name, ratio(row, key), what) for name, row in rows.items() for key, what in (("device_ratio", "device"), ("ratio", "host"))]
-    told = [(name, value, what) for name, value, what in told if value is not None]
-    if not told:
+    ratios = [(name, ratio(row, key), what) for name, row in rows.items() for key, what in (("device_ratio", "device"), ("ratio", "host"))]
+    ratios = [(name, value, what) for name, value, what in ratios if value is not None]
+    if not ratios:
         return "not measured", None
-    # Where an engine tells of the pass alone, that is what is compared.
-    device = {name for name, _, what in told if what == "device"}
-    told = [entry for entry in told if entry[2] == "device" or entry[0] not in device]
-    name, value, what = min(told, key=lambda entry: entry[1])
+    # Where an engine reports the time of the pass alone, only that is compared.
+    device = {name for name, _, what in ratios if what == "device"}
+    ratios = [entry for entry in ratios if entry[2] == "device" or entry[0] not in device]
+    name, value, what = min(ratios, key=lambda entry: entry[1])
     return f"{value:.2f} ({name}, {what})", value
 
 
@@ -81,8 +82,8 @@ def times(folder):
     for row in lines(folder, "bench.jsonl"):
         if "slices" in row:
             idle = row["gpu_idle_share"]
-            told = "idle not known" if idle is None else f"GPU idle {idle:.1%}"
-            print(f"{row['slices']} slices of {row['size']}, {row['precision']}, batch {row['batch']}: {row['slices_per_s']:.1f} a second, {told}")
+            idle_text = "idle not known" if idle is None else f"GPU idle {idle:.1%}"
+            print(f"{row['slices']} slices of {row['size']}, {row['precision']}, batch {row['batch']}: {row['slices_per_s']:.1f} a second, {idle_text}")
 
 
 def kernels(folder):

@@ -1,4 +1,4 @@
-"""What the peers' scripts share: places, the one interface of an engine, and medians of what was timed."""
+"""Helpers that the peers' scripts share: paths, the interface of an engine, and medians of times."""
 
 import glob
 import lzma
@@ -15,14 +15,14 @@ sys.path.insert(0, os.path.join(root, "tests", "golden"))
 
 
 class Unavailable(Exception):
-    """Why an engine cannot run here."""
+    """The reason why an engine cannot run here."""
 
 
 class Engine:
     """One engine with its model loaded, for one case.
 
-    `features` takes the images on the host and gives x_norm [B, T, C] on the host. An engine that can leave images and features on the device has
-    `device`, which takes a number of runs and gives the median seconds of a pass.
+    `features` takes images from host memory and returns x_norm [B, T, C] in host memory. An engine that can keep images
+    and features on the device has `device`, which takes a number of runs and returns the median seconds of a pass.
     """
 
     device = None
@@ -35,7 +35,8 @@ class Engine:
         raise NotImplementedError
 
     def seconds(self, runs):
-        """-> median seconds an image: `host_s`, `device_s` where the engine has it, and whatever else it says."""
+        """-> a dict of medians in seconds per image: `host_s`, `device_s` if the engine has it, and other values it
+        reports."""
         host = timed(self.features, runs)
         device = self.device(runs) if self.device else None
         return self.an_image(host, device)
@@ -46,7 +47,7 @@ class Engine:
 
 
 def timed(run, runs):
-    """Warms up once, then gives the median of `runs`."""
+    """Warms up once, then returns the median of `runs`."""
     run()
     seconds = []
     for _ in range(runs):
@@ -61,7 +62,8 @@ def summary(seconds):
 
 
 def carried(case, name):
-    """Puts the wheel NAME-*.whl of the folder that was carried along on the path; without one, whatever Python has is taken."""
+    """Puts the wheel NAME-*.whl of the packed folder on the path. Without such a wheel, the installed package is
+    used."""
     wheels = glob.glob(os.path.join(case["carried"] or "", "wheels", f"{name}-*.whl"))
     if not wheels:
         return False
@@ -74,7 +76,7 @@ def carried(case, name):
 
 
 def program(case, name):
-    """The path of the program NAME: the folder that was carried along has it, packed, or cargo built it."""
+    """The path of the program NAME, unpacked from the packed folder, or built by cargo."""
     packed = os.path.join(case["carried"] or "", f"{name}.xz")
     if os.path.isfile(packed):
         path = os.path.join(case["scratch"], name)

@@ -1,4 +1,4 @@
-"""The weights and the image that every engine gets, as files: nothing but numpy is needed to read them."""
+"""Writes the weights and the image that every engine gets. Reading them needs only numpy."""
 
 import dataclasses
 import os
@@ -29,12 +29,13 @@ def write_weights(case):
 
 
 def weights(case):
-    """name -> array, without what only training needs."""
+    """name -> array, without the tensors that only training needs."""
     return {name: w for name, w in load_file(weights_path(case)).items() if name != "mask_token"}
 
 
 def write_input(case, table):
-    """`image` [B, 3, H, W], and RoPE's `sin` and `cos` [T, D/2] from those of the patches: 0 and 1 for the tokens that are none."""
+    """`image` [B, 3, H, W], and RoPE's `sin` and `cos` [T, D/2] of every token: 0 and 1 for tokens that are not
+    patches."""
     size, batch = case["size"], case["batch"]
     image = S.uniform("image", batch * 3 * size * size, 0).reshape(batch, 3, size, size) * np.float32(2)
     still = np.zeros((PREFIX, HEAD // 2), np.float32)

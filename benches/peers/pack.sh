@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Puts into FOLDER what the GPU's peers need on a machine without a network, and says how large it is: `run.py --carried FOLDER` takes it there.
+# Packs what the GPU's peers need on a machine without a network into FOLDER, and prints its size. There,
+# `run.py --carried FOLDER` uses it.
 #
 #   benches/peers/pack.sh FOLDER [onnxruntime-webgpu] [iree] [tinygrad] [burn]     (none named: all)
 #
-#   PEERS_PYTHON=3.12            the Python of that machine, for which wheels are taken (x86-64, Linux)
-#   PEERS_CASES=224,512,896      IREE's modules: sizes, PEERS_BATCHES=1, PEERS_PRECISIONS=f32,f16, PEERS_TARGET=ampere (iree-compile's name of
-#                                the GPU; empty: any Vulkan, for which it has no f16)
-#   PYTHON=python3               has torch, onnx, onnxscript, and iree-base-compiler for iree
+#   PEERS_PYTHON=3.12            the Python version of that machine, for which wheels are chosen (x86-64, Linux)
+#   PEERS_CASES=224,512,896      sizes of IREE's modules; also PEERS_BATCHES=1, PEERS_PRECISIONS=f32,f16 and
+#                                PEERS_TARGET=ampere (iree-compile's name of the GPU; empty means any Vulkan, without
+# f16)
+#   PYTHON=python3               a Python with torch, onnx and onnxscript, and with iree-base-compiler for iree
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 folder=${1:?FOLDER is wanted}
@@ -22,7 +24,7 @@ wheel() {
         "${platforms[@]}" --platform manylinux2014_x86_64 -d "$folder/wheels" "$1"
 }
 
-# dawn-python brings its library for five kinds of machine: one is enough.
+# dawn-python carries its library for five platforms; one is enough.
 thin_dawn() {
     "$python" - "$folder"/wheels/dawn_python-*.whl <<'EOF'
 import os, sys, zipfile

@@ -1,8 +1,10 @@
-"""Compiles IREE's modules for the cases of run.py, without weights, into FOLDER/iree: where the GPU is, its compiler need not be.
+"""Compiles IREE's modules for the cases of run.py, without weights, into FOLDER/iree, because a GPU machine may lack
+IREE's compiler.
 
     python benches/peers/prepare.py FOLDER [--cases 224,512,896] [--batches 1] [--precisions f32,f16] [--target ampere]
 
-needs torch, onnx, onnxscript, iree-base-compiler. Beside each module lie what it calls its weights, and the few constants that are none.
+Needs torch, onnx, onnxscript and iree-base-compiler. Each module comes with a list of the names of its weights, and a
+file of the few constants that are no weights.
 """
 
 import argparse
@@ -23,7 +25,7 @@ from engines import iree_vulkan
 
 
 def recipe(path, weights, dtype):
-    """The ONNX file's constants: those that are weights, as name -> (weight, turned), and the others."""
+    """The ONNX file's constants: the weights, as name -> (weight, whether it is transposed), and the others."""
     known = {w.astype(dtype).T.tobytes() + bytes(str(w.T.shape), "ascii"): (name, True) for name, w in weights.items() if w.ndim == 2}
     known |= {w.astype(dtype).tobytes() + bytes(str(w.shape), "ascii"): (name, False) for name, w in weights.items()}
     found, others = {}, {}

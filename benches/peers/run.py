@@ -1,21 +1,23 @@
-"""meddino beside its peers on the machine at hand: the same seeded weights and images, interleaved in one run.
+"""Compares meddino with its peers on this machine: the same seeded weights and images, interleaved in one run.
 
     cargo build --release
     cargo build --release --manifest-path benches/peers/candle/Cargo.toml --config 'build.rustflags=["-Ctarget-cpu=native"]'
     python benches/peers/run.py --backend cpu --out benches/results/cpu.json
     python benches/peers/run.py --backend cpu --precision bf16 --out benches/results/cpu_bf16.json
-    benches/peers/pack.sh target/peers                                                   (what a GPU's peers need: wheels, burn's program, IREE's modules)
+
+    benches/peers/pack.sh target/peers          (the GPU's peers: wheels, burn's program, IREE's modules)
     python benches/peers/run.py --backend gpu --carried target/peers --out benches/results/gpu_f32.json
     python benches/peers/run.py --backend gpu --carried target/peers --precision f16 --out benches/results/gpu_f16.json
 
-needs torch, numpy, safetensors; for the ONNX engines onnx, onnxscript; for the CPU's peers onnxruntime, openvino. An engine that cannot run here is
-listed with the reason, in the table and in the JSON.
+Needs torch, numpy and safetensors; onnx and onnxscript for the ONNX engines; onnxruntime and openvino on a CPU.
+An engine that cannot run here is listed with the reason, in the table and in the JSON.
 
-Every engine's features are held against PyTorch's in f32 before anything is timed (relative L2 of x_norm, f32 RoPE); one that is too far is not
-timed, and the exit code is 1. Then, round after round, each engine in turn warms up once and runs a few times; a round gives its median, the table the
-median of the rounds. Seconds are those of one image from the host's memory to features in the host's memory, `device` those of the pass alone, image and
-features staying on the device, where the engine can tell. A ratio is the median, over the rounds, of a peer's seconds by ours in that round. Each engine
-has `--threads` threads; a pause before it lets the others' threads go to sleep.
+Before timing, every engine's features are compared with PyTorch's in f32 (relative L2 of x_norm, f32 RoPE). An engine
+beyond the tolerance is not timed, and the exit code is 1. Then each engine in turn warms up once and runs a few times,
+round after round. A round gives the engine's median, and the table shows the median of the rounds. Seconds are per
+image, from the host's memory to features in the host's memory. `device` is the pass alone, with image and features on
+the device, if the engine can measure it. A ratio is the median, over the rounds, of a peer's seconds divided by ours in
+that round. Each engine has `--threads` threads. A pause before it lets the others' threads go to sleep.
 """
 
 import argparse
@@ -38,11 +40,12 @@ import common
 import engines
 import model
 
-TOLERANCE = {"f32": 2e-5, "bf16": 3e-2, "f16": 3e-2}  # bf16 anywhere is 1e-3 and more
+TOLERANCE = {"f32": 2e-5, "bf16": 3e-2, "f16": 3e-2}  # any bf16 in the pass costs at least 1e-3
 
 
 class Worker:
-    """An engine in its process (worker.py). What ends it, or takes longer than `limit` seconds, is the reason why it is not measured."""
+    """An engine in its own process (worker.py). If it ends early or takes longer than `limit` seconds, it is not
+    measured, and `reason` says why."""
 
     def __init__(self, name, module, options, case, limit):
         self.limit, self.reason, self.last = limit, None, ""
@@ -54,15 +57,15 @@ class Worker:
         self.version = (self.answer() or {}).get("version")
 
     def answer(self):
-        """-> what it says next; None, and a reason, once it is not to be measured."""
+        """-> the engine's next answer, or None once it has failed; `reason` then says why."""
         late = threading.Timer(self.limit, self.kill)
         late.start()
         line = self.process.stdout.readline()
         in_time = late.is_alive()
         late.cancel()
-        said = json.loads(line) if line else {"reason": self.end() if in_time else f"no answer within {self.limit} s"}
-        self.reason = said.get("reason")
-        return None if self.reason else said
+        answer = json.loads(line) if line else {"reason": self.end() if in_time else f"no answer within {self.limit} s"}
+        self.reason = answer.get("reason")
+        return None if self.reason else answer
 
     def end(self):
         code = self.process.wait()
@@ -74,12 +77,12 @@ class Worker:
         return np.load(self.out)
 
     def seconds(self, runs):
-        with contextlib.suppress(OSError):  # if it has ended, the answer says why
+        with contextlib.suppress(OSError):  # if the process has ended, `answer` reports the reason
             print(runs, file=self.process.stdin, flush=True)
         return self.answer()
 
     def kill(self):
-        """With the programs that it started."""
+        """Ends the process and the programs that it started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
 
@@ -97,7 +100,8 @@ def distance(got, want):
 
 
 def start(case, limit):
-    """Every engine that runs here, held against the reference -> name -> Worker, distances, reasons of the others, whether all were close enough."""
+    """Starts every engine and compares it with the reference -> name -> Worker, distances, reasons of those not run,
+    whether all were close enough."""
     import torch_model
 
     model.write_input(case, [t.numpy() for t in torch_model.table(case["size"])])
@@ -122,8 +126,8 @@ def start(case, limit):
 
 
 def rounds_of(workers, reasons, rounds, runs):
-    """name -> what it said in each round; an engine that fails on the way goes over to the reasons."""
-    said = {name: [] for name in workers}
+    """name -> its answer in each round. An engine that fails moves to `reasons`."""
+    answers = {name: [] for name in workers}
     for _ in range(rounds):
         for name, worker in workers.items():
             if name in reasons:
@@ -133,39 +137,39 @@ def rounds_of(workers, reasons, rounds, runs):
             if answer is None:
                 reasons[name] = worker.reason
             else:
-                said[name].append(answer)
-    return {name: answers for name, answers in said.items() if name not in reasons}
+                answers[name].append(answer)
+    return {name: given for name, given in answers.items() if name not in reasons}
 
 
 def ratio(mine, ours):
     return statistics.median(t / u for t, u in zip(mine, ours)) if ours else None
 
 
-def times(said, key):
-    seconds = [answer.get(key) for answer in said]
+def times(answers, key):
+    seconds = [answer.get(key) for answer in answers]
     return seconds if seconds and None not in seconds else None
 
 
-def row(said, ours):
-    host, device = times(said, "host_s"), times(said, "device_s")
+def row(answers, ours):
+    host, device = times(answers, "host_s"), times(answers, "device_s")
     out = {**common.summary(host), "rounds_s": host, "ratio": ratio(host, ours and times(ours, "host_s")), "device_s": None, "device_ratio": None}
     if device:
         out |= {"device_s": statistics.median(device), "device_rounds_s": device, "device_ratio": ratio(device, ours and times(ours, "device_s"))}
-    shares = times(said, "matmul_share")
+    shares = times(answers, "matmul_share")
     if shares:
         out["matmul_share"] = statistics.median(shares)
-    return out | {key: said[0][key] for key in ("tier", "device") if key in said[0]}
+    return out | {key: answers[0][key] for key in ("tier", "device") if key in answers[0]}
 
 
 def measure(case, rounds, runs, limit, versions):
     workers, distances, reasons, close = start(case, limit)
     try:
-        said = rounds_of(workers, reasons, rounds, runs)
+        answers_of = rounds_of(workers, reasons, rounds, runs)
     finally:
         for worker in workers.values():
             worker.close()
     versions.update({name: worker.version for name, worker in workers.items()})
-    rows = {name: row(answers, said.get(engines.OURS)) | {"relative_l2": distances[name]} for name, answers in said.items()}
+    rows = {name: row(answers, answers_of.get(engines.OURS)) | {"relative_l2": distances[name]} for name, answers in answers_of.items()}
     order = [name for name in engines.table(case["backend"], case["precision"]) if name in reasons]
     result = {"size": case["size"], "batch": case["batch"], "rounds": rounds, "runs_a_round": runs, "engines": rows}
     return result | {"not_run": {name: reasons[name] for name in order}}, close
@@ -191,8 +195,8 @@ def cpu_name():
         return platform.processor()
 
 
-def said(*command):
-    """What a command prints; None where it is missing or fails."""
+def output_of(*command):
+    """The output of a command, or None if it is missing or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True)
     except OSError:
@@ -201,10 +205,10 @@ def said(*command):
 
 
 def machine(a):
-    devices = said(a.binary, "devices", "--json")
+    devices = output_of(a.binary, "devices", "--json")
     gpu = {
-        "nvidia_smi": said("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"),
-        "devices": json.loads(devices) if devices else said(a.binary, "devices"),
+        "nvidia_smi": output_of("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"),
+        "devices": json.loads(devices) if devices else output_of(a.binary, "devices"),
     }
     return {"cpu": cpu_name(), "cores": os.cpu_count(), "threads": a.threads, **({"gpu": gpu} if a.backend == "gpu" else {})}
 
@@ -215,9 +219,9 @@ def arguments():
     ap.add_argument("--precision", choices=["f32", "bf16", "f16"], default="f32", help="bf16: on a CPU; f16: on a GPU")
     ap.add_argument("--cases", default="224:7:5,512:5:2,896:3:1", help="size:rounds:runs a round, ...")
     ap.add_argument("--batches", default="1")
-    ap.add_argument("--only", default="", help="engines by name, with commas between; the others are listed as not asked for")
+    ap.add_argument("--only", default="", help="engines by name, comma-separated; the others are listed as not requested")
     ap.add_argument("--binary", default=os.path.join(common.root, "target", "release", "meddino"))
-    ap.add_argument("--tier", help="meddino's, on a GPU")
+    ap.add_argument("--tier", help="meddino's tier of kernels on a GPU")
     ap.add_argument("--threads", type=int, default=2)
     ap.add_argument("--carried", help="the folder that pack.sh filled")
     ap.add_argument("--limit", type=int, default=300, help="seconds that an engine may take to start, or for a round")

@@ -1,10 +1,12 @@
-"""One slice through a full-width fine-tuned network (ViT-B, multiscale decoder, tiles of 896): meddino and PyTorch in turns.
+"""Times one slice through a full-width fine-tuned network (ViT-B, multiscale decoder, tiles of 896), meddino and
+PyTorch in turns.
 
-Weights are seeded: the labels mean nothing, the time is the real one. The network is nnU-Net's; PyTorch runs the statement of it that the tests' goldens come from.
+The weights are seeded, so labels mean nothing, but the time is realistic. The network is nnU-Net's. PyTorch runs
+tests/golden/nnunet.py, which also makes the tests' goldens.
 
     python benches/peers/segment.py target/release/meddino [--backend cpu|gpu] [--classes 14] [--runs 3] [--json OUT]
 
-needs: torch, numpy, nibabel, scipy, scikit-image
+Needs torch, numpy, nibabel, scipy and scikit-image.
 """
 
 import argparse
@@ -31,7 +33,7 @@ TEMPLATE = Path(common.root) / "tests/fixtures/nnunet/results" / f"{TRAINER}__nn
 
 
 def decoder(classes):
-    """Weights small enough for scores of the size of one."""
+    """Decoder weights that keep scores near 1."""
     g = torch.Generator().manual_seed(0)
     noise = lambda *shape, by=1: torch.randn(*shape, generator=g) / by**0.5
     weights = {}
@@ -66,13 +68,14 @@ def results_folder(root, classes):
 
 
 def ours(binary, folder, scan, backend, out):
-    """The seconds that the slice took by the command's own clock (loading the weights is not in it), and the probabilities."""
+    """The seconds that the command's own clock measured for the slice (without loading weights), and the
+    probabilities."""
     line = [binary, "segment", "-m", folder, "-i", scan, "-o", out, "--backend", backend, "--disable-tta", "--save-probabilities"]
     shutil.rmtree(out, ignore_errors=True)
-    said = subprocess.run([str(word) for word in line], capture_output=True, text=True)
-    if said.returncode:
-        sys.exit(said.stderr)
-    return float(re.search(r"in ([\d.]+) s on", said.stderr)[1]), re.search(r" s on (.*)", said.stderr)[1]
+    finished = subprocess.run([str(word) for word in line], capture_output=True, text=True)
+    if finished.returncode:
+        sys.exit(finished.stderr)
+    return float(re.search(r"in ([\d.]+) s on", finished.stderr)[1]), re.search(r" s on (.*)", finished.stderr)[1]
 
 
 def main():

@@ -1,4 +1,4 @@
-"""PyTorch's model: what the others are held against, and what ONNX files are exported from."""
+"""PyTorch's model: the reference of the comparison, and the source of the ONNX files."""
 
 import contextlib
 import os
@@ -20,7 +20,8 @@ def table(size, dtype=torch.float32):
 
 
 class Model(torch.nn.Module):
-    """image [B, 3, H, W] in f32 -> every token after the final norm [B, T, C] in f32; between them `dtype`, RoPE's table, made beforehand, as well."""
+    """image [B, 3, H, W] in f32 -> every token after the final norm [B, T, C] in f32. The computation, and RoPE's table
+    made beforehand, are in `dtype`."""
 
     def __init__(self, case, dtype="f32", device="cpu"):
         super().__init__()
@@ -40,13 +41,13 @@ class Model(torch.nn.Module):
 
 
 def exact():
-    """f32 products are f32: TF32 off."""
+    """Switches TF32 off, so that f32 products are computed in f32."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
 
 
 def reference(case):
-    """The features in f32, on CUDA where there is some, else on the CPU."""
+    """The features in f32, computed on CUDA if available, else on the CPU."""
     exact()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     image = torch.from_numpy(model.read_input(case)["image"]).to(device)
@@ -55,7 +56,7 @@ def reference(case):
 
 
 def onnx(case, dtype="f32"):
-    """The path of the case's ONNX file, exported when it is first asked for."""
+    """The path of the case's ONNX file, which the first call exports."""
     path = os.path.join(case["folder"], f"{dtype}.onnx")
     if not os.path.exists(path):
         image = torch.from_numpy(model.read_input(case)["image"])

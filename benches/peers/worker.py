@@ -1,9 +1,9 @@
-"""One engine in a process of its own, so that no library meets another and one that dies takes none with it.
+"""Runs one engine in a process of its own, so that libraries cannot conflict and a crash ends only this engine.
 
     worker.py JSON          an object: `module` of engines/, its `options`, the `case`
 
-Answers in lines of JSON: first that the features are written, or the reason why the engine cannot run here; then, for every number of runs that
-comes in, the seconds they took. The libraries' own words go to stderr.
+Answers in lines of JSON. The first says that the features are written, or why the engine cannot run here. Then each
+number of runs on stdin is answered with their seconds. The libraries' own messages go to stderr.
 """
 
 import importlib
@@ -17,8 +17,8 @@ import common
 
 
 def reason(error):
-    said = " ".join(str(error).split())[:400]
-    return said if isinstance(error, common.Unavailable) else f"{type(error).__name__}: {said}"
+    message = " ".join(str(error).split())[:400]
+    return message if isinstance(error, common.Unavailable) else f"{type(error).__name__}: {message}"
 
 
 def main():
@@ -35,7 +35,7 @@ def main():
     except (Exception, SystemExit) as error:
         say(reason=reason(error))
     answers.flush()
-    os._exit(0)  # some drivers die when they are taken down
+    os._exit(0)  # skips the shutdown of drivers, in which some crash
 
 
 if __name__ == "__main__":

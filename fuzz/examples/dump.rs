@@ -1,7 +1,7 @@
-//! What the library reads of scans, for other readers to be held against: `differential.py` calls it.
+//! Prints what the library reads from scans; `differential.py` compares it with other readers.
 //!
-//! Standard input holds lines `SCAN<tab>OUTPUT`. Of each scan, as it is stored, a line of JSON goes to standard output: its shape, its affine and warnings, or the error;
-//! and its HU to the output, as f32 in the machine's order.
+//! Standard input holds lines `SCAN<tab>OUTPUT`. For each scan, in storage order, one line of JSON goes to standard
+//! output: its shape, affine and warnings, or the error. Its HU go to the file OUTPUT, as f32 in native byte order.
 
 use std::io::{BufRead as _, Write as _, stdin, stdout};
 use std::path::Path;
@@ -12,11 +12,11 @@ fn main() -> std::io::Result<()> {
     for line in stdin().lock().lines() {
         let line = line?;
         let (scan, output) = line.split_once('\t').unwrap_or((&line, ""));
-        let said = match dump(Path::new(scan), Path::new(output)) {
-            Ok(said) => said,
+        let answer = match dump(Path::new(scan), Path::new(output)) {
+            Ok(answer) => answer,
             Err(error) => format!("{{\"error\": {:?}}}", error.to_string()),
         };
-        writeln!(stdout(), "{said}")?;
+        writeln!(stdout(), "{answer}")?;
     }
     Ok(())
 }

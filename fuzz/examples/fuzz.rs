@@ -1,4 +1,4 @@
-//! The engine's way in: libFuzzer gives bytes to the reader that `MEDDINO_FUZZ_TARGET` names.
+//! The entry point of the fuzzer: libFuzzer gives bytes to the reader that `MEDDINO_FUZZ_TARGET` names.
 
 #![no_main]
 
@@ -14,7 +14,8 @@ static ALLOCATOR: Counted = Counted;
 fn target() -> &'static (&'static Target, Desk) {
     static CHOSEN: OnceLock<(&Target, Desk)> = OnceLock::new();
     CHOSEN.get_or_init(|| {
-        // The engine's own hook ends the process at any panic. Those that a reader catches are its own affair, and others come back from `hold`.
+        // libFuzzer's panic hook ends the process at any panic. Readers may catch panics, and `hold` returns the others
+        // as errors.
         std::panic::set_hook(Box::new(|_| {}));
         let name = std::env::var("MEDDINO_FUZZ_TARGET").unwrap_or_default();
         let Some(target) = Target::named(&name) else {

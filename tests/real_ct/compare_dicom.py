@@ -48,8 +48,8 @@ def hu(ds):
     if "SharedFunctionalGroupsSequence" not in ds:
         return np.stack([np.asarray(apply_rescale(v, ds), np.float64) for v in values]).astype(np.float32)
     frames = []
-    for frame, own in zip(values, ds.PerFrameFunctionalGroupsSequence):
-        group = own if "PixelValueTransformationSequence" in own else ds.SharedFunctionalGroupsSequence[0]
+    for frame, per_frame in zip(values, ds.PerFrameFunctionalGroupsSequence):
+        group = per_frame if "PixelValueTransformationSequence" in per_frame else ds.SharedFunctionalGroupsSequence[0]
         frames.append(np.asarray(apply_rescale(frame, group.PixelValueTransformationSequence[0]), np.float64))
     return np.stack(frames).astype(np.float32)
 
@@ -63,11 +63,11 @@ def planes(ds):
     shared = ds.SharedFunctionalGroupsSequence[0]
     return [
         (
-            own.PlanePositionSequence[0].ImagePositionPatient,
+            per_frame.PlanePositionSequence[0].ImagePositionPatient,
             shared.PlaneOrientationSequence[0].ImageOrientationPatient,
             shared.PixelMeasuresSequence[0].PixelSpacing,
         )
-        for own in ds.PerFrameFunctionalGroupsSequence
+        for per_frame in ds.PerFrameFunctionalGroupsSequence
     ]
 
 

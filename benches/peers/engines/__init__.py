@@ -1,4 +1,6 @@
-"""The engines, one a file; each has `Peer(case, **options)`, a common.Engine, which raises common.Unavailable where it cannot run."""
+"""The engines, one per file. Each has `Peer(case, **options)`, a common.Engine that raises common.Unavailable if it
+cannot run.
+"""
 
 OURS = "meddino"
 
@@ -13,7 +15,7 @@ CPU = {
 
 
 def gpu(precision):
-    """In half precision ours is f16; PyTorch's rivals there are bf16 and f16."""
+    """The engines on a GPU. meddino's half precision is f16; PyTorch is measured in bf16 and in f16."""
     torch = {"f32": ["f32"], "f16": ["bf16", "f16"]}[precision]
     return {
         OURS: ("meddino", {}),

@@ -1,4 +1,5 @@
-"""burn on wgpu: a program of its own (benches/peers/burn/), which stays, so that its autotune is over before the first round."""
+"""burn on wgpu: a separate program (benches/peers/burn/). It runs on, so that its autotune is over before the first
+round."""
 
 import os
 import subprocess
@@ -21,11 +22,11 @@ class Peer(common.Engine):
         self.line()
 
     def line(self):
-        said = self.process.stdout.readline()
-        if not said:
+        line = self.process.stdout.readline()
+        if not line:
             with open(self.words) as log:
                 raise common.Unavailable(f"it ended with {self.process.wait()}: {' '.join(log.read().split())[-300:]}")
-        return said
+        return line
 
     def features(self):
         return load_file(self.out)["x"]

@@ -1,4 +1,5 @@
-"""candle on the CPU: a program of its own (benches/peers/candle/), which is started for every round and tells its own seconds."""
+"""candle on the CPU: a separate program (benches/peers/candle/), started for every round, which measures its own
+seconds."""
 
 import os
 import subprocess

@@ -1,4 +1,5 @@
-"""IREE on Vulkan: a module that prepare.py compiled, small because its weights come from outside, which are the seeded ones."""
+"""IREE on Vulkan: a module that prepare.py compiled. The module is small because it gets the seeded weights at run
+time."""
 
 import json
 import os
@@ -11,12 +12,12 @@ import model
 
 
 def stem(case):
-    """Where the case's module lies in the folder that is carried along, without its ending."""
+    """The path of the case's module in the packed folder, without its extension."""
     return os.path.join(case["carried"] or "", "iree", f"{case['precision']}_{case['size']}_{case['batch']}_{case['depth']}")
 
 
 def parameters(case):
-    """name in the module -> array, by what prepare.py found out about each."""
+    """name in the module -> array, prepared as prepare.py noted for each weight."""
     named, at = model.weights(case), stem(case)
     dtype = np.float16 if case["precision"] == "f16" else np.float32
     with open(f"{at}.json") as f:
@@ -26,7 +27,8 @@ def parameters(case):
 
 
 def to_host(rt, device, array):
-    """Through a buffer that the host sees. The package's own way hands the driver memory of numpy's, which Vulkan refuses unless it starts a page."""
+    """Uploads through a buffer that the host can map. The package's own way passes numpy's memory to the driver, which
+    Vulkan refuses unless it starts at a page."""
     source = array._buffer_view.get_buffer()
     staging = device.allocator.allocate_buffer(
         memory_type=int(rt.MemoryType.HOST_LOCAL | rt.MemoryType.DEVICE_VISIBLE),

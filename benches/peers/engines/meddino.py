@@ -1,4 +1,4 @@
-"""Ours, by its command line: `features` for what is compared, `bench` for what is timed."""
+"""meddino's command: `features` for the comparison, `bench` for the times."""
 
 import json
 import os
@@ -14,11 +14,11 @@ import model
 class Peer(common.Engine):
     def __init__(self, case):
         super().__init__(case)
-        self.version = self.said([case["binary"], "--version"]).split()[-1]
+        self.version = self.output_of([case["binary"], "--version"]).split()[-1]
         self.image = model.input_path(case)
         self.weights = "seeded:0" if case["depth"] == 12 else model.weights_path(case)
 
-    def said(self, command):
+    def output_of(self, command):
         env = dict(os.environ, RAYON_NUM_THREADS=str(self.case["threads"]))
         try:
             done = subprocess.run(command, env=env, capture_output=True, text=True)
@@ -32,7 +32,7 @@ class Peer(common.Engine):
         case = self.case
         how = ["-q", "-c", self.weights, "--backend", case["backend"], "--rope", "f32", "--precision", case["precision"]]
         tier = ["--tier", case["tier"]] if case["tier"] else []
-        return self.said([case["binary"], *args, *how, *tier])
+        return self.output_of([case["binary"], *args, *how, *tier])
 
     def features(self):
         out = os.path.join(self.case["folder"], "meddino.safetensors")
@@ -42,5 +42,5 @@ class Peer(common.Engine):
 
     def seconds(self, runs):
         case = self.case
-        said = json.loads(self.ours("bench", "--json", "--size", str(case["size"]), "--batch", str(case["batch"]), "--runs", str(runs)))
-        return {"host_s": said["median_s"], "device_s": said.get("device_s"), **{k: said[k] for k in ("matmul_share", "tier", "device") if said.get(k) is not None}}
+        report = json.loads(self.ours("bench", "--json", "--size", str(case["size"]), "--batch", str(case["batch"]), "--runs", str(runs)))
+        return {"host_s": report["median_s"], "device_s": report.get("device_s"), **{k: report[k] for k in ("matmul_share", "tier", "device") if report.get(k) is not None}}

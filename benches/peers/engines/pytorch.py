@@ -1,4 +1,5 @@
-"""PyTorch, on CUDA or on the CPU: eager (its attention is SDPA) or compiled. f32 has no TF32; on a CPU bf16 is autocast's."""
+"""PyTorch on CUDA or on the CPU: eager (with SDPA as its attention) or compiled. TF32 is off. bf16 on a CPU is
+autocast's."""
 
 import statistics
 
@@ -36,7 +37,7 @@ class Peer(common.Engine):
         return self.an_image(host, self.device_seconds(runs) if self.on == "cuda" else None)
 
     def device_seconds(self, runs):
-        """By CUDA events around the pass."""
+        """Times the pass with CUDA events."""
         image, seconds = self.image.to(self.on), []
         for _ in range(runs + 1):
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))

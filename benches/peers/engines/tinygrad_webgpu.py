@@ -1,4 +1,4 @@
-"""tinygrad on WebGPU, by Dawn from the package dawn-python; the pass is recorded once (TinyJit)."""
+"""tinygrad on WebGPU, through Dawn from the package dawn-python. The pass is recorded once (TinyJit)."""
 
 import importlib.util
 import math
@@ -10,7 +10,7 @@ import model
 
 
 def find_dawn(case):
-    """tinygrad looks for the library where pip would have put it, unless it is told."""
+    """Sets the library's path, because tinygrad looks only where pip would have installed it."""
     common.carried(case, "dawn_python")
     found = importlib.util.find_spec("pydawn")
     if found is None:
@@ -20,7 +20,7 @@ def find_dawn(case):
 
 
 def forward(w, sin, cos, depth, image):
-    """reference.py's pass; tinygrad's own gelu is the tanh form, so the exact one is written out."""
+    """The pass of reference.py. tinygrad's gelu is the tanh form, so the exact form is written out."""
     norm = lambda x, at: x.layernorm(eps=model.EPS) * w[f"{at}.weight"] + w[f"{at}.bias"]
     linear = lambda x, at: x.linear(w[f"{at}.weight"].transpose(), w.get(f"{at}.bias"))
     gelu = lambda x: x * 0.5 * (1 + (x / math.sqrt(2)).erf())
@@ -61,7 +61,7 @@ class Peer(common.Engine):
         sin, cos = self.put(given["sin"]), self.put(given["cos"])
         self.run = TinyJit(lambda image: forward(w, sin, cos, case["depth"], image).cast(dtypes.float).realize())
         self.wait = Device["WEBGPU"].synchronize
-        for _ in range(3):  # TinyJit runs, records, and then plays back
+        for _ in range(3):  # TinyJit runs once, records once, and then replays
             self.features()
 
     def features(self):

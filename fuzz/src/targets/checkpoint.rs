@@ -11,9 +11,9 @@ use zip::{CompressionMethod, ZipWriter};
 
 use super::{Desk, safetensors};
 
-/// How many parameters are loaded of a checkpoint.
+/// The number of parameters that are loaded from a checkpoint.
 const LOADED: usize = 64;
-/// How many storages stand in a zip archive, and how many bytes each has.
+/// The number of storages in a zip archive, and the bytes of each.
 const STORAGES: usize = 4;
 const STORAGE: usize = 1024;
 
@@ -21,7 +21,7 @@ pub fn safetensors(desk: &Desk, bytes: &[u8]) -> bool {
     read(&desk.write("model.safetensors", &safetensors::framed(bytes)))
 }
 
-/// What is no zip is taken for the pickle of one.
+/// Bytes that are no zip are packed into one as its pickle.
 pub fn zip(desk: &Desk, bytes: &[u8]) -> bool {
     let archive = if bytes.starts_with(b"PK") { bytes.to_vec() } else { packed(bytes) };
     read(&desk.write("model.pth", &archive))
@@ -48,7 +48,7 @@ fn read(path: &Path) -> bool {
     true
 }
 
-/// An archive as `torch.save` writes it.
+/// An archive in the format of `torch.save`.
 fn packed(pickle: &[u8]) -> Vec<u8> {
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);

@@ -1,19 +1,20 @@
-//! DICOM: a file, and a folder of them.
+//! DICOM: a single file, and a folder of files.
 
 use meddino::ct::{Volume, series};
 
 use super::{Desk, volume};
 
-/// What stands between two files of a folder: no byte of it is usual in a file, and it is of even length, as all of DICOM is.
+/// The separator between two files of a folder. Its bytes are rare in files, and its length is even, as DICOM's lengths
+/// are.
 const BETWEEN: &[u8] = b"\xFF{file}\xFF";
-/// How many files a folder has at most.
+/// The largest number of files in a folder.
 const FILES: usize = 12;
 
 pub fn file(desk: &Desk, bytes: &[u8]) -> bool {
     volume::read(&desk.write("IM0", bytes))
 }
 
-/// As many files as [`BETWEEN`] cuts the bytes into.
+/// Cuts the bytes at [`BETWEEN`] into files.
 pub fn folder(desk: &Desk, bytes: &[u8]) -> bool {
     let mut rest = bytes;
     for number in 0..FILES {
@@ -37,7 +38,7 @@ pub fn folder(desk: &Desk, bytes: &[u8]) -> bool {
     opened
 }
 
-/// The bytes up to [`BETWEEN`], and those behind it.
+/// The bytes before and after the first [`BETWEEN`].
 fn cut(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
     match bytes.windows(BETWEEN.len()).position(|window| window == BETWEEN) {
         Some(at) => (&bytes[..at], Some(&bytes[at + BETWEEN.len()..])),

@@ -1,4 +1,4 @@
-//! The readers, each as a function of bytes, and what holds for all of them.
+//! The readers, each as a function of bytes, and the limits that they must keep to.
 
 mod checkpoint;
 mod dicom;
@@ -18,32 +18,33 @@ use std::time::{Duration, Instant};
 
 use super::memory::peak_of;
 
-/// A reader: its name, and what it may cost.
+/// A reader: its name and its limits.
 pub struct Target {
     /// The name of its folders under `seeds` and `regressions`.
     pub name: &'static str,
-    /// Writes the bytes as a file, or several, and reads them; whether they were understood. Panics where what was read makes no sense.
+    /// Writes the bytes as one or more files and reads them. Returns whether they were accepted. Panics if the values
+    /// read make no sense.
     read: fn(&Desk, &[u8]) -> bool,
-    /// The most bytes of memory for each byte of file.
+    /// The allowed bytes of memory for each byte of file.
     per_byte: usize,
-    /// The most bytes of memory beside.
+    /// The allowed bytes of memory in addition.
     fixed: usize,
 }
 
 const MIB: usize = 1 << 20;
 
-/// The most that a byte of gzip or deflate becomes.
+/// The most bytes that one byte of gzip or deflate can become.
 const INFLATED: usize = 1032;
 
 /// Every reader.
 ///
-/// A stored voxel of a byte is read as one of eight (DICOM) and given as one of four, beside its own. JSON costs most where it is `[0,0,0,...]`: 32 bytes for two, and
-/// as many again while a list grows.
+/// A stored voxel of one byte becomes one of eight bytes (DICOM) while reading and one of four in the result. JSON
+/// takes the most memory for `[0,0,0,...]`: 32 bytes for two bytes of text, and as many again while a list grows.
 pub const TARGETS: &[Target] = &[
     Target { name: "nifti", read: nifti::plain, per_byte: 16, fixed: 4 * MIB },
     Target { name: "nifti_gz", read: nifti::gzip, per_byte: 16 * INFLATED, fixed: 4 * MIB },
     Target { name: "nifti_pair", read: nifti::pair, per_byte: 16, fixed: 4 * MIB },
-    // A deflated file inflates; a picture of up to 4096 x 4096 pixels may be as short as it likes.
+    // A deflated file inflates, and a compressed picture of up to 4096 x 4096 pixels may be of any length.
     Target { name: "dicom", read: dicom::file, per_byte: 32 * INFLATED, fixed: 768 * MIB },
     Target { name: "dicom_folder", read: dicom::folder, per_byte: 32 * INFLATED, fixed: 768 * MIB },
     Target { name: "npy", read: npy::read, per_byte: 16, fixed: MIB },
@@ -51,7 +52,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "features", read: safetensors::features, per_byte: 128, fixed: MIB },
     Target { name: "basis", read: safetensors::basis, per_byte: 128, fixed: MIB },
     Target { name: "safetensors", read: checkpoint::safetensors, per_byte: 256, fixed: MIB },
-    // Small tensors may share a storage: `SLACK` in checkpoint/pth.rs.
+    // Small tensors may share a storage, see `SLACK` in checkpoint/pth.rs.
     Target { name: "pth_zip", read: checkpoint::zip, per_byte: 256, fixed: 160 * MIB },
     Target { name: "pth_legacy", read: checkpoint::legacy, per_byte: 256, fixed: 160 * MIB },
     Target { name: "plans", read: json::plans, per_byte: 128, fixed: MIB },
@@ -60,7 +61,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "text", read: text::read, per_byte: 128, fixed: MIB },
 ];
 
-/// The longest that any reader may take. Readers take milliseconds; the rest is for machines that do other work, too.
+/// The longest time that a reader may take. Readers take milliseconds; the rest allows for busy machines.
 pub const LONGEST: Duration = Duration::from_secs(10);
 
 impl Target {
@@ -69,16 +70,18 @@ impl Target {
         TARGETS.iter().find(|target| target.name == name)
     }
 
-    /// Gives the reader these bytes; whether it understood them.
+    /// Gives the reader these bytes. Returns whether it accepted them.
     ///
     /// # Errors
-    /// If it panics, takes longer than [`LONGEST`] or more memory than a constant times the files' length and a constant, or what it read makes no sense.
+    /// If it panics, takes longer than [`LONGEST`], takes more memory than its limits allow for the files' length, or
+    /// reads values that make no sense.
     pub fn hold(&self, desk: &Desk, bytes: &[u8]) -> Result<bool, String> {
         desk.clear();
         let begin = Instant::now();
-        // A file is about as long as the bytes, or shorter where the target compresses them: the exact limit is held against below.
-        let most = self.limit(bytes.len() as u64);
-        let (end, peak) = peak_of(most + 64 * MIB, || catch_unwind(AssertUnwindSafe(|| (self.read)(desk, bytes))));
+        // The files are about as long as the bytes, or shorter where the target compresses them. The exact limit is
+        // checked below.
+        let approximate_limit = self.limit(bytes.len() as u64);
+        let (end, peak) = peak_of(approximate_limit + 64 * MIB, || catch_unwind(AssertUnwindSafe(|| (self.read)(desk, bytes))));
         let took = begin.elapsed();
         let understood = end.map_err(|panic| format!("{}: {}", self.name, message(&*panic)))?;
         let limit = self.limit(desk.length().max(1));
@@ -96,19 +99,19 @@ impl Target {
     }
 }
 
-/// What a panic says.
+/// The message of a panic.
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
     text.unwrap_or("panicked").to_string()
 }
 
-/// A folder for the files of one run after another. It lies where `TMPDIR` says, which should be in memory.
+/// A temporary folder for the files of one run after another, under `TMPDIR`, which should be in memory.
 pub struct Desk {
     folder: tempfile::TempDir,
 }
 
 impl Desk {
-    /// An empty one.
+    /// Creates an empty folder.
     ///
     /// # Panics
     /// If there is no room for a folder.
@@ -116,12 +119,12 @@ impl Desk {
         Self { folder: tempfile::tempdir().expect("a folder for the files") }
     }
 
-    /// The path of `name` in it.
+    /// The path of `name` in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// Writes a file, and the folders that it is in.
+    /// Writes a file, and creates its folders.
     fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.path(name);
         if let Err(e) = fs::write(&path, bytes) {
@@ -132,14 +135,14 @@ impl Desk {
         path
     }
 
-    /// Removes every file of the last run; folders stay.
+    /// Removes every file of the last run, but not the folders.
     fn clear(&self) {
         for path in files(self.folder.path()) {
             fs::remove_file(path).expect("removed");
         }
     }
 
-    /// Bytes of all files.
+    /// The bytes of all files together.
     fn length(&self) -> u64 {
         files(self.folder.path()).iter().map(|path| fs::metadata(path).map_or(0, |about| about.len())).sum()
     }

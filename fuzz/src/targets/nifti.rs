@@ -7,20 +7,20 @@ use flate2::write::GzEncoder;
 
 use super::{Desk, volume};
 
-/// Bytes of a header, with the four that say whether extensions follow.
+/// The bytes of a header, including the four that say whether extensions follow.
 const HEADER: usize = 352;
 
 pub fn plain(desk: &Desk, bytes: &[u8]) -> bool {
     volume::read(&desk.write("scan.nii", bytes))
 }
 
-/// What is no gzip is compressed first, so that a change reaches the header and not the checksum.
+/// Bytes that are no gzip are compressed first, so that a mutation reaches the header and not the checksum.
 pub fn gzip(desk: &Desk, bytes: &[u8]) -> bool {
     let packed = if bytes.starts_with(&[0x1F, 0x8B]) { bytes.to_vec() } else { pack(bytes) };
     volume::read(&desk.write("scan.nii.gz", &packed))
 }
 
-/// The header, then the voxels; voxels that begin as gzip are compressed.
+/// The header, then the voxels. Voxels that begin as gzip become a compressed file.
 pub fn pair(desk: &Desk, bytes: &[u8]) -> bool {
     let (header, voxels) = bytes.split_at(bytes.len().min(HEADER));
     desk.write("scan.img", voxels);

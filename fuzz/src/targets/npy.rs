@@ -2,10 +2,11 @@
 
 use super::{Desk, volume};
 
-/// The most bytes of values that are made up.
+/// The most bytes of generated values.
 const VALUES: usize = 1 << 16;
 
-/// Bytes that begin as the text of a header are made a file: magic, version and length come before, and as many values as it promises after, of what follows the line.
+/// Bytes that begin as a header's text become a file: magic, version and length go before the text, and after it as
+/// many values as it promises, taken from the bytes after the line.
 pub fn read(desk: &Desk, bytes: &[u8]) -> bool {
     volume::read(&desk.write("scan.npy", &if bytes.starts_with(b"{") { framed(bytes) } else { bytes.to_vec() }))
 }
@@ -18,7 +19,8 @@ fn framed(bytes: &[u8]) -> Vec<u8> {
     [b"\x93NUMPY\x01\x00", &(end as u16).to_le_bytes()[..], text, &values].concat()
 }
 
-/// Bytes of values by a header's text: the numbers between its parentheses, and the digits behind the type's two letters.
+/// The bytes of values that a header's text promises: the product of the numbers in parentheses and of the type's size,
+/// which follows the type's two letters.
 fn promised(text: &str) -> Option<usize> {
     let shape = text.split_once('(')?.1.split_once(')')?.0;
     let descr = text.split_once("'descr': '")?.1.split_once('\'')?.0;

@@ -1,4 +1,4 @@
-//! Safetensors files that are no checkpoint: images, features, bases of colours.
+//! Safetensors files that are no checkpoint: images, features, and colour bases.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use meddino::output::StoredFeatures;
 
 use super::Desk;
 
-/// The most bytes that are put behind a header.
+/// The most bytes of values after a header.
 const VALUES: usize = 1 << 16;
 
 pub fn images(desk: &Desk, bytes: &[u8]) -> bool {
@@ -52,12 +52,13 @@ fn write(desk: &Desk, bytes: &[u8]) -> PathBuf {
     desk.write("file.safetensors", &framed(bytes))
 }
 
-/// Bytes that begin as JSON are made a file: the header's length comes before, and as many values follow as the highest offset says.
+/// Bytes that begin as JSON become a file: the header's length goes before them, and values up to the highest offset
+/// follow.
 pub fn framed(bytes: &[u8]) -> Vec<u8> {
     if !bytes.starts_with(b"{") {
         return bytes.to_vec();
     }
-    // A value of f32, bf16 and f16 alike: small, and another each time.
+    // A small value that differs from its neighbours, in f32, bf16 and f16 alike.
     let values = (0..highest_offset(bytes)).map(|i| if i % 2 == 1 { 0x3C } else { (i * 29) as u8 });
     (bytes.len() as u64).to_le_bytes().into_iter().chain(bytes.iter().copied()).chain(values).collect()
 }

@@ -1,4 +1,4 @@
-//! What flags say.
+//! The texts of flags.
 
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
@@ -31,7 +31,7 @@ pub fn read(_: &Desk, bytes: &[u8]) -> bool {
     understood.contains(&true)
 }
 
-/// What is understood is shown so that it is understood the same; whether it is understood.
+/// Parses `text`, and checks that the value's display parses to the same value. Returns whether `text` was accepted.
 fn shown_alike<T: FromStr + Display + PartialEq + Debug>(text: &str) -> bool {
     let Ok(value) = text.parse::<T>() else { return false };
     assert_eq!(value.to_string().parse::<T>().ok(), Some(value), "{text}");

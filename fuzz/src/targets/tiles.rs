@@ -7,14 +7,14 @@ use meddino::graph::Tiles;
 
 use super::Desk;
 
-/// A software device, if there is one: on another, a record that makes no sense would be measured anew.
+/// A software device, if there is one. A real device would measure anew after an invalid record.
 fn context() -> Option<&'static Context> {
     static CONTEXT: OnceLock<Option<Context>> = OnceLock::new();
     let software = || Context::new(&Selection::Auto).ok().filter(|context| context.abilities().software);
     CONTEXT.get_or_init(software).as_ref()
 }
 
-/// The record that this device would write, up to its tiles: another device's is not looked at.
+/// The record that this device would write, up to its tiles. Records of other devices are ignored.
 fn own(cache: &TileCache, context: &Context) -> String {
     static RECORD: OnceLock<String> = OnceLock::new();
     let saved = || {
@@ -25,7 +25,7 @@ fn own(cache: &TileCache, context: &Context) -> String {
     RECORD.get_or_init(saved).clone()
 }
 
-/// Bytes that begin as JSON's objects do are the tiles of a record that is this device's otherwise.
+/// Bytes that begin as a JSON object become the tiles of this device's record.
 pub fn read(desk: &Desk, bytes: &[u8]) -> bool {
     let Some(context) = context() else { return false };
     let cache = TileCache::new(desk.path("tiles"));

@@ -1,15 +1,15 @@
-//! What holds for every scan that opens.
+//! Checks that hold for every scan that opens.
 
 use std::path::Path;
 
 use meddino::ct::{Orient, Volume, files_of};
 
-/// How many slices are read of a scan, from its beginning.
+/// The number of slices that are read from the beginning of a scan.
 const SLICES: usize = 40;
-/// How many voxels a scan may have that is turned: what is cut across its slices is written to disk as a whole.
+/// The most voxels of a scan that is turned, because slices across the stored ones are written to disk as a whole.
 const TURNED: usize = 1 << 20;
 
-/// Opens and reads the scan at `path`; whether it opened.
+/// Opens and reads the scan at `path`. Returns whether it opened.
 pub fn read(path: &Path) -> bool {
     let _ = files_of(path);
     let Ok(mut volume) = Volume::open(path) else { return false };
@@ -18,7 +18,7 @@ pub fn read(path: &Path) -> bool {
     sensible(&volume);
     let first = slice(&mut volume, 0);
     (1..slices.min(SLICES)).chain([slices - 1]).for_each(|index| drop(slice(&mut volume, index)));
-    // Backwards: a compressed file goes on disk. Damage at its end may come to light only now.
+    // Reading backwards makes a compressed file go to disk. Damage at its end may be found only now.
     if let (Some(first), Some(again)) = (first, slice(&mut volume, 0)) {
         assert!(first == again, "slice 0, read again, holds other values");
     }
@@ -36,7 +36,7 @@ pub fn read(path: &Path) -> bool {
     true
 }
 
-/// Where it lies is known in finite numbers, or not at all.
+/// Checks that the affine is finite if there is one, and that warnings are single lines.
 fn sensible(volume: &Volume) {
     if let Some(affine) = volume.affine() {
         assert!(affine.rows.iter().flatten().all(|v| v.is_finite()), "{affine:?}");
@@ -45,7 +45,7 @@ fn sensible(volume: &Volume) {
     assert!(volume.warnings().iter().all(|warning| !warning.contains('\n')), "{:?}", volume.warnings());
 }
 
-/// The bits of a slice's values, which are finite; none if it cannot be read.
+/// The bits of a slice's values, which must be finite, or `None` if the slice cannot be read.
 fn slice(volume: &mut Volume, index: usize) -> Option<Vec<u32>> {
     let slice = volume.read_slice(index).ok()?;
     assert_eq!(slice.shape(), [volume.height(), volume.width()], "slice {index}");

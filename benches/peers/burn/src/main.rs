@@ -2,9 +2,10 @@
 //!
 //!     burn-peer WEIGHTS.safetensors INPUT.safetensors f32|f16 OUT.safetensors
 //!
-//! The input holds `image` [B, 3, H, W], and `sin` and `cos` [T, D/2] of every token (0 and 1 for those that are not patches).
-//! Writes `x` [B, T, C] and says `ready`. Then for every line of stdin, a number of runs, prints one: `HOST DEVICE`, the median seconds from the image on
-//! the host to features on the host, and those of the pass alone, which ends when the device has finished.
+//! The input holds `image` [B, 3, H, W], and `sin` and `cos` [T, D/2] of every token (0 and 1 for tokens that are not
+//! patches). Writes `x` [B, T, C] and prints `ready`. Then each line of stdin is a number of runs, answered by one line
+//! `HOST DEVICE`: the median seconds from the image on the host to features on the host, and those of the pass alone,
+//! which ends when the device has finished.
 
 use std::fs;
 use std::io::{BufRead, Write, stdin, stdout};
@@ -37,7 +38,7 @@ impl File {
     }
 }
 
-/// Puts host values on the device, in the precision that is measured.
+/// Puts host values on the device in the measured precision.
 struct Loader {
     file: File,
     device: Device,
@@ -57,7 +58,7 @@ impl Loader {
         self.maybe(name).unwrap_or_else(|| panic!("no {name}"))
     }
 
-    /// [N, K] as [K, N]: turned at load, on the host, as it is not part of what is timed.
+    /// [N, K] as [K, N], transposed on the host when loading, so that the time does not include it.
     fn turned(&self, name: &str) -> Tensor<2> {
         let data = self.file.get(name).unwrap_or_else(|| panic!("no {name}"));
         let [n, k] = data.shape()[..] else { panic!("{name} is no matrix") };
@@ -203,7 +204,7 @@ fn main() {
     let image = input.file.get("image").expect("an image");
     let whole = || model.forward(input.put(image.clone())).into_data_as::<f32>();
 
-    // The first runs are autotune's: it tries kernels and keeps the best, by shape.
+    // The first runs include autotune, which tries kernels and keeps the fastest for each shape.
     let features = (0..3).map(|_| whole()).last().unwrap();
     let bytes: Vec<u8> = features.try_to_vec::<f32>().unwrap().iter().flat_map(|v| v.to_le_bytes()).collect();
     let view = TensorView::new(Dtype::F32, features.shape().to_vec(), &bytes).unwrap();
@@ -211,7 +212,7 @@ fn main() {
     println!("ready");
     let resident = input.put::<4>(image.clone());
     let pass = || {
-        // kept until the device has finished, or fusion would drop what nobody reads
+        // kept until the device has finished, because fusion drops unused results
         let kept = model.forward(resident.clone());
         device.sync().unwrap();
         drop(kept);

@@ -1,8 +1,10 @@
-//! MedDINOv3's forward pass in candle, f32 on the CPU, for `benches/peers/run.py`: prints the median seconds an image, and writes x_norm.
+//! MedDINOv3's forward pass in candle, f32 on the CPU, for `benches/peers/run.py`. Prints the median seconds per image,
+//! and writes x_norm.
 //!
 //!     candle-peer WEIGHTS.safetensors INPUT.safetensors RUNS OUT.safetensors
 //!
-//! The input holds `image` [1, 3, H, W], and `sin` and `cos` [T, D/2] of every token (0 and 1 for those that are not patches).
+//! The input holds `image` [1, 3, H, W], and `sin` and `cos` [T, D/2] of every token (0 and 1 for tokens that are not
+//! patches).
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -17,7 +19,7 @@ const EPS: f32 = 1e-6;
 
 type Named = HashMap<String, Tensor>;
 
-/// x [T, K] to [T, N]; weights are turned at load, as they are not part of what is timed.
+/// x [T, K] to [T, N]. Weights are transposed when loading, so that the time does not include it.
 fn linear(w: &Named, at: &str, x: &Tensor) -> Result<Tensor> {
     let y = x.matmul(&w[&format!("{at}.weight")])?;
     match w.get(&format!("{at}.bias")) {
