@@ -263,7 +263,7 @@ fn each_of_many_cases_is_done_once_even_if_others_fail() {
     let (code, printed, messages) = many(&desk, &line);
     assert_eq!((code, &printed[..]), (Some(3), &names.map(String::from)[..]), "{messages}");
     let lines: Vec<&str> = messages.lines().collect();
-    let first = lines.iter().position(|l| l.starts_with("error: input scans/bad.npy: ")).expect("told of at once");
+    let first = lines.iter().position(|l| l.starts_with("error: input scans/bad.npy: ")).expect("reported at once");
     assert!(lines[first + 1..].iter().any(|l| l.contains("more/b_0000.npy")), "the next case comes after it: {messages}");
     assert_eq!(lines[lines.len() - 2], "error: 1 of 4 cases failed:");
     assert!(lines[lines.len() - 1].starts_with("  input scans/bad.npy: "), "{messages}");

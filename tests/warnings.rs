@@ -1,4 +1,4 @@
-//! Warnings reach a program that logs: each once, from the room that found it.
+//! Warnings are logged through `log`, each once, with the module that found the problem as target.
 
 use std::sync::Mutex;
 
@@ -8,7 +8,7 @@ use meddino::ct::{Orient, Volume};
 use meddino::vit::config::ModelSize;
 use meddino::vit::model::Model;
 
-/// (level, module, text) of what was logged.
+/// The records so far, as (level, module, text).
 static LOGGED: Mutex<Vec<(Level, String, String)>> = Mutex::new(Vec::new());
 
 struct Recorder;
@@ -27,12 +27,12 @@ impl Log for Recorder {
     fn flush(&self) {}
 }
 
-/// What is logged since the last call.
+/// Takes the records since the last call.
 fn logged() -> Vec<(Level, String, String)> {
     std::mem::take(&mut LOGGED.lock().unwrap())
 }
 
-/// A NIfTI file of two voxels, which lie obliquely, with three bytes too many.
+/// An oblique NIfTI file of two voxels, with three extra bytes at its end.
 fn nifti() -> Vec<u8> {
     let mut file = vec![0; 352 + 8 + 3];
     file[0..4].copy_from_slice(&348_i32.to_le_bytes());
@@ -58,23 +58,23 @@ fn nifti() -> Vec<u8> {
 fn each_warning_is_logged_once() {
     log::set_logger(&Recorder).expect("no other logger");
     log::set_max_level(LevelFilter::Trace);
-    let of = |module: &str, source: &str, warnings: &[String]| -> Vec<_> {
+    let expected = |module: &str, source: &str, warnings: &[String]| -> Vec<_> {
         warnings.iter().map(|text| (Level::Warn, module.to_owned(), format!("{source}: {text}"))).collect()
     };
 
     let model = Model::seeded(0, ModelSize::Micro);
     assert!(!model.warnings().is_empty());
-    assert_eq!(logged(), of("meddino::checkpoint", "seeded:0", model.warnings()));
+    assert_eq!(logged(), expected("meddino::checkpoint", "seeded:0", model.warnings()));
 
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("a.nii");
     std::fs::write(&path, nifti()).expect("a file");
     let volume = Volume::open(&path).expect("a scan");
     assert!(volume.warnings().iter().any(|text| text.starts_with("3 bytes follow")), "{:?}", volume.warnings());
-    assert_eq!(logged(), of("meddino::ct::volume", &path.display().to_string(), volume.warnings()));
+    assert_eq!(logged(), expected("meddino::ct::volume", &path.display().to_string(), volume.warnings()));
 
-    let known = volume.warnings().len();
+    let count = volume.warnings().len();
     let turned = volume.oriented(Orient::Lps).expect("axes");
-    assert!(turned.warnings().len() > known, "{:?}", turned.warnings());
-    assert_eq!(logged(), of("meddino::ct::volume", &path.display().to_string(), &turned.warnings()[known..]));
+    assert!(turned.warnings().len() > count, "{:?}", turned.warnings());
+    assert_eq!(logged(), expected("meddino::ct::volume", &path.display().to_string(), &turned.warnings()[count..]));
 }

@@ -140,7 +140,7 @@ fn check(cases: &[(Make, Expected)]) {
                     && warned.contains(warning)
                     && warning.is_empty() == warned.is_empty()
             }
-            (Err(error), Err(said)) => error.starts_with(&format!("input {}: ", path.display())) && error.contains(said),
+            (Err(error), Err(expected)) => error.starts_with(&format!("input {}: ", path.display())) && error.contains(expected),
             _ => false,
         };
         if !right {

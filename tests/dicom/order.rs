@@ -90,7 +90,7 @@ fn files(extra: &[(Tag, &str)], missing: &[Tag], numbers: [&str; 4]) -> tempfile
 #[test]
 fn files_with_one_position_are_sorted_by_instance_number_if_the_distance_is_known() {
     let counted = ["14", "12", "13", "11"];
-    for (missing, lies, said) in [
+    for (missing, expected_affine, expected) in [
         (
             &[][..],
             Some([0.0, 0.0, 2.5, 7.0]),
@@ -102,23 +102,23 @@ fn files_with_one_position_are_sorted_by_instance_number_if_the_distance_is_know
         let folder = files(&[(DISTANCE, "2.5")], missing, counted);
         let (slices, warned) = read(folder.path(), None).expect("four slices");
         assert_eq!(slices, [0.0, 1.0, 2.0, 3.0].map(hu), "{missing:?}");
-        assert!(warned.contains(said) && warned.contains("in the order of InstanceNumber"), "{warned}");
+        assert!(warned.contains(expected) && warned.contains("in the order of InstanceNumber"), "{warned}");
         let affine = Volume::open(folder.path()).expect("a scan").affine().map(|affine| affine.rows[2]);
-        assert_eq!(affine, lies, "{missing:?}");
+        assert_eq!(affine, expected_affine, "{missing:?}");
     }
 }
 
 #[test]
 fn files_that_cannot_be_ordered_are_refused() {
     let counted = ["14", "12", "13", "11"];
-    for (said, missing, numbers, why) in [
+    for (extra, missing, numbers, why) in [
         (&[][..], &[][..], counted, "how far apart they are is not said (SpacingBetweenSlices)"),
         (&[], &[POSITION], counted, "how far apart they are is not said (SpacingBetweenSlices)"),
         (&[(DISTANCE, "2.5")], &[], ["14", "12", "12", "11"], "their InstanceNumbers do not tell either"),
         (&[(DISTANCE, "2.5")], &[tags::INSTANCE_NUMBER], counted, "their InstanceNumbers do not tell either"),
         (&[(DISTANCE, "2.5")], &[POSITION, tags::INSTANCE_NUMBER], counted, "their InstanceNumbers do not tell either"),
     ] {
-        let error = read(files(said, missing, numbers).path(), None).expect_err(why);
+        let error = read(files(extra, missing, numbers).path(), None).expect_err(why);
         assert!(error.contains("their order is unknown, as ") && error.contains(why) && error.contains("give a single file"), "{error}");
     }
 }

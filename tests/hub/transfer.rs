@@ -187,7 +187,7 @@ fn wrong_bytes_are_never_stored_under_the_final_name() {
 #[test]
 fn refusals_say_what_to_do() {
     let status = |status| move |_: &_, _| Reply { status, ..Reply::default() };
-    for (code, token, said) in [
+    for (code, token, expected) in [
         (401, None, &["not open to all (401", "accept its terms", "HF_TOKEN"][..]),
         (403, Some("hf_x"), &["closed to this token (403", "HF_TOKEN is still valid"]),
         (404, None, &["404", "HF_ENDPOINT", "/resolve/main/MedDINOv3-B-CT3M.pth"]),
@@ -198,7 +198,7 @@ fn refusals_say_what_to_do() {
         if let Some(token) = token {
             machine = machine.set("HF_TOKEN", token);
         }
-        says(&machine.fail(), said);
+        says(&machine.fail(), expected);
         assert_eq!(world.hub.requests().len(), 1);
     }
     for code in [429, 500, 503] {

@@ -1,8 +1,10 @@
-"""Writes the .npy files beside this one, as NumPy does: every numeric dtype, both byte orders, both axis orders, two and three axes.
+"""Writes the .npy files beside this one with NumPy: every numeric dtype, both byte orders, both axis orders, two and
+three axes.
 
     python make_npy.py          (needs numpy)
 
-The value at [s, h, w] is 100 s + 10 h + w - 20 (without the -20 where a dtype has no sign); an array of two axes is slice 0.
+The value at [s, h, w] is 100 s + 10 h + w - 20, or 100 s + 10 h + w for unsigned dtypes. An array of two axes is
+slice 0.
 """
 
 import os

@@ -2,8 +2,9 @@
 
     python make_resize.py          (needs torch, numpy and safetensors)
 
-Inputs are not stored: `resize.*` starts from `uniform("H x W", H*W, 0)` of ../seeded.py, `preprocess.*` from `trunc(that * 1500)`, in HU, which
-reaches beyond the window on both sides. Outputs of more than 2048 values keep every Nth value of the flattened image, N odd, named `_everyN`.
+Inputs are not stored. `resize.*` starts from `uniform("HxW", H * W, 0)` of ../seeded.py. `preprocess.*` starts from
+`trunc(1500 * uniform("HxW", H * W, 0))` in HU, which exceeds the window on both sides. Outputs of more than 2048 values
+keep every Nth value of the flattened image, N odd, and are named `_everyN`.
 """
 
 import os
