@@ -16,7 +16,7 @@ use desk::{Desk, hu, text};
 
 const MICRO: &str = "-c seeded:0:micro";
 
-/// A folder with an input of every kind: `a.npy`, a NIfTI pair, a DICOM series, features, a basis, a checkpoint with
+/// A folder with inputs of several kinds: `a.npy`, a DICOM series, features, a basis, a checkpoint with
 /// its `config.json`, and files of other programs.
 fn desk() -> Desk {
     let desk = Desk::new();

@@ -427,7 +427,7 @@ fn a_pass_in_pieces_keeps_to_its_budget_and_gives_the_same_bits() {
             let now = pass.encode_some(&mut encoder, budget);
             host.submit(std::mem::replace(&mut encoder, host.encoder()));
             let planned = pass.planned_time(last, now).expect("a speed was measured");
-            // Times are rounded to nanoseconds, so a piece may exceed the budget by one.
+            // Times are rounded to nanoseconds, so a piece may exceed the budget by one nanosecond.
             let fits = planned <= budget + Duration::from_nanos(1);
             assert!(fits || now.done == last.done + 1, "{planned:?} of {budget:?} for dispatches {} to {}", last.done, now.done);
             // A dispatch that would still have fitted must not be left for the next piece.

@@ -130,7 +130,7 @@ fn numbers_and_times_that_differ_by_step_do_not_split_a_stack() {
     for per_step in [1, 2, 4] {
         check("steps", steps(per_step), &[("1", "", &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])]);
     }
-    // Times do not follow the slices, and jump.
+    // The times do not follow the order of the slices.
     let times = ["1005", "1001", "1004", "1002", "1003", "1006"];
     let jumping = times.iter().enumerate().map(|(k, time)| slice(k as f64, k as f64, &[(tags::ACQUISITION_TIME, time)])).collect();
     check("jumping", jumping, &[("1", "", &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0])]);
@@ -170,7 +170,7 @@ fn rounds_are_separated_by_numbers_that_differ_in_every_slice() {
 }
 
 #[test]
-fn slices_beside_each_other_are_on_two_lines() {
+fn slices_beside_each_other_form_two_stacks() {
     let at = |id: f64, x: f64, y: f64, z: f64| slice(id, z, &[(tags::IMAGE_POSITION_PATIENT, &format!("{x}\\{y}\\{z}"))]);
     let description = |[x, y]: [f64; 2], z: f64| format!("one slice at {x:.1}, {y:.1}, {z:.1} mm");
     for (aside, shifted) in [(60.0, 0.0), (60.0, 1.0), (2.0, 0.0)] {

@@ -118,7 +118,7 @@ fn a_connection_that_keeps_breaking_is_an_error_and_the_partial_stays() {
     let machine = Machine::new(&world.hub.address);
     says(&machine.fail(), &["MedDINOv3-B-CT3M.pth", "of 1600001 bytes", "4 attempts", "resumes"]);
     assert_eq!(fs::read(machine.partial(&world.sha256)).expect("kept"), noise()[..4000]);
-    // Attempts are counted anew whenever the file has grown by much, so more cuts than attempts are allowed.
+    // The count of attempts restarts whenever the file has grown by much, so more cuts than attempts are allowed.
     let world = World::new([noise(), noise(), noise(), noise()].concat());
     for _ in 0..5 {
         world.twist(|reply| Reply { cut: Some((1_200_000, Duration::ZERO)), ..reply });
