@@ -1,13 +1,14 @@
-//! Errors, by the moment at which they happen: loading a checkpoint, reading an input, running, writing.
+//! Errors, grouped by the operation that failed: loading a checkpoint, reading an input, running, writing.
 //!
-//! What a user can cause is an [`Error`]; its text names the file, tensor or parameter, what was expected, what was found, and what to do.
-//! A programmer's mistake (a wrong shape inside the engine) panics.
+//! A failure that a user can cause is an [`Error`]. Its text names the file, tensor or parameter, what was expected,
+//! what was found, and what to do. A programmer's mistake (a wrong shape inside the engine) panics.
 //!
-//! A parameter is named as the API names it, in backticks: "use a smaller image (`size`)". The command line prints such a name as the flag
-//! (`--size`); another program shows the text as it is, or finds its own name for it.
+//! A text names a parameter as the API does, in backticks: "use a smaller image (`size`)". The command line prints such
+//! a name as its flag (`--size`); another program shows the text unchanged, or replaces the name with its own.
 //!
-//! # What a program can do
-//! The variant says at which moment something failed. For a GPU, [`GpuFailure`] says what failed, and each kind has its own remedy:
+//! # How a program can react
+//! The variant tells which operation failed. For a GPU, [`GpuFailure`] tells what failed, and each kind has its own
+//! remedy:
 //!
 //! ```
 //! use meddino::backbone::{Backbone, Choice};
@@ -15,24 +16,25 @@
 //! use meddino::vit::{features::Features, features::Request, model::Model};
 //! use meddino::{Error, Result, Tensor};
 //!
-//! /// The features of `images` from the GPU if it can give them, else from the CPU.
+//! /// Computes the features of `images` on the GPU if it can, else on the CPU.
 //! fn features(model: &Model, gpu: &Backbone, images: &Tensor) -> Result<Features> {
 //!     let computed = gpu.features(images, None, &Request::default());
 //!     match computed {
 //!         Err(Error::Gpu { kind, .. }) => match kind {
-//!             // A smaller batch or image fits: tell the caller.
+//!             // A smaller batch or image may fit, which only the caller can decide.
 //!             GpuFailure::TooLarge | GpuFailure::OutOfMemory => computed,
-//!             // The driver lost the device; one that is opened again may work.
+//!             // The driver lost the device. Opening the device again may help.
 //!             GpuFailure::Lost => Backbone::new(model, Choice::Auto)?.features(images, None, &Request::default()),
 //!             _ => Backbone::new(model, Choice::Cpu)?.features(images, None, &Request::default()),
 //!         },
-//!         other => other,
+//!         computed => computed,
 //!     }
 //! }
 //! ```
 //!
-//! An error that the system, a driver or a parser caused keeps that cause: [`std::error::Error::source`] gives it, and [`Error::io_kind`] tells a missing
-//! file from a full disk. The error's own text says the cause already, so that a report needs only the first text of the chain.
+//! An error that the system, a driver or a parser caused keeps its cause. [`std::error::Error::source`] returns the
+//! cause, and [`Error::io_kind`] tells a missing file from a full disk. The error's own text already includes the text
+//! of its cause, so that a report needs only the first text of the chain.
 //!
 //! ```
 //! use std::io::{self, ErrorKind};
@@ -48,14 +50,14 @@ use std::io;
 /// `std::result::Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What caused an error, as a system call, a driver or a parser gave it.
+/// The cause of an error, as a system call, a driver or a parser reported it.
 pub type Cause = Box<dyn StdError + Send + Sync>;
 
-/// Anything that a user's files, options or devices can bring about.
+/// A failure that a user's files, options or devices can cause.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A checkpoint that cannot be read, is of no known layout, or does not hold the model it should.
+    /// A checkpoint cannot be read, has an unknown layout, or does not hold the expected model.
     #[error("checkpoint {source_name}: {problem}")]
     #[non_exhaustive]
     Checkpoint {
@@ -63,10 +65,10 @@ pub enum Error {
         source_name: String,
         /// What was expected, what was found, what to do.
         problem: String,
-        /// What caused it, if that is an error of its own.
+        /// The cause, if another error caused this one.
         source: Option<Cause>,
     },
-    /// An input scan or image that cannot be read or makes no sense.
+    /// An input scan or image cannot be read, or its contents are invalid.
     #[error("input {source_name}: {problem}")]
     #[non_exhaustive]
     Input {
@@ -74,10 +76,10 @@ pub enum Error {
         source_name: String,
         /// What was expected, what was found, what to do.
         problem: String,
-        /// What caused it, if that is an error of its own.
+        /// The cause, if another error caused this one.
         source: Option<Cause>,
     },
-    /// An output that cannot be written.
+    /// An output cannot be written.
     #[error("output {target}: {problem}")]
     #[non_exhaustive]
     Output {
@@ -85,68 +87,70 @@ pub enum Error {
         target: String,
         /// What went wrong, what to do.
         problem: String,
-        /// What caused it, if that is an error of its own.
+        /// The cause, if another error caused this one.
         source: Option<Cause>,
     },
-    /// A parameter whose value does not fit the model, the input or the machine.
+    /// A parameter has a value that does not fit the model, the input or the machine.
     #[error("{option}: {problem}")]
     #[non_exhaustive]
     Option {
         /// The parameter's name, such as `precision`.
         option: String,
-        /// What it may be, and what it was.
+        /// Which values are allowed, which value was found, what to do.
         problem: String,
-        /// What caused it, if that is an error of its own.
+        /// The cause, if another error caused this one.
         source: Option<Cause>,
     },
-    /// Two runs that should agree and do not.
+    /// Two runs that should agree differ.
     #[error("verification failed: {problem}")]
     #[non_exhaustive]
     Mismatch {
-        /// Which runs, and where they part.
+        /// Which runs were compared, and where they first differ.
         problem: String,
     },
-    /// The work was cancelled by whoever asked for it.
+    /// The caller cancelled the work.
     #[error("cancelled")]
     Cancelled,
-    /// A GPU that is missing, lost, out of memory, or cannot do the work.
+    /// A GPU is missing, lost or out of memory, or cannot do the work.
     #[error("gpu: {problem}")]
     #[non_exhaustive]
     Gpu {
-        /// What failed, and so what a program can do about it.
+        /// What failed. Each kind has its own remedy.
         kind: GpuFailure,
         /// What happened and what to do.
         problem: String,
-        /// What caused it, if that is an error of its own.
+        /// The cause, if another error caused this one.
         source: Option<Cause>,
     },
 }
 
-/// What failed on a GPU.
+/// The kind of failure on a GPU, with its remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GpuFailure {
-    /// There is no GPU, none that was chosen, or it cannot be opened: choose another, or use the CPU.
+    /// The machine has no GPU or not the chosen one, or the GPU cannot be opened. Choose another, or use the CPU.
     NoDevice,
-    /// The device lacks what this engine or this model needs, for an image of any size: choose another, or use the CPU.
+    /// The device lacks what this engine or this model needs for an image of any size. Choose another, or use the CPU.
     Unsupported,
-    /// A tensor or a dispatch passes the device's limits: a smaller image or batch may fit.
+    /// A tensor or a dispatch exceeds the device's limits. A smaller image or batch may fit.
     TooLarge,
-    /// The device has no memory left: a smaller image or batch may fit, or the same one once other programs have freed theirs.
+    /// The device has no memory left. A smaller image or batch may fit, or the same one once other programs free
+    /// memory.
     OutOfMemory,
-    /// The driver lost the device, or the device does not answer: open it again. All that was made on it is gone.
+    /// The driver lost the device, or the device does not answer. Open the device again; all its buffers are gone.
     Lost,
-    /// Kernels compute wrong results on this device: use a plainer tier, a newer driver, or the CPU.
+    /// Kernels compute wrong results on this device. Use a plainer tier, a newer driver, or the CPU.
     FailedSelfTest,
-    /// The driver refused a shader or a command that should be valid: a newer driver or the CPU may do it.
+    /// The driver refused a shader or a command that should be valid. Try a newer driver, or the CPU.
     Refused,
-    /// A program put together what does not belong together, such as a graph that was recorded for another device.
+    /// A program combined objects that do not belong together, such as a device and a graph recorded for another
+    /// device.
     Misuse,
 }
 
-/// What went wrong, as a text that says all a user needs, and the error that caused it, if there is one.
+/// The text of an error, which says all that a user needs, and the error that caused it, if there is one.
 ///
-/// Made from a text, or from an error, whose text it takes over; [`Problem::caused_by`] makes one from both.
+/// A `Problem` converts from a text, or from an error, whose text it copies. [`Problem::caused_by`] takes both.
 #[derive(Debug)]
 pub struct Problem {
     text: String,
@@ -154,12 +158,12 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// The problem that `text` describes, caused by `cause`; `text` says what `cause` says as well.
+    /// Makes a problem from `text` and `cause`. `text` must include the text of `cause`.
     pub fn caused_by(text: impl Display, cause: impl Into<Cause>) -> Self {
         Self { text: text.to_string(), cause: Some(cause.into()) }
     }
 
-    /// The same problem, told after the `place` where it was found: `place: problem`.
+    /// Puts `place`, where the problem was found, before its text: `place: problem`.
     #[must_use]
     pub fn within(self, place: impl Display) -> Self {
         Self { text: format!("{place}: {}", self.text), cause: self.cause }
@@ -202,7 +206,7 @@ impl From<serde_json::Error> for Problem {
     }
 }
 
-/// The text alone.
+/// Keeps the text and drops the cause.
 impl From<Problem> for String {
     fn from(problem: Problem) -> Self {
         problem.text
@@ -210,42 +214,43 @@ impl From<Problem> for String {
 }
 
 impl Error {
-    /// A checkpoint `source_name` that cannot be used, because of `problem`.
+    /// Returns the error for a checkpoint `source_name` that cannot be used because of `problem`.
     pub fn checkpoint(source_name: impl Display, problem: impl Into<Problem>) -> Self {
         let Problem { text, cause } = problem.into();
         Self::Checkpoint { source_name: source_name.to_string(), problem: text, source: cause }
     }
 
-    /// An input `source_name` that cannot be used, because of `problem`.
+    /// Returns the error for an input `source_name` that cannot be used because of `problem`.
     pub fn input(source_name: impl Display, problem: impl Into<Problem>) -> Self {
         let Problem { text, cause } = problem.into();
         Self::Input { source_name: source_name.to_string(), problem: text, source: cause }
     }
 
-    /// An output `target` that cannot be written, because of `problem`.
+    /// Returns the error for an output `target` that cannot be written because of `problem`.
     pub fn output(target: impl Display, problem: impl Into<Problem>) -> Self {
         let Problem { text, cause } = problem.into();
         Self::Output { target: target.to_string(), problem: text, source: cause }
     }
 
-    /// A parameter `option` whose value cannot be served, because of `problem`.
+    /// Returns the error for a parameter `option` whose value cannot be used because of `problem`.
     pub fn option(option: impl Display, problem: impl Into<Problem>) -> Self {
         let Problem { text, cause } = problem.into();
         Self::Option { option: option.to_string(), problem: text, source: cause }
     }
 
-    /// Two runs that part, as `problem` says.
+    /// Returns the error for two runs that differ; `problem` names the runs and where they differ.
     pub fn mismatch(problem: impl Display) -> Self {
         Self::Mismatch { problem: problem.to_string() }
     }
 
-    /// A GPU that cannot do the work: what `kind` says, because of `problem`.
+    /// Returns the error for a GPU that failed with `kind` because of `problem`.
     pub fn gpu(kind: GpuFailure, problem: impl Into<Problem>) -> Self {
         let Problem { text, cause } = problem.into();
         Self::Gpu { kind, problem: text, source: cause }
     }
 
-    /// The kind of the system's error that caused this one, such as `NotFound`, `PermissionDenied` or `StorageFull`; `None` where none did.
+    /// Returns the kind of the I/O error that caused this one, such as `NotFound`, `PermissionDenied` or `StorageFull`.
+    /// `None` if no I/O error caused it.
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
         let causes = std::iter::successors(self.source(), |&cause| cause.source());
         causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind).next()

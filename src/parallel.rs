@@ -1,9 +1,10 @@
-//! Loops whose steps are independent: rayon shares them among its threads; a build without the feature `cpu` runs them in order.
+//! Loops whose steps are independent. rayon spreads them over its threads; a build without the feature `cpu` runs them
+//! in order.
 
 #[cfg(feature = "cpu")]
 use rayon::prelude::*;
 
-/// `value(i)` for every `i` below `count`, in order.
+/// Returns `value(i)` for every `i` below `count`, in order.
 pub(crate) fn map<T: Send>(count: usize, value: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
     #[cfg(feature = "cpu")]
     return (0..count).into_par_iter().map(value).collect();
@@ -11,7 +12,7 @@ pub(crate) fn map<T: Send>(count: usize, value: impl Fn(usize) -> T + Sync + Sen
     return (0..count).map(value).collect();
 }
 
-/// Calls `fill(i, chunk)` for every chunk of `length` values; the last chunk may be shorter.
+/// Calls `fill(i, chunk)` for the `i`th chunk of `length` values; the last chunk may be shorter.
 pub(crate) fn for_each_chunk<T: Send>(values: &mut [T], length: usize, fill: impl Fn(usize, &mut [T]) + Sync + Send) {
     #[cfg(feature = "cpu")]
     values.par_chunks_mut(length).enumerate().for_each(|(i, chunk)| fill(i, chunk));

@@ -1,8 +1,8 @@
-//! A host tensor: a shape and f32 values in row-major order. It knows nothing of models, files or devices.
+//! A host tensor: a shape and f32 values in row-major order. This file does not depend on models, files or devices.
 
 use std::fmt;
 
-/// Row-major f32 values with a shape; what weights, images and features are on the host.
+/// Row-major f32 values with a shape. Weights, images and features have this type on the host.
 #[derive(Clone, PartialEq)]
 pub struct Tensor {
     shape: Vec<usize>,
@@ -10,64 +10,64 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// A tensor of `shape` over `data`.
+    /// Makes a tensor of `shape` from `data`.
     ///
     /// # Panics
-    /// If the product of `shape` is not `data.len()`: a programmer's mistake.
+    /// If the product of `shape` is not `data.len()`, which is a programmer's mistake.
     pub fn new(shape: impl Into<Vec<usize>>, data: Vec<f32>) -> Self {
         let shape = shape.into();
         assert_eq!(shape.iter().product::<usize>(), data.len(), "shape {shape:?} does not hold {} values", data.len());
         Self { shape, data }
     }
 
-    /// A tensor of zeros.
+    /// Makes a tensor of zeros.
     pub fn zeros(shape: impl Into<Vec<usize>>) -> Self {
         let shape = shape.into();
         let n = shape.iter().product();
         Self { shape, data: vec![0.0; n] }
     }
 
-    /// A tensor of nothing, to be given a size by [`Tensor::resize`].
+    /// Makes an empty tensor, for a later [`Tensor::resize`].
     pub fn empty() -> Self {
         Self::zeros([0])
     }
 
-    /// What `write` makes of an empty tensor: `Tensor::made(|y| layernorm(&x, &norm, eps, y))`.
+    /// Makes an empty tensor and lets `write` fill it: `Tensor::made(|y| layernorm(&x, &norm, eps, y))`.
     pub fn made(write: impl FnOnce(&mut Self)) -> Self {
         let mut tensor = Self::empty();
         write(&mut tensor);
         tensor
     }
 
-    /// Another shape in the same memory, which grows if it must; gives the values to be written, which are anything
-    /// until then.
+    /// Changes the shape and keeps the memory, which grows if needed. Returns the values for the caller to write; until
+    /// then they are arbitrary.
     pub fn resize(&mut self, shape: impl Into<Vec<usize>>) -> &mut [f32] {
         self.shape = shape.into();
         self.data.resize(self.shape.iter().product(), 0.0);
         &mut self.data
     }
 
-    /// The extent of each axis, outermost first.
+    /// Returns the extent of each axis, outermost first.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
-    /// The values, row-major.
+    /// Returns the values, row-major.
     pub fn data(&self) -> &[f32] {
         &self.data
     }
 
-    /// The values, row-major, to be written.
+    /// Returns the values, row-major, for writing.
     pub fn data_mut(&mut self) -> &mut [f32] {
         &mut self.data
     }
 
-    /// The values alone.
+    /// Returns the values without the shape.
     pub fn into_data(self) -> Vec<f32> {
         self.data
     }
 
-    /// The same values under another shape.
+    /// Returns the same values with another shape.
     ///
     /// # Panics
     /// If the shapes hold different numbers of values.
@@ -76,33 +76,33 @@ impl Tensor {
         Self::new(shape, self.data)
     }
 
-    /// Whether no value is NaN or infinite.
+    /// Returns whether no value is NaN or infinite.
     pub fn is_finite(&self) -> bool {
-        // A loop without a way out is done many values at a time.
+        // The compiler vectorises a loop without an early exit, so each chunk is checked to its end.
         const CHUNK: usize = 4096;
         let finite = |chunk: &[f32]| chunk.iter().fold(true, |all, v| all & v.is_finite());
         self.data.chunks(CHUNK).all(finite)
     }
 
-    /// The extent of the innermost axis: the length of a row (1 for a scalar).
+    /// Returns the extent of the innermost axis, which is the length of a row (1 for a scalar).
     pub fn cols(&self) -> usize {
         self.shape.last().copied().unwrap_or(1)
     }
 
-    /// The number of rows: all axes but the innermost, multiplied.
+    /// Returns the number of rows, which is the product of all axes but the innermost.
     pub fn rows(&self) -> usize {
         self.shape.split_last().map_or(1, |(_, outer)| outer.iter().product())
     }
 }
 
-/// A shape and row-major f32 values that belong to somebody else. Functions that read values and keep none take
-/// `impl Into<TensorView>`: a `&Tensor`, or a view of a caller's own memory, of which nothing is copied.
+/// A borrowed shape and borrowed row-major f32 values. Functions that only read values take `impl Into<TensorView>`,
+/// which is a `&Tensor` or a view of the caller's own memory, so that nothing is copied.
 ///
 /// ```
 /// use meddino::ct::{Size, Window, prepare};
 /// use meddino::TensorView;
 ///
-/// let hu: &[f32] = &[-1000.0, 0.0, 40.0, 1000.0]; // of an array in another program
+/// let hu: &[f32] = &[-1000.0, 0.0, 40.0, 1000.0]; // an array of the caller's
 /// let image = prepare(TensorView::new(&[2, 2], hu), &Window::DEMO, Size::Square(32));
 /// assert_eq!(image.shape(), [1, 1, 32, 32]);
 /// ```
@@ -113,36 +113,36 @@ pub struct TensorView<'a> {
 }
 
 impl<'a> TensorView<'a> {
-    /// `data` as a tensor of `shape`.
+    /// Makes a view of `data` as a tensor of `shape`.
     ///
     /// # Panics
-    /// If the product of `shape` is not `data.len()`: a programmer's mistake.
+    /// If the product of `shape` is not `data.len()`, which is a programmer's mistake.
     pub fn new(shape: &'a [usize], data: &'a [f32]) -> Self {
         assert_eq!(shape.iter().product::<usize>(), data.len(), "shape {shape:?} does not hold {} values", data.len());
         Self { shape, data }
     }
 
-    /// The extent of each axis, outermost first.
+    /// Returns the extent of each axis, outermost first.
     pub fn shape(self) -> &'a [usize] {
         self.shape
     }
 
-    /// The values, row-major.
+    /// Returns the values, row-major.
     pub fn data(self) -> &'a [f32] {
         self.data
     }
 
-    /// The extent of the innermost axis: the length of a row (1 for a scalar).
+    /// Returns the extent of the innermost axis, which is the length of a row (1 for a scalar).
     pub fn cols(self) -> usize {
         self.shape.last().copied().unwrap_or(1)
     }
 
-    /// The number of rows: all axes but the innermost, multiplied.
+    /// Returns the number of rows, which is the product of all axes but the innermost.
     pub fn rows(self) -> usize {
         self.shape.split_last().map_or(1, |(_, outer)| outer.iter().product())
     }
 
-    /// A copy that owns its values.
+    /// Copies the shape and the values into a [`Tensor`].
     pub fn to_tensor(self) -> Tensor {
         Tensor { shape: self.shape.to_vec(), data: self.data.to_vec() }
     }
@@ -166,13 +166,13 @@ impl fmt::Debug for Tensor {
     }
 }
 
-/// Relative L2 distance of `got` from `want`, `|got - want| / |want|`, with sums in f64: 0 for the same values, NaN if
-/// any value is NaN.
+/// Returns the relative L2 distance of `got` from `want`, `|got - want| / |want|`, with sums in f64: 0 for the same
+/// values, NaN if any value is NaN.
 ///
 /// # Panics
-/// If their lengths differ: a programmer's mistake.
+/// If the lengths differ, which is a programmer's mistake.
 pub fn relative_l2<W: Copy + Into<f64>>(got: &[f32], want: &[W]) -> f64 {
-    assert_eq!(got.len(), want.len(), "two versions of a tensor have one size");
+    assert_eq!(got.len(), want.len(), "two versions of a tensor must have the same size");
     let square = |v: f64| v * v;
     let error: f64 = got.iter().zip(want).map(|(&got, &want)| square(f64::from(got) - want.into())).sum();
     let norm: f64 = want.iter().map(|&want| square(want.into())).sum();
@@ -184,7 +184,7 @@ mod tests {
     use super::relative_l2;
 
     #[test]
-    fn a_distance_is_relative_to_what_is_wanted() {
+    fn a_distance_is_relative_to_the_wanted_values() {
         assert!((relative_l2(&[3.0, 4.0], &[3.0_f64, 5.0]) - (1.0_f64 / 34.0).sqrt()).abs() < 1e-15);
         assert_eq!(relative_l2(&[0.0, 0.0], &[0.0_f32, 0.0]).to_bits(), 0.0_f64.to_bits(), "the same values");
         assert!(relative_l2(&[1.0], &[0.0_f32]).is_infinite());

@@ -1,4 +1,4 @@
-//! How far two runs are apart, tap by tap: GPU against CPU, or either against PyTorch's outputs in a file.
+//! Compares two runs tap by tap: GPU against CPU, or either against PyTorch's outputs in a file.
 
 use std::fmt;
 use std::path::Path;
@@ -10,23 +10,25 @@ use crate::tensor::{Tensor, relative_l2};
 use crate::vit::config::{Config, RopePrecision};
 use crate::vit::features::{Features, Request};
 
-/// How near two runs must be.
+/// The bounds within which two runs agree.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerance {
-    /// The most relative L2 distance of a tap.
+    /// The largest relative L2 distance of a tap that passes.
     pub relative_l2: f64,
-    /// The least cosine between two versions of a token.
+    /// The smallest cosine between two versions of a token that passes.
     pub cosine: f64,
 }
 
 impl Tolerance {
-    /// For runs that both compute in f32.
+    /// The tolerance between two runs in f32.
     ///
-    /// Under f32 RoPE such runs differ by about 1e-6 on the seeded weights. Mistakes cost more: eps 1e-5 for 1e-6 costs
-    /// 2e-5, tanh-GELU 1.6e-4, dropping RoPE 0.11. So 1e-5 tells right from nearly right. Under bf16 RoPE, q and k are
-    /// rounded, and a last-bit difference upstream flips roundings. That costs 3e-5 between f32 and f64 runs of the
-    /// same code on the seeded weights, and up to 5e-4 where activations are milder, while f32 RoPE by mistake costs
-    /// 8e-4. So f32 RoPE is the sharper test of everything else, and worth running beside the checkpoint's own.
+    /// Under f32 RoPE, two correct runs differ by about 1e-6 on the seeded weights. Mistakes differ by more: an eps of
+    /// 1e-5 instead of 1e-6 by 2e-5, tanh-GELU by 1.6e-4, no RoPE by 0.11. A bound of 1e-5 therefore separates them.
+    ///
+    /// Under bf16 RoPE, q and k are rounded, and a last-bit difference upstream flips some of these roundings. f32 and
+    /// f64 runs of the same code then differ by 3e-5 on the seeded weights, and by up to 5e-4 where activations are
+    /// milder, while f32 RoPE by mistake differs by 8e-4. f32 RoPE is therefore the stricter test of everything else,
+    /// and worth running in addition to the checkpoint's own RoPE.
     pub fn f32(rope: RopePrecision) -> Self {
         let relative_l2 = match rope {
             RopePrecision::F32 => 1e-5,
@@ -35,7 +37,7 @@ impl Tolerance {
         Self { relative_l2, cosine: -1.0 }
     }
 
-    /// For runs of which one computes so, and the other in f32.
+    /// The tolerance between a run in `precision` and a run in f32.
     pub fn of(precision: Precision, rope: RopePrecision) -> Self {
         match precision {
             Precision::F32 => Self::f32(rope),
@@ -44,20 +46,20 @@ impl Tolerance {
         }
     }
 
-    /// For runs of which one hands f16 from kernel to kernel: each rounding is off by up to 2^-11 = 5e-4 of its value,
-    /// and a few of them meet in every sum. Patches that such errors moved about would show in their cosine.
+    /// The tolerance for a run whose kernels pass f16 to each other. Each rounding is off by up to 2^-11 = 5e-4 of its
+    /// value, and every sum contains a few of them. The bound on the cosine catches errors that mix up patches.
     pub const F16: Self = Self { relative_l2: 3e-3, cosine: 0.9999 };
 
-    /// For runs of which one has the factors of its products in bf16, each off by up to 2^-9: what PyTorch's autocast
-    /// keeps from PyTorch's f32 on the seeded weights (up to 2.3e-2, single tokens most; a model all in bf16 is up to
-    /// 7e-2 away).
+    /// The tolerance for a run whose products have bf16 factors, each off by up to 2^-9. PyTorch's autocast differs
+    /// from PyTorch's f32 on the seeded weights by up to 2.3e-2, most in single tokens; a model all in bf16 differs by
+    /// up to 7e-2.
     pub const BF16: Self = Self { relative_l2: 2.5e-2, cosine: 0.9995 };
 }
 
-/// How far one tap of two runs is apart.
+/// The differences between two runs at one tap.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// `patch_embed`, `blocks.3`, `layers.5`, `x_prenorm`, `x_norm_clstoken`, ...
+    /// The tap's name: `patch_embed`, `blocks.3`, `layers.5`, `x_prenorm`, `x_norm_clstoken`, ...
     pub tap: String,
     /// `|got - want| / |want|` over the whole tap.
     pub relative_l2: f64,
@@ -68,10 +70,13 @@ pub struct Row {
 }
 
 impl Row {
-    /// Compares `got` with `want`, of one shape whose innermost axis is a token. Sums are in f64; a NaN anywhere gives
-    /// NaN.
+    /// Compares `got` with `want`. Both have the same shape, whose innermost axis is a token. Sums are in f64; a NaN in
+    /// either makes the result NaN.
+    ///
+    /// # Panics
+    /// If the shapes differ, which is a programmer's mistake.
     pub fn new(tap: impl Into<String>, got: &Tensor, want: &Tensor) -> Self {
-        assert_eq!(got.shape(), want.shape(), "two versions of a tap have one shape");
+        assert_eq!(got.shape(), want.shape(), "two versions of a tap must have the same shape");
         let (mut largest, mut cosine) = (0.0, 1.0);
         for (got, want) in got.data().chunks_exact(got.cols()).zip(want.data().chunks_exact(want.cols())) {
             let (mut gg, mut gw, mut ww) = (0.0, 0.0, 0.0);
@@ -80,37 +85,37 @@ impl Row {
                 largest = or_nan((g - w).abs(), largest, f64::max);
                 (gg, gw, ww) = (gg + g * g, gw + g * w, ww + w * w);
             }
-            // Two tokens of zeros are alike.
-            let same = if gg == 0.0 && ww == 0.0 { 1.0 } else { gw / (gg * ww).sqrt() };
-            cosine = or_nan(same, cosine, f64::min);
+            // The cosine of two zero vectors is undefined; two tokens of zeros count as equal.
+            let token = if gg == 0.0 && ww == 0.0 { 1.0 } else { gw / (gg * ww).sqrt() };
+            cosine = or_nan(token, cosine, f64::min);
         }
         Self { tap: tap.into(), relative_l2: relative_l2(got.data(), want.data()), largest, cosine }
     }
 
-    /// Whether it keeps `tolerance`; a NaN does not.
+    /// Returns whether the row is within `tolerance`; a row with a NaN is not.
     pub fn passes(&self, tolerance: Tolerance) -> bool {
         self.relative_l2 <= tolerance.relative_l2 && self.cosine >= tolerance.cosine
     }
 }
 
-/// `pick(value, so_far)`, except that a NaN stays.
+/// Returns `pick(value, so_far)`, or NaN if either is NaN.
 fn or_nan(value: f64, so_far: f64, pick: fn(f64, f64) -> f64) -> f64 {
     if value.is_nan() || so_far.is_nan() { f64::NAN } else { pick(value, so_far) }
 }
 
-/// What was compared with what, and every row, in the order in which the model computes.
+/// The comparison of two runs: one row for each tap, in the order in which the model computes the taps.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// For people: `CPU against PyTorch`.
+    /// A readable title, such as `CPU against PyTorch`.
     pub title: String,
-    /// One row a tap.
+    /// One row for each tap.
     pub rows: Vec<Row>,
-    /// What every row must keep.
+    /// The bounds for every row.
     pub tolerance: Tolerance,
 }
 
 impl Report {
-    /// The first tap that is off, if any.
+    /// Returns the first row that is out of tolerance, if any.
     pub fn first_off(&self) -> Option<&Row> {
         self.rows.iter().find(|row| !row.passes(self.tolerance))
     }
@@ -133,7 +138,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Every tensor that a run gives, by name, in the order in which the model computes.
+/// Returns every tensor of a run with its name, in the order in which the model computes them.
 pub fn taps(features: &Features) -> Vec<(String, Tensor)> {
     let mut taps = features.taps.clone();
     taps.extend(features.layers.iter().map(|(n, x)| (format!("layers.{n}"), x.clone())));
@@ -141,35 +146,38 @@ pub fn taps(features: &Features) -> Vec<(String, Tensor)> {
     taps.push(("x_norm_clstoken".into(), features.cls()));
     taps.push(("x_storage_tokens".into(), features.storage()));
     taps.push(("x_norm_patchtokens".into(), features.patches()));
-    // A model without storage tokens has an empty tensor there.
+    // Without storage tokens, `x_storage_tokens` is an empty tensor.
     taps.retain(|(_, x)| !x.data().is_empty());
     taps
 }
 
-/// Compares two runs of one request.
+/// Compares two runs of the same request.
+///
+/// # Panics
+/// If the runs have different taps, which is a programmer's mistake.
 pub fn compare(got: &Features, want: &Features) -> Vec<Row> {
-    let rows = taps(got).into_iter().zip(taps(want)).map(|((name, got), (other, want))| {
-        assert_eq!(name, other, "both runs answer one request");
+    let rows = taps(got).into_iter().zip(taps(want)).map(|((name, got), (want_name, want))| {
+        assert_eq!(name, want_name, "both runs must answer the same request");
         Row::new(name, &got, &want)
     });
     rows.collect()
 }
 
-/// Outputs of PyTorch in a safetensors file: `image` [B, C, H, W], then any taps by their names. `NAME_everyN` holds
-/// every Nth patch of a tap, behind the prefix tokens where it has them.
+/// PyTorch's outputs in a safetensors file: `image` [B, C, H, W], and any taps by their names. `NAME_everyN` holds
+/// every Nth patch of a tap, after its prefix tokens if the tap has them.
 #[derive(Debug)]
 pub struct Golden {
     archive: Archive,
     name: String,
-    /// The golden's names, without those that are no tap.
+    /// The names of the file's taps: all names but `image`.
     names: Vec<String>,
 }
 
 impl Golden {
-    /// Opens `path` and looks at its names.
+    /// Opens `path` and reads the names of its tensors.
     ///
     /// # Errors
-    /// If it is no safetensors file, or holds no tap.
+    /// If it is not a safetensors file, or holds no tap.
     pub fn open(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let archive = Archive::open(path).map_err(|problem| Error::input(&name, problem))?;
@@ -180,7 +188,7 @@ impl Golden {
         Ok(Self { archive, name, names })
     }
 
-    /// The RoPE precision that its metadata names, if any.
+    /// Returns the RoPE precision that the file's metadata names, if any.
     pub fn rope(&self) -> Option<RopePrecision> {
         match self.archive.metadata().get("rope").map(String::as_str) {
             Some("bf16") => Some(RopePrecision::Bf16),
@@ -189,24 +197,24 @@ impl Golden {
         }
     }
 
-    /// The normalised `image` [B, C, H, W], if it holds one.
+    /// Reads the normalised `image` [B, C, H, W], if the file holds one.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// If the tensor cannot be read.
     pub fn image(&self) -> Result<Option<Tensor>> {
         if self.archive.tensors().contains_key("image") { self.read("image").map(Some) } else { Ok(None) }
     }
 
-    /// What must be computed to answer all of it.
+    /// Returns a request for every tap in the file.
     pub fn request(&self) -> Request {
         let layers = self.names.iter().filter_map(|n| base(n).0.strip_prefix("layers.")?.parse().ok()).collect();
         Request { prenorm: true, layers, taps: true }
     }
 
-    /// Compares a run of [`Golden::request`] with it, in the order in which the model computes.
+    /// Compares a run of [`Golden::request`] with the file, in the order in which the model computes the taps.
     ///
     /// # Errors
-    /// If a name is no tap of this model, a shape differs, or a tensor cannot be read.
+    /// If a name is not a tap of this model, a shape differs, or a tensor cannot be read.
     pub fn compare(&self, got: &Features, config: &Config) -> Result<Vec<Row>> {
         let taps = taps(got);
         let unknown = self.names.iter().find(|n| !taps.iter().any(|(tap, _)| tap == base(n).0));
@@ -235,7 +243,7 @@ impl Golden {
     }
 }
 
-/// A golden's name as tap and stride: `layers.2_every16` is every 16th patch of `layers.2`.
+/// Splits a golden's name into tap and stride: `layers.2_every16` is every 16th patch of `layers.2`.
 fn base(name: &str) -> (&str, usize) {
     match name.rsplit_once("_every").and_then(|(tap, n)| Some((tap, n.parse().ok().filter(|&n| n > 0)?))) {
         Some((tap, n)) => (tap, n),
@@ -243,12 +251,12 @@ fn base(name: &str) -> (&str, usize) {
     }
 }
 
-/// Whether cls and storage tokens stand before the patches of a tap.
+/// Returns whether a tap has cls and storage tokens before its patches.
 fn has_prefix(tap: &str) -> bool {
     tap == "x_prenorm" || tap.starts_with("layers.") || tap.starts_with("blocks.")
 }
 
-/// The first `prefix` tokens of each image, then every `stride`th: [B, T, C] -> [B, T', C].
+/// Keeps the first `prefix` tokens of each image and every `stride`th token after them: [B, T, C] -> [B, T', C].
 fn thinned(x: &Tensor, prefix: usize, stride: usize) -> Tensor {
     let &[b, t, c] = x.shape() else { return x.clone() };
     let kept: Vec<usize> = (0..prefix).chain((prefix..t).step_by(stride)).collect();
@@ -261,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_says_how_far_two_taps_are_apart() {
+    fn a_row_measures_the_distance_of_two_taps() {
         let want = Tensor::new([2, 2], vec![3.0, 4.0, 0.0, 1.0]);
         let row = Row::new("x", &Tensor::new([2, 2], vec![3.0, 4.0, 1.0, 0.0]), &want);
         assert!((row.relative_l2 - (2.0_f64 / 26.0).sqrt()).abs() < 1e-12);
@@ -278,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn names_say_which_patches_they_hold() {
+    fn a_golden_s_name_gives_its_tap_and_stride() {
         assert_eq!(base("layers.2_every16"), ("layers.2", 16));
         assert_eq!(base("x_prenorm"), ("x_prenorm", 1));
         assert_eq!(base("odd_every0"), ("odd_every0", 1));

@@ -103,7 +103,7 @@ fn devices_names_the_adapter_that_auto_chooses() {
     let output = meddino(folder.path(), "verify -c seeded:0:micro --device no-such-device");
     assert_eq!(output.status.code(), Some(1));
     let message = stderr(&output);
-    assert!(message.contains("no adapter answers to") || message.contains("no adapter found"), "{message}");
+    assert!(message.contains("no adapter matches") || message.contains("no adapter found"), "{message}");
 }
 
 #[test]

@@ -142,7 +142,7 @@ fn a_lost_device_is_an_error_that_says_what_to_do() {
         let error =
             executable.write(x, 0, &[1.0; 100]).and_then(|()| executable.run()).and_then(|()| executable.read_all(&[y])).unwrap_err();
         assert_eq!(device::kind(&error), Some(GpuFailure::Lost));
-        assert!(error.to_string().contains("was lost") && error.to_string().contains("open it anew"), "{error}");
+        assert!(error.to_string().contains("was lost") && error.to_string().contains("open it again"), "{error}");
     }
     works(&Context::new(&Selection::Auto).unwrap());
 }

@@ -459,7 +459,7 @@ fn a_device_lost_at_any_moment_is_an_error() {
     let lost = |error: &meddino::Error| {
         let message = error.to_string();
         assert_eq!(device::kind(error), Some(GpuFailure::Lost), "{message}");
-        assert!(message.starts_with("gpu: ") && message.contains("open it anew"), "{message}");
+        assert!(message.starts_with("gpu: ") && message.contains("open it again"), "{message}");
     };
     let fresh = || Context::new(&meddino::gpu::Selection::Auto).unwrap();
 

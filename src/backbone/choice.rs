@@ -1,4 +1,4 @@
-//! Which device computes.
+//! The choice of a backend and its device.
 
 use super::Tuning;
 #[cfg(feature = "cpu")]
@@ -12,20 +12,20 @@ use crate::gpu::TileCache;
 use crate::gpu::block_on;
 use crate::gpu::{Auto, Context, Selection, devices_async};
 
-/// Which backend is asked for.
+/// The backend that a caller asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
-    /// A real GPU if there is one, else the CPU: it is faster than a software GPU.
+    /// A real GPU if the machine has one, else the CPU, which is faster than a software rasteriser.
     #[default]
     Auto,
-    /// The selected adapter, a software one too, or an error.
+    /// The selected adapter, which may be a software rasteriser; an error if there is no such adapter.
     Gpu(Selection),
     /// The CPU; an error in a build without the feature `cpu`.
     Cpu,
 }
 
 impl Choice {
-    /// The device that it means, to compute as `tuning` says.
+    /// Opens the chosen device for the precision and tier of `tuning`.
     pub(crate) async fn device(self, tuning: Tuning) -> Result<Device> {
         let Some(context) = self.context_async(tuning).await? else { return Device::cpu(tuning) };
         #[cfg(feature = "files")]
@@ -33,10 +33,11 @@ impl Choice {
         Ok(Device::Gpu(Box::new(context)))
     }
 
-    /// The GPU that it means, with the kernels that `tuning` asks for and no tile geometries of its own; none for the CPU.
+    /// Opens the chosen GPU with the kernels that `tuning` asks for and the default tile geometries. `None` if the
+    /// choice is the CPU.
     ///
     /// # Errors
-    /// If no adapter answers to the selection, or it cannot compute as `tuning` says.
+    /// If no adapter matches the selection, or the adapter does not support the precision or the tier of `tuning`.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn context(self, tuning: Tuning) -> Result<Option<Context>> {
         block_on(self.context_async(tuning))
@@ -45,13 +46,13 @@ impl Choice {
     /// [`Choice::context`] as a future.
     ///
     /// # Errors
-    /// If no adapter answers to the selection, or it cannot compute as `tuning` says.
+    /// If no adapter matches the selection, or the adapter does not support the precision or the tier of `tuning`.
     pub async fn context_async(self, tuning: Tuning) -> Result<Option<Context>> {
         let Some(selection) = self.selection().await else { return Ok(None) };
         Context::new_tuned_async(&selection, tuning.elem()?, tuning.tier).await.map(Some)
     }
 
-    /// The adapter that it means, or none for the CPU.
+    /// Returns the chosen adapter, or `None` for the CPU.
     async fn selection(self) -> Option<Selection> {
         match self {
             Self::Cpu => None,
@@ -64,7 +65,7 @@ impl Choice {
     }
 }
 
-/// What a [`Choice`] comes to.
+/// The backend that a [`Choice`] resolves to: the CPU with its precision, or an opened GPU.
 pub(crate) enum Device {
     #[cfg(feature = "cpu")]
     Cpu(cpu::Precision),
@@ -79,6 +80,9 @@ impl Device {
 
     #[cfg(not(feature = "cpu"))]
     fn cpu(_: Tuning) -> Result<Self> {
-        Err(Error::option("backend", "this build has no CPU backend (feature `cpu`), and no GPU was found; add either"))
+        Err(Error::option(
+            "backend",
+            "this build has no CPU backend (feature `cpu`), and no GPU was found; build it with that feature, or add a GPU",
+        ))
     }
 }

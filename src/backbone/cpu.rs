@@ -12,7 +12,7 @@ use crate::vit::config::Config;
 use crate::vit::features::Request;
 use crate::vit::weights::Weights;
 
-/// A model's weights as the CPU multiplies by them.
+/// A model's weights, packed for the CPU's matrix products.
 pub(super) struct Cpu {
     config: Config,
     weights: Weights<Tensor, Layer>,
@@ -28,7 +28,7 @@ impl Backend for Cpu {
     fn device(&self) -> String {
         let precision = match self.tuning().precision {
             Precision::F32 => String::new(),
-            other => format!(", {other}"),
+            precision => format!(", {precision}"),
         };
         format!("CPU ({} threads{precision})", rayon::current_num_threads())
     }
@@ -72,6 +72,6 @@ impl Backend for Cpu {
     }
 
     fn profile<'a>(&'a self, _: Batch<'a>) -> Boxed<'a, Result<Profile>> {
-        Box::pin(ready(Err(Error::option("profile", "the CPU backend has no profile by kernel; choose a GPU with `backend` gpu"))))
+        Box::pin(ready(Err(Error::option("profile", "the CPU backend cannot profile kernels; choose a GPU with `backend` gpu"))))
     }
 }

@@ -14,11 +14,12 @@ impl Backend for Gpu {
     }
 
     fn method(&self) -> String {
-        let (about, limits) = (self.context().info(), self.context().limits());
-        // How much a dispatch may do is measured anew each time. It decides which rows are computed together, and not how one is computed.
+        let (info, limits) = (self.context().info(), self.context().limits());
+        // `max_work` differs between runs, because each run measures it. It decides which rows share a dispatch, which
+        // does not change the bits of any row.
         let limits = Limits { max_work: None, ..*limits };
-        let driver = format!("{} {}", about.driver, about.driver_info);
-        let device = format!("{} ({:?}, {:x}:{:x})", about.name, about.backend, about.vendor, about.device);
+        let driver = format!("{} {}", info.driver, info.driver_info);
+        let device = format!("{} ({:?}, {:x}:{:x})", info.name, info.backend, info.vendor, info.device);
         format!("device {device}; driver {driver}; limits {limits:?}")
     }
 

@@ -1,4 +1,4 @@
-//! The facade: a checkpoint and a backend in, features out.
+//! The facade for features: it takes a model and a backend, and computes features of images.
 
 mod choice;
 #[cfg(feature = "cpu")]
@@ -23,7 +23,7 @@ use crate::vit::config::Config;
 use crate::vit::features::{Features, Request};
 use crate::vit::model::Model;
 
-/// A model ready to run.
+/// A model loaded onto a backend, ready to compute features.
 ///
 /// ```
 /// use meddino::backbone::{Backbone, Choice};
@@ -40,7 +40,7 @@ use crate::vit::model::Model;
 /// # Ok::<(), meddino::Error>(())
 /// ```
 ///
-/// In a browser, and in a program with an executor of its own, each form that blocks gives way to the one that is a future:
+/// A browser, or a program with its own executor, uses the `_async` forms, which return futures instead of blocking:
 ///
 /// ```
 /// use meddino::backbone::{Backbone, Choice};
@@ -58,23 +58,23 @@ pub struct Backbone {
     backend: Box<dyn Backend>,
 }
 
-/// What computes features; [`Backbone`] says what each method gives.
+/// A device that computes features. The methods of the same names on [`Backbone`] document the results.
 trait Backend: WasmNotSendSync {
     fn device(&self) -> String;
-    /// As [`Backbone::method`], without the tuning.
+    /// Returns [`Backbone::method`] without the parts for the precision and the tier.
     fn method(&self) -> String;
     fn tuning(&self) -> Tuning;
     fn warnings(&self) -> &[String];
     fn threads(&self) -> Option<usize>;
     fn planned_bytes(&self, image_shape: &[usize], pending: u64, request: &Request) -> Result<Option<u64>>;
-    /// With a look at the device's clock if it is to be `clocked`.
+    /// Submits a batch; if `clocked`, the device's clock times the pass.
     fn submit<'a>(&'a self, batch: Batch<'a>, clocked: bool) -> Boxed<'a, Result<Pending>>;
     fn pass_times<'a>(&'a self, batch: Batch<'a>, runs: usize) -> Boxed<'a, Result<Option<Vec<Duration>>>>;
     fn peak_flops(&self) -> Boxed<'_, Result<Option<f64>>>;
     fn profile<'a>(&'a self, batch: Batch<'a>) -> Boxed<'a, Result<Profile>>;
 }
 
-/// Images, which of their patches are masked, and what is asked for.
+/// A batch of images, the mask of their patches, and the request for outputs.
 #[derive(Clone, Copy)]
 struct Batch<'a> {
     images: &'a Tensor,
@@ -86,7 +86,7 @@ impl Backbone {
     /// Loads a model's weights onto a backend.
     ///
     /// # Errors
-    /// If a tensor cannot be read, or the backend cannot be had.
+    /// If a tensor cannot be read, or the backend is not available.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn new(model: &Model, choice: Choice) -> Result<Self> {
         block_on(Self::new_async(model, choice))
@@ -95,15 +95,15 @@ impl Backbone {
     /// [`Backbone::new`] as a future.
     ///
     /// # Errors
-    /// If a tensor cannot be read, or the backend cannot be had.
+    /// If a tensor cannot be read, or the backend is not available.
     pub async fn new_async(model: &Model, choice: Choice) -> Result<Self> {
         Self::tuned_async(model, choice, Tuning::default()).await
     }
 
-    /// Loads a model's weights onto a backend that computes as `tuning` says.
+    /// Loads a model's weights onto a backend that computes with the precision and the tier of `tuning`.
     ///
     /// # Errors
-    /// As [`Backbone::new`], or if the backend cannot compute so.
+    /// As [`Backbone::new`], or if the backend does not support that precision or tier.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn tuned(model: &Model, choice: Choice, tuning: Tuning) -> Result<Self> {
         block_on(Self::tuned_async(model, choice, tuning))
@@ -112,7 +112,7 @@ impl Backbone {
     /// [`Backbone::tuned`] as a future.
     ///
     /// # Errors
-    /// As [`Backbone::new_async`], or if the backend cannot compute so.
+    /// As [`Backbone::new_async`], or if the backend does not support that precision or tier.
     pub async fn tuned_async(model: &Model, choice: Choice, tuning: Tuning) -> Result<Self> {
         match choice.device(tuning).await? {
             Device::Gpu(context) => Self::on_async(model, &context).await,
@@ -121,7 +121,8 @@ impl Backbone {
         }
     }
 
-    /// Loads a model's weights onto a device: one of ours, or a host's by [`Context::from_host`], with the kernels that it is tuned to.
+    /// Loads a model's weights onto an opened device, with the kernels that the context is tuned to. The device may be
+    /// a host's ([`Context::from_host`]).
     ///
     /// # Errors
     /// If a tensor cannot be read, or the weights do not fit the device.
@@ -142,33 +143,35 @@ impl Backbone {
         Self { config: config.clone(), backend: Box::new(backend) }
     }
 
-    /// On the CPU, without a checkpoint.
+    /// Loads weights onto the CPU without a checkpoint, for tests.
     #[cfg(all(test, feature = "cpu"))]
     pub(crate) fn from_weights(config: &Config, weights: crate::vit::weights::Weights<Tensor>) -> Self {
         Self::of(config, cpu::Cpu::new(config, weights, crate::cpu::Precision::F32))
     }
 
-    /// The model's sizes and precisions.
+    /// Returns the model's sizes and precisions.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// What the features are computed on, for people: `CPU (2 threads)`.
+    /// Returns a readable name of the device, such as `CPU (2 threads)`.
     pub fn device(&self) -> String {
         self.backend.device()
     }
 
-    /// By what features are computed, as far as it decides their last bits, in parts that `; ` divides: the device with its driver, the kernels and how they
-    /// divide their work, the precision. Threads do not count, nor do registers' widths.
+    /// Returns all that decides the last bits of the features, as parts separated by `; `: the device with its driver,
+    /// the kernels with the limits by which they divide their work, and the precision. The number of threads and the
+    /// width of registers are not part of the text, because they do not change the bits.
     ///
-    /// On a GPU the last bits may hang on the batch as well: kernels are chosen by the number of rows.
+    /// On a GPU the last bits may depend on the batch as well, because the number of rows decides which kernels run.
     pub fn method(&self) -> String {
         let Tuning { precision, tier } = self.tuning();
         let tier = tier.map_or(String::new(), |tier| format!("; tier {tier}"));
         format!("{}; precision {precision}{tier}", self.backend.method())
     }
 
-    /// Runs a batch of normalised images, [B, in_chans, H, W] or [B, 1, H, W]; `mask` [B * P], if given, is true where `mask_token` replaces a patch.
+    /// Computes the features of normalised images [B, in_chans, H, W] or [B, 1, H, W]. `mask` [B * P], if given, is
+    /// true where `mask_token` replaces a patch.
     ///
     /// # Errors
     /// If the image, the mask or the request does not fit the model, or the device fails.
@@ -185,8 +188,9 @@ impl Backbone {
         self.submit_async(image, mask, request).await?.await
     }
 
-    /// Begins the same: a GPU goes on with it by itself, and may be given the next batch before the features of this one are waited for; the
-    /// CPU computes at once.
+    /// Submits a batch of images as [`Backbone::features`] does, and does not wait. A GPU computes in the background,
+    /// so that the caller can submit the next batch before it waits for this one's features. The CPU computes before
+    /// this method returns.
     ///
     /// # Errors
     /// As [`Backbone::features`].
@@ -203,7 +207,8 @@ impl Backbone {
         self.backend.submit(Batch { images, mask, request }, false).await
     }
 
-    /// The same, with a look at a GPU's clock when the pass begins and when it ends: [`Pending::wait_clocked`].
+    /// Submits as [`Backbone::submit`] does, and times the pass by the GPU's clock; [`Pending::wait_clocked`] returns
+    /// the time.
     ///
     /// # Errors
     /// As [`Backbone::features`].
@@ -220,8 +225,8 @@ impl Backbone {
         self.backend.submit(Batch { images, mask, request }, true).await
     }
 
-    /// How long a GPU takes for the pass alone, `runs` times: the images lie on the device before each, and the features stay there. `None` on the CPU,
-    /// which has nothing else to do.
+    /// Measures how long a GPU takes for the pass alone, `runs` times. The images are on the device before each run,
+    /// and the features stay there. `None` on the CPU, which copies nothing, so that the pass is all it does.
     ///
     /// # Errors
     /// As [`Backbone::features`].
@@ -238,17 +243,19 @@ impl Backbone {
         self.backend.pass_times(Batch { images, mask: None, request }, runs).await
     }
 
-    /// How it computes: as was asked for or, on a GPU, as was fallen back to.
+    /// Returns the precision and the tier in use. On a GPU the tier may be a fallback from the one that the caller
+    /// asked for.
     pub fn tuning(&self) -> Tuning {
         self.backend.tuning()
     }
 
-    /// What a user should know and may not expect: [`Context::warnings`].
+    /// Returns warnings for the user; see [`Context::warnings`].
     pub fn warnings(&self) -> &[String] {
         self.backend.warnings()
     }
 
-    /// FLOP/s of one large matrix product on a GPU, by the model's own kernels and in its precision. `None` on the CPU.
+    /// Measures the FLOP/s of one large matrix product on a GPU, with the model's own kernels and precision. `None` on
+    /// the CPU.
     ///
     /// # Errors
     /// If the device fails.
@@ -265,13 +272,14 @@ impl Backbone {
         self.backend.peak_flops().await
     }
 
-    /// How many threads compute, on the CPU.
+    /// Returns the number of threads that compute on the CPU; `None` on a GPU.
     pub fn threads(&self) -> Option<usize> {
         self.backend.threads()
     }
 
-    /// Bytes of device memory that a batch of this shape and the weights are planned to take together, and the features of `pending` batches on their way
-    /// to the host at once ([`Backbone::submit`]); the CPU plans nothing.
+    /// Returns the bytes of device memory that the plan reserves for the weights, a batch of shape `image_shape`, and
+    /// the features of `pending` batches that are on their way to the host at once ([`Backbone::submit`]). `None` on
+    /// the CPU, which has no plan.
     ///
     /// # Errors
     /// If the images do not fit the model, or the pass does not fit the device.
@@ -279,7 +287,7 @@ impl Backbone {
         self.backend.planned_bytes(image_shape, pending, request)
     }
 
-    /// Runs a batch once more on the GPU, a dispatch at a time, and says where the time goes.
+    /// Runs a batch on the GPU, once to warm up and once a dispatch at a time, and reports where the time goes.
     ///
     /// # Errors
     /// As [`Backbone::features`], and on the CPU, which has no such profile.

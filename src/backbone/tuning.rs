@@ -1,4 +1,4 @@
-//! How a backend computes.
+//! The precision and the kernel tier that a backend computes with.
 
 use std::fmt;
 
@@ -7,15 +7,16 @@ use crate::cpu;
 use crate::error::{Error, Result};
 use crate::graph::{Elem, Tier};
 
-/// In what the factors of products are held. Sums, statistics and the residual stream are f32 always.
+/// The number format of the factors of matrix products. Sums, statistics and the residual stream are always f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// f32: features as PyTorch's in f32, to the sixth digit.
+    /// f32: features agree with PyTorch's in f32 to the sixth digit.
     #[default]
     F32,
-    /// f16, on a GPU: half the memory, and features that differ from those of f32 by up to 3e-3 (relative L2).
+    /// f16, on a GPU: half the memory, and features within 3e-3 (relative L2) of those in f32.
     F16,
-    /// bf16, on a CPU with AVX512-BF16: half the time, and features that differ from those of f32 by about 1e-2 (relative L2), as by PyTorch's autocast.
+    /// bf16, on a CPU with AVX512-BF16: half the time, and features that differ from those in f32 by about 1e-2
+    /// (relative L2), as they do under PyTorch's autocast.
     Bf16,
 }
 
@@ -29,40 +30,43 @@ impl fmt::Display for Precision {
     }
 }
 
-/// How a backend computes; by default in f32, with the best kernels that it has.
+/// The precision and the kernel tier of a backend. The default is f32 with the best tier that the device runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tuning {
-    /// In what factors are held.
+    /// The number format of the factors of matrix products.
     pub precision: Precision,
-    /// How a GPU's kernels are written; `None` for the best tier that the device runs.
+    /// The tier of a GPU's kernels; `None` for the best tier that the device runs.
     pub tier: Option<Tier>,
 }
 
 impl Tuning {
-    /// What the CPU computes in.
+    /// Returns the CPU's precision.
+    ///
+    /// # Errors
+    /// If a tier is set, or the CPU does not support the precision.
     #[cfg(feature = "cpu")]
     pub(super) fn on_the_cpu(self) -> Result<cpu::Precision> {
         if self.tier.is_some() {
-            return Err(Error::option("tier", "the CPU has one kind of kernels; choose a GPU with `backend` gpu, or leave it out"));
+            return Err(Error::option("tier", "the CPU's kernels have no tiers; choose a GPU with `backend` gpu, or leave `tier` out"));
         }
         match self.precision {
             Precision::F32 => Ok(cpu::Precision::F32),
-            Precision::F16 => Err(Error::option("precision", "f16 is for GPUs; choose one with `backend` gpu, or take f32 or bf16")),
+            Precision::F16 => Err(Error::option("precision", "f16 needs a GPU; choose one with `backend` gpu, or take f32 or bf16")),
             Precision::Bf16 => cpu::Bf16::here()
                 .map(cpu::Precision::Bf16)
-                .ok_or_else(|| Error::option("precision", "bf16 needs a CPU with AVX512-BF16, which this one has not; take f32")),
+                .ok_or_else(|| Error::option("precision", "bf16 needs a CPU with AVX512-BF16, and this CPU does not have it; take f32")),
         }
     }
 
-    /// What a GPU's kernels hand to each other.
+    /// Returns the element type of the tensors that a GPU's kernels pass to each other.
     ///
     /// # Errors
-    /// If no GPU computes so.
+    /// If the precision is bf16, which no GPU backend supports.
     pub fn elem(self) -> Result<Elem> {
         match self.precision {
             Precision::F32 => Ok(Elem::F32),
             Precision::F16 => Ok(Elem::F16),
-            Precision::Bf16 => Err(Error::option("precision", "bf16 is for CPUs; choose it with `backend` cpu, or take f32 or f16")),
+            Precision::Bf16 => Err(Error::option("precision", "bf16 needs the CPU; choose it with `backend` cpu, or take f32 or f16")),
         }
     }
 }

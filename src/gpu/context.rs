@@ -301,7 +301,7 @@ impl Context {
         if let Some(reason) = &*self.faults.lost.lock().unwrap_or_else(PoisonError::into_inner) {
             let name = &self.info.name;
             let text = format!(
-                "{doing}: {name} was lost ({reason}); open it anew, with a smaller image (`size`) if a time limit of its driver was the cause, or use `backend` cpu"
+                "{doing}: {name} was lost ({reason}); open it again, with a smaller image (`size`) if a time limit of its driver was the cause, or use `backend` cpu"
             );
             return Err(Error::gpu(GpuFailure::Lost, text));
         }
@@ -346,7 +346,7 @@ impl Context {
         self.alive(doing)?;
         match polled {
             Ok(Err(problem)) => {
-                let text = format!("{doing}: {problem}; open the device anew, or use `backend` cpu");
+                let text = format!("{doing}: {problem}; open the device again, or use `backend` cpu");
                 Err(Error::gpu(GpuFailure::Lost, Problem::caused_by(text, problem)))
             }
             Ok(Ok(_)) | Err(_) => Ok(()),

@@ -226,7 +226,7 @@ impl Devices {
                 GpuFailure::NoDevice,
                 "no adapter found; install a Vulkan, Metal or DX12 driver (Mesa's software Vulkan will do), see that WGPU_BACKEND does not exclude it, or use `backend` cpu",
             )),
-            None => Err(Error::gpu(GpuFailure::NoDevice, format!("no adapter answers to {selection:?}; choose one of\n{self}"))),
+            None => Err(Error::gpu(GpuFailure::NoDevice, format!("no adapter matches {selection:?}; choose one of\n{self}"))),
         }
     }
 
@@ -332,7 +332,7 @@ mod tests {
         assert!(index("radeon").unwrap_err().contains("4: Old Radeon (OpenGL, discrete GPU) has no compute shaders"));
         for unknown in ["7", "arc"] {
             let told = index(unknown).unwrap_err();
-            assert!(told.contains("no adapter answers") && told.contains("2: Intel Iris (Vulkan, integrated GPU)"), "{told}");
+            assert!(told.contains("no adapter matches") && told.contains("2: Intel Iris (Vulkan, integrated GPU)"), "{told}");
         }
         assert!(machine(&[]).select(&Selection::Auto).unwrap_err().to_string().contains("no adapter found"));
     }

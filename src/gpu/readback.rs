@@ -87,7 +87,7 @@ impl Readback {
 const DOING: &str = "reading back";
 
 fn failed(problem: impl StdError + Send + Sync + 'static) -> Error {
-    let text = format!("{DOING}: {problem}; the device may be lost: open it anew, or use `backend` cpu");
+    let text = format!("{DOING}: {problem}; the device may be lost; open it again, or use `backend` cpu");
     Error::gpu(GpuFailure::Lost, Problem::caused_by(text, problem))
 }
 

@@ -56,8 +56,8 @@ impl Context {
             Err(problem) => answer.give(Err(problem)),
             Ok(()) if answer.is_given_within(CALLBACK) => {}
             Ok(()) => {
-                let forgotten = format!("{doing}: the device has forgotten the work; open it anew");
-                answer.give(Err(Error::gpu(GpuFailure::Lost, forgotten)));
+                let message = format!("{doing}: the device did not report that it finished the work; open it again");
+                answer.give(Err(Error::gpu(GpuFailure::Lost, message)));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A network on the CPU.
+//! A segmentation network on the CPU.
 
 use super::fold::FoldBackend;
 use crate::backbone::Backbone;
@@ -9,23 +9,24 @@ use crate::tensor::Tensor;
 use crate::vit::decoder::Decoder;
 use crate::vit::features::{Features, Range, Request, overflow};
 
-/// An encoder and its decoder.
+/// A network's encoder and decoder on the CPU.
 pub(super) struct CpuFold {
     pub encoder: Backbone,
     pub decoder: Decoder<Tensor, Layer>,
-    /// What the decoder takes.
+    /// The encoder outputs that the decoder needs.
     pub request: Request,
-    /// Whether the last block's output goes into the decoder.
+    /// Whether the decoder needs the last block's output as well.
     pub takes_last: bool,
-    /// The decoder's channels, and its classes.
+    /// The decoder's channels at each resolution.
     pub channels: Vec<usize>,
+    /// The decoder's classes, K.
     pub classes: usize,
-    /// Of all folds together, which are loaded at once and run one after another.
+    /// The number of parameters of all folds together. All folds are loaded at once and run one after another.
     pub parameters: usize,
 }
 
 impl CpuFold {
-    /// The weighted sums [K, H, W] of a slice.
+    /// Returns the weighted sums [K, H, W] of a slice's scores.
     pub fn sums<E: From<Error>>(
         &self,
         slice: &Tensor,
@@ -39,11 +40,11 @@ impl CpuFold {
         })
     }
 
-    /// The scores [B, K, h, w] of tiles [B, 1, h, w].
+    /// Returns the scores [B, K, h, w] of tiles [B, 1, h, w].
     fn scores(&self, tiles: &Tensor) -> Result<Tensor> {
         let Features { layers, x_norm, grid, .. } = self.encoder.features(tiles, None, &self.request)?;
         let mut layers: Vec<&Tensor> = layers.iter().map(|(_, x)| x).collect();
-        // The last block's output through the final norm is there in any case, and not among the layers of the request.
+        // Every request returns the last block's output after the final norm, so `request.layers` does not list it.
         if self.takes_last {
             layers.push(&x_norm);
         }
@@ -61,14 +62,15 @@ impl FoldBackend for CpuFold {
     }
 
     fn overflow(&self) -> Error {
-        // The encoder's features are finite, or they had been refused.
+        // `Backbone::features` refuses features that are not finite, so the decoder must be the cause.
         overflow("scores", Range::F32, Some("the decoder"))
     }
 
     fn bytes(&self, [batch, _, height, width]: [usize; 4], _: [usize; 2]) -> Result<u64> {
         let config = self.encoder.config();
         let (c, tokens) = (config.embed_dim, config.prefix_tokens() + config.grid(height, width)?.patches());
-        // As `jobs/memory.rs` has it for features: what serves every block, and the layers that are kept.
+        // The same estimate as in `jobs/memory.rs`: the scratch buffers that all blocks share, and the layers that are
+        // kept.
         let encoder = tokens * (9 * c + config.ffn_dim + (1 + self.request.layers.len()) * c);
         let scores = 2 * self.classes * height * width;
         Ok(((self.parameters + batch * (encoder + scores + height * width)) * 4 + cpu::decode_bytes(&self.channels)) as u64)

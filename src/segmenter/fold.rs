@@ -1,4 +1,4 @@
-//! One network of a results folder on a backend.
+//! One fold of a results folder, loaded onto a backend.
 
 #[cfg(feature = "cpu")]
 use super::cpu::CpuFold;
@@ -7,22 +7,22 @@ use crate::gpu::Scorer;
 use crate::nnunet::Tiling;
 use crate::tensor::Tensor;
 
-/// A network on a GPU or the CPU, whole.
+/// A fold's network on a GPU or the CPU; encoder and decoder run on the same device.
 pub(super) enum Fold {
     #[cfg(feature = "cpu")]
     Cpu(Box<CpuFold>),
     Gpu(Box<Scorer>),
 }
 
-/// What is known of a network on its backend.
+/// Facts about a fold on its backend.
 pub(super) trait FoldBackend {
-    /// For people.
+    /// Returns a readable name of the device.
     fn device(&self) -> String;
-    /// What a user should know and may not expect.
+    /// Returns warnings for the user.
     fn warnings(&self) -> &[String];
-    /// What is said of scores that are not finite.
+    /// Returns the error for scores that are not finite.
     fn overflow(&self) -> Error;
-    /// Bytes that tiles [B, 1, h, w] of a slice of `size` [H, W] need, with the weights.
+    /// Returns the bytes that the weights and tiles [B, 1, h, w] of a slice of `size` [H, W] need.
     fn bytes(&self, tiles: [usize; 4], size: [usize; 2]) -> Result<u64>;
 }
 
@@ -35,10 +35,11 @@ impl Fold {
         }
     }
 
-    /// The weighted sums [K, H, W] of a slice [H, W] over all tiles, at most `batch` of them at a time, before each of which `check` may stop it.
+    /// Returns the weighted sums [K, H, W] of the scores of a slice [H, W] over all its tiles. At most `batch` tiles
+    /// run at a time. `check` runs before each batch; its error stops the slice.
     ///
     /// # Errors
-    /// If the tiles do not fit the model, the device fails, or `check` says so.
+    /// If the tiles do not fit the model, the device fails, or `check` returns an error.
     pub async fn sums<E: From<Error>>(
         &self,
         slice: &Tensor,

@@ -1,4 +1,4 @@
-//! A network on a GPU.
+//! A segmentation network on a GPU.
 
 use super::fold::FoldBackend;
 use crate::error::{Error, Result};
@@ -25,7 +25,7 @@ impl FoldBackend for Scorer {
     }
 }
 
-/// The weighted sums [K, H, W] of a slice, which stay on the device until all tiles are in.
+/// Returns the weighted sums [K, H, W] of a slice's scores. The sums stay on the device until all tiles are added.
 pub(super) async fn sums<E: From<Error>>(
     scorer: &Scorer,
     slice: &Tensor,
@@ -35,7 +35,7 @@ pub(super) async fn sums<E: From<Error>>(
 ) -> Result<Tensor, E> {
     let (size, [rows, columns]) = ([slice.shape()[0], slice.shape()[1]], tiling.tile());
     let passes = tiling.passes(size);
-    // All batches have one size, because the sums belong to one prepared pass.
+    // All batches have the same size, because the sums belong to one prepared pass.
     let batch = (1..=batch.min(passes.len())).rev().find(|batch| passes.len().is_multiple_of(*batch)).unwrap_or(1);
     let sums = scorer.slice_async(size, &[batch, 1, rows, columns], tiling.weights()).await?;
     for passes in passes.chunks(batch) {

@@ -1,4 +1,4 @@
-//! The facade of a fine-tuned network: a results folder and a backend in, scores out.
+//! The facade for segmentation: it takes a results folder and a backend, and computes scores of slices.
 
 #[cfg(feature = "cpu")]
 mod cpu;
@@ -20,17 +20,17 @@ use crate::nnunet::Network;
 use crate::nnunet::{Results, Tiling};
 use crate::tensor::Tensor;
 
-/// The networks of a results folder, ready to run on a GPU or the CPU, each whole.
+/// The networks of a results folder, one a fold, loaded onto a GPU or the CPU and ready to run.
 pub struct Segmenter {
     folds: Vec<Fold>,
     classes: usize,
 }
 
 impl Segmenter {
-    /// Loads the weights of every fold onto a backend that computes as `tuning` says.
+    /// Loads the weights of every fold onto a backend that computes with the precision and the tier of `tuning`.
     ///
     /// # Errors
-    /// If a tensor cannot be read, or the backend cannot be had or cannot compute so.
+    /// If a tensor cannot be read, or the backend is not available or does not support that precision or tier.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn new(results: &Results, choice: &Choice, tuning: Tuning) -> Result<Self> {
         block_on(Self::new_async(results, choice, tuning))
@@ -39,7 +39,7 @@ impl Segmenter {
     /// [`Segmenter::new`] as a future.
     ///
     /// # Errors
-    /// If a tensor cannot be read, or the backend cannot be had or cannot compute so.
+    /// If a tensor cannot be read, or the backend is not available or does not support that precision or tier.
     pub async fn new_async(results: &Results, choice: &Choice, tuning: Tuning) -> Result<Self> {
         let device = choice.clone().device(tuning).await?;
         let mut folds = Vec::with_capacity(results.folds.len());
@@ -56,7 +56,7 @@ impl Segmenter {
         Ok(Self { folds, classes: results.folds[0].1.decoder.classes })
     }
 
-    /// Scores a pixel, K.
+    /// Returns the number of scores per pixel, K.
     pub fn classes(&self) -> usize {
         self.classes
     }
@@ -65,16 +65,16 @@ impl Segmenter {
         self.folds[0].backend()
     }
 
-    /// What the networks run on, for people.
+    /// Returns a readable name of the device that the networks run on.
     pub fn device(&self) -> String {
         self.first().device()
     }
 
-    /// The scores [K, H, W] of a slice [H, W] as [`crate::nnunet::Prepared`] gives it, the folds' mean: at most `batch` tiles at a time, before each of which
-    /// `check` may stop it.
+    /// Returns the scores [K, H, W] of a slice [H, W] of [`crate::nnunet::Prepared`], as the mean over the folds. At
+    /// most `batch` tiles run at a time. `check` runs before each batch; its error stops the slice.
     ///
     /// # Errors
-    /// If the tiles do not fit the model, the device fails, or `check` says so.
+    /// If the tiles do not fit the model, the device fails, or `check` returns an error.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn slice<E: From<Error>>(
         &self,
@@ -86,10 +86,10 @@ impl Segmenter {
         block_on(self.slice_async(slice, tiling, batch, check))
     }
 
-    /// [`Segmenter::slice`] as a future; the CPU computes on the thread that polls it.
+    /// [`Segmenter::slice`] as a future. The CPU computes on the thread that polls the future.
     ///
     /// # Errors
-    /// If the tiles do not fit the model, the device fails, or `check` says so.
+    /// If the tiles do not fit the model, the device fails, or `check` returns an error.
     pub async fn slice_async<E: From<Error>>(
         &self,
         slice: &Tensor,
@@ -110,29 +110,29 @@ impl Segmenter {
         if scores.is_finite() { Ok(scores) } else { Err(self.first().overflow().into()) }
     }
 
-    /// What a user should know and may not expect of the backend.
+    /// Returns the backend's warnings for the user.
     pub fn warnings(&self) -> &[String] {
         self.first().warnings()
     }
 
-    /// Whether the networks run on the CPU.
+    /// Returns whether the networks run on the CPU.
     pub fn is_on_cpu(&self) -> bool {
         !matches!(self.folds[0], Fold::Gpu(_))
     }
 
-    /// About how many bytes a batch of tiles [B, 1, h, w] of a slice of `size` [H, W] needs, the weights included: of the device's memory if the
-    /// networks run on a GPU, else of the host's.
+    /// Estimates the bytes that the weights and a batch of tiles [B, 1, h, w] of a slice of `size` [H, W] need, in the
+    /// device's memory if the networks run on a GPU, else in the host's.
     ///
     /// # Errors
-    /// If the tiles hold no patch, or do not fit the device.
+    /// If a tile is smaller than a patch, or the tiles do not fit the device.
     pub fn bytes(&self, tiles: [usize; 4], size: [usize; 2]) -> Result<u64> {
-        // The CPU runs one fold after another, and each counts the weights of all.
-        let counted = if self.is_on_cpu() { &self.folds[..1] } else { &self.folds };
-        counted.iter().map(|fold| fold.backend().bytes(tiles, size)).sum()
+        // The CPU runs one fold after another, and the count of each fold includes the weights of all folds.
+        let folds = if self.is_on_cpu() { &self.folds[..1] } else { &self.folds };
+        folds.iter().map(|fold| fold.backend().bytes(tiles, size)).sum()
     }
 }
 
-/// A network of the results on the CPU.
+/// Loads one network of the results onto the CPU.
 #[cfg(feature = "cpu")]
 async fn on_cpu(results: &Results, network: &Network, tuning: Tuning, precision: crate::cpu::Precision) -> Result<cpu::CpuFold> {
     let request = network.request();
@@ -173,7 +173,7 @@ mod tests {
         decoder
     }
 
-    /// Two folds of one small network on a device, or on the CPU.
+    /// Returns a segmenter with two folds of one small network, on a GPU or on the CPU.
     fn segmenter(context: Option<&crate::gpu::Context>, classify: f32) -> Result<Segmenter> {
         let (config, weights) = one_block();
         let shape = Shape { layers: vec![0], channels: vec![64, 4, 4, 4, 4], classes: 2 };
@@ -198,15 +198,16 @@ mod tests {
 
     #[test]
     fn scores_that_are_not_finite_are_refused() {
-        let told = scores(&segmenter(None, 3e38).unwrap(), || Ok(())).unwrap_err().to_string();
-        assert!(told.contains("scores are not finite from the decoder on") && told.contains("beyond f32's range"), "{told}");
+        let message = scores(&segmenter(None, 3e38).unwrap(), || Ok(())).unwrap_err().to_string();
+        let expected = ["scores are not finite from the decoder on", "beyond f32's range"];
+        assert!(expected.iter().all(|part| message.contains(part)), "{message}");
         let Some(context) = paced() else { return };
-        let told = scores(&segmenter(Some(&context), 3e38).unwrap(), || Ok(())).unwrap_err().to_string();
-        assert!(told.contains("scores are not finite") && told.contains("beyond f32's range"), "{told}");
+        let message = scores(&segmenter(Some(&context), 3e38).unwrap(), || Ok(())).unwrap_err().to_string();
+        assert!(message.contains("scores are not finite") && message.contains("beyond f32's range"), "{message}");
     }
 
     #[test]
-    fn a_slice_survives_any_object_that_fails() {
+    fn a_slice_succeeds_after_any_object_failed_once() {
         let Some(context) = paced() else { return };
         let ready = segmenter(Some(&context), 1.0).unwrap();
         let want = scores(&ready, || Ok(())).unwrap();
@@ -220,22 +221,22 @@ mod tests {
         assert!(failed > 50, "{failed} objects of two folds failed");
     }
 
-    /// Before the first batch of tiles, and between two.
+    /// The device is lost before the first batch of tiles, or between two batches.
     #[test]
-    fn a_device_that_goes_within_a_slice_is_an_error() {
+    fn a_device_lost_within_a_slice_is_an_error() {
         for lost_at in [0, 2] {
             let Some(context) = paced() else { return };
             let segmenter = segmenter(Some(&context), 1.0).unwrap();
             let mut batches = 0;
-            let told = scores(&segmenter, || {
+            let outcome = scores(&segmenter, || {
                 if batches == lost_at {
                     context.device().destroy();
                 }
                 batches += 1;
                 Ok(())
             });
-            let told = told.unwrap_err().to_string();
-            assert!(batches > lost_at && told.starts_with("gpu: ") && told.contains("open it anew"), "{told}");
+            let message = outcome.unwrap_err().to_string();
+            assert!(batches > lost_at && message.starts_with("gpu: ") && message.contains("open it again"), "{message}");
             assert!(scores(&segmenter, || Ok(())).unwrap_err().to_string().contains("was lost"));
         }
     }
