@@ -1,4 +1,4 @@
-//! What a device says when it is done, as a future.
+//! A device's callback as a future.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crate::error::Result;
 
-/// The answer of a device to one question: a callback of wgpu's gives it, a future takes it. Clones share it.
+/// A one-shot channel for the outcome of one operation: a wgpu callback gives the answer, a future takes it. Clones
+/// share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Answer(Arc<(Mutex<State>, Condvar)>);
 
@@ -31,21 +32,21 @@ impl Answer {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the answer, in the place of an earlier one that nobody has taken yet.
+    /// Gives the answer and wakes the waiting task. Replaces an earlier answer that nobody has taken yet.
     pub fn give(&self, answer: Result<()>) {
         let mut state = self.state();
         if matches!(*state, State::Taken) {
             return;
         }
-        let awaited = std::mem::replace(&mut *state, State::Given(answer));
+        let previous = std::mem::replace(&mut *state, State::Given(answer));
         drop(state);
         self.0.1.notify_all();
-        if let State::Awaited(Some(waker)) = awaited {
+        if let State::Awaited(Some(waker)) = previous {
             waker.wake();
         }
     }
 
-    /// Blocks until it is given, but no longer than `time`.
+    /// Blocks until the answer is given, at most for `time`. Returns whether it is given.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn is_given_within(&self, time: Duration) -> bool {
         let waited = self.0.1.wait_timeout_while(self.state(), time, |state| matches!(state, State::Awaited(_)));

@@ -1,12 +1,12 @@
-//! Futures on a thread that they may block.
+//! Running a future to its end on the calling thread, which it blocks.
 
 use std::future::Future;
 use std::pin::Pin;
 
-/// A future on the heap, which may change threads where the device may.
+/// A boxed future. Outside a browser a device may be used from any thread, so the future is `Send`.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-/// A future on the heap; a browser's devices stay on their thread.
+/// A boxed future. A browser's device must stay on its thread, so the future is not `Send`.
 #[cfg(target_arch = "wasm32")]
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
@@ -22,8 +22,8 @@ mod native {
         static BLOCKING: Cell<bool> = const { Cell::new(false) };
     }
 
-    /// Runs a future to its end on this thread. The futures of this room poll the device themselves meanwhile, so that no other thread is
-    /// started or woken.
+    /// Runs a future to its end on this thread. Meanwhile the futures of this room poll the device on this thread, so
+    /// that no poller thread is started or woken.
     pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
         struct Restored(bool);
         impl Drop for Restored {
@@ -35,7 +35,7 @@ mod native {
         pollster::block_on(future)
     }
 
-    /// Whether this thread is in [`block_on`].
+    /// Returns whether this thread is inside [`block_on`].
     pub(crate) fn is_blocking() -> bool {
         BLOCKING.get()
     }

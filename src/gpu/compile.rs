@@ -1,29 +1,30 @@
-//! Kernels compiled for a device.
+//! Compiles kernels for a device.
 
 use super::context::Context;
 use super::pipelines::Bindings;
 use crate::error::Result;
 use crate::graph::{Dispatch, Kernel};
 
-/// What errors begin with.
+/// The operation that the texts of errors begin with.
 const COMPILING: &str = "preparing the forward pass";
 
-/// The kernel of a step, compiled.
+/// A step's compiled kernel with the layout of its bind group.
 pub(super) struct Compiled {
     pub pipeline: wgpu::ComputePipeline,
     pub layout: wgpu::BindGroupLayout,
 }
 
 impl Context {
-    /// The kernel of a step that is `trusted` ([`crate::graph::Graph::is_trusted`]) or not; it is compiled if it was not before.
+    /// Returns a step's kernel, which it compiles unless the context has compiled it before. A kernel that is `trusted`
+    /// ([`crate::graph::Graph::is_trusted`]) has no run-time checks if the context allows that.
     ///
     /// # Errors
-    /// If the device refuses the shader, is out of memory or lost; then nothing is kept.
+    /// If the device refuses the shader, is out of memory or lost. A failed kernel is not kept.
     pub(super) async fn compiled(&self, step: &Dispatch, trusted: bool) -> Result<Compiled> {
         let bindings = Bindings::of(step);
-        let make = || Ok(self.bind_group_layout("meddino", bindings.kinds()));
-        let layout = self.pipelines.layout(bindings, self.checked_async(COMPILING, make)).await?;
-        let unchecked = self.pipelines.leaves_out_checks(trusted);
+        let create_layout = || Ok(self.bind_group_layout("meddino", bindings.kinds()));
+        let layout = self.pipelines.layout(bindings, self.checked_async(COMPILING, create_layout)).await?;
+        let unchecked = self.pipelines.skips_checks(trusted);
         let compile = || Ok(compile(self, &step.kernel, &layout, unchecked));
         let key = (step.kernel.clone(), bindings, unchecked);
         let pipeline = self.pipelines.pipeline(key, self.checked_async(COMPILING, compile)).await?;

@@ -1,4 +1,4 @@
-//! A device and its queue, opened by us or lent by a host, and the one place where its failures become errors.
+//! A device and its queue, opened by this crate or lent by a host. All failures of the device become errors here.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use super::poller::Poller;
 use crate::error::{Error, GpuFailure, Problem, Result};
 use crate::graph::{Abilities, Elem, Limits, Tier};
 
-/// A device, its queue, and what they allow. Clones share all of it.
+/// A device with its queue, its limits and its compiled kernels. Clones share all of them.
 #[derive(Clone, Debug)]
 pub struct Context {
     device: wgpu::Device,
@@ -24,39 +24,41 @@ pub struct Context {
     pub(super) warnings: Vec<String>,
     faults: Arc<Faults>,
     counts: Arc<Counts>,
-    /// [`crate::graph::Cost::work`] a second, where it was measured.
+    /// [`crate::graph::Cost::work`] per second, if it was measured.
     pub(super) speed: Option<f64>,
     pub(super) pipelines: Arc<Pipelines>,
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) poller: Arc<Poller>,
 }
 
-/// What the device said outside any call of ours.
+/// Failures that the device reported outside our error scopes.
 #[derive(Debug, Default)]
 struct Faults {
     lost: Mutex<Option<String>>,
     uncaptured: Mutex<Option<(GpuFailure, Problem)>>,
-    /// Objects that are made before one fails, for tests.
+    /// For tests: how many objects the context still creates before one fails.
     #[cfg(test)]
     left: Mutex<Option<usize>>,
 }
 
-/// How often this context and its clones have done what a host may want to do alone.
+/// Counts of the submissions and polls by this context and its clones, which a host may want to do itself.
 #[derive(Debug, Default)]
 struct Counts {
     submissions: AtomicU64,
     polls: AtomicU64,
 }
 
+/// Stores `first` unless the slot already holds a value.
 fn set<T>(slot: &Mutex<Option<T>>, first: T) {
     slot.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(first);
 }
 
 impl Context {
-    /// Opens the selected adapter with its own limits and, as [`Context::tuned`] finds it, the best tier of kernels for f32.
+    /// Opens the selected adapter with its own limits and the best tier of kernels for f32 that [`Context::tuned`]
+    /// finds.
     ///
     /// # Errors
-    /// If no adapter answers to the selection, or it refuses to be opened.
+    /// If no adapter matches the selection, or the driver refuses to open it.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn new(selection: &Selection) -> Result<Self> {
         block_on(Self::new_async(selection))
@@ -65,7 +67,7 @@ impl Context {
     /// [`Context::new`] as a future.
     ///
     /// # Errors
-    /// If no adapter answers to the selection, or it refuses to be opened.
+    /// If no adapter matches the selection, or the driver refuses to open it.
     pub async fn new_async(selection: &Selection) -> Result<Self> {
         Self::new_tuned_async(selection, Elem::F32, None).await
     }
@@ -87,8 +89,8 @@ impl Context {
         Self::open(selection, None).await?.tuned_async(elem, tier).await
     }
 
-    /// Opens the selected adapter with limits no wider than `limits`, so that tests can simulate a smaller device. Kernels are of [`Tier::Direct`] if
-    /// `limits` says so and else of [`Tier::Baseline`], whatever suits the adapter.
+    /// Opens the selected adapter with limits no wider than `limits`, so that tests can simulate a smaller device. The
+    /// kernels' tier is [`Tier::Direct`] if `limits.tier` is, else [`Tier::Baseline`], whatever tier suits the adapter.
     ///
     /// # Errors
     /// As [`Context::new`].
@@ -105,7 +107,7 @@ impl Context {
         Self::open(selection, Some(limits)).await
     }
 
-    /// Opens the selected adapter with the plainest kernels, over f32; `limits` narrows what it allows.
+    /// Opens the selected adapter with the plainest kernels, over f32, and with limits no wider than `limits`.
     async fn open(selection: &Selection, limits: Option<Limits>) -> Result<Self> {
         let (list, adapters) = devices::adapters().await;
         let chosen = list.select(&devices::resolve(selection))?;
@@ -132,12 +134,13 @@ impl Context {
         Ok(context)
     }
 
-    /// Uses a host's device and queue: nothing about them is changed, no handler is installed, and every buffer is the host's device's.
-    /// Kernels are the plainest, over f32, until [`Context::tuned`]; cooperative matrices are for devices of our own.
-    /// [`super::descriptor`] says what the host should ask for when it opens the device; with narrower limits plans are cut smaller.
+    /// Uses a host's device and queue. The context changes nothing about them, installs no handler, and creates every
+    /// buffer on the host's device. Kernels are the plainest, over f32, until [`Context::tuned`]. Cooperative matrices
+    /// are used only on devices that this crate opens. [`super::descriptor`] gives the features and limits that the
+    /// host should open the device with; under narrower limits, plans split the work into smaller pieces.
     ///
     /// # Errors
-    /// If the device lacks what [`super::REQUIRED`] lists.
+    /// If a limit of the device is below [`super::REQUIRED`].
     pub fn from_host(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
         let info = device.adapter_info();
         needs::check(&info.name, &device.limits())?;
@@ -157,23 +160,24 @@ impl Context {
         })
     }
 
-    /// The device. One of ours has wgpu's experimental cooperative matrices where its adapter has them: nothing checks their bounds, and who compiles shaders on
-    /// it that use them takes on what `wgpu::ExperimentalFeatures::enabled` asks for.
+    /// Returns the device. A device that this crate opens has wgpu's experimental cooperative matrices enabled if its
+    /// adapter has them. Nothing checks their bounds: a caller that compiles shaders with cooperative matrices on this
+    /// device must keep the contract of `wgpu::ExperimentalFeatures::enabled`.
     pub fn device(&self) -> &wgpu::Device {
         &self.device
     }
 
-    /// The queue.
+    /// Returns the queue.
     pub fn queue(&self) -> &wgpu::Queue {
         &self.queue
     }
 
-    /// The adapter's name, kind and driver.
+    /// Returns the adapter's name, kind and driver.
     pub fn info(&self) -> &wgpu::AdapterInfo {
         &self.info
     }
 
-    /// The device for people, with the precision where it is not f32: `NVIDIA H100 (Vulkan, f16)`.
+    /// Returns a readable name of the device, with the precision unless it is f32: `NVIDIA H100 (Vulkan, f16)`.
     pub fn name(&self) -> String {
         let precision = match self.limits.elem {
             Elem::F32 => "",
@@ -182,32 +186,34 @@ impl Context {
         format!("{} ({:?}{precision})", self.info.name, self.info.backend)
     }
 
-    /// What the device allows.
+    /// Returns the device's limits.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// What the device's shaders can.
+    /// Returns the optional shader features that the device supports.
     pub fn abilities(&self) -> &Abilities {
         &self.abilities
     }
 
-    /// What a user should know and may not expect: tiers of kernels that were not to be trusted on this device.
+    /// Returns warnings for the user, such as tiers of kernels that failed their self-test on this device.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// The same device with pipelines of its own, in which the kernels of this crate are compiled without naga's run-time checks (bounds of arrays,
-    /// ends of loops) and without zeroing workgroup memory. On a GPU the checks cost a good part of a matrix product's time.
+    /// Returns the same device with its own cache of pipelines, which compiles the kernels of this crate without naga's
+    /// run-time checks (bounds of arrays, ends of loops) and without zeroing workgroup memory. On a GPU the checks cost
+    /// a good part of a matrix product's time.
     ///
-    /// What a caller pushes into a [`Graph`](crate::graph::Graph) keeps its checks, here too: only
-    /// [`Graph::push_unchecked`](crate::graph::Graph::push_unchecked) gives them up.
+    /// Steps that a caller pushes into a [`Graph`](crate::graph::Graph) keep their checks, unless the caller pushes
+    /// them with [`Graph::push_unchecked`](crate::graph::Graph::push_unchecked).
     #[must_use]
     pub fn without_shader_checks(&self) -> Self {
         Self { pipelines: Arc::new(Pipelines::unchecked()), ..self.clone() }
     }
 
-    /// Records what goes wrong outside our calls. Only for a device of our own: a host's handlers are the host's.
+    /// Installs handlers that record failures outside our error scopes. Only for a device that this crate opened,
+    /// because a host installs its own handlers.
     fn watch(&self) {
         let faults = Arc::downgrade(&self.faults);
         self.device.set_device_lost_callback(move |reason, message| {
@@ -223,22 +229,26 @@ impl Context {
         }));
     }
 
-    /// Does `work`, which waits for nothing, and returns what the device objected to, if it did. `doing` opens the error's text.
+    /// Runs `work`, which must not wait for the device, and returns the device's error if there was one. The error's
+    /// text begins with `doing`.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn checked<T>(&self, doing: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         block_on(self.checked_async(doing, work))
     }
 
-    /// The same in a browser, which answers only later: what the device objects to goes to its handler, and whatever is asked next says so.
+    /// Runs `work` in a browser, where errors arrive only later. The device's handler records such an error, and the
+    /// next call returns it.
     #[cfg(target_arch = "wasm32")]
     pub(super) fn checked<T>(&self, doing: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.alive(doing).and_then(|()| work())
     }
 
-    /// Does `work`, and waits for what the device objected to, if it did. `doing` opens the error's text.
+    /// Runs `work`, and awaits the device's error scopes. Returns the device's error if there was one. The error's text
+    /// begins with `doing`.
     pub(super) async fn checked_async<T>(&self, doing: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.alive(doing)?;
-        // A device has one stack of scopes: nothing may be awaited between a push and its pop.
+        // A device has one stack of error scopes, which other tasks use too, so nothing may be awaited between a push
+        // and its pop.
         let (value, memory, validation, internal) = {
             let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
             let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -248,41 +258,43 @@ impl Context {
             (value, memory.pop(), validation, internal)
         };
         let (internal, validation, memory) = (internal.await, validation.await, memory.await);
-        // Want of memory comes first: what is invalid after it is its consequence.
+        // The out-of-memory error takes precedence, because it causes the validation errors that follow.
         let Some(error) = memory.or(internal).or(validation) else { return self.alive(doing).and(value) };
-        // The loss of a device is told when it is polled, and makes all else invalid before that.
+        // A lost device first makes every call invalid, and reports its loss only when it is polled.
         self.poll(doing, wgpu::PollType::Poll)?;
         Err(self.explain(doing, error))
     }
 
-    /// Whether the next object is to fail: never but in tests.
+    /// Returns whether the creation of the next object should fail. Only tests let objects fail.
     #[cfg(not(test))]
-    #[expect(clippy::unused_self, reason = "a test asks the context")]
-    pub(super) const fn is_to_fail(&self) -> bool {
+    #[expect(clippy::unused_self, reason = "the version for tests reads the context")]
+    pub(super) const fn should_fail(&self) -> bool {
         false
     }
 
     #[cfg(test)]
-    pub(super) fn is_to_fail(&self) -> bool {
+    pub(super) fn should_fail(&self) -> bool {
         let mut left = self.faults.left.lock().unwrap_or_else(PoisonError::into_inner);
         let fails = *left == Some(0);
         *left = left.and_then(|left| left.checked_sub(1));
         fails
     }
 
-    /// Other limits than the device's, for tests.
+    /// Replaces the device's limits, for tests.
     #[cfg(test)]
     pub(crate) fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
     }
 
-    /// Has one object fail that this context, its clones or what was made of them make: the first after `left` others; `None` for none. Gives what was left to
-    /// be made before, `None` where one did fail.
+    /// Lets one object fail after `left` others, counted over this context, its clones and all that uses them; `None`
+    /// lets none fail. Returns how many objects were left before the one that should fail, `None` if that one has
+    /// failed.
     #[cfg(test)]
     pub(crate) fn fail_after(&self, left: Option<usize>) -> Option<usize> {
         std::mem::replace(&mut *self.faults.left.lock().unwrap_or_else(PoisonError::into_inner), left)
     }
 
+    /// Turns wgpu's error into ours, with advice for the user. The text begins with `doing`.
     pub(super) fn explain(&self, doing: &str, error: wgpu::Error) -> Error {
         let name = &self.info.name;
         let text = match &error {
@@ -296,7 +308,8 @@ impl Context {
         Error::gpu(kind_of(&error), caused_by(text, error))
     }
 
-    /// Whether the device is still there and has had nothing to say since it was last asked.
+    /// Checks that the device is not lost and has reported no error since the last check. The error's text begins with
+    /// `doing`.
     pub(super) fn alive(&self, doing: &str) -> Result<()> {
         if let Some(reason) = &*self.faults.lost.lock().unwrap_or_else(PoisonError::into_inner) {
             let name = &self.info.name;
@@ -314,34 +327,37 @@ impl Context {
         }
     }
 
-    /// Submissions by this context, its clones and what was made of them, so far. A host that encodes into its own encoder sees none added.
+    /// Returns the number of submissions so far by this context, its clones and all that uses them. Work that a host
+    /// encodes into its own encoder adds none.
     pub fn submissions(&self) -> u64 {
         self.counts.submissions.load(Ordering::Relaxed)
     }
 
-    /// Polls of the device by the same, so far.
+    /// Returns the number of polls of the device so far by this context, its clones and all that uses them.
     pub fn polls(&self) -> u64 {
         self.counts.polls.load(Ordering::Relaxed)
     }
 
-    /// [`crate::graph::Cost::work`] a second in a model's large operations; `None` where it was not measured.
+    /// Returns the measured [`crate::graph::Cost::work`] per second of a model's large operations; `None` if it was not
+    /// measured.
     pub(crate) fn speed(&self) -> Option<f64> {
         self.speed
     }
 
-    /// The one way by which work of ours is submitted.
+    /// Submits commands and counts the submission. All submissions of this crate go through here.
     pub(super) fn submit(&self, commands: impl IntoIterator<Item = wgpu::CommandBuffer>) -> wgpu::SubmissionIndex {
         self.counts.submissions.fetch_add(1, Ordering::Relaxed);
         self.queue.submit(commands)
     }
 
-    /// Polls the device, once or until it has done what was submitted; in a browser it returns at once.
+    /// Polls the device, once or until it has finished the submitted work, as `how` says. In a browser it returns at
+    /// once.
     pub(super) fn poll(&self, doing: &str, how: wgpu::PollType) -> Result<()> {
         self.counts.polls.fetch_add(1, Ordering::Relaxed);
-        // wgpu panics when the device is lost while it waits.
+        // wgpu panics if the device is lost during the wait.
         let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.device.poll(how)));
         if polled.is_err() {
-            set(&self.faults.lost, "while it was waited for".to_owned());
+            set(&self.faults.lost, "while meddino waited for it".to_owned());
         }
         self.alive(doing)?;
         match polled {
@@ -354,6 +370,7 @@ impl Context {
     }
 }
 
+/// Returns the kind of failure that wgpu's error stands for.
 fn kind_of(error: &wgpu::Error) -> GpuFailure {
     match error {
         wgpu::Error::OutOfMemory { .. } => GpuFailure::OutOfMemory,
@@ -361,39 +378,41 @@ fn kind_of(error: &wgpu::Error) -> GpuFailure {
     }
 }
 
-/// The problem that `text` describes, with wgpu's error as its cause.
+/// Makes a problem from `text`, with wgpu's error as its cause.
 #[cfg(not(target_arch = "wasm32"))]
 fn caused_by(text: String, cause: impl Into<crate::error::Cause>) -> Problem {
     Problem::caused_by(text, cause)
 }
 
-/// The same in a browser, where wgpu's errors hold objects of JavaScript's, which must not leave their thread: the text says what they say.
+/// Makes a problem from `text` alone. In a browser, wgpu's errors hold JavaScript objects that must not leave their
+/// thread, so they cannot be kept as a cause; `text` includes their text.
 #[cfg(target_arch = "wasm32")]
 fn caused_by<T>(text: String, _: T) -> Problem {
     text.into()
 }
 
-/// What the engine makes use of where it is there: finer kernels, and timing.
+/// Features that the engine uses if the adapter has them: for faster kernels, and for timing.
 const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP
     .union(wgpu::Features::SHADER_F16)
     .union(wgpu::Features::TIMESTAMP_QUERY)
     .union(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
 
-/// wgpu's leave to use features that it calls experimental, where `features` has one.
+/// Returns the opt-in token that wgpu requires for experimental features, if `features` has one.
 #[expect(
     unsafe_code,
-    reason = "wgpu wants a word that its experimental features may have errors: kernels that use them are tested on the device first"
+    reason = "wgpu requires an opt-in, because its experimental features may have errors; kernels that use them are tested on the device first"
 )]
 fn experimental(features: wgpu::Features) -> wgpu::ExperimentalFeatures {
     if features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
-        // SAFETY: the only one is cooperative matrices, in kernels of this crate that stay inside their bindings and tiles.
+        // SAFETY: cooperative matrices are the only experimental feature, and the kernels of this crate that use them
+        // stay within their bindings and tiles.
         unsafe { wgpu::ExperimentalFeatures::enabled() }
     } else {
         wgpu::ExperimentalFeatures::disabled()
     }
 }
 
-/// The adapter's limits, no wider than `bound`.
+/// Returns the adapter's limits, cut to `bound`.
 fn narrowed(mut limits: wgpu::Limits, bound: Option<Limits>) -> wgpu::Limits {
     let Some(bound) = bound else { return limits };
     let tight = bound.min(devices::limits_of(&limits, wgpu::DeviceType::Other));

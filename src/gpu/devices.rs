@@ -1,4 +1,4 @@
-//! Which adapters there are, what each can do, and which one a selection means. No device is opened here.
+//! Lists the adapters of the machine with their abilities, and resolves a selection to one of them. Opens no device.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,26 +8,27 @@ use super::blocking::block_on;
 use crate::error::{Error, GpuFailure, Result};
 use crate::graph::{Abilities, Elem, Limits, Tier, Tiles};
 
-/// How to choose an adapter; wgpu's own `WGPU_BACKEND` restricts the choice, whatever it is.
+/// How to choose an adapter. wgpu's `WGPU_BACKEND` restricts every choice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Selection {
-    /// `WGPU_ADAPTER_NAME` where it is set; else the most capable one, as `WGPU_POWER_PREF` sees it.
+    /// The adapter that `WGPU_ADAPTER_NAME` names, if it is set; else the best one for `WGPU_POWER_PREF`, which is
+    /// high-performance by default.
     #[default]
     Auto,
-    /// The adapter of this number in [`Devices::list`].
+    /// The adapter with this index in [`Devices::list`].
     Index(usize),
-    /// The first adapter whose name contains this, in any case.
+    /// The best adapter whose name contains this text, in upper or lower case.
     Name(String),
-    /// The adapter that draws least: an integrated GPU before a discrete one.
+    /// The adapter that draws the least power: an integrated GPU before a discrete one.
     LowPower,
-    /// The fastest: a discrete GPU before an integrated one.
+    /// The fastest adapter: a discrete GPU before an integrated one.
     HighPerformance,
 }
 
 impl FromStr for Selection {
     type Err = std::convert::Infallible;
 
-    /// `auto`, `low-power`, `high-performance`, a number, or part of a name.
+    /// Parses `auto`, `low-power`, `high-performance`, an index, or part of a name.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(match text {
             "auto" => Self::Auto,
@@ -38,7 +39,7 @@ impl FromStr for Selection {
     }
 }
 
-/// What an adapter is made of.
+/// The kind of hardware behind an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A GPU with memory of its own.
@@ -47,9 +48,9 @@ pub enum Kind {
     Integrated,
     /// A GPU lent to a virtual machine.
     Virtual,
-    /// The driver does not say.
+    /// An adapter whose driver does not tell its kind.
     Unknown,
-    /// The CPU, playing a GPU.
+    /// A software rasteriser such as llvmpipe, which runs on the CPU.
     Software,
 }
 
@@ -64,7 +65,7 @@ impl Kind {
         }
     }
 
-    /// As listings spell it.
+    /// Returns the name for listings.
     pub fn name(self) -> &'static str {
         match self {
             Self::Discrete => "discrete GPU",
@@ -76,7 +77,8 @@ impl Kind {
     }
 }
 
-/// What the shaders of a device with these features can; an adapter knows its cooperative matrices, a device does not.
+/// Returns the abilities of a device with these features. `matrices` are the adapter's cooperative matrices, which wgpu
+/// does not report for a device.
 pub(super) fn abilities(info: &wgpu::AdapterInfo, features: wgpu::Features, matrices: &[wgpu::CooperativeMatrixProperties]) -> Abilities {
     let subgroups = features.contains(wgpu::Features::SUBGROUP);
     let fixed = info.subgroup_min_size == info.subgroup_max_size;
@@ -98,24 +100,24 @@ pub(super) fn abilities(info: &wgpu::AdapterInfo, features: wgpu::Features, matr
     }
 }
 
-/// One adapter.
+/// An adapter with its abilities and limits.
 #[derive(Clone, Debug)]
 pub struct DeviceReport {
-    /// Its number, as [`Selection::Index`] takes it.
+    /// The index that [`Selection::Index`] takes.
     pub index: usize,
-    /// The driver's name for it.
+    /// The adapter's name, as the driver reports it.
     pub name: String,
-    /// Vulkan, Metal, DX12, OpenGL.
+    /// The graphics API: Vulkan, Metal, DX12, OpenGL.
     pub backend: &'static str,
-    /// What it is made of.
+    /// The kind of hardware.
     pub kind: Kind,
     /// The driver's name and version.
     pub driver: String,
-    /// What its shaders can; `None` if it cannot run this engine's at all.
+    /// The optional shader features; `None` if the adapter cannot run this engine's shaders at all.
     pub abilities: Option<Abilities>,
-    /// What it allows.
+    /// The adapter's limits.
     pub limits: Limits,
-    /// Whether it can time single dispatches, as a profile does.
+    /// Whether the adapter can time single dispatches, which a profile needs.
     pub timestamps: bool,
 }
 
@@ -136,7 +138,8 @@ impl DeviceReport {
         }
     }
 
-    /// Smaller is better: the kind first, then the API, for one card often shows under several.
+    /// Returns the sort key of the choice; smaller is better. The kind comes first, then the API, because one card is
+    /// often listed under several APIs.
     fn rank(&self, low_power: bool) -> (u8, u8) {
         let kind = match (self.kind, low_power) {
             (Kind::Discrete, false) | (Kind::Integrated, true) => 0,
@@ -160,7 +163,7 @@ fn backend_name(backend: wgpu::Backend) -> &'static str {
     }
 }
 
-/// The few of wgpu's limits that plans and kernels depend on.
+/// Extracts those of wgpu's limits that plans and kernels depend on.
 pub(super) fn limits_of(limits: &wgpu::Limits, device_type: wgpu::DeviceType) -> Limits {
     Limits {
         max_binding: limits.max_storage_buffer_binding_size,
@@ -177,24 +180,24 @@ pub(super) fn limits_of(limits: &wgpu::Limits, device_type: wgpu::DeviceType) ->
     }
 }
 
-/// What a backend of `auto` means on this machine.
+/// The backend that `auto` resolves to on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auto {
-    /// The GPU of this index.
+    /// The GPU with this index.
     Gpu(usize),
-    /// The CPU backend: there is no GPU, or software plays one, which is slower than our own CPU code.
+    /// The CPU backend: the machine has no GPU, or only a software rasteriser, which is slower than our CPU code.
     Cpu,
 }
 
 /// Every adapter of this machine.
 #[derive(Clone, Debug)]
 pub struct Devices {
-    /// In wgpu's order, which [`Selection::Index`] counts.
+    /// The adapters in wgpu's order; [`Selection::Index`] is an index into this list.
     pub list: Vec<DeviceReport>,
 }
 
 impl Devices {
-    /// Which backend `auto` takes: a real GPU before the CPU, the CPU before a software GPU.
+    /// Returns the backend that `auto` takes: a real GPU before the CPU, the CPU before a software rasteriser.
     pub fn auto(&self) -> Auto {
         match self.best(false) {
             Some(device) if device.kind != Kind::Software => Auto::Gpu(device.index),
@@ -206,10 +209,11 @@ impl Devices {
         self.list.iter().filter(|d| d.abilities.is_some()).min_by_key(|d| d.rank(low_power))
     }
 
-    /// The adapter that a selection means.
+    /// Returns the adapter that matches a selection.
     ///
     /// # Errors
-    /// If there is no adapter at all, none of that number or name, or it cannot run this engine; the text lists what there is.
+    /// If the machine has no adapter, none has that index or name (the text lists all adapters), or the adapter cannot
+    /// run this engine.
     pub fn select(&self, selection: &Selection) -> Result<&DeviceReport> {
         let found = match selection {
             Selection::Auto | Selection::HighPerformance => self.best(false),
@@ -224,13 +228,13 @@ impl Devices {
             Some(device) => Ok(device),
             None if self.list.is_empty() => Err(Error::gpu(
                 GpuFailure::NoDevice,
-                "no adapter found; install a Vulkan, Metal or DX12 driver (Mesa's software Vulkan will do), see that WGPU_BACKEND does not exclude it, or use `backend` cpu",
+                "no adapter found; install a Vulkan, Metal or DX12 driver (Mesa's software Vulkan is enough), check that WGPU_BACKEND does not exclude it, or use `backend` cpu",
             )),
             None => Err(Error::gpu(GpuFailure::NoDevice, format!("no adapter matches {selection:?}; choose one of\n{self}"))),
         }
     }
 
-    /// The best of those whose name holds `part`; one card may show under several APIs.
+    /// Returns the best adapter whose name contains `part`. One card may be listed under several APIs.
     fn named(&self, part: &str) -> Option<&DeviceReport> {
         let part = part.to_lowercase();
         let fits = |d: &&DeviceReport| d.name.to_lowercase().contains(&part);
@@ -245,13 +249,14 @@ impl fmt::Display for DeviceReport {
 }
 
 impl fmt::Display for Devices {
-    /// One adapter a line.
+    /// Writes one line for each adapter.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.list.iter().try_for_each(|device| writeln!(f, "  {device}"))
     }
 }
 
-/// Lists the adapters that `WGPU_BACKEND` allows; where it is not set those of Vulkan, Metal and DX12, or of OpenGL if there are none.
+/// Lists the adapters that `WGPU_BACKEND` allows. If it is not set, lists those of Vulkan, Metal and DX12, or those of
+/// OpenGL if there are none.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn devices() -> Devices {
     block_on(devices_async())
@@ -262,11 +267,11 @@ pub async fn devices_async() -> Devices {
     adapters().await.0
 }
 
-/// Allocations beyond this share (in per cent) of what the driver grants this process fail, before it starts to page or the system runs
-/// out of memory; drivers that tell no budget are not held to one.
+/// The share (in per cent) of the driver's memory budget for this process beyond which allocations fail, before the
+/// driver starts to page or the system runs out of memory. Drivers that report no budget have no such bound.
 const BUDGET: wgpu::MemoryBudgetThresholds = wgpu::MemoryBudgetThresholds { for_resource_creation: Some(95), for_device_loss: None };
 
-/// The same with wgpu's handles, in the same order.
+/// Lists the adapters as [`devices_async`] does, with wgpu's handles in the same order.
 pub(super) async fn adapters() -> (Devices, Vec<wgpu::Adapter>) {
     let mut adapters = Vec::new();
     for backends in wgpu::Backends::from_env().map_or(vec![wgpu::Backends::PRIMARY, wgpu::Backends::SECONDARY], |only| vec![only]) {
@@ -280,7 +285,7 @@ pub(super) async fn adapters() -> (Devices, Vec<wgpu::Adapter>) {
     (Devices { list }, adapters)
 }
 
-/// What [`Selection::Auto`] stands for, once the environment has been asked.
+/// Replaces [`Selection::Auto`] by the selection that the environment variables ask for.
 pub(super) fn resolve(selection: &Selection) -> Selection {
     if *selection != Selection::Auto {
         return selection.clone();
@@ -331,8 +336,9 @@ mod tests {
         assert_eq!(index("LLVM"), Ok(0));
         assert!(index("radeon").unwrap_err().contains("4: Old Radeon (OpenGL, discrete GPU) has no compute shaders"));
         for unknown in ["7", "arc"] {
-            let told = index(unknown).unwrap_err();
-            assert!(told.contains("no adapter matches") && told.contains("2: Intel Iris (Vulkan, integrated GPU)"), "{told}");
+            let message = index(unknown).unwrap_err();
+            assert!(message.contains("no adapter matches"), "{message}");
+            assert!(message.contains("2: Intel Iris (Vulkan, integrated GPU)"), "{message}");
         }
         assert!(machine(&[]).select(&Selection::Auto).unwrap_err().to_string().contains("no adapter found"));
     }
@@ -346,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn abilities_are_what_features_and_matrices_say() {
+    fn abilities_follow_from_features_and_matrices() {
         use wgpu::{CooperativeScalarType as S, Features as F};
         let info = wgpu::AdapterInfo {
             subgroup_min_size: 32,
@@ -365,7 +371,7 @@ mod tests {
         let matrices = [matrix(16, S::F16, S::F32), matrix(8, S::F16, S::F16), matrix(8, S::I32, S::I32), wide, matrix(8, S::F32, S::F32)];
         let all = F::SUBGROUP | F::SHADER_F16 | F::EXPERIMENTAL_COOPERATIVE_MATRIX;
         let able = abilities(&info, all, &matrices);
-        assert_eq!(able.cooperative, [(16, Elem::F16), (8, Elem::F32)], "square ones whose sums are f32");
+        assert_eq!(able.cooperative, [(16, Elem::F16), (8, Elem::F32)], "only square matrices with f32 sums");
         assert!(able.software && able.f16 && able.subgroups);
         assert_eq!(able.subgroup_size, Some(32));
         let varying = wgpu::AdapterInfo { subgroup_max_size: 64, ..info.clone() };

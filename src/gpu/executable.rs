@@ -1,4 +1,4 @@
-//! A graph with every GPU object it needs: made once, encoded often.
+//! A graph with every GPU object it needs. The objects are created once; the graph can then run many times.
 
 use std::ops::Range;
 
@@ -14,23 +14,24 @@ use crate::error::{Error, GpuFailure, Result};
 use crate::graph::{Constant, Dispatch, Elem, Graph, Place, Plan, TensorId, View};
 use crate::tensor::Tensor;
 
-/// Most declared FLOPs in one submission of [`Executable::run`]: a slow GPU (0.2 TFLOP/s) does it within the second or so after which a
-/// driver may take it for hung.
+/// The most declared FLOPs in one submission of [`Executable::run`]. A slow GPU (0.2 TFLOP/s) finishes them in about a
+/// second, before its driver takes the GPU for hung.
 const FLOPS_PER_SUBMISSION: u64 = 200_000_000_000;
 
-/// Dispatches as long as [`crate::graph::Limits::max_work`] lets them be, in one submission: together still well within a second.
+/// The number of dispatches of [`crate::graph::Limits::max_work`] each that fit one submission. Together they take well
+/// below a second.
 const DISPATCHES_PER_SUBMISSION: u64 = 4;
 
-/// The constant by which a shader says that it counts on subgroups of one size.
+/// The name of the constant in shaders that only work with subgroups of this one size.
 const SUBGROUP_SIZE: &str = "SUBGROUP_SIZE";
 
-/// A planned graph on a device.
+/// A planned graph with its pipelines, buffers and bind groups on a device.
 #[derive(Debug)]
 pub struct Executable {
     context: Context,
     graph: Graph,
     plan: Plan,
-    /// By tensor; `None` where no dispatch touches it.
+    /// The buffer of each tensor; `None` if no dispatch touches the tensor.
     buffers: Vec<Option<wgpu::Buffer>>,
     steps: Vec<Step>,
 }
@@ -47,7 +48,8 @@ impl Executable {
     /// Creates every pipeline, buffer and bind group of a graph.
     ///
     /// # Errors
-    /// If a weight is not among `weights` or has another size, or if the device lacks memory, refuses a shader or is lost.
+    /// If a weight is not among `weights` or has another size, or if the device lacks memory, refuses a shader or is
+    /// lost.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn new(context: &Context, graph: Graph, plan: Plan, weights: &GpuWeights) -> Result<Self> {
         block_on(Self::new_async(context, graph, plan, weights))
@@ -56,7 +58,8 @@ impl Executable {
     /// [`Executable::new`] as a future.
     ///
     /// # Errors
-    /// If a weight is not among `weights` or has another size, or if the device lacks memory, refuses a shader or is lost.
+    /// If a weight is not among `weights` or has another size, or if the device lacks memory, refuses a shader or is
+    /// lost.
     pub async fn new_async(context: &Context, graph: Graph, plan: Plan, weights: &GpuWeights) -> Result<Self> {
         for (at, step) in graph.steps().iter().enumerate() {
             check_subgroups(context, step)?;
@@ -71,38 +74,43 @@ impl Executable {
         Ok(Self { context: context.clone(), graph, plan, buffers, steps })
     }
 
-    /// The graph.
+    /// Returns the graph.
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
 
-    /// The plan, with the bytes it takes.
+    /// Returns the plan, which includes the bytes of device memory.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// The device it lives on.
+    /// Returns the device that holds the objects.
     pub fn context(&self) -> &Context {
         &self.context
     }
 
-    /// The buffer of an input (to be written: `COPY_DST`) or an output (to be read: `COPY_SRC`, `STORAGE`): elements
-    /// (of [`crate::graph::TensorInfo::elem`]) row-major from its start. `None` for a tensor that no dispatch touches; a slot's buffer holds whatever tensor came last.
+    /// Returns the buffer of a tensor. Callers write inputs (`COPY_DST`) and read outputs (`COPY_SRC`, `STORAGE`). The
+    /// elements, of type [`crate::graph::TensorInfo::elem`], are row-major from the buffer's start. `None` for a tensor
+    /// that no dispatch touches. Tensors in the same slot share a buffer, which holds the values of the one that was
+    /// written last.
     pub fn buffer(&self, id: TensorId) -> Option<&wgpu::Buffer> {
         self.buffers[id.index()].as_ref()
     }
 
-    /// Records every dispatch into the caller's encoder, as one compute pass. Nothing is allocated, submitted or polled.
+    /// Records every dispatch into the caller's encoder, as one compute pass. Nothing is allocated, submitted or
+    /// polled.
     pub fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
         self.encode_steps(encoder, 0..self.steps.len());
     }
 
-    /// Records some of the dispatches, by their place in [`Graph::steps`]: a host that must keep its frame rate spreads them over frames.
+    /// Records the dispatches with these indices in [`Graph::steps`]. A host that must keep its frame rate spreads them
+    /// over several frames.
     pub fn encode_steps(&self, encoder: &mut wgpu::CommandEncoder, steps: Range<usize>) {
         self.encode_pass(encoder, steps, Some("meddino"), None);
     }
 
-    /// Records some of the dispatches as one compute pass, between timestamps if any are to be written.
+    /// Records the dispatches with these indices as one compute pass, between timestamps if `timestamp_writes` is
+    /// given.
     pub(super) fn encode_pass(
         &self,
         encoder: &mut wgpu::CommandEncoder,
@@ -116,13 +124,13 @@ impl Executable {
         }
     }
 
-    /// Writes values into an input (or an output), from its start or from the element `at`.
+    /// Writes values into an input or an output, from the element `at` on.
     ///
     /// # Errors
     /// If the device is out of memory or lost.
     ///
     /// # Panics
-    /// If the values do not fit: a programmer's mistake.
+    /// If the values do not fit, which is a programmer's mistake.
     pub fn write(&self, id: TensorId, at: usize, values: &[f32]) -> Result<()> {
         let info = self.graph.info(id);
         assert!(at + values.len() <= info.len(), "{}: {} values at {at} of {}", info.label, values.len(), info.len());
@@ -147,7 +155,7 @@ impl Executable {
         })
     }
 
-    /// Encodes and submits the whole graph, in several submissions where it is long. It does not wait.
+    /// Encodes and submits the whole graph, and does not wait. A long graph is split into several submissions.
     ///
     /// # Errors
     /// If the device refuses the work or is lost.
@@ -155,7 +163,8 @@ impl Executable {
         self.submit(None)
     }
 
-    /// The same, with a look at the device's clock when the first dispatch begins and when the last one ends, where it has timestamps.
+    /// Runs the graph as [`Executable::run`] does, and takes timestamps at the begin of the first dispatch and at the
+    /// end of the last. `None` if the device has no timestamps.
     ///
     /// # Errors
     /// As [`Executable::run`].
@@ -179,16 +188,17 @@ impl Executable {
         })
     }
 
-    /// The steps in runs of no more than [`FLOPS_PER_SUBMISSION`], or than what the device is known to do in the time of a few dispatches.
+    /// Splits the steps into submissions of at most [`FLOPS_PER_SUBMISSION`], and of at most
+    /// [`DISPATCHES_PER_SUBMISSION`] times [`crate::graph::Limits::max_work`] if that was measured.
     fn submissions(&self) -> Vec<Range<usize>> {
-        let most = self
+        let max_work = self
             .context
             .limits()
             .max_work
-            .map_or(FLOPS_PER_SUBMISSION, |most| FLOPS_PER_SUBMISSION.min(most.saturating_mul(DISPATCHES_PER_SUBMISSION)));
+            .map_or(FLOPS_PER_SUBMISSION, |work| FLOPS_PER_SUBMISSION.min(work.saturating_mul(DISPATCHES_PER_SUBMISSION)));
         let (mut runs, mut start, mut work) = (Vec::new(), 0, 0);
         for (at, step) in self.graph.steps().iter().enumerate() {
-            if at > start && step.cost.work().saturating_add(work) > most {
+            if at > start && step.cost.work().saturating_add(work) > max_work {
                 runs.push(start..at);
                 (start, work) = (at, 0);
             }
@@ -198,19 +208,19 @@ impl Executable {
         runs
     }
 
-    /// Begins to read an output back, without blocking.
+    /// Begins to copy an output to the host, without blocking.
     ///
     /// # Errors
     /// If the device is out of memory or lost.
     ///
     /// # Panics
-    /// If no dispatch touches the tensor: a programmer's mistake.
+    /// If no dispatch touches the tensor, which is a programmer's mistake.
     pub fn read(&self, id: TensorId) -> Result<Readback> {
         let buffer = self.buffer(id).unwrap_or_else(|| panic!("{} is never written", self.graph.info(id).label));
         Readback::begin(&self.context, buffer)
     }
 
-    /// Reads outputs back; blocks once for all of them.
+    /// Copies outputs to the host; submits all copies, then blocks until all are finished.
     ///
     /// # Errors
     /// If the device is out of memory or lost.
@@ -224,22 +234,23 @@ impl Executable {
     /// # Errors
     /// If the device is out of memory or lost.
     pub async fn read_all_async(&self, ids: &[TensorId]) -> Result<Vec<Tensor>> {
-        let begun: Vec<Arriving> = ids.iter().map(|&id| self.begin(id)).collect::<Result<_>>()?;
-        let mut tensors = Vec::with_capacity(begun.len());
-        for arriving in begun {
-            tensors.push(arriving.tensor().await?);
+        let arriving: Vec<Arriving> = ids.iter().map(|&id| self.begin(id)).collect::<Result<_>>()?;
+        let mut tensors = Vec::with_capacity(arriving.len());
+        for output in arriving {
+            tensors.push(output.tensor().await?);
         }
         Ok(tensors)
     }
 
-    /// [`Executable::read`], which knows what the values will be.
+    /// Begins to copy an output to the host, as [`Executable::read`] does, and keeps the shape and the element type.
     pub(super) fn begin(&self, id: TensorId) -> Result<Arriving> {
         let info = self.graph.info(id);
         Ok(Arriving { readback: self.read(id)?, shape: info.shape.clone(), elem: info.elem })
     }
 }
 
-/// An output on its way to the host. What its executable does after the copy was submitted changes it no more.
+/// An output on its way to the host. The copy is already submitted, so later runs of the executable do not change its
+/// values.
 #[derive(Debug)]
 pub(super) struct Arriving {
     readback: Readback,
@@ -248,7 +259,7 @@ pub(super) struct Arriving {
 }
 
 impl Arriving {
-    /// The tensor, once it is there.
+    /// Waits for the copy and returns the tensor.
     pub async fn tensor(self) -> Result<Tensor> {
         let bytes = self.readback.bytes().await?;
         let len = self.shape.iter().product();
@@ -256,7 +267,7 @@ impl Arriving {
     }
 }
 
-/// What errors open with.
+/// The operation that the texts of errors begin with.
 const PREPARING: &str = "preparing the forward pass";
 
 impl Step {
@@ -268,17 +279,18 @@ impl Step {
     }
 }
 
-/// Shaders that count on subgroups of one size share their workgroup memory out by it: on a device with others they would leave it.
+/// Checks that the device has the subgroup size that a shader requires. Such a shader divides its workgroup memory by
+/// that size, so with subgroups of another size it would access memory out of bounds.
 fn check_subgroups(context: &Context, step: &Dispatch) -> Result<()> {
-    let counted_on = |&(name, value): &(&str, Constant)| match value {
+    let required_size = |&(name, value): &(&str, Constant)| match value {
         Constant::U32(size) if name == SUBGROUP_SIZE => Some(size),
         _ => None,
     };
-    match step.kernel.constants.iter().find_map(counted_on) {
+    match step.kernel.constants.iter().find_map(required_size) {
         Some(size) if context.abilities().subgroup_size != Some(size) => Err(Error::gpu(
             GpuFailure::Misuse,
             format!(
-                "{}: it was recorded for subgroups of {size} invocations, and {} has others; record it with the limits of this device",
+                "{}: it was recorded for subgroups of {size} invocations, and {} has subgroups of another size; record it with the limits of this device",
                 step.label,
                 context.info().name
             ),
@@ -287,17 +299,16 @@ fn check_subgroups(context: &Context, step: &Dispatch) -> Result<()> {
     }
 }
 
-/// naga has no run-time checks for cooperative matrices, so that only shaders that need none may use them.
+/// Refuses cooperative matrices in a step that is not `trusted`, because naga has no run-time checks for them.
 fn check_matrices(step: &Dispatch, trusted: bool) -> Result<()> {
     if trusted || !step.kernel.source().contains("cooperative_matrix") {
         return Ok(());
     }
-    let problem =
-        "its shader uses cooperative matrices, whose bounds nothing checks; push it with Graph::push_unchecked, or do without them";
+    let problem = "its shader uses cooperative matrices, whose bounds are not checked at run time; push it with Graph::push_unchecked, or use no cooperative matrices";
     Err(Error::gpu(GpuFailure::Misuse, format!("{}: {problem}", step.label)))
 }
 
-/// A buffer for every tensor that is touched; tensors of one slot share its buffer.
+/// Creates a buffer for every tensor that a dispatch touches; tensors in the same slot share a buffer.
 fn buffers(context: &Context, graph: &Graph, plan: &Plan, weights: &GpuWeights) -> Result<Vec<Option<wgpu::Buffer>>> {
     let buffer = |label: &str, size, usage| context.buffer(label, size, wgpu::BufferUsages::STORAGE | usage);
     let slot = |(i, &size): (usize, &u64)| buffer(&format!("slot {i}"), size, wgpu::BufferUsages::empty());
@@ -329,7 +340,7 @@ fn buffers(context: &Context, graph: &Graph, plan: &Plan, weights: &GpuWeights) 
     graph.ids().map(place).collect()
 }
 
-/// Bind groups for what is compiled, and the one uniform buffer that holds every dispatch's parameters.
+/// Creates the bind groups of the compiled steps, and one uniform buffer for the parameters of all dispatches.
 fn steps(context: &Context, graph: &Graph, buffers: &[Option<wgpu::Buffer>], compiled: Vec<Compiled>) -> Vec<Step> {
     let alignment = context.device().limits().min_uniform_buffer_offset_alignment as usize;
     let mut uniforms = Vec::new();
@@ -346,7 +357,7 @@ fn steps(context: &Context, graph: &Graph, buffers: &[Option<wgpu::Buffer>], com
     let bound =
         |buffer, offset, bytes| wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: wgpu::BufferSize::new(bytes) });
     let view = |v: &View| {
-        let buffer = buffers[v.tensor.index()].as_ref().expect("what a dispatch touches has a buffer");
+        let buffer = buffers[v.tensor.index()].as_ref().expect("every tensor that a dispatch touches has a buffer");
         let info = graph.info(v.tensor);
         bound(buffer, info.byte_at(v.offset), info.bytes_of(v.len))
     };

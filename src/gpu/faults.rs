@@ -1,4 +1,4 @@
-//! What becomes of a program whose device cannot make an object: each in turn.
+//! Tests in which the device fails to create an object, each object in turn.
 
 use super::tune::tests::device;
 use super::{Context, Executable, Gpu, GpuWeights, Scorer, block_on};
@@ -13,8 +13,9 @@ use crate::vit::features::{Features, Request};
 use crate::vit::model::Model;
 use crate::vit::weights::Weights;
 
-/// Does `work` upon what `fresh` gives again and again, each time with the next object failing, until it comes through without. Each failure has to be an
-/// error that says what to do, after which the same work, upon the same thing, gives what it should. Gives how many objects failed, one after another.
+/// Runs `work` on a value of `fresh` repeatedly, each time with the next object failing, until a run needs no further
+/// object. Asserts that each failure is an error that tells the user what to do, and that a second run on the same
+/// value then succeeds with a result that `is_right`. Returns the number of objects that failed, one per run.
 pub fn each_object_fails<S, T>(
     context: &Context,
     mut fresh: impl FnMut() -> S,
@@ -22,32 +23,32 @@ pub fn each_object_fails<S, T>(
     is_right: impl Fn(&T) -> bool,
 ) -> usize {
     for at in 0.. {
-        let mut thing = fresh();
+        let mut subject = fresh();
         context.fail_after(Some(at));
-        let outcome = work(&mut thing);
+        let outcome = work(&mut subject);
         if context.fail_after(None).is_some() {
             assert!(is_right(&outcome.unwrap_or_else(|e| panic!("nothing failed, but {e}"))));
             return at;
         }
-        let error = outcome.err().unwrap_or_else(|| panic!("object {at} failed, and nobody saw it"));
+        let error = outcome.err().unwrap_or_else(|| panic!("object {at} failed, but the work succeeded"));
         let text = error.to_string();
         let names_all = text.starts_with("gpu: ") && text.contains(&context.info().name) && text.contains("`backend` cpu");
         assert!(names_all, "object {at}: {text}");
         assert!(matches!(error, Error::Gpu { kind: GpuFailure::Refused, source: Some(_), .. }), "object {at}: {error:?}");
-        let again = work(&mut thing).unwrap_or_else(|e| panic!("object {at} failed once, and then {e}"));
-        assert!(is_right(&again), "object {at} failed once, and the next results are wrong");
+        let result = work(&mut subject).unwrap_or_else(|e| panic!("object {at} failed once, and the second run failed too: {e}"));
+        assert!(is_right(&result), "object {at} failed once, and the result of the second run is wrong");
     }
-    unreachable!("objects end")
+    unreachable!("the work creates a finite number of objects")
 }
 
-/// The device that tests run on, as if its speed had been measured: there are no probes.
+/// Returns the device for tests with a preset `max_work`, so that loading a model does not measure the device's speed.
 pub fn paced() -> Option<Context> {
     let mut context = device(Tier::Baseline, Elem::F32)?;
     context.limits = Limits { max_work: Some(1 << 40), ..context.limits };
     Some(context)
 }
 
-/// One block of the smallest model.
+/// Returns the smallest model, cut to one block.
 pub fn one_block() -> (Config, Weights<Tensor>) {
     let model = Model::seeded(0, ModelSize::Micro);
     let mut weights = model.weights().expect("seeded weights");
@@ -64,7 +65,8 @@ fn bits(features: &Features) -> Vec<u32> {
     features.x_norm.data().iter().map(|v| v.to_bits()).collect()
 }
 
-/// Layouts, shaders, pipelines, and what holds a graph: each graph is the first of its context.
+/// Each run has a new context, so that it creates layouts, shaders and pipelines as well as the graph's buffers and
+/// bind groups.
 #[test]
 fn each_object_of_a_graph_fails_once() {
     let Some(context) = paced() else { return };
@@ -85,7 +87,8 @@ fn each_object_of_a_graph_fails_once() {
         Ok(got)
     };
     let failed = each_object_fails(&context, || context.without_shader_checks(), run, |y| y.data() == [100.0; 24]);
-    // Buffers: three inputs, a slot, an output, the parameters, the readback. Two layouts, and two shaders, layouts, pipelines and bind groups.
+    // 7 buffers: three inputs, a slot, an output, the parameters, the readback. 2 bind group layouts. 2 kernels with 4
+    // objects each: shader, pipeline layout, pipeline and bind group.
     let clock = if context.device().features().contains(wgpu::Features::TIMESTAMP_QUERY) { 3 } else { 0 };
     assert_eq!(failed, 7 + 2 + 8 + clock);
 }
@@ -104,13 +107,14 @@ fn each_object_of_a_model_fails_once() {
     let forward = || gpu.submit(&images[0], None, &request)?.wait();
     let failed = each_object_fails(&context, || gpu.forget(), |()| forward(), |got| bits(got) == want);
     assert!(failed > 25, "{failed} objects of a pass failed");
-    // Beside another pass, whose place it takes, it is prepared a second time before anything is said to be wrong; what is read back is not.
+    // If another prepared pass holds memory, a failed preparation drops it and tries again, so the forward pass
+    // succeeds. A failed readback has no second try, so the loop leaves the readbacks out.
     let readbacks = 3;
     for at in 0..failed - readbacks {
         gpu.forget();
         gpu.forward(&images[1], None, &request).unwrap();
         context.fail_after(Some(at));
-        assert!(bits(&forward().unwrap()) == want, "object {at}, beside another pass");
+        assert!(bits(&forward().unwrap()) == want, "object {at}, after another prepared pass");
         assert_eq!(context.fail_after(None), None);
     }
 }
@@ -135,13 +139,13 @@ fn each_object_of_a_scorer_fails_once() {
     };
     let scorer = load().unwrap();
     let want = sums(&scorer).unwrap();
-    // Its kernels are compiled: what is made anew is a pass.
+    // The kernels are already compiled, so only the objects of the pass are created again.
     let failed = each_object_fails(&context, || scorer.forget(), |()| sums(&scorer), |got| *got == want);
     assert!(failed > 25, "{failed} objects of a pass failed");
 }
 
 #[test]
-fn want_of_memory_says_what_takes_less() {
+fn an_out_of_memory_error_says_what_takes_less() {
     let Some(context) = paced() else { return };
     let error = context.explain("uploading blocks.0", wgpu::Error::OutOfMemory { source: "full".into() });
     let text = error.to_string();

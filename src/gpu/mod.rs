@@ -1,10 +1,12 @@
-//! Running graphs on a GPU: the only room, with the facade, that knows wgpu. Graphs come in, tensors go out; [`Gpu`] and [`Scorer`] alone know the model.
+//! Runs graphs on a GPU. Only this room and the facade use wgpu. The room takes graphs and returns tensors; only
+//! [`Gpu`] and [`Scorer`] depend on the model.
 //!
 //! # Waiting
-//! What waits for a device has two forms. `x_async` is a future, for browsers and for programs with an executor of their own; `x` blocks
-//! the thread, and there is none in a browser, which lets nobody block. Any executor may run the futures, on any thread: while one of them
-//! is pending, a thread of the context's polls the device, and a browser polls by itself. What only records or submits (to write an input, to run,
-//! to encode) waits for nothing and has one form.
+//! A function that waits for a device has two forms. `x_async` returns a future, for browsers and for programs with
+//! their own executor. `x` blocks the thread; it does not exist in a browser, where no code may block. Any executor may
+//! run the futures, on any thread: while a future is pending, the context's poller thread polls the device (a browser
+//! polls on its own). A function that only records or submits (to write an input, to run, to encode) does not wait and
+//! has one form.
 
 mod answer;
 mod autotune;

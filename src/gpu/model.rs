@@ -1,4 +1,4 @@
-//! The model on a GPU: the backend. With `scorer`, the one file of this room that knows the model; the others know graphs.
+//! The model on a GPU. Only this file and `scorer.rs` depend on the model; the other files of this room work on graphs.
 
 use std::fmt;
 use std::future::Future;
@@ -26,7 +26,7 @@ use crate::vit::forward::{Forward, Input, record, stored};
 use crate::vit::rope;
 use crate::vit::weights::Weights;
 
-/// A model's weights on a device, and the passes prepared for the image sizes seen lately.
+/// A model's weights on a device, and the passes prepared for the most recent image sizes.
 #[derive(Debug)]
 pub struct Gpu {
     context: Context,
@@ -35,7 +35,7 @@ pub struct Gpu {
     prepared: Prepared<(Input, Request), PreparedForward>,
 }
 
-/// A prepared forward pass.
+/// A forward pass that is planned and has its GPU objects.
 #[derive(Debug)]
 struct PreparedForward {
     forward: Forward,
@@ -60,7 +60,8 @@ impl Gpu {
         Self::on(context.without_shader_checks(), config, weights).await
     }
 
-    /// The same with naga's run-time checks in every shader, as a browser has them: slower, and what tests compare with.
+    /// Uploads a model's weights as [`Gpu::new`] does, and keeps naga's run-time checks in every shader, as a browser
+    /// does. Slower; tests compare with it.
     ///
     /// # Errors
     /// As [`Gpu::new`].
@@ -79,34 +80,35 @@ impl Gpu {
         Ok(Self { context, config: config.clone(), weights, prepared: Prepared::default() })
     }
 
-    /// Forgets what was prepared, for tests that want to see it prepared.
+    /// Drops all prepared passes, so that tests can watch a preparation.
     #[cfg(test)]
     pub(crate) fn forget(&self) {
         self.prepared.forget();
     }
 
-    /// The device.
+    /// Returns the device.
     pub fn context(&self) -> &Context {
         &self.context
     }
 
-    /// The model's sizes and precisions.
+    /// Returns the model's sizes and precisions.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// The weights, shared by the passes of every image size.
+    /// Returns the weights, which the passes of all image sizes share.
     pub fn weights(&self) -> &GpuWeights {
         &self.weights
     }
 
     /// Runs a batch of images through the model; blocks until the features are on the host.
     ///
-    /// `image` is [B, in_chans, H, W], or [B, 1, H, W] whose one channel stands for all (CT), already normalised; `mask` [B * P], if given,
-    /// is true where `mask_token` replaces a patch.
+    /// `image` is [B, in_chans, H, W], or [B, 1, H, W] whose one channel stands for all (CT), already normalised;
+    /// `mask` [B * P], if given, is true where `mask_token` replaces a patch.
     ///
     /// # Errors
-    /// If the image, the mask or the request does not fit the model, or the device refuses the work, is out of memory or lost.
+    /// If the image, the mask or the request does not fit the model, or the device refuses the work, is out of memory
+    /// or lost.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn forward(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Features> {
         block_on(self.forward_async(image, mask, request))
@@ -115,13 +117,14 @@ impl Gpu {
     /// [`Gpu::forward`] as a future.
     ///
     /// # Errors
-    /// If the image, the mask or the request does not fit the model, or the device refuses the work, is out of memory or lost.
+    /// If the image, the mask or the request does not fit the model, or the device refuses the work, is out of memory
+    /// or lost.
     pub async fn forward_async(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Features> {
         self.submit_async(image, mask, request).await?.await
     }
 
-    /// Has the device run a batch of images through the model, and does not wait. Another batch may be submitted before this one's features are
-    /// taken: then the device need not wait for the host. Each batch on its way takes memory for its features, and no more.
+    /// Submits a batch of images to the device, and does not wait. The caller may submit another batch before it takes
+    /// this one's features, so that the device does not idle. Each batch on its way takes memory only for its features.
     ///
     /// # Errors
     /// As [`Gpu::forward`].
@@ -130,8 +133,8 @@ impl Gpu {
         block_on(self.submit_async(image, mask, request))
     }
 
-    /// [`Gpu::submit`] as a future, which is ready once the batch is submitted: until then it may wait for another thread's submission, or for
-    /// the device to prepare a pass over images of a new size.
+    /// [`Gpu::submit`] as a future, which is ready once the batch is submitted. Before that, the future may wait for
+    /// another thread's submission, or for the device to prepare a pass for a new image size.
     ///
     /// # Errors
     /// As [`Gpu::forward_async`].
@@ -139,7 +142,8 @@ impl Gpu {
         self.submit_timed(image, mask, request, false).await
     }
 
-    /// The same, with a look at the device's clock when the pass begins and when it ends: [`Pending::wait_clocked`].
+    /// Submits as [`Gpu::submit`] does, and times the pass by the device's clock; [`Pending::wait_clocked`] returns the
+    /// time.
     ///
     /// # Errors
     /// As [`Gpu::forward`].
@@ -169,7 +173,8 @@ impl Gpu {
         Ok(Pending::of(forward.begin(grid, clocked)?.features()))
     }
 
-    /// How long the pass alone takes, by the host's clock, `runs` times: the images lie on the device before each, and the features stay there.
+    /// Measures how long the pass alone takes, by the host's clock, `runs` times. The images are on the device before
+    /// each run, and the features stay there.
     ///
     /// # Errors
     /// As [`Gpu::forward`].
@@ -192,11 +197,11 @@ impl Gpu {
             self.context.done("timing the pass").await?;
             times.push(started.elapsed());
         }
-        // The first takes the images to the device.
+        // The first run includes the copy of the images to the device.
         Ok(times.split_off(1))
     }
 
-    /// Runs the same once more, a dispatch at a time, and says where the time goes.
+    /// Runs a batch once to warm up and once a dispatch at a time, and reports where the time goes.
     ///
     /// # Errors
     /// As [`Gpu::forward`].
@@ -216,7 +221,7 @@ impl Gpu {
         forward.executable.profile_async().await
     }
 
-    /// What a pass over images of this shape needs on the device, before anything is allocated.
+    /// Returns the device memory that a pass over images of this shape needs. Allocates nothing.
     ///
     /// # Errors
     /// If the images or the request do not fit the model, or the pass does not fit the device.
@@ -230,7 +235,7 @@ impl Gpu {
         Ok(Input { batch, channels: image_shape[1], height: image_shape[2], width: image_shape[3], masked })
     }
 
-    /// The pass over images of this shape.
+    /// Returns the pass over images of this shape, which it prepares if there is none.
     async fn prepared(
         &self,
         image_shape: &[usize],
@@ -268,7 +273,7 @@ impl PreparedForward {
         self.executable.write(id, 0, &mask)
     }
 
-    /// Has what was asked for copied to the host.
+    /// Begins to copy the requested outputs to the host.
     fn begin(&self, grid: Grid, clocked: Option<Clocked>) -> Result<ArrivingFeatures> {
         let Forward { x_norm, x_prenorm, layers, taps, .. } = &self.forward;
         let begin = |id: &TensorId| self.executable.begin(*id);
@@ -287,7 +292,7 @@ impl PreparedForward {
 /// Features on their way from the device.
 struct ArrivingFeatures {
     grid: Grid,
-    /// Of what the pass hands from operation to operation.
+    /// The range of the element type that the operations of the pass hand to each other.
     range: Range,
     clocked: Option<Clocked>,
     x_norm: Arriving,
@@ -321,8 +326,9 @@ async fn tensors<N>(arriving: Vec<(N, Arriving)>) -> Result<Vec<(N, Tensor)>> {
     Ok(tensors)
 }
 
-/// Features that are being computed: what [`Gpu::submit`] and [`crate::backbone::Backbone::submit`] give. A future: any executor may await it,
-/// on any thread, for the device is polled meanwhile. Dropped, it leaves the device to finish what nobody takes.
+/// The features of a submitted batch, as a future. [`Gpu::submit`] and [`crate::backbone::Backbone::submit`] return it.
+/// Any executor may await it, on any thread, because the context polls the device meanwhile. If it is dropped, the
+/// device still finishes the batch, and the features are lost.
 pub struct Pending(Boxed<'static, Result<(Features, Option<Span>)>>);
 
 impl Pending {
@@ -336,23 +342,24 @@ impl Pending {
         Self(Box::pin(features))
     }
 
-    /// Features that are there already.
+    /// Wraps features that are already computed.
     #[cfg(feature = "cpu")]
     pub(crate) fn ready(features: Features) -> Self {
         Self::of(std::future::ready(Ok((features, None))))
     }
 
-    /// Blocks until the features are there.
+    /// Blocks until the features are on the host.
     ///
     /// # Errors
-    /// If they are not finite, or the device is lost.
+    /// If the features are not finite, or the device is lost.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn wait(self) -> Result<Features> {
         block_on(self)
     }
 
-    /// Blocks until the features are there. With them, when the device began and ended the pass; `None` on the CPU, if that was not asked for
-    /// ([`Gpu::submit_clocked`]), and from a device without timestamps.
+    /// Blocks until the features are on the host, and returns them with the times at which the device began and ended
+    /// the pass. The span is `None` on the CPU, on a device without timestamps, and for a batch that was not submitted
+    /// with [`Gpu::submit_clocked`].
     ///
     /// # Errors
     /// As [`Pending::wait`].
@@ -392,8 +399,8 @@ mod tests {
     use crate::vit::model::Model;
     use std::io::Write;
 
-    /// What large images take beside the weights, as planned and as the device's allocator counts it. Blocks share slots, so one block of ViT-B
-    /// takes as much as twelve.
+    /// Bounds the memory of large images without the weights, as the plan and the device's allocator count it. Blocks
+    /// share slots, so one block of ViT-B takes as much as twelve.
     #[test]
     fn large_images_fit_small_devices() {
         let context = match Context::new(&Selection::Auto) {
@@ -414,19 +421,23 @@ mod tests {
             let (shape, request) = ([1, 1, side, side], Request::default());
             let Footprint { inputs, outputs, slots, .. } = gpu.bytes(&shape, false, &request).expect("a plan");
             let planned = inputs + outputs + slots;
-            let (twelve, _) =
+            let (all_blocks, _) =
                 record(model.config(), *gpu.context.limits(), gpu.input(&shape, false).expect("an image"), &request).expect("recorded");
-            assert_eq!(plan(&twelve, gpu.context.limits()).expect("a plan").bytes().slots, slots, "blocks share slots");
+            assert_eq!(plan(&all_blocks, gpu.context.limits()).expect("a plan").bytes().slots, slots, "blocks share slots");
             let before = allocated();
             let input = gpu.input(&shape, false).expect("an image");
             let forward = block_on(gpu.prepare(input, gpu.plan(input, &request).expect("a plan"))).expect("room");
-            let taken = allocated().zip(before).map(|(after, before)| after - before);
-            println!("{side}: {:.1} MB planned, {:.1} MB allocated", planned as f64 / 1e6, taken.map_or(f64::NAN, |b| b as f64 / 1e6));
+            let increase = allocated().zip(before).map(|(after, before)| after - before);
+            println!(
+                "{side}: {:.1} MB planned, {:.1} MB allocated",
+                planned as f64 / 1e6,
+                increase.map_or(f64::NAN, |bytes| bytes as f64 / 1e6)
+            );
             assert!(planned <= most, "{side}: {planned} bytes are planned");
-            // The allocator rounds; drivers without a report of it cannot be asked.
+            // The allocator rounds up. Some drivers have no allocator report.
             assert!(
-                taken.is_none_or(|taken| taken >= planned && taken <= most),
-                "{side}: {taken:?} bytes are allocated, {planned} planned"
+                increase.is_none_or(|bytes| bytes >= planned && bytes <= most),
+                "{side}: {increase:?} bytes are allocated, {planned} planned"
             );
             drop(forward);
         }

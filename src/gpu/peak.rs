@@ -1,4 +1,4 @@
-//! What a device can: the speed of one large matrix product by the kernels that the model uses there.
+//! Measures a device's speed in one large matrix product, with the kernels that the model uses on that device.
 
 use std::time::Duration;
 
@@ -13,14 +13,16 @@ use crate::error::Result;
 use crate::graph::{Role, plan};
 use crate::kernels::{Epilogue, Recorder};
 
-/// Sides of square products, tried in turn until one takes long enough to be timed beside the cost of a submission.
+/// The sides of the square products, tried in turn until a product takes long enough that the cost of a submission is
+/// negligible.
 const SIDES: [usize; 3] = [512, 2048, 4096];
+/// The time from which on a product is long enough.
 const LONG_ENOUGH: Duration = Duration::from_millis(40);
-/// The least of so many runs counts.
+/// The number of timed runs, of which the fastest counts.
 const RUNS: usize = 3;
 
 impl Context {
-    /// FLOP/s of a large product by this context's kernels and precision.
+    /// Measures the FLOP/s of a large product with this context's kernels and precision.
     ///
     /// # Errors
     /// If the device is out of memory or lost.
@@ -44,16 +46,16 @@ impl Context {
             let graph = g.finish();
             let planned = plan(&graph, self.limits())?;
             let executable = Executable::new_async(self, graph, planned, &GpuWeights::default()).await?;
-            let mut least = Duration::MAX;
-            // The first run pays for what drivers put off until then.
+            let mut fastest = Duration::MAX;
+            // The first run includes work that drivers delay until the first use, so it does not count.
             for run in 0..=RUNS {
                 let start = Instant::now();
                 executable.run()?;
                 self.done("measuring the device's speed").await?;
-                least = if run == 0 { least } else { least.min(start.elapsed()) };
+                fastest = if run == 0 { fastest } else { fastest.min(start.elapsed()) };
             }
-            best = best.max(2.0 * (side as f64).powi(3) / least.as_secs_f64());
-            if least >= LONG_ENOUGH {
+            best = best.max(2.0 * (side as f64).powi(3) / fastest.as_secs_f64());
+            if fastest >= LONG_ENOUGH {
                 break;
             }
         }

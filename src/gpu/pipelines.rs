@@ -1,4 +1,4 @@
-//! What was compiled for one device, each kernel once.
+//! The compiled pipelines of a device; each kernel is compiled once.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -8,16 +8,18 @@ use std::sync::{Mutex, PoisonError};
 use crate::error::Result;
 use crate::graph::{Dispatch, Kernel};
 
-/// Pipelines by kernel, and bind group layouts by shape: those that the device did not object to.
+/// Pipelines by kernel, and bind group layouts by shape. Only objects that the device created without an error are
+/// kept.
 #[derive(Debug, Default)]
 pub(super) struct Pipelines {
-    /// Whether kernels that are trusted are compiled without run-time checks.
+    /// Whether trusted kernels are compiled without run-time checks.
     unchecked: bool,
     compiled: Mutex<HashMap<Key, wgpu::ComputePipeline>>,
     layouts: Mutex<HashMap<Bindings, wgpu::BindGroupLayout>>,
 }
 
-/// A kernel, the shape of its bind group, and whether it is compiled without checks: one text may stand in trusted and in other steps.
+/// A kernel, the shape of its bind group, and whether it is compiled without checks. The last is part of the key
+/// because trusted and untrusted steps may have the same shader.
 pub(super) type Key = (Kernel, Bindings, bool);
 
 /// The shape of a dispatch's bind group: reads from 0, then the write, then the parameters if there are any.
@@ -28,41 +30,41 @@ pub(super) struct Bindings {
 }
 
 impl Pipelines {
-    /// Pipelines of which those that are trusted are compiled without run-time checks
+    /// Makes an empty cache that compiles trusted kernels without run-time checks
     /// ([`Context::without_shader_checks`](super::Context::without_shader_checks)).
     pub fn unchecked() -> Self {
         Self { unchecked: true, ..Self::default() }
     }
 
-    /// Whether a kernel of a step that is `trusted` or not is compiled without run-time checks.
-    pub fn leaves_out_checks(&self, trusted: bool) -> bool {
+    /// Returns whether to compile a step's kernel without run-time checks.
+    pub fn skips_checks(&self, trusted: bool) -> bool {
         self.unchecked && trusted
     }
 
-    /// The layout for these bindings; it comes from `make` if it is not there.
+    /// Returns the layout for these bindings, which `make` creates if the cache does not hold it.
     ///
     /// # Errors
-    /// Whatever `make` says; then nothing is kept.
+    /// As `make`; a failed layout is not kept.
     pub async fn layout(
         &self,
         bindings: Bindings,
         make: impl Future<Output = Result<wgpu::BindGroupLayout>>,
     ) -> Result<wgpu::BindGroupLayout> {
-        kept(&self.layouts, bindings, make).await
+        cached(&self.layouts, bindings, make).await
     }
 
-    /// The pipeline of a kernel with these bindings; it comes from `compile` if it is not there.
+    /// Returns the pipeline of a key, which `compile` creates if the cache does not hold it.
     ///
     /// # Errors
-    /// Whatever `compile` says; then nothing is kept.
+    /// As `compile`; a failed pipeline is not kept.
     pub async fn pipeline(&self, key: Key, compile: impl Future<Output = Result<wgpu::ComputePipeline>>) -> Result<wgpu::ComputePipeline> {
-        kept(&self.compiled, key, compile).await
+        cached(&self.compiled, key, compile).await
     }
 }
 
-/// The value of `key`; it comes from `make` if it is not there, and is kept if that went well. Two that ask for it at once may both make it,
-/// and the first is kept.
-async fn kept<K: Eq + Hash, V: Clone>(map: &Mutex<HashMap<K, V>>, key: K, make: impl Future<Output = Result<V>>) -> Result<V> {
+/// Returns the cached value of `key`, or makes it and keeps it unless `make` fails. Two tasks that need the value at
+/// the same time may both make it; the first one is kept.
+async fn cached<K: Eq + Hash, V: Clone>(map: &Mutex<HashMap<K, V>>, key: K, make: impl Future<Output = Result<V>>) -> Result<V> {
     let locked = || map.lock().unwrap_or_else(PoisonError::into_inner);
     let found = locked().get(&key).cloned();
     if let Some(value) = found {
@@ -73,12 +75,12 @@ async fn kept<K: Eq + Hash, V: Clone>(map: &Mutex<HashMap<K, V>>, key: K, make: 
 }
 
 impl Bindings {
-    /// What a step binds.
+    /// Returns the shape of a step's bind group.
     pub fn of(step: &Dispatch) -> Self {
         Self { reads: step.reads.len(), params: !step.params.is_empty() }
     }
 
-    /// What is bound, in order.
+    /// Returns the types of the bindings, in order.
     pub fn kinds(self) -> impl Iterator<Item = wgpu::BindingType> {
         let buffer = |ty| wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None };
         let storage = move |read_only| buffer(wgpu::BufferBindingType::Storage { read_only });
@@ -95,7 +97,7 @@ mod tests {
     use crate::graph::{Elem, Graph, Role, Tier, plan};
     use crate::kernels::Recorder;
 
-    /// The recorder's own step, and a copy of it that a caller pushed: one text, two pipelines.
+    /// A step of the recorder, and a copy of that step that a caller pushes: the same shader, but two pipelines.
     #[test]
     fn only_the_recorder_s_own_steps_go_without_checks() {
         let Some(context) = device(Tier::Baseline, Elem::F32) else { return };
@@ -104,12 +106,12 @@ mod tests {
         let x = g.tensor("x", [8], Role::Input);
         let y = g.gelu("gelu", x).unwrap();
         g.keep(y);
-        let own = g.finish();
+        let recorded = g.finish();
         let mut copied = Graph::new();
-        for info in own.tensors() {
+        for info in recorded.tensors() {
             copied.tensor_of(info.elem, &info.label, info.shape.clone(), info.role);
         }
-        copied.push(own.steps()[0].clone());
+        copied.push(recorded.steps()[0].clone());
         let compiled = |context: &Context, graph: &Graph| {
             let planned = plan(graph, context.limits()).unwrap();
             Executable::new(context, graph.clone(), planned, &GpuWeights::default()).unwrap();
@@ -118,7 +120,7 @@ mod tests {
             unchecked
         };
         assert_eq!(compiled(&context, &copied), [false]);
-        assert_eq!(compiled(&context, &own), [false, true]);
-        assert_eq!(compiled(&checked, &own), [false], "where the context keeps its checks, everyone has them");
+        assert_eq!(compiled(&context, &recorded), [false, true]);
+        assert_eq!(compiled(&checked, &recorded), [false], "a context with checks compiles no kernel without them");
     }
 }

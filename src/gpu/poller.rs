@@ -1,19 +1,19 @@
-//! The thread on which a device is polled while futures are pending.
+//! The thread that polls a device while futures are pending.
 
 use std::fmt;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-/// What polls a device until one future can go on.
+/// A job that polls a device until one future can continue.
 pub(super) type Job = Box<dyn FnOnce() + Send>;
 
-/// A thread of its own, started for the first job and ended with the poller. It does one job after the other.
+/// A thread that runs one job after another. The first job starts the thread; dropping the poller ends it.
 #[derive(Default)]
 pub(super) struct Poller(Mutex<Option<Sender<Job>>>);
 
 impl Poller {
-    /// Does `job` on the thread; where the system has no thread to spare, on the caller's, which blocks for it.
+    /// Runs `job` on the thread. If the system cannot start a thread, runs `job` on the caller's thread and blocks it.
     pub fn run(&self, job: Job) {
         let mut thread = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if thread.is_none() {

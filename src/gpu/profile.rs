@@ -1,4 +1,4 @@
-//! Where the time goes: each dispatch between two timestamps, summed by kernel and by block.
+//! Profiles a graph: times each dispatch with two timestamps, and sums the times by kernel and by block.
 
 use std::fmt;
 use std::ops::Range;
@@ -13,76 +13,77 @@ use super::stamps::{Span, Stamps};
 use crate::error::Result;
 use crate::graph::Cost;
 
-/// One run of a graph, timed.
+/// The times of one run of a graph.
 #[derive(Clone, Debug)]
 pub struct Profile {
     /// The adapter's name, and the tier and the precision of its kernels.
     pub device: String,
-    /// By the host's clock, from the first submission to the last answer.
+    /// The time by the host's clock, from the first submission to the end of the last readback.
     pub wall: Duration,
-    /// Every dispatch in running order; `None` if the device has no timestamps.
+    /// Every dispatch in the order of execution; `None` if the device has no timestamps.
     pub dispatches: Option<Vec<Timed>>,
     /// Declared arithmetic and traffic of the whole graph.
     pub cost: Cost,
 }
 
-/// One dispatch, timed.
+/// The time of one dispatch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timed {
-    /// The tap's name, `blocks.3.attn.qkv`.
+    /// The tap's name, such as `blocks.3.attn.qkv`.
     pub label: String,
-    /// The kernel's name, `matmul`.
+    /// The kernel's name, such as `matmul`.
     pub kernel: &'static str,
-    /// By the device's clock.
+    /// The time by the device's clock.
     pub time: Duration,
     /// Declared arithmetic and traffic.
     pub cost: Cost,
 }
 
-/// Dispatches that have something in common.
+/// The sums over the dispatches of one kernel or one block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// The kernel's name, or the block's: `blocks.3`.
+    /// The kernel's name, or the block's, such as `blocks.3`.
     pub name: String,
-    /// How many dispatches.
+    /// The number of dispatches.
     pub dispatches: usize,
-    /// By the device's clock.
+    /// The time by the device's clock.
     pub time: Duration,
     /// Declared arithmetic and traffic.
     pub cost: Cost,
 }
 
 impl Row {
-    /// 1e9 floating-point operations per second.
+    /// Returns the speed in 1e9 floating-point operations per second.
     pub fn gflops(&self) -> f64 {
         rate(self.cost.flops, self.time)
     }
 
-    /// 1e9 bytes per second: the fewest bytes that had to be moved, so a lower bound of what was.
+    /// Returns the memory traffic in 1e9 bytes per second. It counts the fewest bytes that the dispatches had to move,
+    /// so the real traffic may be higher.
     pub fn gbytes(&self) -> f64 {
         rate(self.cost.bytes, self.time)
     }
 }
 
 fn rate(amount: u64, time: Duration) -> f64 {
-    // Two timestamps may be equal where the device's clock is coarse.
+    // Two timestamps may be equal if the device's clock is coarse.
     if time.is_zero() { 0.0 } else { amount as f64 / time.as_secs_f64() / 1e9 }
 }
 
 impl Profile {
-    /// Time per kernel, longest first.
+    /// Returns a row for each kernel, the longest time first.
     pub fn by_kernel(&self) -> Vec<Row> {
         let mut rows = self.grouped(|timed| timed.kernel);
         rows.sort_by_key(|row| std::cmp::Reverse(row.time));
         rows
     }
 
-    /// Time per block (and for what is no block, per tap), in running order.
+    /// Returns a row for each block, and for each tap outside the blocks, in the order of execution.
     pub fn by_block(&self) -> Vec<Row> {
         self.grouped(|timed| block(&timed.label))
     }
 
-    /// The dispatch that took longest: what a desktop on the same device may have to wait for.
+    /// Returns the dispatch that took longest. A desktop on the same device may have to wait that long.
     pub fn longest(&self) -> Option<&Timed> {
         self.dispatches.iter().flatten().max_by_key(|timed| timed.time)
     }
@@ -104,23 +105,23 @@ impl Profile {
     }
 }
 
-/// `blocks.3.attn.qkv` -> `blocks.3`; `norm` -> `norm`.
+/// Returns the block of a label: `blocks.3.attn.qkv` -> `blocks.3`; `norm` -> `norm`.
 fn block(label: &str) -> &str {
     let dots = if label.starts_with("blocks.") { 2 } else { 1 };
     label.match_indices('.').nth(dots - 1).map_or(label, |(at, _)| &label[..at])
 }
 
 impl fmt::Display for Profile {
-    /// Two tables, by kernel and by block, and the longest dispatch.
+    /// Writes two tables, by kernel and by block, and the longest dispatch.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let whole = Row { name: "all".to_owned(), dispatches: 0, time: self.wall, cost: self.cost };
         writeln!(f, "{}: {:.2} ms by the host's clock, {:.1} GFLOP/s", self.device, millis(self.wall), whole.gflops())?;
         if self.dispatches.is_none() {
-            return writeln!(f, "This device has no timestamps, so there are no times of single kernels.");
+            return writeln!(f, "This device has no timestamps, so single kernels cannot be timed.");
         }
-        for (what, rows) in [("kernel", self.by_kernel()), ("block", self.by_block())] {
+        for (heading, rows) in [("kernel", self.by_kernel()), ("block", self.by_block())] {
             let total: Duration = rows.iter().map(|row| row.time).sum();
-            writeln!(f, "\n{what:<20} {:>6} {:>12} {:>6} {:>10} {:>9}", "runs", "ms", "%", "GFLOP/s", "GB/s")?;
+            writeln!(f, "\n{heading:<20} {:>6} {:>12} {:>6} {:>10} {:>9}", "runs", "ms", "%", "GFLOP/s", "GB/s")?;
             for row in rows {
                 let share = 100.0 * row.time.as_secs_f64() / total.as_secs_f64().max(f64::MIN_POSITIVE);
                 let (name, ms) = (&row.name, millis(row.time));
@@ -139,8 +140,9 @@ fn millis(time: Duration) -> f64 {
 }
 
 impl Executable {
-    /// Runs the graph once with a pass per dispatch, and times each. Slower than [`Executable::run`] by what the passes cost. Run once
-    /// before it, or the first dispatches pay for what the driver puts off until their first use.
+    /// Runs the graph once with a compute pass for each dispatch, and times each dispatch. The passes make it slower
+    /// than [`Executable::run`]. Call [`Executable::run`] once before, because drivers delay work until the first use,
+    /// which the first dispatches would include.
     ///
     /// # Errors
     /// If the device refuses the work, is out of memory or lost.
@@ -171,7 +173,7 @@ impl Executable {
         })
     }
 
-    /// Every dispatch, timed; `None` if the device has no timestamps.
+    /// Times every dispatch; `None` if the device has no timestamps.
     async fn timed_dispatches(&self) -> Result<Option<Vec<Timed>>> {
         let steps = self.graph().steps();
         let mut dispatches = Vec::new();
@@ -188,7 +190,7 @@ impl Executable {
         Ok(Some(dispatches))
     }
 
-    /// The time of each of these dispatches; `None` if the device has no timestamps.
+    /// Returns the time of each of these dispatches; `None` if the device has no timestamps.
     async fn timed(&self, part: Range<usize>) -> Result<Option<Vec<Duration>>> {
         let context = self.context();
         let Some(stamps) = Stamps::new(context, part.len()).await? else { return Ok(None) };
@@ -237,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn without_timestamps_it_says_so() {
+    fn a_profile_without_timestamps_says_so() {
         let text = profile(None).to_string();
         assert!(text.contains("no timestamps"), "{text}");
     }

@@ -1,4 +1,4 @@
-//! Results back on the host.
+//! Copies results back to the host.
 
 use std::error::Error as StdError;
 use std::future::{Future, poll_fn};
@@ -11,20 +11,21 @@ use super::blocking::block_on;
 use super::context::Context;
 use crate::error::{Error, GpuFailure, Problem, Result};
 
-/// A tensor's values on their way to the host: a future. Where this crate submitted the copy, it has the device polled while the future is
-/// pending; where a host did ([`Readback::encode`]), the future is ready once the host has polled its device after the copy was done. A browser
-/// polls by itself.
+/// A tensor's values on their way to the host, as a future. If this crate submits the copy, it polls the device while
+/// the future is pending. If a host submits the copy ([`Readback::encode`]), the future is ready once the host polls
+/// its device after the copy is finished. A browser polls on its own.
 #[derive(Debug)]
 pub struct Readback {
-    /// `None` where there was no memory for it.
+    /// The staging buffer; `None` if the device had no memory for it.
     staging: Option<wgpu::Buffer>,
     mapped: Answer,
-    /// Where it was submitted, until the device is polled for it; the host polls for a copy that it submits.
+    /// The context and the submission of the copy, until this future polls the device for it. `None` for a copy that a
+    /// host submits, because the host polls.
     unpolled: Option<(Context, Option<wgpu::SubmissionIndex>)>,
 }
 
 impl Readback {
-    /// Submits a copy of `buffer` and asks for it to be mapped.
+    /// Submits a copy of `buffer` into a staging buffer, and maps that.
     pub(super) fn begin(context: &Context, buffer: &wgpu::Buffer) -> Result<Self> {
         context.checked(DOING, || {
             let mut encoder = context.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("readback") });
@@ -34,8 +35,9 @@ impl Readback {
         })
     }
 
-    /// Records a copy of `buffer` (usage `COPY_SRC`) and the mapping of it, for a host that submits and polls itself. Never ready if that is not submitted.
-    /// Where the device has no memory for it nothing is recorded, and the future is ready at once with that error.
+    /// Records a copy of `buffer` (usage `COPY_SRC`) into a staging buffer and the mapping of that buffer, for a host
+    /// that submits and polls itself. The future is never ready if the host does not submit the encoder. If the device
+    /// has no memory for the staging buffer, nothing is recorded, and the future is ready at once with that error.
     pub fn encode(context: &Context, encoder: &mut wgpu::CommandEncoder, buffer: &wgpu::Buffer) -> Self {
         match context.checked(DOING, || Ok(staging(context, buffer))) {
             Ok(staging) => Self::into(staging, encoder, buffer),
@@ -50,29 +52,29 @@ impl Readback {
     fn into(staging: wgpu::Buffer, encoder: &mut wgpu::CommandEncoder, buffer: &wgpu::Buffer) -> Self {
         encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size());
         let mapped = Answer::default();
-        let called = mapped.clone();
+        let sender = mapped.clone();
         encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |result| {
-            called.give(result.map_err(failed));
+            sender.give(result.map_err(failed));
         });
         Self { staging: Some(staging), mapped, unpolled: None }
     }
 
-    /// The bytes. The mapping ends with the staging buffer, that is with `self`.
+    /// Waits for the copy and returns its bytes. Dropping `self` drops the staging buffer and its mapping.
     pub(super) async fn bytes(mut self) -> Result<Vec<u8>> {
         poll_fn(|task| self.poll_bytes(task)).await
     }
 
     fn poll_bytes(&mut self, task: &mut Task<'_>) -> Poll<Result<Vec<u8>>> {
         if let Some((context, submission)) = self.unpolled.take() {
-            context.see_to(submission, &self.mapped, DOING);
+            context.poll_until_answered(submission, &self.mapped, DOING);
         }
         Poll::Ready(ready!(Pin::new(&mut self.mapped).poll(task)).and_then(|()| {
-            let staging = self.staging.as_ref().expect("what was mapped is there");
+            let staging = self.staging.as_ref().expect("a mapped readback has a staging buffer");
             Ok(staging.get_mapped_range(..).map_err(failed)?.to_vec())
         }))
     }
 
-    /// Blocks until the values are there, and polls the device meanwhile, also for a copy that a host has submitted.
+    /// Blocks until the values are on the host. Polls the device meanwhile, even for a copy that a host has submitted.
     ///
     /// # Errors
     /// If the device is lost.
@@ -83,7 +85,7 @@ impl Readback {
     }
 }
 
-/// What errors open with.
+/// The operation that the texts of errors begin with.
 const DOING: &str = "reading back";
 
 fn failed(problem: impl StdError + Send + Sync + 'static) -> Error {
@@ -91,7 +93,7 @@ fn failed(problem: impl StdError + Send + Sync + 'static) -> Error {
     Error::gpu(GpuFailure::Lost, Problem::caused_by(text, problem))
 }
 
-/// Memory of the host's that a copy of `buffer` fits into.
+/// Creates a staging buffer of the size of `buffer`, which the host can map.
 fn staging(context: &Context, buffer: &wgpu::Buffer) -> wgpu::Buffer {
     context.buffer("readback", buffer.size(), wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)
 }

@@ -1,4 +1,5 @@
-//! A fine-tuned network on a GPU: tiles of a slice in, a score for every class at every pixel of it out.
+//! A fine-tuned network on a GPU. It takes tiles of a slice and returns a score for every class at every pixel of the
+//! slice.
 
 use super::blocking::Boxed;
 #[cfg(not(target_arch = "wasm32"))]
@@ -17,7 +18,7 @@ use crate::vit::rope;
 use crate::vit::scores::{Scores, record};
 use crate::vit::weights::Weights;
 
-/// A network's weights on a device, and the passes prepared for the image sizes seen lately.
+/// A network's weights on a device, and the passes prepared for the most recent tile and slice sizes.
 #[derive(Debug)]
 pub struct Scorer {
     context: Context,
@@ -27,7 +28,7 @@ pub struct Scorer {
     prepared: Prepared<Key, PreparedScores>,
 }
 
-/// Tiles, and the size [Y, X] of the slice that they are of.
+/// The shape of the tiles, and the size [Y, X] of their slice.
 type Key = (Input, [usize; 2]);
 
 #[derive(Debug)]
@@ -37,7 +38,7 @@ struct PreparedScores {
 }
 
 impl Scorer {
-    /// Uploads a network's weights: the model's, and those of a decoder of this shape as [`Decoder::load`] gives them.
+    /// Uploads the weights of a model, and those of a decoder of `shape` as [`Decoder::load`] returns them.
     ///
     /// # Errors
     /// If the device is out of memory or lost, or a weight is larger than its largest buffer.
@@ -66,19 +67,20 @@ impl Scorer {
         Ok(Self { context, config: config.clone(), shape: shape.clone(), weights, prepared: Prepared::default() })
     }
 
-    /// Forgets what was prepared, for tests that want to see it prepared.
+    /// Drops all prepared passes, so that tests can watch a preparation.
     #[cfg(test)]
     pub(crate) fn forget(&self) {
         self.prepared.forget();
     }
 
-    /// The device.
+    /// Returns the device.
     pub fn context(&self) -> &Context {
         &self.context
     }
 
-    /// Begins a slice of `size` [Y, X], to be summed up of tiles of shape [B, in_chans, H, W], or [B, 1, H, W] whose one channel stands for all, the pixels
-    /// of which weigh `weights` [H, W]. One slice at a time: another waits until this one is finished or dropped.
+    /// Begins a slice of `size` [Y, X] with all sums 0. The caller then adds batches of tiles, of shape [B, in_chans,
+    /// H, W], or [B, 1, H, W] whose one channel stands for all channels. `weights` [H, W] are the weights of a tile's
+    /// pixels in the sums. A second slice of this scorer waits until this one is finished or dropped.
     ///
     /// # Errors
     /// If the tiles do not fit the model or the slice, or the device is out of memory or lost.
@@ -99,10 +101,10 @@ impl Scorer {
         Ok(ScoredSlice { context: &self.context, prepared })
     }
 
-    /// What tiles of this shape and a slice of this size need on the device, before anything is allocated.
+    /// Returns the device memory that tiles of this shape and a slice of this size need. Allocates nothing.
     ///
     /// # Errors
-    /// If they do not fit the model, each other, or the device.
+    /// If the tiles do not fit the model, the slice or the device.
     pub fn bytes(&self, tiles: &[usize], size: [usize; 2]) -> Result<Footprint> {
         let (_, planned, _) = self.plan(self.key(tiles, size)?)?;
         Ok(planned.bytes())
@@ -115,7 +117,7 @@ impl Scorer {
             return Err(Error::option(
                 "tiles",
                 format!(
-                    "tiles of {height} x {width} must be whole patches of {p} x {p}, and lie within a slice of {} x {}",
+                    "tiles of {height} x {width} must be whole patches of {p} x {p}, and fit into the slice of {} x {}",
                     size[0], size[1]
                 ),
             ));
@@ -137,21 +139,22 @@ impl Scorer {
     }
 }
 
-/// A slice whose scores are being summed on the device.
+/// A slice whose scores the device is summing.
 pub struct ScoredSlice<'a> {
     context: &'a Context,
     prepared: InUse<'a, Key, PreparedScores>,
 }
 
 impl ScoredSlice<'_> {
-    /// Adds the scores of a batch of normalised tiles, of the shape that was begun with: `places` says of each tile the row and column of its corner, and
-    /// whether it is mirrored down and across; its scores go back to where they belong.
+    /// Adds the scores of a batch of normalised tiles, of the shape that [`Scorer::slice`] was given. `places` holds,
+    /// for each tile, the row and column of its corner in the slice, and whether the tile is mirrored vertically and
+    /// horizontally. The scores of a mirrored tile are mirrored back before they are added.
     ///
     /// # Errors
     /// If the device refuses the work, is out of memory or lost.
     ///
     /// # Panics
-    /// If the tiles are of another shape, or one does not lie within the slice: a programmer's mistake.
+    /// If the tiles have another shape, or one reaches beyond the slice, which is a programmer's mistake.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn add(&self, tiles: &Tensor, places: &[([usize; 2], [bool; 2])]) -> Result<()> {
         block_on(self.add_async(tiles, places))
@@ -163,32 +166,34 @@ impl ScoredSlice<'_> {
     /// If the device refuses the work, is out of memory or lost.
     ///
     /// # Panics
-    /// If the tiles are of another shape, or one does not lie within the slice: a programmer's mistake.
+    /// If the tiles have another shape, or one reaches beyond the slice, which is a programmer's mistake.
     pub async fn add_async(&self, tiles: &Tensor, places: &[([usize; 2], [bool; 2])]) -> Result<()> {
         let PreparedScores { scores, executable } = &*self.prepared;
         let info = |id| executable.graph().info(id).shape.as_slice();
-        let (&[_, _, height, width], &[_, rows, columns]) = (info(scores.image), info(scores.sums)) else { panic!("tiles, and a slice") };
+        let (&[_, _, height, width], &[_, rows, columns]) = (info(scores.image), info(scores.sums)) else {
+            panic!("tiles have 4 axes and sums have 3")
+        };
         assert_eq!(
             (tiles.shape(), places.len()),
             (info(scores.image), tiles.shape()[0]),
-            "as many tiles as were begun with, each with a place"
+            "the tiles must have the shape that the slice began with, and each tile a place"
         );
         assert!(
             places.iter().all(|([row, column], _)| row + height <= rows && column + width <= columns),
             "{places:?} in {rows} x {columns}"
         );
-        // Rows and columns are far below 2^24: f32 holds them.
+        // Rows and columns are far below 2^24, so f32 holds them exactly.
         let place = |([row, column], [down, across]): &([usize; 2], [bool; 2])| {
             [*row as f32, *column as f32, f32::from(u8::from(*down)), f32::from(u8::from(*across))]
         };
         executable.write(scores.image, 0, tiles.data())?;
         executable.write(scores.places, 0, &places.iter().flat_map(place).collect::<Vec<f32>>())?;
         executable.run()?;
-        // One batch at a time, so that whoever adds them can stop in between.
+        // Waits for each batch, so that the caller can stop between two batches.
         self.context.done("segmenting a batch of tiles").await
     }
 
-    /// The weighted sums [K, Y, X]; blocks until they are on the host.
+    /// Returns the weighted sums [K, Y, X]; blocks until they are on the host.
     ///
     /// # Errors
     /// If the device is out of memory or lost.

@@ -1,4 +1,4 @@
-//! The device's own clock, at the begin and the end of compute passes.
+//! Timestamps of the device's clock at the begin and the end of compute passes.
 
 use std::time::Duration;
 
@@ -6,24 +6,25 @@ use super::context::Context;
 use super::readback::Readback;
 use crate::error::Result;
 
-/// When something on the device began and ended, by its clock: since a moment that is the same for all that one device is given.
+/// The begin and the end of some work on a device, by the device's clock. The clock's zero is the same for all spans of
+/// a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// The begin of its first compute pass.
+    /// The begin of the work's first compute pass.
     pub begin: Duration,
-    /// The end of its last.
+    /// The end of the work's last compute pass.
     pub end: Duration,
 }
 
 impl Span {
-    /// How long it took.
+    /// Returns the time from begin to end.
     pub fn time(self) -> Duration {
-        // A driver that resets its clock in between (sleep, a change of frequency) may count backwards.
+        // If the driver resets its clock in between (sleep, a change of frequency), the end may be before the begin.
         self.end.saturating_sub(self.begin)
     }
 }
 
-/// Two timestamps for each of several spans.
+/// A query set with two timestamps for each of several spans.
 #[derive(Debug)]
 pub(super) struct Stamps {
     queries: wgpu::QuerySet,
@@ -32,10 +33,10 @@ pub(super) struct Stamps {
 }
 
 impl Stamps {
-    /// As many spans as one set of queries times.
+    /// The most spans that one query set holds.
     pub const MOST: usize = wgpu::QUERY_SET_MAX_QUERIES as usize / 2;
 
-    /// Room for `spans` of them; `None` if the device has no timestamps.
+    /// Creates a query set for `spans` spans; `None` if the device has no timestamps.
     ///
     /// # Errors
     /// If the device is out of memory or lost.
@@ -53,7 +54,8 @@ impl Stamps {
         context.checked_async("preparing timestamps", prepare).await
     }
 
-    /// What a compute pass is to write for span `at`, of which it is the first, the last, or both; one in between writes nothing.
+    /// Returns the timestamps that a compute pass writes for span `at`: the begin if it is the span's first pass, the
+    /// end if it is the last. `None` for a pass in between.
     pub fn writes(&self, at: usize, first: bool, last: bool) -> Option<wgpu::ComputePassTimestampWrites<'_>> {
         let query = 2 * at as u32;
         (first || last).then(|| wgpu::ComputePassTimestampWrites {
@@ -63,7 +65,7 @@ impl Stamps {
         })
     }
 
-    /// Sends the spans, whose passes have been submitted, on their way to the host.
+    /// Begins to copy the spans to the host. Their passes must have been submitted.
     ///
     /// # Errors
     /// If the device is out of memory or lost.
@@ -83,12 +85,12 @@ impl Stamps {
 #[derive(Debug)]
 pub(super) struct Clocked {
     readback: Readback,
-    /// Of the device's clock, in nanoseconds.
+    /// The period of the device's clock in nanoseconds.
     period: f32,
 }
 
 impl Clocked {
-    /// The spans, once they are there.
+    /// Waits for the copy and returns the spans.
     ///
     /// # Errors
     /// If the device is lost.

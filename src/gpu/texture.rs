@@ -1,20 +1,20 @@
-//! Copies between a host's textures and tensors, as passes in the host's encoder.
+//! Copies between a host's textures and tensors, recorded as compute passes into the host's encoder.
 
 use super::context::Context;
 use crate::error::{Error, Result};
 use crate::graph::Kernel;
 use crate::kernels::{TEXTURE_SIDE, texture_read, texture_write};
 
-/// The formats whose first channel can be read.
+/// The texture formats whose first channel the engine can read.
 const READABLE: [wgpu::TextureFormat; 3] = [wgpu::TextureFormat::R32Float, wgpu::TextureFormat::R16Float, wgpu::TextureFormat::Rgba8Unorm];
 
-/// The one that can be written.
+/// The texture format that the engine can write.
 const WRITTEN: wgpu::TextureFormat = wgpu::TextureFormat::Rgba16Float;
 
-/// What errors open with.
+/// The operation that the texts of errors begin with.
 const PREPARING: &str = "preparing a copy of a texture";
 
-/// A copy in one direction.
+/// A pipeline that copies a texture into a buffer, or a buffer into a texture.
 #[derive(Debug)]
 pub(crate) struct TextureCopy {
     context: Context,
@@ -24,7 +24,7 @@ pub(crate) struct TextureCopy {
 }
 
 impl TextureCopy {
-    /// The first channel of a texture [H, W] into a buffer [H, W] of f32.
+    /// Prepares a copy of the first channel of a texture [H, W] into a buffer [H, W] of f32.
     ///
     /// # Errors
     /// If the device refuses the shader or is lost.
@@ -35,7 +35,7 @@ impl TextureCopy {
         Self::new(context, &texture_read(), [texture, storage(false)], true).await
     }
 
-    /// A buffer [H, W, `channels`] of f32 into a texture [H, W].
+    /// Prepares a copy of a buffer [H, W, `channels`] of f32 into a texture [H, W].
     ///
     /// # Errors
     /// As [`TextureCopy::reader`].
@@ -59,7 +59,7 @@ impl TextureCopy {
     /// Records the copy between `buffer` and a whole two-dimensional texture of [`height`, `width`] texels.
     ///
     /// # Errors
-    /// If the texture is of another size or format, or may not be bound so; or if the device is out of memory or lost.
+    /// If the texture has another size or format or lacks the usage, or if the device is out of memory or lost.
     pub fn encode(
         &self,
         encoder: &mut wgpu::CommandEncoder,

@@ -1,8 +1,8 @@
-//! Waiting for a device, which calls back when it is done.
+//! Waits for a device until wgpu calls back.
 //!
-//! wgpu calls back only while somebody polls the device. A browser does that by itself. Elsewhere a thread of the context's polls while a
-//! future of this room is pending, so that any executor can await the future and park its own thread; a blocking form polls on the thread
-//! that it blocks.
+//! wgpu runs callbacks only while some thread polls the device. A browser polls on its own. Elsewhere the context's
+//! poller thread polls while a future of this room is pending, so that any executor can await the future and park its
+//! own thread. A blocking form polls on the thread that it blocks.
 
 #[cfg(not(target_arch = "wasm32"))]
 use std::time::Duration;
@@ -15,43 +15,46 @@ use crate::error::Result;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::error::{Error, GpuFailure};
 
-/// How long a device may take to call back once it has done its work, because another thread may be the one that calls.
+/// How long to wait for the callback after a poll has seen the work finished. Another thread that polls the device may
+/// be the one that runs the callback, so it may come later than this thread's poll returns.
 #[cfg(not(target_arch = "wasm32"))]
 const CALLBACK: Duration = Duration::from_secs(10);
 
 impl Context {
-    /// Waits until the device has done all that was submitted before.
+    /// Waits until the device has finished all work submitted so far.
     pub(super) async fn done(&self, doing: &str) -> Result<()> {
         #[cfg(not(target_arch = "wasm32"))]
         if is_blocking() {
             return self.poll(doing, wgpu::PollType::wait_indefinitely());
         }
         let answer = Answer::default();
-        let given = answer.clone();
-        self.queue().on_submitted_work_done(move || given.give(Ok(())));
-        self.see_to(None, &answer, doing);
+        let sender = answer.clone();
+        self.queue().on_submitted_work_done(move || sender.give(Ok(())));
+        self.poll_until_answered(None, &answer, doing);
         answer.await?;
         self.alive(doing)
     }
 
-    /// Has the device polled until it has done `submission`, or all that was submitted, and has called back with `answer`: on this thread in a
-    /// blocking form, else on the poller's.
+    /// Polls the device until it has finished `submission` (all submitted work if `None`) and `answer` is given. A
+    /// blocking form polls on its own thread, a future on the poller's thread.
     #[cfg(not(target_arch = "wasm32"))]
-    pub(super) fn see_to(&self, submission: Option<wgpu::SubmissionIndex>, answer: &Answer, doing: &str) {
+    pub(super) fn poll_until_answered(&self, submission: Option<wgpu::SubmissionIndex>, answer: &Answer, doing: &str) {
         if is_blocking() {
-            return self.poll_for(submission, answer, doing);
+            return self.poll_and_wait(submission, answer, doing);
         }
         let (context, answer, doing) = (self.clone(), answer.clone(), doing.to_owned());
-        self.poller.run(Box::new(move || context.poll_for(submission, &answer, &doing)));
+        self.poller.run(Box::new(move || context.poll_and_wait(submission, &answer, &doing)));
     }
 
-    /// A browser polls by itself.
+    /// Does nothing, because a browser polls on its own.
     #[cfg(target_arch = "wasm32")]
-    #[expect(clippy::unused_self, reason = "elsewhere a context has its device polled")]
-    pub(super) fn see_to(&self, _: Option<wgpu::SubmissionIndex>, _: &Answer, _: &str) {}
+    #[expect(clippy::unused_self, reason = "outside a browser, the context polls its device")]
+    pub(super) fn poll_until_answered(&self, _: Option<wgpu::SubmissionIndex>, _: &Answer, _: &str) {}
 
+    /// Polls on this thread until the device has finished `submission` and `answer` is given; gives an error if it
+    /// fails.
     #[cfg(not(target_arch = "wasm32"))]
-    fn poll_for(&self, submission: Option<wgpu::SubmissionIndex>, answer: &Answer, doing: &str) {
+    fn poll_and_wait(&self, submission: Option<wgpu::SubmissionIndex>, answer: &Answer, doing: &str) {
         match self.poll(doing, wgpu::PollType::Wait { submission_index: submission, timeout: None }) {
             Err(problem) => answer.give(Err(problem)),
             Ok(()) if answer.is_given_within(CALLBACK) => {}

@@ -1,4 +1,4 @@
-//! Parameters on the device: uploaded once, shared by the executables of every image size.
+//! A model's parameters on the device. They are uploaded once, and the executables of all image sizes share them.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,17 +10,17 @@ use crate::error::{Error, GpuFailure, Result};
 use crate::graph::Elem;
 use crate::tensor::Tensor;
 
-/// The host bytes in flight while uploading: wgpu keeps a copy of what is written until the device has taken it.
+/// The most host bytes in flight during an upload. wgpu keeps a copy of written bytes until the device has copied them.
 const IN_FLIGHT: u64 = 64 << 20;
 
-/// Buffers by parameter name, `blocks.3.attn.qkv.weight`.
+/// Buffers by parameter name, such as `blocks.3.attn.qkv.weight`.
 #[derive(Clone, Debug, Default)]
 pub struct GpuWeights {
     buffers: HashMap<String, wgpu::Buffer>,
 }
 
 impl GpuWeights {
-    /// Uploads each tensor as it comes; besides the caller's tensor no more than about 64 MiB are held on the host.
+    /// Uploads tensors one after another. Apart from the caller's tensors, it holds at most about 64 MiB on the host.
     ///
     /// # Errors
     /// If a tensor is larger than the device's largest buffer, or the device is out of memory or lost.
@@ -38,7 +38,7 @@ impl GpuWeights {
         Self::upload_as_async(context, tensors).await
     }
 
-    /// The same with each tensor's elements turned into a type of its own.
+    /// Uploads tensors as [`GpuWeights::upload`] does, with the elements of each tensor converted to the given type.
     ///
     /// # Errors
     /// As [`GpuWeights::upload`], or if a value is not finite or beyond the range of f16.
@@ -93,23 +93,24 @@ impl GpuWeights {
         Ok(weights)
     }
 
-    /// Gives a parameter a buffer that is there already: what another graph computes, or a host.
+    /// Uses an existing buffer for a parameter, such as the output of another graph or of a host.
     pub fn lend(&mut self, name: &str, buffer: wgpu::Buffer) {
         self.buffers.insert(name.to_owned(), buffer);
     }
 
-    /// The buffer of a parameter.
+    /// Returns the buffer of a parameter.
     pub fn get(&self, name: &str) -> Option<&wgpu::Buffer> {
         self.buffers.get(name)
     }
 
-    /// Bytes on the device.
+    /// Returns the bytes of all buffers on the device.
     pub fn bytes(&self) -> u64 {
         self.buffers.values().map(wgpu::Buffer::size).sum()
     }
 }
 
-/// Values as a device's buffer holds them, rounded to nearest even where they are f16: whole 32-bit words.
+/// Returns values as the bytes of a device's buffer, padded to whole 32-bit words. f16 values are rounded to nearest
+/// even.
 pub(super) fn encoded(values: &[f32], elem: Elem) -> Cow<'_, [u8]> {
     match elem {
         Elem::F32 => Cow::Borrowed(bytemuck::cast_slice(values)),
@@ -121,7 +122,7 @@ pub(super) fn encoded(values: &[f32], elem: Elem) -> Cow<'_, [u8]> {
     }
 }
 
-/// The first `len` values of a device's buffer.
+/// Returns the first `len` values of a device's buffer.
 pub(super) fn decoded(bytes: &[u8], elem: Elem, len: usize) -> Vec<f32> {
     let mut values: Vec<f32> = match elem {
         Elem::F32 => bytemuck::pod_collect_to_vec(bytes),
@@ -131,7 +132,7 @@ pub(super) fn decoded(bytes: &[u8], elem: Elem, len: usize) -> Vec<f32> {
     values
 }
 
-/// Lets the device take what was written, so that the host's copies are freed.
+/// Waits until the device has copied all written bytes, so that wgpu frees its copies on the host.
 async fn settle(context: &Context) -> Result<()> {
     context.checked("uploading weights", || {
         context.submit([]);
