@@ -1,4 +1,4 @@
-//! The `meddino` command: a CT scan and a checkpoint in, features out.
+//! The `meddino` command: reads CT scans and a checkpoint, and writes features, labels and pictures.
 
 use std::process::ExitCode;
 

@@ -215,7 +215,7 @@ fn errors_are_reported_in_one_line() {
         (format!("features missing.npy {micro}"), 1, "error: input missing.npy: "),
         (format!("features two_channels.safetensors {micro}"), 1, "this model takes [B, 3, H, W] or [B, 1, H, W]"),
         (format!("features noise.pth {micro}"), 1, "error: input noise.pth: "),
-        ("features phantom".into(), 1, "-c seeded:0 takes untrained weights"),
+        ("features phantom".into(), 1, "-c seeded:0 uses untrained weights"),
         ("features phantom -c noise.pth".into(), 1, "error: checkpoint noise.pth: "),
         ("features phantom -c seeded:x".into(), 1, "seeded:N"),
         (format!("features phantom {micro} --layers 2"), 1, "there is no block 2: this model has blocks 0 to 1"),
@@ -370,7 +370,7 @@ fn on_a_gpu_bench_times_the_pass_alone() {
     // Transfers of this size cost little beside the pass, but a busy machine may slow down one measurement and not the
     // other.
     assert!(0.0 < seconds("device_s") && seconds("device_s") < 5.0 * seconds("median_s"), "{report:#}");
-    assert!(desk.succeed(&format!("{line} --backend gpu")).contains("s the pass alone, on the device (median)"));
+    assert!(desk.succeed(&format!("{line} --backend gpu")).contains("s the pass alone on the device (median)"));
 }
 
 #[test]
@@ -389,7 +389,7 @@ fn bench_takes_a_volume_as_features_does() {
     let number = |key: &str| report[key].as_f64().unwrap_or_else(|| panic!("{key} is a number: {report:#}"));
     assert!((number("slices_per_s") * number("seconds") / 37.0 - 1.0).abs() < 1e-9, "{report:#}");
     assert!(report["gpu_idle_share"].is_null(), "there is no GPU: {report:#}");
-    assert!(run("--backend cpu").contains("slices a second"));
+    assert!(run("--backend cpu").contains("slices per second"));
     let refused = desk.run(&format!("{line} --runs 3"));
     assert!(refused.status.code() == Some(2) && text(&refused.stderr).contains("--runs"), "{}", text(&refused.stderr));
 
@@ -470,7 +470,7 @@ fn tune_stores_its_results_and_a_bad_record_is_ignored() {
     // Without a cache folder nothing is stored or read.
     let tuned = with_cache("tune --backend gpu", Path::new(""));
     let (table, messages) = (text(&tuned.stdout), text(&tuned.stderr));
-    assert!(tuned.status.success() && messages.contains("kept nowhere: MEDDINO_CACHE is empty"), "{messages}");
+    assert!(tuned.status.success() && messages.contains("the result is not saved, because MEDDINO_CACHE is empty"), "{messages}");
     assert!(table.starts_with("kernel") && table.matches("  taken").count() == 4, "{table}");
     assert!(!text(&with_cache(features, Path::new("")).stderr).contains("is ignored"));
     let refused = desk.run("tune --backend cpu");

@@ -78,7 +78,7 @@ fn names_keep_the_folders_that_tell_cases_apart() {
     let labels: Vec<&str> = messages.lines().filter(|line| line.contains("labels")).collect();
     assert!(labels.len() == 1 && labels[0].starts_with("warning: t: 2 files in folders of labels"), "{messages}");
     assert!(labels[0].ends_with("to use one, name its path: --include './s0000/segmentations/liver.nii.gz'"), "{messages}");
-    assert!(messages.contains("warning: t: 1 file is no scan that can be read: 1 .csv"), "{messages}");
+    assert!(messages.contains("warning: t: 1 file is not a scan that meddino can read: 1 .csv"), "{messages}");
     // The option is copied from the warning.
     done(&desk, "features t --out-dir labels --include ./s0000/segmentations/liver.nii.gz");
     assert_eq!(names(&desk, "labels"), ["liver.safetensors", "manifest.jsonl"]);
@@ -100,11 +100,11 @@ fn a_name_that_changes_when_a_cohort_grows_is_reported_once() {
     scans(&desk, &["t/s0/ct.nii", "t/s1/ct.nii"]);
     let messages = done(&desk, "features t --out-dir o");
     assert!(
-        messages.contains("1 of the cases have outputs of another name here, for example ct.safetensors, now s0_ct.safetensors: "),
+        messages.contains("1 of the cases have outputs of another name here, for example ct.safetensors, now s0_ct.safetensors, "),
         "{messages}"
     );
     let messages = done(&desk, "features t --out-dir o");
-    assert!(!messages.contains("another name") && messages.contains("2 of 2 cases were finished"), "reported once: {messages}");
+    assert!(!messages.contains("another name") && messages.contains("2 of 2 cases are skipped"), "reported once: {messages}");
 
     // Names chosen by `--names` do not change.
     fs::remove_dir_all(desk.path("t/s1")).expect("removed");
@@ -131,9 +131,9 @@ fn links_are_followed_and_skipped_files_are_reported() {
     let messages = done(&desk, "features cohort --out-dir o");
     assert_eq!(names(&desk, "o"), ["P1.safetensors", "P2.safetensors", "manifest.jsonl", "y.safetensors"]);
     for line in [
-        "warning: cohort/lost.nii: a dangling link; it is passed over",
-        "warning: cohort/again: a link back to a folder that it lies in; it is passed over",
-        "warning: cohort: 2 files are no scans that can be read: 1 .mha, 1 .nrrd",
+        "warning: cohort/lost.nii: a dangling link; it is skipped",
+        "warning: cohort/again: a link back to a folder that it lies in; it is skipped",
+        "warning: cohort: 2 files are not scans that meddino can read: 1 .mha, 1 .nrrd",
     ] {
         assert!(messages.contains(line), "{messages}");
     }
@@ -215,7 +215,7 @@ fn cases_with_missing_or_changed_files_are_computed_again() {
         let messages = done(&desk, line);
         assert!(messages.contains("1 of 2 cases were finished"), "{change_name}: {messages}");
         let messages = done(&desk, line);
-        assert!(messages.contains("2 of 2 cases were finished"), "{change_name}, then: {messages}");
+        assert!(messages.contains("2 of 2 cases are skipped"), "{change_name}, then: {messages}");
     };
     let output = desk.path("o/a.npy");
     let original_bytes = fs::read(&output).expect("read");
@@ -246,7 +246,7 @@ fn the_output_of_another_scan_is_replaced_only_with_overwrite() {
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{error}");
     assert!(
-        error.contains("output o/a.safetensors: was made of another scan, one/a.nii, and would be replaced by what two/a.nii becomes"),
+        error.contains("output o/a.safetensors: was made from another scan, one/a.nii, and the output of two/a.nii would replace it"),
         "{error}"
     );
     assert_eq!(fs::read(desk.path("o/a.safetensors")).expect("read"), before);
@@ -285,7 +285,7 @@ fn a_changed_config_beside_a_checkpoint_invalidates_outputs() {
     let config = fs::read_to_string(desk.path("hf/config.json")).expect("read");
     fs::write(desk.path("hf/config.json"), config.replacen('{', "{\"note\": 1, ", 1)).expect("written");
     let messages = text(&desk.run(line).stderr);
-    assert!(!messages.contains("were finished") && hash() != before, "{messages}");
+    assert!(!messages.contains("an earlier run finished") && hash() != before, "{messages}");
 }
 
 /// Starts `line`, kills it once its partial file counts an image, and returns the partial file's bytes.
@@ -335,10 +335,12 @@ fn a_killed_run_resumes_to_the_same_bits_or_starts_again() {
     let output = desk.run(&resumable);
     let messages = text(&output.stderr);
     assert!(
-        messages.contains("is begun anew") && messages.contains("computed with SUMS ") && messages.contains("now it is sums "),
+        messages.contains("starting again instead of resuming")
+            && messages.contains("that run used SUMS ")
+            && messages.contains("this run uses sums "),
         "{messages}"
     );
-    assert!(!messages.contains("slices are there") && fs::read(desk.path("out.safetensors")).expect("read") == complete_file);
+    assert!(!messages.contains("resuming an interrupted run") && fs::read(desk.path("out.safetensors")).expect("read") == complete_file);
     assert!(!desk.path(".out.safetensors.partial").exists());
 
     // The image file of the pair changes, so the run starts again.
@@ -348,7 +350,7 @@ fn a_killed_run_resumes_to_the_same_bits_or_starts_again() {
     voxels.rotate_left(2);
     fs::write(desk.path("x.img"), voxels).expect("written");
     let output = desk.run(&resumable);
-    assert!(!text(&output.stderr).contains("slices are there"), "{}", text(&output.stderr));
+    assert!(!text(&output.stderr).contains("resuming an interrupted run"), "{}", text(&output.stderr));
     desk.succeed(&format!("{line} -o other.safetensors"));
     let (got, fresh) = (fs::read(desk.path("out.safetensors")).expect("read"), fs::read(desk.path("other.safetensors")).expect("read"));
     assert!(got == fresh && got != complete_file);
@@ -396,7 +398,7 @@ fn messages_name_flags_that_the_command_has() {
         (format!("{segment} -i in -o out"), "error: --output: in/a.nii and in/a.nii.gz would both be written as a"),
         (format!("{segment} -i in -o out.nii"), "error: --output: out.nii is a file, but the inputs are 2 cases"),
         (format!("features in --out-dir in {MICRO}"), "error: --out-dir: is the input folder in"),
-        (format!("features in --include b {MICRO} --out-dir o"), "no scan in this folder that --include and --exclude leave"),
+        (format!("features in --include b {MICRO} --out-dir o"), "no scan in this folder that passes --include and --exclude"),
         (format!("features in --include [ {MICRO} --out-dir o"), "'[' is no pattern of file names"),
     ] {
         let output = desk.run(&line);

@@ -193,7 +193,7 @@ fn pictures_that_cannot_be_drawn_are_errors_and_leave_no_file() {
     let before = desk.files();
     let cases = [
         (format!("pca scan.npy {TINY} -o x.jpg"), 1, "give a name that ends in .png"),
-        (format!("pca scan.npy {TINY} --slices 3"), 1, "there is no slice 3: this input has 3, 0 to 2"),
+        (format!("pca scan.npy {TINY} --slices 3"), 1, "there is no slice 3; this input has 3 slices, 0 to 2"),
         (format!("pca scan.npy {TINY} --slices all --save-basis b.safetensors"), 1, "add --fit volume"),
         (format!("pca scan.npy {TINY} --basis scan.npy"), 1, "error: input scan.npy: "),
         (format!("pca scan.npy {TINY} --save-basis scan.npy"), 1, "would take the place of"),
@@ -203,7 +203,7 @@ fn pictures_that_cannot_be_drawn_are_errors_and_leave_no_file() {
         (format!("pca scan.npy {TINY} --save-basis no/such/b.safetensors"), 1, "there is no folder no/such"),
         ("pca scan.npy".into(), 1, "seeded:0"),
         (format!("pca scan.npy {TINY} --gray 40"), 2, "LEVEL,WIDTH"),
-        (format!("pca scan.npy {TINY} --slices 1:2:0"), 2, "neither all, nor A:B"),
+        (format!("pca scan.npy {TINY} --slices 1:2:0"), 2, "is not a selection of slices"),
         (format!("pca scan.npy {TINY} --fit volume --basis b.safetensors"), 2, "cannot be used with"),
         (format!("similarity scan.npy {TINY}"), 2, "--point"),
         (format!("similarity scan.npy {TINY} --point 1"), 2, "is not X,Y or X,Y,SLICE"),
@@ -211,7 +211,7 @@ fn pictures_that_cannot_be_drawn_are_errors_and_leave_no_file() {
         (format!("similarity scan.npy {TINY} --point 0,96"), 1, "X goes from 0 to 127 and Y from 0 to 95"),
         (format!("similarity scan.npy {TINY} --size 72x72 --point 127,95"), 1, "X goes from 0 to 113 and Y from 0 to 84"),
         (format!("similarity scan.npy {TINY} --point 0,0,3"), 1, "there is no slice 3"),
-        (format!("similarity scan.npy {TINY} --point 0,0 --slices all"), 1, "say which one it is on"),
+        (format!("similarity scan.npy {TINY} --point 0,0 --slices all"), 1, "name the slice of the point"),
         (format!("similarity scan.npy {TINY} --point 0,0 --range 1,0"), 2, "LO below HI"),
     ];
     let mut wrong = Vec::new();
@@ -274,7 +274,7 @@ fn stored_features_make_the_same_pictures() {
     let before = desk.files();
     desk.images("plain.safetensors", &Tensor::zeros([1, 1, 32, 32]));
     for (line, code, expected) in [
-        (format!("pca pair.npy {stored}"), 1, "they are of another scan"),
+        (format!("pca pair.npy {stored}"), 1, "give the scan that they were computed from"),
         (format!("pca scan.npy {stored} --slice 1"), 1, "slice 1 is not among the features in the file"),
         (format!("similarity scan.npy {stored} --point 3,3,1 --slices all"), 1, "slice 1 is not among the features in the file"),
         ("pca scan.npy --features plain.safetensors".into(), 1, "holds no x_norm_patchtokens"),

@@ -221,7 +221,7 @@ fn a_cancelled_job_is_resumed_only_with_the_same_input() {
     let recorder = Recorder::default();
     job.write(&mut input(in_memory("thin")), &at("x.safetensors"), &recorder).expect("written");
     assert!(recorder.steps()[0].0 > 0, "{:?}", recorder.events());
-    assert!(recorder.events().iter().any(|event| matches!(event, Event::Note(text) if text.contains("from a run that was cut off"))));
+    assert!(recorder.events().iter().any(|event| matches!(event, Event::Note(text) if text.contains("resuming an interrupted run"))));
     assert_eq!(fs::read(at("x.safetensors")).expect("read"), whole);
     assert_eq!(names(folder.path()), ["whole.safetensors", "x.safetensors"]);
 
@@ -346,7 +346,7 @@ fn a_cancelled_cohort_is_resumed_and_recognised_by_the_command() {
     let recorder = Recorder::cancelling((1 + thick) + (1 + 2), Cancel::Keep);
     let error = run(&recorder).expect_err("cancelled");
     assert!(matches!(error, Error::Cancelled), "{error}");
-    assert!(recorder.events().iter().any(|event| matches!(event, Event::Warning(text) if text.contains("1 file is no scan"))));
+    assert!(recorder.events().iter().any(|event| matches!(event, Event::Warning(text) if text.contains("1 file is not a scan"))));
     assert_eq!(names(&at("out")), [".thin_0000.safetensors.partial", "manifest.jsonl", "thick_0000.safetensors"]);
     let recorder = Recorder::default();
     let report = run(&recorder).expect("done");

@@ -44,14 +44,19 @@ fn too_few_threads_are_an_error_or_a_warning() {
     let desk = Desk::new();
     // A stack larger than the address space: no thread starts. `ulimit -u` would do the same, but does not bind root.
     let no_thread = "ulimit -v 4000000; export RUST_MIN_STACK=17179869184";
-    refused(&desk, no_thread, &format!("{FEATURES} --size 32"), &["not one thread", "ulimit -u"]);
+    refused(&desk, no_thread, &format!("{FEATURES} --size 32"), &["cannot start a thread", "ulimit -u"]);
     // Three stacks of 1 GiB fit, eight do not: the pool gets fewer threads, and the stages of the work get none.
     let three_stacks = "ulimit -v 4000000; export RUST_MIN_STACK=1073741824 RAYON_NUM_THREADS=8";
-    refused(&desk, three_stacks, &format!("{FEATURES} --size 32"), &["no further thread", "ulimit -u"]);
+    refused(&desk, three_stacks, &format!("{FEATURES} --size 32"), &["cannot start another thread", "ulimit -u"]);
     // The pool takes one or two threads and the watch for Ctrl-C another, so the stages get none, or only the first
     // gets one.
     for threads in ["THREADS=2", "THREADS=1"] {
-        refused(&desk, &three_stacks.replace("THREADS=8", threads), &format!("{FEATURES} --size 32"), &["no further thread", "ulimit -u"]);
+        refused(
+            &desk,
+            &three_stacks.replace("THREADS=8", threads),
+            &format!("{FEATURES} --size 32"),
+            &["cannot start another thread", "ulimit -u"],
+        );
     }
     let output = under(&desk, three_stacks, "convert seeded:0:micro -o out.safetensors");
     let stderr = text(&output.stderr);

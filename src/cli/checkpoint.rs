@@ -7,13 +7,13 @@ use super::flags::{Convert, Inspect};
 use super::terminal::say::{result, warn, written};
 use super::terminal::{Terminal, interrupt};
 
-/// What a checkpoint holds, on stdout.
+/// Prints a summary of a checkpoint on stdout.
 pub fn inspect(args: &Inspect) -> Result<()> {
     let summary = model_of(&args.checkpoint)?.summary();
     if args.json { result(format_args!("{:#}", summary.to_json())) } else { result(summary) }
 }
 
-/// A checkpoint under canonical names.
+/// Writes a checkpoint as .safetensors with MedDINOv3's tensor names.
 pub fn convert(args: &Convert, terminal: &Terminal) -> Result<()> {
     targets(args.overwrite, None, Some(&args.checkpoint))?.converts(&args.output)?;
     let model = model_of(&args.checkpoint)?;

@@ -1,11 +1,11 @@
-//! `meddino devices`: which adapters there are, and what `auto` makes of them.
+//! `meddino devices`: the GPU adapters of this machine and the backend that `auto` chooses.
 
 use meddino::Result;
 use meddino::gpu::{Auto, DeviceReport, devices};
 
 use super::terminal::say::result;
 
-/// One adapter after the other, then the choice.
+/// Prints every adapter, then the choice of `auto`.
 pub fn run() -> Result<()> {
     let found = devices();
     for device in &found.list {
@@ -15,7 +15,7 @@ pub fn run() -> Result<()> {
     match found.auto() {
         Auto::Gpu(index) => result(format_args!("--backend auto takes device {index}")),
         Auto::Cpu if found.list.is_empty() => result("no GPU found; --backend auto takes the CPU"),
-        Auto::Cpu => result("--backend auto takes the CPU, which is faster than a software GPU"),
+        Auto::Cpu => result("--backend auto takes the CPU, because it is faster than a software GPU"),
     }
 }
 
@@ -23,13 +23,19 @@ fn describe(device: &DeviceReport) -> Result<()> {
     let limits = &device.limits;
     let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
     result(format_args!("   driver     {}", device.driver))?;
-    result(format_args!("   tiers      {}", device.abilities.as_ref().map_or("none: no compute shaders".to_owned(), ToString::to_string)))?;
-    result(format_args!("   buffers    {} at most, {} a binding", mib(limits.max_buffer), mib(limits.max_binding)))?;
     result(format_args!(
-        "   workgroups {} invocations, {} KiB of memory, {} a dimension",
+        "   tiers      {}",
+        device.abilities.as_ref().map_or("none, because the device has no compute shaders".to_owned(), ToString::to_string)
+    ))?;
+    result(format_args!("   buffers    at most {}, {} per binding", mib(limits.max_buffer), mib(limits.max_binding)))?;
+    result(format_args!(
+        "   workgroups {} invocations, {} KiB of memory, {} per dimension",
         limits.max_invocations,
         limits.workgroup_memory >> 10,
         limits.max_workgroups
     ))?;
-    result(format_args!("   profiles   {}", if device.timestamps { "by dispatch" } else { "as a whole only: no timestamps" }))
+    result(format_args!(
+        "   profiles   {}",
+        if device.timestamps { "by dispatch" } else { "only in total, because the device has no timestamps" }
+    ))
 }

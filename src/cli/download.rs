@@ -1,4 +1,4 @@
-//! `meddino download`: the released checkpoint into the cache.
+//! `meddino download`: downloads the released checkpoint to the cache.
 
 use meddino::hub::{Hub, RELEASED};
 use meddino::jobs::fetch_released;
@@ -7,21 +7,20 @@ use meddino::{Error, Result};
 use super::terminal::Terminal;
 use super::terminal::say::{result, warn};
 
-/// Puts the released checkpoint into the cache, whole, and prints its path on stdout.
+/// Downloads the released checkpoint unless the cache holds it, checks it, and prints its path on stdout.
 pub fn run(terminal: &Terminal) -> Result<()> {
     let hub = Hub::from_env()?;
     let mut path = fetch_released(&hub, terminal)?;
     let mut identity = hub.identify(&RELEASED)?;
     match identity.as_ref().and_then(|identity| identity.is_sound) {
-        Some(true) => terminal.note("its SHA-256 is the hub's"),
-        None => warn(format_args!("{}: no SHA-256 is kept beside it to check it against", path.display())),
+        Some(true) => terminal.note("its SHA-256 matches the hub's"),
+        None => warn(format_args!("{}: not checked, because the cache holds no SHA-256 for it", path.display())),
         Some(false) if hub.offline() => {
-            let problem =
-                "is damaged: its SHA-256 is not the one kept beside it; run `meddino download` without HF_HUB_OFFLINE to fetch it anew";
+            let problem = "is damaged: its SHA-256 differs from the one in the cache; run `meddino download` without HF_HUB_OFFLINE to download it again";
             return Err(Error::checkpoint(path.display(), problem));
         }
         Some(false) => {
-            warn(format_args!("{}: is damaged: its SHA-256 is not the one kept beside it; it is fetched anew", path.display()));
+            warn(format_args!("{}: is damaged: its SHA-256 differs from the one in the cache; downloading it again", path.display()));
             hub.forget(&RELEASED)?;
             path = fetch_released(&hub, terminal)?;
             identity = hub.identify(&RELEASED)?;

@@ -1,4 +1,4 @@
-//! `meddino features`: scans and a model become files.
+//! `meddino features`: computes features of scans and writes them to files.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use super::measure::Profiling;
 use super::terminal::Terminal;
 use super::terminal::say::{Failure, written};
 
-/// The command.
+/// Runs the command.
 pub fn run(args: &Features, terminal: &Terminal) -> Result<(), Failure> {
     let recipe = args.recipe()?;
     let cohort = args.cohort.of(&args.inputs, args.look.series.as_deref(), "--out-dir");
@@ -29,7 +29,7 @@ pub fn run(args: &Features, terminal: &Terminal) -> Result<(), Failure> {
     Ok(written(&output)?)
 }
 
-/// Every case of `cohort` into `folder`.
+/// Writes the features of every case of `cohort` to `folder`.
 fn many(recipe: Recipe, cohort: &Cohort, folder: &Path, args: &Features, terminal: &Terminal) -> Result<(), Failure> {
     let format = recipe.format;
     let files = |target: &Path| format.files(target);
@@ -48,7 +48,7 @@ fn many(recipe: Recipe, cohort: &Cohort, folder: &Path, args: &Features, termina
     Failure::of_cases(&report)
 }
 
-/// Profiles the last batch, if that is wanted, and says what was done.
+/// Profiles the last batch if the flags ask for it, and prints a summary.
 fn finish(job: &FeatureJob, report: &FeatureReport, args: &Features, terminal: &Terminal) -> Result<()> {
     let profiling = Profiling { for_people: args.profile, json: args.profile_json.as_deref() };
     profiling.run(job.engine(), &report.last_images, job.request(), terminal)?;
@@ -60,7 +60,7 @@ fn finish(job: &FeatureJob, report: &FeatureReport, args: &Features, terminal: &
     Ok(())
 }
 
-/// Where the features of a case go if nothing else is said: `NAME.features.safetensors`, in the current folder.
+/// Returns the default output of a case: `NAME.features.safetensors` in the current folder.
 fn default_output(case: &Case, format: Format) -> PathBuf {
     PathBuf::from(format!("{}.features.{format}", case.name))
 }

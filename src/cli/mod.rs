@@ -1,7 +1,11 @@
-//! The command line: flags become a job, the job's end becomes an exit code. The only place that prints.
+//! The command line: turns flags into a job, and the job's result into an exit code. Only this module prints.
 //!
-//! Results go to stdout or into files, everything said to people to stderr. Exit codes: 0 done, 1 an error (one line on stderr says which),
-//! 2 a mistake in the flags, 3 some of several cases failed and the others are done, 130 interrupted by Ctrl-C.
+//! Results go to stdout or to files; notes, warnings, progress and errors go to stderr. Exit codes:
+//! - 0: success
+//! - 1: an error, which one line on stderr describes
+//! - 2: wrong flags
+//! - 3: some of several cases failed, and the others are done
+//! - 130: interrupted by Ctrl-C
 
 mod checkpoint;
 mod demo;
@@ -28,7 +32,7 @@ use terminal::{Terminal, allocator, interrupt, limits, say};
 #[global_allocator]
 static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
-/// Runs the command that the process was started with.
+/// Parses the process's arguments and runs the command.
 pub fn run() -> ExitCode {
     terminal::flag_names::learn(&Args::command());
     let args = Args::parse();
@@ -50,7 +54,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Does what the flags say.
+/// Runs the command that the flags name.
 fn command(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     match &args.command {
         Command::Features(args) => features::run(args, terminal)?,

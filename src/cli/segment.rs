@@ -1,4 +1,4 @@
-//! `meddino segment`: scans and a fine-tuned network become maps of labels.
+//! `meddino segment`: segments scans with a fine-tuned network and writes label maps.
 
 use std::path::{Path, PathBuf};
 
@@ -16,17 +16,17 @@ use super::terminal::Terminal;
 use super::terminal::interrupt::Watch;
 use super::terminal::say::{Failure, result, warn};
 
-/// The command.
+/// Runs the command.
 pub fn run(args: &Segment, terminal: &Terminal) -> Result<(), Failure> {
     let results = Results::open(&args.model, &args.folds()?, &args.chk)?;
     results.folds.iter().for_each(|(fold, network)| network.model.warnings().iter().for_each(|text| warn(format_args!("{fold}: {text}"))));
     let folds: Vec<&str> = results.folds.iter().map(|(fold, _)| fold.as_str()).collect();
     terminal.note(format_args!("{}: {} of {}", args.model.display(), folds.join(", "), results.configuration.name));
     let cohort = args.cohort.of(&args.input, args.series.as_deref(), "--output");
-    if is_file_name(&args.output) { Ok(one(args, &cohort, results, terminal)?) } else { many(args, &cohort, results, terminal) }
+    if is_file_name(&args.output) { Ok(single(args, &cohort, results, terminal)?) } else { many(args, &cohort, results, terminal) }
 }
 
-/// Every case of `cohort` into the folder that was named.
+/// Segments every case of `cohort` into the output folder.
 fn many(args: &Segment, cohort: &Cohort, results: Results, terminal: &Terminal) -> Result<(), Failure> {
     let recipe = args.recipe()?;
     let ending = results.dataset.file_ending.clone();
@@ -42,12 +42,12 @@ fn many(args: &Segment, cohort: &Cohort, results: Results, terminal: &Terminal) 
     Failure::of_cases(&report)
 }
 
-/// The one case into the file that was named. What can be refused is refused before the weights are loaded.
-fn one(args: &Segment, cohort: &Cohort, results: Results, terminal: &Terminal) -> Result<()> {
+/// Segments a single case into the output file. Every check that needs no weights comes before the weights are loaded.
+fn single(args: &Segment, cohort: &Cohort, results: Results, terminal: &Terminal) -> Result<()> {
     let recipe = args.recipe()?;
     let cases = cohort.all(terminal)?;
     let [case] = &cases[..] else {
-        let problem = format!("{} is a file, but the inputs are {} cases; name a folder", args.output.display(), cases.len());
+        let problem = format!("{} is a file, but the inputs hold {} cases; give a folder", args.output.display(), cases.len());
         return Err(Error::option("--output", problem));
     };
     let mut targets = segment_targets(&args.model, args.overwrite)?;
@@ -64,7 +64,7 @@ fn is_file_name(output: &Path) -> bool {
     !output.is_dir() && [".nii.gz", ".nii"].iter().any(|ending| name.ends_with(ending))
 }
 
-/// The files of the job, and the picture that the flags ask for; the labels last.
+/// Returns the job's files, plus the overlay if the flags ask for it. The label file is the last one.
 fn files(args: &Segment, target: &Path, mut files: Vec<PathBuf>) -> Vec<PathBuf> {
     if args.also.overlay {
         files.insert(files.len() - 1, beside_labels(target, "png"));
@@ -72,7 +72,7 @@ fn files(args: &Segment, target: &Path, mut files: Vec<PathBuf>) -> Vec<PathBuf>
     files
 }
 
-/// Segments `scan` into the file `target`, and draws the picture that the flags ask for.
+/// Segments `scan` into the file `target`, and draws the overlay if the flags ask for it.
 fn segment(job: &SegmentJob, args: &Segment, case: &Case, scan: Scan, target: &Path, terminal: &Terminal) -> Result<LabelReport> {
     let _watch = Watch::new();
     let report = job.write(scan, target, terminal)?;
@@ -86,21 +86,21 @@ fn segment(job: &SegmentJob, args: &Segment, case: &Case, scan: Scan, target: &P
     Ok(report)
 }
 
-/// Prints where the labels of a case are and how much each takes; without a report, an earlier run was done with it.
+/// Prints the path of a case's labels and the size of each label. A case that an earlier run finished has no report.
 fn show(job: &SegmentJob, args: &Segment, case: &Case, target: &Path, report: Option<&LabelReport>) -> Result<()> {
     let names = &job.results().dataset.labels;
     let ml = |voxels: u64| voxels as f64 * report.map_or(0.0, |report| report.voxel_ml);
-    let counted = report.map(|report| names.iter().zip(&report.voxels).enumerate().skip(1).map(|(label, (name, n))| (label, name, *n)));
-    let counted: Option<Vec<_>> = counted.map(Iterator::collect);
+    let volumes = report.map(|report| names.iter().zip(&report.voxels).enumerate().skip(1).map(|(label, (name, n))| (label, name, *n)));
+    let volumes: Option<Vec<_>> = volumes.map(Iterator::collect);
     if args.also.json {
         let row =
             |(label, name, voxels): &(usize, &String, u64)| json!({"label": label, "name": name, "voxels": voxels, "ml": ml(*voxels)});
-        let labels = counted.map(|counted| counted.iter().map(row).collect::<Vec<_>>());
+        let labels = volumes.map(|volumes| volumes.iter().map(row).collect::<Vec<_>>());
         return result(json!({"input": case.text(), "output": name_text(target), "labels": labels}));
     }
     result(target.display())?;
-    let Some(counted) = counted else { return Ok(()) };
-    let width = counted.iter().map(|(_, name, _)| name.chars().count()).max().unwrap_or(0).max("name".len());
+    let Some(volumes) = volumes else { return Ok(()) };
+    let width = volumes.iter().map(|(_, name, _)| name.chars().count()).max().unwrap_or(0).max("name".len());
     result(format_args!("  label  {:width$}  {:>10}  {:>10}", "name", "voxels", "ml"))?;
-    counted.iter().try_for_each(|(label, name, n)| result(format_args!("  {label:>5}  {name:width$}  {n:>10}  {:>10.2}", ml(*n))))
+    volumes.iter().try_for_each(|(label, name, n)| result(format_args!("  {label:>5}  {name:width$}  {n:>10}  {:>10.2}", ml(*n))))
 }

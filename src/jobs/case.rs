@@ -1,4 +1,4 @@
-//! One scan of a job, under a name of its own.
+//! One scan of a job, with the name of its outputs.
 
 use std::cell::OnceCell;
 use std::path::PathBuf;
@@ -9,47 +9,47 @@ use super::text::name_text;
 use crate::archive::identity;
 use crate::error::{Error, Result};
 
-/// A scan as a file or a folder, and what its outputs are called.
+/// A scan as a file or a folder, and the name of its outputs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Case {
-    /// What to open: a file, a folder, or the word `phantom`.
+    /// The path to open: a file, a folder, or the word `phantom`.
     pub input: PathBuf,
-    /// Which series of a DICOM folder.
+    /// The series of a DICOM folder; none if the folder holds only one.
     pub series: Option<String>,
-    /// What its outputs are called, without an ending.
+    /// The name of the outputs, without an ending.
     pub name: String,
-    /// What the name ends in if the scan is one of several series of a folder.
+    /// The suffix of the name if the scan is one of several series of a folder, else empty.
     pub tail: String,
-    /// How many folders stand between the scan and the folder that was named.
+    /// Number of folders between the scan and the input folder.
     pub folders: usize,
-    /// What the content is known by, once that was asked for, so that it is read once for the manifest and the outputs.
-    pub(super) known_by: OnceCell<String>,
+    /// The hash of the content, once it is computed. The manifest and the outputs share it, so the scan is hashed once.
+    pub(super) content_sha256: OnceCell<String>,
 }
 
 impl Case {
-    /// The scan `input`, called by its file's name.
+    /// Creates a case of the scan `input`, named after its file.
     pub fn new(input: impl Into<PathBuf>) -> Self {
         let input = input.into();
         Self { name: name(&input, 0), input, ..Self::default() }
     }
 
-    /// The same scan, of which one series is looked at, as for [`crate::ct::Volume::open_series`].
+    /// Chooses one series of the scan, as [`crate::ct::Volume::open_series`] does.
     #[must_use]
     pub fn with_series(self, series: impl Into<String>) -> Self {
         Self { series: Some(series.into()), ..self }
     }
 
-    /// Whether the scan is the built-in slice.
+    /// Returns whether the scan is the built-in slice.
     pub fn is_phantom(&self) -> bool {
         self.input.as_os_str() == "phantom"
     }
 
-    /// The input as a text, for metadata.
+    /// Returns the input as text for metadata.
     pub fn text(&self) -> String {
         name_text(&self.input)
     }
 
-    /// What the scan's content is known by ([`identity`]): every file that it is read from counts. None for the built-in slice.
+    /// Returns the hash of all files that the scan is read from ([`identity`]), or none for the built-in slice.
     ///
     /// # Errors
     /// If a file cannot be read.
@@ -57,11 +57,11 @@ impl Case {
         if self.is_phantom() {
             return Ok(None);
         }
-        if let Some(known) = self.known_by.get() {
-            return Ok(Some(known.clone()));
+        if let Some(hash) = self.content_sha256.get() {
+            return Ok(Some(hash.clone()));
         }
-        let found = identity(&self.input, &read_of(&self.input)?).map_err(|e| Error::input(self.input.display(), e))?;
-        Ok(Some(self.known_by.get_or_init(|| found).clone()))
+        let hash = identity(&self.input, &read_of(&self.input)?).map_err(|e| Error::input(self.input.display(), e))?;
+        Ok(Some(self.content_sha256.get_or_init(|| hash).clone()))
     }
 }
 
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_case_is_known_by_all_that_it_is_read_from() {
+    fn the_hash_of_a_case_covers_every_file_that_it_is_read_from() {
         let folder = tempfile::tempdir().expect("a folder");
         let at = |name: &str| folder.path().join(name);
         fs::create_dir(at("series")).expect("made");
@@ -88,9 +88,9 @@ mod tests {
         let before = of("series");
         fs::write(at("series/manifest.jsonl"), "{}").expect("written");
         fs::write(at("series/.out.partial"), "half").expect("written");
-        assert_eq!(of("series"), before, "what is written into it does not count");
+        assert_eq!(of("series"), before, "outputs in the folder do not count");
         fs::rename(at("series/.1"), at("series/.2")).expect("renamed");
-        assert_ne!(of("series"), before, "a name counts");
+        assert_ne!(of("series"), before, "the name of a file counts");
         assert_eq!(Case::new("phantom").sha256().expect("built in"), None);
     }
 }

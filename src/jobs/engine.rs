@@ -1,4 +1,4 @@
-//! A model that is loaded, and images through it, batch by batch.
+//! A loaded model, which processes images batch by batch.
 
 use std::path::{Path, PathBuf};
 
@@ -17,24 +17,25 @@ use crate::vit::features::{Features, Request};
 use crate::vit::model::Model;
 use crate::vit::source::ModelSource;
 
-/// Which model runs, and on what.
+/// A model and its backend.
 #[derive(Clone, Debug, Default)]
 pub struct ModelChoice {
     /// A checkpoint file, or `seeded:N`; none for the released checkpoint.
     pub checkpoint: Option<PathBuf>,
-    /// The arithmetic of the position embedding in place of the checkpoint's own.
+    /// Arithmetic of the position embedding; none for the checkpoint's own.
     pub rope: Option<RopePrecision>,
-    /// What computes.
+    /// The backend.
     pub backend: Choice,
-    /// How it computes.
+    /// The backend's precision and kernels.
     pub tuning: Tuning,
 }
 
 impl ModelChoice {
-    /// Opens the model without its weights. `observer` hears what is to be said of the checkpoint, and of a download.
+    /// Opens the model without loading its weights. `observer` receives the checkpoint's warnings and a download's
+    /// progress.
     ///
     /// # Errors
-    /// If the checkpoint cannot be had or understood.
+    /// If the checkpoint cannot be downloaded, read or understood.
     pub fn open(&self, observer: &dyn Observer) -> Result<OpenModel> {
         let checkpoint = weights::or_released(self.checkpoint.as_deref(), observer)?;
         let model = open_model(&checkpoint, self.rope, observer)?;
@@ -42,7 +43,7 @@ impl ModelChoice {
     }
 }
 
-/// A model whose weights are not loaded yet, so that what does not fit the model can be refused before.
+/// A model whose weights are not loaded yet, so that a job can first check its input against the model.
 pub struct OpenModel {
     checkpoint: PathBuf,
     model: Model,
@@ -51,25 +52,25 @@ pub struct OpenModel {
 }
 
 impl OpenModel {
-    /// A model that a guest has opened by itself; metadata call it `checkpoint`.
+    /// Wraps a model that the caller has opened. Metadata name it `checkpoint`.
     pub fn new(checkpoint: impl Into<PathBuf>, model: Model, backend: Choice, tuning: Tuning) -> Self {
         Self { checkpoint: checkpoint.into(), model, backend, tuning }
     }
 
-    /// The file, or `seeded:N`.
+    /// Returns the checkpoint's path, or `seeded:N`.
     pub fn checkpoint(&self) -> &Path {
         &self.checkpoint
     }
 
-    /// The model.
+    /// Returns the model.
     pub fn model(&self) -> &Model {
         &self.model
     }
 
-    /// Loads the weights onto the backend. `observer` hears what is to be said of the backend.
+    /// Loads the weights onto the backend. `observer` receives the backend's warnings.
     ///
     /// # Errors
-    /// If a tensor cannot be read, the backend cannot be had, or the weights do not fit there.
+    /// If a tensor cannot be read, the backend is not available, or the weights do not fit into its memory.
     pub fn load(self, observer: &dyn Observer) -> Result<Engine> {
         let Self { checkpoint, model, backend, tuning } = self;
         if matches!(backend, Choice::Cpu) {
@@ -82,7 +83,7 @@ impl OpenModel {
     }
 }
 
-/// The model in the file `checkpoint`, or `seeded:N`, without its weights.
+/// Opens the model in the file `checkpoint`, or `seeded:N`, without loading its weights.
 ///
 /// # Errors
 /// If the checkpoint cannot be read or understood.
@@ -90,7 +91,8 @@ pub fn model_of(checkpoint: &Path) -> Result<Model> {
     ModelSource::parse(checkpoint)?.open()
 }
 
-/// As [`model_of`], with another arithmetic of the position embedding if `rope` says so. `observer` hears what is to be said of the checkpoint.
+/// Opens a model as [`model_of`] does. `rope` replaces the arithmetic of the position embedding. `observer` receives
+/// the checkpoint's warnings.
 ///
 /// # Errors
 /// As [`model_of`].
@@ -101,7 +103,7 @@ pub fn open_model(checkpoint: &Path, rope: Option<RopePrecision>, observer: &dyn
     Ok(model)
 }
 
-/// A model with its weights on a backend, and what the weights are known by.
+/// A model with its weights on a backend, and the identity of the weights.
 pub struct Engine {
     checkpoint: PathBuf,
     checkpoint_sha256: Option<String>,
@@ -110,30 +112,32 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// The file that the weights are from, or `seeded:N`.
+    /// Returns the path of the weights, or `seeded:N`.
     pub fn checkpoint(&self) -> &Path {
         &self.checkpoint
     }
 
-    /// What the weights are known by: a hash, or the name of seeded weights.
+    /// Returns the identity of the weights: their SHA-256, or the name of seeded weights.
     pub fn checkpoint_id(&self) -> String {
         self.checkpoint_sha256.clone().unwrap_or_else(|| name_text(&self.checkpoint))
     }
 
-    /// The model.
+    /// Returns the model.
     pub fn model(&self) -> &Model {
         &self.model
     }
 
-    /// The model on its backend.
+    /// Returns the model on its backend.
     pub fn backbone(&self) -> &Backbone {
         &self.backbone
     }
 
-    /// Hands the features of `slices` of `input` to `take`, `batch` at a time, each with the images that they are of.
+    /// Computes the features of `slices` of `input` in batches of `batch` slices, and passes each batch and its images
+    /// to `take`.
     ///
     /// # Errors
-    /// If an image cannot be read or the device fails, [`crate::Error::Cancelled`] if `observer` cancels, and what `take` returns.
+    /// If an image cannot be read or the device fails, [`crate::Error::Cancelled`] if `observer` cancels, and the
+    /// errors of `take`.
     pub fn stream(
         &self,
         input: &mut Input,
@@ -147,7 +151,7 @@ impl Engine {
         Self::pipe(input, slices, batch, observer, submit, |pending, images| take(pending.wait()?, images))
     }
 
-    /// As [`Engine::stream`] with batches that are submitted, and waited for, in the caller's way.
+    /// Works as [`Engine::stream`], but `submit` submits each batch and `take` waits for it.
     ///
     /// # Errors
     /// As [`Engine::stream`].
@@ -166,7 +170,7 @@ impl Engine {
                 check(observer)?;
                 Ok((submit(&images)?, images))
             },
-            // While one batch is waited for here, a GPU has the next.
+            // The GPU computes the next batch while this stage waits for one.
             |(pending, images)| {
                 check(observer)?;
                 take(pending, images)
@@ -174,7 +178,7 @@ impl Engine {
         )
     }
 
-    /// Where the features of `slices` of `input` come from.
+    /// Returns the provenance of the features of `slices` of `input`, for metadata.
     ///
     /// # Errors
     /// If the input cannot be read, or is too small for a patch.

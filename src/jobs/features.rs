@@ -1,4 +1,4 @@
-//! Features of scans: a recipe, and a model that takes one input after another, into files or into memory.
+//! Features of scans: a recipe, and a job that processes one input after another, into files or into memory.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,29 +15,30 @@ use crate::output::{Contents, FeatureFile, Format, Output, Targets};
 use crate::tensor::Tensor;
 use crate::vit::features::{Features, Request};
 
-/// Everything that decides which features are computed, but for the input and where they go.
+/// All settings of a feature job, except the input and the output.
 #[derive(Clone, Debug)]
 pub struct Recipe {
-    /// Which model runs, and on what.
+    /// The model and its backend.
     pub model: ModelChoice,
-    /// How a scan becomes images.
+    /// The preprocessing from scans to images.
     pub view: View,
-    /// Which slices are looked at.
+    /// The slices to process.
     pub slices: Slices,
-    /// Which tensors a file holds.
+    /// The tensors that a file holds.
     pub outputs: Vec<Output>,
-    /// The kind of file.
+    /// The file format.
     pub format: Format,
-    /// The type of the values in a file: f32 or f16.
+    /// The data type of the values in a file: f32 or f16.
     pub dtype: Dtype,
-    /// How many images go through the model at once; none for as many as the memory allows.
+    /// Number of images in a batch; none for as many as the memory allows.
     pub batch: Option<usize>,
-    /// Memory that may be taken, if `batch` is none.
+    /// The memory limit that sets the batch if `batch` is none.
     pub max_memory: Option<ByteSize>,
 }
 
 impl Recipe {
-    /// The cls, storage and patch tokens of every slice, in f32: what `meddino features` writes if no flag says otherwise.
+    /// Returns a recipe for the cls, storage and patch tokens of every slice in f32, the defaults of `meddino
+    /// features`.
     pub fn new(model: ModelChoice, view: View) -> Self {
         Self {
             model,
@@ -51,8 +52,8 @@ impl Recipe {
         }
     }
 
-    /// The SHA-256 of what of the recipe decides the values in a file. The checkpoint is known by its own hash, and which device computes does
-    /// not count.
+    /// Returns the SHA-256 of the settings that decide a file's values. The device does not count, and neither does the
+    /// checkpoint, which has its own hash.
     pub fn settings_sha256(&self) -> String {
         let Self { model, view, slices, outputs, format, dtype, .. } = self;
         let (precision, rope) = (model.tuning.precision, model.rope);
@@ -60,12 +61,12 @@ impl Recipe {
     }
 }
 
-/// What a job wrote of one input.
+/// The result of a job for one input.
 #[derive(Debug)]
 pub struct FeatureReport {
-    /// [S, C, H, W] of the images that the model saw.
+    /// Shape [S, C, H, W] of the images that the model saw.
     pub images: [usize; 4],
-    /// From the first image to the last feature written.
+    /// Time from the first image until the last feature is written.
     pub took: Duration,
     /// The images of the last batch, [B, C, H, W].
     pub last_images: Tensor,
@@ -73,7 +74,7 @@ pub struct FeatureReport {
     pub last: Features,
 }
 
-/// A recipe with its model loaded, which takes one input after another.
+/// A recipe with its loaded model, which processes one input after another.
 ///
 /// ```
 /// use meddino::backbone::Choice;
@@ -98,16 +99,17 @@ pub struct FeatureJob {
 }
 
 impl FeatureJob {
-    /// Loads the weights that `recipe` names. What does not fit the model, be it the recipe or the `input`, is refused before.
+    /// Loads the weights that `recipe` names. Before that, checks that the recipe and the `input` fit the model.
     ///
     /// # Errors
-    /// If the weights or the backend cannot be had, or the recipe or the input does not fit the model.
+    /// If the weights cannot be loaded, the backend is not available, or the recipe or the input does not fit the
+    /// model.
     pub fn open(recipe: Recipe, input: Option<&Input>, observer: &dyn Observer) -> Result<Self> {
         let model = recipe.model.open(observer)?;
         Self::with_model(recipe, model, input, observer)
     }
 
-    /// As [`FeatureJob::open`] with a model that is open already, in place of the one that the recipe names.
+    /// Works as [`FeatureJob::open`], but with an open model instead of the model that the recipe names.
     ///
     /// # Errors
     /// As [`FeatureJob::open`].
@@ -122,24 +124,25 @@ impl FeatureJob {
         Ok(Self { engine: model.load(observer)?, recipe, request })
     }
 
-    /// The model and its backend.
+    /// Returns the model on its backend.
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    /// What the model is asked for.
+    /// Returns the outputs that the job requests from the model.
     pub fn request(&self) -> &Request {
         &self.request
     }
 
-    /// Writes the features of the chosen slices of `input` into the file `target`, a batch at a time. An unfinished file of a run that was cut
-    /// off is gone on with if it is of the same input, settings and method, and gives the same file as an undisturbed run.
+    /// Writes the features of the recipe's slices of `input` to the file `target`, batch by batch. Resumes the
+    /// unfinished file of an interrupted run if its input, settings and method are the same; the result equals that of
+    /// an uninterrupted run.
     ///
-    /// A file that is there already is replaced; [`Targets`] say beforehand whether it may be.
+    /// Replaces an existing file; check with [`Targets`] first whether that is allowed.
     ///
     /// # Errors
-    /// If the input cannot be read or does not fit the model, the file cannot be written, or the device fails. [`Error::Cancelled`] if
-    /// `observer` cancels: [`Cancel`] says what becomes of the unfinished file.
+    /// If the input cannot be read or does not fit the model, the file cannot be written, or the device fails.
+    /// [`Error::Cancelled`] if `observer` cancels; its [`Cancel`] decides whether the unfinished file is kept.
     pub fn write(&self, input: &mut Input, target: &Path, observer: &dyn Observer) -> Result<FeatureReport> {
         let [count, channels, height, width] = input.shape();
         let slices = self.recipe.slices.of(count)?;
@@ -153,8 +156,9 @@ impl FeatureJob {
         let method = self.method(batch);
         let config = self.engine.model().config();
         let mut file = FeatureFile::create(target, self.recipe.format, config, &contents, metadata, &method)?;
-        tell_of_earlier_run(&file, target, &method, slices.len(), observer);
-        // Batches begin where those of a run that is not cut off do. The last one is done in any case, so that there is something to report.
+        note_earlier_run(&file, target, &method, slices.len(), observer);
+        // Start at a batch boundary, as an uninterrupted run would. At least one batch is computed, because the report
+        // needs one.
         file.rewind(file.written().min(slices.len() - 1) / batch * batch);
         let started = Instant::now();
         observer.progress(file.written(), slices.len());
@@ -176,10 +180,10 @@ impl FeatureJob {
         Ok(FeatureReport { images: [slices.len(), channels, height, width], took, last_images, last })
     }
 
-    /// The features of the chosen slices of `input`, all in memory: S images in the order of the slices.
+    /// Returns the features of the recipe's slices of `input` in memory: S images in the order of the slices.
     ///
     /// # Errors
-    /// As [`FeatureJob::write`]; there is no file.
+    /// As [`FeatureJob::write`], except for errors of files.
     pub fn compute(&self, input: &mut Input, observer: &dyn Observer) -> Result<Features> {
         let mut all: Option<Features> = None;
         self.stream(input, observer, |features| {
@@ -192,10 +196,10 @@ impl FeatureJob {
         Ok(all.expect("at least one slice"))
     }
 
-    /// Hands the features of the chosen slices of `input` to `take`, a batch at a time, in the order of the slices.
+    /// Passes the features of the recipe's slices of `input` to `take`, batch by batch, in the order of the slices.
     ///
     /// # Errors
-    /// As [`FeatureJob::compute`], and what `take` returns.
+    /// As [`FeatureJob::compute`], and the errors of `take`.
     pub fn stream(&self, input: &mut Input, observer: &dyn Observer, mut take: impl FnMut(Features) -> Result<()> + Send) -> Result<()> {
         let [count, channels, height, width] = input.shape();
         let slices = self.recipe.slices.of(count)?;
@@ -212,7 +216,7 @@ impl FeatureJob {
         })
     }
 
-    /// By what features are computed `batch` images at a time, as far as it decides their last bits.
+    /// Names everything that decides the last bits of features in batches of `batch` images.
     fn method(&self, batch: usize) -> String {
         let backbone = self.engine.backbone();
         let batch = if backbone.threads().is_some() { String::new() } else { format!("; batch {batch}") };
@@ -227,8 +231,8 @@ impl FeatureJob {
     }
 }
 
-/// Writes the features of one scan into the file `output`, with what can be refused refused before the weights are loaded: `targets` know what
-/// else the job reads and writes.
+/// Writes the features of one scan to the file `output`. Every check that needs no weights comes before the weights are
+/// loaded. `targets` holds the other files that the job reads and writes.
 ///
 /// # Errors
 /// As [`Input::open`], [`FeatureJob::open`] and [`FeatureJob::write`], and if the file may not be written.
@@ -247,26 +251,26 @@ pub fn write_features(
     Ok((job, report))
 }
 
-/// Says what is there of a run that was cut off, and whether it can be gone on with.
-fn tell_of_earlier_run(file: &FeatureFile, target: &Path, method: &str, count: usize, observer: &dyn Observer) {
+/// Notes whether an unfinished file of an earlier run exists, and whether it can be resumed.
+fn note_earlier_run(file: &FeatureFile, target: &Path, method: &str, count: usize, observer: &dyn Observer) {
     if let Some(other) = file.other_method() {
-        let (then, now) = (parts_without(other, method), parts_without(method, other));
+        let (before, now) = (parts_without(other, method), parts_without(method, other));
         observer.note(&format!(
-            "{}: an unfinished file of an earlier run is begun anew, for its values would differ in their last bits: it was computed with {then}, now it is {now}",
+            "{}: starting again instead of resuming an earlier run, because the last bits would differ: that run used {before}, this run uses {now}",
             target.display()
         ));
     }
     if file.written() > 0 {
-        observer.note(&format!("{}: {} of {count} slices are there from a run that was cut off", target.display(), file.written()));
+        observer.note(&format!("{}: resuming an interrupted run that wrote {} of {count} slices", target.display(), file.written()));
     }
 }
 
-/// Leaves the unfinished `file` for a later run if a device was lost, which does not make what it computed before wrong, or if the guest that
-/// cancelled wants it kept; else the file is removed.
+/// Keeps the unfinished `file` for a later run if the GPU failed, because the slices before the failure are correct, or
+/// if the observer cancels with [`Cancel::Keep`]. Otherwise the file is removed.
 fn keep_unfinished(file: FeatureFile, error: &Error, count: usize, observer: &dyn Observer) {
     match error {
         Error::Gpu { .. } if file.written() > 0 => {
-            observer.warn(&format!("{} of {count} slices are kept: the same command goes on from there", file.written()));
+            observer.warn(&format!("{} of {count} slices are kept; repeat the command to resume", file.written()));
             file.keep();
         }
         Error::Cancelled if observer.cancelled() == Some(Cancel::Keep) => file.keep(),
@@ -274,13 +278,13 @@ fn keep_unfinished(file: FeatureFile, error: &Error, count: usize, observer: &dy
     }
 }
 
-/// The parts of `method` that `other` lacks.
+/// Returns the parts of `method` that `other` lacks.
 fn parts_without(method: &str, other: &str) -> String {
-    let lacking = |part: &&str| !other.split("; ").any(|known| known == *part);
+    let lacking = |part: &&str| !other.split("; ").any(|candidate| candidate == *part);
     method.split("; ").filter(lacking).collect::<Vec<_>>().join(", ")
 }
 
-/// Appends the images of `batch` to those of `all`, which are of the same request.
+/// Appends the images of `batch` to those of `all`. Both come from the same request.
 fn append(all: &mut Features, batch: Features) {
     let join = |all: &mut Tensor, batch: Tensor| {
         let mut shape = all.shape().to_vec();
@@ -300,10 +304,11 @@ mod tests {
     use super::*;
     use crate::ct::Size;
 
-    /// A manifest knows finished work by this hash: other words for the same settings would have all of it done again.
+    /// A manifest identifies finished work by this hash. If the hash of equal settings changed, all work would be
+    /// redone.
     #[test]
-    fn settings_are_hashed_as_ever() {
-        assert_eq!(env!("CARGO_PKG_VERSION"), "0.1.0", "another version has other hashes: take them over");
+    fn the_hash_of_settings_does_not_change() {
+        assert_eq!(env!("CARGO_PKG_VERSION"), "0.1.0", "a new version changes the hashes; update them here");
         let recipe = Recipe::new(ModelChoice::default(), View::demo(Size::Square(32)));
         assert_eq!(recipe.settings_sha256(), "673e17eab376b7c068c06d40dea23ee68bda04bba3d44db69a141916f4bf1e75");
         let other = Recipe { slices: "1:5:2".parse().expect("slices"), ..recipe.clone() };
@@ -313,6 +318,6 @@ mod tests {
             model: ModelChoice { backend: crate::backbone::Choice::Cpu, ..recipe.model.clone() },
             ..recipe.clone()
         };
-        assert_eq!(elsewhere.settings_sha256(), recipe.settings_sha256(), "which device computes, and how many at a time, does not count");
+        assert_eq!(elsewhere.settings_sha256(), recipe.settings_sha256(), "the device and the batch do not count");
     }
 }

@@ -1,4 +1,4 @@
-//! What a job looks at: the slices of a scan, or images that are normalised already, from a file or from memory.
+//! The input of a job: a scan, or images that are already normalised, from a file or from memory.
 
 use std::path::Path;
 
@@ -10,25 +10,25 @@ use crate::error::{Error, Result};
 use crate::output::{Place, Preprocessing};
 use crate::tensor::Tensor;
 
-/// How a scan becomes images.
+/// The preprocessing from a scan to images.
 #[derive(Clone, Debug)]
 pub struct View {
     /// The size of the images.
     pub size: Size,
-    /// From HU to the images' values.
+    /// The normalisation of HU.
     pub window: Window,
-    /// How the slices lie.
+    /// The orientation of the slices.
     pub orient: Orient,
 }
 
 impl View {
-    /// As the authors' demo looks at a scan, at `size`.
+    /// Returns the preprocessing of the authors' demo, with images of `size`.
     pub fn demo(size: Size) -> Self {
         Self { size, window: Window::DEMO, orient: Orient::Lps }
     }
 }
 
-/// An open input, and how a job looks at it.
+/// An open input and its preprocessing.
 #[derive(Debug)]
 pub struct Input {
     content: Content,
@@ -38,28 +38,28 @@ pub struct Input {
 
 #[derive(Debug)]
 enum Content {
-    /// HU, to be normalised.
+    /// A scan in HU.
     Scan(Box<Volume>),
-    /// Taken as they are.
+    /// Normalised images in a file.
     Images(Images),
-    /// The same from memory: [B, C, H, W].
+    /// Normalised images in memory, [B, C, H, W].
     Given(Tensor),
 }
 
-/// Where an input comes from, and how it is known again.
+/// The source of an input, which also identifies its content.
 #[derive(Debug)]
 enum Origin {
-    /// By the files that it is read from.
+    /// A file or a folder. The hash of its files identifies the content.
     Case(Case),
-    /// By its values, once that was asked for.
-    Memory { name: String, known_by: Option<String> },
+    /// Memory. The hash of its values identifies the content, once the hash is computed.
+    Memory { name: String, values_sha256: Option<String> },
 }
 
 impl Input {
-    /// Opens the word `phantom`, a `.safetensors` of images, or a scan. `observer` hears the reader's warnings.
+    /// Opens the word `phantom`, a `.safetensors` of images, or a scan. `observer` receives the reader's warnings.
     ///
     /// # Errors
-    /// If the input cannot be read, or is no scan.
+    /// If the input cannot be read or is not a scan.
     pub fn open(case: &Case, view: View, observer: &dyn Observer) -> Result<Self> {
         let path = &case.input;
         let is_safetensors = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
@@ -73,34 +73,34 @@ impl Input {
         Ok(input)
     }
 
-    /// The scan `volume`, which a guest has made or opened, under the volume's name. Features of it are known by its values: their metadata
-    /// holds a hash of the values and of where they lie in place of a file's hash, and no job goes on with another volume's file.
+    /// Creates an input from the scan `volume`, with the volume's name. In the metadata of its features, a hash of the
+    /// values and the affine replaces the hash of the file, so that no job resumes the file of another volume.
     ///
     /// # Errors
     /// As [`Volume::oriented`].
     pub fn from_volume(volume: Volume, view: View) -> Result<Self> {
         let name = volume.name().to_string();
         let content = Content::Scan(Box::new(volume.oriented(view.orient)?));
-        Ok(Self { content, origin: Origin::Memory { name, known_by: None }, view })
+        Ok(Self { content, origin: Origin::Memory { name, values_sha256: None }, view })
     }
 
-    /// The images [B, C, H, W], normalised already, which are resized to `size`. Errors and metadata call them `name`. They are known by their
-    /// values, as [`Input::from_volume`] says.
+    /// Creates an input from normalised images [B, C, H, W], which are resized to `size`. Errors and metadata name them
+    /// `name`. A hash of the values identifies them, as for [`Input::from_volume`].
     ///
     /// # Errors
-    /// If there are no four axes, no image, or a value is NaN or infinite.
+    /// If `images` does not have four axes, is empty, or holds a value that is NaN or infinite.
     pub fn from_images(name: impl Into<String>, images: Tensor, size: Size) -> Result<Self> {
         let name = name.into();
         if images.shape().len() != 4 || images.shape().contains(&0) {
             return Err(Error::input(name, format!("expected images [B, C, H, W], found {:?}", images.shape())));
         }
         if !images.is_finite() {
-            return Err(Error::input(name, "the images hold values that are NaN or infinite"));
+            return Err(Error::input(name, "the images hold NaN or infinite values"));
         }
-        Ok(Self { content: Content::Given(images), origin: Origin::Memory { name, known_by: None }, view: View::demo(size) })
+        Ok(Self { content: Content::Given(images), origin: Origin::Memory { name, values_sha256: None }, view: View::demo(size) })
     }
 
-    /// The input as it was named, for metadata.
+    /// Returns the name of the input, for metadata.
     pub fn name(&self) -> String {
         match &self.origin {
             Origin::Case(case) => case.text(),
@@ -108,7 +108,7 @@ impl Input {
         }
     }
 
-    /// The file or folder that the input is read from; none if it came from memory.
+    /// Returns the file or folder of the input; none if it came from memory.
     pub fn path(&self) -> Option<&Path> {
         match &self.origin {
             Origin::Case(case) => Some(&case.input),
@@ -116,27 +116,27 @@ impl Input {
         }
     }
 
-    /// What the input's content is known by: [`Case::sha256`], or for an input from memory the SHA-256 of its values and of where they lie.
+    /// Returns the hash of the input's content: [`Case::sha256`], or for an input from memory the SHA-256 of its values
+    /// and affine.
     ///
     /// # Errors
     /// If the input cannot be read.
     pub fn sha256(&mut self) -> Result<Option<String>> {
         match &self.origin {
             Origin::Case(case) => case.sha256(),
-            Origin::Memory { known_by: Some(known), .. } => Ok(Some(known.clone())),
+            Origin::Memory { values_sha256: Some(hash), .. } => Ok(Some(hash.clone())),
             Origin::Memory { name, .. } => {
-                let (name, found) = (name.clone(), Some(self.values_sha256()?));
-                self.origin = Origin::Memory { name, known_by: found.clone() };
-                Ok(found)
+                let (name, hash) = (name.clone(), Some(self.hash_values()?));
+                self.origin = Origin::Memory { name, values_sha256: hash.clone() };
+                Ok(hash)
             }
         }
     }
 
-    /// The SHA-256 of a line that says what the values are, and of the hash of each slice's values. The first number of the shape says how
-    /// many there are.
-    fn values_sha256(&mut self) -> Result<String> {
+    /// Returns the SHA-256 of a line with the kind, shape and affine of the values, followed by the hash of each slice.
+    fn hash_values(&mut self) -> Result<String> {
         let shape = self.slices();
-        let mut all = match &self.content {
+        let mut text = match &self.content {
             Content::Scan(scan) => format!("HU {shape:?} {:?}\n", scan.affine().map(ToString::to_string)),
             Content::Images(_) | Content::Given(_) => format!("images {shape:?}\n"),
         };
@@ -146,24 +146,24 @@ impl Input {
                 Content::Images(images) => images.read(index)?,
                 Content::Given(images) => part(images, index),
             };
-            all += &sha256(&values.data().iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>());
+            text += &sha256(&values.data().iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>());
         }
-        Ok(sha256(all.as_bytes()))
+        Ok(sha256(text.as_bytes()))
     }
 
-    /// What may make the results other than expected, a sentence each.
+    /// Returns the reader's warnings, one sentence each.
     pub fn warnings(&self) -> &[String] {
         if let Content::Scan(scan) = &self.content { scan.warnings() } else { &[] }
     }
 
-    /// [S, C, H, W]: how many images it gives, and of what shape.
+    /// Returns the number and shape of the images that the model sees, [S, C, H, W].
     pub fn shape(&self) -> [usize; 4] {
         let [s, c, h, w] = self.slices();
         let (h, w) = self.view.size.of(h, w);
         [s, c, h, w]
     }
 
-    /// [S, C, H, W] before anything is resized.
+    /// Returns the shape [S, C, H, W] before resizing.
     pub fn slices(&self) -> [usize; 4] {
         match &self.content {
             Content::Scan(scan) => [scan.slices(), 1, scan.height(), scan.width()],
@@ -172,7 +172,7 @@ impl Input {
         }
     }
 
-    /// Slice `index` as people look at it, [H, W]: in HU, or the first channel of an image that is normalised already.
+    /// Returns slice `index` for display, [H, W]: in HU, or the first channel of a normalised image.
     ///
     /// # Errors
     /// If the slice cannot be read.
@@ -186,7 +186,7 @@ impl Input {
         Ok(Tensor::new([h, w], image.data()[..h * w].to_vec()))
     }
 
-    /// Image `index`: [1, C, H, W], normalised.
+    /// Returns image `index`, normalised, [1, C, H, W].
     fn image(&mut self, index: usize) -> Result<Tensor> {
         let [_, _, h, w] = self.shape();
         match &mut self.content {
@@ -196,7 +196,7 @@ impl Input {
         }
     }
 
-    /// Several images: [B, C, H, W], normalised.
+    /// Returns several images, normalised, [B, C, H, W].
     ///
     /// # Errors
     /// If a slice cannot be read.
@@ -209,7 +209,7 @@ impl Input {
         Ok(Tensor::new([values.len() / (c * h * w), c, h, w], values))
     }
 
-    /// How the input's values become the images'.
+    /// Returns the preprocessing from the input's values to the images' values.
     pub fn preprocessing(&self) -> Preprocessing {
         let View { size, window, orient } = self.view;
         match self.content {
@@ -218,7 +218,7 @@ impl Input {
         }
     }
 
-    /// Height and width of a pixel of a slice: in mm if the scan says so, else 1 and 1.
+    /// Returns the height and width of a slice's pixel in mm; (1, 1) if the scan has no affine.
     pub fn pixel(&self) -> (f64, f64) {
         let Content::Scan(scan) = &self.content else { return (1.0, 1.0) };
         scan.affine().map_or((1.0, 1.0), |affine| {
@@ -227,12 +227,12 @@ impl Input {
         })
     }
 
-    /// The format and what else identifies a scan, as (name, text).
+    /// Returns the format and other facts about the scan, as (name, text).
     pub fn about(&self) -> &[(&'static str, String)] {
         if let Content::Scan(scan) = &self.content { scan.about() } else { &[] }
     }
 
-    /// Where the patches of `slices` lie, if the input says so.
+    /// Returns the positions of the patches of `slices` in patient space; none if the input has no affine.
     pub fn place(&self, slices: &[usize], patch_size: usize) -> Option<Place> {
         let Content::Scan(scan) = &self.content else { return None };
         let [_, _, height, width] = self.shape();
@@ -246,7 +246,7 @@ impl Input {
     }
 }
 
-/// Image `index` of images [B, C, H, W]: [1, C, H, W].
+/// Returns image `index` [1, C, H, W] of images [B, C, H, W].
 fn part(images: &Tensor, index: usize) -> Tensor {
     let &[_, c, h, w] = images.shape() else { unreachable!("[B, C, H, W]") };
     Tensor::new([1, c, h, w], images.data()[index * c * h * w..][..c * h * w].to_vec())
@@ -261,24 +261,24 @@ mod tests {
     }
 
     #[test]
-    fn an_input_from_memory_is_known_by_its_values_and_its_shape() {
+    fn the_hash_of_an_input_from_memory_covers_values_and_shape() {
         let view = View::demo(Size::Native);
         let hu = Tensor::new([2, 2, 3], (0..12).map(|i| i as f32).collect());
-        let of = |hu: &Tensor| volume(hu, &view).sha256().expect("read").expect("known");
-        assert_eq!(of(&hu), of(&hu));
+        let hash_of_hu = |hu: &Tensor| volume(hu, &view).sha256().expect("read").expect("a hash");
+        assert_eq!(hash_of_hu(&hu), hash_of_hu(&hu));
         let mut other = hu.clone();
         other.data_mut()[11] += 1e-5;
         for other in [other, hu.clone().reshaped([2, 3, 2]), hu.clone().reshaped([1, 4, 3])] {
-            assert_ne!(of(&other), of(&hu), "{other:?}");
+            assert_ne!(hash_of_hu(&other), hash_of_hu(&hu), "{other:?}");
         }
         let images = |shape: [usize; 4]| Input::from_images("made", hu.clone().reshaped(shape), Size::Native).expect("images");
-        let known = |mut input: Input| input.sha256().expect("read").expect("known");
-        assert_ne!(known(images([2, 1, 2, 3])), known(images([1, 2, 2, 3])));
-        assert_ne!(known(images([2, 1, 2, 3])), of(&hu), "HU are not images");
+        let hash = |mut input: Input| input.sha256().expect("read").expect("a hash");
+        assert_ne!(hash(images([2, 1, 2, 3])), hash(images([1, 2, 2, 3])));
+        assert_ne!(hash(images([2, 1, 2, 3])), hash_of_hu(&hu), "HU are not images");
     }
 
     #[test]
-    fn images_from_memory_are_checked_and_taken_as_they_are() {
+    fn images_from_memory_are_checked_and_not_normalised() {
         let images = Tensor::new([2, 1, 16, 16], (0..512).map(|i| i as f32).collect());
         let mut input = Input::from_images("made", images.clone(), Size::Native).expect("images");
         assert_eq!(input.shape(), [2, 1, 16, 16]);

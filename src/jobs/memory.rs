@@ -1,4 +1,4 @@
-//! How many images go through the model at once, by the memory that may be taken.
+//! Batch sizes that keep a job within its memory limit.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,18 +9,20 @@ use crate::error::{Error, Result};
 use crate::vit::features::Request;
 use crate::vit::model::Model;
 
-/// Beyond this many images a larger batch is no faster on a GPU.
-const MOST_GPU: usize = 16;
-/// The same on a CPU, whose caches a batch outgrows early.
-const MOST_CPU: usize = 4;
-/// Batches whose features are on their way from a GPU at once: just submitted, waiting in the pipeline, and waited for by its writer.
-const ON_THEIR_WAY: u64 = 3;
-/// What a process takes beside weights and images: code, stacks, the allocator's own; 16 to 24 MiB were measured.
+/// The largest batch on a GPU; larger batches are not faster.
+const MAX_GPU_BATCH: usize = 16;
+/// The largest batch on a CPU, because larger batches exceed the caches.
+const MAX_CPU_BATCH: usize = 4;
+/// Number of batches whose features are in flight from a GPU: just submitted, queued in the pipeline, and awaited by
+/// the writer.
+const IN_FLIGHT: u64 = 3;
+/// Bytes of a process besides weights and images, for code, stacks and the allocator. Measured: 16 to 24 MiB.
 const PROCESS: usize = 24 << 20;
-/// On a GPU, whose free memory no portable interface tells; and on a CPU whose system does not tell.
+/// The default limit on a GPU, because no portable interface reports its free memory, and on a CPU whose system reports
+/// none.
 const DEFAULT: u64 = 4 << 30;
 
-/// A number of bytes; as a text a whole number and a unit, as `4GiB` or `512M`.
+/// A number of bytes. Its text form is a whole number and a unit, such as `4GiB` or `512M`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByteSize(pub u64);
 
@@ -28,7 +30,7 @@ impl FromStr for ByteSize {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let wrong = || Error::option("max_memory", format!("'{text}' is no amount of memory; give one as 4GiB or 512MiB"));
+        let error = || Error::option("max_memory", format!("'{text}' is not an amount of memory; give one such as 4GiB or 512MiB"));
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let unit: u64 = match text[digits..].trim().to_lowercase().as_str() {
             "" | "b" => 1,
@@ -40,50 +42,51 @@ impl FromStr for ByteSize {
             "mb" => 1_000_000,
             "gb" => 1_000_000_000,
             "tb" => 1_000_000_000_000,
-            _ => return Err(wrong()),
+            _ => return Err(error()),
         };
         let bytes = text[..digits].parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).filter(|&n| n > 0);
-        bytes.map(Self).ok_or_else(wrong)
+        bytes.map(Self).ok_or_else(error)
     }
 }
 
 impl fmt::Display for ByteSize {
-    /// In MiB, rounded up: given as an option, that is enough.
+    /// Formats the size in MiB, rounded up, so that the printed size is large enough as an option.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} MiB", self.0.div_ceil(1 << 20))
     }
 }
 
-/// The largest batch for up to `count` images [C, H, W] that stays below `most`, the weights included.
+/// Returns the largest batch, up to `count` images [C, H, W], that needs at most `limit` bytes, including the weights.
 ///
-/// Without `most`, a GPU may take 4 GiB and the CPU half of the memory that the system has available; a single image is then let through,
-/// however large it is, unless the machine or a limit of it cannot give so much.
+/// Without `limit`, a GPU may use 4 GiB and the CPU half of the system's available memory. A single image may then
+/// exceed this default, unless it needs more than the machine or a system limit allows.
 pub(super) fn batch(
     model: &Model,
     backbone: &Backbone,
     image: [usize; 3],
     count: usize,
     request: &Request,
-    most: Option<ByteSize>,
+    limit: Option<ByteSize>,
 ) -> Result<usize> {
     let need = |batch: usize| need(model, backbone, image, batch, request);
-    let what = format!("one image of {} x {} needs {{}} with the weights; give more, or a smaller `size`", image[1], image[2]);
-    fit(count, backbone.threads().is_some(), most, need, &what)
+    let reason = format!("one image of {} x {} needs {{}} with the weights; give more, or use a smaller `size`", image[1], image[2]);
+    fit(count, backbone.threads().is_some(), limit, need, &reason)
 }
 
-/// The largest batch of up to `count` that stays below `most`, where `need` says how many bytes one takes. If not even one does, `what` is the reason, with {}
-/// for what one needs; without `most` it is let through.
-pub(super) fn fit(count: usize, on_cpu: bool, most: Option<ByteSize>, need: impl Fn(usize) -> Result<u64>, what: &str) -> Result<usize> {
-    let budget = most.map_or_else(|| default_budget(on_cpu), |bytes| bytes.0);
-    let mut batch = if on_cpu { MOST_CPU } else { MOST_GPU }.min(count).max(1);
+/// Returns the largest batch, up to `count`, that needs at most `limit` bytes; `need` returns the bytes of a batch. If
+/// a batch of one needs more, fails with the text `reason`, in which {} stands for the bytes that it needs. Without
+/// `limit`, a batch of one is allowed.
+pub(super) fn fit(count: usize, on_cpu: bool, limit: Option<ByteSize>, need: impl Fn(usize) -> Result<u64>, reason: &str) -> Result<usize> {
+    let budget = limit.map_or_else(|| default_budget(on_cpu), |bytes| bytes.0);
+    let mut batch = if on_cpu { MAX_CPU_BATCH } else { MAX_GPU_BATCH }.min(count).max(1);
     while batch > 1 && need(batch).map_or(true, |bytes| bytes > budget) {
         batch /= 2;
     }
-    let what = |bytes| what.replace("{}", &ByteSize(bytes).to_string());
-    match most {
+    let reason = |bytes| reason.replace("{}", &ByteSize(bytes).to_string());
+    match limit {
         _ if batch > 1 => Ok(batch),
-        Some(most) if need(1)? > most.0 => Err(Error::option("max_memory", format!("{most} are too few: {}", what(need(1)?)))),
-        _ if on_cpu => possible(need(1)?, what).map(|()| batch),
+        Some(limit) if need(1)? > limit.0 => Err(Error::option("max_memory", format!("{limit} are too few: {}", reason(need(1)?)))),
+        _ if on_cpu => check_available(need(1)?, reason).map(|()| batch),
         _ => Ok(batch),
     }
 }
@@ -94,35 +97,38 @@ fn default_budget(on_cpu: bool) -> u64 {
     available.map_or(DEFAULT, |bytes| bytes / 2)
 }
 
-/// Refuses what the machine cannot give: `what` says what needs so many bytes, those that this process has already among them.
-fn possible(bytes: u64, what: impl Fn(u64) -> String) -> Result<()> {
+/// Fails if the machine cannot provide `bytes`, which include the memory that this process already has. `reason`
+/// formats the error's explanation.
+fn check_available(bytes: u64, reason: impl Fn(u64) -> String) -> Result<()> {
     match memory_limit() {
         Some(memory) if bytes.saturating_sub(resident_bytes()) > memory.bytes => {
             let left = ByteSize(memory.bytes);
-            Err(Error::option("memory", format!("{left} are left below {}, which are too few: {}", memory.set_by, what(bytes))))
+            Err(Error::option("memory", format!("only {left} are left of {}: {}", memory.set_by, reason(bytes))))
         }
         _ => Ok(()),
     }
 }
 
-/// Refuses a model whose weights the machine cannot hold.
+/// Fails if the machine cannot hold a model with this number of parameters.
 pub(super) fn weights(parameters: usize) -> Result<()> {
-    let what = |bytes| format!("the model's {parameters} parameters need {} as f32", ByteSize(bytes));
-    possible(parameters as u64 * 4, what)
+    let reason = |bytes| format!("the model's {parameters} parameters need {} as f32", ByteSize(bytes));
+    check_available(parameters as u64 * 4, reason)
 }
 
-/// Bytes that a batch needs, the weights included: as planned on a GPU, derived from the forward pass on the CPU.
+/// Returns the bytes that a batch needs, including the weights: planned on a GPU, derived from the forward pass on the
+/// CPU.
 fn need(model: &Model, backbone: &Backbone, [channels, height, width]: [usize; 3], batch: usize, request: &Request) -> Result<u64> {
-    if let Some(planned) = backbone.planned_bytes(&[batch, channels, height, width], ON_THEIR_WAY, request)? {
+    if let Some(planned) = backbone.planned_bytes(&[batch, channels, height, width], IN_FLIGHT, request)? {
         return Ok(planned);
     }
     let config = backbone.config();
     let (c, t) = (config.embed_dim, config.prefix_tokens() + config.grid(height, width)?.patches());
-    // What serves every block: x, the normalised one, q k v before and after RoPE, attention's result: 9 C; the hidden layer: F.
+    // Buffers that all blocks share: x, its normalised copy, q k v before and after RoPE, attention's result (9 C); the
+    // hidden layer (F).
     let working = t * (9 * c + config.ffn_dim);
-    // What is kept of a batch, in the model, on its way to the file and being written, and its copies as bytes.
+    // Four copies of a batch's features: in the model, on the way to the file, being written, and as bytes.
     let kept = t * c * (1 + usize::from(request.prenorm) + request.layers.len()) * 4;
-    // Being read, waiting, computed on, and of the last batch.
+    // Four batches of images: being read, queued, being computed, and the last batch of the report.
     let images = channels * height * width * 4;
     Ok(((model.parameters() + batch * (working + kept + images)) * 4 + PROCESS) as u64)
 }
@@ -132,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_are_read_with_their_units() {
+    fn byte_sizes_are_parsed_with_their_units() {
         for (text, want) in [("4GiB", 4 << 30), ("512M", 512 << 20), ("3 kb", 3000), ("17", 17), ("1TiB", 1 << 40)] {
             assert_eq!(text.parse::<ByteSize>().expect(text), ByteSize(want), "{text}");
         }

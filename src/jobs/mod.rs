@@ -1,14 +1,15 @@
-//! Whole jobs: scans in, features or labels out, into files or into memory. What the `meddino` command does, for any program.
+//! Complete jobs, from scans to features or labels, in files or in memory. Gives any program what the `meddino` command
+//! does.
 //!
-//! A job is a recipe with its model loaded, and takes one input after another, as [`FeatureJob`] shows. A batch is as large as the memory allows,
-//! and slices are read, computed and written at the same time. A job that was cut off goes on where it was. An [`Observer`] hears of progress,
-//! notes and warnings, and may cancel the job.
+//! A job is a recipe with its loaded model. It processes one input after another, as [`FeatureJob`] shows. A batch is
+//! as large as the memory allows, and slices are read, computed and written at the same time. An interrupted feature
+//! job resumes where it stopped. An [`Observer`] receives progress, notes and warnings, and may cancel the job.
 //!
-//! - [`Input`]: an open scan, from a file or from memory; [`Case`]: a scan by its file; [`Cohort`]: many of them.
-//! - [`Recipe`] and [`FeatureJob`]: features, into files and into memory.
-//! - [`SegmentRecipe`] and [`SegmentJob`]: labels, by a network that was fine-tuned within nnU-Net, into files and into memory.
-//! - [`Scene`] and [`TokenSource`]: patch tokens of some slices, computed or out of a file, for maps and pictures.
-//! - [`OutputFolder`]: a job over many cases, each once, with a [`Manifest`] of what is finished.
+//! - [`Input`]: an open scan, from a file or from memory. [`Case`]: the path of a scan. [`Cohort`]: many scans.
+//! - [`Recipe`] and [`FeatureJob`]: features, in files or in memory.
+//! - [`SegmentRecipe`] and [`SegmentJob`]: labels by a network that was fine-tuned in nnU-Net, in files or in memory.
+//! - [`Scene`] and [`TokenSource`]: patch tokens of some slices, computed or read from a file, for maps and pictures.
+//! - [`OutputFolder`]: a job over many cases, with a [`Manifest`] of finished cases.
 
 mod case;
 mod cohort;

@@ -1,18 +1,20 @@
-//! What a scan is called by its file's name.
+//! The name of a case, from its scan's file name.
 
 use std::path::{Component, Path, PathBuf};
 
 use super::text::name_text;
 
-/// Endings of files that are a scan each. The longer of two comes first.
+/// Endings of scan files. `.nii.gz` comes before `.nii` and `.hdr.gz` before `.hdr`, so that the longest ending
+/// matches.
 pub(super) const ENDINGS: &[&str] = &[".nii.gz", ".nii", ".hdr.gz", ".hdr", ".npy", ".safetensors"];
 
-/// What the name of a case ends in that is the series `series` of several.
+/// Returns the suffix of a case's name if the case is the series `series` of several.
 pub(super) fn tail(series: &str) -> String {
     format!("_series{series}")
 }
 
-/// `case_0000` for `scans/case_0000.nii.gz`, `scans_case_0000` with one folder.
+/// Returns the name of `input` with its last `folders` folders: for `scans/case_0000.nii.gz`, `case_0000` with none and
+/// `scans_case_0000` with one.
 pub(super) fn name(input: &Path, folders: usize) -> String {
     let mut parts = parts(input);
     let last = parts.pop().map_or_else(|| "scan".into(), |last| if input.is_dir() { last } else { without_ending(&last) });
@@ -24,18 +26,19 @@ pub(super) fn name(input: &Path, folders: usize) -> String {
 
 fn without_ending(name: &str) -> String {
     let lower = name.to_lowercase();
-    let known = ENDINGS.iter().chain(&[".dcm"]).find(|ending| lower.ends_with(*ending) && lower.len() > ending.len());
-    match known {
+    let ending = ENDINGS.iter().chain(&[".dcm"]).find(|ending| lower.ends_with(*ending) && lower.len() > ending.len());
+    match ending {
         Some(ending) => name[..name.len() - ending.len()].to_string(),
         None => name_text(Path::new(name).file_stem().unwrap_or_default()),
     }
 }
 
-/// The names that lead to `input` from the root. Links are not followed, because whoever made a link chose its name.
+/// Returns the names of the folders from the root to `input`, and its own. Does not follow links, because users choose
+/// the names of links on purpose.
 pub(super) fn parts(input: &Path) -> Vec<String> {
-    let whole = std::path::absolute(input).unwrap_or_else(|_| input.into());
+    let absolute = std::path::absolute(input).unwrap_or_else(|_| input.into());
     let mut plain = PathBuf::new();
-    for component in whole.components() {
+    for component in absolute.components() {
         match component {
             Component::ParentDir => {
                 plain.pop();
@@ -52,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_alone_is_that_of_nnunet() {
+    fn a_name_without_folders_matches_nnunet() {
         for (input, want) in [
             ("a/case_0000.nii.gz", "case_0000"),
             ("case_0000.NII", "case_0000"),

@@ -1,23 +1,23 @@
-//! What a guest hears of a job while the job runs, and how the guest stops it.
+//! The observer of a running job: receives progress and warnings, and may cancel the job.
 
 use super::case::Case;
 use crate::error::{Error, Result};
 use crate::hub::Event;
 
-/// What becomes of the unfinished file of a job that its guest cancels.
+/// Whether a cancelled job keeps its unfinished file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancel {
     /// The file is removed.
     Discard,
-    /// A file of features stays under its hidden name, and the same job goes on from there. An unfinished label map is removed,
-    /// because a label map is always begun anew.
+    /// A feature file stays under its hidden name, and the same job resumes it. An unfinished label map is removed,
+    /// because a label map cannot be resumed.
     Keep,
 }
 
-/// A guest that hears of a job while the job runs, and may cancel it. Every method does nothing unless the guest implements it; `()` is a
-/// guest that does not listen.
+/// Receives the events of a running job, and may cancel it. Every method does nothing by default; `()` ignores all
+/// events.
 ///
-/// Methods are called from the threads of the job, so that they should return soon.
+/// The job's own threads call these methods, so they should return quickly.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,28 +39,28 @@ pub enum Cancel {
 /// }
 /// ```
 pub trait Observer: Sync {
-    /// A scan begins: until [`Observer::ends`] the job asks [`Observer::cancelled`] before each batch.
+    /// A scan starts. Until [`Observer::ends`], the job calls [`Observer::cancelled`] before each batch.
     fn begins(&self) {}
 
-    /// `done` of the scan's `total` slices are done. The first call of a scan says how many were there before it began.
+    /// `done` of the scan's `total` slices are done. The first call for a scan counts the slices of an interrupted run.
     fn progress(&self, _done: usize, _total: usize) {}
 
-    /// The scan that began is done, has failed or was cancelled.
+    /// The scan is done, has failed or was cancelled.
     fn ends(&self) {}
 
-    /// Something good to know, one sentence.
+    /// A note for the user, one sentence.
     fn note(&self, _text: &str) {}
 
-    /// Something that may make the results other than expected, one sentence.
+    /// A warning about something that may affect the results, one sentence.
     fn warn(&self, _text: &str) {}
 
-    /// A case of a cohort failed; the cohort goes on with the next case.
+    /// A case of a cohort failed. The cohort continues with the next case.
     fn failed(&self, _case: &Case, _error: &Error) {}
 
     /// The released checkpoint is being downloaded.
     fn download(&self, _event: &Event) {}
 
-    /// Whether the job should end early, with [`Error::Cancelled`], and what becomes of its unfinished file then.
+    /// Returns a [`Cancel`] to end the job early with [`Error::Cancelled`].
     fn cancelled(&self) -> Option<Cancel> {
         None
     }
@@ -68,13 +68,15 @@ pub trait Observer: Sync {
 
 impl Observer for () {}
 
+/// Checks whether the observer cancels the job.
+///
 /// # Errors
-/// [`Error::Cancelled`] if the guest wants the job to end.
+/// [`Error::Cancelled`] if it does.
 pub(super) fn check(observer: &dyn Observer) -> Result<()> {
     if observer.cancelled().is_some() { Err(Error::Cancelled) } else { Ok(()) }
 }
 
-/// While it lives, a scan is under way: the observer hears the begin and the end, however the scan ends.
+/// Reports the start of a scan when created and the end when dropped, however the scan ends.
 pub(super) struct UnderWay<'a>(&'a dyn Observer);
 
 impl<'a> UnderWay<'a> {

@@ -1,4 +1,4 @@
-//! Reading, computing and writing at the same time.
+//! A three-stage pipeline: reads, computes and writes at the same time.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -6,13 +6,15 @@ use std::thread;
 use super::system::spawn;
 use crate::error::Error;
 
-/// Batches that may wait between two stages: one, so that memory does not grow with the number of images.
+/// Number of batches that may wait between two stages. It is fixed, so that memory does not grow with the number of
+/// images.
 const WAITING: usize = 1;
 
-/// Runs every item through `read`, until it gives none, `compute` and `write`, in order; the first and the last have threads of their own.
+/// Passes every item of `read`, until `read` returns none, through `compute` and `write`, in order. `read` and `write`
+/// run on their own threads.
 ///
-/// The first error of any stage ends all three stages, and so does a system that starts no thread. What was read or computed beyond the
-/// error is dropped; what was written before it stays written.
+/// The first error of any stage ends all three stages, and so does a thread that cannot be started. Items that were
+/// read or computed after the error are dropped; items that were written before it stay written.
 pub(super) fn run<I: Send, O: Send, E: Send + From<Error>>(
     mut read: impl FnMut() -> Option<Result<I, E>> + Send,
     compute: impl FnMut(I) -> Result<O, E>,
@@ -32,13 +34,13 @@ pub(super) fn run<I: Send, O: Send, E: Send + From<Error>>(
         let writer = spawn(scope, move || outputs.into_iter().try_for_each(&mut write))?;
         let computed = feed(inputs, compute, &to_write);
         drop(to_write);
-        // The writer's error comes first: it is older than what has been computed since.
+        // The writer's error takes precedence, because it concerns an earlier item.
         let written = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         written.and(computed)
     })
 }
 
-/// Computes until the inputs end, one of them is an error, or the writer is gone, which says why itself.
+/// Computes until the inputs end, an input is an error, or the writer has ended. The writer returns its own error.
 fn feed<I, O, E>(inputs: Receiver<Result<I, E>>, mut compute: impl FnMut(I) -> Result<O, E>, to_write: &SyncSender<O>) -> Result<(), E> {
     for item in inputs {
         if to_write.send(compute(item?)?).is_err() {
@@ -64,7 +66,8 @@ mod tests {
         }
     }
 
-    /// Sends 1000 numbers through stages that fail at the given ones; how far each came.
+    /// Sends 1000 numbers through stages that fail at the given numbers. Returns the result, how many were read, and
+    /// which were written.
     fn run_to(read_fails: usize, compute_fails: usize, write_fails: usize) -> (Result<(), Failed>, usize, Vec<usize>) {
         let read = AtomicUsize::new(0);
         let mut written = Vec::new();
@@ -90,14 +93,15 @@ mod tests {
         assert_eq!((done, written), (Ok(()), (0..1000).collect()));
     }
 
-    /// What `compute` only begins, as on a GPU, `write` waits for: meanwhile others are begun, but not without end.
+    /// As on a GPU, `compute` only starts an item and `write` waits for it. Meanwhile a limited number of further items
+    /// starts.
     #[test]
     fn two_are_computed_ahead_of_the_one_that_is_written() {
         let (began, begun) = std::sync::mpsc::channel();
         let mut numbers = 0..10;
         let done = run(
             || numbers.next().map(Ok),
-            |i| began.send(i).map(|()| i).map_err(|_| Failed("nobody counts")),
+            |i| began.send(i).map(|()| i).map_err(|_| Failed("no receiver")),
             move |i| {
                 let ahead = |wait| begun.recv_timeout(std::time::Duration::from_millis(wait)).ok();
                 match i {
@@ -113,11 +117,11 @@ mod tests {
 
     #[test]
     fn an_error_of_any_stage_ends_all() {
-        for (fails, said, last) in [((7, NEVER, NEVER), "read", 6), ((NEVER, 7, NEVER), "compute", 6), ((NEVER, NEVER, 7), "write", 7)] {
+        for (fails, stage, last) in [((7, NEVER, NEVER), "read", 6), ((NEVER, 7, NEVER), "compute", 6), ((NEVER, NEVER, 7), "write", 7)] {
             let (done, read, written) = run_to(fails.0, fails.1, fails.2);
-            assert_eq!(done, Err(Failed(said)));
-            assert_eq!(written, (0..=last).collect::<Vec<_>>(), "{said}");
-            assert!(read < 20, "{said}: {read} were read though few were wanted");
+            assert_eq!(done, Err(Failed(stage)));
+            assert_eq!(written, (0..=last).collect::<Vec<_>>(), "{stage}");
+            assert!(read < 20, "{stage}: {read} were read, but the pipeline should have stopped");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What maps and pictures are made of: some slices of a scan, or none, and where the patches lie on them.
+//! The slices of a scan that maps and pictures show, and the mesh of patches over a slice.
 
 use std::path::{Path, PathBuf};
 
@@ -13,26 +13,26 @@ use crate::error::{Error, Result};
 use crate::maps::Mesh;
 use crate::output::StoredFeatures;
 
-/// An open input, if there is one, and how its patches lie.
+/// An open scan, if any, its chosen slices, and the mesh of patches.
 #[derive(Debug)]
 pub struct Scene {
-    /// None: features alone, out of a file.
+    /// The scan; none if there is only a file of features.
     pub scan: Option<Input>,
-    /// What was named: the scan, else the file of features.
+    /// The path of the scan, else of the file of features.
     pub name: PathBuf,
-    /// The patches over a slice; without a scan, over the image that the model saw of it.
+    /// The mesh of patches over a slice; without a scan, over the image that the model saw.
     pub mesh: Mesh,
-    /// Height and width of a pixel of a slice: in mm if that is known, else alike.
+    /// Height and width of a slice's pixel, in mm if the affine is known, else (1, 1).
     pub pixel: (f64, f64),
-    /// Which slices are looked at; all exist.
+    /// The chosen slices. All of them exist.
     pub slices: Vec<usize>,
-    /// How many slices the scan has, as far as that is known.
+    /// Number of slices of the scan; without a scan, the last stored slice's number plus one.
     pub count: usize,
 }
 
 impl Scene {
-    /// Opens the scan of `case`, of which `slices` are looked at, or the middle one. No weights are loaded yet, so that what can be refused is
-    /// refused before.
+    /// Opens the scan of `case` with `slices`, or its middle slice. Loads no weights, so that wrong input is refused
+    /// early.
     ///
     /// # Errors
     /// If the scan or the model cannot be opened, or they do not fit each other.
@@ -55,8 +55,8 @@ impl Scene {
         Ok((Self { scan: Some(input), name, mesh, pixel, slices, count }, Tokens::Waiting(Box::new(model))))
     }
 
-    /// Opens the file of features `path`, and the scan of `case` that they are of, if it is to be seen. Of the slices in the file `slices` are
-    /// looked at, or the middle one.
+    /// Opens the file of features `path` with `slices`, or the middle slice in the file. Also opens the scan of `case`,
+    /// if given, for display.
     ///
     /// # Errors
     /// If a file cannot be opened, or the features are of another scan.
@@ -78,7 +78,8 @@ impl Scene {
     }
 }
 
-/// The scan of `case`, looked at as the one that `features` were computed of; a warning if it is another.
+/// Opens the scan of `case` with the preprocessing of `features`. Warns if the content is not what `features` were
+/// computed from.
 fn scan_of(features: &StoredFeatures, path: &Path, case: &Case, observer: &dyn Observer) -> Result<Input> {
     let view = View { size: features.size(), window: Window::DEMO, orient: features.orient().unwrap_or_default() };
     let mut input = Input::open(case, view, observer)?;
@@ -88,13 +89,16 @@ fn scan_of(features: &StoredFeatures, path: &Path, case: &Case, observer: &dyn O
     if (height, width) != features.image() || last >= count {
         let (rows, cols) = features.image();
         let problem = format!(
-            "{count} slices that become images of {height} x {width}; the features in {} are of slices up to {last}, of {rows} x {cols}: they are of another scan",
+            "the scan has {count} slices and images of {height} x {width}, but the features in {} are of slices up to {last} and images of {rows} x {cols}; give the scan that they were computed from",
             path.display()
         );
         return Err(Error::input(name, problem));
     }
     if input.sha256()?.as_ref() != features.metadata().get("input_sha256") {
-        observer.warn(&format!("{name}: not what the features in {} were computed of: maps may lie over the wrong scan", path.display()));
+        observer.warn(&format!(
+            "{name}: the features in {} were computed from other content; maps may be drawn over the wrong scan",
+            path.display()
+        ));
     }
     Ok(input)
 }

@@ -1,4 +1,4 @@
-//! Segmentation of scans with a network that was fine-tuned within nnU-Net: into label files, or into memory.
+//! Segmentation of scans with a network that was fine-tuned in nnU-Net, into label files or into memory.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,27 +18,27 @@ use crate::output::{LabelFile, ProbabilityFile, Targets, WRITTEN_BY};
 use crate::segmenter::Segmenter;
 use crate::tensor::Tensor;
 
-/// Everything that decides the labels, but for the networks and the scan.
+/// All settings of a segmentation job, except the networks and the scan.
 #[derive(Clone, Debug)]
 pub struct SegmentRecipe {
-    /// What computes.
+    /// The backend.
     pub backend: Choice,
-    /// How it computes.
+    /// The backend's precision and kernels.
     pub tuning: Tuning,
-    /// How far a tile is from the next, in tiles: from 0.01 to 1.
+    /// Step from one tile to the next as a fraction of a tile, from 0.01 to 1.
     pub step_size: f64,
-    /// Whether tiles are mirrored as the networks' training says, and the scores averaged.
+    /// Whether to average scores over mirrored tiles, along the axes that the networks' training allows.
     pub mirror: bool,
-    /// Whether the probability of every class is given beside the labels.
+    /// Whether to return the probability of every class beside the labels.
     pub probabilities: bool,
-    /// How many tiles of a slice go through the network at once; none for as many as the memory allows.
+    /// Number of a slice's tiles in a batch; none for as many as the memory allows.
     pub batch: Option<usize>,
-    /// Memory that may be taken, if `batch` is none.
+    /// The memory limit that sets the batch if `batch` is none.
     pub max_memory: Option<ByteSize>,
 }
 
 impl Default for SegmentRecipe {
-    /// As `nnUNetv2_predict` does if no flag says otherwise.
+    /// Returns the defaults of `nnUNetv2_predict`.
     fn default() -> Self {
         let (backend, tuning) = (Choice::default(), Tuning::default());
         Self { backend, tuning, step_size: 0.5, mirror: true, probabilities: false, batch: None, max_memory: None }
@@ -46,45 +46,46 @@ impl Default for SegmentRecipe {
 }
 
 impl SegmentRecipe {
-    /// Refuses steps between tiles that are too small or leave gaps, before anything is loaded.
+    /// Checks that the step between tiles is not too small and leaves no gaps.
     ///
     /// # Errors
     /// If the step is not from 0.01 to 1.
     pub fn check(&self) -> Result<()> {
-        // Below a hundredth, thousands of tiles would cover a slice.
+        // With a smaller step than 0.01, thousands of tiles would cover a slice.
         if (0.01..=1.0).contains(&self.step_size) {
             return Ok(());
         }
-        Err(Error::option("step_size", format!("{} is not between 0.01 and 1", self.step_size)))
+        Err(Error::option("step_size", format!("{} is not from 0.01 to 1", self.step_size)))
     }
 
-    /// The SHA-256 of what decides the files of a case beside the networks: the recipe, and what the guest adds in `more`. Which device computes
-    /// does not count.
+    /// Returns the SHA-256 of the settings that decide a case's files: the recipe, and the caller's own settings in
+    /// `more`. The device and the networks do not count.
     pub fn settings_sha256(&self, more: &str) -> String {
         let Self { tuning, step_size, mirror, probabilities, .. } = self;
         let settings = format!("{} {step_size} {} {probabilities}{more}", tuning.precision, !mirror);
         sha256(format!("{} segment {settings}", env!("CARGO_PKG_VERSION")).as_bytes())
     }
 
-    /// The files that a case becomes whose labels go to `target`; the labels last.
+    /// Returns the files of a case whose label file is `target`. The label file is the last one.
     pub fn files(&self, target: &Path) -> Vec<PathBuf> {
         self.probabilities.then(|| beside_labels(target, "npz")).into_iter().chain([target.into()]).collect()
     }
 }
 
-/// `NAME.ENDING` beside `NAME.nii.gz`.
+/// Returns the path `NAME.ENDING` beside `NAME.nii.gz`.
 pub fn beside_labels(target: &Path, ending: &str) -> PathBuf {
     let is_gzip = target.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz"));
     let stem = if is_gzip { target.with_extension("") } else { target.to_path_buf() };
     stem.with_extension(ending)
 }
 
-/// A case's name as nnU-Net has it, which numbers the channels: `case` for `case_0000`.
+/// Removes nnU-Net's channel number from a case's name: `case` for `case_0000`.
 pub fn without_channel(name: &str) -> &str {
     name.strip_suffix("_0000").filter(|name| !name.is_empty()).unwrap_or(name)
 }
 
-/// Targets that refuse the files of a results folder. With `overwrite`, files that this program did not write may be replaced.
+/// Returns targets that protect the files of a results folder. With `overwrite`, other files that this program did not
+/// write may be replaced.
 ///
 /// # Errors
 /// If the folder cannot be read.
@@ -95,7 +96,7 @@ pub fn segment_targets(results: &Path, overwrite: bool) -> Result<Targets> {
     Ok(targets)
 }
 
-/// An open scan, its axes as stored, and where it lies.
+/// An open scan with its stored axes, and its voxel grid in patient space.
 #[derive(Debug)]
 pub struct Scan {
     volume: Volume,
@@ -103,10 +104,10 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Opens the scan of `case`. `observer` hears the reader's warnings.
+    /// Opens the scan of `case`. `observer` receives the reader's warnings.
     ///
     /// # Errors
-    /// If the scan cannot be read, does not say where it lies, or is a second channel of an nnU-Net case.
+    /// If the scan cannot be read, has no geometry, or is a second channel of an nnU-Net case.
     pub fn open(case: &Case, observer: &dyn Observer) -> Result<Self> {
         refuse_channel(case)?;
         let volume = Volume::open_series(&case.input, case.series.as_deref())?;
@@ -114,10 +115,10 @@ impl Scan {
         Self::from_volume(volume)
     }
 
-    /// The scan `volume`, which a guest has made or opened, its axes as stored.
+    /// Creates a scan from `volume`, with its stored axes.
     ///
     /// # Errors
-    /// If the volume does not say where it lies.
+    /// If the volume has no geometry.
     pub fn from_volume(volume: Volume) -> Result<Self> {
         let geometry = volume.geometry()?;
         Ok(Self { volume, geometry })
@@ -126,44 +127,44 @@ impl Scan {
 
 /// Refuses `case_0001` beside `case_0000`, which is another channel of the same case.
 fn refuse_channel(case: &Case) -> Result<()> {
-    // A name that is no text numbers no channel.
+    // A name that is not UTF-8 has no channel number.
     let name = case.input.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let Some((stem, rest)) = name.rsplit_once('_') else { return Ok(()) };
     let Some((channel, ending)) = rest.split_once('.') else { return Ok(()) };
     let is_channel = channel.len() == 4 && channel != "0000" && channel.bytes().all(|b| b.is_ascii_digit());
     let first = case.input.with_file_name(format!("{stem}_0000.{ending}"));
     if is_channel && first.exists() {
-        let problem = format!("is channel {channel} of the case {stem}, beside {}; only one channel, CT, is supported", first.display());
+        let problem = format!("is channel {channel} of the case {stem}, beside {}; only a single CT channel is supported", first.display());
         return Err(Error::input(case.input.display(), problem));
     }
     Ok(())
 }
 
-/// How much of a scan each label takes.
+/// The size of each label in a scan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelReport {
-    /// [S, H, W] of the scan, its axes in the network's order.
+    /// Shape [S, H, W] of the scan, with the axes in the network's order.
     pub shape: [usize; 3],
-    /// How many voxels have each label, by label.
+    /// Number of voxels of each label, indexed by label.
     pub voxels: Vec<u64>,
     /// The volume of a voxel in millilitres.
     pub voxel_ml: f64,
-    /// From the first slice to the last label.
+    /// Time from the first slice to the last label.
     pub took: Duration,
 }
 
 /// The labels of a scan, in memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelMap {
-    /// [S, H, W] of the scan, its axes as stored.
+    /// Shape [S, H, W] of the scan, with its stored axes.
     pub shape: [usize; 3],
     /// The label of each voxel, row-major.
     pub labels: Vec<u16>,
-    /// The probability of each class at each voxel, [K, S, H, W], if the recipe asks for it.
+    /// The probability of each class at each voxel, [K, S, H, W], if the recipe requests them.
     pub probabilities: Option<Tensor>,
 }
 
-/// A recipe with its networks loaded, which takes one scan after another.
+/// A recipe with its loaded networks, which processes one scan after another.
 ///
 /// ```no_run
 /// use meddino::jobs::{Case, Scan, SegmentJob, SegmentRecipe};
@@ -185,10 +186,10 @@ pub struct SegmentJob {
 }
 
 impl SegmentJob {
-    /// Loads the networks of `results`. `observer` hears what is to be said of the backend.
+    /// Loads the networks of `results`. `observer` receives the backend's warnings.
     ///
     /// # Errors
-    /// If a tensor cannot be read, the backend cannot be had, or the recipe makes no sense.
+    /// If a tensor cannot be read, the backend is not available, or the recipe is not valid.
     pub fn open(results: Results, recipe: SegmentRecipe, observer: &dyn Observer) -> Result<Self> {
         recipe.check()?;
         let mirror_axes = if recipe.mirror { results.mirror_axes() } else { &[] };
@@ -198,23 +199,24 @@ impl SegmentJob {
         Ok(Self { recipe, results, tiling, segmenter })
     }
 
-    /// The networks' results folder.
+    /// Returns the networks' results folder.
     pub fn results(&self) -> &Results {
         &self.results
     }
 
-    /// What the networks run on, for people.
+    /// Returns the device's name for display.
     pub fn device(&self) -> String {
         self.segmenter.device()
     }
 
-    /// Segments `scan` into the file `target`, `.nii.gz` or `.nii`, and writes probabilities beside it if the recipe asks for them.
+    /// Segments `scan` into the file `target`, `.nii.gz` or `.nii`. Also writes probabilities if the recipe requests
+    /// them.
     ///
-    /// Files that are there already are replaced; [`Targets`] say beforehand whether they may be.
+    /// Replaces existing files; check with [`Targets`] first whether that is allowed.
     ///
     /// # Errors
-    /// If the scan cannot be read or is none that the networks take, a file cannot be written, or the device fails. [`Error::Cancelled`] if
-    /// `observer` cancels; no file is left then.
+    /// If the scan cannot be read or does not fit the networks, a file cannot be written, or the device fails.
+    /// [`Error::Cancelled`] if `observer` cancels; then no file is left.
     pub fn write(&self, scan: Scan, target: &Path, observer: &dyn Observer) -> Result<LabelReport> {
         let ready = self.prepare(scan)?;
         let _under_way = UnderWay::new(observer);
@@ -227,7 +229,7 @@ impl SegmentJob {
     /// Segments `scan` into memory.
     ///
     /// # Errors
-    /// As [`SegmentJob::write`]; there is no file.
+    /// As [`SegmentJob::write`], except for errors of files.
     pub fn compute(&self, scan: Scan, observer: &dyn Observer) -> Result<(LabelMap, LabelReport)> {
         let (shape, order) = (scan.geometry.shape(), self.results.configuration.transpose);
         let voxels = shape.iter().product();
@@ -242,7 +244,7 @@ impl SegmentJob {
         Ok((map, report))
     }
 
-    /// Looks through the scan once, and decides how many tiles go through the network at once.
+    /// Reads the scan once for preprocessing, and chooses the batch.
     fn prepare(&self, scan: Scan) -> Result<Ready> {
         let Scan { volume, geometry } = scan;
         let prepared = Prepared::new(volume, geometry.spacing(), &self.results.configuration)?;
@@ -250,7 +252,8 @@ impl SegmentJob {
         Ok(Ready { prepared, geometry, batch })
     }
 
-    /// Segments a scan slice by slice, across the axes in the network's order, and hands each slice and its number to `take`.
+    /// Segments a scan slice by slice along the first axis in the network's order, and passes each slice and its number
+    /// to `take`.
     fn each_slice(
         &self,
         ready: Ready,
@@ -282,31 +285,32 @@ impl SegmentJob {
         Ok(LabelReport { shape: frame.shape, voxels, voxel_ml: geometry.voxel_ml(), took: started.elapsed() })
     }
 
-    /// How many tiles go through the network at once.
+    /// Returns the number of tiles in a batch.
     fn batch(&self, frame: &Frame) -> Result<usize> {
         if let Some(batch) = self.recipe.batch {
             return Ok(batch);
         }
         let ([rows, columns], [_, height, width]) = (self.results.configuration.tile, frame.shape);
-        // The scores of a slice being summed and on their way back; what is saved of it, computed, waiting and being written.
+        // Two copies of a slice's scores (being summed, being read back) and one of its result, or four copies (saved,
+        // computed, queued and being written) if there are probabilities.
         let pixels = 2 * frame.padded.iter().product::<usize>() + height * width * if self.recipe.probabilities { 4 } else { 1 };
         let slice = (self.segmenter.classes() * pixels * size_of::<f32>()) as u64;
         let need = |batch: usize| self.segmenter.bytes([batch, 1, rows, columns], frame.padded).map(|bytes| bytes + slice);
-        let what = format!("one tile of {rows} x {columns} needs {{}} with the weights; give more");
-        memory::fit(self.tiling.passes(frame.padded).len(), self.segmenter.is_on_cpu(), self.recipe.max_memory, need, &what)
+        let reason = format!("one tile of {rows} x {columns} needs {{}} with the weights; give more");
+        memory::fit(self.tiling.passes(frame.padded).len(), self.segmenter.is_on_cpu(), self.recipe.max_memory, need, &reason)
     }
 }
 
-/// A scan that was looked through.
+/// A scan that is ready to be segmented.
 struct Ready {
     prepared: Prepared,
     geometry: Geometry,
-    /// Tiles that go through the network at once.
+    /// Number of tiles in a batch.
     batch: usize,
 }
 
 impl LabelMap {
-    /// Puts slice `index` across the axis `order[0]` where it belongs, with rows along `order[1]` and columns along `order[2]`.
+    /// Stores slice `index` of the axis `order[0]`, whose rows run along `order[1]` and columns along `order[2]`.
     fn put(&mut self, segmented: &Segmented, index: usize, order: [usize; 3]) {
         let [_, rows, columns] = self.shape;
         let voxels: usize = self.shape.iter().product();
@@ -316,15 +320,15 @@ impl LabelMap {
             [at[order[0]], at[order[1]], at[order[2]]] = [index, position / width, position % width];
             let voxel = (at[0] * rows + at[1]) * columns + at[2];
             self.labels[voxel] = *label;
-            if let (Some(all), Some(slice)) = (&mut self.probabilities, &segmented.probabilities) {
+            if let (Some(volume), Some(slice)) = (&mut self.probabilities, &segmented.probabilities) {
                 let classes = slice.data().chunks_exact(segmented.labels.len());
-                classes.enumerate().for_each(|(class, plane)| all.data_mut()[class * voxels + voxel] = plane[position]);
+                classes.enumerate().for_each(|(class, plane)| volume.data_mut()[class * voxels + voxel] = plane[position]);
             }
         }
     }
 }
 
-/// The files that a scan becomes.
+/// The output files of a scan.
 struct LabelFiles {
     labels: LabelFile,
     probabilities: Option<ProbabilityFile>,
@@ -351,7 +355,7 @@ impl LabelFiles {
         self.labels.push(&segmented.labels)
     }
 
-    /// The labels last: where they are, the case is done.
+    /// Finishes the label file last, because an existing label file means that the case is done.
     fn finish(self) -> Result<()> {
         self.probabilities.map(ProbabilityFile::finish).transpose()?;
         self.labels.finish()
@@ -362,19 +366,21 @@ impl LabelFiles {
 mod tests {
     use super::*;
 
-    /// A manifest knows finished work by this hash: other words for the same settings would have all of it done again.
+    /// A manifest identifies finished work by this hash. If the hash of equal settings changed, all work would be
+    /// redone.
     #[test]
-    fn settings_are_hashed_as_ever() {
-        assert_eq!(env!("CARGO_PKG_VERSION"), "0.1.0", "another version has other hashes: take them over");
+    fn the_hash_of_settings_does_not_change() {
+        assert_eq!(env!("CARGO_PKG_VERSION"), "0.1.0", "a new version changes the hashes; update them here");
         let recipe = SegmentRecipe { step_size: 0.25, mirror: false, probabilities: true, ..SegmentRecipe::default() };
         assert_eq!(recipe.settings_sha256(" true 40,400"), "c47b884e69af6a161076a64b8b7e88f65feb8e68c9e7734fad66b4c11a67a9d0");
         assert_ne!(recipe.settings_sha256(""), recipe.settings_sha256(" false 40,400"));
     }
 
     #[test]
-    fn slices_of_turned_axes_land_where_their_voxels_are() {
+    fn slices_of_permuted_axes_are_stored_at_their_voxels() {
         let mut map = LabelMap { shape: [2, 3, 4], labels: vec![0; 24], probabilities: None };
-        // Slices across columns, with rows along slices and columns along rows: label = its voxel's number.
+        // Each slice has a fixed column; its rows run along the slices and its columns along the rows. A label is the
+        // index of its voxel.
         let order = [2, 0, 1];
         for column in 0..4 {
             let voxel = |position: usize| (position / 3 * 3 + position % 3) * 4 + column;

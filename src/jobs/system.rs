@@ -1,35 +1,35 @@
-//! What the machine gives to a process: memory and threads.
+//! The memory and threads that the system allows this process.
 
 use std::fs;
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 use crate::error::{Error, Result};
 
-/// What a user can do where no thread starts.
+/// Advice for a user if a thread cannot be started.
 pub const MORE_THREADS: &str = "raise the limit on processes (`ulimit -u`, or a container's `pids` limit) or on memory (`ulimit -v`)";
 
 /// Starts a thread for one stage of the work.
 ///
 /// # Errors
-/// If the system starts none.
+/// If the system refuses a thread.
 pub(super) fn spawn<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     work: impl FnOnce() -> T + Send + 'scope,
 ) -> Result<ScopedJoinHandle<'scope, T>> {
-    let refused = |problem| Error::option("threads", format!("the system starts no further thread: {problem}; {MORE_THREADS}"));
+    let refused = |problem| Error::option("threads", format!("the system cannot start another thread: {problem}; {MORE_THREADS}"));
     Builder::new().spawn_scoped(scope, work).map_err(refused)
 }
 
-/// Memory that this process may still take at most, and what sets the limit.
+/// The memory that this process may still allocate, and the source of this limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct MemoryLimit {
-    /// In bytes, beside what this process has already.
+    /// Bytes that are left, in addition to the memory that this process already has.
     pub bytes: u64,
-    /// `ulimit -v`, a container's limit, or the machine.
+    /// The limit's name: `ulimit -v`, `ulimit -d`, the container's limit, or the machine's memory.
     pub set_by: &'static str,
 }
 
-/// The least of what the machine, the container and the process's own limits leave; none where the system does not tell.
+/// Returns the tightest limit of the machine, the container and the process; none if the system reports no limit.
 pub(super) fn memory_limit() -> Option<MemoryLimit> {
     let read = |path: &str| fs::read_to_string(path).ok();
     let status = status();
@@ -46,17 +46,18 @@ pub(super) fn memory_limit() -> Option<MemoryLimit> {
     left.min_by_key(|memory| memory.bytes)
 }
 
-/// Bytes of memory that this process has; 0 where the system does not tell.
+/// Returns the resident bytes of this process; 0 if the system does not report them.
 pub(super) fn resident_bytes() -> u64 {
     kib(&status(), "VmRSS:").unwrap_or(0)
 }
 
-/// The most bytes of memory that this process has had (Linux: `VmHWM`); none where the system does not tell.
+/// Returns the peak resident bytes of this process (Linux: `VmHWM`); none if the system does not report them.
 pub fn peak_resident_bytes() -> Option<u64> {
     kib(&status(), "VmHWM:")
 }
 
-/// Bytes that the system could give to new processes (Linux: `MemAvailable`); none where the system does not tell.
+/// Returns the bytes that are available to new processes (Linux: `MemAvailable`); none if the system does not report
+/// them.
 pub(super) fn available_bytes() -> Option<u64> {
     kib(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
 }
@@ -65,18 +66,18 @@ fn status() -> String {
     fs::read_to_string("/proc/self/status").unwrap_or_default()
 }
 
-/// The value of a line `NAME   123 kB` of a text of the Linux kernel's, in bytes.
+/// Returns the value of a line `NAME   123 kB` in bytes, as in files under /proc.
 fn kib(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib << 10)
 }
 
-/// The soft limit of a line `NAME   123   456   bytes`; none if there is no limit.
+/// Returns the soft limit in a line `NAME   123   456   bytes`; none if it is unlimited.
 fn soft_limit(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
 }
 
-/// The least limit of the control groups that this process is in (version 2: `memory.max`).
+/// Returns the tightest memory limit of this process's control groups (version 2: `memory.max`).
 fn container() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let mut group = std::path::Path::new(groups.lines().find_map(|line| line.strip_prefix("0::/"))?).to_path_buf();
@@ -96,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_are_read_as_the_system_writes_them() {
+    fn limits_are_parsed_from_the_files_of_linux() {
         let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
                       Max data size             unlimited            unlimited            bytes     \n\
                       Max address space         536870912            1073741824           bytes     \n";

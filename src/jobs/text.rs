@@ -1,8 +1,8 @@
-//! File names as texts. A file's name need not be UTF-8, but metadata, JSON, patterns and the names of outputs must be.
+//! File names as text. File names may be any bytes, but metadata, JSON, patterns and names of outputs must be UTF-8.
 
 use std::ffi::OsStr;
 
-/// The file name or path `name` as a text: each byte that is no UTF-8 becomes `%XX`.
+/// Returns the file name or path `name` as text. Each byte that is not UTF-8 becomes `%XX`.
 pub fn name_text(name: impl AsRef<OsStr>) -> String {
     let mut text = String::new();
     for chunk in name.as_ref().as_encoded_bytes().utf8_chunks() {
@@ -17,7 +17,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_utf_8_is_told_by_its_bytes() {
+    fn bytes_that_are_not_utf_8_are_escaped() {
         assert_eq!(name_text("scans/Bär 1%.nii"), "scans/Bär 1%.nii");
         #[cfg(unix)]
         {

@@ -1,4 +1,4 @@
-//! Patch tokens, slice by slice: computed, or out of a file of features.
+//! Patch tokens, slice by slice, computed or read from a file of features.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,14 +17,14 @@ use crate::output::{StoredFeatures, Targets};
 use crate::tensor::Tensor;
 use crate::vit::features::Request;
 
-/// What the metadata of features say of where the patches lie.
-const OF_PATCHES: [&str; 3] = ["patch_affine", "slice_positions", "patch_steps"];
+/// The metadata keys about positions of patches.
+const POSITION_KEYS: [&str; 3] = ["patch_affine", "slice_positions", "patch_steps"];
 
-/// Where patch tokens come from, before weights are loaded.
+/// The source of patch tokens, before any weights are loaded.
 pub enum Tokens {
-    /// A model computes them.
+    /// An open model, whose weights are not loaded yet.
     Waiting(Box<OpenModel>),
-    /// A file of features holds them.
+    /// A file of features.
     Stored {
         /// The open file.
         features: Box<StoredFeatures>,
@@ -33,11 +33,11 @@ pub enum Tokens {
     },
 }
 
-/// Where patch tokens come from.
+/// The source of patch tokens.
 pub enum TokenSource {
-    /// A model computes them.
+    /// A loaded model.
     Computed(Box<Engine>),
-    /// A file of features holds them.
+    /// A file of features.
     Stored {
         /// The open file.
         features: Box<StoredFeatures>,
@@ -47,7 +47,7 @@ pub enum TokenSource {
 }
 
 impl Tokens {
-    /// Width of a token, C.
+    /// Returns the width of a token, C.
     pub fn width(&self) -> usize {
         match self {
             Self::Waiting(model) => model.model().config().embed_dim,
@@ -55,8 +55,8 @@ impl Tokens {
         }
     }
 
-    /// Targets that refuse the files behind the tokens, and those of `scan`. With `overwrite`, files that this program did not write may be
-    /// replaced.
+    /// Returns targets that protect the files of the tokens and of `scan`. With `overwrite`, other files that this
+    /// program did not write may be replaced.
     ///
     /// # Errors
     /// If the scan's folder cannot be read.
@@ -71,7 +71,7 @@ impl Tokens {
         }
     }
 
-    /// Refuses a `slice` of which there are no tokens; the scan has it.
+    /// Checks that there are tokens of `slice`, which the scan has.
     ///
     /// # Errors
     /// If the file of features does not hold the slice.
@@ -82,7 +82,7 @@ impl Tokens {
         }
     }
 
-    /// Loads the weights, where there are any to load.
+    /// Loads the weights if a model computes the tokens.
     ///
     /// # Errors
     /// As [`OpenModel::load`].
@@ -95,7 +95,7 @@ impl Tokens {
 }
 
 impl TokenSource {
-    /// Width of a token, C.
+    /// Returns the width of a token, C.
     pub fn width(&self) -> usize {
         match self {
             Self::Computed(engine) => engine.model().config().embed_dim,
@@ -103,13 +103,15 @@ impl TokenSource {
         }
     }
 
-    /// Hands the patch tokens [P, C] of each of `slices` of `input` to `take`, in order. Tokens out of a file need no input.
+    /// Passes the patch tokens [P, C] of each of `slices` of `input` to `take`, in order. Tokens in a file need no
+    /// input.
     ///
     /// # Errors
-    /// If tokens cannot be read or computed, [`crate::Error::Cancelled`] if `observer` cancels, and what `take` returns.
+    /// If tokens cannot be read or computed, [`crate::Error::Cancelled`] if `observer` cancels, and the errors of
+    /// `take`.
     ///
     /// # Panics
-    /// If tokens are computed and there is no input, or a file does not hold the slices.
+    /// If tokens are computed and there is no input, or the file does not hold the slices.
     pub fn each(
         &self,
         input: Option<&mut Input>,
@@ -133,7 +135,7 @@ impl TokenSource {
                 counted(features.patches(position)?)
             }),
             Self::Computed(engine) => {
-                let input = input.expect("tokens are computed of a scan");
+                let input = input.expect("computed tokens need a scan");
                 let (request, [_, channels, height, width]) = (Request::default(), input.shape());
                 let batch = memory::batch(engine.model(), engine.backbone(), [channels, height, width], slices.len(), &request, None)?;
                 engine.stream(input, slices, batch, &request, observer, |features, _| {
@@ -145,7 +147,8 @@ impl TokenSource {
         }
     }
 
-    /// Where the features of `slices` come from, for files that are made of them and hold no patches that have a place.
+    /// Returns the provenance of the tokens of `slices`, without the positions of patches, for the metadata of pictures
+    /// and other outputs.
     ///
     /// # Errors
     /// If the input cannot be read.
@@ -154,14 +157,14 @@ impl TokenSource {
     /// If tokens are computed and there is no input.
     pub fn provenance(&self, input: Option<&mut Input>, slices: &[usize]) -> Result<BTreeMap<String, String>> {
         let mut metadata = match self {
-            Self::Computed(engine) => engine.provenance(input.expect("tokens are computed of a scan"), slices)?.metadata(),
+            Self::Computed(engine) => engine.provenance(input.expect("computed tokens need a scan"), slices)?.metadata(),
             Self::Stored { features, path } => {
                 let mut metadata = features.metadata().clone();
                 metadata.extend([("features".into(), name_text(path)), ("slices".into(), json!(slices).to_string())]);
                 metadata
             }
         };
-        metadata.retain(|name, _| !OF_PATCHES.contains(&name.as_str()));
+        metadata.retain(|name, _| !POSITION_KEYS.contains(&name.as_str()));
         Ok(metadata)
     }
 }

@@ -1,4 +1,4 @@
-//! Which weights a job takes: those that were named, else the released ones, from the cache or from the hub.
+//! The checkpoint of a job: the named one, else the released one from the cache or from the hub.
 
 use std::path::{Path, PathBuf};
 
@@ -6,10 +6,11 @@ use super::observer::Observer;
 use crate::error::{Error, Result};
 use crate::hub::{Hub, RELEASED};
 
-/// The checkpoint `named`, else the path of the released one, which is downloaded if the cache does not hold it.
+/// Returns the checkpoint `named`, else the path of the released checkpoint, which is downloaded if the cache does not
+/// hold it.
 ///
 /// # Errors
-/// If the released checkpoint cannot be had.
+/// If the released checkpoint is not in the cache and cannot be downloaded.
 pub(super) fn or_released(named: Option<&Path>, observer: &dyn Observer) -> Result<PathBuf> {
     match named {
         Some(named) => Ok(named.into()),
@@ -17,16 +18,16 @@ pub(super) fn or_released(named: Option<&Path>, observer: &dyn Observer) -> Resu
     }
 }
 
-/// The path of the released checkpoint, which is downloaded from `hub` if the hub's cache does not hold it.
+/// Returns the path of the released checkpoint, which is downloaded from `hub` if the hub's cache does not hold it.
 ///
 /// # Errors
-/// If the checkpoint cannot be had this way; the text names the other ways.
+/// If the checkpoint is not in the cache and cannot be downloaded. The message names the other ways to get it.
 pub fn fetch_released(hub: &Hub, observer: &dyn Observer) -> Result<PathBuf> {
     hub.fetch(&RELEASED, &mut |event| observer.download(&event)).map_err(|error| match error {
         Error::Checkpoint { source_name, problem, .. } => {
             let ways = format!(
-                "Two ways to have it: download {} from {} and give it with -c FILE, or run `meddino download` once where there is a network \
-                 (it is kept in {}). -c seeded:0 takes untrained weights, to try things out",
+                "Two ways to get it: download {} from {} and give it with -c FILE, or run `meddino download` once with network access \
+                 (the cache is {}). To try things out, -c seeded:0 uses untrained weights",
                 RELEASED.file,
                 hub.page(&RELEASED),
                 hub.cache().display(),

@@ -69,7 +69,7 @@ fn download_prints_the_path_and_checks_the_cached_file() {
     assert!(ok, "{stderr}");
     let path = machine.hub().cached(&RELEASED).expect("cached");
     assert_eq!(stdout, format!("{}\n", path.display()));
-    says(&stderr, &["downloading", "its SHA-256 is the hub's"]);
+    says(&stderr, &["downloading", "its SHA-256 matches the hub's"]);
     says(&stderr, &[&format!("commit {COMMIT} of ricklisz123/MedDINOv3-ViTB-16-CT-3M, SHA-256 {}", world.sha256)]);
     // A flipped bit is found. The file is fetched again if the network may be used.
     let mut bytes = noise();
@@ -80,7 +80,7 @@ fn download_prints_the_path_and_checks_the_cached_file() {
     says(&offline.2, &["is damaged", "without HF_HUB_OFFLINE"]);
     let (ok, stdout, stderr) = machine.run("download -q");
     assert!(ok && stdout.trim() == path.to_str().expect("text"), "{stdout}{stderr}");
-    says(&stderr, &["warning", "is damaged", "fetched anew"]);
+    says(&stderr, &["warning", "is damaged", "downloading it again"]);
     assert_eq!(fs::read(&path).expect("read"), noise());
     let (ok, _, stderr) = machine.run("download -q");
     assert!(ok && stderr.is_empty(), "{stderr}");
@@ -95,7 +95,7 @@ fn a_cached_revision_without_a_reference_is_reported() {
     let notice = format!("MedDINOv3-B-CT3M.pth is taken from the cache, of the commit {commit}");
     let (ok, stdout, stderr) = machine.run("download");
     assert!(ok && stdout == format!("{}\n", path.display()), "{stdout}{stderr}");
-    says(&stderr, &[&notice, &format!("commit {commit} of"), &format!("SHA-256 {}", world.sha256), "no SHA-256 is kept beside it"]);
+    says(&stderr, &[&notice, &format!("commit {commit} of"), &format!("SHA-256 {}", world.sha256), "the cache holds no SHA-256 for it"]);
     let (ok, _, stderr) = machine.run("features phantom --size 64 --backend cpu -o a.safetensors");
     assert!(ok, "{stderr}");
     says(&stderr, &[&notice]);

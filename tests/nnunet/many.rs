@@ -39,7 +39,7 @@ fn names_are_those_of_nnunet_and_finished_cases_are_skipped() {
     assert_eq!(text(&again.stdout).lines().count(), 2);
     // With other settings the cases are computed again. The labels are the same.
     let with_json = desk.run(&line("-i imagesTs --json"));
-    assert!(!text(&with_json.stderr).contains("finished by an earlier run"));
+    assert!(!text(&with_json.stderr).contains("an earlier run finished"));
     assert_eq!(fs::read(desk.path("out/thin.nii.gz")).expect("read"), before);
     assert!(desk.run(&line("-i imagesTs")).status.success());
 }
@@ -124,7 +124,7 @@ fn files_of_an_earlier_run_beside_the_labels_are_reported() {
     let desk = desk();
     let messages = |flags: &str| text(&desk.run(&line(&format!("-i imagesTs {flags}"))).stderr);
     assert!(!messages("--overlay --save-probabilities").contains("earlier run"));
-    let expected = "out: 4 files beside the outputs are of an earlier run with other settings, as out/thick.npz; they are left as they are";
+    let expected = "out: 4 files beside the outputs are left from an earlier run with other settings, for example out/thick.npz; they were not changed";
     let with_other_settings = messages("--step-size 1");
     assert!(with_other_settings.contains(expected), "{with_other_settings}");
 }
@@ -137,7 +137,7 @@ fn labels_may_be_written_into_the_results_folder_repeatedly() {
         desk.succeed(&format!("segment -m model -f 0 --disable-tta --backend cpu -i imagesTs/thin_0000.nii.gz -o model/labels {flags}"));
     }
     let error = text(&desk.run("segment -m model -f 0 --backend cpu -i imagesTs/thin_0000.nii.gz -o model/plans.json --overwrite").stderr);
-    assert!(error.contains("is a file, and outputs go into a folder"), "{error}");
+    assert!(error.contains("is a file, but outputs need a folder"), "{error}");
 }
 
 #[test]
@@ -166,16 +166,13 @@ fn scans_in_the_output_folder_are_skipped_with_a_warning() {
         assert_eq!(text(&output.stdout).lines().count(), 1);
         let messages = text(&output.stderr);
         assert!(
-            messages.contains("imagesTs: 1 scan lies in the folder that the outputs go into, as imagesTs/out/thick_0000.nii.gz"),
+            messages.contains("imagesTs: 1 scan is in the output folder and skipped, for example imagesTs/out/thick_0000.nii.gz"),
             "{messages}"
         );
     }
     fs::remove_file(desk.path("imagesTs/thin_0000.nii.gz")).expect("removed");
     let error = text(&desk.run(&inside).stderr);
-    assert!(
-        error.contains("there is no scan in this folder") && error.contains("1 file in the folder that the outputs go into"),
-        "{error}"
-    );
+    assert!(error.contains("there is no scan in this folder") && error.contains("1 file in the output folder"), "{error}");
 }
 
 #[test]

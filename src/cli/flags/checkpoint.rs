@@ -5,33 +5,35 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use meddino::checkpoint::Dtype;
 
-/// Say what a checkpoint holds: layout, sizes, number of parameters, types, and what is ignored
+/// Describe a checkpoint: layout, sizes, number of parameters, types, and which tensors are ignored
 ///
-/// Names, shapes and types are read; the weights are not.
+/// Reads names, shapes and types, but not the weights.
 #[derive(clap::Args)]
 pub struct Inspect {
     /// A .pth or .safetensors file, or seeded:N
     pub checkpoint: PathBuf,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// Write a checkpoint of any known layout as .safetensors, under the names of MedDINOv3
+/// Convert a checkpoint of any known layout to .safetensors with MedDINOv3's tensor names
 ///
-/// The model's configuration goes into the metadata, so that the result is the same model. The file's path is printed on stdout.
+/// The metadata store the model's configuration, so the file loads as the same model. Prints the file's path on stdout.
 #[derive(clap::Args)]
 pub struct Convert {
     /// A .pth or .safetensors file, or seeded:N
     pub checkpoint: PathBuf,
-    /// Where the result goes
+    /// The file to write
     #[arg(short, long, value_name = "OUT.safetensors")]
     pub output: PathBuf,
-    /// Also replace files that meddino did not write, that were changed since, or that it made of another scan.
-    /// Inputs are never replaced
+    /// Replace any existing output
+    ///
+    /// Without this flag, meddino replaces a file only if meddino wrote the file from the same input and nobody has
+    /// changed the file since. Inputs are never replaced.
     #[arg(long)]
     pub overwrite: bool,
-    /// Type of the stored weights
+    /// Data type of the stored weights
     #[arg(long, default_value = "f32")]
     pub dtype: Stored,
 }

@@ -1,4 +1,4 @@
-//! The flags that say which scans are looked at, and what they are called.
+//! The flags that choose scans from folders and name their outputs.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,27 +7,31 @@ use clap::ValueEnum;
 use meddino::jobs::{self, Pattern};
 use meddino::{Error, Result};
 
-/// Which of the scans in folders are cases, and what those are called.
+/// Which scans in folders become cases, and how their outputs are named.
 #[derive(clap::Args)]
 pub struct Cohort {
-    /// Take only those scans in folders that match GLOB; may be given several times. A GLOB without a / is compared
-    /// with the names of files and folders. One with a / is compared with paths below INPUT ('*/ct.nii.gz'), and **
-    /// stands for any number of folders. Folders of labels (labelsTr, segmentations, masks, ...) and files that
-    /// meddino wrote are passed over, unless such a path names them
+    /// Take only scans in folders that match GLOB; may be given several times
+    ///
+    /// A GLOB without a / matches the names of files and folders. A GLOB with a / matches paths below INPUT
+    /// ('*/ct.nii.gz'); ** matches any number of folders. Label folders (labelsTr, segmentations, masks, ...) and files
+    /// that meddino wrote are skipped unless a GLOB with a / matches them.
     #[arg(long, value_name = "GLOB")]
     pub include: Vec<Glob>,
-    /// Leave out files and folders that match GLOB, a folder with all that is in it; may be given several times
+    /// Skip files, and whole folders, that match GLOB; may be given several times
     #[arg(long, value_name = "GLOB")]
     pub exclude: Vec<Glob>,
-    /// How a case's outputs are called in a folder: file, by the scan's file name alone; parent, with the folder that
-    /// it lies in, as s0001_ct; path, with all folders below INPUT; auto, with as many folders as tell all cases
-    /// apart. With auto, names may change when scans are added
+    /// How outputs in a folder are named
+    ///
+    /// file uses the scan's file name alone. parent adds the folder that holds the scan (s0001_ct). path adds all
+    /// folders below INPUT. auto adds as few folders as make all names unique, so names may change when scans are
+    /// added.
     #[arg(long, value_enum, value_name = "auto|file|parent|path", default_value = "auto", hide_possible_values = true)]
     pub names: Names,
 }
 
 impl Cohort {
-    /// The scans that the flags mean, and `inputs` and `series`; `output` is the flag that says where outputs go.
+    /// Builds the cohort of `inputs` and `series` with these flags; `output` is the flag that names the outputs'
+    /// folder.
     pub fn of(&self, inputs: &[PathBuf], series: Option<&str>, output: &'static str) -> jobs::Cohort {
         let patterns = |globs: &[Glob]| globs.iter().map(|glob| glob.0.clone()).collect();
         jobs::Cohort {
@@ -41,7 +45,7 @@ impl Cohort {
     }
 }
 
-/// How many folders a name keeps.
+/// How many folders the name of an output keeps.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub enum Names {
     #[default]
@@ -62,8 +66,8 @@ impl From<Names> for jobs::Names {
     }
 }
 
-/// A pattern of file names, as a shell has them: `*` and `?` stop at a `/`, `**` does not. A pattern without a `/` is held against names, one with a `/`
-/// against paths below the folder that is searched.
+/// A shell pattern of file names: `*` and `?` stop at a `/`, `**` does not. A pattern without a `/` matches names, and
+/// a pattern with a `/` matches paths below the folder that is searched.
 #[derive(Clone, Debug)]
 pub struct Glob(Pattern);
 
@@ -74,7 +78,7 @@ impl FromStr for Glob {
         const OPTIONS: glob::MatchOptions =
             glob::MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
         let pattern = glob::Pattern::new(text.strip_prefix("./").unwrap_or(text));
-        let pattern = pattern.map_err(|e| Error::option("pattern", format!("'{text}' is no pattern of file names: {e}")))?;
+        let pattern = pattern.map_err(|e| Error::option("pattern", format!("'{text}' is not a pattern of file names: {e}")))?;
         let matches = move |subject: &str| pattern.matches_with(subject, OPTIONS);
         Ok(Self(if text.contains('/') { Pattern::of_paths(matches) } else { Pattern::of_names(matches) }))
     }
@@ -85,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pattern_that_is_none_is_refused() {
-        assert!("[".parse::<Glob>().expect_err("refused").to_string().contains("'[' is no pattern"));
+    fn an_invalid_pattern_is_refused() {
+        assert!("[".parse::<Glob>().expect_err("refused").to_string().contains("'[' is not a pattern"));
     }
 }

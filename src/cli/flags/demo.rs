@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
-/// Try it without data or weights: a synthetic thorax slice through an untrained model, to features and pictures
+/// Try meddino without data or weights: features and pictures of a synthetic slice by an untrained model
 #[derive(clap::Args)]
 pub struct Demo {
-    /// Where its files go; made if it does not exist
+    /// Folder for the demo's files; created if missing
     #[arg(short, long, value_name = "DIR", default_value = "meddino-demo")]
     pub output: PathBuf,
-    /// Also replace files that meddino did not write, that were changed since, or that it made of another scan.
-    /// Inputs are never replaced
+    /// Replace any existing output
+    ///
+    /// Without this flag, meddino replaces a file only if meddino wrote the file from the same input and nobody has
+    /// changed the file since. Inputs are never replaced.
     #[arg(long)]
     pub overwrite: bool,
 }

@@ -14,77 +14,91 @@ use super::model::Model;
 
 /// Compute the features of a scan's slices and write them to a file
 ///
-/// The file's path is printed on stdout. Every slice is one image: HU are clamped to [-1000, 1000] and normalised as the authors of MedDINOv3
-/// do, then resized (antialiased bilinear) to --size. With S slices, P patches, R storage tokens, T = 1 + R + P tokens and C channels, the
-/// file holds x_norm_clstoken [S, C], x_storage_tokens [S, R, C], x_norm_patchtokens [S, P, C], x_prenorm [S, T, C] and layers.N [S, T, C],
-/// and in its metadata what is needed to interpret them.
+/// Each slice is one image: HU are clamped to [-1000, 1000], normalised as MedDINOv3's authors do, and resized
+/// (antialiased bilinear) to --size. Prints the file's path on stdout.
 ///
-/// Several inputs, or folders of them, go into --out-dir. Each case keeps its name, as in nnU-Net: case_0000.nii.gz
-/// becomes case_0000.safetensors. Where several scans are called ct, their folders tell them apart: s0001/ct.nii.gz
-/// becomes s0001_ct.safetensors. Cases that an earlier run finished with the same input, settings and weights are
-/// left as they are. A case that fails does not stop the others; the exit code is 3 then. A run that was killed is
-/// continued by the same command, and gives the same file as an undisturbed one; Ctrl-C leaves nothing behind.
+/// With S slices, P patches, R storage tokens, T = 1 + R + P tokens and C channels, the file holds
+/// x_norm_clstoken [S, C], x_storage_tokens [S, R, C], x_norm_patchtokens [S, P, C], x_prenorm [S, T, C] and
+/// layers.N [S, T, C]. Its metadata describe the scan, the preprocessing and the model.
+///
+/// Several inputs, or folders of scans, need --out-dir. Outputs keep the names of the scans: case_0000.nii.gz becomes
+/// case_0000.safetensors. If several scans have the same file name, folder names are added: s0001/ct.nii.gz becomes
+/// s0001_ct.safetensors. Cases that an earlier run finished with the same input, settings and weights are skipped. If
+/// a case fails, the others still run, and the exit code is 3.
+///
+/// To resume a killed run, repeat its command: the file equals that of an uninterrupted run. Ctrl-C removes the
+/// unfinished file.
 #[derive(clap::Args)]
 pub struct Features {
-    /// What to look at: NIfTI (.nii, .nii.gz, .hdr and .img); a DICOM file, or a folder with one series of them; .npy of HU, [H, W] or
-    /// [S, H, W]; .safetensors holding `image` [B, C, H, W], normalised already; a folder of any of those; or the word phantom, a built-in
-    /// synthetic thorax slice
+    /// The scan: NIfTI, DICOM, .npy, .safetensors, a folder of those, or phantom
+    ///
+    /// NIfTI is .nii, .nii.gz, or .hdr with .img. DICOM is a file, or a folder with one series. A .npy file holds HU as
+    /// [H, W] or [S, H, W]. A .safetensors file holds `image` [B, C, H, W], already normalised. The word phantom stands
+    /// for a built-in synthetic thorax slice.
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
     #[command(flatten)]
     pub cohort: Cohort,
     #[command(flatten)]
     pub model: Model,
-    /// Where the features of a single input go [default: its name with .features.safetensors, in the current folder]
+    /// File for the features of a single input [default: NAME.features.safetensors in the current folder]
     #[arg(short, long, value_name = "OUT", conflicts_with = "out_dir")]
     pub output: Option<PathBuf>,
-    /// Where the features of every input go, and a manifest of what is finished; made if it does not exist
+    /// Folder for the features of all inputs and a manifest of finished cases; created if missing
     #[arg(long, value_name = "DIR")]
     pub out_dir: Option<PathBuf>,
-    /// Do the Ith of N parts of the cases: for job arrays, which may share --out-dir
+    /// Process part I of N of the cases, for job arrays; the parts may share --out-dir
     #[arg(long, value_name = "I/N", requires = "out_dir")]
     pub shard: Option<Shard>,
-    /// Also replace files that meddino did not write, that were changed since, or that it made of another scan.
-    /// Inputs are never replaced
+    /// Replace any existing output
+    ///
+    /// Without this flag, meddino replaces a file only if meddino wrote the file from the same input and nobody has
+    /// changed the file since. Inputs are never replaced.
     #[arg(long)]
     pub overwrite: bool,
-    /// The kind of file: safetensors; npz, an array for each tensor and `metadata`, a text that is JSON; or npy, one array, and a .json beside it
-    /// [default: by the output's ending, else safetensors]
+    /// File format: safetensors, npz or npy [default: by the output's extension, else safetensors]
+    ///
+    /// npz holds one array for each tensor, and `metadata` as JSON text. npy holds a single array, with its metadata in
+    /// a .json file beside it.
     #[arg(long)]
     pub format: Option<Format>,
-    /// Type of the values in the file; f16 takes half the space and three digits
+    /// Data type of the values in the file; f16 takes half the space and keeps about three digits
     #[arg(long, default_value = "f32")]
     pub dtype: Written,
     #[command(flatten)]
     pub look: Look,
-    /// Which slices: all, A:B or A:B:STEP (B is not among them), or a list; negative numbers count from the end
+    /// Which slices: all, A:B or A:B:STEP (B excluded), or a list; negative numbers count from the end
     #[arg(long, default_value = "all", value_name = "SLICES", allow_hyphen_values = true)]
     pub slices: Slices,
-    /// Which tokens to write: cls, storage and patch after the final norm, prenorm for all of them before it
+    /// Which tokens to write: cls, storage and patch (after the final norm), prenorm (all tokens before it)
     #[arg(long, value_delimiter = ',', default_value = "cls,storage,patch", value_name = "LIST")]
     pub tokens: Vec<Tokens>,
-    /// One vector an image in place of tokens: cls, or mean, of the patch tokens after the final norm
+    /// Write one vector per image instead of tokens: the cls token, or the mean of the patch tokens
+    ///
+    /// Both are taken after the final norm.
     #[arg(long, conflicts_with = "tokens")]
     pub pool: Option<Pool>,
-    /// Blocks whose output to write as well, all tokens through the final norm; segmentation takes 2,5,8,11
+    /// Also write the output of these blocks: all tokens, after the final norm; segmentation uses 2,5,8,11
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub layers: Vec<usize>,
-    /// Memory that may be taken, from which the batch follows, as 4GiB; on a GPU the device's [default: on a GPU 4GiB, else half of what is free]
+    /// Memory limit that sets the batch, such as 4GiB [default: on a GPU 4GiB, else half of what is free]
+    ///
+    /// On a GPU, this is the device's memory.
     #[arg(long, value_name = "SIZE", conflicts_with = "batch")]
     pub max_memory: Option<ByteSize>,
-    /// How many slices go through the model at once, whatever memory that takes
+    /// Number of slices in a batch, regardless of memory
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub batch: Option<u32>,
-    /// Say on stderr where the GPU's time goes, by kernel and by block
+    /// Print the GPU's time by kernel and by block on stderr
     #[arg(long)]
     pub profile: bool,
-    /// The same as JSON, into a file
+    /// Write the profile to a file, as JSON
     #[arg(long, value_name = "FILE", conflicts_with = "out_dir")]
     pub profile_json: Option<PathBuf>,
 }
 
 impl Features {
-    /// What the flags set.
+    /// Returns the recipe that the flags describe.
     pub fn recipe(&self) -> Result<Recipe> {
         let tokens: Vec<Output> = match self.pool {
             Some(pool) => vec![pool.into()],
@@ -111,7 +125,7 @@ impl Features {
     }
 }
 
-/// The `wanted` format, else the one that the output's ending names, else `.safetensors`.
+/// Returns the `wanted` format, else the format of the output's extension, else safetensors.
 fn format(wanted: Option<Format>, output: Option<&Path>) -> Result<Format> {
     match (wanted, output.and_then(Format::of)) {
         (Some(wanted), Some(named)) if wanted != named => {
@@ -140,7 +154,7 @@ impl From<Tokens> for Output {
     }
 }
 
-/// What an image is pooled to.
+/// The vector that an image is pooled to.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Pool {
     Cls,
@@ -156,7 +170,7 @@ impl From<Pool> for Output {
     }
 }
 
-/// What features are written as.
+/// The data type of written features.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Written {
     F32,

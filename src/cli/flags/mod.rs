@@ -1,4 +1,4 @@
-//! The flags, as they are typed and as `--help` explains them: a file a command or a group.
+//! The flags and their `--help` texts. Each file holds one command, or one group of flags that commands share.
 
 mod checkpoint;
 mod cohort;
@@ -29,7 +29,7 @@ pub use verify::Verify;
 pub struct Args {
     #[command(subcommand)]
     pub command: Command,
-    /// No notes and no progress on stderr; warnings and errors remain
+    /// Print only warnings and errors on stderr, without notes and progress
     #[arg(short, long, global = true)]
     pub quiet: bool,
 }
@@ -43,13 +43,14 @@ pub enum Command {
     Inspect(Inspect),
     Convert(Convert),
     Verify(Verify),
-    /// List the GPUs of this machine, and which backend `--backend auto` takes
+    /// List this machine's GPUs and the backend that `--backend auto` chooses
     Devices,
-    /// Put the released checkpoint into the cache, check its SHA-256 and print its path
+    /// Download the released checkpoint to the cache, check its SHA-256 and print its path
     ///
-    /// This is what a command without -c does by itself, for machines that will have no network later. It comes from the Hugging Face hub, into
-    /// the cache that Python's huggingface_hub keeps, in HF_HUB_CACHE or HF_HOME/hub or ~/.cache/huggingface/hub; a download that was cut
-    /// is resumed. HF_ENDPOINT names another hub, HF_TOKEN a token for it; with HF_HUB_OFFLINE=1 only the cache is looked at.
+    /// Commands without -c download the checkpoint when they first need it; run this before a machine goes offline. The
+    /// checkpoint comes from the Hugging Face hub and is stored in the cache that Python's huggingface_hub uses:
+    /// HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub. An interrupted download is resumed. HF_ENDPOINT
+    /// sets another hub, and HF_TOKEN its access token. HF_HUB_OFFLINE=1 uses only the cache.
     Download,
     Demo(Demo),
     Bench(Bench),

@@ -1,4 +1,4 @@
-//! The flags that say which model runs, on what, and how it computes.
+//! The flags that choose the model, its backend, and the backend's arithmetic and kernels.
 
 use std::path::PathBuf;
 
@@ -10,48 +10,57 @@ use meddino::jobs::ModelChoice;
 use meddino::vit::config::RopePrecision;
 use meddino::{Error, Result};
 
-/// Which model runs, and on what.
+/// The model and its backend.
 #[derive(clap::Args)]
 pub struct Model {
-    /// The weights: a .pth or .safetensors file, or seeded:N for untrained ones to try things out (seeded:N:tiny, seeded:N:micro: small)
-    /// [default: the released ones, as `meddino download` has them; for bench seeded:0]
+    /// The weights: a .pth or .safetensors file, or seeded:N [default: the released checkpoint; for bench seeded:0]
+    ///
+    /// The released checkpoint is downloaded if needed, as by `meddino download`. seeded:N gives untrained weights for
+    /// trying things out; seeded:N:tiny and seeded:N:micro are small models.
     #[arg(short, long, value_name = "FILE|seeded:N")]
     pub checkpoint: Option<PathBuf>,
     #[command(flatten)]
     pub compute: Compute,
-    /// Arithmetic of the position embedding: auto is what this kind of checkpoint was trained with (bf16 for MedDINOv3, f32 for Meta's)
+    /// Arithmetic of the position embedding
+    ///
+    /// auto is the arithmetic that this kind of checkpoint was trained with: bf16 for MedDINOv3, f32 for Meta's.
     #[arg(long, default_value = "auto")]
     pub rope: Rope,
 }
 
-/// What a model runs on.
+/// The backend and its tuning.
 #[derive(clap::Args)]
 pub struct Compute {
-    /// What to compute on: auto takes a real GPU if there is one, else the CPU
+    /// Where to compute; auto takes a real GPU if there is one, else the CPU
     #[arg(long, default_value = "auto")]
     pub backend: Backend,
-    /// Which GPU: a number or a part of a name as `meddino devices` lists them, low-power or high-performance. Implies --backend gpu
+    /// Which GPU; implies --backend gpu
+    ///
+    /// Give a number or part of a name from `meddino devices`, low-power, or high-performance.
     #[arg(long, value_name = "NUMBER|NAME")]
     pub device: Option<Selection>,
     #[command(flatten)]
     pub kernels: Kernels,
 }
 
-/// How it is computed.
+/// The arithmetic and the kernels.
 #[derive(clap::Args)]
 pub struct Kernels {
-    /// In what the factors of products are held, sums being f32 always: f32; f16, on a GPU (features within 3e-3 of f32's); bf16, on a CPU with
-    /// AVX512-BF16 (about 1e-2, as by PyTorch's autocast); or auto, which is f32
+    /// Data type of the factors in matrix products; auto is f32
+    ///
+    /// Sums are always f32. f16 needs a GPU; its features are within 3e-3 of f32's. bf16 needs a CPU with AVX512-BF16;
+    /// its features are within about 1e-2 of f32's, as with PyTorch's autocast.
     #[arg(long, default_value = "auto")]
     pub precision: Precision,
-    /// How the GPU's kernels are written: baseline, direct (for software GPUs), subgroups, cooperative8 or cooperative16 (tensor cores)
-    /// [default: the best that the device runs]
+    /// Kind of GPU kernels [default: the fastest kind that the device supports]
+    ///
+    /// baseline, direct (for software GPUs), subgroups, cooperative8 or cooperative16 (tensor cores).
     #[arg(long, value_name = "NAME")]
     pub tier: Option<Tier>,
 }
 
 impl Kernels {
-    /// What the flags mean.
+    /// Returns the tuning that the flags describe.
     pub fn tuning(&self) -> Tuning {
         let precision = match self.precision {
             Precision::Auto | Precision::F32 => backbone::Precision::F32,
@@ -71,7 +80,7 @@ pub enum Precision {
 }
 
 impl Model {
-    /// What the flags mean.
+    /// Returns the model that the flags choose.
     pub fn choice(&self) -> Result<ModelChoice> {
         Ok(ModelChoice {
             checkpoint: self.checkpoint.clone(),
@@ -90,10 +99,10 @@ pub enum Backend {
 }
 
 impl Compute {
-    /// The backend that the flags mean.
+    /// Returns the backend that the flags choose.
     pub fn choice(&self) -> Result<Choice> {
         match (self.backend, &self.device) {
-            (Backend::Cpu, Some(_)) => Err(Error::option("--device", "chooses a GPU, but --backend is cpu; leave one of them out")),
+            (Backend::Cpu, Some(_)) => Err(Error::option("--device", "chooses a GPU, but --backend is cpu; leave out one of them")),
             (Backend::Cpu, None) => Ok(Choice::Cpu),
             (Backend::Auto, None) => Ok(Choice::Auto),
             (_, device) => Ok(Choice::Gpu(device.clone().unwrap_or_default())),
@@ -109,7 +118,7 @@ pub enum Rope {
 }
 
 impl Rope {
-    /// The precision to use in place of the checkpoint's, if any.
+    /// Returns the precision that replaces the checkpoint's own, if the flag sets one.
     pub fn precision(self) -> Option<RopePrecision> {
         match self {
             Self::Auto => None,

@@ -11,58 +11,63 @@ use meddino::{Error, Result};
 use super::look::Look;
 use super::model::Model;
 
-/// Show what the features tell apart: the patches' first three principal components as red, green and blue
+/// Draw what the features tell apart: the patches' first three principal components as red, green and blue
 ///
-/// As the authors of MedDINOv3 do: the components are whitened, and one least and greatest value is taken over all three together. The entry of
-/// greatest magnitude of each component is positive, so that colours do not change from run to run. The picture's path is printed on stdout.
+/// As in MedDINOv3's own figures, the components are whitened and share one range, from the least to the greatest value
+/// of all three. The largest entry of each component is made positive, so colours do not change from run to run. Prints
+/// the picture's path on stdout.
 #[derive(clap::Args)]
 pub struct Pca {
     #[command(flatten)]
     pub subject: Subject,
     #[command(flatten)]
     pub picture: Picture,
-    /// The CT beside the components, the components over it, or the components alone
+    /// Draw the components beside the CT, over the CT, or alone (map)
     #[arg(long, default_value = "beside")]
     pub layout: Layout,
-    /// What shares components and colours: every slice has its own, or all chosen slices have the same
+    /// Fit components and colours for each slice, or once for all chosen slices (volume)
     #[arg(long, default_value = "slice")]
     pub fit: Fit,
-    /// Write the components to a file, for --basis
+    /// Save the components to a file for --basis
     #[arg(long, value_name = "OUT.safetensors")]
     pub save_basis: Option<PathBuf>,
-    /// Use the components and colours of another scan, as --save-basis wrote them
+    /// Use the components and colours that --save-basis saved for another scan
     #[arg(long, value_name = "FILE", conflicts_with_all = ["fit", "save_basis"])]
     pub basis: Option<PathBuf>,
 }
 
-/// Show what is like a point: the cosine similarity of its patch to every other
+/// Draw what resembles a point: the cosine similarity of its patch to every other patch
 ///
-/// The point is marked, and a bar says which colour stands for which cosine. The picture's path is printed on stdout.
+/// The picture marks the point and has a colour bar for the cosines. Prints the picture's path on stdout.
 #[derive(clap::Args)]
 pub struct Similarity {
     #[command(flatten)]
     pub subject: Subject,
-    /// The point, in pixels of the slice from its top left corner; with the slice that it is on if several are shown. Without INPUT, in pixels
-    /// of the image that the model saw
+    /// The point, in pixels of the slice from its top left corner
+    ///
+    /// If several slices are drawn, SLICE names the slice of the point. Without INPUT, pixels are those of the image
+    /// that the model saw.
     #[arg(long, value_name = "X,Y[,SLICE]")]
     pub point: Point,
     #[command(flatten)]
     pub picture: Picture,
-    /// The map over the CT, whose grays mix with its colours; the CT beside the map, whose colours are exactly the bar's; or the map alone
+    /// Draw the map over the CT, beside the CT, or alone (map)
+    ///
+    /// Over the CT, the CT's grays blend with the map's colours. Otherwise the colours are exactly those of the bar.
     #[arg(long, default_value = "over")]
     pub layout: Layout,
-    /// The cosines at the ends of the colour bar [default: the least and the greatest that are shown]
+    /// The cosines at the ends of the colour bar [default: the least and the greatest in the picture]
     #[arg(long, value_name = "LO,HI", allow_hyphen_values = true)]
     pub range: Option<Limits>,
 }
 
-/// What pictures are made of.
+/// The scan or the features that a picture shows.
 #[derive(clap::Args)]
 pub struct Subject {
-    /// What to look at, as for `features`; with --features it may be left out, and the CT is not drawn then
+    /// The scan, as for `features`; optional with --features, but then the CT is not drawn
     #[arg(required_unless_present = "features")]
     pub input: Option<PathBuf>,
-    /// Take the patch tokens from this .safetensors, which `meddino features` wrote, in place of computing them
+    /// Use the patch tokens in this .safetensors file of `meddino features` instead of computing them
     #[arg(long, value_name = "FILE", conflicts_with_all = ["checkpoint", "backend", "device", "rope", "precision", "tier", "size", "window", "orient"])]
     pub features: Option<PathBuf>,
     #[command(flatten)]
@@ -71,24 +76,30 @@ pub struct Subject {
     pub look: Look,
 }
 
-/// What is on a picture, and where it goes.
+/// The output file of a picture, its slices and how the CT is drawn.
 #[derive(clap::Args)]
 pub struct Picture {
-    /// Where the picture goes. Several slices make one sheet, or with {} in the name a picture each: {} becomes the slice's number
-    /// [default: the input's name with .pca.png or .similarity.png, in the current folder]
+    /// File for the picture [default: NAME.pca.png or NAME.similarity.png in the current folder]
+    ///
+    /// Several slices make one sheet. If the name contains {}, each slice gets its own picture, and {} becomes the
+    /// slice's number.
     #[arg(short, long, value_name = "OUT.png")]
     pub output: Option<PathBuf>,
-    /// Also replace files that meddino did not write, that were changed since, or that it made of another scan.
-    /// Inputs are never replaced
+    /// Replace any existing output
+    ///
+    /// Without this flag, meddino replaces a file only if meddino wrote the file from the same input and nobody has
+    /// changed the file since. Inputs are never replaced.
     #[arg(long)]
     pub overwrite: bool,
-    /// Which slices: all, A:B or A:B:STEP (B is not among them), or a list; negative numbers count from the end [default: the middle one]
+    /// Which slices: all, A:B or A:B:STEP, or a list [default: the middle slice]
+    ///
+    /// B is excluded. Negative numbers count from the end.
     #[arg(long, visible_alias = "slice", value_name = "SLICES", allow_hyphen_values = true)]
     pub slices: Option<Slices>,
-    /// Interpolate between patches; else each is a block of its own colour
+    /// Interpolate between patches instead of drawing each patch as a block of one colour
     #[arg(long)]
     pub smooth: bool,
-    /// How the CT is shown, in HU: the middle gray, and how far it is from black to white
+    /// Gray window of the CT in HU: the level of middle gray, and the width from black to white
     #[arg(long, value_name = "LEVEL,WIDTH", default_value = "40,400", allow_hyphen_values = true)]
     pub gray: Gray,
 }
@@ -106,7 +117,7 @@ pub enum Fit {
     Volume,
 }
 
-/// A place on a slice, and which slice if that is said.
+/// A pixel of a slice, and the slice if the user names it.
 #[derive(Clone, Copy)]
 pub struct Point {
     pub x: usize,

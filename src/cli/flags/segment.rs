@@ -10,89 +10,96 @@ use meddino::{Error, Result};
 use super::cohort::Cohort;
 use super::model::Compute;
 
-/// Segment scans with a network that was fine-tuned within nnU-Net: label maps as NIfTI, lying exactly where the scans lie
+/// Segment scans with a network that was fine-tuned in nnU-Net, into NIfTI label maps on the scans' voxel grids
 ///
-/// Takes the results folder of a Primus trainer of MedDINOv3 (a configuration for slices of one CT channel), and does what nnUNetv2_predict does with it: the
-/// same preparation, tiles, mirroring and folds. The path of each label map and a table of its labels are printed on stdout.
+/// Reads the results folder of one of MedDINOv3's Primus trainers (a 2D configuration with one CT channel) and works as
+/// nnUNetv2_predict does: same preprocessing, tiles, mirroring and folds. Prints the path of each label map and a table
+/// of its labels on stdout.
 ///
-/// Into a folder, case_0000.nii.gz becomes case.nii.gz. Where several scans are called ct, their folders tell them
-/// apart: s0001/ct.nii.gz becomes s0001_ct.nii.gz. Cases that an earlier run finished with the same input, settings
-/// and weights are left as they are. A case that fails does not stop the others; the exit code is 3 then. A case that
-/// was cut off begins anew. Labels that somebody corrected are not replaced without --overwrite.
+/// In a folder of outputs, case_0000.nii.gz becomes case.nii.gz. If several scans have the same file name, folder names
+/// are added: s0001/ct.nii.gz becomes s0001_ct.nii.gz. Cases that an earlier run finished with the same input, settings
+/// and weights are skipped. If a case fails, the others still run, and the exit code is 3. A case that was interrupted
+/// starts again. Labels that somebody has edited are not replaced without --overwrite.
 #[derive(clap::Args)]
 pub struct Segment {
     /// The results folder, TRAINER__PLANS__CONFIGURATION: plans.json, dataset.json and fold_K/checkpoint_final.pth
     #[arg(short, long, value_name = "RESULTS_FOLDER")]
     pub model: PathBuf,
-    /// What to segment: NIfTI (.nii, .nii.gz, .hdr and .img); a DICOM file, or a folder with one series of them; or a folder of any of those, as nnU-Net's
-    /// imagesTs
+    /// The scans: NIfTI, DICOM, or a folder of those, such as nnU-Net's imagesTs
+    ///
+    /// NIfTI is .nii, .nii.gz, or .hdr with .img. DICOM is a file, or a folder with one series.
     #[arg(short, long, required = true, num_args = 1.., value_name = "INPUT")]
     pub input: Vec<PathBuf>,
     #[command(flatten)]
     pub cohort: Cohort,
-    /// Where the labels go: a folder, made if it does not exist, or for a single input a file that ends in .nii.gz or .nii
+    /// Folder for the label maps, created if missing; or, for a single scan, a .nii.gz or .nii file
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
-    /// Also replace files that meddino did not write, that were changed since, or that it made of another scan.
-    /// Inputs are never replaced
+    /// Replace any existing output
+    ///
+    /// Without this flag, meddino replaces a file only if meddino wrote the file from the same input and nobody has
+    /// changed the file since. Inputs are never replaced.
     #[arg(long)]
     pub overwrite: bool,
-    /// Which folds' networks to take, their scores' mean: numbers, or all for fold_all [default: every fold_K there is, else fold_all]
+    /// Which folds to average: numbers, or all for fold_all [default: every fold_K, else fold_all]
     #[arg(short, long, num_args = 1.., value_delimiter = ',', value_name = "FOLDS|all")]
     pub folds: Vec<String>,
-    /// Which checkpoint of a fold to take
+    /// The checkpoint file of each fold
     #[arg(long, value_name = "NAME", default_value = "checkpoint_final.pth", alias = "checkpoint")]
     pub chk: String,
-    /// How far a tile is from the next, in tiles: above 0, at most 1
+    /// Step from one tile to the next as a fraction of a tile, from 0.01 to 1
     #[arg(long, value_name = "STEP", default_value = "0.5")]
     pub step_size: f64,
-    /// Do not mirror: up to four times as fast, and less exact
+    /// Do not mirror the tiles: up to four times as fast, but less accurate
     #[arg(long)]
     pub disable_tta: bool,
     #[command(flatten)]
     pub also: Also,
-    /// Do the Ith of N parts of the cases: for job arrays, which may share an output folder
+    /// Process part I of N of the cases, for job arrays; the parts may share an output folder
     #[arg(long, value_name = "I/N")]
     pub shard: Option<Shard>,
-    /// Which stack of slices of a DICOM folder that holds several: its number (2, or 2.1 for the first of several
-    /// stacks in series 2), the end of its series' UID, or largest, the one with most slices. Without this, the error
-    /// lists them with their numbers. Where outputs go into a folder, all makes a case NAME_seriesN of each
+    /// Which stack of slices to read from a DICOM folder that holds several
+    ///
+    /// Give its number (2, or 2.1 for the first of several stacks in series 2), the end of its series UID, or largest
+    /// for the stack with the most slices. Without this flag, the error lists the stacks and their numbers. With a
+    /// folder of outputs, all makes one case, NAME_seriesN, of each stack.
     #[arg(long, value_name = "NUMBER|UID|largest|all")]
     pub series: Option<String>,
     #[command(flatten)]
     pub compute: Compute,
-    /// Memory that may be taken, from which the number of tiles at a time follows, as 4GiB; on a GPU the device's [default: on a GPU 4GiB, else half of what is
-    /// free]
+    /// Memory limit that sets the batch, such as 4GiB [default: on a GPU 4GiB, else half of what is free]
+    ///
+    /// On a GPU, this is the device's memory.
     #[arg(long, value_name = "SIZE", conflicts_with = "batch")]
     pub max_memory: Option<ByteSize>,
-    /// How many tiles of a slice go through the network at once, whatever memory that takes
+    /// Number of a slice's tiles in a batch, regardless of memory
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub batch: Option<u32>,
 }
 
-/// What is given beside the labels.
+/// Outputs beside the labels.
 #[derive(clap::Args)]
 pub struct Also {
-    /// Write the probability of every class at every voxel, too, as NAME.npz: large
+    /// Also write the probability of every class at every voxel to NAME.npz, a large file
     #[arg(long)]
     pub save_probabilities: bool,
-    /// Draw the labels over the axial slice that has most of them, beside the slice alone, as NAME.png
+    /// Also draw the axial slice with the most labelled voxels, with and without labels, to NAME.png
     #[arg(long)]
     pub overlay: bool,
-    /// How the CT is shown there, in HU: the middle gray, and how far it is from black to white
+    /// Gray window of the CT in the overlay, in HU: the level of middle gray, and the width from black to white
     #[arg(long, value_name = "LEVEL,WIDTH", default_value = "40,400", allow_hyphen_values = true)]
     pub gray: Gray,
-    /// As JSON, a line for each case
+    /// Print JSON, one line per case
     #[arg(long)]
     pub json: bool,
 }
 
 impl Segment {
-    /// The folds that the flags mean.
+    /// Returns the folds that the flags choose.
     pub fn folds(&self) -> Result<Folds> {
         let number = |text: &String| {
-            let wrong = || Error::option("folds", format!("'{text}' is no number; expected numbers, or all for fold_all alone"));
-            text.parse().map_err(|_| wrong())
+            let error = || Error::option("folds", format!("'{text}' is not a number; give the numbers of folds, or all for fold_all"));
+            text.parse().map_err(|_| error())
         };
         match &self.folds[..] {
             [] => Ok(Folds::Found),
@@ -101,7 +108,7 @@ impl Segment {
         }
     }
 
-    /// What the flags set.
+    /// Returns the recipe that the flags describe.
     pub fn recipe(&self) -> Result<SegmentRecipe> {
         let recipe = SegmentRecipe {
             backend: self.compute.choice()?,

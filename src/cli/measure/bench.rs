@@ -1,4 +1,4 @@
-//! `meddino bench`: how fast single batches go through the model.
+//! `meddino bench`: measures the speed of single batches.
 
 use std::time::Instant;
 
@@ -13,22 +13,22 @@ use crate::cli::flags::Bench;
 use crate::cli::terminal::Terminal;
 use crate::cli::terminal::say::result;
 
-/// How fast it was.
+/// The results of the benchmark.
 struct Measured {
     subject: Subject,
-    /// Of each timed run, seconds an image, ascending.
+    /// Seconds per image of each timed run, ascending.
     seconds: Vec<f64>,
-    /// The same of the pass alone, on a GPU.
+    /// On a GPU, seconds per image of each compute pass alone, without transfers, ascending.
     device_seconds: Option<Vec<f64>>,
-    /// Of one image: [`meddino::vit::config::Config::product_flops`].
+    /// FLOPs of one image: [`meddino::vit::config::Config::product_flops`].
     flops: u64,
-    /// FLOP/s of one large product on the same device.
+    /// FLOP/s of one large matrix product on the same device.
     peak: f64,
-    /// On a GPU what is planned, on the CPU the most that the process held; where that can be known.
+    /// Planned bytes on a GPU, or the process's peak memory on the CPU; none where the system does not report it.
     bytes: Option<u64>,
 }
 
-/// The built-in slice as one batch, `--runs` times.
+/// Runs a batch of the built-in slice `--runs` times, and prints the results.
 pub fn run(args: &Bench, terminal: &Terminal) -> Result<()> {
     let measured = measure(args, terminal)?;
     if args.json { result(format_args!("{:#}", measured.to_json())) } else { measured.table() }
@@ -66,7 +66,7 @@ fn ascending(mut seconds: Vec<f64>) -> Vec<f64> {
     seconds
 }
 
-/// Of values in ascending order.
+/// Returns the median of values in ascending order.
 fn median(seconds: &[f64]) -> f64 {
     let (upper, lower) = (seconds.len() / 2, (seconds.len() - 1) / 2);
     f64::midpoint(seconds[lower], seconds[upper])
@@ -97,15 +97,15 @@ impl Measured {
 
     fn table(&self) -> Result<()> {
         self.subject.table(&format!("{} runs", self.seconds.len()))?;
-        result(format_args!("time      {:.4} s an image (median), {:.4} s (least)", median(&self.seconds), self.seconds[0]))?;
+        result(format_args!("time      {:.4} s per image (median), {:.4} s (fastest)", median(&self.seconds), self.seconds[0]))?;
         if let Some(seconds) = &self.device_seconds {
-            result(format_args!("          {:.4} s the pass alone, on the device (median)", median(seconds)))?;
+            result(format_args!("          {:.4} s the pass alone on the device (median)", median(seconds)))?;
         }
-        result(format_args!("speed     {:.1} GFLOP/s ({:.1} GFLOP an image)", self.gflops(), self.flops as f64 / 1e9))?;
-        result(format_args!("          {:.0} % of a large product's {:.1} GFLOP/s", self.share() * 100.0, self.peak / 1e9))?;
+        result(format_args!("speed     {:.1} GFLOP/s ({:.1} GFLOP per image)", self.gflops(), self.flops as f64 / 1e9))?;
+        result(format_args!("          {:.0} % of one large product's {:.1} GFLOP/s", self.share() * 100.0, self.peak / 1e9))?;
         match self.bytes {
-            Some(bytes) => result(format_args!("memory    {} MiB at most", bytes >> 20)),
-            None => result("memory    not known on this system"),
+            Some(bytes) => result(format_args!("memory    at most {} MiB", bytes >> 20)),
+            None => result("memory    unknown on this system"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How fast the model runs on this machine, and where the time goes.
+//! Benchmarks, profiles and tuning on this machine.
 
 mod bench;
 mod peak;
@@ -15,7 +15,7 @@ use super::terminal::Terminal;
 pub use profile::Profiling;
 pub use tune::run as tune;
 
-/// `meddino bench`: single batches, or a volume if the flags say so.
+/// Runs `meddino bench`: measures a volume with `--slices`, else single batches.
 pub fn bench(args: &Bench, terminal: &Terminal) -> Result<()> {
     match args.slices {
         Some(slices) => throughput::run(args, slices as usize, terminal),

@@ -1,8 +1,8 @@
-//! What the machine can do: the speed of the `gemm` crate, with which our own products are compared.
+//! The CPU's matrix product speed, measured with the `gemm` crate as a reference for our own products.
 
 use std::time::Instant;
 
-/// FLOP/s of one large f32 product by the `gemm` crate with all threads: the best of several tries.
+/// Returns the FLOP/s of one large f32 product by the `gemm` crate with all threads, the best of ten tries.
 pub fn flops_of_gemm() -> f64 {
     const SIDE: usize = 1024;
     const TRIES: usize = 10;
@@ -17,7 +17,7 @@ pub fn flops_of_gemm() -> f64 {
     2.0 * (SIDE as f64).powi(3) / least
 }
 
-/// out = a b, all of them [side, side].
+/// Computes out = a b; all three are [side, side].
 fn product(out: &mut [f32], a: &[f32], b: &[f32], side: usize) {
     assert!([out.len(), a.len(), b.len()] == [side * side; 3], "squares of {side}");
     let stride = side as isize;
@@ -25,8 +25,8 @@ fn product(out: &mut [f32], a: &[f32], b: &[f32], side: usize) {
     // SAFETY: each of the three holds side * side contiguous elements; out is borrowed mutably, so it overlaps neither.
     unsafe {
         let (out, a, b) = (out.as_mut_ptr(), a.as_ptr(), b.as_ptr());
-        let all = gemm::Parallelism::Rayon(0);
-        gemm::gemm(side, side, side, out, 1, stride, false, a, 1, stride, b, 1, stride, 0.0, 1.0, false, false, false, all);
+        let all_threads = gemm::Parallelism::Rayon(0);
+        gemm::gemm(side, side, side, out, 1, stride, false, a, 1, stride, b, 1, stride, 0.0, 1.0, false, false, false, all_threads);
     }
 }
 
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_yardstick_is_a_product() {
+    fn the_reference_computes_a_matrix_product() {
         let mut out = [9.0; 4];
         product(&mut out, &[1.0, 2.0, 3.0, 4.0], &[5.0, 6.0, 7.0, 8.0], 2);
         assert_eq!(out.map(|v| v as u32), [19, 22, 43, 50]);

@@ -1,4 +1,4 @@
-//! Where a GPU's time goes, for people on stderr and for programs in a file.
+//! GPU profiles, printed on stderr as text or written to a file as JSON.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,17 +13,17 @@ use serde_json::{Value, json};
 
 use crate::cli::terminal::Terminal;
 
-/// Who is told of it.
+/// The outputs of a profile.
 #[derive(Clone, Copy, Debug)]
 pub struct Profiling<'a> {
-    /// People.
+    /// Whether to print the profile on stderr.
     pub for_people: bool,
-    /// The file for programs.
+    /// The JSON file to write, if any.
     pub json: Option<&'a Path>,
 }
 
 impl Profiling<'_> {
-    /// Runs `images` once more and tells of it; nothing is done if nobody wants to know.
+    /// Runs `images` once more and reports the profile. Does nothing if no output is wanted.
     pub fn run(&self, engine: &Engine, images: &Tensor, request: &Request, terminal: &Terminal) -> Result<()> {
         if !self.for_people && self.json.is_none() {
             return Ok(());
@@ -43,8 +43,8 @@ fn write(path: &Path, value: &Value) -> Result<()> {
 }
 
 fn to_json(profile: &Profile, image: &[usize]) -> Value {
-    let known = profile.dispatches.is_some();
-    let rows = |rows: Vec<Row>| known.then(|| rows.iter().map(row).collect::<Vec<_>>());
+    let has_dispatches = profile.dispatches.is_some();
+    let rows = |rows: Vec<Row>| has_dispatches.then(|| rows.iter().map(row).collect::<Vec<_>>());
     let longest = profile.longest().map(|timed| json!({ "label": timed.label, "kernel": timed.kernel, "ms": millis(timed.time) }));
     json!({
         "device": profile.device,

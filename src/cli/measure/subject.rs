@@ -1,4 +1,4 @@
-//! What is measured, and on what.
+//! The model, backend and images of a benchmark.
 
 use std::path::PathBuf;
 
@@ -12,20 +12,20 @@ use serde_json::{Value, json};
 use crate::cli::flags::Bench;
 use crate::cli::terminal::say::result;
 
-/// What is measured: a model on a backend, and images.
+/// The model, backend and images that a benchmark measures.
 pub struct Subject {
     pub device: String,
-    /// On the CPU.
+    /// The number of threads; none on a GPU.
     pub threads: Option<usize>,
     tuning: Tuning,
     checkpoint: PathBuf,
     size: usize,
-    /// Images that go through the model at once.
+    /// Number of images in a batch.
     pub batch: usize,
 }
 
 impl Subject {
-    /// The model and the backend that the flags mean, and the built-in slice.
+    /// Loads the model that the flags choose onto its backend, and opens the built-in slice.
     pub fn open(args: &Bench, observer: &dyn Observer) -> Result<(Self, Engine, Input)> {
         let mut choice = args.model.choice()?;
         let checkpoint = choice.checkpoint.get_or_insert_with(|| "seeded:0".into()).clone();
@@ -51,7 +51,7 @@ impl Subject {
         })
     }
 
-    /// The first lines of a table; `what` was done with the images.
+    /// Prints the first lines of a table; `what` names the number of runs or slices.
     pub fn table(&self, what: &str) -> Result<()> {
         let Self { size, batch, .. } = self;
         result(format_args!("device    {}", self.device))?;

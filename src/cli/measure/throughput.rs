@@ -1,4 +1,5 @@
-//! `meddino bench --slices`: how many slices a second of a volume go through, from the scan to the file, and how long a GPU waits meanwhile.
+//! `meddino bench --slices`: measures the slices per second of a volume, from the scan to the file, and the GPU's idle
+//! time.
 
 use std::time::Instant;
 
@@ -14,30 +15,33 @@ use crate::cli::flags::Bench;
 use crate::cli::terminal::Terminal;
 use crate::cli::terminal::say::result;
 
-/// What was measured.
+/// The results of the benchmark.
 struct Throughput {
     slices: usize,
-    /// From the first slice read to the file finished.
+    /// Seconds from the first read until the file is finished.
     seconds: f64,
-    /// Of the time between the first pass's begin and the last one's end, by the device's clock; `None` where there is no such clock.
+    /// The GPU's idle share of the time between the start of the first pass and the end of the last pass, by the
+    /// device's clock; `None` if the device has no timestamps.
     idle: Option<f64>,
 }
 
-/// The built-in slice, `slices` times, as `features` takes a volume: read, computed and written at the same time, into a file that is thrown away.
+/// Processes a volume of `slices` copies of the built-in slice as `features` does, and prints the results.
+///
+/// Slices are read, computed and written at the same time, to a temporary file.
 pub fn run(args: &Bench, slices: usize, terminal: &Terminal) -> Result<()> {
     let (subject, engine, mut input) = Subject::open(args, terminal)?;
     terminal.note(format_args!("{slices} slices of {0} x {0}, {1} at a time, on {2}", args.size, subject.batch, subject.device));
-    // The first batch of its size pays for compiling.
+    // The first batch of a size compiles its pipelines, so it is not timed.
     engine.backbone().features(&input.batch(vec![0; subject.batch.min(slices)])?, None, &Output::request(&OUTPUTS))?;
     let measured = measure(&engine, &mut input, slices, subject.batch, terminal)?;
     if args.json { measured.json(&subject) } else { measured.table(&subject) }
 }
 
-/// What `features` writes if nothing else is asked for.
+/// The outputs that `features` writes by default.
 const OUTPUTS: [Output; 3] = [Output::Cls, Output::Storage, Output::Patch];
 
 fn measure(engine: &Engine, input: &mut Input, slices: usize, batch: usize, terminal: &Terminal) -> Result<Throughput> {
-    let folder = tempfile::tempdir().map_err(|e| Error::output("a temporary folder", format!("{e}; name another in TMPDIR")))?;
+    let folder = tempfile::tempdir().map_err(|e| Error::output("a temporary folder", format!("{e}; set TMPDIR to another folder")))?;
     terminal.begins();
     let (indices, request) = (vec![0; slices], Output::request(&OUTPUTS));
     let [_, channels, height, width] = input.shape();
@@ -72,7 +76,8 @@ fn measure(engine: &Engine, input: &mut Input, slices: usize, batch: usize, term
     Ok(Throughput { slices, seconds, idle: spans.and_then(|spans| idle_share(&spans)) })
 }
 
-/// The part of the time from the first begin to the last end in which none of `spans`, in the order in which they began, was under way.
+/// Returns the share of time between the first start and the last end that no span covers. `spans` are in the order of
+/// their starts.
 fn idle_share(spans: &[Span]) -> Option<f64> {
     let (begin, end) = (spans.first()?.begin, spans.iter().map(|span| span.end).max()?);
     let whole = end.checked_sub(begin)?.as_secs_f64();
@@ -100,11 +105,11 @@ impl Throughput {
 
     fn table(&self, subject: &Subject) -> Result<()> {
         subject.table(&format!("{} slices", self.slices))?;
-        result(format_args!("speed     {:.2} slices a second ({:.2} s in all)", self.slices_per_s(), self.seconds))?;
+        result(format_args!("speed     {:.2} slices per second ({:.2} s in total)", self.slices_per_s(), self.seconds))?;
         match self.idle {
             Some(idle) => result(format_args!("GPU idle  {:.1} % of the time from the first pass to the last", 100.0 * idle)),
             None if subject.threads.is_some() => Ok(()),
-            None => result("GPU idle  not known: this device has no timestamps"),
+            None => result("GPU idle  unknown: this device has no timestamps"),
         }
     }
 }
@@ -116,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn idle_is_what_no_pass_covers() {
+    fn idle_share_counts_the_time_without_a_pass() {
         let spans = |list: &[(u64, u64)]| -> Vec<Span> {
             list.iter().map(|&(begin, end)| Span { begin: Duration::from_micros(begin), end: Duration::from_micros(end) }).collect()
         };

@@ -1,4 +1,4 @@
-//! `meddino tune`: which tile geometries are the fastest on this machine's GPU.
+//! `meddino tune`: finds the fastest tile geometries for this machine's GPU.
 
 use meddino::gpu::{Context, TileCache, Trial};
 use meddino::{Error, Result};
@@ -8,10 +8,10 @@ use crate::cli::flags::Tune;
 use crate::cli::terminal::Terminal;
 use crate::cli::terminal::say::{result, warn};
 
-/// The command.
+/// Runs the command.
 pub fn run(args: &Tune, terminal: &Terminal) -> Result<()> {
     let context = args.compute.choice()?.context(args.compute.kernels.tuning())?.ok_or_else(|| {
-        Error::option("--backend", "tile geometries are a GPU's, and there is no real one here; choose a software one with --backend gpu")
+        Error::option("--backend", "tuning needs a GPU, and this machine has no real one; choose a software GPU with --backend gpu")
     })?;
     context.warnings().iter().for_each(warn);
     let cache = TileCache::from_env();
@@ -19,7 +19,7 @@ pub fn run(args: &Tune, terminal: &Terminal) -> Result<()> {
     let (tier, precision) = (context.limits().tier, context.limits().elem.name());
     terminal.note(format_args!("trying the {tier} kernels over {precision} on {}", context.name()));
     let mut trials = Vec::new();
-    // What has gone wrong with stdout is told once the trials are over, by whatever is written then.
+    // The callback never fails, so that all trials run.
     let tiles = context.tune(|group| {
         trials.extend(group.to_vec());
         terminal.note(format_args!("{}, {} rows: {} geometries", group[0].kernel, group[0].rows, group.len()));
@@ -32,8 +32,8 @@ pub fn run(args: &Tune, terminal: &Terminal) -> Result<()> {
     }
     table(&trials)?;
     match file {
-        Some(path) => terminal.note(format_args!("kept in {}", path.display())),
-        None => warn("kept nowhere: MEDDINO_CACHE is empty, or there is no folder for caches"),
+        Some(path) => terminal.note(format_args!("saved in {}", path.display())),
+        None => warn("the result is not saved, because MEDDINO_CACHE is empty or this user has no cache folder"),
     }
     Ok(())
 }

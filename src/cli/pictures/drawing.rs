@@ -1,4 +1,4 @@
-//! How the maps of slices are laid out, and which files they become.
+//! The layout of slices and their maps in pictures, and the files that hold the pictures.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -15,38 +15,38 @@ use super::subject::default_output;
 use crate::cli::flags::{Layout, Picture};
 use crate::cli::terminal::interrupt;
 
-/// How much of a map covers the CT that it lies over.
+/// Opacity of a map over the CT.
 const ALPHA: f32 = 0.6;
 
-/// The longer side of a slice, in pixels: at least and at most for a picture of its own.
+/// Least and greatest length in pixels of a slice's longer side, in a picture of a single slice.
 const SIDES: (usize, usize) = (448, 1024);
 
-/// About what the width and height of a sheet of many slices keep to, in pixels; gaps and captions come on top.
+/// Approximate limit on a sheet's width and height in pixels, without gaps and captions.
 const SHEET: usize = 4096;
 
-/// The smallest a slice gets on a sheet.
+/// Least length in pixels of a slice's longer side on a sheet.
 const THUMBNAIL: usize = 64;
 
-/// One slice's map: paints itself over a canvas, with an alpha.
+/// Paints one slice's map over a canvas with the given alpha.
 pub type Paint<'a> = dyn Fn(&Panel, &mut Canvas, f32) + 'a;
 
-/// A slice's shades [H, W], if it has any, its map, and the pixel to mark.
+/// A slice's shades [H, W] if there is a scan, its map, and the pixel to mark if any.
 pub type Drawn<'a> = (Option<Tensor>, Box<Paint<'a>>, Option<(usize, usize)>);
 
-/// How pictures of an input's slices are drawn.
+/// The settings that all pictures of an input share.
 #[derive(Clone, Copy)]
 pub struct Drawing {
     pub mesh: Mesh,
-    /// Height and width of a pixel of the slice, in any unit.
+    /// Height and width of a pixel of the slice, in the same unit.
     pub pixel: (f64, f64),
     pub layout: Layout,
     pub smooth: bool,
     pub gray: Gray,
-    /// What the colours stand for, if a bar says it.
+    /// The values at the ends of the colour bar, if there is a bar.
     pub bar: Option<(f32, f32)>,
 }
 
-/// Where pictures go, and what they say of themselves.
+/// The output file of pictures and their metadata.
 pub struct Target<'a> {
     pub output: &'a Path,
     pub title: String,
@@ -54,7 +54,8 @@ pub struct Target<'a> {
 }
 
 impl Drawing {
-    /// One slice at `side` pixels: its CT in `shades` [H, W], if there is one, and its map as the layout has them, with pixel `mark` marked.
+    /// Draws one slice whose longer side has `side` pixels: its CT in `shades` [H, W], if any, and its map, arranged by
+    /// the layout. Marks the pixel `mark`.
     fn tile(&self, side: usize, shades: Option<&Tensor>, paint: &Paint, mark: Option<(usize, usize)>) -> Canvas {
         let panel = Panel::new(self.mesh, self.pixel, side).smooth(self.smooth);
         let map = |mut ground: Canvas, alpha: f32| {
@@ -83,8 +84,8 @@ impl Drawing {
         }
     }
 
-    /// Draws `slices` and writes them: one picture, a sheet of several, or with `{}` in the name a picture each. `of` gives a slice's shades [H, W],
-    /// if it has any, its map, and the pixel to mark, by its position among `slices`.
+    /// Draws `slices` and writes them as one picture, as one sheet of several slices, or, if the name contains `{}`, as
+    /// one picture per slice. `of` takes a position in `slices` and returns what to draw.
     ///
     /// Returns the paths.
     pub fn write<'a>(&self, slices: &[usize], target: &Target, mut of: impl FnMut(usize) -> Result<Drawn<'a>>) -> Result<Vec<PathBuf>> {
@@ -106,9 +107,9 @@ impl Drawing {
             let columns = ((slices.len() as f64 / self.panels() as f64).sqrt().ceil() as usize).max(1);
             let side = longer.min(SHEET / (columns * self.panels())).max(THUMBNAIL);
             let tiles = (0..slices.len()).map(|i| Ok(captioned(&tile(i, side)?, slices[i]))).collect::<Result<Vec<_>>>()?;
-            let whole = sheet(&tiles, columns);
-            let height = whole.height().min(SIDES.1);
-            target.write(&self.with_bar(whole, height), &paths[0], slices)?;
+            let sheet = sheet(&tiles, columns);
+            let height = sheet.height().min(SIDES.1);
+            target.write(&self.with_bar(sheet, height), &paths[0], slices)?;
         }
         Ok(paths)
     }
@@ -117,15 +118,15 @@ impl Drawing {
 impl Target<'_> {
     fn write(&self, canvas: &Canvas, path: &Path, slices: &[usize]) -> Result<()> {
         let list = serde_json::json!(slices).to_string();
-        let own = [("Title", self.title.clone()), ("Software", format!("meddino {}", env!("CARGO_PKG_VERSION"))), ("slices", list)];
-        let own = own.into_iter().map(|(keyword, text)| (keyword.to_string(), text));
-        let given = self.provenance.clone().into_iter().filter(|(keyword, _)| keyword != "slices");
-        let all: Vec<(String, String)> = own.chain(given).collect();
-        write_png(canvas, path, &all)
+        let entries = [("Title", self.title.clone()), ("Software", format!("meddino {}", env!("CARGO_PKG_VERSION"))), ("slices", list)];
+        let entries = entries.into_iter().map(|(keyword, text)| (keyword.to_string(), text));
+        let provenance = self.provenance.clone().into_iter().filter(|(keyword, _)| keyword != "slices");
+        let entries: Vec<(String, String)> = entries.chain(provenance).collect();
+        write_png(canvas, path, &entries)
     }
 }
 
-/// Refuses `outputs` that may not be written, or cannot be, before any work is done.
+/// Checks before any work that `outputs` may be written and can be created.
 pub fn check_outputs<'a>(outputs: impl IntoIterator<Item = &'a PathBuf>, targets: &mut Targets) -> Result<()> {
     outputs.into_iter().try_for_each(|output| {
         targets.writes(output)?;
@@ -133,7 +134,7 @@ pub fn check_outputs<'a>(outputs: impl IntoIterator<Item = &'a PathBuf>, targets
     })
 }
 
-/// The files that pictures of `slices` become.
+/// Returns the paths of the pictures of `slices`.
 pub fn paths(output: &Path, slices: &[usize]) -> Vec<PathBuf> {
     let name = output.file_name().unwrap_or_default();
     if !name.to_string_lossy().contains("{}") {
@@ -142,7 +143,7 @@ pub fn paths(output: &Path, slices: &[usize]) -> Vec<PathBuf> {
     slices.iter().map(|slice| output.with_file_name(filled(name, &format!("{slice:03}")))).collect()
 }
 
-/// `name` with `number` for each `{}`; a name that is no UTF-8 stays what it is.
+/// Replaces each `{}` in `name` with `number`, and keeps bytes that are not UTF-8.
 #[cfg(unix)]
 fn filled(name: &OsStr, number: &str) -> OsString {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -160,10 +161,10 @@ fn filled(name: &OsStr, number: &str) -> OsString {
 }
 
 impl Picture {
-    /// Where pictures of this kind of `scene` go: as said, or `NAME.KIND.png`.
+    /// Returns the output file for pictures of `scene`: the named file, else `NAME.KIND.png`.
     ///
     /// # Errors
-    /// If the name has another ending than .png.
+    /// If the name does not end in .png.
     pub fn output(&self, scene: &Scene, kind: &str) -> Result<PathBuf> {
         let Some(output) = &self.output else { return Ok(default_output(scene, kind)) };
         if output.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) {
@@ -173,7 +174,7 @@ impl Picture {
         }
     }
 
-    /// As these flags and `layout` say, without a bar.
+    /// Returns the settings of these flags and `layout`, without a colour bar.
     pub fn drawing(&self, scene: &Scene, layout: Layout) -> Drawing {
         let layout = if scene.scan.is_some() { layout } else { Layout::Map };
         Drawing { mesh: scene.mesh, pixel: scene.pixel, layout, smooth: self.smooth, gray: self.gray, bar: None }

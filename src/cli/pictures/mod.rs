@@ -1,4 +1,4 @@
-//! Pictures of what features show, and of labels.
+//! Pictures of features and of labels.
 
 mod drawing;
 mod overlay;

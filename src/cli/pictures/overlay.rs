@@ -1,4 +1,4 @@
-//! Labels over the CT, as radiologists hang it.
+//! Labels drawn over the CT, in radiological orientation.
 
 use std::path::Path;
 
@@ -10,23 +10,23 @@ use meddino::vit::config::Grid;
 use meddino::{Result, Tensor};
 use serde_json::json;
 
-/// How much of a label covers the CT that it lies over.
+/// Opacity of a label over the CT.
 const ALPHA: f32 = 0.5;
 
-/// The longer side of a slice, in pixels: at least and at most.
+/// Least and greatest length in pixels of a slice's longer side.
 const SIDES: (usize, usize) = (448, 1024);
 
-/// A scan and its labels, which lie alike.
+/// A scan and its label map, which share one voxel grid.
 pub struct Overlay<'a> {
     pub scan: &'a Path,
     pub series: Option<&'a str>,
     pub labels: &'a Path,
-    /// By label.
+    /// The names of the labels, indexed by label.
     pub names: &'a [String],
 }
 
 impl Overlay<'_> {
-    /// Draws the axial slice with most labelled voxels into the file `target`; of a scan without any, the middle one.
+    /// Draws the axial slice with the most labelled voxels, or the middle slice if no voxel is labelled, to `target`.
     pub fn write(&self, target: &Path, gray: Gray) -> Result<()> {
         let (index, labels) = self.fullest()?;
         let mut scan = Volume::open_series(self.scan, self.series)?.oriented(Orient::Lps)?;
@@ -54,7 +54,7 @@ impl Overlay<'_> {
         write_png(&picture, target, &text)
     }
 
-    /// The slice with most labelled voxels, and its labels `[H * W]`.
+    /// Returns the index of the slice with the most labelled voxels, and its labels `[H * W]`.
     fn fullest(&self) -> Result<(usize, Tensor)> {
         let mut volume = Volume::open(self.labels)?.oriented(Orient::Lps)?;
         let mut most = (volume.slices() / 2, 0);

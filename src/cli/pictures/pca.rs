@@ -1,4 +1,4 @@
-//! `meddino pca`: the patches' principal components as colours.
+//! `meddino pca`: draws the patches' principal components as colours.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use crate::cli::terminal::Terminal;
 use crate::cli::terminal::interrupt::Watch;
 use crate::cli::terminal::say::{warn, written};
 
-/// What must be alike for two scans to share a basis, beside the width of a token.
+/// Metadata that must be equal for two scans to share a basis, besides the width of a token.
 const SHARED: [&str; 3] = ["checkpoint_sha256", "rope", "preprocessing"];
 
-/// One slice's whitened scores, and what its colours are spread between.
+/// One slice's whitened scores, and the values at the ends of its colour range.
 #[derive(Clone)]
 pub struct Scores {
     /// [P, 3]
@@ -27,7 +27,7 @@ pub struct Scores {
     limits: (f32, f32),
 }
 
-/// The command.
+/// Runs the command.
 pub fn run(args: &Pca, terminal: &Terminal) -> Result<()> {
     for path in draw(args, terminal)? {
         written(&path)?;
@@ -41,18 +41,18 @@ fn draw(args: &Pca, terminal: &Terminal) -> Result<Vec<PathBuf>> {
     let output = args.picture.output(&scene, "pca")?;
     let one_basis = args.fit == Fit::Volume || slices.len() == 1;
     if args.save_basis.is_some() && !one_basis {
-        let problem = format!("each of the {} slices has a basis of its own; add --fit volume, or choose one slice", slices.len());
+        let problem = format!("each of the {} slices has its own basis; add --fit volume, or choose one slice", slices.len());
         return Err(Error::option("--save-basis", problem));
     }
     let mut targets = subject::targets(&scene, &tokens, args.picture.overwrite)?;
     targets.reads("the basis", &args.basis);
     check_outputs(paths(&output, &slices).iter().chain(&args.save_basis), &mut targets)?;
-    let given = args.basis.as_deref().map(|path| given(path, tokens.width())).transpose()?;
+    let basis_file = args.basis.as_deref().map(|path| open_basis(path, tokens.width())).transpose()?;
 
     let source = tokens.load(terminal)?;
     let provenance = source.provenance(scene.scan.as_mut(), &slices)?;
     let _watch = Watch::new();
-    let scored = match given {
+    let scored = match basis_file {
         Some(file) => {
             warn_of_differences(&file, &provenance, args.basis.as_deref().unwrap_or(Path::new("")));
             each_slice(&source, &mut scene, terminal, |tokens| Ok(Scores { scores: file.basis.scores(tokens), limits: file.limits }))?
@@ -77,13 +77,13 @@ fn draw(args: &Pca, terminal: &Terminal) -> Result<Vec<PathBuf>> {
 }
 
 impl Scores {
-    /// The way these scores are drawn.
+    /// Returns a function that paints these scores.
     pub fn paint(self) -> Box<Paint<'static>> {
         Box::new(move |panel: &Panel, canvas: &mut Canvas, alpha| panel.components(canvas, alpha, &self.scores, self.limits))
     }
 }
 
-/// The scores of one slice's `tokens` [P, C] by their own components.
+/// Projects one slice's `tokens` [P, C] onto their own principal components.
 pub fn scores_alone(tokens: &Tensor) -> Result<Scores> {
     let mut moments = Moments::new(tokens.cols());
     moments.add(tokens);
@@ -92,22 +92,23 @@ pub fn scores_alone(tokens: &Tensor) -> Result<Scores> {
     Ok(Scores { limits: limits(&scores), scores })
 }
 
-/// The scores of every slice.
+/// Returns the scores of every slice, which `of` computes from the slice's tokens.
 fn each_slice(
     source: &TokenSource,
     scene: &mut Scene,
     observer: &dyn Observer,
     mut of: impl FnMut(&Tensor) -> Result<Scores> + Send,
 ) -> Result<Vec<Scores>> {
-    let mut all = Vec::new();
+    let mut scored = Vec::new();
     source.each(scene.scan.as_mut(), &scene.slices, observer, |tokens| {
-        all.push(of(&tokens)?);
+        scored.push(of(&tokens)?);
         Ok(())
     })?;
-    Ok(all)
+    Ok(scored)
 }
 
-/// The components of all slices' tokens together, and every slice's scores by them. The tokens wait on disk, in `folder`, for the components.
+/// Returns the components of all slices' tokens together, and every slice's scores in them. Until the components are
+/// known, the tokens are kept on disk in `folder`.
 fn shared(source: &TokenSource, scene: &mut Scene, folder: &Path, observer: &dyn Observer) -> Result<(Basis, Vec<Scores>)> {
     let width = source.width();
     let mut moments = Moments::new(width);
@@ -127,37 +128,40 @@ fn shared(source: &TokenSource, scene: &mut Scene, folder: &Path, observer: &dyn
     Ok((basis, scores.into_iter().map(|scores| Scores { scores, limits }).collect()))
 }
 
-/// The basis, with a warning if it has fewer than three directions.
+/// Returns the basis, and warns if it has fewer than three components.
 fn complete(basis: Basis) -> Basis {
     if basis.rank() < 3 {
-        warn(format_args!("the features vary in {} directions only: the other colours stay at one value", basis.rank()));
+        warn(format_args!("the features vary in only {} directions, so the other colours are constant", basis.rank()));
     }
     basis
 }
 
-/// The basis in a file, which must fit the model.
-fn given(path: &Path, width: usize) -> Result<BasisFile> {
+/// Opens the basis in a file, which must have the model's token width.
+fn open_basis(path: &Path, width: usize) -> Result<BasisFile> {
     let file = BasisFile::open(path)?;
     if file.basis.width() == width {
         return Ok(file);
     }
-    let problem = format!("is of tokens {} wide, and this model's are {width}: it was made with another model", file.basis.width());
+    let problem = format!(
+        "holds components for tokens of width {}, but this model's tokens have width {width}; use a basis of the same model",
+        file.basis.width()
+    );
     Err(Error::input(path.display(), problem))
 }
 
-/// Says by what the features that a basis was made of differ from those that it is used on.
+/// Warns of differences between the features that a basis was fitted to and the features that it is used on.
 fn warn_of_differences(file: &BasisFile, provenance: &BTreeMap<String, String>, path: &Path) {
-    // Seeded weights have no hash, but a name that says which they are.
+    // Seeded weights have no hash, so their names are compared.
     let by_name = !provenance.contains_key("checkpoint_sha256") || !file.metadata.contains_key("checkpoint_sha256");
     let keys = SHARED.iter().copied().chain(by_name.then_some("checkpoint"));
     for key in keys {
-        let (then, now) = (file.metadata.get(key), provenance.get(key));
-        if then != now {
+        let (before, now) = (file.metadata.get(key), provenance.get(key));
+        if before != now {
             let text = |value: Option<&String>| value.map_or("none", String::as_str).to_string();
             warn(format_args!(
-                "{}: its {key} is {}, here it is {}: the colours may mean nothing here",
+                "{}: its {key} is {}, but here it is {}; the colours may be meaningless",
                 path.display(),
-                text(then),
+                text(before),
                 text(now)
             ));
         }

@@ -1,4 +1,4 @@
-//! `meddino similarity`: which patches are like the one at a point.
+//! `meddino similarity`: draws how similar each patch is to the patch at a point.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::cli::terminal::Terminal;
 use crate::cli::terminal::interrupt::Watch;
 use crate::cli::terminal::say::written;
 
-/// The command.
+/// Runs the command.
 pub fn run(args: &Similarity, terminal: &Terminal) -> Result<()> {
     for path in draw(args, terminal)? {
         written(&path)?;
@@ -24,11 +24,11 @@ pub fn run(args: &Similarity, terminal: &Terminal) -> Result<()> {
 
 fn draw(args: &Similarity, terminal: &Terminal) -> Result<Vec<PathBuf>> {
     let Point { x, y, slice } = args.point;
-    // A point names its slice, and then that one is shown if nothing else is said.
+    // Without --slices, the slice in --point is the slice to draw.
     let named = slice.map(|slice| Slices::List(vec![slice as i64]));
     let (mut scene, tokens) = subject::open(&args.subject, args.picture.slices.as_ref().or(named.as_ref()), terminal)?;
     let slices = scene.slices.clone();
-    let home = home(slice, &slices, scene.count)?;
+    let home = home_slice(slice, &slices, scene.count)?;
     let patch = scene.mesh.patch_of_pixel(x, y)?;
     tokens.check(home)?;
     let output = args.picture.output(&scene, "similarity")?;
@@ -65,22 +65,24 @@ fn draw(args: &Similarity, terminal: &Terminal) -> Result<Vec<PathBuf>> {
     })
 }
 
-/// The token of `patch` among `tokens` [P, C]: [C].
+/// Returns the token [C] of `patch` in `tokens` [P, C].
 pub fn token(tokens: &Tensor, patch: usize) -> Vec<f32> {
     tokens.data()[patch * tokens.cols()..][..tokens.cols()].to_vec()
 }
 
-/// The way a map of cosines [P] is drawn.
+/// Returns a function that paints a map of cosines [P].
 pub fn heat(map: Tensor, range: (f32, f32)) -> Box<Paint<'static>> {
     Box::new(move |panel: &Panel, canvas: &mut Canvas, alpha| panel.heat(canvas, alpha, &map, range))
 }
 
-/// The slice that the point is on: the one named, or the only one shown.
-fn home(named: Option<usize>, shown: &[usize], count: usize) -> Result<usize> {
+/// Returns the slice that the point is on: the named slice, else the only slice drawn.
+fn home_slice(named: Option<usize>, shown: &[usize], count: usize) -> Result<usize> {
     match (named, shown) {
         (Some(slice), _) if slice < count => Ok(slice),
-        (Some(slice), _) => Err(Error::option("point", format!("there is no slice {slice}: this input has {count}, 0 to {}", count - 1))),
+        (Some(slice), _) => {
+            Err(Error::option("point", format!("there is no slice {slice}; this input has {count} slices, 0 to {}", count - 1)))
+        }
         (None, &[only]) => Ok(only),
-        (None, _) => Err(Error::option("point", "several slices are shown; say which one it is on, as X,Y,SLICE")),
+        (None, _) => Err(Error::option("point", "several slices are drawn; name the slice of the point, as X,Y,SLICE")),
     }
 }

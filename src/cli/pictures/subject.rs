@@ -1,4 +1,4 @@
-//! What pictures are made of, as the flags say.
+//! The scan and tokens that the flags choose for a picture.
 
 use std::path::PathBuf;
 
@@ -10,8 +10,8 @@ use meddino::{Error, Result, Tensor};
 
 use crate::cli::flags::Subject;
 
-/// Opens what `subject` names, of which `slices` are looked at, or the middle one. No weights are loaded yet, so that what can be refused is refused
-/// before.
+/// Opens the scan or the features that `subject` names, with `slices` or the middle slice. Loads no weights, so that
+/// wrong input is refused early.
 pub fn open(subject: &Subject, slices: Option<&Slices>, observer: &dyn Observer) -> Result<(Scene, Tokens)> {
     let series = subject.look.series.as_deref();
     match (&subject.features, &subject.input) {
@@ -27,19 +27,20 @@ pub fn open(subject: &Subject, slices: Option<&Slices>, observer: &dyn Observer)
     }
 }
 
-/// Targets that refuse what is read for the pictures.
+/// Returns targets that protect the files that the pictures are made from.
 pub fn targets(scene: &Scene, tokens: &Tokens, overwrite: bool) -> Result<Targets> {
     tokens.targets(scene.scan.as_ref().and_then(Input::path), overwrite)
 }
 
-/// Where a picture of this kind goes if nothing else is said: `NAME.KIND.png`, in the current folder.
+/// Returns the default output of a picture: `NAME.KIND.png` in the current folder.
 pub fn default_output(scene: &Scene, kind: &str) -> PathBuf {
     let name = Case::new(&scene.name).name;
-    // As `meddino features` names its files.
+    // `meddino features` names its files NAME.features.ENDING.
     PathBuf::from(format!("{}.{kind}.png", name.strip_suffix(".features").unwrap_or(&name)))
 }
 
-/// Slice `index` in shades from 0 to 1, [H, W]; an image that is not in HU from its least to its greatest value; nothing without a scan.
+/// Returns slice `index` as shades from 0 to 1, [H, W], or none without a scan. The range of an image that is not in HU
+/// is from its least to its greatest value.
 pub fn shades(scene: &mut Scene, index: usize, gray: Gray) -> Result<Option<Tensor>> {
     let Some(input) = &mut scene.scan else { return Ok(None) };
     let slice = input.slice(index)?;

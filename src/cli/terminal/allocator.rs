@@ -1,11 +1,11 @@
-//! Memory that the system refuses: one line that says so, and the exit code of an error, where Rust's own answer is an abort.
+//! An allocator that reports a failed allocation in one line and exits with code 1. Rust's default is to abort.
 //!
-//! What is known to need much is asked about beforehand (`memory`, `limits`). This is for the rest: any of thousands of places may be the one that is refused.
+//! Large allocations are checked in advance (`memory`, `limits`). This allocator covers all other allocations.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{Write as _, stderr};
 
-/// The system's allocator, whose refusal ends the process with an error.
+/// The system's allocator, except that a failed allocation ends the process with an error.
 pub struct Allocator;
 
 fn checked(at: *mut u8, size: usize) -> *mut u8 {
@@ -15,11 +15,12 @@ fn checked(at: *mut u8, size: usize) -> *mut u8 {
     at
 }
 
-/// Ends the process. Nothing here may take memory: the text is put together on its way to stderr, and no destructor runs.
+/// Ends the process. Must not allocate, so the text is formatted straight to stderr, which has no buffer, and no
+/// destructor runs.
 fn refused(size: usize) -> ! {
     let _ = writeln!(
         stderr(),
-        "error: out of memory: the system refused {} MiB more; raise the limit on memory (`ulimit -v`), or take a smaller --size or --max-memory",
+        "error: out of memory: the system refused {} MiB more; raise the limit on memory (`ulimit -v`), or use a smaller --size or --max-memory",
         size.div_ceil(1 << 20)
     );
     #[cfg(unix)]
@@ -28,26 +29,27 @@ fn refused(size: usize) -> ! {
     std::process::abort();
 }
 
-#[expect(unsafe_code, reason = "an allocator is an unsafe trait; every call goes to the system's as it came")]
-// SAFETY: all memory is the system's, asked for and given back with the caller's own layouts; a refusal does not return.
+#[expect(unsafe_code, reason = "GlobalAlloc is an unsafe trait; every call goes unchanged to the system allocator")]
+// SAFETY: the system allocator allocates and frees all memory, with the caller's own layouts; `refused` does not
+// return.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's contract is the system's.
+        // SAFETY: the caller upholds the contract, which the system allocator shares.
         checked(unsafe { System.alloc(layout) }, layout.size())
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's contract is the system's.
+        // SAFETY: the caller upholds the contract, which the system allocator shares.
         checked(unsafe { System.alloc_zeroed(layout) }, layout.size())
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's contract is the system's.
+        // SAFETY: the caller upholds the contract, which the system allocator shares.
         unsafe { System.dealloc(at, layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: the caller's contract is the system's.
+        // SAFETY: the caller upholds the contract, which the system allocator shares.
         checked(unsafe { System.realloc(at, layout, size) }, size)
     }
 }

@@ -1,4 +1,4 @@
-//! How far a download is.
+//! The progress of a download.
 
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
@@ -8,15 +8,15 @@ use meddino::hub::{Event, RELEASED};
 
 use super::say::note;
 
-/// Where stderr is no terminal, a line is written this often at most.
+/// Least time between two lines if stderr is not a terminal.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Says how far a download is: a bar on a terminal, now and then a line elsewhere.
+/// Shows the progress of a download: as a bar on a terminal, else as a line every few seconds.
 pub struct Download {
     quiet: bool,
     on_terminal: bool,
     bar: Option<ProgressBar>,
-    /// When this attempt began, with how many bytes, and when the last line was written.
+    /// The start of this attempt, the number of bytes at the start, and the time of the last line.
     began: Option<(Instant, u64, Instant)>,
 }
 
@@ -30,11 +30,14 @@ impl Download {
             Event::Receiving { done, size } => self.received(*done, *size),
             Event::Retrying { problem, pause } => {
                 self.end();
-                note(self.quiet, format_args!("{problem}; trying again in {} s", pause.as_secs()));
+                note(self.quiet, format_args!("{problem}; retrying in {} s", pause.as_secs()));
             }
             Event::Pinned { commit } => note(
                 self.quiet,
-                format_args!("{} is taken from the cache, of the commit {commit}: refs/main there names none that has it", RELEASED.file),
+                format_args!(
+                    "using {} of commit {commit} from the cache, because the commit in the cache's refs/main does not have it",
+                    RELEASED.file
+                ),
             ),
             Event::Waiting => note(self.quiet, format_args!("another process is downloading {}; waiting for it", RELEASED.file)),
             _ => {}
@@ -43,8 +46,8 @@ impl Download {
 
     fn received(&mut self, done: u64, size: u64) {
         let Some((began, from, last_line)) = &mut self.began else {
-            let kept = if done > 0 { format!(", {} of them here already", mega(done)) } else { String::new() };
-            note(self.quiet, format_args!("downloading {} of {}: {}{kept}", RELEASED.file, RELEASED.repository, mega(size)));
+            let resumed = if done > 0 { format!(", {} of it already here", mega(done)) } else { String::new() };
+            note(self.quiet, format_args!("downloading {} of {}: {}{resumed}", RELEASED.file, RELEASED.repository, mega(size)));
             self.began = Some((Instant::now(), done, Instant::now()));
             self.bar = self.on_terminal.then(|| bar(done, size));
             return;
@@ -55,14 +58,14 @@ impl Download {
             *last_line = Instant::now();
             let rate = (done - *from) as f64 / began.elapsed().as_secs_f64();
             let left = (size - done) as f64 / rate;
-            note(self.quiet, format_args!("{} of {}, {} a second, {left:.0} s left", mega(done), mega(size), mega(rate as u64)));
+            note(self.quiet, format_args!("{} of {}, {} per second, {left:.0} s left", mega(done), mega(size), mega(rate as u64)));
         }
         if done == size {
             self.end();
         }
     }
 
-    /// The attempt is over: the bar goes away.
+    /// Ends the attempt and removes the bar.
     fn end(&mut self) {
         self.began = None;
         if let Some(bar) = self.bar.take() {
@@ -75,12 +78,12 @@ fn bar(done: u64, size: u64) -> ProgressBar {
     let template = "{bar:40} {decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
     let style = ProgressStyle::with_template(template).expect("a fixed template");
     let bar = ProgressBar::new(size).with_style(style).with_position(done);
-    // What was here before says nothing of the speed.
+    // Bytes of an earlier attempt must not count in the speed.
     bar.reset_eta();
     bar
 }
 
-/// Bytes for people.
+/// Formats bytes as MB.
 fn mega(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }

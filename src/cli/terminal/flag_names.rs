@@ -1,4 +1,4 @@
-//! Parameters that the library names, as the flags that people type: `size` in a message becomes --size on the terminal.
+//! Turns the parameter names in library messages into flags: `size` becomes --size on the terminal.
 
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
@@ -8,20 +8,20 @@ use meddino::Error;
 /// The long flags of all commands, without dashes.
 static FLAGS: OnceLock<BTreeSet<String>> = OnceLock::new();
 
-/// Takes down the flags of `command` and of its subcommands: before that, messages name no flag.
+/// Stores the flags of `command` and its subcommands. Until then, messages keep the parameter names.
 pub fn learn(command: &clap::Command) {
     let commands = std::iter::once(command).chain(command.get_subcommands());
     let long = |flag: &clap::Arg| flag.get_long().map(str::to_owned);
     FLAGS.get_or_init(|| commands.flat_map(clap::Command::get_arguments).filter_map(long).collect());
 }
 
-/// `--NAME` for a parameter `name` that is a flag; a parameter of two words has an underscore, and its flag a dash.
+/// Returns `--NAME` if the parameter `name` is a flag. Underscores in parameters are dashes in flags.
 fn flag(name: &str) -> Option<String> {
     let name = name.replace('_', "-");
     FLAGS.get()?.contains(&name).then(|| format!("--{name}"))
 }
 
-/// The text of `error` with its parameters as flags. The names of files in it stay as they are.
+/// Returns the text of `error` with its parameters as flags. File names in the text do not change.
 pub fn error_text(error: &Error) -> String {
     match error {
         Error::Checkpoint { source_name, problem, .. } => Error::checkpoint(source_name, with_flags(problem)).to_string(),
@@ -34,20 +34,20 @@ pub fn error_text(error: &Error) -> String {
     }
 }
 
-/// `text` with every parameter that stands in backticks as its flag, without the backticks.
+/// Replaces every parameter in backticks in `text` with its flag, without backticks.
 pub fn with_flags(text: &str) -> String {
-    let (mut whole, mut rest) = (String::new(), text);
+    let (mut result, mut rest) = (String::new(), text);
     while let Some((before, after)) = rest.split_once('`') {
-        whole += before;
+        result += before;
         if let Some((flag, left)) = after.split_once('`').and_then(|(name, left)| Some((flag(name)?, left))) {
-            whole += &flag;
+            result += &flag;
             rest = left;
         } else {
-            whole.push('`');
+            result.push('`');
             rest = after;
         }
     }
-    whole + rest
+    result + rest
 }
 
 #[cfg(test)]
@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(with_flags("`sizes` `size``batch`"), "`sizes` --size--batch");
     }
 
-    /// (path, text) of every line of the library's code that holds a backtick, up to its unit tests.
+    /// Returns the path and the text of every line of library code with a backtick, without comments and unit tests.
     fn texts_with_backticks(folder: &Path) -> Vec<(PathBuf, String)> {
         let entries = fs::read_dir(folder).expect("a folder of sources").map(|entry| entry.expect("an entry").path());
         let of = |path: PathBuf| {
@@ -107,7 +107,7 @@ mod tests {
         let mut names = 0;
         for (path, text) in texts {
             for name in text.split('`').skip(1).step_by(2).filter(is_name) {
-                assert!(flag(name).is_some(), "{}: `{name}` is no flag of the command:\n{text}", path.display());
+                assert!(flag(name).is_some(), "{}: `{name}` is not a flag of the command:\n{text}", path.display());
                 names += 1;
             }
         }

@@ -1,7 +1,7 @@
-//! Ctrl-C, so that it leaves no half file.
+//! Handles Ctrl-C, so that it leaves no unfinished file.
 //!
-//! Only SIGINT is caught: a person has changed their mind, and the unfinished file goes. What ends a process otherwise (SIGTERM from a job scheduler,
-//! SIGKILL, a power cut) leaves the partial file for the next run, and the exit status is the signal's own.
+//! Only SIGINT is caught, because a person who presses Ctrl-C does not want the file. After SIGTERM from a job
+//! scheduler, SIGKILL or a power cut, the partial file stays for the next run, and the exit status is the signal's own.
 
 use std::process::exit;
 use std::sync::Once;
@@ -9,14 +9,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use meddino::{Error, Result};
 
-/// As shells report a process that SIGINT ended.
+/// The exit code that shells report for a process that SIGINT ended.
 pub const EXIT_CODE: u8 = 130;
 
-static ASKED: AtomicBool = AtomicBool::new(false);
-/// How many [`Watch`]es there are.
+static PRESSED: AtomicBool = AtomicBool::new(false);
+/// The number of live [`Watch`]es.
 static WATCHES: AtomicUsize = AtomicUsize::new(0);
 
-/// While it lives, the first Ctrl-C is left to [`was_asked`]. Without it, and at the second, the process ends at once.
+/// While a `Watch` lives, the first Ctrl-C only makes [`was_pressed`] true. Without a `Watch`, and at the second
+/// Ctrl-C, the process ends at once.
 pub struct Watch(());
 
 impl Watch {
@@ -24,9 +25,9 @@ impl Watch {
         static INSTALL: Once = Once::new();
         WATCHES.fetch_add(1, Ordering::SeqCst);
         INSTALL.call_once(|| {
-            // Where no handler can be had, Ctrl-C ends the process, and the partial file stays for the next run.
+            // If no handler can be installed, Ctrl-C ends the process and the partial file stays for the next run.
             let _ = ctrlc::set_handler(|| {
-                if ASKED.swap(true, Ordering::SeqCst) || WATCHES.load(Ordering::SeqCst) == 0 {
+                if PRESSED.swap(true, Ordering::SeqCst) || WATCHES.load(Ordering::SeqCst) == 0 {
                     exit(i32::from(EXIT_CODE));
                 }
             });
@@ -41,13 +42,15 @@ impl Drop for Watch {
     }
 }
 
-/// Whether Ctrl-C was pressed.
-pub fn was_asked() -> bool {
-    ASKED.load(Ordering::SeqCst)
+/// Returns whether Ctrl-C was pressed.
+pub fn was_pressed() -> bool {
+    PRESSED.load(Ordering::SeqCst)
 }
 
+/// Checks for Ctrl-C.
+///
 /// # Errors
 /// [`Error::Cancelled`] if Ctrl-C was pressed.
 pub fn check() -> Result<()> {
-    if was_asked() { Err(Error::Cancelled) } else { Ok(()) }
+    if was_pressed() { Err(Error::Cancelled) } else { Ok(()) }
 }

@@ -1,4 +1,4 @@
-//! Limits that the machine sets: each ends in an error that names it, and not in a panic or a signal.
+//! System limits: reaching one is an error that names the limit, not a panic or a signal.
 
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,44 +10,46 @@ use rayon::{ThreadBuilder, ThreadPoolBuilder};
 
 use super::say::warn;
 
-/// Sets the process up: signals and, for a command that computes, threads.
+/// Prepares the process: signals and, for a command that computes, the thread pool.
 ///
 /// # Errors
-/// If not one thread can be started.
+/// If the system cannot start a single thread.
 pub fn begin(computes: bool) -> Result<()> {
     ignore_file_size_signal();
     if computes { start_threads(wanted_threads()) } else { Ok(()) }
 }
 
-/// A file that reaches `ulimit -f` is an error of the write that was refused, as a full disk is. The signal's default action would end the process at once, and leave half
-/// a file.
+/// Makes a write beyond `ulimit -f` fail with an error, as on a full disk. The default action of SIGXFSZ would end the
+/// process at once and leave an unfinished file.
 fn ignore_file_size_signal() {
     #[cfg(unix)]
     {
-        // A handler that only sets a flag: nobody needs to look at it. Where no handler can be had, the default stays.
+        // The handler only sets a flag, which nothing reads, because the failed write reports the problem. If no
+        // handler can be installed, the default action stays.
         let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     }
 }
 
-/// As many as rayon itself would start.
+/// Returns the number of threads that rayon would start: RAYON_NUM_THREADS, else one per core.
 fn wanted_threads() -> usize {
-    let asked = std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok()).filter(|&n: &usize| n > 0);
-    asked.unwrap_or_else(|| available_parallelism().map_or(1, usize::from))
+    let configured = std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok()).filter(|&n: &usize| n > 0);
+    configured.unwrap_or_else(|| available_parallelism().map_or(1, usize::from))
 }
 
-/// Starts the pool that all of the library computes on, with as many of the `wanted` threads as the system gives. The results do not depend on how many there are.
+/// Starts the global rayon pool with as many of the `wanted` threads as the system allows. Results do not depend on the
+/// number of threads.
 ///
-/// The threads come first, and rayon's work for them after: its global pool can be asked for once, and a pool that lacks one thread is none.
+/// The threads start before the pool, because rayon builds its global pool only once, and fails if a thread is missing.
 fn start_threads(wanted: usize) -> Result<()> {
-    let (hand, take) = channel::<ThreadBuilder>();
-    let take = Arc::new(Mutex::new(take));
+    let (sender, receiver) = channel::<ThreadBuilder>();
+    let receiver = Arc::new(Mutex::new(receiver));
     let mut refused = None;
     let mut started = 0;
     while started < wanted && refused.is_none() {
-        let take = take.clone();
+        let receiver = receiver.clone();
         let thread = Builder::new().spawn(move || {
-            let work = take.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            // Without a pool there is no work, and the thread ends.
+            let work = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            // If no pool is built, the channel closes and the thread ends.
             work.into_iter().for_each(ThreadBuilder::run);
         });
         match thread {
@@ -57,11 +59,11 @@ fn start_threads(wanted: usize) -> Result<()> {
     }
     if let Some(problem) = refused {
         if started == 0 {
-            return Err(Error::option("threads", format!("the system starts not one thread: {problem}; {MORE_THREADS}")));
+            return Err(Error::option("threads", format!("the system cannot start a thread: {problem}; {MORE_THREADS}")));
         }
-        warn(format_args!("{started} of {wanted} threads could be started, and the work takes longer: {problem}; {MORE_THREADS}"));
+        warn(format_args!("only {started} of {wanted} threads could be started, so the work takes longer: {problem}; {MORE_THREADS}"));
     }
-    let spawn = |thread| hand.send(thread).map_err(|_| std::io::Error::other("a thread ended"));
+    let spawn = |thread| sender.send(thread).map_err(|_| std::io::Error::other("a thread ended"));
     let pool = ThreadPoolBuilder::new().num_threads(started).spawn_handler(spawn).build_global();
-    pool.map_err(|problem| Error::option("threads", format!("no pool of {started}: {problem}; {MORE_THREADS}")))
+    pool.map_err(|problem| Error::option("threads", format!("cannot start a pool of {started} threads: {problem}; {MORE_THREADS}")))
 }

@@ -1,4 +1,4 @@
-//! The terminal: what is printed, how far a job is, Ctrl-C, and the limits that the machine sets.
+//! The terminal: output, progress, Ctrl-C, and system limits.
 
 mod advice;
 pub mod allocator;
@@ -20,14 +20,14 @@ use download::Download;
 use interrupt::Watch;
 use progress::Progress;
 
-/// Whoever looks at stderr, and may press Ctrl-C.
+/// The observer of a job that prints to stderr and cancels on Ctrl-C.
 pub struct Terminal {
-    /// No notes and no progress; warnings and errors remain.
+    /// Whether to print only warnings and errors, without notes and progress.
     quiet: bool,
     shown: Mutex<Shown>,
 }
 
-/// What is under way.
+/// The displays of the job that runs.
 #[derive(Default)]
 struct Shown {
     watch: Option<Watch>,
@@ -40,7 +40,7 @@ impl Terminal {
         Self { quiet, shown: Mutex::default() }
     }
 
-    /// Something good to know.
+    /// Prints a note unless the terminal is quiet.
     pub fn note(&self, text: impl Display) {
         say::note(self.quiet, text);
     }
@@ -81,6 +81,6 @@ impl Observer for Terminal {
     }
 
     fn cancelled(&self) -> Option<Cancel> {
-        interrupt::was_asked().then_some(Cancel::Discard)
+        interrupt::was_pressed().then_some(Cancel::Discard)
     }
 }

@@ -1,4 +1,4 @@
-//! How far a job is: a bar on a terminal, now and then a line elsewhere.
+//! The progress of a job: a bar on a terminal, else a line every few seconds.
 
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
@@ -7,24 +7,24 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::say::note;
 
-/// Where stderr is no terminal, a line is written this often at most.
+/// Least time between two lines if stderr is not a terminal.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Counts images as they are done.
+/// Counts finished images.
 pub struct Progress {
     quiet: bool,
-    /// On a terminal only.
+    /// Only on a terminal.
     bar: Option<ProgressBar>,
     total: usize,
-    /// Done before this started.
+    /// Number of images that were done at the start.
     before: usize,
     started: Instant,
-    /// When the last line was written.
+    /// The time of the last line.
     last_line: Instant,
 }
 
 impl Progress {
-    /// Starts counting from `before` to `total`. A single image needs no counting.
+    /// Starts at `before` of `total` images. Shows no bar for a single image.
     pub fn new(before: usize, total: usize, quiet: bool) -> Self {
         let bar = (total > 1 && !quiet && stderr().is_terminal()).then(|| {
             let style = ProgressStyle::with_template("{bar:40} {pos}/{len} slices, {per_sec}, {eta} left").expect("a fixed template");
@@ -33,7 +33,7 @@ impl Progress {
         Self { quiet, bar, total, before, started: Instant::now(), last_line: Instant::now() }
     }
 
-    /// So many are done by now.
+    /// Sets the number of finished images to `done`.
     pub fn reach(&mut self, done: usize) {
         match &self.bar {
             Some(bar) => bar.set_position(done as u64),
@@ -41,7 +41,7 @@ impl Progress {
                 self.last_line = Instant::now();
                 let rate = (done - self.before) as f64 / self.started.elapsed().as_secs_f64();
                 let left = (self.total - done) as f64 / rate;
-                note(self.quiet, format_args!("slice {done} of {}, {rate:.2} a second, {left:.0} s left", self.total));
+                note(self.quiet, format_args!("slice {done} of {}, {rate:.2} per second, {left:.0} s left", self.total));
             }
             None => {}
         }
@@ -49,7 +49,7 @@ impl Progress {
 }
 
 impl Drop for Progress {
-    /// The bar goes away, whatever ended the job.
+    /// Removes the bar, however the job ended.
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

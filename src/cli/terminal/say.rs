@@ -1,4 +1,4 @@
-//! How the command speaks: results on stdout, everything else on stderr. Neither stream being closed is a reason to panic.
+//! Prints results on stdout and everything else on stderr. A closed stream never causes a panic.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -14,9 +14,9 @@ use super::flag_names::{error_text, with_flags};
 
 /// Why a command ended early.
 pub enum Failure {
-    /// What the user is told.
+    /// The error to print.
     Error(Error),
-    /// Some of several cases could not be done; each was told of when it happened.
+    /// The list of cases that failed. Each failure was also printed when it happened.
     Cases(String),
 }
 
@@ -27,7 +27,7 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
-    /// What a run over many cases comes to.
+    /// Fails with a list of the failed cases, if there are any.
     pub fn of_cases(report: &CohortReport) -> Result<(), Self> {
         let CohortReport { total, failed, .. } = report;
         if failed.is_empty() {
@@ -38,25 +38,25 @@ impl Failure {
     }
 }
 
-/// The error of `case` with its scan, because an error about a flag names no file.
+/// Returns the error of `case` with the path of its scan, because an error about a flag names no file.
 pub fn with_case(case: &Case, error: &Error) -> String {
     let (input, text) = (case.input.display().to_string(), error_text(error));
     if text.contains(&input) { text } else { format!("{input}: {text}") }
 }
 
-/// Something good to know, unless the user wants it `quiet`.
+/// Prints a note unless `quiet`.
 pub fn note(quiet: bool, text: impl Display) {
     if !quiet {
         line(text);
     }
 }
 
-/// Something that may make the results other than expected.
+/// Prints a warning about something that may affect the results.
 pub fn warn(text: impl Display) {
     line(format_args!("warning: {}", with_flags(&text.to_string())));
 }
 
-/// What could not be done; and what to do about it, where a limit of the system is in the way.
+/// Prints an error, with advice if a system limit caused the error.
 pub fn error(error: impl Display) {
     let error = error.to_string();
     match advice(&error) {
@@ -66,27 +66,29 @@ pub fn error(error: impl Display) {
 }
 
 fn line(text: impl Display) {
-    // If stderr is closed, there is nobody to tell.
+    // If stderr is closed, nobody can read the line.
     let _ = writeln!(stderr(), "{}", printable(&text.to_string()));
 }
 
-/// `text` without what would steer a terminal: names of files and texts out of them may hold escape sequences, or turn the direction of what follows.
+/// Escapes control characters and text direction marks in `text`, because file names and file contents may hold
+/// sequences that control a terminal.
 fn printable(text: &str) -> Cow<'_, str> {
-    let steers = |c: char| {
+    let is_control = |c: char| {
         (c.is_control() && !matches!(c, '\n' | '\t'))
             || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
-    if !text.contains(steers) {
+    if !text.contains(is_control) {
         return Cow::Borrowed(text);
     }
-    text.chars().map(|c| if steers(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
+    text.chars().map(|c| if is_control(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
 }
 
-/// A result, on stdout. When nobody reads there any more, as after `head`, the work goes on all the same: its files are still wanted.
+/// Prints a result on stdout. If the reader has closed stdout, as `head` does, this is not an error, because the job's
+/// files are still wanted.
 pub fn result(text: impl Display) -> Result<()> {
     let mut out = stdout().lock();
     let text = text.to_string();
-    // A program that reads this wants names as they are; a terminal must not obey them.
+    // Programs need exact names, but a terminal must not execute escape sequences in them.
     let text = if out.is_terminal() { printable(&text) } else { Cow::Borrowed(&*text) };
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::output("stdout", e)),
@@ -94,7 +96,7 @@ pub fn result(text: impl Display) -> Result<()> {
     }
 }
 
-/// The path of a finished output, on stdout, unless the output itself went there.
+/// Prints the path of a finished output on stdout, unless the output itself went to stdout.
 pub fn written(path: &Path) -> Result<()> {
     if is_stream(path) { Ok(()) } else { result(path.display()) }
 }
@@ -104,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_terminal_is_told_nothing_that_it_would_obey() {
+    fn control_characters_are_escaped() {
         assert_eq!(printable("scans/\u{e4} 1.nii:\n  two lines"), "scans/\u{e4} 1.nii:\n  two lines");
         assert_eq!(printable("a\x1b[2J\rb\u{202e}c\u{9b}1m"), "a\\u{1b}[2J\\u{d}b\\u{202e}c\\u{9b}1m");
     }

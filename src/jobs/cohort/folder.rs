@@ -1,4 +1,4 @@
-//! One job over many cases: into a folder, each once, whatever becomes of the others.
+//! One job over many cases, into a folder. Finished cases are skipped, and a failed case does not stop the others.
 
 use std::path::{Path, PathBuf};
 
@@ -12,78 +12,81 @@ use crate::jobs::reads::{make_folder, read_of};
 use crate::jobs::text::name_text;
 use crate::output::Targets;
 
-/// A folder of outputs, and the cases whose outputs go into it.
+/// A folder of outputs and the cases that it is for.
 pub struct OutputFolder<'a> {
     outputs: Outputs<'a>,
     shard: Shard,
     cases: Vec<Case>,
     manifest: Manifest,
     may_overwrite: bool,
-    /// Files of earlier runs with other settings, beside outputs of this one.
+    /// Files that earlier runs with other settings wrote beside outputs of this run.
     left_over: Vec<PathBuf>,
 }
 
-/// Where outputs go, and what they are called.
+/// The folder and the names of outputs.
 pub struct Outputs<'a> {
-    /// The folder, which is made if there is none.
+    /// The folder, which is created if missing.
     pub folder: &'a Path,
-    /// Of the first output's name, without a dot.
+    /// The ending of the first output's name, without a dot.
     pub ending: &'a str,
-    /// Every file that a case becomes whose first output is this.
+    /// Returns every file of a case, given its first output.
     pub files: &'a dyn Fn(&Path) -> Vec<PathBuf>,
-    /// What is kept of a scan's name.
+    /// Returns the part of a scan's name that its outputs keep.
     pub kept: fn(&str) -> &str,
 }
 
-/// What decides the outputs beside the inputs.
+/// The settings and weights that decide the outputs, besides the inputs.
 pub struct Settings {
-    /// SHA-256 of everything that was set.
+    /// SHA-256 of all settings.
     pub sha256: String,
-    /// What the weights are known by.
+    /// The identity of the weights, such as a hash.
     pub checkpoint: String,
 }
 
-/// What became of the cases.
+/// The results of a job over many cases.
 #[derive(Debug, Default)]
 pub struct CohortReport {
-    /// How many cases there are.
+    /// Number of cases.
     pub total: usize,
-    /// How many of them an earlier run had finished.
+    /// Number of cases that an earlier run finished.
     pub finished_before: usize,
-    /// The cases that failed, and why.
+    /// The failed cases and their errors.
     pub failed: Vec<(Case, Error)>,
 }
 
 impl<'a> OutputFolder<'a> {
-    /// Finds the cases of `cohort`, and takes the part `shard` of them. `targets` know what else the job reads.
+    /// Finds the cases of `cohort` and keeps the part `shard` of them. `targets` holds the other files that the job
+    /// reads.
     ///
     /// # Errors
-    /// If there is no case, two have one name, or an output may not be written.
+    /// If there is no case, two cases have the same name, or an output may not be replaced.
     pub fn open(cohort: &Cohort, outputs: Outputs<'a>, shard: Shard, mut targets: Targets, observer: &dyn Observer) -> Result<Self> {
-        let all = cohort.cases(outputs.folder, outputs.kept, observer)?;
-        for case in &all {
-            // What cannot be listed cannot be read either, which is told of when its turn comes.
+        let cases = cohort.cases(outputs.folder, outputs.kept, observer)?;
+        for case in &cases {
+            // A scan that cannot be listed cannot be read either; its case reports that error.
             targets.reads("a scan", read_of(&case.input).unwrap_or_default());
         }
         let folder = outputs.folder;
         let mut manifest = Manifest::read(folder, shard, observer)?;
         let mut refused = Vec::new();
-        for file in all.iter().flat_map(|case| (outputs.files)(&outputs.target(case))) {
-            let asked = if manifest.knows(&file) { targets.rewrites(&file, || manifest.wrote(&file)) } else { targets.writes(&file) };
-            refused.extend(asked.err());
+        for file in cases.iter().flat_map(|case| (outputs.files)(&outputs.target(case))) {
+            let checked = if manifest.knows(&file) { targets.rewrites(&file, || manifest.wrote(&file)) } else { targets.writes(&file) };
+            refused.extend(checked.err());
         }
         refuse(folder, refused)?;
         make_folder(folder)?;
         manifest.open()?;
         let may_overwrite = targets.may_overwrite();
-        Ok(Self { outputs, shard, cases: shard.take(all), manifest, may_overwrite, left_over: Vec::new() })
+        Ok(Self { outputs, shard, cases: shard.take(cases), manifest, may_overwrite, left_over: Vec::new() })
     }
 
-    /// Does `work` for every case that is not finished already, and has `show` tell where the outputs are, and what `work` gave if it had to
-    /// be done. The observer hears of a case that fails at once; the others go on.
+    /// Calls `work` for every case that is not finished yet, and then `show` with the case's first output and the
+    /// result of `work`, or none for a case that was finished before. The observer receives a case's failure at once,
+    /// and the other cases continue.
     ///
     /// # Errors
-    /// [`Error::Cancelled`] if the observer cancels the job, and what `show` returns. Cases that fail are in the report.
+    /// [`Error::Cancelled`] if the observer cancels the job, and the errors of `show`. The report holds the failed
+    /// cases.
     pub fn run<T>(
         mut self,
         settings: &Settings,
@@ -99,7 +102,7 @@ impl<'a> OutputFolder<'a> {
         for (number, case) in (1..).zip(&std::mem::take(&mut self.cases)) {
             check(observer)?;
             let target = self.outputs.target(case);
-            let done = self.one(case, &target, settings, |case, target| {
+            let done = self.process(case, &target, settings, |case, target| {
                 observer.note(&format!("case {number} of {}: {}", report.total, case.input.display()));
                 work(case, target)
             });
@@ -115,18 +118,18 @@ impl<'a> OutputFolder<'a> {
                 }
             }
         }
-        self.tell_end(&report, observer);
+        self.report_end(&report, observer);
         Ok(report)
     }
 
-    fn tell_end(&self, report: &CohortReport, observer: &dyn Observer) {
+    fn report_end(&self, report: &CohortReport, observer: &dyn Observer) {
         let CohortReport { total, finished_before, .. } = report;
         if *finished_before > 0 {
-            observer.note(&format!("{finished_before} of {total} cases were finished by an earlier run and are left as they are"));
+            observer.note(&format!("{finished_before} of {total} cases are skipped, because an earlier run finished them"));
         }
         if let Some(first) = self.left_over.first() {
             observer.warn(&format!(
-                "{}: {} files beside the outputs are of an earlier run with other settings, as {}; they are left as they are",
+                "{}: {} files beside the outputs are left from an earlier run with other settings, for example {}; they were not changed",
                 self.outputs.folder.display(),
                 self.left_over.len(),
                 first.display()
@@ -134,26 +137,28 @@ impl<'a> OutputFolder<'a> {
         }
     }
 
-    /// Names keep as many folders as tell all cases apart: when a case comes that needs more, the others' names change with it.
+    /// Warns of cases whose outputs had other names. Names contain as few folders as make all names unique, so a new
+    /// case may change the names of the others.
     fn warn_of_other_names(&self, observer: &dyn Observer) {
-        let other = |case: &Case| {
-            let other = self.manifest.other_name(&case.text(), &case.name, self.outputs.ending)?;
-            Some((other, format!("{}.{}", case.name, self.outputs.ending)))
+        let renamed = |case: &Case| {
+            let earlier = self.manifest.other_name(&case.text(), &case.name, self.outputs.ending)?;
+            Some((earlier, format!("{}.{}", case.name, self.outputs.ending)))
         };
-        // The series of one folder have one input.
-        let others: Vec<_> = self.cases.iter().filter(|case| case.tail.is_empty()).filter_map(other).collect();
-        if let Some((then, now)) = others.first() {
+        // The series of a folder share one input, so their names are not compared.
+        let renamed: Vec<_> = self.cases.iter().filter(|case| case.tail.is_empty()).filter_map(renamed).collect();
+        if let Some((before, now)) = renamed.first() {
             observer.warn(&format!(
-                "{}: {} of the cases have outputs of another name here, for example {then}, now {now}: a name has as many folders as tell all cases apart, \
-                 and other cases are here now; the old files stay, and `names` fixes how names are made",
+                "{}: {} of the cases have outputs of another name here, for example {before}, now {now}, because names contain as few folders \
+                 as make them unique, and the set of cases has changed; the old files stay; set `names` to keep names stable",
                 self.outputs.folder.display(),
-                others.len()
+                renamed.len()
             ));
         }
     }
 
-    /// One case; what `work` gave, if it had to be done.
-    fn one<T>(
+    /// Processes a case unless it is finished. Returns the result of `work`, or none for a case that was finished
+    /// before.
+    fn process<T>(
         &mut self,
         case: &Case,
         target: &Path,
@@ -161,43 +166,43 @@ impl<'a> OutputFolder<'a> {
         work: impl FnOnce(&Case, &Path) -> Result<T>,
     ) -> Result<Option<T>> {
         let files = (self.outputs.files)(target);
-        let this = Work {
+        let current = Work {
             output: name_text(target.file_name().unwrap_or_default()),
             input_sha256: case.sha256()?.unwrap_or_default(),
             series: case.series.clone().unwrap_or_default(),
             settings: settings.sha256.clone(),
             checkpoint: settings.checkpoint.clone(),
         };
-        if self.manifest.is_finished(&this, &files) {
+        if self.manifest.is_finished(&current, &files) {
             return Ok(None);
         }
         if !self.may_overwrite
-            && let Some(other) = self.manifest.of_another(&case.text(), &this, &files)
+            && let Some(other) = self.manifest.of_another(&case.text(), &current, &files)
         {
             let problem = format!(
-                "was made of another scan, {other}, and would be replaced by what {} becomes; give another folder, tell them apart by `names`, or add `overwrite`",
+                "was made from another scan, {other}, and the output of {} would replace it; give another folder, choose other `names`, or add `overwrite`",
                 case.input.display()
             );
             return Err(Error::output(target.display(), problem));
         }
         let done = work(case, target)?;
-        self.left_over.extend(self.manifest.left_over(&this.output, &files));
-        self.manifest.add(&case.text(), this, &files)?;
+        self.left_over.extend(self.manifest.left_over(&current.output, &files));
+        self.manifest.add(&case.text(), current, &files)?;
         Ok(Some(done))
     }
 }
 
-/// The error of outputs that may not be written: the first, and how many there are.
+/// Fails with the first of `errors`, and their number if there are several.
 fn refuse(folder: &Path, mut errors: Vec<Error>) -> Result<()> {
     match errors.len() {
         0 => Ok(()),
         1 => Err(errors.remove(0)),
-        count => Err(Error::output(folder.display(), format!("{count} files in it may not be replaced; the first: {}", errors[0]))),
+        count => Err(Error::output(folder.display(), format!("{count} files in it may not be replaced; the first error: {}", errors[0]))),
     }
 }
 
 impl Outputs<'_> {
-    /// The first output of a case.
+    /// Returns the path of a case's first output.
     fn target(&self, case: &Case) -> PathBuf {
         self.folder.join(format!("{}.{}", case.name, self.ending))
     }

@@ -1,4 +1,4 @@
-//! From what a guest names to a list of cases: one scan each, under a name of its own.
+//! Finds the cases of a cohort: one scan each, with a unique name.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -12,38 +12,38 @@ use crate::jobs::case::Case;
 use crate::jobs::name::{ENDINGS, tail};
 use crate::jobs::observer::Observer;
 
-/// As a choice: each series is a case.
+/// The choice of series that makes a case of each.
 const ALL: &str = "all";
 
-/// Which scans are looked at: files, folders that are searched, and what of the folders is taken.
+/// A choice of scans: files, folders to search, and patterns for the scans in folders.
 #[derive(Clone, Debug)]
 pub struct Cohort {
     /// Files, folders, or the word `phantom`.
     pub inputs: Vec<PathBuf>,
-    /// If there are any: scans in folders that match none of these are left out.
+    /// If not empty, scans in folders are skipped unless they match one of these patterns.
     pub include: Vec<Pattern>,
-    /// Scans in folders that match one of these are left out, and a folder with all that is in it.
+    /// Scans in folders, and whole folders, are skipped if they match one of these patterns.
     pub exclude: Vec<Pattern>,
-    /// How the cases are called.
+    /// How the cases are named.
     pub names: Names,
-    /// Which series of DICOM folders: as for [`ct::Volume::open_series`], or `all`, which makes a case of each.
+    /// The series of DICOM folders, as for [`ct::Volume::open_series`], or `all`, which makes a case of each series.
     pub series: Option<String>,
-    /// The name of the guest's parameter that says where outputs go, for errors.
+    /// The caller's parameter for the output folder, which errors name.
     pub output: &'static str,
 }
 
 impl Cohort {
-    /// Every scan in `inputs`, each called as [`Names::Auto`] has it.
+    /// Creates a cohort of every scan in `inputs`, named by [`Names::Auto`].
     pub fn new(inputs: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
         let inputs = inputs.into_iter().map(Into::into).collect();
         Self { inputs, include: Vec::new(), exclude: Vec::new(), names: Names::Auto, series: None, output: "output" }
     }
 
-    /// Every case that the inputs name, sorted and named. A file is a case; a folder is searched, and the folders in it, but for `except`.
-    /// `kept` is what outputs keep of a scan's name.
+    /// Returns the cases of all inputs, sorted and named. A file is a case. A folder is searched recursively, except
+    /// for the folder `except`. `kept` returns the part of a scan's name that outputs keep.
     ///
     /// # Errors
-    /// If a folder cannot be read or holds no scan, or two cases would have one name.
+    /// If a folder cannot be read or holds no scan, or two cases have the same name.
     pub fn cases(&self, except: &Path, kept: fn(&str) -> &str, observer: &dyn Observer) -> Result<Vec<Case>> {
         let real = except.canonicalize().ok();
         let mut cases = Vec::new();
@@ -53,17 +53,17 @@ impl Cohort {
                 continue;
             }
             if real.is_some() && input.canonicalize().ok() == real {
-                let problem = format!("is the input folder {}, whose files it would add to; give another", input.display());
+                let problem = format!("is the same folder as the input {}; give another output folder", input.display());
                 return Err(Error::option(self.output, problem));
             }
             let found = self.search(input, Some(except))?;
-            found.tell(input, observer);
+            found.report(input, observer);
             if found.scans.is_empty() {
-                return Err(self.nothing(input, &found));
+                return Err(self.no_scan(input, &found));
             }
             cases.extend(found.scans.iter().flat_map(|scan| self.split(self.case(input, scan))));
         }
-        // Series stay in their own order.
+        // The sort is stable, so the series of a folder keep their order.
         cases.sort_by(|a, b| a.input.cmp(&b.input));
         let mut seen = HashSet::new();
         cases.retain(|case| seen.insert((case.input.clone(), case.series.clone())));
@@ -71,22 +71,23 @@ impl Cohort {
         Ok(cases)
     }
 
-    /// The one case that the inputs name.
+    /// Returns the only case of the inputs.
     ///
     /// # Errors
-    /// If they name several.
+    /// If the inputs hold several cases.
     pub fn only(&self, observer: &dyn Observer) -> Result<Case> {
         let mut cases = self.all(observer)?;
         match &cases[..] {
             [_] => Ok(cases.remove(0)),
             several => {
-                let problem = format!("the inputs are {} cases; say which folder their outputs go into", several.len());
+                let problem = format!("the inputs hold {} cases; give an output folder", several.len());
                 Err(Error::option(self.output, problem))
             }
         }
     }
 
-    /// Every case that the inputs name. A single folder without volumes is one: its reader knows what to say of several series, and of none.
+    /// Returns all cases of the inputs. A single folder without volumes is one case, because its reader gives the best
+    /// error if it holds several series or none.
     ///
     /// # Errors
     /// As [`Cohort::cases`].
@@ -98,7 +99,7 @@ impl Cohort {
             if found.scans.iter().all(|scan| scan.is_dir()) {
                 return Ok(self.split(Case { series: self.series.clone(), ..Case::new(input) }));
             }
-            found.tell(input, observer);
+            found.report(input, observer);
             return Ok(found.scans.iter().flat_map(|scan| self.split(self.case(input, scan))).collect());
         }
         self.cases(Path::new(""), |name| name, observer)
@@ -108,15 +109,16 @@ impl Cohort {
         search(folder, Wanted { include: &self.include, exclude: &self.exclude, except })
     }
 
-    /// The case `scan`, which was found in `folder`.
+    /// Creates the case of `scan`, which was found in `folder`.
     fn case(&self, folder: &Path, scan: &Path) -> Case {
-        let below = scan.strip_prefix(folder).unwrap_or(scan).components().count();
-        // Of a cohort, the choice is among the series of its DICOM folders: volumes have none.
+        let depth = scan.strip_prefix(folder).unwrap_or(scan).components().count();
+        // The choice of series concerns only DICOM folders, because volumes have no series.
         let series = self.series.clone().filter(|_| scan.is_dir());
-        Case { series, folders: below.saturating_sub(1), ..Case::new(scan) }
+        Case { series, folders: depth.saturating_sub(1), ..Case::new(scan) }
     }
 
-    /// A case of each series, where all are wanted and it is a folder of some; what cannot be read is left to whoever opens it.
+    /// Splits a case into one case per series, if all series are wanted and the input is a DICOM folder. A folder that
+    /// cannot be read stays one case, so that opening it reports the error.
     fn split(&self, case: Case) -> Vec<Case> {
         if self.series.as_deref() != Some(ALL) {
             return vec![case];
@@ -125,34 +127,36 @@ impl Cohort {
         if listed.is_empty() {
             return vec![Case { series: None, ..case }];
         }
-        let of = |series: ct::Series| {
+        let case_of = |series: ct::Series| {
             let tail = tail(&series.choice());
             Case { series: Some(series.choice()), name: format!("{}{tail}", case.name), tail, ..case.clone() }
         };
-        listed.into_iter().map(of).collect()
+        listed.into_iter().map(case_of).collect()
     }
 
-    fn nothing(&self, folder: &Path, found: &Found) -> Error {
-        let chosen = if self.include.is_empty() && self.exclude.is_empty() { "" } else { " that `include` and `exclude` leave" };
-        let known = ENDINGS.join(", ");
-        let problem = format!("there is no scan in this folder{chosen}: expected DICOM files, or names ending in {known}{found}");
+    fn no_scan(&self, folder: &Path, found: &Found) -> Error {
+        let chosen = if self.include.is_empty() && self.exclude.is_empty() { "" } else { " that passes `include` and `exclude`" };
+        let endings = ENDINGS.join(", ");
+        let problem = format!("there is no scan in this folder{chosen}: expected DICOM files, or names ending in {endings}{found}");
         Error::input(folder.display(), problem)
     }
 }
 
-/// The one case that `input` names, for jobs that look at one.
+/// Returns the only case of `input`, for jobs on a single scan.
 ///
 /// # Errors
-/// If `input` is a folder of several.
+/// If `input` is a folder of several scans or series.
 pub fn one_case(input: &Path, series: Option<&str>, observer: &dyn Observer) -> Result<Case> {
     let mut cases = Cohort { series: series.map(Into::into), ..Cohort::new([input]) }.all(observer)?;
     match &cases[..] {
         [_] => Ok(cases.remove(0)),
         [first, ..] if first.tail.is_empty() => {
-            let problem = format!("the folder holds {} scans; give one of them, as {}", cases.len(), first.input.display());
+            let problem = format!("the folder holds {} scans; give one of them, for example {}", cases.len(), first.input.display());
             Err(Error::input(input.display(), problem))
         }
-        several => Err(Error::option("series", format!("all are {}; choose one of them", several.len()))),
+        several => {
+            Err(Error::option("series", format!("all selects {} series, but this job takes one; choose one of them", several.len())))
+        }
     }
 }
 
@@ -163,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_of_one_case_is_one() {
+    fn a_folder_of_one_scan_is_one_case() {
         let folder = tempfile::tempdir().expect("a folder");
         let at = |name: &str| folder.path().join(name);
         for name in ["series/0", "volume/x.npy", "empty", "two/a.npy", "two/b.npy"] {
@@ -181,8 +185,10 @@ mod tests {
 
         let cohort = Cohort::new([folder.path()]);
         let text = |error: Error| error.to_string();
-        assert!(text(cohort.only(&()).expect_err("several")).contains("output: the inputs are 4 cases"));
-        assert!(text(cohort.cases(folder.path(), |name| name, &()).expect_err("refused")).contains("output: is the input folder"));
+        assert!(text(cohort.only(&()).expect_err("several")).contains("output: the inputs hold 4 cases"));
+        assert!(
+            text(cohort.cases(folder.path(), |name| name, &()).expect_err("refused")).contains("output: is the same folder as the input")
+        );
         let error = text(Cohort::new([at("empty")]).cases(&at("out"), |name| name, &()).expect_err("refused"));
         assert!(error.contains("no scan in this folder: expected"), "{error}");
     }

@@ -1,4 +1,4 @@
-//! What is finished in a folder of outputs, so that a rerun does not do it again.
+//! The finished cases of an output folder, so that a rerun skips them.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
@@ -16,75 +16,76 @@ use crate::jobs::observer::Observer;
 use crate::jobs::text::name_text;
 use crate::output::is_manifest_name;
 
-/// What a finished case was made of and by. Equal work gives equal outputs.
+/// The input, settings and weights of a case's outputs. Equal work gives equal outputs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Work {
-    /// The name of its first output in the folder.
+    /// The name of the first output in the folder.
     pub output: String,
-    /// What the input's content is known by; empty for what is built in.
+    /// The hash of the input's content; empty for the built-in slice.
     pub input_sha256: String,
-    /// Which series of it; empty for the only one.
+    /// The chosen series of the input; empty if there is only one.
     pub series: String,
-    /// SHA-256 of everything that was set.
+    /// SHA-256 of all settings.
     #[serde(rename = "settings_sha256")]
     pub settings: String,
-    /// What the checkpoint is known by.
+    /// The identity of the weights, such as a hash.
     pub checkpoint: String,
 }
 
 impl Work {
-    /// Whether the output's name says which series of its folder it is of, as `--series all` has it.
+    /// Returns whether the output's name contains the series, as with `--series all`.
     fn is_of_several(&self) -> bool {
         !self.series.is_empty() && self.output.contains(&format!("{}.", tail(&self.series)))
     }
 }
 
-/// A file as it was when its case was finished.
+/// The state of a file when its case was finished.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Written {
+struct FileState {
     name: String,
     bytes: u64,
     sha256: String,
 }
 
-/// A line of a manifest.
+/// A line of a manifest, about one finished case.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     input: String,
     #[serde(flatten)]
     work: Work,
-    /// Every file that the case became.
-    files: Vec<Written>,
-    /// When the case was finished, in milliseconds since 1970: for people.
+    /// Every output file of the case.
+    files: Vec<FileState>,
+    /// The time when the case was finished, in milliseconds since 1970. Only for people.
     #[serde(skip_deserializing)]
     finished_ms: u64,
 }
 
-/// The manifests of a folder: lines of JSON, appended to as cases are finished. Each shard writes a file of its own and reads all.
+/// The manifests of an output folder, as lines of JSON, one for each finished case. Each shard appends to its own file
+/// and reads all files.
 ///
-/// A record is believed if it describes the files that are there, by their hashes. So it does not matter which of two records was written later,
-/// or by whose clock.
+/// A record counts only if the hashes in it match the files in the folder. Therefore the order of records and the
+/// clocks of machines do not matter.
 #[derive(Debug)]
 pub struct Manifest {
     folder: PathBuf,
-    /// Where records are added.
+    /// The file that records are appended to.
     path: PathBuf,
     file: Option<File>,
-    /// Whether the last line lacks its end, because a run was killed or the disk was full.
+    /// Whether the last line has no line break, because a run was killed or the disk was full.
     is_cut: bool,
-    /// The records of each first output.
+    /// The records of each case, by the first output's name.
     finished: HashMap<String, Vec<Record>>,
-    /// The first outputs of each input that is one case.
+    /// The first outputs of each input, except for one of several series.
     outputs: HashMap<String, BTreeSet<String>>,
-    /// Every file that is in a record, and the hashes that it had.
+    /// The recorded hashes of every file in a record, by the file's name.
     files: HashMap<String, HashSet<String>>,
 }
 
 impl Manifest {
-    /// Reads the manifests of all shards in `folder`, which need not exist; records will be added to that of `shard`.
+    /// Reads the manifests of all shards in `folder`, which need not exist. New records go to the manifest of `shard`.
     ///
     /// # Errors
-    /// If one cannot be read.
+    /// If a manifest cannot be read.
     pub fn read(folder: &Path, shard: Shard, observer: &dyn Observer) -> Result<Self> {
         let name = match shard {
             Shard::ALL => "manifest.jsonl".into(),
@@ -99,10 +100,10 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Opens the file that records are added to, and makes it if there is none.
+    /// Opens the file that records are appended to, and creates it if missing.
     ///
     /// # Errors
-    /// If it cannot be written, or a link or another thing stands under its name.
+    /// If the file cannot be written, or its name belongs to a link or to something that is not a plain file.
     pub fn open(&mut self) -> Result<()> {
         let fail = |problem: String| Error::output(self.path.display(), problem);
         let mut file = open_own(&self.path, File::options().read(true).append(true).create(true)).map_err(fail)?;
@@ -153,49 +154,49 @@ impl Manifest {
         self.finished.entry(record.work.output.clone()).or_default().push(record);
     }
 
-    /// Whether this very work is done, and all of `files`, which it becomes, are still there as it left them.
+    /// Returns whether `work` is done and all of its output `files` are unchanged.
     pub fn is_finished(&self, work: &Work, files: &[PathBuf]) -> bool {
         let mut records = self.finished.get(&work.output).into_iter().flatten().filter(|record| record.work == *work).peekable();
-        // What is there is read once, and only if it may be what was written.
+        // Hashing the files is slow, so their sizes are compared first.
         let of_size = |record: &Record| record.files.iter().map(|file| file.bytes).eq(files.iter().map(|path| size(path)));
         if !records.clone().any(of_size) {
             return false;
         }
         files
             .iter()
-            .map(|path| written(path))
+            .map(|path| describe(path))
             .collect::<io::Result<Vec<_>>>()
-            .is_ok_and(|there| records.any(|record| record.files == there))
+            .is_ok_and(|present| records.any(|record| record.files == present))
     }
 
-    /// The input of another scan of which `files`, as they are there now, were made, if it is still there beside the
-    /// input called `input`. A scan that was only renamed or copied is no other one.
+    /// Returns the path of another scan that `files`, in their present state, were made from, if that scan still exists
+    /// besides `input`. A renamed or copied scan with the same content does not count as another scan.
     pub fn of_another(&self, input: &str, work: &Work, files: &[PathBuf]) -> Option<&str> {
         let records = self.finished.get(&work.output)?;
-        let there: Vec<_> = files.iter().filter_map(|path| written(path).ok()).collect();
-        let is_there = |record: &&Record| record.files.iter().any(|file| there.contains(file));
-        let mut of_it = records.iter().filter(is_there);
-        if of_it.clone().any(|record| record.input == input || record.work.input_sha256 == work.input_sha256) {
+        let present: Vec<_> = files.iter().filter_map(|path| describe(path).ok()).collect();
+        let is_present = |record: &&Record| record.files.iter().any(|file| present.contains(file));
+        let mut matching = records.iter().filter(is_present);
+        if matching.clone().any(|record| record.input == input || record.work.input_sha256 == work.input_sha256) {
             return None;
         }
         let real = |input: &str| Path::new(input).canonicalize().ok();
-        of_it.find(|record| real(&record.input).is_some_and(|other| Some(other) != real(input))).map(|record| record.input.as_str())
+        matching.find(|record| real(&record.input).is_some_and(|other| Some(other) != real(input))).map(|record| record.input.as_str())
     }
 
-    /// Files beside the first output called `output` that an earlier run wrote and that are none of `files`: a
-    /// picture, say, that this run was not asked for.
+    /// Returns files beside the first output `output` that an earlier run wrote and that are not among `files`, such as
+    /// a picture that this run does not draw.
     pub fn left_over(&self, output: &str, files: &[PathBuf]) -> BTreeSet<PathBuf> {
         let records = self.finished.get(output).into_iter().flatten();
-        let all = records.flat_map(|record| &record.files).map(|file| self.folder.join(&file.name));
-        all.filter(|path| !files.iter().any(|file| file.file_name() == path.file_name()) && path.is_file()).collect()
+        let recorded = records.flat_map(|record| &record.files).map(|file| self.folder.join(&file.name));
+        recorded.filter(|path| !files.iter().any(|file| file.file_name() == path.file_name()) && path.is_file()).collect()
     }
 
-    /// Whether a case is known to have become the file at `path`, which is one of the folder's.
+    /// Returns whether a record names the file at `path`, which is in the folder.
     pub fn knows(&self, path: &Path) -> bool {
         self.hashes(path).is_some()
     }
 
-    /// Whether a case is known to have become the file at `path` with the very bytes that it has now.
+    /// Returns whether a record names the file at `path` with its present content.
     pub fn wrote(&self, path: &Path) -> bool {
         self.hashes(path).is_some_and(|hashes| sha256_of_file(path).is_ok_and(|hash| hashes.contains(&hash)))
     }
@@ -204,7 +205,8 @@ impl Manifest {
         self.files.get(&name_text(path.file_name()?))
     }
 
-    /// Another first output with this `ending` that the input called `input` has here, if it has none called `name`.
+    /// Returns an existing first output of `input` that has this `ending` and another name than `name`, if no record of
+    /// `input` has `name`.
     pub fn other_name(&self, input: &str, name: &str, ending: &str) -> Option<&str> {
         let outputs = self.outputs.get(input)?;
         let ending = format!(".{ending}");
@@ -213,26 +215,26 @@ impl Manifest {
         other.filter(|_| !outputs.contains(&format!("{name}{ending}")))
     }
 
-    /// Notes in the open file that `files`, which `work` of the input called `input` becomes, are complete.
+    /// Records in the open file that `work` of `input` is finished and wrote `files`.
     ///
     /// # Errors
-    /// If one cannot be read, or the disk is full or fails.
+    /// If a file cannot be read, or the disk is full or fails.
     ///
     /// # Panics
-    /// If the file of records is not open ([`Manifest::open`]).
+    /// If [`Manifest::open`] was not called.
     pub fn add(&mut self, input: &str, work: Work, files: &[PathBuf]) -> Result<()> {
-        let there = |path: &PathBuf| written(path).map_err(|e| Error::output(path.display(), e));
-        let files = files.iter().map(there).collect::<Result<Vec<_>>>()?;
+        let described = |path: &PathBuf| describe(path).map_err(|e| Error::output(path.display(), e));
+        let files = files.iter().map(described).collect::<Result<Vec<_>>>()?;
         let finished_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         let record = Record { input: input.into(), work, files, finished_ms };
-        // As a value first, because that sorts the names.
+        // Converting to a `Value` first sorts the keys.
         let line = serde_json::to_value(&record).expect("texts and numbers are JSON");
         self.append(&format!("{line}\n")).map_err(|e| Error::output(self.path.display(), e))?;
         self.keep(record);
         Ok(())
     }
 
-    /// Writes `line` in one piece: another process may append to the same file.
+    /// Writes `line` with a single call, because another process may append to the same file.
     fn append(&mut self, line: &str) -> io::Result<()> {
         let piece = if self.is_cut { format!("\n{line}") } else { line.to_string() };
         let file = self.file.as_mut().expect("open");
@@ -245,7 +247,7 @@ impl Manifest {
     }
 }
 
-/// Whether the last line has no end.
+/// Returns whether the last line has no line break.
 fn is_cut(file: &mut File) -> io::Result<bool> {
     if file.metadata()?.len() == 0 {
         return Ok(false);
@@ -260,12 +262,12 @@ fn size(path: &Path) -> u64 {
     fs::metadata(path).map_or(u64::MAX, |about| about.len())
 }
 
-fn written(path: &Path) -> io::Result<Written> {
+fn describe(path: &Path) -> io::Result<FileState> {
     let sha256 = sha256_of_file(path)?;
-    Ok(Written { name: path.file_name().map(name_text).unwrap_or_default(), bytes: size(path), sha256 })
+    Ok(FileState { name: path.file_name().map(name_text).unwrap_or_default(), bytes: size(path), sha256 })
 }
 
-/// The record in a line, if it is one.
+/// Parses the record in a line; none if the line is not a record.
 fn parse(line: &str) -> Option<Record> {
     serde_json::from_str(line).ok()
 }
@@ -315,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_shard_finished_every_run_knows() {
+    fn every_run_skips_what_one_shard_finished() {
         let desk = Desk::new();
         desk.open(Shard { index: 1, of: 2 }).add("a.npy", work("a", "1"), &desk.files()).expect("written");
         assert!(desk.knows(&work("a", "1")));
@@ -341,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn the_record_of_the_file_that_is_there_counts_whatever_the_clocks_say() {
+    fn the_record_that_matches_the_file_counts_whatever_the_clocks() {
         let desk = Desk::new();
         let note = |shard: usize, input: &str| {
             desk.open(Shard { index: shard, of: 2 }).add("x", work("a", input), &desk.files()).expect("written");
@@ -361,21 +363,21 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_line_does_not_count_and_spoils_no_other() {
+    fn a_broken_line_is_ignored_and_other_lines_count() {
         let desk = Desk::new();
         desk.open(Shard::ALL).add("x", work("a", "1"), &desk.files()).expect("written");
         let path = desk.at("manifest.jsonl");
         let line = fs::read_to_string(&path).expect("read");
         fs::write(&path, format!("nonsense\n{{}}\n{line}{}", &line[..40])).expect("written");
         assert!(desk.knows(&work("a", "1")));
-        // What follows a half line stands on its own.
+        // A record after an incomplete line starts on a new line.
         desk.open(Shard::ALL).add("x", work("a", "2"), &desk.files()).expect("written");
         assert!(desk.knows(&work("a", "1")) && desk.knows(&work("a", "2")));
         assert_eq!(fs::read_to_string(&path).expect("read").lines().count(), 5);
     }
 
     #[test]
-    fn a_name_of_before_is_known() {
+    fn an_earlier_name_of_an_output_is_found() {
         let desk = Desk::new();
         let mut manifest = desk.open(Shard::ALL);
         desk.put("a.x", "");
@@ -388,7 +390,7 @@ mod tests {
 
     #[test]
     #[cfg(unix)]
-    fn no_link_is_written_through() {
+    fn links_are_not_written_through() {
         let desk = Desk::new();
         for made in ["symbolic", "hard"] {
             let path = desk.at("manifest.jsonl");
@@ -403,9 +405,9 @@ mod tests {
         }
     }
 
-    /// Lines that nobody wrote are records or none: any byte may be another one, any part be missing or twice there.
+    /// Parses records with random damage: changed bytes, missing parts and repeated parts. None may cause a panic.
     #[test]
-    fn damaged_lines_are_records_or_none() {
+    fn damaged_lines_do_not_panic() {
         let record = concat!(
             r#"{"input":"x","input_sha256":"i","series":"","settings_sha256":"s","checkpoint":"c","output":"a","#,
             r#""files":[{"name":"a","bytes":5,"sha256":"h"}]}"#
@@ -431,6 +433,6 @@ mod tests {
             }
             records += usize::from(parse(&String::from_utf8_lossy(&line)).is_some());
         }
-        assert!((1..20_000).contains(&records), "{records} of 20000 are records: some should be, and some not");
+        assert!((1..20_000).contains(&records), "{records} of 20000 are records; expected some of each kind");
     }
 }

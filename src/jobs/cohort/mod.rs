@@ -1,4 +1,4 @@
-//! Many scans: which there are, what they are called, and a folder of outputs that each goes into once.
+//! Many scans: finds them, names them, and processes each once into an output folder.
 
 mod folder;
 mod inputs;

@@ -1,4 +1,4 @@
-//! What the outputs of cases are called: their files' names, and as many of the folders above as tell the cases of one command apart.
+//! The names of outputs: the scan's file name, with as few folder names as make all names of a cohort unique.
 
 use std::collections::HashMap;
 
@@ -6,22 +6,23 @@ use crate::error::{Error, Result};
 use crate::jobs::case::Case;
 use crate::jobs::name::{name, parts};
 
-/// How many of the folders above a scan the name of its outputs keeps.
+/// How many folders above a scan are part of its outputs' name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Names {
-    /// As few as tell all cases apart, and as many for each.
+    /// As few as make all names unique, and the same number for each case.
     #[default]
     Auto,
-    /// None.
+    /// No folder.
     File,
-    /// One.
+    /// One folder.
     Parent,
-    /// All below the folder that was given.
+    /// All folders below the input folder.
     Path,
 }
 
 impl Names {
-    /// Names `cases`; `kept` is what the outputs keep of a scan's name, and `parameter` is the one that says where the outputs go.
+    /// Names `cases`. `kept` returns the part of a scan's name that outputs keep. Errors name `parameter`, the
+    /// parameter of the output folder.
     ///
     /// # Errors
     /// If two cases have the same name.
@@ -35,15 +36,15 @@ impl Names {
             Self::Path => named(&|case| case.folders),
             Self::Auto => {
                 let most = cases.iter().map(|case| parts(&case.input).len()).max().unwrap_or(0);
-                (0..most).map(|folders| named(&|_| folders)).find(|names| twins(names).is_none()).unwrap_or_else(|| named(&|_| 0))
+                (0..most).map(|folders| named(&|_| folders)).find(|names| duplicates(names).is_none()).unwrap_or_else(|| named(&|_| 0))
             }
         };
-        if let Some((one, other)) = twins(&names) {
+        if let Some((first, second)) = duplicates(&names) {
             let problem = format!(
-                "{} and {} would both be written as {}; run them apart, or let `exclude` leave one out{}",
-                cases[one].input.display(),
-                cases[other].input.display(),
-                names[other],
+                "{} and {} would both be written as {}; run them separately, or skip one with `exclude`{}",
+                cases[first].input.display(),
+                cases[second].input.display(),
+                names[second],
                 if self == Self::Auto { "" } else { ", or choose other `names`" }
             );
             return Err(Error::option(parameter, problem));
@@ -53,10 +54,10 @@ impl Names {
     }
 }
 
-/// The positions of the first two equal names.
-fn twins(names: &[String]) -> Option<(usize, usize)> {
+/// Returns the positions of the first two equal names.
+fn duplicates(names: &[String]) -> Option<(usize, usize)> {
     let mut seen = HashMap::new();
-    // Some file systems take upper and lower case for the same.
+    // Some file systems ignore case.
     names.iter().enumerate().find_map(|(index, name)| seen.insert(name.to_lowercase(), index).map(|first| (first, index)))
 }
 
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_folders_are_kept_as_tell_all_apart() {
+    fn names_keep_as_few_folders_as_make_them_unique() {
         let is = |of, inputs: &[&str], want: &[&str]| assert_eq!(names(of, inputs).expect("named"), want);
         is(Names::Auto, &["s/a.npy", "s/b.npy"], &["a", "b"]);
         is(Names::Auto, &["t/s0000/ct.nii.gz", "t/s0001/ct.nii.gz", "t/s0002/other.nii.gz"], &["s0000_ct", "s0001_ct", "s0002_other"]);
@@ -80,20 +81,20 @@ mod tests {
         is(Names::File, &["x/a.npy", "y/b.npy"], &["a", "b"]);
         is(Names::Parent, &["t/x/a.npy", "t/y/b.npy"], &["x_a", "y_b"]);
         is(Names::Path, &["t/x/a.npy", "b.npy"], &["t_x_a", "b"]);
-        for (of, inputs, said) in [
+        for (of, inputs, message) in [
             (Names::Auto, ["x/a.npy", "x/A.nii.gz"], "x/a.npy and x/A.nii.gz would both be written as A"),
             (Names::File, ["x/a.npy", "y/a.npy"], "choose other `names`"),
             (Names::Parent, ["x/s/a.npy", "y/s/a.npy"], "as s_a"),
-            // Joined names meet, too.
+            // Different paths may join to the same name.
             (Names::Parent, ["x/a_b.npy", "x_a/b.npy"], "as x_a_b"),
         ] {
             let error = names(of, &inputs).expect_err("refused");
-            assert!(error.starts_with("out-dir: ") && error.contains(said), "{error}");
+            assert!(error.starts_with("out-dir: ") && error.contains(message), "{error}");
         }
     }
 
     #[test]
-    fn what_is_cut_off_a_name_is_so_before_names_are_told_apart() {
+    fn names_are_compared_after_their_suffix_is_removed() {
         let mut cases = ["s/a_0000.npy", "t/a.npy"].map(Case::new);
         Names::Auto.give(&mut cases, |name| name.strip_suffix("_0000").unwrap_or(name), "output").expect("named");
         assert_eq!(cases.map(|case| case.name), ["s_a", "t_a"]);

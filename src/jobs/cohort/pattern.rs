@@ -1,4 +1,4 @@
-//! Which files and folders a cohort takes or leaves out.
+//! Patterns of files and folders that a cohort takes or skips.
 
 use std::fmt;
 use std::path::Path;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::jobs::text::name_text;
 
-/// What is held against the names of files and folders, or against their paths below the folder that is searched. The library has no syntax
-/// of its own for patterns: a guest brings a closure, as from the `glob` or the `regex` crate.
+/// A pattern for the names of files and folders, or for their paths below the searched folder. The pattern is a
+/// closure, for example with the `glob` or the `regex` crate, because the library has no pattern syntax of its own.
 ///
 /// ```
 /// use meddino::jobs::Pattern;
@@ -22,13 +22,14 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// Matches files and folders by their names alone. Labels, and files that this program wrote, are passed over even if they match.
+    /// Creates a pattern for the names of files and folders. Labels, and files that this program wrote, are skipped
+    /// even if they match.
     pub fn of_names(matches: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         Self { matches: Arc::new(matches), is_of_paths: false }
     }
 
-    /// Matches files and folders by their paths below the folder that is searched, with `/` between names on every system. Labels, and files
-    /// that this program wrote, are taken if they match.
+    /// Creates a pattern for the paths of files and folders below the searched folder, with `/` between names on every
+    /// system. Labels, and files that this program wrote, are taken if they match.
     pub fn of_paths(matches: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         Self { matches: Arc::new(matches), is_of_paths: true }
     }
@@ -37,7 +38,7 @@ impl Pattern {
         self.is_of_paths
     }
 
-    /// Whether the pattern matches `path`, which is below the folder that is searched.
+    /// Returns whether the pattern matches `path`, relative to the searched folder.
     pub(super) fn matches(&self, path: &Path) -> bool {
         let subject = if self.is_of_paths {
             path.iter().map(name_text).collect::<Vec<_>>().join("/")
@@ -58,7 +59,7 @@ impl fmt::Debug for Pattern {
 pub(super) mod tests {
     use super::*;
 
-    /// A shell's pattern, as the command line has it.
+    /// Creates a shell pattern as the command line does.
     pub fn glob(text: &str) -> Pattern {
         let pattern = glob::Pattern::new(text.strip_prefix("./").unwrap_or(text)).expect("a pattern");
         let options = glob::MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };

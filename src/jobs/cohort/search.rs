@@ -1,4 +1,4 @@
-//! The scans that lie in a folder and in the folders below it, and what there is beside them: nothing is passed over without a word.
+//! Searches a folder recursively for scans, and reports everything that it skips.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,55 +13,57 @@ use crate::jobs::observer::Observer;
 use crate::jobs::reads::{is_output, is_own};
 use crate::jobs::text::name_text;
 
-/// Folders of labels, in lower case, as nnU-Net, TotalSegmentator's data set and others call them.
+/// Names of label folders in nnU-Net, TotalSegmentator's data set and others, in lower case.
 const LABELS: [&str; 7] = ["labels", "labelstr", "labelsts", "labelsval", "segmentations", "gt_segmentations", "masks"];
 
-/// How many things of one kind are named; of more than that their number is said.
+/// Messages name at most this many skipped entries, and count the rest.
 const NAMED: usize = 5;
 
 fn name(path: &Path) -> String {
     path.file_name().map(name_text).unwrap_or_default()
 }
 
-/// What of a folder is wanted.
+/// The filters of a search.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Wanted<'a> {
-    /// If there are any: what matches none of these is left out.
+    /// If not empty, entries are skipped unless they match one of these patterns.
     pub include: &'a [Pattern],
-    /// What matches one of these is left out, and a folder with all that is in it.
+    /// Files, and whole folders, are skipped if they match one of these patterns.
     pub exclude: &'a [Pattern],
-    /// A folder that is not looked into: that of the outputs.
+    /// The output folder, which is not searched for scans.
     pub except: Option<&'a Path>,
 }
 
-/// What was found in a folder.
+/// The result of a search.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     /// Volumes, and folders that hold DICOM files.
     pub scans: Vec<PathBuf>,
-    /// Pipes, devices, dangling links, folders that lead back or cannot be read.
+    /// Pipes, devices, dangling links, cyclic links, and entries that cannot be read.
     unusable: Vec<Other>,
-    /// How many files are no scans, by their endings.
+    /// Number of files that are not scans, by their endings.
     others: BTreeMap<String, usize>,
     /// Scans in folders of labels.
     labels: Vec<PathBuf>,
     /// Outputs of this program.
     ours: Vec<PathBuf>,
-    /// Scans in the folder that outputs go into.
+    /// Scans in the output folder.
     in_except: Vec<PathBuf>,
 }
 
-/// A folder being looked into.
+/// A folder during the search.
 struct Place<'a> {
     path: &'a Path,
-    /// The real paths of it and of the folders that it lies in.
+    /// The real paths of this folder and of its parents in the search.
     above: &'a [PathBuf],
+    /// Whether this folder or a parent in the search is a label folder.
     of_labels: bool,
-    /// What the patterns say of the folder and those above it.
+    /// The verdict of the patterns on this folder and its parents.
     verdict: Verdict,
 }
 
-/// The scans in `folder` that are wanted: each volume, and each folder that holds DICOM files, with all that is below it. Links are followed.
+/// Searches `folder` for scans. A volume file is a scan, and so is a folder with DICOM files, including everything
+/// below it. Follows links.
 ///
 /// # Errors
 /// If the folder cannot be read.
@@ -71,7 +73,7 @@ pub(super) fn search(folder: &Path, wanted: Wanted) -> Result<Found> {
     let mut search = Search { root: folder, wanted, except, found: Found::default() };
     let above = [folder.canonicalize().map_err(fail)?];
     let verdict = if wanted.include.is_empty() { Verdict::Wanted } else { Verdict::Unwanted };
-    search.look(&Place { path: folder, above: &above, of_labels: false, verdict }).map_err(fail)?;
+    search.search(&Place { path: folder, above: &above, of_labels: false, verdict }).map_err(fail)?;
     search.found.scans.sort();
     Ok(search.found)
 }
@@ -83,19 +85,19 @@ struct Search<'a> {
     found: Found,
 }
 
-/// What the patterns say of a file or a folder.
+/// The verdict of the patterns on a file or a folder.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Verdict {
-    /// It is left out.
+    /// Skipped.
     Unwanted,
-    /// Wanted if it is a scan, and neither a label nor an output.
+    /// Taken if it is a scan and neither a label nor an output.
     Wanted,
-    /// Asked for by its path, whatever it is.
+    /// Taken in any case, because a pattern matches its path.
     Named,
 }
 
 impl Search<'_> {
-    fn look(&mut self, place: &Place) -> std::io::Result<()> {
+    fn search(&mut self, place: &Place) -> std::io::Result<()> {
         let Listing { files, folders, others } = Listing::of(place.path)?;
         self.found.unusable.extend(others.into_iter().filter(|other| !is_hidden(&other.path)));
         let mut dicom = None;
@@ -114,7 +116,7 @@ impl Search<'_> {
         if let Some(verdict) = dicom {
             let is_label = place.of_labels && verdict < Verdict::Named;
             if is_label { &mut self.found.labels } else { &mut self.found.scans }.push(place.path.into());
-            // What lies beside and below the slices is told of by who reads them.
+            // The reader of the slices reports other files beside and below them.
             return Ok(());
         }
         rest.into_iter().for_each(|path| self.other(path, &files));
@@ -126,34 +128,34 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Looks into a folder in `place`.
+    /// Searches a folder in `place`.
     fn descend(&mut self, path: &Path, place: &Place) {
         if self.except.is_some() && path.canonicalize().ok() == self.except {
-            return self.look_into_except(path, place);
+            return self.search_except(path, place);
         }
-        let looked = enter(path, place.above).and_then(|real| {
+        let searched = enter(path, place.above).and_then(|real| {
             let above = [place.above, &[real]].concat();
             let of_labels = place.of_labels || LABELS.contains(&name(path).to_lowercase().as_str());
             let verdict = place.verdict.max(self.verdict(path));
-            self.look(&Place { path, above: &above, of_labels, verdict }).map_err(|e| unreadable(&e))
+            self.search(&Place { path, above: &above, of_labels, verdict }).map_err(|e| unreadable(&e))
         });
-        self.found.unusable.extend(looked.err().map(|why| Other { path: path.into(), why }));
+        self.found.unusable.extend(searched.err().map(|why| Other { path: path.into(), why }));
     }
 
-    /// Finds the scans that are passed over in the folder that outputs go into.
-    fn look_into_except(&mut self, path: &Path, place: &Place) {
-        let before = std::mem::take(&mut self.found);
+    /// Collects the scans in the output folder, which are skipped.
+    fn search_except(&mut self, path: &Path, place: &Place) {
+        let outer = std::mem::take(&mut self.found);
         self.except = None;
         self.descend(path, place);
         self.except = path.canonicalize().ok();
-        let here = std::mem::replace(&mut self.found, before);
-        // Links may lead there, too.
+        let found = std::mem::replace(&mut self.found, outer);
+        // Links may lead to the same scans again.
         let real = |path: &PathBuf| path.canonicalize().ok();
-        let known: Vec<_> = self.found.in_except.iter().map(real).collect();
-        self.found.in_except.extend(here.scans.into_iter().filter(|path| !known.contains(&real(path))));
+        let collected: Vec<_> = self.found.in_except.iter().map(real).collect();
+        self.found.in_except.extend(found.scans.into_iter().filter(|path| !collected.contains(&real(path))));
     }
 
-    /// A file that has the name of a volume.
+    /// Collects a file that has the name of a volume.
     fn scan(&mut self, path: &Path, verdict: Verdict, of_labels: bool) {
         let kind = match verdict {
             Verdict::Named => &mut self.found.scans,
@@ -164,7 +166,7 @@ impl Search<'_> {
         kind.push(path.into());
     }
 
-    /// A file that is no scan, among `files`.
+    /// Collects a file that is not a scan; `files` are all files of its folder.
     fn other(&mut self, path: &Path, files: &[PathBuf]) {
         if is_own(path) {
             self.found.ours.push(path.into());
@@ -193,21 +195,21 @@ impl Search<'_> {
 }
 
 impl Found {
-    /// Tells `observer` what of `folder` was passed over, each kind once.
-    pub fn tell(&self, folder: &Path, observer: &dyn Observer) {
+    /// Warns `observer` of everything in `folder` that was skipped, once for each kind.
+    pub fn report(&self, folder: &Path, observer: &dyn Observer) {
         let unusable = self.unusable.iter().map(|other| format!("{}: {}", other.path.display(), other.why));
-        unusable.take(NAMED).for_each(|text| observer.warn(&format!("{text}; it is passed over")));
+        unusable.take(NAMED).for_each(|text| observer.warn(&format!("{text}; it is skipped")));
         let more = self.unusable.len().saturating_sub(NAMED);
         if more > 0 {
-            observer.warn(&format!("{}: {more} more such entries are passed over", folder.display()));
+            observer.warn(&format!("{}: {more} more such entries are skipped", folder.display()));
         }
         if !self.others.is_empty() {
-            observer.warn(&format!("{}: {}", folder.display(), self.others_told()));
+            observer.warn(&format!("{}: {}", folder.display(), self.describe_others()));
         }
         if let Some(first) = self.in_except.first() {
-            let (count, is) = (self.in_except.len(), if self.in_except.len() == 1 { "scan lies" } else { "scans lie" });
+            let (count, is) = (self.in_except.len(), if self.in_except.len() == 1 { "scan is" } else { "scans are" });
             observer.warn(&format!(
-                "{}: {count} {is} in the folder that the outputs go into, as {}; what lies there is passed over: give another output folder, or move it",
+                "{}: {count} {is} in the output folder and skipped, for example {}; give another output folder, or move the scans",
                 folder.display(),
                 first.display()
             ));
@@ -217,7 +219,7 @@ impl Found {
             if let Some(first) = paths.first() {
                 let (count, first) = (counted(paths.len()), below(first));
                 observer.warn(&format!(
-                    "{}: {count} {what} {} passed over, for example {first}; to use one, name its path: `include` './{first}'",
+                    "{}: {count} {what} {} skipped, for example {first}; to use a file, give its path: `include` './{first}'",
                     folder.display(),
                     if paths.len() == 1 { "is" } else { "are" }
                 ));
@@ -225,27 +227,28 @@ impl Found {
         }
     }
 
-    fn others_told(&self) -> String {
+    fn describe_others(&self) -> String {
         let total: usize = self.others.values().sum();
         let list: Vec<String> = self.others.iter().map(|(ending, count)| format!("{count} {ending}")).collect();
-        let verb = if total == 1 { "is no scan" } else { "are no scans" };
-        format!("{} {verb} that can be read: {}", counted(total), list.join(", "))
+        let verb = if total == 1 { "is not a scan" } else { "are not scans" };
+        format!("{} {verb} that meddino can read: {}", counted(total), list.join(", "))
     }
 }
 
 impl fmt::Display for Found {
-    /// What there is in place of scans: nothing, or `; 12 files are no scans that can be read: 10 .png, 2 .txt`.
+    /// Formats what the folder holds instead of scans: an empty text, or such as `; 12 files are not scans that meddino
+    /// can read: 10 .png, 2 .txt`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.others.is_empty() {
-            write!(f, "; {}", self.others_told())?;
+            write!(f, "; {}", self.describe_others())?;
         }
         for (paths, what) in [(&self.labels, "in folders of labels"), (&self.ours, "that meddino wrote")] {
             if let Some(first) = paths.first() {
-                write!(f, "; {} {what}, as {}", counted(paths.len()), first.display())?;
+                write!(f, "; {} {what}, for example {}", counted(paths.len()), first.display())?;
             }
         }
         if let Some(first) = self.in_except.first() {
-            write!(f, "; {} in the folder that the outputs go into, as {}", counted(self.in_except.len()), first.display())?;
+            write!(f, "; {} in the output folder, for example {}", counted(self.in_except.len()), first.display())?;
         }
         self.unusable.iter().take(NAMED).try_for_each(|other| write!(f, "; {} is {}", other.path.display(), other.why))
     }
@@ -265,7 +268,7 @@ fn is_scan(path: &Path) -> bool {
 }
 
 fn is_dicom(path: &Path) -> Result<bool, String> {
-    // A DICOMDIR is a table of contents in DICOM's format.
+    // A DICOMDIR is a table of contents in DICOM format, not an image.
     if name(path).eq_ignore_ascii_case("dicomdir") {
         return Ok(false);
     }
@@ -275,7 +278,7 @@ fn is_dicom(path: &Path) -> Result<bool, String> {
     })
 }
 
-/// Whether it is the second half of a pair, or says what stands in another of `files`.
+/// Returns whether `path` is the .img file of a .hdr file in `files`.
 fn is_half(path: &Path, files: &[PathBuf]) -> bool {
     let name = name(path).to_lowercase();
     let stem = [".img.gz", ".img"].iter().find_map(|ending| name.strip_suffix(ending));
@@ -325,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_searched_and_dicom_is_known_by_its_content() {
+    fn folders_are_searched_and_dicom_is_recognised_by_its_content() {
         let whole = [&[0; 128][..], b"DICM"].concat();
         let desk = Desk::new(&[
             ("b.nii.gz", b""),
@@ -339,7 +342,7 @@ mod tests {
             ("deep/scan.MHA", b"ObjectType = Image"),
             ("series/0", &whole),
             ("series/1", &whole),
-            ("series/notes.doc", b"told of by who reads it"),
+            ("series/notes.doc", b"reported by the reader"),
             ("bare/0", DICOM),
             ("series/second/0", &whole),
             ("out/d.npy", b""),
@@ -349,12 +352,12 @@ mod tests {
         assert_eq!(desk.names(&found.scans), ["a.npy", "b.nii.gz", "bare", "deep/er/c.nii", "pair.hdr", "series"]);
         let others: Vec<_> = found.others.iter().map(|(ending, count)| (ending.as_str(), *count)).collect();
         assert_eq!(others, [(".mha", 1), (".txt", 1), ("without an ending", 1)]);
-        assert_eq!(found.others_told(), "3 files are no scans that can be read: 1 .mha, 1 .txt, 1 without an ending");
+        assert_eq!(found.describe_others(), "3 files are not scans that meddino can read: 1 .mha, 1 .txt, 1 without an ending");
     }
 
     #[test]
     #[cfg(unix)]
-    fn links_are_followed_and_what_cannot_be_used_is_named() {
+    fn links_are_followed_and_unusable_entries_are_named() {
         use std::os::unix::fs::symlink;
         let desk = Desk::new(&[("elsewhere/P1/0", DICOM), ("elsewhere/x.npy", b""), ("in/P2/0", DICOM)]);
         symlink("../elsewhere/P1", desk.at("in/P1")).expect("linked");
@@ -364,7 +367,7 @@ mod tests {
         let made = std::process::Command::new("mkfifo").arg(desk.at("in/pipe.nii")).status().expect("started");
         assert!(made.success());
         let found = search(&desk.at("in"), Wanted::default()).expect("searched");
-        // By way of `loop` the folder above is searched, and not this one again.
+        // The link `loop` leads to the parent folder, which is searched, but this folder is not searched again.
         let want = ["in/P1", "in/P2", "in/loop/elsewhere/P1", "in/loop/elsewhere/x.npy", "in/x.npy"];
         assert_eq!(desk.names(&found.scans), want);
         let unusable: Vec<_> = found.unusable.iter().map(|other| (name(&other.path), other.why.as_str())).collect();
@@ -375,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_choose() {
+    fn patterns_choose_scans() {
         let desk = Desk::new(&[
             ("s0/ct.nii.gz", b""),
             ("s0/pet.nii.gz", b""),
@@ -404,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_and_our_own_outputs_are_no_scans() {
+    fn labels_and_own_outputs_are_not_scans() {
         let ours = |text: &str| {
             let header = format!("{{\"__metadata__\":{{{text}}}}}");
             [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat()
@@ -427,10 +430,10 @@ mod tests {
         assert_eq!(desk.names(&found.labels), ["labelsTr/x.nii.gz", "s/Segmentations/liver.nii.gz"]);
         assert_eq!(desk.names(&found.ours), ["old/x.safetensors", "old/y.nii", "old/manifest.jsonl"]);
         assert!(found.others.is_empty());
-        // Names alone do not bring them back; paths do.
+        // A pattern of names does not select labels and outputs; a pattern of paths does.
         assert_eq!(desk.scans(&["*.nii.gz", "y.nii"], &[]), ["imagesTr/x_0000.nii.gz"]);
         assert_eq!(desk.scans(&["labelsTr/*", "./old/y.nii"], &[]), ["labelsTr/x.nii.gz", "old/y.nii"]);
-        // Who names the folder means it.
+        // A label folder that is itself the input is searched.
         let named = search(&desk.at("labelsTr"), Wanted::default()).expect("searched");
         assert_eq!(desk.names(&named.scans), ["labelsTr/x.nii.gz"]);
     }

@@ -1,20 +1,20 @@
-//! A part of the cases, for computers that share them.
+//! A part of the cases, for machines that share a job.
 
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-/// Part `index` (from 1) of `of`: every `of`th case of the sorted list. As a text `I/N`.
+/// Part `index` (from 1) of `of` parts: every `of`th case of the sorted list. The text form is `I/N`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
-    /// Which part, from 1 to `of`.
+    /// Number of the part, from 1 to `of`.
     pub index: usize,
-    /// How many parts there are.
+    /// Number of parts.
     pub of: usize,
 }
 
 impl Shard {
-    /// The whole.
+    /// All cases, as a single part.
     pub const ALL: Self = Self { index: 1, of: 1 };
 
     pub(super) fn take<T>(self, cases: Vec<T>) -> Vec<T> {
@@ -25,7 +25,7 @@ impl Shard {
 impl FromStr for Shard {
     type Err = Error;
 
-    /// `I/N` with I from 1 to N.
+    /// Parses `I/N` with I from 1 to N.
     fn from_str(text: &str) -> Result<Self, Error> {
         let numbers = text.split_once('/').and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
         match numbers {
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shards_share_the_cases_without_loss() {
+    fn shards_cover_every_case_once() {
         let cases: Vec<usize> = (0..7).collect();
         let mut all: Vec<usize> = (1..=3).flat_map(|index| Shard { index, of: 3 }.take(cases.clone())).collect();
         all.sort_unstable();
