@@ -111,7 +111,7 @@ fn a_name_that_changes_when_a_cohort_grows_is_reported_once() {
     done(&desk, "features t --out-dir p --names parent");
     scans(&desk, &["t/s0/ct.nii", "t/s1/ct.nii"]);
     let messages = done(&desk, "features t --out-dir p --names parent");
-    assert!(messages.contains("1 of 2 cases were finished"), "{messages}");
+    assert!(messages.contains("1 of 2 cases are skipped"), "{messages}");
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn links_are_followed_and_skipped_files_are_reported() {
     symlink("gone", desk.path("none/lost")).expect("linked");
     fs::copy(desk.path("o/y.safetensors"), desk.path("none/y.safetensors")).expect("copied");
     let error = text(&desk.run(&format!("features none --out-dir o3 {MICRO}")).stderr);
-    assert!(error.contains("; 1 file that meddino wrote, as none/y.safetensors; none/lost is a dangling link"), "{error}");
+    assert!(error.contains("; 1 file that meddino wrote, for example none/y.safetensors; none/lost is a dangling link"), "{error}");
 }
 
 /// Runs `command` and fails if it takes longer than 20 seconds.
@@ -213,7 +213,7 @@ fn cases_with_missing_or_changed_files_are_computed_again() {
     let check_repeated = |change_name: &str, change: &dyn Fn()| {
         change();
         let messages = done(&desk, line);
-        assert!(messages.contains("1 of 2 cases were finished"), "{change_name}: {messages}");
+        assert!(messages.contains("1 of 2 cases are skipped"), "{change_name}: {messages}");
         let messages = done(&desk, line);
         assert!(messages.contains("2 of 2 cases are skipped"), "{change_name}, then: {messages}");
     };
@@ -224,7 +224,7 @@ fn cases_with_missing_or_changed_files_are_computed_again() {
     assert!(error.contains("output o/a.npy: is not as meddino wrote it: it was changed or damaged since; add --overwrite"), "{error}");
     assert_eq!(fs::read(&output).expect("read"), vec![0; original_bytes.len()]);
     let messages = done(&desk, &format!("{line} --overwrite"));
-    assert!(messages.contains("1 of 2 cases were finished"), "{messages}");
+    assert!(messages.contains("1 of 2 cases are skipped"), "{messages}");
     assert_eq!(fs::read(&output).expect("read"), original_bytes);
     check_repeated("a file beside an output is gone", &|| fs::remove_file(desk.path("o/a.json")).expect("removed"));
     check_repeated("a file beside an output is another", &|| fs::write(desk.path("o/d.json"), "{\"meddino\":\"\"}").expect("written"));
@@ -259,7 +259,7 @@ fn the_output_of_another_scan_is_replaced_only_with_overwrite() {
     // A scan that was copied, renamed or changed is the same case.
     fs::create_dir(desk.path("three")).expect("made");
     fs::copy(desk.path("two/a.nii"), desk.path("three/a.nii")).expect("copied");
-    assert!(done(&desk, "features three --out-dir o").contains("1 of 1 cases were finished"));
+    assert!(done(&desk, "features three --out-dir o").contains("1 of 1 cases are skipped"));
     done(&desk, "features three --out-dir o --pool cls");
     fs::remove_dir_all(desk.path("three")).expect("removed");
     done(&desk, "features two/a.nii --out-dir o");
@@ -369,7 +369,7 @@ fn every_series_can_be_a_case() {
     assert_eq!(names(&desk, "o"), want, "{messages}");
     let slices = |name: &str| desk.read(&format!("o/{name}.safetensors")).0["x_norm_clstoken"].shape()[0];
     assert_eq!((slices("d_series1"), slices("d_series2.1"), slices("d_series2.2")), (2, 1, 1));
-    assert!(done(&desk, "features in --out-dir o --series all").contains("4 of 4 cases were finished"));
+    assert!(done(&desk, "features in --out-dir o --series all").contains("4 of 4 cases are skipped"));
     let messages = done(&desk, "features in --out-dir o --series largest");
     assert!(!messages.contains("another name"), "the folder is another case now: {messages}");
     let error = text(&desk.run(&format!("features in --out-dir o --slices 9 --series largest {MICRO}")).stderr);
@@ -379,8 +379,8 @@ fn every_series_can_be_a_case() {
     assert_eq!(names(&desk, "p"), ["d.safetensors", "manifest.jsonl", "x.safetensors"]);
     assert!(!done(&desk, "features in --out-dir p --series 2.1").contains("2 of 2"), "another series is another work");
     for (line, expected) in [
-        ("features in/d --series all", "--out-dir: the inputs are 3 cases"),
-        ("pca in/d --series all", "series: all are 3; choose one of them"),
+        ("features in/d --series all", "--out-dir: the inputs hold 3 cases"),
+        ("pca in/d --series all", "series: all selects 3 series, but this job takes one; choose one of them"),
     ] {
         let error = text(&desk.run(&format!("{line} {MICRO}")).stderr);
         assert!(error.contains(expected), "{error}");
@@ -394,12 +394,12 @@ fn messages_name_flags_that_the_command_has() {
     let model = common::data("fixtures/nnunet/results/meddinov3_base_primus_multiscale_Trainer__nnUNetPlans__2d_small");
     let segment = format!("segment -f 0 -m {}", model.display());
     for (line, expected) in [
-        (format!("{segment} -i in -o in"), "error: --output: is the input folder in"),
+        (format!("{segment} -i in -o in"), "error: --output: is the same folder as the input in"),
         (format!("{segment} -i in -o out"), "error: --output: in/a.nii and in/a.nii.gz would both be written as a"),
-        (format!("{segment} -i in -o out.nii"), "error: --output: out.nii is a file, but the inputs are 2 cases"),
-        (format!("features in --out-dir in {MICRO}"), "error: --out-dir: is the input folder in"),
+        (format!("{segment} -i in -o out.nii"), "error: --output: out.nii is a file, but the inputs hold 2 cases"),
+        (format!("features in --out-dir in {MICRO}"), "error: --out-dir: is the same folder as the input in"),
         (format!("features in --include b {MICRO} --out-dir o"), "no scan in this folder that passes --include and --exclude"),
-        (format!("features in --include [ {MICRO} --out-dir o"), "'[' is no pattern of file names"),
+        (format!("features in --include [ {MICRO} --out-dir o"), "'[' is not a pattern of file names"),
     ] {
         let output = desk.run(&line);
         let error = text(&output.stderr);
@@ -437,7 +437,7 @@ fn paths_that_are_not_utf_8_work() {
     is_there(b"out\xfd.safetensors");
     run("features", &[("", b"in\xff"), weights, ("--out-dir", b"o\xff")]);
     is_there(b"o\xff/sc%E4n.safetensors");
-    assert!(run("features", &[("", b"in\xff"), weights, ("--out-dir", b"o\xff")]).contains("1 of 1 cases were finished"));
+    assert!(run("features", &[("", b"in\xff"), weights, ("--out-dir", b"o\xff")]).contains("1 of 1 cases are skipped"));
     let (_, metadata) = common::read_safetensors(&odd(b"o\xff/sc%E4n.safetensors"));
     assert_eq!((metadata["input"].as_str(), metadata["checkpoint"].as_str()), ("in%FF/sc%E4n.nii", "w%FE.safetensors"));
     let record = fs::read_to_string(odd(b"o\xff/manifest.jsonl")).expect("UTF-8");

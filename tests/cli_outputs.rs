@@ -122,7 +122,7 @@ fn outputs_may_not_be_folders_checkpoints_or_manifests() {
         &[
             ("features a.npy -c seeded:0:micro -o new/", "is the name of a folder; expected that of a file"),
             ("features a.npy -c seeded:0:micro -o x.safetensors/.", "is the name of a folder; expected that of a file"),
-            ("features a.npy -c seeded:0:micro --out-dir theirs.npy", "theirs.npy: is a file, and outputs go into a folder"),
+            ("features a.npy -c seeded:0:micro --out-dir theirs.npy", "theirs.npy: is a file, but outputs need a folder"),
             ("features a.npy -c seeded:0:micro -o weights.safetensors", "is a checkpoint; add --overwrite"),
             ("pca a.npy -c seeded:0:micro --save-basis weights.safetensors", "is a checkpoint; add --overwrite"),
             ("features a.npy -c seeded:0:micro -o done/manifest.jsonl --overwrite", "the manifest of a folder of outputs"),
@@ -141,7 +141,7 @@ fn a_command_that_writes_beside_the_slices_can_be_run_again() {
         desk.succeed(&format!("{line} {MICRO}"));
     }
     let message = text(&desk.run(&format!("{} {MICRO}", lines[0])).stderr);
-    assert!(message.contains("1 of 1 cases were finished"), "{message}");
+    assert!(message.contains("1 of 1 cases are skipped"), "{message}");
 }
 
 #[test]

@@ -155,10 +155,14 @@ fn a_basis_is_shared_between_scans() {
     assert!((stored.limits.0 - lo).abs() < 1e-5 && (stored.limits.1 - hi).abs() < 1e-5, "{:?} for {lo} {hi}", stored.limits);
 
     let (_, messages) = succeed(&desk, "pca scan.npy -c seeded:1:tiny --backend cpu --basis basis.safetensors -o other.png");
-    assert!(messages.contains("warning: basis.safetensors: its checkpoint is seeded:0:tiny, here it is seeded:1:tiny"), "{messages}");
+    assert!(messages.contains("warning: basis.safetensors: its checkpoint is seeded:0:tiny, but here it is seeded:1:tiny"), "{messages}");
     let refused = desk.run("pca scan.npy -c seeded:0:micro --backend cpu --basis basis.safetensors -o wrong.png");
     assert_eq!(refused.status.code(), Some(1));
-    assert!(text(&refused.stderr).contains("is of tokens 128 wide, and this model's are 64"), "{}", text(&refused.stderr));
+    assert!(
+        text(&refused.stderr).contains("holds components for tokens of width 128, but this model's tokens have width 64"),
+        "{}",
+        text(&refused.stderr)
+    );
     assert!(!desk.path("wrong.png").exists());
 }
 
@@ -229,7 +233,7 @@ fn pictures_that_cannot_be_drawn_are_errors_and_leave_no_file() {
 fn two_patches_have_one_component_and_a_picture() {
     let desk = desk();
     let (_, messages) = succeed(&desk, &format!("pca pair.npy {TINY} --layout map -o pair.png"));
-    assert!(messages.contains("vary in 1 directions only"), "{messages}");
+    assert!(messages.contains("vary in only 1 directions"), "{messages}");
     let shown = read(&desk.path("pair.png"));
     assert_eq!((shown.height, shown.width, shown.colours(0..448)), (224, 448, 2));
     // Two tokens with opposite scores: red is full or none, and the other channels are in the middle.
@@ -270,7 +274,10 @@ fn stored_features_make_the_same_pictures() {
     // Another scan of the same shape gets a warning. A scan of another shape is refused.
     desk.npy("other.npy", &desk::hu(3, 96, 128));
     let (_, messages) = succeed(&desk, &format!("pca other.npy {stored} -o x.png"));
-    assert!(messages.contains("warning: other.npy: not what the features in scan.features.safetensors were computed of"), "{messages}");
+    assert!(
+        messages.contains("warning: other.npy: the features in scan.features.safetensors were computed from other content"),
+        "{messages}"
+    );
     let before = desk.files();
     desk.images("plain.safetensors", &Tensor::zeros([1, 1, 32, 32]));
     for (line, code, expected) in [

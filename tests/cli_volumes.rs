@@ -276,14 +276,14 @@ fn each_of_many_cases_is_done_once_even_if_others_fail() {
     let before = names.map(changed);
     let (code, printed, messages) = many(&desk, &line);
     assert_eq!((code, &printed[..]), (Some(0), &names.map(String::from)[..]), "{messages}");
-    assert!(messages.contains("3 of 3 cases were finished by an earlier run"), "{messages}");
+    assert!(messages.contains("3 of 3 cases are skipped"), "{messages}");
     assert_eq!(names.map(changed), before);
 
     // A third run computes what is missing or changed.
     fs::remove_file(desk.path(names[0])).expect("removed");
     desk.npy("scans/more/b_0000.npy", &hu(2, 32, 48));
     let (_, _, messages) = many(&desk, &line);
-    assert!(messages.contains("1 of 3 cases were finished"), "{messages}");
+    assert!(messages.contains("1 of 3 cases are skipped"), "{messages}");
     assert_eq!(desk.read(names[1]).0["x_norm_clstoken"].shape(), [2, 64]);
     assert!(fs::read(desk.path("alone.safetensors")).expect("read") == fs::read(desk.path(names[0])).expect("read"));
 
@@ -314,7 +314,7 @@ fn shards_share_a_folder() {
     let printed = outputs.map(|output| text(&output.stdout).lines().count());
     assert_eq!(printed, [3, 2]);
     let (code, printed, messages) = many(&desk, &line);
-    assert!(code == Some(0) && printed.len() == 5 && messages.contains("5 of 5 cases were finished"), "{messages}");
+    assert!(code == Some(0) && printed.len() == 5 && messages.contains("5 of 5 cases are skipped"), "{messages}");
 }
 
 #[test]
@@ -354,14 +354,14 @@ fn invalid_requests_are_errors() {
         ("features scans --shard 1/2", 2, "--out-dir"),
         ("features scans --out-dir out --shard 3/2", 2, "'3/2' is not I/N"),
         ("features scans twin --out-dir out --names file", 1, "scans/a.npy and twin/a.npy would both be written as a"),
-        ("features scans --out-dir scans", 1, "is the input folder scans"),
-        ("features scans --out-dir file", 1, "output file: is a file, and outputs go into a folder"),
+        ("features scans --out-dir scans", 1, "is the same folder as the input scans"),
+        ("features scans --out-dir file", 1, "output file: is a file, but outputs need a folder"),
         ("features empty --out-dir out", 1, "input empty: there is no scan in this folder"),
         ("features scans/a.npy --slices 2", 1, "slices: there is no slice 2"),
         ("features scans/a.npy --slices 1:1", 1, "the range holds none of the 2 slices"),
-        ("features scans/a.npy --slices x", 2, "'x' is neither all"),
+        ("features scans/a.npy --slices x", 2, "'x' is not a selection of slices"),
         ("features scans/a.npy --max-memory 1MiB", 1, "max-memory: 1 MiB are too few: one image of 32 x 32 needs 25 MiB with the weights"),
-        ("features scans/a.npy --max-memory much", 2, "'much' is no amount of memory"),
+        ("features scans/a.npy --max-memory much", 2, "'much' is not an amount of memory"),
         ("features scans/a.npy --max-memory 1GiB --batch 2", 2, "cannot be used with"),
         ("features scans/a.npy -o out.npy", 1, "a .npy file holds one tensor, and these are asked for: x_norm_clstoken, x_storage_tokens"),
         ("features scans/a.npy -o theirs.npy --pool cls", 1, "output theirs.json: is there already, and meddino did not write it"),

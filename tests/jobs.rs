@@ -354,7 +354,7 @@ fn a_cancelled_cohort_is_resumed_and_recognised_by_the_command() {
     assert!(recorder.steps()[0].0 > 0, "the second case is resumed: {:?}", recorder.events());
     assert_eq!(names(&at("out")), ["manifest.jsonl", "thick_0000.safetensors", "thin_0000.safetensors"]);
     if let Some(stderr) = command(folder.path(), &format!("features scans --out-dir out --names file {FEATURE_FLAGS}")) {
-        assert!(stderr.contains("2 of 2 cases were finished by an earlier run"), "{stderr}");
+        assert!(stderr.contains("2 of 2 cases are skipped"), "{stderr}");
     }
     // A case that fails is reported, and does not stop the others.
     fs::write(at("scans/bad.npy"), "no array").expect("written");

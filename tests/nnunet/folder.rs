@@ -176,7 +176,7 @@ fn unsupported_datasets_checkpoints_and_flags_are_refused_by_name() {
             "",
             "holds no inference_allowed_mirroring_axes",
         ),
-        ("a step of nothing", nothing(), "--step-size 0", "step-size: 0 is not between 0.01 and 1"),
+        ("a step of nothing", nothing(), "--step-size 0", "step-size: 0 is not from 0.01 to 1"),
         ("little memory", nothing(), "--max-memory 1MiB", "max-memory: 1 MiB are too few: one tile of 64 x 80 needs"),
     ];
     check(cases);

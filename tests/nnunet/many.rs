@@ -35,7 +35,7 @@ fn names_are_those_of_nnunet_and_finished_cases_are_skipped() {
 
     let before = fs::read(desk.path("out/thin.nii.gz")).expect("read");
     let again = desk.run(&line("-i imagesTs --save-probabilities"));
-    assert!(text(&again.stderr).contains("2 of 2 cases were finished by an earlier run"), "{}", text(&again.stderr));
+    assert!(text(&again.stderr).contains("2 of 2 cases are skipped"), "{}", text(&again.stderr));
     assert_eq!(text(&again.stdout).lines().count(), 2);
     // With other settings the cases are computed again. The labels are the same.
     let with_json = desk.run(&line("-i imagesTs --json"));
@@ -149,7 +149,7 @@ fn the_error_counts_all_labels_that_may_not_be_replaced() {
     }
     let error = text(&desk.run(&line("-i imagesTs")).stderr);
     assert!(
-        error.contains("output out: 2 files in it may not be replaced; the first: output out/thick.nii.gz: is there already"),
+        error.contains("output out: 2 files in it may not be replaced; the first error: output out/thick.nii.gz: is there already"),
         "{error}"
     );
 }
