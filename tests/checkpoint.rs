@@ -641,7 +641,9 @@ fn hugging_face_files_go_by_their_config() {
         (r#"{"num_register_tokens": 0}"#, "registers 0"),
         (r#"{"num_attention_heads": 0}"#, "number of heads"),
         (r#"{"num_attention_heads": 32}"#, "multiple of 4"),
-        (r#"{"num_attention_heads": -1}"#, "whole number"),
+        (r#"{"num_attention_heads": -1}"#, "says num_attention_heads -1; expected a whole number"),
+        (r#"{"patch_size": [16, 8]}"#, "says patch_size [16,8]; expected a whole number"),
+        (r#"{"rope_parameters": {"rope_theta": "50"}}"#, "says rope_parameters.rope_theta \"50\"; expected a number above 0"),
         (r#"{"layer_norm_eps": 0}"#, "above 0"),
         (r#"{"layer_norm_eps": "x"}"#, "above 0"),
         (r#"{"use_gated_mlp": true}"#, "SwiGLU"),
@@ -731,7 +733,12 @@ fn a_model_may_replace_its_own_file() {
 
 #[test]
 fn metadata_that_contradicts_the_weights_is_an_error() {
-    let cases = [(r#"{"depth": 3}"#, "depth 3"), (r#"{"rope": "f64"}"#, "bf16"), ("{", "damaged"), (r#"{"mask_token": false}"#, "")];
+    let cases = [
+        (r#"{"depth": 3}"#, "depth 3"),
+        (r#"{"rope": "f64"}"#, "says rope \"f64\"; expected \"bf16\" or \"f32\""),
+        ("{", "damaged"),
+        (r#"{"mask_token": false}"#, ""),
+    ];
     table(
         &cases,
         |c| c.0.into(),

@@ -89,6 +89,6 @@ pub fn files_of(path: impl AsRef<Path>) -> Vec<PathBuf> {
 pub(super) fn identity_of(pieces: &[(String, String)]) -> String {
     match pieces {
         [(_, hash)] => hash.clone(),
-        pieces => sha256(pieces.iter().map(|(name, hash)| format!("{hash}/{name}\0")).collect::<String>().as_bytes()),
+        pieces => sha256(pieces.iter().flat_map(|(name, hash)| [hash, "/", name, "\0"]).collect::<String>().as_bytes()),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::layout::Layout;
@@ -46,12 +48,14 @@ pub(super) fn gather(
         Layout::Meddino => {
             let text = metadata.get(CONFIG_KEY).map_or("", String::as_str);
             let json = serde_json::from_str(text).map_err(|e| format!("its metadata {CONFIG_KEY} is damaged: {e}"))?;
-            Ok((own(&json).map_err(|problem| format!("its metadata {CONFIG_KEY} {problem}"))?, Vec::new()))
+            let config: Meddino = parsed(json).map_err(|problem| format!("its metadata {CONFIG_KEY} {problem}"))?;
+            Ok((config.hints(), Vec::new()))
         }
         Layout::HuggingFace => match config()? {
             Some(text) => {
                 let json = serde_json::from_str(&text).map_err(|e| format!("config.json beside it is damaged: {e}"))?;
-                Ok((hugging_face(&json).map_err(|problem| format!("its config.json {problem}"))?, Vec::new()))
+                let hints = parsed(json).and_then(HuggingFace::hints);
+                Ok((hints.map_err(|problem| format!("its config.json {problem}"))?, Vec::new()))
             }
             None => Ok((
                 Hints::default(),
@@ -63,68 +67,149 @@ pub(super) fn gather(
     }
 }
 
-fn hugging_face(json: &Value) -> Result<Hints, String> {
-    const REFUSED: &str = "only DINOv3ViT with a plain GELU MLP is supported";
-    match (json["model_type"].as_str(), json["hidden_act"].as_str()) {
-        (Some(kind), _) if kind != "dinov3_vit" => return Err(format!("says model_type {}: {REFUSED}", printable(kind))),
-        (_, Some(act)) if act != "gelu" => return Err(format!("says hidden_act {}: {REFUSED}", printable(act))),
-        _ if json["use_gated_mlp"] == true => return Err(format!("says use_gated_mlp, a SwiGLU MLP: {REFUSED}")),
-        _ => {}
+/// A Hugging Face `config.json`, as far as it decides something. Other keys are passed over.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct HuggingFace {
+    model_type: Option<Value>,
+    hidden_act: Option<Value>,
+    use_gated_mlp: Option<Value>,
+    hidden_size: Option<Count>,
+    num_hidden_layers: Option<Count>,
+    num_attention_heads: Option<Count>,
+    intermediate_size: Option<Count>,
+    num_register_tokens: Option<Count>,
+    patch_size: Option<Count>,
+    layer_norm_eps: Option<Positive>,
+    rope_theta: Option<Positive>,
+    rope_parameters: Option<RopeParameters>,
+}
+
+/// Where newer versions of `transformers` write `rope_theta`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RopeParameters {
+    rope_theta: Option<Positive>,
+}
+
+impl HuggingFace {
+    fn hints(self) -> Result<Hints, String> {
+        const REFUSED: &str = "only DINOv3ViT with a plain GELU MLP is supported";
+        let text = |value: &Option<Value>| value.as_ref().and_then(Value::as_str).map(printable);
+        match (text(&self.model_type), text(&self.hidden_act)) {
+            (Some(kind), _) if kind != "dinov3_vit" => return Err(format!("says model_type {kind}: {REFUSED}")),
+            (_, Some(act)) if act != "gelu" => return Err(format!("says hidden_act {act}: {REFUSED}")),
+            _ if self.use_gated_mlp == Some(Value::Bool(true)) => return Err(format!("says use_gated_mlp, a SwiGLU MLP: {REFUSED}")),
+            _ => {}
+        }
+        Ok(Hints {
+            embed_dim: count(self.hidden_size),
+            depth: count(self.num_hidden_layers),
+            num_heads: count(self.num_attention_heads),
+            ffn_dim: count(self.intermediate_size),
+            n_storage_tokens: count(self.num_register_tokens),
+            patch_size: count(self.patch_size),
+            norm_eps: positive(self.layer_norm_eps),
+            rope_base: positive(self.rope_theta).or(positive(self.rope_parameters.unwrap_or_default().rope_theta)),
+            ..Hints::default()
+        })
     }
-    let rope_base = number(json, "rope_theta")?.or(number(&json["rope_parameters"], "rope_theta")?);
-    Ok(Hints {
-        embed_dim: count(json, "hidden_size")?,
-        depth: count(json, "num_hidden_layers")?,
-        num_heads: count(json, "num_attention_heads")?,
-        ffn_dim: count(json, "intermediate_size")?,
-        n_storage_tokens: count(json, "num_register_tokens")?,
-        patch_size: count(json, "patch_size")?,
-        norm_eps: number(json, "layer_norm_eps")?,
-        rope_base,
-        ..Hints::default()
-    })
 }
 
-fn own(json: &Value) -> Result<Hints, String> {
-    let rope = match &json["rope"] {
-        Value::Null => None,
-        Value::String(s) if s == "bf16" => Some(Dtype::Bf16),
-        Value::String(s) if s == "f32" => Some(Dtype::F32),
-        other => return Err(format!("says rope {}; expected \"bf16\" or \"f32\"", printable(&other.to_string()))),
-    };
-    Ok(Hints {
-        embed_dim: count(json, "embed_dim")?,
-        depth: count(json, "depth")?,
-        num_heads: count(json, "num_heads")?,
-        ffn_dim: count(json, "ffn_dim")?,
-        n_storage_tokens: count(json, "n_storage_tokens")?,
-        patch_size: count(json, "patch_size")?,
-        mask_token: json["mask_token"].as_bool(),
-        norm_eps: number(json, "norm_eps")?,
-        rope_base: number(json, "rope_base")?,
-        rope,
-    })
+/// The configuration that this crate writes, as far as the weights do not say it. Other keys are passed over.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Meddino {
+    embed_dim: Option<Count>,
+    depth: Option<Count>,
+    num_heads: Option<Count>,
+    ffn_dim: Option<Count>,
+    n_storage_tokens: Option<Count>,
+    patch_size: Option<Count>,
+    mask_token: Option<Value>,
+    norm_eps: Option<Positive>,
+    rope_base: Option<Positive>,
+    rope: Option<Rope>,
 }
 
-/// A whole number; `patch_size` may also be a pair of equal ones.
-fn count(json: &Value, key: &str) -> Result<Option<usize>, String> {
-    let value = match &json[key] {
-        Value::Array(pair) if pair.len() == 2 && pair[0] == pair[1] => &pair[0],
-        value => value,
-    };
-    match (value, value.as_u64()) {
-        (Value::Null, _) => Ok(None),
-        (_, Some(n)) => Ok(Some(n as usize)),
-        _ => Err(format!("says {key} {}; expected a whole number", printable(&value.to_string()))),
+impl Meddino {
+    fn hints(self) -> Hints {
+        Hints {
+            embed_dim: count(self.embed_dim),
+            depth: count(self.depth),
+            num_heads: count(self.num_heads),
+            ffn_dim: count(self.ffn_dim),
+            n_storage_tokens: count(self.n_storage_tokens),
+            patch_size: count(self.patch_size),
+            mask_token: self.mask_token.as_ref().and_then(Value::as_bool),
+            norm_eps: positive(self.norm_eps),
+            rope_base: positive(self.rope_base),
+            rope: self.rope.map(|Rope(dtype)| dtype),
+        }
+    }
+}
+
+/// The object in `json`; of a value that makes no sense the error names the key.
+fn parsed<T: DeserializeOwned + Default>(json: Value) -> Result<T, String> {
+    if !json.is_object() {
+        return Ok(T::default());
+    }
+    serde_path_to_error::deserialize(json).map_err(|e| format!("says {} {}", e.path(), e.inner()))
+}
+
+/// A whole number, or a pair of equal ones, as `patch_size` may be.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(try_from = "Value")]
+struct Count(usize);
+
+impl TryFrom<Value> for Count {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        let number = match &value {
+            Value::Array(pair) if pair.len() == 2 && pair[0] == pair[1] => &pair[0],
+            value => value,
+        };
+        let number = number.as_u64().ok_or_else(|| format!("{}; expected a whole number", printable(&value.to_string())))?;
+        Ok(Self(number as usize))
     }
 }
 
 /// A finite number above zero.
-fn number(json: &Value, key: &str) -> Result<Option<f32>, String> {
-    let value = &json[key];
-    match (value, value.as_f64().map(|v| v as f32)) {
-        (Value::Null, _) => Ok(None),
-        (_, Some(v)) if v.is_finite() && v > 0.0 => Ok(Some(v)),
-        _ => Err(format!("says {key} {}; expected a number above 0", printable(&value.to_string()))),
+#[derive(Clone, Copy, Deserialize)]
+#[serde(try_from = "Value")]
+struct Positive(f32);
+
+impl TryFrom<Value> for Positive {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        let number = value.as_f64().map(|v| v as f32).filter(|v| v.is_finite() && *v > 0.0);
+        number.map(Self).ok_or_else(|| format!("{}; expected a number above 0", printable(&value.to_string())))
     }
+}
+
+/// What the position embedding is computed in.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(try_from = "Value")]
+struct Rope(Dtype);
+
+impl TryFrom<Value> for Rope {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        match value.as_str() {
+            Some("bf16") => Ok(Self(Dtype::Bf16)),
+            Some("f32") => Ok(Self(Dtype::F32)),
+            _ => Err(format!("{}; expected \"bf16\" or \"f32\"", printable(&value.to_string()))),
+        }
+    }
+}
+
+fn count(value: Option<Count>) -> Option<usize> {
+    value.map(|Count(n)| n)
+}
+
+fn positive(value: Option<Positive>) -> Option<f32> {
+    value.map(|Positive(v)| v)
 }

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use etcetera::base_strategy::{BaseStrategy as _, choose_native_strategy};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tempfile::NamedTempFile;
@@ -28,18 +29,11 @@ impl TileCache {
     /// cache folder. None if `MEDDINO_CACHE` is empty or the system has no such folder; then no tiles are looked for or
     /// tried.
     pub fn from_env() -> Option<Self> {
-        let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         if let Some(named) = std::env::var_os("MEDDINO_CACHE") {
             return (!named.is_empty()).then(|| Self::new(named));
         }
-        let caches = if cfg!(windows) {
-            path("LOCALAPPDATA")
-        } else if cfg!(target_os = "macos") {
-            std::env::home_dir().map(|home| home.join("Library").join("Caches"))
-        } else {
-            path("XDG_CACHE_HOME").or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
-        };
-        caches.map(|caches| Self::new(caches.join("meddino")))
+        let caches = choose_native_strategy().ok()?.cache_dir();
+        Some(Self::new(caches.join("meddino")))
     }
 
     /// The path of the record for this context, whether or not it exists.
