@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use circles::Crate;
 
-/// Each room of `src/`, and the rooms it may import. What is not listed may be imported by nobody below the command line.
+/// Each room of `src/`, and the rooms it may import. What is not listed may be imported by nobody below the command
+/// line.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("tensor", &[]),

@@ -23,8 +23,8 @@ pub enum PassInput {
 pub struct SliceInput {
     /// Height and width of a slice in pixels, each from 1 to [`MAX_SIDE`].
     pub slice: (usize, usize),
-    /// A stored value times the first number, plus the second, is in Hounsfield units (HU). (1, 0) where the host stores HU, or values that are normalised
-    /// already.
+    /// A stored value times the first number, plus the second, is in Hounsfield units (HU). (1, 0) where the host
+    /// stores HU, or values that are normalised already.
     pub rescale: (f32, f32),
     /// How HU are normalised; [`Window::NONE`] where the values are normalised already.
     pub window: Window,
@@ -33,7 +33,8 @@ pub struct SliceInput {
 }
 
 impl SliceInput {
-    /// Slices in HU of `height` x `width` pixels, which the model sees at their own size, normalised by the authors' window.
+    /// Slices in HU of `height` x `width` pixels, which the model sees at their own size, normalised by the authors'
+    /// window.
     pub fn new(height: usize, width: usize) -> Self {
         Self { slice: (height, width), rescale: (1.0, 0.0), window: Window::DEMO, size: Size::Native }
     }
@@ -64,7 +65,8 @@ impl SliceInput {
         Values { scale, shift, lo: lo.max(f32::MIN), hi: hi.min(f32::MAX), mean, divisor }
     }
 
-    /// Rows of the input's tensor from one slice to the next: no fewer than a slice has, and so many that each slice starts at a multiple of `alignment` bytes.
+    /// Rows of the input's tensor from one slice to the next: no fewer than a slice has, and so many that each slice
+    /// starts at a multiple of `alignment` bytes.
     fn stride(&self, alignment: u64) -> usize {
         let (height, width) = self.slice;
         let row_bytes = 4 * width;
@@ -124,7 +126,8 @@ impl PassInput {
         }
     }
 
-    /// Values from the start of one slice or image to the start of the next, on a device that binds buffers at multiples of `alignment` bytes.
+    /// Values from the start of one slice or image to the start of the next, on a device that binds buffers at
+    /// multiples of `alignment` bytes.
     pub(super) fn stride(&self, alignment: u64) -> usize {
         match self {
             Self::Slices(slices) => slices.stride(alignment) * slices.slice.1,
@@ -169,7 +172,8 @@ impl Entrance {
         }
     }
 
-    /// One resize does the whole batch: the slices below each other are one tall image, in which slice b begins at row b * `stride`.
+    /// One resize does the whole batch: the slices below each other are one tall image, in which slice b begins at row
+    /// b * `stride`.
     fn of_slices(g: &mut Recorder, slices: &SliceInput, shape: [usize; 4], stride: usize) -> Result<Self> {
         let ([batch, _, height, width], (rows, cols)) = (shape, slices.slice);
         let tall = (batch - 1) * stride + rows;

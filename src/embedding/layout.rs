@@ -2,7 +2,8 @@
 
 use crate::vit::config::Grid;
 
-/// How a buffer of tokens is laid out: [`images`, `tokens`, `channels`] of f32, row-major, from the buffer's first byte.
+/// How a buffer of tokens is laid out: [`images`, `tokens`, `channels`] of f32, row-major, from the buffer's first
+/// byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenLayout {
     /// Images of the batch, B.

@@ -8,7 +8,8 @@ use crate::graph::{Role, TensorId, plan};
 use crate::kernels::Recorder;
 use crate::maps::Basis;
 
-/// Some values for every token of a batch, on the device: [`images`, `tokens`, `channels`] of f32, row-major, from the buffer's first byte.
+/// Some values for every token of a batch, on the device: [`images`, `tokens`, `channels`] of f32, row-major, from the
+/// buffer's first byte.
 #[derive(Clone, Debug)]
 pub struct TokenMap {
     /// The values; usages `STORAGE` and `COPY_SRC`.
@@ -30,8 +31,8 @@ impl TokenMap {
         self.images * self.tokens
     }
 
-    /// Records a copy to the host's memory: a future of `images` x `tokens` x `channels` values. It is ready after the host has submitted the encoder, the device
-    /// has done the commands, and the host has polled the device.
+    /// Records a copy to the host's memory: a future of `images` x `tokens` x `channels` values. It is ready after the
+    /// host has submitted the encoder, the device has done the commands, and the host has polled the device.
     pub fn read(&self, encoder: &mut wgpu::CommandEncoder) -> Readback {
         Readback::encode(&self.context, encoder, &self.buffer)
     }
@@ -100,8 +101,8 @@ impl Similarity {
         Ok(Self { map: tokens.result(&executable, result, 1), executable, tokens: tokens.clone(), query })
     }
 
-    /// Records the cosine of the angle between each token and the token in row `row` of the buffer, from -1 to 1. [`super::TokenLayout::patch_row`] gives the row
-    /// of a patch.
+    /// Records the cosine of the angle between each token and the token in row `row` of the buffer, from -1 to 1.
+    /// [`super::TokenLayout::patch_row`] gives the row of a patch.
     ///
     /// # Errors
     /// If there is no such row.
@@ -115,8 +116,8 @@ impl Similarity {
         Ok(())
     }
 
-    /// The buffer of the token that others are compared with, `[C]` of f32 (usage `COPY_DST`): a host may put any token there, and record
-    /// [`Similarity::encode_query`].
+    /// The buffer of the token that others are compared with, `[C]` of f32 (usage `COPY_DST`): a host may put any token
+    /// there, and record [`Similarity::encode_query`].
     pub fn query(&self) -> &wgpu::Buffer {
         &self.query
     }

@@ -1,8 +1,9 @@
 //! Inside another program's wgpu device: features of what the program shows, on the device that shows it.
 //!
-//! A viewer or a tool that owns a [wgpu device](wgpu::Device) lends the device to this crate. A slice that lies in a buffer or texture of the host's becomes
-//! tokens in a buffer that the host's shaders read. Nothing passes through the host's memory in between, and no frame waits. `examples/embed.rs` is such a
-//! program, whole; the window in `viewer/` is another.
+//! A viewer or a tool that owns a [wgpu device](wgpu::Device) lends the device to this crate. A slice that lies in a
+//! buffer or texture of the host's becomes tokens in a buffer that the host's shaders read. Nothing passes through the
+//! host's memory in between, and no frame waits. `examples/embed.rs` is such a program, whole; the window in `viewer/`
+//! is another.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -21,7 +22,8 @@
 //!
 //! // Once a size of slices: allocate.
 //! let frame = Duration::from_millis(8);
-//! let mut pass = Pass::new(&gpu, &PassSettings { frame: Some(frame), ..PassSettings::new(SliceInput::new(512, 512)) })?;
+//! let settings = PassSettings { frame: Some(frame), ..PassSettings::new(SliceInput::new(512, 512)) };
+//! let mut pass = Pass::new(&gpu, &settings)?;
 //! let similarity = Similarity::new(&pass.map())?;
 //!
 //! // Every frame: the host's encoder, the host's submission.
@@ -37,37 +39,45 @@
 //! ```
 //!
 //! # What the device must have
-//! [`descriptor`] says what a host should ask for: the adapter's limits, and the features of [`WANTED`] that the adapter has. No feature is needed.
-//! [`REQUIRED`] lists the limits below which [`Context::from_host`] refuses a device by name; every WebGPU device has them. The device must bind at once
-//! (`max_storage_buffer_binding_size`) the largest tensor that cannot be cut, and the slices of a batch; planning gives an error where it does not.
-//! [`Context::tuned`] chooses faster kernels where the device has the features.
+//! [`descriptor`] says what a host should ask for: the adapter's limits, and the features of [`WANTED`] that the
+//! adapter has. No feature is needed. [`REQUIRED`] lists the limits below which [`Context::from_host`] refuses a device
+//! by name; every WebGPU device has them. The device must bind at once (`max_storage_buffer_binding_size`) the largest
+//! tensor that cannot be cut, and the slices of a batch; planning gives an error where it does not. [`Context::tuned`]
+//! chooses faster kernels where the device has the features.
 //!
 //! # What goes in
-//! A pass takes either kind of [`PassInput`]. With a [`SliceInput`] the host gives slices in the units of the scan, from a buffer or texture
-//! ([`Pass::encode_slice`]) or from its memory ([`Pass::write`]), and the device normalises and resizes them. With an [`ImageInput`] the host gives images that
-//! are prepared already, by [`ct::prepare`](crate::ct::prepare). The first saves the host's time; the second gives the bits of the command line.
+//! A pass takes either kind of [`PassInput`]. With a [`SliceInput`] the host gives slices in the units of the scan,
+//! from a buffer or texture ([`Pass::encode_slice`]) or from its memory ([`Pass::write`]), and the device normalises
+//! and resizes them. With an [`ImageInput`] the host gives images that are prepared already, by
+//! [`ct::prepare`](crate::ct::prepare). Slices save the host's time; prepared images are bit by bit those that the
+//! command line gives the model.
 //!
-//! A pass computes [`PassSettings::batch`] slices or images at once. With [`PassSettings::masked`] the model sees its `mask_token` in place of the patches that
-//! [`Pass::encode_mask`] or [`Pass::write_mask`] names.
+//! A pass computes [`PassSettings::batch`] slices or images at once. With [`PassSettings::masked`] the model sees its
+//! `mask_token` in place of the patches that [`Pass::encode_mask`] or [`Pass::write_mask`] names.
 //!
 //! # Who owns what
-//! Clones of a device, a queue or a buffer are handles of one object, as always in wgpu, so that nothing here borrows from the host. [`Context`] holds the
-//! device, and the compiled kernels for all that is made on it; [`Gpu`] holds a model's weights; [`Pass`] holds the buffers for input of one size. Several models
-//! may live on one device, and several passes on one model. A pass takes one batch at a time, and its tokens last until the next: a host that keeps tokens copies
-//! them (`COPY_SRC`). There is no global state, and this crate installs no handler on the host's device.
+//! Clones of a device, a queue or a buffer are handles of one object, as always in wgpu, so that nothing here borrows
+//! from the host. [`Context`] holds the device, and the compiled kernels for all that is made on it; [`Gpu`] holds a
+//! model's weights; [`Pass`] holds the buffers for input of one size. Several models may live on one device, and
+//! several passes on one model. A pass takes one batch at a time, and its tokens last until the next: a host that keeps
+//! tokens copies them (`COPY_SRC`). There is no global state, and this crate installs no handler on the host's device.
 //!
 //! # Layout
-//! [`Pass::tokens`] is [B, T, C] of f32, row-major, from the buffer's first byte ([`TokenLayout`]): for each image the class token, the registers, then the
-//! patches, row by row. [`Pass::mesh`] says which pixels of a slice a patch covers; the model does not see what is right of or below the last whole patch.
-//! [`Similarity`] and [`Components`] give [B, T, 1] and [B, T, 3] in the same order, and [`MapTexture`] brings one image of either to a texture that can be sampled.
+//! [`Pass::tokens`] is [B, T, C] of f32, row-major, from the buffer's first byte ([`TokenLayout`]): for each image the
+//! class token, the registers, then the patches, row by row. [`Pass::mesh`] says which pixels of a slice a patch
+//! covers; the model does not see what is right of or below the last whole patch. [`Similarity`] and [`Components`]
+//! give [B, T, 1] and [B, T, 3] in the same order, and [`MapTexture`] brings one image of either to a texture that can
+//! be sampled.
 //!
 //! # Threads
-//! Everything is `Send` and `Sync` where wgpu's objects are, that is outside of browsers. A [`Pass`] is encoded through `&mut`, because it knows how far it is
-//! recorded. A host submits the commands of one pass in the order in which they were recorded, because its dispatches share buffers.
+//! Everything is `Send` and `Sync` where wgpu's objects are, that is outside of browsers. A [`Pass`] is encoded through
+//! `&mut`, because it knows how far it is recorded. A host submits the commands of one pass in the order in which they
+//! were recorded, because its dispatches share buffers.
 //!
 //! # Frames
-//! meddino only records into the host's encoder: it submits nothing, polls nothing, and allocates nothing but a callback and, where a texture is read or written, a
-//! bind group. [`Context::submissions`] and [`Context::polls`] count, for hosts that want to see.
+//! meddino only records into the host's encoder: it submits nothing, polls nothing, and allocates nothing but a
+//! callback and, where a texture is read or written, a bind group. [`Context::submissions`] and [`Context::polls`]
+//! count, for hosts that want to see.
 //!
 //! [`Pass::encode_some`] records as much as is planned to fit a budget. The plan goes by the speed in products and attention that was measured when the model
 //! was loaded. Where it was not measured, a pass measures how long the device takes for each piece that it records,
@@ -81,8 +91,8 @@
 //! futures, as a browser demands ([`Gpu::new_async`]).
 //!
 //! # Memory
-//! Weights are there once a model: 343 MB for ViT-B in f32, half of that in f16. [`Pass::bytes`] says what a pass takes besides, as planned before anything was
-//! allocated. Weights and buffers go with the last handle.
+//! Weights are there once a model: 343 MB for ViT-B in f32, half of that in f16. [`Pass::bytes`] says what a pass takes
+//! besides, as planned before anything was allocated. Weights and buffers go with the last handle.
 
 mod input;
 mod layout;

@@ -7,7 +7,8 @@ use web_time::Instant;
 
 use crate::gpu::wgpu;
 
-/// What is recorded first on a device of unknown speed, in units of [`crate::graph::Cost::work`]: a slow GPU takes some milliseconds for it.
+/// What is recorded first on a device of unknown speed, in units of [`crate::graph::Cost::work`]: a slow GPU takes some
+/// milliseconds for it.
 const FIRST_WORK: u64 = 200_000_000;
 
 /// How much of a pass is recorded, in dispatches.

@@ -21,8 +21,8 @@ use crate::vit::config::Config;
 use crate::vit::forward::{Forward, record_on};
 use crate::vit::rope;
 
-/// A model that is prepared for slices or images of one size. It takes them from the host, leaves tokens on the device, and records commands: it neither submits
-/// nor polls.
+/// A model that is prepared for slices or images of one size. It takes them from the host, leaves tokens on the device,
+/// and records commands: it neither submits nor polls.
 #[derive(Debug)]
 pub struct Pass {
     executable: Executable,
@@ -38,8 +38,8 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// Prepares a model: compiles its kernels where they are new, and allocates what the pass needs besides the weights. This takes time and may be done on
-    /// any thread.
+    /// Prepares a model: compiles its kernels where they are new, and allocates what the pass needs besides the
+    /// weights. This takes time and may be done on any thread.
     ///
     /// # Errors
     /// If the input, the batch, the mask or the request does not fit the model, or the pass does not fit the device.
@@ -87,7 +87,8 @@ impl Pass {
         })
     }
 
-    /// Records the copy of slice `at` of the batch, counted from 0; a pass that is under way begins anew. A slice that the host does not replace stays.
+    /// Records the copy of slice `at` of the batch, counted from 0; a pass that is under way begins anew. A slice that
+    /// the host does not replace stays.
     ///
     /// # Errors
     /// If the pass takes images, there is no such slice, or the source is of another size or format or lacks a usage.
@@ -104,8 +105,9 @@ impl Pass {
         Ok(())
     }
 
-    /// Writes the whole batch from the host's memory, slices [B, H, W] or images [B, channels, H, W]; a pass that is under way begins anew. The device has the
-    /// values from the host's next submission on, so that one submission sees one batch.
+    /// Writes the whole batch from the host's memory, slices [B, H, W] or images [B, channels, H, W]; a pass that is
+    /// under way begins anew. The device has the values from the host's next submission on, so that one submission sees
+    /// one batch.
     ///
     /// # Errors
     /// If these are not as many values as the batch has, or if the device is out of memory or lost.
@@ -123,22 +125,25 @@ impl Pass {
         Ok(())
     }
 
-    /// The buffer of the slices or images, f32, for a host whose shaders write them (usages `STORAGE` and `COPY_DST`); [`Pass::restart`] after that. Number `at`
-    /// of the batch begins at byte [`Pass::offset`].
+    /// The buffer of the slices or images, f32, for a host whose shaders write them (usages `STORAGE` and `COPY_DST`);
+    /// [`Pass::restart`] after that. Number `at` of the batch begins at byte [`Pass::offset`].
     pub fn input(&self) -> &wgpu::Buffer {
         self.buffer(self.input)
     }
 
-    /// The byte of [`Pass::input`] at which number `at` of the batch begins. A slice begins where the device lets a buffer be bound.
+    /// The byte of [`Pass::input`] at which number `at` of the batch begins. A slice begins where the device lets a
+    /// buffer be bound.
     pub fn offset(&self, at: usize) -> u64 {
         4 * (at * self.settings.input.stride(self.executable.context().limits().alignment)) as u64
     }
 
-    /// Records the copy of a mask [B, P] of f32 from byte `offset` of a host's buffer: the model sees its `mask_token` in place of a patch whose value is not 0.
-    /// The mask stays until another comes; at first nothing is masked. A pass that is under way begins anew.
+    /// Records the copy of a mask [B, P] of f32 from byte `offset` of a host's buffer: the model sees its `mask_token`
+    /// in place of a patch whose value is not 0. The mask stays until another comes; at first nothing is masked. A pass
+    /// that is under way begins anew.
     ///
     /// # Errors
-    /// If the pass was prepared without [`PassSettings::masked`], or the mask does not lie in the buffer or may not be copied from it.
+    /// If the pass was prepared without [`PassSettings::masked`], or the mask does not lie in the buffer or may not be
+    /// copied from it.
     pub fn encode_mask(&mut self, encoder: &mut wgpu::CommandEncoder, buffer: &wgpu::Buffer, offset: u64) -> Result<()> {
         let target = Target { buffer: self.mask().ok_or_else(unmasked)?, offset: 0 };
         let (images, patches) = (self.layout.images, self.layout.grid.patches());
@@ -147,11 +152,13 @@ impl Pass {
         Ok(())
     }
 
-    /// Writes a mask [B, P] from the host's memory, true where the model sees its `mask_token` in place of a patch. The mask stays until another comes. The
-    /// device has it from the host's next submission on; a pass that is under way begins anew.
+    /// Writes a mask [B, P] from the host's memory, true where the model sees its `mask_token` in place of a patch. The
+    /// mask stays until another comes. The device has it from the host's next submission on; a pass that is under way
+    /// begins anew.
     ///
     /// # Errors
-    /// If the pass was prepared without [`PassSettings::masked`], the mask is of another size, or the device is out of memory or lost.
+    /// If the pass was prepared without [`PassSettings::masked`], the mask is of another size, or the device is out of
+    /// memory or lost.
     pub fn write_mask(&mut self, mask: &[bool]) -> Result<()> {
         let id = self.forward.mask.ok_or_else(unmasked)?;
         self.config.check_mask(mask.len(), self.layout.images, self.layout.grid)?;
@@ -161,8 +168,8 @@ impl Pass {
         Ok(())
     }
 
-    /// The buffer of the mask [B, P], f32, for a host whose shaders write it (usages `STORAGE` and `COPY_DST`); [`Pass::restart`] after that. `None` where the
-    /// pass was prepared without [`PassSettings::masked`].
+    /// The buffer of the mask [B, P], f32, for a host whose shaders write it (usages `STORAGE` and `COPY_DST`);
+    /// [`Pass::restart`] after that. `None` where the pass was prepared without [`PassSettings::masked`].
     pub fn mask(&self) -> Option<&wgpu::Buffer> {
         self.forward.mask.map(|id| self.buffer(id))
     }
@@ -177,12 +184,13 @@ impl Pass {
         self.encode_steps(encoder, 0..self.steps());
     }
 
-    /// Records as many more dispatches as are planned to take no longer than `budget` together, but at least one; none where all are recorded. What is
-    /// recorded over several submissions gives the same bits as one [`Pass::encode`].
+    /// Records as many more dispatches as are planned to take no longer than `budget` together, but at least one; none
+    /// where all are recorded. What is recorded over several submissions gives the same bits as one [`Pass::encode`].
     ///
-    /// The plan goes by the speed that was measured when the weights were loaded. Where none could be (a browser), the pass measures itself: by how long the
-    /// device took for the piece before, from its recording until the device called back. A host that calls this in every frame asks [`Pass::is_busy`] first, so
-    /// that a device that is slower than planned does not fall behind.
+    /// The plan goes by the speed that was measured when the weights were loaded. Where none could be (a browser), the
+    /// pass measures itself: by how long the device took for the piece before, from its recording until the device
+    /// called back. A host that calls this in every frame asks [`Pass::is_busy`] first, so that a device that is slower
+    /// than planned does not fall behind.
     pub fn encode_some(&mut self, encoder: &mut wgpu::CommandEncoder, budget: Duration) -> PassProgress {
         let piece = self.piece(self.pace.work_in(budget));
         if !piece.is_empty() {
@@ -191,7 +199,8 @@ impl Pass {
         self.progress()
     }
 
-    /// Whether the device has not yet finished what was recorded last, as far as the host submitted it and polled the device.
+    /// Whether the device has not yet finished what was recorded last, as far as the host submitted it and polled the
+    /// device.
     pub fn is_busy(&self) -> bool {
         self.pace.is_busy()
     }
@@ -201,7 +210,8 @@ impl Pass {
         PassProgress { done: self.next, of: self.steps() }
     }
 
-    /// How long the dispatches from `from` to `to` are planned to take; `None` where the device's speed is not known, and none of this pass's pieces has shown it.
+    /// How long the dispatches from `from` to `to` are planned to take; `None` where the device's speed is not known,
+    /// and none of this pass's pieces has shown it.
     pub fn planned_time(&self, from: PassProgress, to: PassProgress) -> Option<Duration> {
         let work = self.work(from.done..to.done);
         self.pace.speed().map(|speed| Duration::from_secs_f64(work as f64 / speed))
@@ -244,7 +254,8 @@ impl Pass {
         self.forward.x_prenorm.map(|id| self.buffer(id))
     }
 
-    /// Records a copy of all that was asked for to the host's memory: a future of the features. They are checked there to be finite.
+    /// Records a copy of all that was asked for to the host's memory: a future of the features. They are checked there
+    /// to be finite.
     pub fn read(&self, encoder: &mut wgpu::CommandEncoder) -> Reading {
         Reading::encode(&self.executable, &self.forward, self.layout.grid, encoder)
     }
@@ -404,7 +415,8 @@ mod tests {
         pass.encode(&mut begun);
         let values = pass.read(&mut begun);
         context.device().destroy();
-        // The host's handler hears of what the host does with a device that is gone; ours are errors, or nothing happens.
+        // The host's handler hears of what the host does with a device that is gone; ours are errors, or nothing
+        // happens.
         let mut another = encoder(&context);
         pass.encode(&mut another);
         let late = pass.read(&mut another);

@@ -12,8 +12,9 @@ use crate::vit::config::Grid;
 use crate::vit::features::{Features, Range};
 use crate::vit::forward::Forward;
 
-/// The features of a pass on their way to the host's memory: a future. It is ready after the host has submitted the encoder, the device has done the
-/// commands, and the host has polled the device, which a browser does by itself. It never becomes ready where the encoder is not submitted.
+/// The features of a pass on their way to the host's memory: a future. It is ready after the host has submitted the
+/// encoder, the device has done the commands, and the host has polled the device, which a browser does by itself. It
+/// never becomes ready where the encoder is not submitted.
 ///
 /// # Errors
 /// Gives an error if the features are not finite, or if the device is out of memory or lost.

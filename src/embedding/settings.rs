@@ -16,8 +16,8 @@ pub struct PassSettings {
     pub masked: bool,
     /// What to compute besides the normalised tokens of the last block.
     pub request: Request,
-    /// The time in a frame that the pass may take, where the host spreads it over frames: dispatches that would take longer are cut smaller, as far as they can
-    /// be. The host gives the same time to [`super::Pass::encode_some`].
+    /// The time in a frame that the pass may take, where the host spreads it over frames: dispatches that would take
+    /// longer are cut smaller, as far as they can be. The host gives the same time to [`super::Pass::encode_some`].
     pub frame: Option<Duration>,
 }
 

@@ -3,8 +3,8 @@
 use crate::error::{Error, Result};
 use crate::gpu::{TextureCopy, wgpu};
 
-/// A slice [H, W] on the device, in units that [`super::SliceInput::rescale`] turns into Hounsfield units. The device reads it when it runs the encoder's
-/// commands.
+/// A slice [H, W] on the device, in units that [`super::SliceInput::rescale`] turns into Hounsfield units. The device
+/// reads it when it runs the encoder's commands.
 #[derive(Clone, Copy, Debug)]
 pub enum SliceSource<'a> {
     /// f32, row-major, from byte `offset` (a multiple of 4) on; the buffer's usage includes `COPY_SRC`.
@@ -14,8 +14,8 @@ pub enum SliceSource<'a> {
         /// The byte at which the slice begins.
         offset: u64,
     },
-    /// The first channel of a texture of H rows and W columns, `R32Float`, `R16Float` or `Rgba8Unorm` (which holds 0 to 1); the texture's usage includes
-    /// `TEXTURE_BINDING`, and the view shows the whole first mip level.
+    /// The first channel of a texture of H rows and W columns, `R32Float`, `R16Float` or `Rgba8Unorm` (which holds 0 to
+    /// 1); the texture's usage includes `TEXTURE_BINDING`, and the view shows the whole first mip level.
     Texture(&'a wgpu::TextureView),
 }
 

@@ -9,7 +9,8 @@ use crate::graph::{Role, TensorId};
 use crate::kernels::{Field, Values, taps};
 use crate::maps::Mesh;
 
-/// One image of a map of up to four channels as a texture of the slice's size, or of any other: bilinear between the patches' centres.
+/// One image of a map of up to four channels as a texture of the slice's size, or of any other: bilinear between the
+/// patches' centres.
 #[derive(Debug)]
 pub struct MapTexture {
     executable: Executable,
@@ -19,8 +20,9 @@ pub struct MapTexture {
 }
 
 impl MapTexture {
-    /// Prepares image `image` of the map, counted from 0. `mesh` says where the patches lie on the texture ([`super::Pass::mesh`], or another for another size);
-    /// `range` says which values become 0 and 1, and values beyond it are cut off.
+    /// Prepares image `image` of the map, counted from 0. `mesh` says where the patches lie on the texture
+    /// ([`super::Pass::mesh`], or another for another size); `range` says which values become 0 and 1, and values
+    /// beyond it are cut off.
     ///
     /// # Errors
     /// If the map has no such image, other patches or more than four channels, the range is empty, or it does not fit the device.
@@ -62,8 +64,8 @@ impl MapTexture {
         Ok(Self { executable, pixels, size, writer: TextureCopy::writer(&map.context, channels).await? })
     }
 
-    /// Records the making of the texture: `Rgba16Float`, of the mesh's size, usage `STORAGE_BINDING`. Channels that the map lacks are 0, and the fourth is 1;
-    /// the map's own channels are 0 where the model saw nothing.
+    /// Records the making of the texture: `Rgba16Float`, of the mesh's size, usage `STORAGE_BINDING`. Channels that the
+    /// map lacks are 0, and the fourth is 1; the map's own channels are 0 where the model saw nothing.
     ///
     /// # Errors
     /// If the texture is of another size or format, or lacks the usage.

@@ -1,4 +1,4 @@
-//! The one device: opened by the window, with what the model makes use of, and lent to it.
+//! The one device: the window opens it with what the model makes use of, and lends it to the model.
 
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,8 +7,8 @@ use eframe::egui_wgpu::{RenderState, SurfaceConfig, WgpuConfiguration, WgpuSetup
 use eframe::wgpu;
 use meddino::embedding;
 
-/// How the window opens its device: with the features and limits that the model makes use of. An adapter that allows the model too little still shows scans;
-/// whoever loads a model is told then what the adapter lacks.
+/// How the window opens its device: with the features and limits that the model makes use of. An adapter that allows
+/// the model too little still shows scans; whoever loads a model is told then what the adapter lacks.
 pub fn configuration() -> WgpuConfiguration {
     let wanted = |adapter: &wgpu::Adapter| {
         let too_little = |_| wgpu::DeviceDescriptor { required_limits: adapter.limits(), ..Default::default() };

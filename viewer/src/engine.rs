@@ -1,4 +1,5 @@
-//! The model on the window's device, made ready on a thread of its own: weights are large, and shaders take time to compile.
+//! The model on the window's device, made ready on a thread of its own: weights are large, and shaders take time to
+//! compile.
 
 use std::path::PathBuf;
 use std::sync::Arc;

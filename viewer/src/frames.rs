@@ -43,8 +43,8 @@ impl Frames {
         self.began = Some(Instant::now());
     }
 
-    /// The frame that began is laid out. `computing`: features are being computed, so the next frame comes as soon as it can. `computed`: slices whose features
-    /// are there. `event`: anything that tests wait for.
+    /// The frame that began is laid out. `computing`: features are being computed, so the next frame comes as soon as
+    /// it can. `computed`: slices whose features are there. `event`: anything that tests wait for.
     pub fn end(&mut self, computing: bool, computed: usize) {
         let Some(began) = self.began.take() else { return };
         let since = |then: Option<Instant>| then.map_or(Duration::ZERO, |then| began - then).as_secs_f64();

@@ -1,7 +1,8 @@
 //! `meddino-viewer`: a CT scan in a window, and what MedDINOv3 sees in it.
 //!
-//! The window and the model share one wgpu device by [`meddino::embedding`]: [`device`] opens it with what the model makes use of, and lends it. A frame
-//! computes a piece of the features ([`pass`]), so that the window stays alive meanwhile.
+//! The window and the model share one wgpu device by [`meddino::embedding`]: [`device`] opens it with what the model
+//! makes use of, and lends it. A frame computes a piece of the features ([`pass`]), so that the window stays alive
+//! meanwhile.
 
 mod app;
 mod args;

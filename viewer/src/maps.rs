@@ -1,4 +1,5 @@
-//! Principal components as colours, on a thread of their own: the decomposition of a wide model's tokens takes longer than a frame.
+//! Principal components as colours, on a thread of their own: the decomposition of a wide model's tokens takes longer
+//! than a frame.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};

@@ -1,4 +1,5 @@
-//! A pass over the slices of one size, a piece of it in each frame: the window is drawn by the same device, which what is submitted before a frame delays.
+//! A pass over the slices of one size, a piece of it in each frame: the window is drawn by the same device, which what
+//! is submitted before a frame delays.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -33,7 +34,8 @@ pub enum Step {
 }
 
 impl SlicePass {
-    /// Prepares for images [1, 1, H, W], with so much of the device's time in a frame. Shaders are compiled, so that this is not for the thread that draws.
+    /// Prepares for images [1, 1, H, W], with so much of the device's time in a frame. Shaders are compiled, so that
+    /// this is not for the thread that draws.
     ///
     /// # Errors
     /// If the image holds no patch, or the device lacks memory or refuses the work.

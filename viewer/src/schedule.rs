@@ -1,4 +1,5 @@
-//! What is computed next, and how far it is: the shown slice first, then, if the whole volume is wanted, its other slices.
+//! Which slice is computed next, and how far it is: the shown slice first, then, if the user asks for the whole volume,
+//! the other slices.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -15,32 +16,32 @@ use crate::engine::Engine;
 use crate::pass::{SlicePass, Step};
 use crate::reader::Reader;
 
-/// The one slice that is worked on, and what comes after it.
+/// The one slice that is being computed, and the slices that come after it.
 pub struct Schedule {
     /// The device's time in one frame.
     budget: Duration,
     state: State,
-    /// The pass of the size that was seen last.
+    /// The pass for slices of the size that was computed last.
     pass: Option<SlicePass>,
     /// Slices that failed are not tried again by themselves.
     failed: HashSet<usize>,
     whole: Option<Whole>,
 }
 
-/// Where the slice is.
+/// What is being done for the slice.
 #[derive(Default)]
 enum State {
     #[default]
     Idle,
-    /// It is being read.
+    /// The slice is being read.
     Reading(usize),
-    /// A pass of its size is being prepared.
+    /// A pass for the slice's size is being prepared.
     Preparing(usize, Tensor, Receiver<Result<SlicePass>>),
-    /// The device computes; how far it is, 0 to 1.
+    /// The device computes; the share that it was given, 0 to 1.
     Running(usize, f32),
 }
 
-/// The slices of a volume that are still to be done.
+/// The slices of a volume that are still to be computed.
 struct Whole {
     total: usize,
     left: VecDeque<usize>,
@@ -111,7 +112,8 @@ impl Schedule {
         begun.inspect_err(|_| self.fail(index))
     }
 
-    /// Goes on for one frame. `shown`: the slice that is looked at, once it is looked at for a while. Gives the slice whose features have come into `cache`.
+    /// Goes on for one frame. `shown`: the slice that is looked at, once it is looked at for a while. Gives the slice
+    /// whose features have come into `cache`.
     ///
     /// # Errors
     /// If a slice cannot be computed; it is not tried again, and the others go on.

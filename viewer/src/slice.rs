@@ -53,7 +53,8 @@ impl Slice {
         inside.then(|| hu.data()[y as usize * width + x as usize])
     }
 
-    /// Moves level and width by a drag of `by` points over a view of `side` points: a full side is 1000 HU of level, and doubles or halves the width.
+    /// Moves level and width by a drag of `by` points over a view of `side` points: a full side is 1000 HU of level,
+    /// and doubles or halves the width.
     pub fn adjust(&mut self, by: egui::Vec2, side: f32) {
         let Gray { level, width } = self.gray;
         self.gray = Gray {
