@@ -54,8 +54,9 @@ impl Pass {
     /// If the input, the batch, the mask or the request does not fit the model, or the pass does not fit the device.
     pub async fn new_async(gpu: &Gpu, settings: &PassSettings) -> Result<Self> {
         let (config, context) = (gpu.config(), gpu.context());
-        let pace = Pace::new(context.speed());
-        let affordable = settings.frame.filter(|_| pace.speed().is_some()).map(|frame| pace.work_in(frame).max(1));
+        let known = context.speed().filter(|_| !settings.measured);
+        let pace = Pace::new(known);
+        let affordable = settings.frame.filter(|_| known.is_some()).map(|frame| pace.work_in(frame).max(1));
         let max_work = affordable.into_iter().chain(context.limits().max_work).min();
         let mut g = Recorder::new(Limits { max_work, ..*context.limits() });
         let Entrance { input, image, tables } = Entrance::record(&mut g, config, &settings.input, settings.batch)?;
@@ -187,10 +188,10 @@ impl Pass {
     /// Records as many more dispatches as are planned to take no longer than `budget` together, but at least one; none
     /// where all are recorded. What is recorded over several submissions gives the same bits as one [`Pass::encode`].
     ///
-    /// The plan goes by the speed that was measured when the weights were loaded. Where none could be (a browser), the
-    /// pass measures itself: by how long the device took for the piece before, from its recording until the device
-    /// called back. A host that calls this in every frame asks [`Pass::is_busy`] first, so that a device that is slower
-    /// than planned does not fall behind.
+    /// The plan goes by the speed that was measured when the weights were loaded. Where none could be (a browser), or
+    /// [`PassSettings::measured`] says so, the pass measures itself: by how long the device took for the piece before,
+    /// from its recording until the device called back. A host that calls this in every frame asks [`Pass::is_busy`]
+    /// first, so that a device that is slower than planned does not fall behind.
     pub fn encode_some(&mut self, encoder: &mut wgpu::CommandEncoder, budget: Duration) -> PassProgress {
         let piece = self.piece(self.pace.work_in(budget));
         if !piece.is_empty() {
@@ -366,7 +367,8 @@ mod tests {
         let Some(own) = paced() else { return };
         let (context, (config, weights)) = (lent(&own), one_block());
         let gpu = Gpu::new(&context, &config, &weights).expect("room");
-        let mut pass = Pass::new(&gpu, &PassSettings::new(SliceInput::new(96, 112))).expect("room");
+        let settings = PassSettings { measured: true, ..PassSettings::new(SliceInput::new(96, 112)) };
+        let mut pass = Pass::new(&gpu, &settings).expect("room");
         let submit = |encoder: wgpu::CommandEncoder| {
             context.queue().submit([encoder.finish()]);
             context.device().poll(wgpu::PollType::wait_indefinitely()).expect("the device finishes");
@@ -379,11 +381,12 @@ mod tests {
         let slice: Vec<f32> = (0..96 * 112).map(|i| (i * i % 2311) as f32 - 1100.0).collect();
         pass.write(&slice).expect("a slice");
         let mut whole = encoder(&context);
+        assert_eq!(pass.planned_time(pass.progress(), pass.progress()), None);
         pass.encode(&mut whole);
         let want = read(&pass, whole);
 
-        pass.pace = Pace::new(None);
-        pass.restart();
+        let mut pass = Pass::new(&gpu, &settings).expect("room");
+        pass.write(&slice).expect("a slice");
         assert_eq!(pass.planned_time(pass.progress(), pass.progress()), None);
         let (mut pieces, budget) = (0, Duration::ZERO);
         while !pass.progress().is_finished() {

@@ -42,7 +42,8 @@ impl SlicePass {
     pub fn new(engine: &Engine, image: [usize; 4], budget: Duration) -> Result<Self> {
         let [batch, channels, height, width] = image;
         let input = ImageInput { channels, height, width };
-        let settings = PassSettings { batch, frame: Some(budget), ..PassSettings::new(input) };
+        // The window was being drawn while the weights were loaded, so that the speed measured then is too low.
+        let settings = PassSettings { batch, measured: true, ..PassSettings::new(input) };
         let context = engine.gpu.context();
         let (device, queue) = (context.device().clone(), context.queue().clone());
         Ok(Self { device, queue, pass: embedding::Pass::new(&engine.gpu, &settings)?, image, budget, reading: None })
