@@ -121,8 +121,8 @@ fn no_module_uses_one_that_uses_it() {
     assert!(gone.is_empty(), "these circles are opened or have changed; remove them from KNOWN_CIRCLES:\n{gone}");
 }
 
-/// What `viewer/` may mention of the library: the room for hosts of a device, and what a guest needs for scans, maps, pictures and checkpoints. What a pass is
-/// made of stays behind `embedding`.
+/// What `viewer/` may mention of the library: the room for hosts of a device, and what a guest needs for scans, maps,
+/// pictures and checkpoints. What a pass is made of stays behind `embedding`.
 const VIEWER_MAY_IMPORT: &[&str] = &[
     "embedding",
     "ct",
@@ -174,8 +174,8 @@ fn the_library_names_no_flag() {
     assert!(wrong.is_empty(), "name the parameter in backticks (`size`), not the flag:\n{}", wrong.join("\n"));
 }
 
-/// A kernel's noun stands in shaders/X.wgsl, kernels/X.rs, one test table and one bench row; its twin on the CPU in cpu/X.rs or, where what it computes is no
-/// part of the model, in ct/X.rs or maps/X.rs.
+/// A kernel's noun stands in shaders/X.wgsl, kernels/X.rs, one test table and one bench row; its twin on the CPU in
+/// cpu/X.rs or, where what it computes is no part of the model, in ct/X.rs or maps/X.rs.
 #[test]
 fn a_kernel_has_one_name_everywhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

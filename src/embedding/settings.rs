@@ -19,9 +19,9 @@ pub struct PassSettings {
     /// The time in a frame that the pass may take, where the host spreads it over frames: dispatches that would take
     /// longer are cut smaller, as far as they can be. The host gives the same time to [`super::Pass::encode_some`].
     pub frame: Option<Duration>,
-    /// Whether [`super::Pass::encode_some`] goes by how long the device takes for the pieces of this pass, instead of by
-    /// the speed that was measured when the weights were loaded. For a host that draws while it loads a model, because
-    /// the device then seems slower than it is.
+    /// Whether [`super::Pass::encode_some`] goes by how long the device takes for the pieces of this pass, instead of
+    /// by the speed that was measured when the weights were loaded. For a host that draws while it loads a model,
+    /// because the device then seems slower than it is.
     pub measured: bool,
 }
 

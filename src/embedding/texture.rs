@@ -25,7 +25,8 @@ impl MapTexture {
     /// beyond it are cut off.
     ///
     /// # Errors
-    /// If the map has no such image, other patches or more than four channels, the range is empty, or it does not fit the device.
+    /// If the map has no such image, other patches or more than four channels, the range is empty, or it does not fit
+    /// the device.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn new(map: &TokenMap, image: usize, mesh: &Mesh, range: (f32, f32)) -> Result<Self> {
         block_on(Self::new_async(map, image, mesh, range))
@@ -34,7 +35,8 @@ impl MapTexture {
     /// [`MapTexture::new`] as a future.
     ///
     /// # Errors
-    /// If the map has no such image, other patches or more than four channels, the range is empty, or it does not fit the device.
+    /// If the map has no such image, other patches or more than four channels, the range is empty, or it does not fit
+    /// the device.
     pub async fn new_async(map: &TokenMap, image: usize, mesh: &Mesh, range: (f32, f32)) -> Result<Self> {
         let (lo, hi) = range;
         if !(lo.is_finite() && hi.is_finite() && lo < hi) {
