@@ -79,16 +79,18 @@
 //! callback and, where a texture is read or written, a bind group. [`Context::submissions`] and [`Context::polls`]
 //! count, for hosts that want to see.
 //!
-//! [`Pass::encode_some`] records as much as is planned to fit a budget. The plan goes by the speed in products and attention that was measured when the model
-//! was loaded. Where it was not measured, a pass measures how long the device takes for each piece that it records,
-//! and plans the next piece by that. [`PassSettings::frame`] has dispatches cut to the budget in the first place, as far as their bindings can be cut and the
-//! speed is known. A plan is no promise: small operations and a device that is busy otherwise take longer. A budget should leave room, and a host that asks
-//! [`Pass::is_busy`] before it records more never has two pieces on their way.
+//! [`Pass::encode_some`] records as much as is planned to fit a budget. The plan goes by the speed in products and
+//! attention that was measured when the model was loaded. Where it was not measured, a pass measures how long the
+//! device takes for each piece that it records, and plans the next piece by that. [`PassSettings::frame`] has
+//! dispatches cut to the budget in the first place, as far as their bindings can be cut and the speed is known. A plan
+//! is no promise: small operations and a device that is busy otherwise take longer. A budget should leave room, and a
+//! host that asks [`Pass::is_busy`] before it records more never has two pieces on their way.
 //!
-//! Results come to the host's memory without a wait: [`Pass::read`] and [`TokenMap::read`] record a copy and are futures. They are ready after the device has done
-//! the host's submission and the host has polled the device, which a browser does by itself. [`Pass::read`] gives an error where the features are not
-//! finite. Loading ([`Gpu::new`]), tuning ([`Context::tuned`]) and preparing ([`Pass::new`]) do wait, and have forms that are
-//! futures, as a browser demands ([`Gpu::new_async`]).
+//! Results come to the host's memory without a wait: [`Pass::read`] and [`TokenMap::read`] record a copy and are
+//! futures. They are ready after the device has done the host's submission and the host has polled the device, which a
+//! browser does by itself. [`Pass::read`] gives an error where the features are not finite. Loading ([`Gpu::new`]),
+//! tuning ([`Context::tuned`]) and preparing ([`Pass::new`]) do wait, and have forms that are futures, as a browser
+//! demands ([`Gpu::new_async`]).
 //!
 //! # Memory
 //! Weights are there once a model: 343 MB for ViT-B in f32, half of that in f16. [`Pass::bytes`] says what a pass takes
