@@ -13,9 +13,9 @@ use crate::vit::features::{Features, Request};
 use crate::vit::model::Model;
 use crate::vit::weights::Weights;
 
-/// Runs `work` on a value of `fresh` repeatedly, each time with the next object failing, until a run needs no further
-/// object. Asserts that each failure is an error that tells the user what to do, and that a second run on the same
-/// value then succeeds with a result that `is_right`. Returns the number of objects that failed, one per run.
+/// Runs `work` on a value of `fresh` repeatedly, each time with a later object failing, until a run creates too few
+/// objects to fail. Asserts that each failure is an error that tells the user what to do, and that a second run on the
+/// same value then succeeds with a result that `is_right`. Returns the number of objects that failed, one per run.
 pub fn each_object_fails<S, T>(
     context: &Context,
     mut fresh: impl FnMut() -> S,

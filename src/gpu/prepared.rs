@@ -5,7 +5,8 @@ use async_lock::{Mutex, MutexGuard};
 use super::blocking::Boxed;
 use crate::error::Result;
 
-/// The size of the cache. It is enough for a scan, with a smaller last batch, that alternates with another size.
+/// The most entries in the cache. A scan needs two, for its batches and its smaller last batch; the rest serves other
+/// sizes that alternate with the scan's.
 const KEPT: usize = 4;
 
 /// The prepared graphs by key, such as the image size. The most recently used one is last.

@@ -51,8 +51,8 @@ impl Context {
     #[expect(clippy::unused_self, reason = "outside a browser, the context polls its device")]
     pub(super) fn poll_until_answered(&self, _: Option<wgpu::SubmissionIndex>, _: &Answer, _: &str) {}
 
-    /// Polls on this thread until the device has finished `submission` and `answer` is given; gives an error if it
-    /// fails.
+    /// Polls on this thread until the device has finished `submission` and `answer` is given. If the device fails,
+    /// `answer` becomes the error.
     #[cfg(not(target_arch = "wasm32"))]
     fn poll_and_wait(&self, submission: Option<wgpu::SubmissionIndex>, answer: &Answer, doing: &str) {
         match self.poll(doing, wgpu::PollType::Wait { submission_index: submission, timeout: None }) {

@@ -17,7 +17,7 @@ pub(super) struct CpuFold {
     pub request: Request,
     /// Whether the decoder needs the last block's output as well.
     pub takes_last: bool,
-    /// The decoder's channels at each resolution.
+    /// The channels of the decoder's input and of each of its stages.
     pub channels: Vec<usize>,
     /// The decoder's classes, K.
     pub classes: usize,
