@@ -79,18 +79,18 @@ mod tests {
         for name in ["x.hdr", "x.img", "series/0", "series/.1"] {
             fs::write(at(name), "1").expect("written");
         }
-        let of = |name: &str| Case::new(at(name)).sha256().expect("read");
+        let hash = |name: &str| Case::new(at(name)).sha256().expect("read");
         for (case, part) in [("x.hdr", "x.img"), ("x.hdr", "x.hdr"), ("series", "series/.1")] {
-            let before = of(case);
+            let before = hash(case);
             fs::write(at(part), "2").expect("written");
-            assert_ne!(of(case), before, "{part}");
+            assert_ne!(hash(case), before, "{part}");
         }
-        let before = of("series");
+        let before = hash("series");
         fs::write(at("series/manifest.jsonl"), "{}").expect("written");
         fs::write(at("series/.out.partial"), "half").expect("written");
-        assert_eq!(of("series"), before, "outputs in the folder do not count");
+        assert_eq!(hash("series"), before, "outputs in the folder do not count");
         fs::rename(at("series/.1"), at("series/.2")).expect("renamed");
-        assert_ne!(of("series"), before, "the name of a file counts");
+        assert_ne!(hash("series"), before, "the name of a file counts");
         assert_eq!(Case::new("phantom").sha256().expect("built in"), None);
     }
 }

@@ -185,15 +185,15 @@ impl FeatureJob {
     /// # Errors
     /// As [`FeatureJob::write`], except for errors of files.
     pub fn compute(&self, input: &mut Input, observer: &dyn Observer) -> Result<Features> {
-        let mut all: Option<Features> = None;
-        self.stream(input, observer, |features| {
-            match &mut all {
-                Some(all) => append(all, features),
-                None => all = Some(features),
+        let mut features: Option<Features> = None;
+        self.stream(input, observer, |batch| {
+            match &mut features {
+                Some(features) => append(features, batch),
+                None => features = Some(batch),
             }
             Ok(())
         })?;
-        Ok(all.expect("at least one slice"))
+        Ok(features.expect("at least one slice"))
     }
 
     /// Passes the features of the recipe's slices of `input` to `take`, batch by batch, in the order of the slices.
@@ -311,13 +311,13 @@ mod tests {
         assert_eq!(env!("CARGO_PKG_VERSION"), "0.1.0", "a new version changes the hashes; update them here");
         let recipe = Recipe::new(ModelChoice::default(), View::demo(Size::Square(32)));
         assert_eq!(recipe.settings_sha256(), "673e17eab376b7c068c06d40dea23ee68bda04bba3d44db69a141916f4bf1e75");
-        let other = Recipe { slices: "1:5:2".parse().expect("slices"), ..recipe.clone() };
-        assert_ne!(other.settings_sha256(), recipe.settings_sha256());
-        let elsewhere = Recipe {
+        let other_slices = Recipe { slices: "1:5:2".parse().expect("slices"), ..recipe.clone() };
+        assert_ne!(other_slices.settings_sha256(), recipe.settings_sha256());
+        let other_device = Recipe {
             batch: Some(3),
             model: ModelChoice { backend: crate::backbone::Choice::Cpu, ..recipe.model.clone() },
             ..recipe.clone()
         };
-        assert_eq!(elsewhere.settings_sha256(), recipe.settings_sha256(), "the device and the batch do not count");
+        assert_eq!(other_device.settings_sha256(), recipe.settings_sha256(), "the device and the batch do not count");
     }
 }

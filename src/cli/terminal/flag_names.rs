@@ -87,7 +87,7 @@ mod tests {
     /// Returns the path and the text of every line of library code with a backtick, without comments and unit tests.
     fn texts_with_backticks(folder: &Path) -> Vec<(PathBuf, String)> {
         let entries = fs::read_dir(folder).expect("a folder of sources").map(|entry| entry.expect("an entry").path());
-        let of = |path: PathBuf| {
+        let texts_in = |path: PathBuf| {
             if path.is_dir() {
                 return if path.ends_with("cli") { Vec::new() } else { texts_with_backticks(&path) };
             }
@@ -96,7 +96,7 @@ mod tests {
             let is_text = |line: &&str| line.contains('`') && !line.trim_start().starts_with("//") && !line.contains("reason = ");
             code.lines().filter(is_text).map(|line| (path.clone(), line.to_owned())).collect()
         };
-        entries.flat_map(of).collect()
+        entries.flat_map(texts_in).collect()
     }
 
     #[test]

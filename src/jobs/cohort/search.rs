@@ -364,8 +364,8 @@ mod tests {
         symlink("../elsewhere/x.npy", desk.at("in/x.npy")).expect("linked");
         symlink("gone.nii", desk.at("in/lost.nii")).expect("linked");
         symlink("..", desk.at("in/loop")).expect("linked");
-        let made = std::process::Command::new("mkfifo").arg(desk.at("in/pipe.nii")).status().expect("started");
-        assert!(made.success());
+        let status = std::process::Command::new("mkfifo").arg(desk.at("in/pipe.nii")).status().expect("started");
+        assert!(status.success());
         let found = search(&desk.at("in"), Wanted::default()).expect("searched");
         // The link `loop` leads to the parent folder, which is searched, but this folder is not searched again.
         let want = ["in/P1", "in/P2", "in/loop/elsewhere/P1", "in/loop/elsewhere/x.npy", "in/x.npy"];
