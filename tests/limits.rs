@@ -60,7 +60,7 @@ fn too_few_threads_are_an_error_or_a_warning() {
     }
     let output = under(&desk, three_stacks, "convert seeded:0:micro -o out.safetensors");
     let stderr = text(&output.stderr);
-    assert!(output.status.success() && stderr.contains("warning: 3 of 8 threads could be started"), "{stderr}");
+    assert!(output.status.success() && stderr.contains("warning: only 3 of 8 threads could be started"), "{stderr}");
 }
 
 /// The pool has the requested number of threads, and results do not depend on it.

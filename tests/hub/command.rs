@@ -92,7 +92,7 @@ fn a_cached_revision_without_a_reference_is_reported() {
     let machine = Machine::new(&world.hub.address);
     let path = machine.repository().join("snapshots").join(&commit).join(RELEASED.file);
     crate::write(&path, &micro());
-    let notice = format!("MedDINOv3-B-CT3M.pth is taken from the cache, of the commit {commit}");
+    let notice = format!("using MedDINOv3-B-CT3M.pth of commit {commit} from the cache");
     let (ok, stdout, stderr) = machine.run("download");
     assert!(ok && stdout == format!("{}\n", path.display()), "{stdout}{stderr}");
     says(&stderr, &[&notice, &format!("commit {commit} of"), &format!("SHA-256 {}", world.sha256), "the cache holds no SHA-256 for it"]);

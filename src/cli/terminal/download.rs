@@ -35,7 +35,7 @@ impl Download {
             Event::Pinned { commit } => note(
                 self.quiet,
                 format_args!(
-                    "using {} of commit {commit} from the cache, because the commit in the cache's refs/main does not have it",
+                    "using {} of commit {commit} from the cache, because the cache's refs/main names no commit that has it",
                     RELEASED.file
                 ),
             ),
