@@ -18,7 +18,7 @@ use crate::error::Result;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::gpu::block_on;
 use crate::gpu::{Boxed, Context, Gpu, Profile, WasmNotSendSync};
-use crate::tensor::Tensor;
+use crate::tensor::TensorView;
 use crate::vit::config::Config;
 use crate::vit::features::{Features, Request};
 use crate::vit::model::Model;
@@ -77,7 +77,7 @@ trait Backend: WasmNotSendSync {
 /// A batch of images, the mask of their patches, and the request for outputs.
 #[derive(Clone, Copy)]
 struct Batch<'a> {
-    images: &'a Tensor,
+    images: TensorView<'a>,
     mask: Option<&'a [bool]>,
     request: &'a Request,
 }
@@ -145,7 +145,7 @@ impl Backbone {
 
     /// Loads weights onto the CPU without a checkpoint, for tests.
     #[cfg(all(test, feature = "cpu"))]
-    pub(crate) fn from_weights(config: &Config, weights: crate::vit::weights::Weights<Tensor>) -> Self {
+    pub(crate) fn from_weights(config: &Config, weights: crate::vit::weights::Weights<crate::tensor::Tensor>) -> Self {
         Self::of(config, cpu::Cpu::new(config, weights, crate::cpu::Precision::F32))
     }
 
@@ -176,7 +176,7 @@ impl Backbone {
     /// # Errors
     /// If the image, the mask or the request does not fit the model, or the device fails.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn features(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Features> {
+    pub fn features<'a>(&self, image: impl Into<TensorView<'a>>, mask: Option<&[bool]>, request: &Request) -> Result<Features> {
         block_on(self.features_async(image, mask, request))
     }
 
@@ -184,7 +184,7 @@ impl Backbone {
     ///
     /// # Errors
     /// If the image, the mask or the request does not fit the model, or the device fails.
-    pub async fn features_async(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Features> {
+    pub async fn features_async<'a>(&self, image: impl Into<TensorView<'a>>, mask: Option<&[bool]>, request: &Request) -> Result<Features> {
         self.submit_async(image, mask, request).await?.await
     }
 
@@ -195,7 +195,7 @@ impl Backbone {
     /// # Errors
     /// As [`Backbone::features`].
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn submit(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
+    pub fn submit<'a>(&self, image: impl Into<TensorView<'a>>, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
         block_on(self.submit_async(image, mask, request))
     }
 
@@ -203,8 +203,8 @@ impl Backbone {
     ///
     /// # Errors
     /// As [`Backbone::features_async`].
-    pub async fn submit_async(&self, images: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
-        self.backend.submit(Batch { images, mask, request }, false).await
+    pub async fn submit_async<'a>(&self, images: impl Into<TensorView<'a>>, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
+        self.backend.submit(Batch { images: images.into(), mask, request }, false).await
     }
 
     /// Submits as [`Backbone::submit`] does, and times the pass by the GPU's clock; [`Pending::wait_clocked`] returns
@@ -213,7 +213,7 @@ impl Backbone {
     /// # Errors
     /// As [`Backbone::features`].
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn submit_clocked(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
+    pub fn submit_clocked<'a>(&self, image: impl Into<TensorView<'a>>, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
         block_on(self.submit_clocked_async(image, mask, request))
     }
 
@@ -221,8 +221,13 @@ impl Backbone {
     ///
     /// # Errors
     /// As [`Backbone::features_async`].
-    pub async fn submit_clocked_async(&self, images: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
-        self.backend.submit(Batch { images, mask, request }, true).await
+    pub async fn submit_clocked_async<'a>(
+        &self,
+        images: impl Into<TensorView<'a>>,
+        mask: Option<&[bool]>,
+        request: &Request,
+    ) -> Result<Pending> {
+        self.backend.submit(Batch { images: images.into(), mask, request }, true).await
     }
 
     /// Measures how long a GPU takes for the pass alone, `runs` times. The images are on the device before each run,
@@ -231,7 +236,7 @@ impl Backbone {
     /// # Errors
     /// As [`Backbone::features`].
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn pass_times(&self, image: &Tensor, request: &Request, runs: usize) -> Result<Option<Vec<Duration>>> {
+    pub fn pass_times<'a>(&self, image: impl Into<TensorView<'a>>, request: &Request, runs: usize) -> Result<Option<Vec<Duration>>> {
         block_on(self.pass_times_async(image, request, runs))
     }
 
@@ -239,8 +244,13 @@ impl Backbone {
     ///
     /// # Errors
     /// As [`Backbone::features_async`].
-    pub async fn pass_times_async(&self, images: &Tensor, request: &Request, runs: usize) -> Result<Option<Vec<Duration>>> {
-        self.backend.pass_times(Batch { images, mask: None, request }, runs).await
+    pub async fn pass_times_async<'a>(
+        &self,
+        images: impl Into<TensorView<'a>>,
+        request: &Request,
+        runs: usize,
+    ) -> Result<Option<Vec<Duration>>> {
+        self.backend.pass_times(Batch { images: images.into(), mask: None, request }, runs).await
     }
 
     /// Returns the precision and the tier in use. On a GPU the tier may be a fallback from the one that the caller
@@ -292,7 +302,7 @@ impl Backbone {
     /// # Errors
     /// As [`Backbone::features`], and on the CPU, which has no such profile.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn profile(&self, image: &Tensor, request: &Request) -> Result<Profile> {
+    pub fn profile<'a>(&self, image: impl Into<TensorView<'a>>, request: &Request) -> Result<Profile> {
         block_on(self.profile_async(image, request))
     }
 
@@ -300,8 +310,8 @@ impl Backbone {
     ///
     /// # Errors
     /// As [`Backbone::features_async`], and on the CPU, which has no such profile.
-    pub async fn profile_async(&self, images: &Tensor, request: &Request) -> Result<Profile> {
-        self.backend.profile(Batch { images, mask: None, request }).await
+    pub async fn profile_async<'a>(&self, images: impl Into<TensorView<'a>>, request: &Request) -> Result<Profile> {
+        self.backend.profile(Batch { images: images.into(), mask: None, request }).await
     }
 }
 

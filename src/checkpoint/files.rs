@@ -85,7 +85,8 @@ pub fn files_of(path: impl AsRef<Path>) -> Vec<PathBuf> {
     files
 }
 
-/// What pieces that came from elsewhere are known by, each with its name and SHA-256: one piece by its hash, several by that of all hashes and names.
+/// The identity of a checkpoint whose pieces (name and SHA-256) did not come from files. One piece has its own hash;
+/// several have the hash of all hashes and names.
 pub(super) fn identity_of(pieces: &[(String, String)]) -> String {
     match pieces {
         [(_, hash)] => hash.clone(),

@@ -19,7 +19,7 @@ use super::stamps::{Clocked, Span};
 use super::weights::GpuWeights;
 use crate::error::Result;
 use crate::graph::{Footprint, Graph, Plan, TensorId, plan};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, TensorView};
 use crate::vit::config::{Config, Grid};
 use crate::vit::features::{Features, Range, Request};
 use crate::vit::forward::{Forward, Input, record, stored};
@@ -110,7 +110,7 @@ impl Gpu {
     /// If the image, the mask or the request does not fit the model, or the device refuses the work, is out of memory
     /// or lost.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn forward(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Features> {
+    pub fn forward<'a>(&self, image: impl Into<TensorView<'a>>, mask: Option<&[bool]>, request: &Request) -> Result<Features> {
         block_on(self.forward_async(image, mask, request))
     }
 
@@ -119,7 +119,7 @@ impl Gpu {
     /// # Errors
     /// If the image, the mask or the request does not fit the model, or the device refuses the work, is out of memory
     /// or lost.
-    pub async fn forward_async(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Features> {
+    pub async fn forward_async<'a>(&self, image: impl Into<TensorView<'a>>, mask: Option<&[bool]>, request: &Request) -> Result<Features> {
         self.submit_async(image, mask, request).await?.await
     }
 
@@ -129,7 +129,7 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::forward`].
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn submit(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
+    pub fn submit<'a>(&self, image: impl Into<TensorView<'a>>, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
         block_on(self.submit_async(image, mask, request))
     }
 
@@ -138,8 +138,8 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::forward_async`].
-    pub async fn submit_async(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
-        self.submit_timed(image, mask, request, false).await
+    pub async fn submit_async<'a>(&self, image: impl Into<TensorView<'a>>, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
+        self.submit_timed(image.into(), mask, request, false).await
     }
 
     /// Submits as [`Gpu::submit`] does, and times the pass by the device's clock; [`Pending::wait_clocked`] returns the
@@ -148,7 +148,7 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::forward`].
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn submit_clocked(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
+    pub fn submit_clocked<'a>(&self, image: impl Into<TensorView<'a>>, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
         block_on(self.submit_clocked_async(image, mask, request))
     }
 
@@ -156,11 +156,16 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::forward_async`].
-    pub async fn submit_clocked_async(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
-        self.submit_timed(image, mask, request, true).await
+    pub async fn submit_clocked_async<'a>(
+        &self,
+        image: impl Into<TensorView<'a>>,
+        mask: Option<&[bool]>,
+        request: &Request,
+    ) -> Result<Pending> {
+        self.submit_timed(image.into(), mask, request, true).await
     }
 
-    async fn submit_timed(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request, timed: bool) -> Result<Pending> {
+    async fn submit_timed(&self, image: TensorView<'_>, mask: Option<&[bool]>, request: &Request, timed: bool) -> Result<Pending> {
         let (_, grid) = self.config.check_image(image.shape())?;
         let forward = self.prepared(image.shape(), mask, request).await?;
         forward.write(image, mask)?;
@@ -179,7 +184,7 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::forward`].
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn pass_times(&self, image: &Tensor, request: &Request, runs: usize) -> Result<Vec<Duration>> {
+    pub fn pass_times<'a>(&self, image: impl Into<TensorView<'a>>, request: &Request, runs: usize) -> Result<Vec<Duration>> {
         block_on(self.pass_times_async(image, request, runs))
     }
 
@@ -187,7 +192,8 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::forward_async`].
-    pub async fn pass_times_async(&self, image: &Tensor, request: &Request, runs: usize) -> Result<Vec<Duration>> {
+    pub async fn pass_times_async<'a>(&self, image: impl Into<TensorView<'a>>, request: &Request, runs: usize) -> Result<Vec<Duration>> {
+        let image = image.into();
         let forward = self.prepared(image.shape(), None, request).await?;
         forward.write(image, None)?;
         let mut times = Vec::with_capacity(runs + 1);
@@ -206,7 +212,7 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::forward`].
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn profile(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Profile> {
+    pub fn profile<'a>(&self, image: impl Into<TensorView<'a>>, mask: Option<&[bool]>, request: &Request) -> Result<Profile> {
         block_on(self.profile_async(image, mask, request))
     }
 
@@ -214,7 +220,8 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::forward_async`].
-    pub async fn profile_async(&self, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Result<Profile> {
+    pub async fn profile_async<'a>(&self, image: impl Into<TensorView<'a>>, mask: Option<&[bool]>, request: &Request) -> Result<Profile> {
+        let image = image.into();
         let forward = self.prepared(image.shape(), mask, request).await?;
         forward.write(image, mask)?;
         forward.executable.run()?;
@@ -266,7 +273,7 @@ impl Gpu {
 }
 
 impl PreparedForward {
-    fn write(&self, image: &Tensor, mask: Option<&[bool]>) -> Result<()> {
+    fn write(&self, image: TensorView<'_>, mask: Option<&[bool]>) -> Result<()> {
         self.executable.write(self.forward.image, 0, image.data())?;
         let Some((id, mask)) = self.forward.mask.zip(mask) else { return Ok(()) };
         let mask: Vec<f32> = mask.iter().map(|&masked| f32::from(u8::from(masked))).collect();

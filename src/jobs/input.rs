@@ -5,7 +5,7 @@ use std::path::Path;
 use super::case::Case;
 use super::observer::Observer;
 use crate::archive::sha256;
-use crate::ct::{Images, Orient, Size, Volume, Window, prepare, resize};
+use crate::ct::{Images, Orient, Size, Volume, Window, prepare, resize, resized};
 use crate::error::{Error, Result};
 use crate::output::{Place, Preprocessing};
 use crate::tensor::Tensor;
@@ -41,7 +41,7 @@ enum Content {
     /// A scan in HU.
     Scan(Box<Volume>),
     /// Normalised images in a file.
-    Images(Images),
+    Images(Box<Images>),
     /// Normalised images in memory, [B, C, H, W].
     Given(Tensor),
 }
@@ -65,7 +65,7 @@ impl Input {
         let is_safetensors = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
         let content = match () {
             () if case.is_phantom() => Content::Scan(Box::new(Volume::phantom())),
-            () if is_safetensors => Content::Images(Images::open(path)?),
+            () if is_safetensors => Content::Images(Box::new(Images::open(path)?)),
             () => Content::Scan(Box::new(Volume::open_series(path, case.series.as_deref())?.oriented(view.orient)?)),
         };
         let input = Self { content, origin: Origin::Case(case.clone()), view };
@@ -191,7 +191,7 @@ impl Input {
         let [_, _, h, w] = self.shape();
         match &mut self.content {
             Content::Scan(scan) => Ok(prepare(&scan.read_slice(index)?, &self.view.window, self.view.size)),
-            Content::Images(images) => Ok(resize(&images.read(index)?, h, w)),
+            Content::Images(images) => Ok(resized(images.read(index)?, h, w)),
             Content::Given(images) => Ok(resize(&part(images, index), h, w)),
         }
     }

@@ -3,7 +3,7 @@
 use half::f16;
 
 use crate::error::Result;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, TensorView};
 
 /// How slices are covered with tiles.
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ impl Tiling {
     }
 
     /// Cuts the tiles [B, 1, h, w] of `passes` out of an image [H, W], and mirrors those that are to be mirrored.
-    pub fn cut(&self, image: &Tensor, passes: &[TilePass]) -> Tensor {
+    pub fn cut(&self, image: TensorView<'_>, passes: &[TilePass]) -> Tensor {
         let tiles = passes.iter().flat_map(|pass| self.pixels(image, *pass)).collect();
         Tensor::new([passes.len(), 1, self.tile[0], self.tile[1]], tiles)
     }
@@ -71,7 +71,7 @@ impl Tiling {
     /// Whatever `network` says.
     pub fn sums<E>(
         &self,
-        image: &Tensor,
+        image: TensorView<'_>,
         classes: usize,
         batch: usize,
         mut network: impl FnMut(&Tensor) -> Result<Tensor, E>,
@@ -101,7 +101,7 @@ impl Tiling {
     }
 
     /// The pixels of a tile, mirrored.
-    fn pixels(&self, image: &Tensor, pass: TilePass) -> Vec<f32> {
+    fn pixels(&self, image: TensorView<'_>, pass: TilePass) -> Vec<f32> {
         let width = image.cols();
         let mut tile = Vec::with_capacity(self.tile[0] * self.tile[1]);
         for row in 0..self.tile[0] {
@@ -201,7 +201,7 @@ mod tests {
                         pixels.flat_map(|p| [p.to_vec(), p.iter().map(|v| 2.0 * v).collect(), (0..256).map(|i| (i % 16) as f32).collect()]);
                     Ok::<_, ()>(Tensor::new([x.shape()[0], 3, 16, 16], scores.flatten().collect()))
                 };
-                let mut scores = tiling.sums(&image, 3, batch, network).expect("scores");
+                let mut scores = tiling.sums((&image).into(), 3, batch, network).expect("scores");
                 tiling.mean(&mut scores, 1);
                 assert_eq!(tiles, tiling.passes([21, 30]).len());
                 let (plain, rest) = scores.data().split_at(630);

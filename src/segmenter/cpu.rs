@@ -5,7 +5,7 @@ use crate::backbone::Backbone;
 use crate::cpu::{self, Layer};
 use crate::error::{Error, Result};
 use crate::nnunet::Tiling;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, TensorView};
 use crate::vit::decoder::Decoder;
 use crate::vit::features::{Features, Range, Request, overflow};
 
@@ -29,7 +29,7 @@ impl CpuFold {
     /// Returns the weighted sums [K, H, W] of a slice's scores.
     pub fn sums<E: From<Error>>(
         &self,
-        slice: &Tensor,
+        slice: TensorView<'_>,
         tiling: &Tiling,
         batch: usize,
         check: &mut impl FnMut() -> Result<(), E>,

@@ -5,7 +5,7 @@ use super::cpu::CpuFold;
 use crate::error::{Error, Result};
 use crate::gpu::Scorer;
 use crate::nnunet::Tiling;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, TensorView};
 
 /// A fold's network on a GPU or the CPU; encoder and decoder run on the same device.
 pub(super) enum Fold {
@@ -42,7 +42,7 @@ impl Fold {
     /// If the tiles do not fit the model, the device fails, or `check` returns an error.
     pub async fn sums<E: From<Error>>(
         &self,
-        slice: &Tensor,
+        slice: TensorView<'_>,
         tiling: &Tiling,
         batch: usize,
         check: &mut impl FnMut() -> Result<(), E>,

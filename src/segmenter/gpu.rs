@@ -4,7 +4,7 @@ use super::fold::FoldBackend;
 use crate::error::{Error, Result};
 use crate::gpu::Scorer;
 use crate::nnunet::Tiling;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, TensorView};
 use crate::vit::features::overflow;
 
 impl FoldBackend for Scorer {
@@ -28,7 +28,7 @@ impl FoldBackend for Scorer {
 /// Returns the weighted sums [K, H, W] of a slice's scores. The sums stay on the device until all tiles are added.
 pub(super) async fn sums<E: From<Error>>(
     scorer: &Scorer,
-    slice: &Tensor,
+    slice: TensorView<'_>,
     tiling: &Tiling,
     batch: usize,
     check: &mut impl FnMut() -> Result<(), E>,

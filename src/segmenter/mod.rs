@@ -18,7 +18,7 @@ use crate::gpu::block_on;
 #[cfg(feature = "cpu")]
 use crate::nnunet::Network;
 use crate::nnunet::{Results, Tiling};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, TensorView};
 
 /// The networks of a results folder, one a fold, loaded onto a GPU or the CPU and ready to run.
 pub struct Segmenter {
@@ -76,9 +76,9 @@ impl Segmenter {
     /// # Errors
     /// If the tiles do not fit the model, the device fails, or `check` returns an error.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn slice<E: From<Error>>(
+    pub fn slice<'a, E: From<Error>>(
         &self,
-        slice: &Tensor,
+        slice: impl Into<TensorView<'a>>,
         tiling: &Tiling,
         batch: usize,
         check: impl FnMut() -> Result<(), E>,
@@ -90,13 +90,14 @@ impl Segmenter {
     ///
     /// # Errors
     /// If the tiles do not fit the model, the device fails, or `check` returns an error.
-    pub async fn slice_async<E: From<Error>>(
+    pub async fn slice_async<'a, E: From<Error>>(
         &self,
-        slice: &Tensor,
+        slice: impl Into<TensorView<'a>>,
         tiling: &Tiling,
         batch: usize,
         mut check: impl FnMut() -> Result<(), E>,
     ) -> Result<Tensor, E> {
+        let slice = slice.into();
         let mut scores = Tensor::empty();
         for fold in &self.folds {
             let sums = fold.sums(slice, tiling, batch, &mut check).await?;
