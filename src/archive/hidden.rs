@@ -47,10 +47,10 @@ impl Hidden {
     /// If `target` is no name for a file, is a folder or a link to nothing; if its folder is missing or not writable; if another run holds the lock, or
     /// somebody has put a link under the hidden name.
     pub fn open(target: &Path, suffix: &str) -> Result<Self> {
-        let fail = |problem: String| Error::output(target.display(), problem);
+        let fail = |problem: Problem| Error::output(target.display(), problem);
         if is_stream(target) {
-            let temporary =
-                tempfile::NamedTempFile::new().map_err(|e| fail(format!("no temporary file in {}: {e}", env::temp_dir().display())))?;
+            let none = |e: io::Error| fail(Problem::from(e).within(format_args!("no temporary file in {}", env::temp_dir().display())));
+            let temporary = tempfile::NamedTempFile::new().map_err(none)?;
             let (file, path) = temporary.into_parts();
             return Ok(Self { file, target: target.into(), place: Place::Stream(path) });
         }
@@ -112,7 +112,7 @@ fn pour(from: &mut File, to: &Path) -> io::Result<()> {
 }
 
 /// `target` with the links followed that its last part may be; it need not exist.
-fn resolved(target: &Path) -> Result<PathBuf, String> {
+fn resolved(target: &Path) -> Result<PathBuf, Problem> {
     let Some(name) = target.file_name() else { return Err("expected the name of a file".into()) };
     // `out/` and `out/.` have a last name, too.
     if !target.as_os_str().as_encoded_bytes().ends_with(name.as_encoded_bytes()) {
@@ -123,19 +123,20 @@ fn resolved(target: &Path) -> Result<PathBuf, String> {
     }
     target.canonicalize().map_err(|e| {
         let to = fs::read_link(target).unwrap_or_default();
-        format!("is a link to {}, which cannot be followed ({e}); remove the link, or give another name", to.display())
+        let text = format!("is a link to {}, which cannot be followed ({e}); remove the link, or give another name", to.display());
+        Problem::caused_by(text, e)
     })
 }
 
 /// The hidden name `.NAME.SUFFIX` beside the file `target`, which need not exist.
-fn beside(target: &Path, suffix: &str) -> Result<PathBuf, String> {
+fn beside(target: &Path, suffix: &str) -> Result<PathBuf, Problem> {
     let Some(name) = target.file_name() else { return Err("expected the name of a file".into()) };
     if target.is_dir() {
         return Err("exists already and is a folder; give another name".into());
     }
     let folder = folder_of(target);
     if !folder.is_dir() {
-        return Err(format!("there is no folder {}; create it first", folder.display()));
+        return Err(format!("there is no folder {}; create it first", folder.display()).into());
     }
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
@@ -145,7 +146,7 @@ fn beside(target: &Path, suffix: &str) -> Result<PathBuf, String> {
 }
 
 /// The file at `path`, made if there is none, with a lock on it that ends with the process.
-fn open_locked(path: &Path) -> Result<File, String> {
+fn open_locked(path: &Path) -> Result<File, Problem> {
     let name = path.display();
     let began = Instant::now();
     loop {
@@ -158,7 +159,7 @@ fn open_locked(path: &Path) -> Result<File, String> {
             }
             Err(TryLockError::WouldBlock) => {
                 let holder = holder(&file);
-                return Err(format!("{holder} is writing it ({name} is locked); wait for that run, or give another name"));
+                return Err(format!("{holder} is writing it ({name} is locked); wait for that run, or give another name").into());
             }
             // Some network file systems know no locks.
             Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {}
@@ -167,7 +168,7 @@ fn open_locked(path: &Path) -> Result<File, String> {
                 if file.metadata().is_ok_and(|about| about.len() == 0) {
                     let _ = fs::remove_file(path);
                 }
-                return Err(format!("cannot lock {name}: {e}"));
+                return Err(Problem::from(e).within(format_args!("cannot lock {name}")));
             }
         }
         // The run that held the lock until now may have renamed or removed the file meanwhile: then the lock is on nothing.
@@ -182,19 +183,20 @@ fn open_locked(path: &Path) -> Result<File, String> {
 ///
 /// # Errors
 /// If it is a link, has a second name, is no plain file, or cannot be opened.
-pub fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File, String> {
+pub fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File, Problem> {
     let name = path.display();
     if path.is_symlink() {
-        return Err(format!("{name} is a link, and not followed: it could lead to any other file; remove it"));
+        return Err(format!("{name} is a link, and not followed: it could lead to any other file; remove it").into());
     }
     without_links(options);
-    let file = options.open(path).map_err(|e| format!("cannot write {name}: {e}"))?;
-    let about = file.metadata().map_err(|e| format!("cannot write {name}: {e}"))?;
+    let cannot = |e: io::Error| Problem::from(e).within(format_args!("cannot write {name}"));
+    let file = options.open(path).map_err(cannot)?;
+    let about = file.metadata().map_err(cannot)?;
     if !about.is_file() {
-        return Err(format!("cannot write {name}: it is no plain file; remove it"));
+        return Err(format!("cannot write {name}: it is no plain file; remove it").into());
     }
     if names(&about) > 1 {
-        return Err(format!("cannot write {name}: another file name leads to it as well (a hard link); remove it"));
+        return Err(format!("cannot write {name}: another file name leads to it as well (a hard link); remove it").into());
     }
     Ok(file)
 }

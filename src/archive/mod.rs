@@ -31,6 +31,7 @@ use std::sync::{Mutex, PoisonError};
 
 use safetensors::tensor::Metadata;
 
+use crate::error::Problem;
 use crate::tensor::Tensor;
 
 pub use dtype::Dtype;
@@ -85,31 +86,31 @@ impl Archive {
     /// # Errors
     /// If it cannot be read, or is no whole safetensors file.
     #[cfg(feature = "files")]
-    pub fn open(path: &Path) -> Result<Self, String> {
-        Self::from_reader(open_plain(path).map_err(|e| e.to_string())?)
+    pub fn open(path: &Path) -> Result<Self, Problem> {
+        Self::from_reader(open_plain(path)?)
     }
 
     /// The same from `bytes`, which hold a safetensors file from their start to their end.
     ///
     /// # Errors
     /// As [`Archive::open`].
-    pub fn from_reader(mut bytes: impl Read + Seek + Send + 'static) -> Result<Self, String> {
-        let length = bytes.seek(SeekFrom::End(0)).and_then(|length| bytes.rewind().map(|()| length)).map_err(|e| e.to_string())?;
+    pub fn from_reader(mut bytes: impl Read + Seek + Send + 'static) -> Result<Self, Problem> {
+        let length = bytes.seek(SeekFrom::End(0)).and_then(|length| bytes.rewind().map(|()| length))?;
         let mut prefix = [0; 8];
         bytes.read_exact(&mut prefix).map_err(|_| "is no safetensors file: it is shorter than its first field")?;
         let header_len = u64::from_le_bytes(prefix);
         if header_len > MAX_HEADER || header_len > length - 8 {
-            return Err(format!("claims a header of {header_len} bytes in a file of {length}; it is damaged or no safetensors file"));
+            return Err(format!("claims a header of {header_len} bytes in a file of {length}; it is damaged or no safetensors file").into());
         }
         let mut header = vec![0; header_len as usize];
-        bytes.read_exact(&mut header).map_err(|e| format!("its header cannot be read: {e}"))?;
+        bytes.read_exact(&mut header).map_err(|e| Problem::from(e).within("its header cannot be read"))?;
         // Reading the header checks that offsets follow each other without gaps and fit shapes and types.
-        let header: Metadata = serde_json::from_slice(&header).map_err(|e| format!("its header is damaged: {e}"))?;
+        let header: Metadata = serde_json::from_slice(&header).map_err(|e| Problem::from(e).within("its header is damaged"))?;
         let data_start = 8 + header_len;
         let want = (header.data_len() as u64).checked_add(data_start);
         if want != Some(length) {
             let want = want.map_or("more than can be".into(), |n| n.to_string());
-            return Err(format!("is {length} bytes long where its header describes {want}; download it again"));
+            return Err(format!("is {length} bytes long where its header describes {want}; download it again").into());
         }
         let stored = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
             (name, Stored { shape: info.shape.clone(), dtype: info.dtype.into() })

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::archive::Archive;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::tensor::Tensor;
 use crate::vit::config::MAX_SIDE;
 
@@ -29,23 +29,23 @@ impl Images {
         Self::checked(path).map_err(|problem| Error::input(path.display(), problem))
     }
 
-    fn checked(path: &Path) -> Result<Self, String> {
+    fn checked(path: &Path) -> Result<Self, Problem> {
         let archive = Archive::open(path)?;
         let Some(image) = archive.tensors().get("image") else {
             let names: Vec<&str> = archive.tensors().keys().take(8).map(String::as_str).collect();
-            return Err(format!("expected a tensor named image [B, C, H, W], found {}", names.join(", ")));
+            return Err(format!("expected a tensor named image [B, C, H, W], found {}", names.join(", ")).into());
         };
         let &[b, c, h, w] = &image.shape[..] else {
-            return Err(format!("image: expected [B, C, H, W], found {:?}", image.shape));
+            return Err(format!("image: expected [B, C, H, W], found {:?}", image.shape).into());
         };
         if b * c * h * w == 0 {
-            return Err(format!("image: {:?} is empty", image.shape));
+            return Err(format!("image: {:?} is empty", image.shape).into());
         }
         if c > MAX_CHANNELS || h > MAX_SIDE || w > MAX_SIDE {
-            return Err(format!("image: {:?} is beyond {MAX_CHANNELS} channels or {MAX_SIDE} pixels a side", image.shape));
+            return Err(format!("image: {:?} is beyond {MAX_CHANNELS} channels or {MAX_SIDE} pixels a side", image.shape).into());
         }
         if image.dtype.size().is_none() {
-            return Err(format!("image: expected f32, f16, bf16 or f64, normalised, found {}; HU go into a .npy file", image.dtype));
+            return Err(format!("image: expected f32, f16, bf16 or f64, normalised, found {}; HU go into a .npy file", image.dtype).into());
         }
         Ok(Self { name: path.display().to_string(), archive, shape: [b, c, h, w] })
     }

@@ -10,7 +10,7 @@ use npyz::{DType, Deserialize, NpyHeader, Order, TypeChar, TypeRead};
 
 use super::source::{MAX_SLICE_SIDE, Slices, StoredScan};
 use crate::archive::open_plain;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 
 /// The longest header that is read, as NumPy's own `max_header_size`.
 const MAX_HEADER: u64 = 10_000;
@@ -45,9 +45,9 @@ impl Npy {
         Self::checked(path).map_err(|problem| Error::input(path.display(), problem))
     }
 
-    fn checked(path: &Path) -> Result<Self, String> {
-        let mut file = open_plain(path).map_err(|e| e.to_string())?;
-        let metadata = file.metadata().map_err(|e| e.to_string())?;
+    fn checked(path: &Path) -> Result<Self, Problem> {
+        let mut file = open_plain(path)?;
+        let metadata = file.metadata()?;
         let text = read_header(&mut file, metadata.len())?;
         let header = NpyHeader::from_reader(&text[..]).map_err(|e| {
             // A syntax error draws a picture of the text under its first line.
@@ -61,7 +61,8 @@ impl Npy {
             let shape = header.shape();
             return Err(format!(
                 "its header promises {shape:?} values of {item} bytes, {expected} bytes in all, but {found} follow: the file is damaged"
-            ));
+            )
+            .into());
         }
         Ok(Self { file, dtype: header.dtype(), item, order: header.order(), shape, start, whole: None })
     }

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 
 pub use event::Event;
 pub use file::{HubFile, Identity, RELEASED};
@@ -112,7 +112,7 @@ impl Hub {
         let folder = Folder::new(&self.settings, file);
         let Some(path) = folder.find().path() else { return Ok(None) };
         let identity = folder.identify(&path);
-        identity.map(Some).map_err(|e| Error::checkpoint(path.display(), format!("cannot be read to its end: {e}")))
+        identity.map(Some).map_err(|e| Error::checkpoint(path.display(), Problem::from(e).within("cannot be read to its end")))
     }
 
     /// Whether the cached file has the SHA-256 that is kept beside it, as [`Identity::is_sound`].
@@ -130,7 +130,7 @@ impl Hub {
     pub fn forget(&self, file: &HubFile) -> Result<()> {
         let folder = Folder::new(&self.settings, file);
         let Some(path) = folder.find().path() else { return Ok(()) };
-        folder.remove(&path).map_err(|e| Error::checkpoint(path.display(), format!("is damaged and cannot be removed: {e}")))
+        folder.remove(&path).map_err(|e| Error::checkpoint(path.display(), Problem::from(e).within("is damaged and cannot be removed")))
     }
 
     /// The file's path in the cache. A file that is there is taken as it is, without a look at the network; so is the

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::Basis;
 use super::basis::COMPONENTS;
 use crate::archive::{Archive, ArchiveWriter, Dtype, Stored};
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::tensor::Tensor;
 
 /// The widest token that a file may claim; the largest DINOv3 has 4096 channels.
@@ -50,11 +50,11 @@ impl BasisFile {
         Self::checked(path).map_err(|problem| Error::input(path.display(), problem))
     }
 
-    fn checked(path: &Path) -> Result<Self, String> {
+    fn checked(path: &Path) -> Result<Self, Problem> {
         let archive = Archive::open(path)?;
         let width = match archive.tensors().get("components").map(|stored| &stored.shape[..]) {
             Some(&[COMPONENTS, width]) if (1..=MAX_WIDTH).contains(&width) => width,
-            Some(shape) => return Err(format!("components: expected [{COMPONENTS}, C], C from 1 to {MAX_WIDTH}, found {shape:?}")),
+            Some(shape) => return Err(format!("components: expected [{COMPONENTS}, C], C from 1 to {MAX_WIDTH}, found {shape:?}").into()),
             None => return Err("holds no components; expected a file that `meddino pca` wrote (`save_basis`)".into()),
         };
         let read = |name: &str, shape: &[usize]| -> Result<Tensor, String> {
@@ -75,7 +75,7 @@ impl BasisFile {
         }
         let &[lo, hi] = read("limits", &[2])?.data() else { unreachable!("[2]") };
         if lo > hi {
-            return Err(format!("limits: {lo} is above {hi}"));
+            return Err(format!("limits: {lo} is above {hi}").into());
         }
         Ok(Self { basis, limits: (lo, hi), metadata: archive.metadata().clone() })
     }

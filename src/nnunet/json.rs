@@ -8,7 +8,7 @@ use serde::de::{DeserializeOwned, Deserializer};
 use serde_json::Value;
 
 use crate::archive::open_plain;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 
 /// The longest file that is read. A `dataset.json` may list tens of thousands of training cases.
 const MAX_LENGTH: u64 = 64 << 20;
@@ -16,15 +16,16 @@ const MAX_LENGTH: u64 = 64 << 20;
 /// Reads the JSON object in the file at `path` as a `T`, and gives what `understand` makes of the object. A problem of
 /// either is an error that names the file.
 pub(super) fn read<T: DeserializeOwned, U>(path: &Path, understand: impl FnOnce(T) -> Result<U, String>) -> Result<U> {
-    let read = || {
+    let read = || -> Result<U, Problem> {
         let mut text = String::new();
         let missing =
             "an nnU-Net results folder (TRAINER__PLANS__CONFIGURATION) holds plans.json, dataset.json and fold_K/checkpoint_final.pth";
-        let file = open_plain(path).map_err(|e| format!("{e}; {missing}"))?;
-        file.take(MAX_LENGTH).read_to_string(&mut text).map_err(|e| e.to_string())?;
+        let file = open_plain(path).map_err(|e| Problem::caused_by(format!("{e}; {missing}"), e))?;
+        file.take(MAX_LENGTH).read_to_string(&mut text)?;
         // A map keeps the last of two equal keys, as Python does; a struct would refuse the second.
-        let object: serde_json::Map<String, Value> = serde_json::from_str(&text).map_err(|e| format!("is damaged: {e}"))?;
-        understand(T::deserialize(Value::Object(object)).map_err(|e| format!("is damaged: {e}"))?)
+        let damaged = |e: serde_json::Error| Problem::from(e).within("is damaged");
+        let object: serde_json::Map<String, Value> = serde_json::from_str(&text).map_err(damaged)?;
+        Ok(understand(T::deserialize(Value::Object(object)).map_err(damaged)?)?)
     };
     read().map_err(|problem| Error::checkpoint(path.display(), problem))
 }

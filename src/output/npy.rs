@@ -7,7 +7,7 @@ use std::path::Path;
 use npyz::WriterBuilder;
 
 use crate::archive::{ArchiveWriter, Dtype, NewFile, Stored};
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 
 /// Copies the one tensor of `from` to the `.npy` file at `path`. The `.json` of the same name, with the metadata, is
 /// written first, so that there is no array without its explanation.
@@ -27,7 +27,11 @@ pub(super) fn write(path: &Path, from: &mut ArchiveWriter, metadata: &BTreeMap<S
     out.flush().map_err(fail)?;
     drop(out);
     json.commit()?;
-    array.commit().map_err(|e| Error::output(path.display(), format!("{e} ({} is of this run already)", beside.display())))
+    let failed = |e: Error| {
+        let text = format!("{e} ({} is of this run already)", beside.display());
+        Error::output(path.display(), Problem::caused_by(text, e))
+    };
+    array.commit().map_err(failed)
 }
 
 /// NumPy's name of the type, and the shape.

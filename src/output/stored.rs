@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::format::Format;
 use crate::archive::Archive;
 use crate::ct::{Orient, Size};
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::tensor::Tensor;
 use crate::vit::config::{Grid, MAX_SIDE};
 
@@ -41,18 +41,24 @@ impl StoredFeatures {
         Self::checked(path).map_err(|problem| Error::input(path.display(), problem))
     }
 
-    fn checked(path: &Path) -> Result<Self, String> {
+    fn checked(path: &Path) -> Result<Self, Problem> {
         if let Some(format) = Format::of(path).filter(|&format| format != Format::Safetensors) {
-            return Err(format!("a .{format}; features are read from .safetensors alone: write them with `format` safetensors"));
+            return Err(format!("a .{format}; features are read from .safetensors alone: write them with `format` safetensors").into());
         }
         let archive = Archive::open(path)?;
         let shape = match archive.tensors().get(PATCHES) {
-            Some(stored) if stored.dtype.size().is_none() => return Err(format!("{PATCHES}: expected floats, found {}", stored.dtype)),
+            Some(stored) if stored.dtype.size().is_none() => {
+                return Err(format!("{PATCHES}: expected floats, found {}", stored.dtype).into());
+            }
             Some(stored) => <[usize; 3]>::try_from(&stored.shape[..])
                 .ok()
                 .filter(|shape| shape.iter().all(|&n| n > 0))
                 .ok_or_else(|| format!("{PATCHES}: expected [S, P, C], found {:?}", stored.shape))?,
-            None => return Err(format!("holds no {PATCHES}; expected a .safetensors that `meddino features` wrote, with `tokens` patch")),
+            None => {
+                return Err(
+                    format!("holds no {PATCHES}; expected a .safetensors that `meddino features` wrote, with `tokens` patch").into()
+                );
+            }
         };
         let metadatum = |name: &str| -> Result<Value, String> {
             let text = archive.metadata().get(name).ok_or_else(|| format!("its metadata have no {name}; `meddino features` writes it"))?;
@@ -69,18 +75,18 @@ impl StoredFeatures {
         };
         let (slices, grid, image, patch_size) = (numbers("slices")?, numbers("grid")?, numbers("image")?, numbers("patch_size")?);
         let (&[rows, cols], &[height, width], &[patch_size]) = (&grid[..], &image[..], &patch_size[..]) else {
-            return Err(format!("its metadata say that grid is {grid:?}, image {image:?} and patch_size {patch_size:?}"));
+            return Err(format!("its metadata say that grid is {grid:?}, image {image:?} and patch_size {patch_size:?}").into());
         };
         let fits =
             |patches: usize, side: usize| (1..=MAX_SIDE).contains(&side) && patches > 0 && patch_size > 0 && patches <= side / patch_size;
         if !fits(rows, height) || !fits(cols, width) {
-            return Err(format!("its metadata say {rows} x {cols} patches of {patch_size} pixels in an image of {height} x {width}"));
+            return Err(format!("its metadata say {rows} x {cols} patches of {patch_size} pixels in an image of {height} x {width}").into());
         }
         if [slices.len(), rows * cols] != shape[..2] {
-            return Err(format!("{PATCHES} is {shape:?}, but its metadata say {} slices of {rows} x {cols} patches", slices.len()));
+            return Err(format!("{PATCHES} is {shape:?}, but its metadata say {} slices of {rows} x {cols} patches", slices.len()).into());
         }
         if let Some(slice) = slices.iter().find(|&&slice| slice > MAX_SLICE) {
-            return Err(format!("its metadata name slice {slice}, which no scan has"));
+            return Err(format!("its metadata name slice {slice}, which no scan has").into());
         }
         let name = path.display().to_string();
         Ok(Self { name, archive, shape, slices, grid: Grid { rows, cols }, image: (height, width), patch_size })

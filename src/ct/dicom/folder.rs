@@ -10,6 +10,7 @@ use super::geometry::Stack;
 use super::header::{Header, is_dicom};
 use super::shelter::sheltered;
 use crate::archive::Listing;
+use crate::error::Problem;
 
 /// Everything found.
 #[derive(Debug, Default)]
@@ -46,10 +47,10 @@ impl Found {
     ///
     /// # Errors
     /// If `path` itself cannot be read.
-    pub fn in_path(path: &Path) -> Result<Self, String> {
+    pub fn in_path(path: &Path) -> Result<Self, Problem> {
         let mut found = Self::default();
         if path.is_dir() {
-            let listing = Listing::below(path).map_err(|e| format!("the folder cannot be read: {e}"))?;
+            let listing = Listing::below(path).map_err(|e| Problem::from(e).within("the folder cannot be read"))?;
             found.in_folder = true;
             listing.files.iter().for_each(|path| found.add(path));
             found.broken.extend(listing.others.into_iter().map(|other| Broken { path: other.path, series: None, problem: other.why }));

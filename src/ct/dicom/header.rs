@@ -18,6 +18,7 @@ use super::codestream;
 use super::element::{Element, Elements, Event, ReadSeek, Writing, is_known};
 
 use crate::archive::open_plain;
+use crate::error::Problem;
 
 /// How a value is written.
 #[derive(Clone, Copy, PartialEq)]
@@ -194,15 +195,15 @@ fn beginning(reader: &mut impl Read) -> Result<Option<Beginning>, String> {
 }
 
 /// Opens a plain file; a pipe or a device could wait for ever.
-fn open(path: &Path) -> Result<File, String> {
-    open_plain(path).map_err(|e| e.to_string())
+fn open(path: &Path) -> Result<File, Problem> {
+    Ok(open_plain(path)?)
 }
 
 /// Whether the file begins as DICOM does, whatever its name.
 ///
 /// # Errors
 /// If it cannot be read.
-pub(super) fn is_dicom(path: &Path) -> Result<bool, String> {
+pub(super) fn is_dicom(path: &Path) -> Result<bool, Problem> {
     Ok(beginning(&mut open(path)?)?.is_some())
 }
 

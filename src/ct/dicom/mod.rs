@@ -31,7 +31,7 @@ use self::geometry::Stack;
 use self::pixels::Fragments;
 pub use self::series::Series;
 use super::source::{Slices, StoredScan};
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 
 /// Whether `path` is a folder or a file that begins as DICOM does, whatever its name: with a preamble, without, or
 /// with no meta information at all.
@@ -61,24 +61,24 @@ pub fn series(path: impl AsRef<Path>) -> Result<Vec<Series>> {
 /// If `path` cannot be read, holds no CT or several stacks without a choice; if a file of the series is damaged, or
 /// its slices are no stack.
 pub fn open(path: &Path, choice: Option<&str>) -> Result<StoredScan> {
-    let open = || -> Result<StoredScan, String> {
+    let open = || -> Result<StoredScan, Problem> {
         let mut found = find(path)?;
         let mut groups = group::groups(std::mem::take(&mut found.frames));
         let table = series::table(&groups);
         let index = series::choose(&table, choice)?;
         let stack = Stack::of(groups.swap_remove(index))?;
-        stored(stack, &table[index], &found)
+        Ok(stored(stack, &table[index], &found)?)
     };
     open().map_err(|problem| Error::input(path.display(), problem))
 }
 
 /// The CT slices under `path`, of which there is at least one.
-fn find(path: &Path) -> Result<Found, String> {
+fn find(path: &Path) -> Result<Found, Problem> {
     let found = Found::in_path(path)?;
     if !found.frames.is_empty() {
         return Ok(found);
     }
-    Err(match (&found.broken[..], found.left_out()) {
+    let problem: String = match (&found.broken[..], found.left_out()) {
         ([broken, ..], left_out) if path.is_dir() => {
             let others = left_out.map(|left_out| format!("; {left_out}")).unwrap_or_default();
             format!("no CT slice can be read; {}{others}", named(broken))
@@ -86,7 +86,8 @@ fn find(path: &Path) -> Result<Found, String> {
         ([broken, ..], _) => broken.problem.clone(),
         ([], Some(left_out)) => format!("holds no CT slice; {left_out}"),
         ([], None) => "the folder is empty".into(),
-    })
+    };
+    Err(problem.into())
 }
 
 fn named(broken: &Broken) -> String {

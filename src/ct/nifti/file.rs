@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::members::{MAGIC, Members};
 use crate::ct::spool::Spool;
+use crate::error::Problem;
 
 /// What is inflated at a time where the bytes themselves are not asked for.
 const CHUNK: u64 = 1 << 20;
@@ -37,14 +38,14 @@ enum Storage {
 impl NiftiFile {
     /// # Errors
     /// If there is no such file, or it cannot be read.
-    pub fn open(path: &Path) -> Result<Self, String> {
-        let mut file = crate::archive::open_plain(path).map_err(|e| e.to_string())?;
-        let metadata = file.metadata().map_err(|e| e.to_string())?;
+    pub fn open(path: &Path) -> Result<Self, Problem> {
+        let mut file = crate::archive::open_plain(path)?;
+        let metadata = file.metadata()?;
         let mut magic = [0; 2];
         let found = fill(&mut file, &mut magic).0;
-        file.seek(SeekFrom::Start(0)).map_err(|e| e.to_string())?;
+        file.seek(SeekFrom::Start(0))?;
         let is_gzip = found == 2 && magic == MAGIC;
-        let storage = if is_gzip { Storage::inflating(Members::new(file)).map_err(|e| e.to_string())? } else { Storage::Plain(file) };
+        let storage = if is_gzip { Storage::inflating(Members::new(file))? } else { Storage::Plain(file) };
         Ok(Self { storage, length: metadata.len(), end: u64::MAX })
     }
 

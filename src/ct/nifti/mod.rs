@@ -20,7 +20,7 @@ use self::header::Header;
 pub(super) use self::place::{check_sizes, spacing};
 pub(super) use self::qform::{SCANNER, add_to_sheared, set as set_qform};
 use super::source::{Slices, StoredScan};
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 
 /// The endings of files that are read here, in lower case.
 const ENDINGS: [&str; 6] = [".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz"];
@@ -47,7 +47,7 @@ impl Nifti {
         Self::checked(path).map_err(|problem| Error::input(path.display(), problem))
     }
 
-    fn checked(path: &Path) -> Result<StoredScan, String> {
+    fn checked(path: &Path) -> Result<StoredScan, Problem> {
         let (head, image) = files(path)?;
         let mut bytes = NiftiFile::open(&head)?;
         let mut header = Header::read(&mut bytes)?;
@@ -57,7 +57,9 @@ impl Nifti {
             (None, true) => {
                 return Err("its header says that the voxels are in another file: give the .hdr file of a .hdr/.img pair".into());
             }
-            (Some(_), false) => return Err(format!("{} is a whole NIfTI file, not the header of a pair: rename it .nii", head.display())),
+            (Some(_), false) => {
+                return Err(format!("{} is a whole NIfTI file, not the header of a pair: rename it .nii", head.display()).into());
+            }
         };
         let trailing = voxels.promise(header.offset, header.voxel_bytes())?;
         let mut warnings = std::mem::take(&mut header.warnings);

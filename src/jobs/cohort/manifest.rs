@@ -106,7 +106,8 @@ impl Manifest {
     /// If the file cannot be written, or its name belongs to a link or to something that is not a plain file.
     pub fn open(&mut self) -> Result<()> {
         let fail = |problem: String| Error::output(self.path.display(), problem);
-        let mut file = open_own(&self.path, File::options().read(true).append(true).create(true)).map_err(fail)?;
+        let mut file = open_own(&self.path, File::options().read(true).append(true).create(true))
+            .map_err(|problem| Error::output(self.path.display(), problem))?;
         self.is_cut = is_cut(&mut file).map_err(|e| fail(e.to_string()))?;
         self.file = Some(file);
         Ok(())
