@@ -9,6 +9,7 @@ use super::kind::Kind;
 use super::reader::Reader;
 use super::refuse;
 use crate::archive::{Archive, open_plain, sha256};
+use crate::error::Problem;
 
 /// The longest index of shards that is read. That of a model with 100 000 tensors takes some 10 MB.
 const MAX_INDEX: u64 = 32 << 20;
@@ -17,29 +18,29 @@ const MAX_INDEX: u64 = 32 << 20;
 const MAX_CONFIG: u64 = 1 << 20;
 
 /// Opens the checkpoint at `path`; gives the files that were opened.
-pub(super) fn open(path: &Path) -> Result<(Reader, Vec<PathBuf>), String> {
+pub(super) fn open(path: &Path) -> Result<(Reader, Vec<PathBuf>), Problem> {
     refuse::part_of_a_model(path)?;
     if path.is_dir() {
         return Err("is a directory; give the file in it (model.safetensors, checkpoint_final.pth, ...)".into());
     }
-    let kind = Kind::of(&mut open_plain(path).map_err(|e| e.to_string())?)?;
+    let kind = Kind::of(&mut open_plain(path)?)?;
     let mut files = vec![path.to_path_buf()];
     if kind != Kind::Json {
         return Ok((Reader::open(path, kind)?, files));
     }
-    let index = Index::parse(&read_short(path, MAX_INDEX).map_err(|e| e.to_string())?)?;
+    let index = Index::parse(&read_short(path, MAX_INDEX)?)?;
     files.extend(index.shards().into_iter().map(|shard| path.with_file_name(shard)));
     Ok((shards(path, &index)?, files))
 }
 
 /// The shards beside the index at `path`.
-fn shards(path: &Path, index: &Index) -> Result<Reader, String> {
+fn shards(path: &Path, index: &Index) -> Result<Reader, Problem> {
     let mut archives = Archives::default();
     for shard in index.shards() {
-        let fail = |problem: String| format!("shard {shard}: {problem}");
+        let fail = |problem: Problem| problem.within(format_args!("shard {shard}"));
         let file = path.with_file_name(shard);
-        let mut reader = open_plain(&file).map_err(|e| fail(format!("{e}; put every shard beside the index")))?;
-        match Kind::of(&mut reader).map_err(fail)? {
+        let mut reader = open_plain(&file).map_err(|e| fail(Problem::caused_by(format!("{e}; put every shard beside the index"), e)))?;
+        match Kind::of(&mut reader).map_err(|problem| fail(problem.into()))? {
             Kind::Safetensors => archives.add(shard, Archive::from_reader(reader).map_err(fail)?)?,
             _ => {
                 return Err(fail(

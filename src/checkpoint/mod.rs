@@ -43,7 +43,7 @@ use std::path::{Path, PathBuf};
 use crate::archive::Stored;
 #[cfg(feature = "files")]
 use crate::archive::{identity, sha256};
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::tensor::Tensor;
 
 pub use crate::archive::Dtype;
@@ -115,7 +115,7 @@ impl Checkpoint {
             files.extend(config);
             Ok(Self { files, ..opened })
         };
-        opened().map_err(|problem: String| Error::checkpoint(&source_name, problem))
+        opened().map_err(|problem: Problem| Error::checkpoint(&source_name, problem))
     }
 
     /// The checkpoint that `reader` holds from its start to its end; messages call it `source_name`. It stays open, and tensors are read from it when

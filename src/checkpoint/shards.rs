@@ -71,7 +71,7 @@ impl Shards {
         let opened = match Kind::of(&mut reader) {
             Ok(Kind::Safetensors) => Archive::from_reader(reader),
             Ok(_) => Err("is no safetensors file; save the model with safetensors shards (Python: safe_serialization=True)".into()),
-            Err(problem) => Err(problem),
+            Err(problem) => Err(problem.into()),
         };
         let archive = opened.map_err(|problem| self.error(format!("shard {}: {problem}", printable(shard))))?;
         self.archives.add(shard, archive).map_err(|problem| self.error(problem))

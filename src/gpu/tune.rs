@@ -5,7 +5,7 @@ use super::blocking::block_on;
 use super::context::Context;
 use super::executable::Executable;
 use super::weights::{GpuWeights, decoded, encoded};
-use crate::error::{Error, Result};
+use crate::error::{Error, GpuFailure, Result};
 use crate::graph::{Elem, Graph, Limits, Role, TensorId, Tier, Tiles, plan};
 use crate::kernels::{Epilogue, Heads, Recorder};
 use crate::tensor::{Tensor, relative_l2};
@@ -32,6 +32,34 @@ impl Context {
         self.tuned_by(elem, requested, async |candidate| self_test(candidate, |_| ()).await).await
     }
 
+    /// Compares the kernels of this context with sums in f64, as [`Context::tuned`] does with each tier before it takes it: for a host that lends a
+    /// device and does not call that.
+    ///
+    /// # Errors
+    /// [`GpuFailure::FailedSelfTest`] if a result is wrong; if the device is out of memory or lost, or refuses a kernel.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn self_test(&self) -> Result<()> {
+        block_on(self.self_test_async())
+    }
+
+    /// [`Context::self_test`] as a future.
+    ///
+    /// # Errors
+    /// As [`Context::self_test`].
+    pub async fn self_test_async(&self) -> Result<()> {
+        self.tested(|_| ()).await
+    }
+
+    async fn tested(&self, edit: impl Fn(&mut Graph)) -> Result<()> {
+        let Some(problem) = wrong_result(self, edit).await? else { return Ok(()) };
+        let (name, Limits { tier, elem, .. }) = (&self.info().name, self.limits());
+        let text = format!(
+            "{name} computes wrongly with kernels of tier {tier} over {}: {problem}; choose another `tier`, update its driver, or use `backend` cpu",
+            elem.name()
+        );
+        Err(Error::gpu(GpuFailure::FailedSelfTest, text))
+    }
+
     async fn tuned_by(&self, elem: Elem, requested: Option<Tier>, test: impl AsyncFn(&Self) -> Result<(), String>) -> Result<Self> {
         let (able, name) = (self.abilities(), &self.info().name);
         if elem == Elem::F16 && !able.f16 {
@@ -54,10 +82,12 @@ impl Context {
             };
             // Without this check a device that is gone would fail every test.
             self.checked_async("testing kernels", || Ok(())).await?;
-            warnings.push(format!(
+            let warning = format!(
                 "{name} computes wrongly with kernels of tier {tier} over {}, which are not used: {problem}; a newer driver may mend it",
                 elem.name()
-            ));
+            );
+            log::warn!("{warning}");
+            warnings.push(warning);
         }
         unreachable!("the plainest kernels need no test")
     }
@@ -93,22 +123,28 @@ pub(super) fn most_between_kernels(elem: Elem) -> f64 {
     }
 }
 
-/// Runs a product, an attention and a normalisation on the device. `edit` may change the recorded graph before the run.
+/// Why a tier is not to be used: a wrong result, or an error of the device.
 async fn self_test(context: &Context, edit: impl Fn(&mut Graph)) -> Result<(), String> {
+    wrong_result(context, edit).await.map_err(|e| e.to_string())?.map_or(Ok(()), Err)
+}
+
+/// Runs a product, an attention and a normalisation on the device, and says which of them is wrong; `None` if none is. `edit` may change the recorded
+/// graph before the run.
+async fn wrong_result(context: &Context, edit: impl Fn(&mut Graph)) -> Result<Option<String>> {
     // Without the checks, because the model runs its kernels without them.
     let context = context.without_shader_checks();
     let mut probe = Probe { g: Recorder::new(*context.limits()), inputs: Vec::new() };
-    let cases = probe.record().map_err(|e| e.to_string())?;
+    let cases = probe.record()?;
     let results: Vec<TensorId> = cases.iter().map(|case| case.1).collect();
-    let got = probe.run(&context, &results, edit).await.map_err(|e| e.to_string())?;
+    let got = probe.run(&context, &results, edit).await?;
     for ((what, _, want), got) in cases.iter().zip(got) {
         let off = relative_l2(&got, want);
         let most = most_from_oracle(context.limits().elem);
         if off.is_nan() || off > most {
-            return Err(format!("{what} is off by {off:.1e} of its size, {most:.0e} at most is rounding"));
+            return Ok(Some(format!("{what} is off by {off:.1e} of its size, {most:.0e} at most is rounding")));
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Pseudo-random values in [-1, 1), different for each `index`: squares times the golden ratio, modulo 2.
@@ -291,6 +327,18 @@ pub(super) mod tests {
             let [warning] = tuned.warnings() else { panic!("{what}: one warning wanted: {:?}", tuned.warnings()) };
             assert!(warning.contains(&format!("tier {tier} over {}", elem.name())) && warning.contains(what), "{warning}");
         }
+    }
+
+    #[test]
+    fn a_failed_self_test_says_so() {
+        let Some(context) = device(Tier::Baseline, Elem::F32) else { return };
+        let plain = context.of_tier(Tier::Baseline, Elem::F32);
+        plain.self_test().unwrap();
+        let fault = plant("x[row * (params.k / 4u) + k4]", "x[row * (params.k / 4u)]");
+        let error = block_on(plain.tested(fault)).unwrap_err();
+        assert!(matches!(error, Error::Gpu { kind: GpuFailure::FailedSelfTest, .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("a matrix product") && text.contains("tier baseline over f32") && text.contains("`backend` cpu"), "{text}");
     }
 
     #[test]
