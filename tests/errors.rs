@@ -7,7 +7,7 @@ use std::path::Path;
 
 use meddino::Result;
 use meddino::archive::{ArchiveWriter, Dtype, Stored};
-use meddino::ct::{Images, Volume, series};
+use meddino::ct::{Images, Volume};
 use meddino::maps::BasisFile;
 use meddino::output::StoredFeatures;
 use meddino::vit::model::Model;
@@ -30,7 +30,6 @@ fn a_missing_file_is_told_from_a_damaged_one() {
     for name in ["a.pth", "a.safetensors", "model.safetensors.index.json"] {
         assert_eq!(kind(Model::open(missing(name))), Some(ErrorKind::NotFound), "{name}");
     }
-    assert_eq!(kind(series(missing("folder"))), Some(ErrorKind::NotFound));
     assert_eq!(kind(Images::open(missing("a.safetensors"))), Some(ErrorKind::NotFound));
     assert_eq!(kind(StoredFeatures::open(missing("a.safetensors"))), Some(ErrorKind::NotFound));
     assert_eq!(kind(BasisFile::open(&missing("a.safetensors"))), Some(ErrorKind::NotFound));
