@@ -6,7 +6,7 @@ use std::thread::{Builder, Scope, ScopedJoinHandle};
 use crate::error::{Error, Result};
 
 /// Advice for a user if a thread cannot be started.
-pub const MORE_THREADS: &str = "raise the limit on processes (`ulimit -u`, or a container's `pids` limit) or on memory (`ulimit -v`)";
+pub const MORE_THREADS: &str = "raise the limit on processes (`ulimit -u`, or a container's pids limit) or on memory (`ulimit -v`)";
 
 /// Starts a thread for one stage of the work.
 ///
