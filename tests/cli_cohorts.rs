@@ -373,7 +373,10 @@ fn every_series_can_be_a_case() {
     let messages = done(&desk, "features in --out-dir o --series largest");
     assert!(!messages.contains("another name"), "the folder is another case now: {messages}");
     let error = text(&desk.run(&format!("features in --out-dir o --slices 9 --series largest {MICRO}")).stderr);
-    assert!(error.contains("2 of 2 cases failed:\n  in/d: slices: there is no slice 9") && error.contains("in/x.nii: slices: "), "{error}");
+    assert!(
+        error.contains("2 of 2 cases failed:\n  in/d: --slices: there is no slice 9") && error.contains("in/x.nii: --slices: "),
+        "{error}"
+    );
     // `--series largest` applies to folders of series and has no effect on a volume.
     done(&desk, "features in --out-dir p --series largest");
     assert_eq!(names(&desk, "p"), ["d.safetensors", "manifest.jsonl", "x.safetensors"]);
