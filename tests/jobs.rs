@@ -147,7 +147,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 /// The tensors that a file holds for the features of [`FeatureJob::compute`].
-fn outputs(features: Features) -> Vec<(String, Tensor)> {
+fn outputs(features: &Features) -> Vec<(String, Tensor)> {
     let prenorm = features.x_prenorm.clone().expect("wanted");
     let (number, layer) = features.layers[0].clone();
     vec![
@@ -178,7 +178,7 @@ fn features_of_a_volume_in_memory_are_those_of_the_command() {
     assert_eq!(listening.events(), want);
     let report = job.write(&mut input, &at("memory.safetensors"), &listening).expect("written");
     assert_eq!((report.images, report.last.cls().shape()), ([count, 1, 32, 32], &[1, 64][..]));
-    assert_eq!(outputs(computed), tensors(&at("memory.safetensors")), "into memory, and into a file");
+    assert_eq!(outputs(&computed), tensors(&at("memory.safetensors")), "into memory, and into a file");
 
     // The library and the command write the same bytes for the scan's file.
     let case = Case::new(scan("thin"));
@@ -247,9 +247,10 @@ fn images_in_memory_are_used_unchanged() {
     assert_eq!(got.x_norm, want.x_norm);
 }
 
-fn segment_job(recipe: SegmentRecipe) -> SegmentJob {
+fn segment_job(probabilities: bool) -> SegmentJob {
     let results = Results::open(results(), &Folds::These(vec![0]), "checkpoint_final.pth").expect("a results folder");
-    SegmentJob::open(results, SegmentRecipe { backend: Choice::Cpu, mirror: false, ..recipe }, &()).expect("a job")
+    SegmentJob::open(results, SegmentRecipe { backend: Choice::Cpu, mirror: false, probabilities, ..SegmentRecipe::default() }, &())
+        .expect("a job")
 }
 
 /// The labels of a file, in storage order.
@@ -262,7 +263,7 @@ fn labels(path: &Path) -> Vec<u16> {
 fn a_volume_in_memory_gets_the_labels_of_the_command() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
-    let job = segment_job(SegmentRecipe { probabilities: true, ..SegmentRecipe::default() });
+    let job = segment_job(true);
     for case in ["thin", "thick"] {
         let recorder = Recorder::default();
         let (map, report) = job.compute(Scan::from_volume(in_memory(case)).expect("a scan"), &recorder).expect("computed");
@@ -300,7 +301,7 @@ fn a_volume_in_memory_gets_the_labels_of_the_command() {
 fn a_cancelled_segmentation_leaves_no_file_and_can_be_repeated() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
-    let job = segment_job(SegmentRecipe::default());
+    let job = segment_job(false);
     let scan = || Scan::from_volume(in_memory("thick")).expect("a scan");
     job.write(scan(), &at("whole.nii"), &()).expect("written");
     for cancel in [Cancel::Discard, Cancel::Keep] {
