@@ -89,9 +89,12 @@ fn a_hugging_face_model_in_memory_uses_the_given_config() {
     assert!(bare.warnings()[0].contains("no config.json"), "{:?}", bare.warnings());
 }
 
+/// The tensors of a shard by name: shape, and bytes of f32.
+type Shard = BTreeMap<String, (Vec<usize>, Vec<u8>)>;
+
 /// The micro model in two shards and their index.
 struct Sharded {
-    shards: [BTreeMap<String, (Vec<usize>, Vec<u8>)>; 2],
+    shards: [Shard; 2],
     map: BTreeMap<String, String>,
 }
 

@@ -3,10 +3,11 @@
 use std::future::ready;
 use std::time::Duration;
 
-use super::{Backend, Batch, Pending, Precision, Tuning};
+use super::backend::{Backend, Batch};
+use super::tuning::{Precision, Tuning};
 use crate::cpu::{self, Layer};
 use crate::error::{Error, Result};
-use crate::gpu::{Boxed, Profile};
+use crate::gpu::{Boxed, Pending, Profile};
 use crate::tensor::Tensor;
 use crate::vit::config::Config;
 use crate::vit::features::Request;

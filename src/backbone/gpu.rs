@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Backend, Batch, Pending, Precision, Tuning};
+use super::backend::{Backend, Batch};
+use super::tuning::{Precision, Tuning};
 use crate::error::Result;
-use crate::gpu::{Boxed, Gpu, Profile};
+use crate::gpu::{Boxed, Gpu, Pending, Profile};
 use crate::graph::{Elem, Limits};
 use crate::vit::features::Request;
 

@@ -1,5 +1,6 @@
 //! The facade for features: it takes a model and a backend, and computes features of images.
 
+mod backend;
 mod choice;
 #[cfg(feature = "cpu")]
 mod cpu;
@@ -14,10 +15,11 @@ pub(crate) use self::choice::Device;
 pub use self::tuning::{Precision, Tuning};
 pub use crate::gpu::Pending;
 
+use self::backend::{Backend, Batch};
 use crate::error::Result;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::gpu::block_on;
-use crate::gpu::{Boxed, Context, Gpu, Profile, WasmNotSendSync};
+use crate::gpu::{Context, Gpu, Profile};
 use crate::tensor::TensorView;
 use crate::vit::config::Config;
 use crate::vit::features::{Features, Request};
@@ -56,30 +58,6 @@ use crate::vit::model::Model;
 pub struct Backbone {
     config: Config,
     backend: Box<dyn Backend>,
-}
-
-/// A device that computes features. The methods of the same names on [`Backbone`] document the results.
-trait Backend: WasmNotSendSync {
-    fn device(&self) -> String;
-    /// Returns [`Backbone::method`] without the parts for the precision and the tier.
-    fn method(&self) -> String;
-    fn tuning(&self) -> Tuning;
-    fn warnings(&self) -> &[String];
-    fn threads(&self) -> Option<usize>;
-    fn planned_bytes(&self, image_shape: &[usize], pending: u64, request: &Request) -> Result<Option<u64>>;
-    /// Submits a batch; if `clocked`, the device's clock times the pass.
-    fn submit<'a>(&'a self, batch: Batch<'a>, clocked: bool) -> Boxed<'a, Result<Pending>>;
-    fn pass_times<'a>(&'a self, batch: Batch<'a>, runs: usize) -> Boxed<'a, Result<Option<Vec<Duration>>>>;
-    fn peak_flops(&self) -> Boxed<'_, Result<Option<f64>>>;
-    fn profile<'a>(&'a self, batch: Batch<'a>) -> Boxed<'a, Result<Profile>>;
-}
-
-/// A batch of images, the mask of their patches, and the request for outputs.
-#[derive(Clone, Copy)]
-struct Batch<'a> {
-    images: TensorView<'a>,
-    mask: Option<&'a [bool]>,
-    request: &'a Request,
 }
 
 impl Backbone {

@@ -1,6 +1,6 @@
 //! A segmentation network on the CPU.
 
-use super::fold::FoldBackend;
+use super::backend::FoldBackend;
 use crate::backbone::Backbone;
 use crate::cpu::{self, Layer};
 use crate::error::{Error, Result};

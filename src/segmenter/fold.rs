@@ -1,5 +1,6 @@
 //! One fold of a results folder, loaded onto a backend.
 
+use super::backend::FoldBackend;
 #[cfg(feature = "cpu")]
 use super::cpu::CpuFold;
 use crate::error::{Error, Result};
@@ -12,18 +13,6 @@ pub(super) enum Fold {
     #[cfg(feature = "cpu")]
     Cpu(Box<CpuFold>),
     Gpu(Box<Scorer>),
-}
-
-/// Facts about a fold on its backend.
-pub(super) trait FoldBackend {
-    /// Returns a readable name of the device.
-    fn device(&self) -> String;
-    /// Returns warnings for the user.
-    fn warnings(&self) -> &[String];
-    /// Returns the error for scores that are not finite.
-    fn overflow(&self) -> Error;
-    /// Returns the bytes that the weights and tiles [B, 1, h, w] of a slice of `size` [H, W] need.
-    fn bytes(&self, tiles: [usize; 4], size: [usize; 2]) -> Result<u64>;
 }
 
 impl Fold {

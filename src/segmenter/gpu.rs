@@ -1,6 +1,6 @@
 //! A segmentation network on a GPU.
 
-use super::fold::FoldBackend;
+use super::backend::FoldBackend;
 use crate::error::{Error, Result};
 use crate::gpu::Scorer;
 use crate::nnunet::Tiling;

@@ -1,5 +1,6 @@
 //! The facade for segmentation: it takes a results folder and a backend, and computes scores of slices.
 
+mod backend;
 #[cfg(feature = "cpu")]
 mod cpu;
 mod fold;
@@ -7,7 +8,8 @@ mod gpu;
 
 use std::fmt;
 
-use self::fold::{Fold, FoldBackend};
+use self::backend::FoldBackend;
+use self::fold::Fold;
 #[cfg(feature = "cpu")]
 use crate::backbone::Backbone;
 use crate::backbone::{Choice, Device, Tuning};

@@ -1,0 +1,33 @@
+//! What the CPU and a GPU have in common as backends.
+
+use std::time::Duration;
+
+use super::tuning::Tuning;
+use crate::error::Result;
+use crate::gpu::{Boxed, Pending, Profile, WasmNotSendSync};
+use crate::tensor::TensorView;
+use crate::vit::features::Request;
+
+/// A device that computes features. The methods of the same names on [`Backbone`](super::Backbone) document the results.
+pub(super) trait Backend: WasmNotSendSync {
+    fn device(&self) -> String;
+    /// Returns [`Backbone::method`](super::Backbone::method) without the parts for the precision and the tier.
+    fn method(&self) -> String;
+    fn tuning(&self) -> Tuning;
+    fn warnings(&self) -> &[String];
+    fn threads(&self) -> Option<usize>;
+    fn planned_bytes(&self, image_shape: &[usize], pending: u64, request: &Request) -> Result<Option<u64>>;
+    /// Submits a batch; if `clocked`, the device's clock times the pass.
+    fn submit<'a>(&'a self, batch: Batch<'a>, clocked: bool) -> Boxed<'a, Result<Pending>>;
+    fn pass_times<'a>(&'a self, batch: Batch<'a>, runs: usize) -> Boxed<'a, Result<Option<Vec<Duration>>>>;
+    fn peak_flops(&self) -> Boxed<'_, Result<Option<f64>>>;
+    fn profile<'a>(&'a self, batch: Batch<'a>) -> Boxed<'a, Result<Profile>>;
+}
+
+/// A batch of images, the mask of their patches, and the request for outputs.
+#[derive(Clone, Copy)]
+pub(super) struct Batch<'a> {
+    pub images: TensorView<'a>,
+    pub mask: Option<&'a [bool]>,
+    pub request: &'a Request,
+}
