@@ -215,7 +215,7 @@ fn errors_are_reported_in_one_line() {
         (format!("features missing.npy {micro}"), 1, "error: input missing.npy: "),
         (format!("features two_channels.safetensors {micro}"), 1, "this model takes [B, 3, H, W] or [B, 1, H, W]"),
         (format!("features noise.pth {micro}"), 1, "error: input noise.pth: "),
-        ("features phantom".into(), 1, "-c seeded:0 uses untrained weights"),
+        ("features phantom".into(), 1, "--checkpoint seeded:0 uses untrained weights"),
         ("features phantom -c noise.pth".into(), 1, "error: checkpoint noise.pth: "),
         ("features phantom -c seeded:x".into(), 1, "seeded:N"),
         (format!("features phantom {micro} --layers 2"), 1, "there is no block 2: this model has blocks 0 to 1"),

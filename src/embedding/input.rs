@@ -50,7 +50,7 @@ impl SliceInput {
             return Err(Error::option(
                 "window",
                 format!(
-                    "{:?} after `rescale` {:?}; expected `lo` below `hi`, `std` above 0, and finite numbers in `mean`, `std` and `rescale`",
+                    "{:?} after rescale {:?}; expected lo below hi, std above 0, and finite numbers in mean, std and rescale",
                     self.window, self.rescale
                 ),
             ));

@@ -26,8 +26,8 @@ pub fn fetch_released(hub: &Hub, observer: &dyn Observer) -> Result<PathBuf> {
     hub.fetch(&RELEASED, &mut |event| observer.download(&event)).map_err(|error| match error {
         Error::Checkpoint { source_name, problem, .. } => {
             let ways = format!(
-                "Two ways to get it: download {} from {} and give it with -c FILE, or run `meddino download` once with network access \
-                 (the cache is {}). To try things out, -c seeded:0 uses untrained weights",
+                "Two ways to get it: download {} from {} and name it as `checkpoint`, or run `meddino download` once with network access \
+                 (the cache is {}). To try things out, `checkpoint` seeded:0 uses untrained weights",
                 RELEASED.file,
                 hub.page(&RELEASED),
                 hub.cache().display(),
