@@ -1,4 +1,4 @@
-//! What a host gives a pass: slices that become images on the device, or images.
+//! The input that a host gives a pass: slices, which become images on the device, or prepared images.
 
 use crate::ct::{self, Size, Window};
 use crate::error::{Error, Result};
@@ -6,35 +6,35 @@ use crate::graph::{Role, TensorId};
 use crate::kernels::{Field, Recorder, Values, taps};
 use crate::vit::config::{Config, MAX_SIDE};
 
-/// The most rows of a batch: the device finds the rows of slices by numbers in f32, which counts exactly up to this.
+/// The maximum number of rows of a batch. The device addresses the rows of slices by f32 numbers, which are exact up to
+/// this number.
 const MAX_ROWS: usize = 1 << 24;
 
-/// What a pass takes from its host: B slices, or B images.
+/// The input of a pass: B slices or B images.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PassInput {
-    /// Slices as a scanner gives them: the pass normalises and resizes them on the device.
+    /// Slices in the scanner's values. The pass normalises and resizes them on the device.
     Slices(SliceInput),
-    /// Images as the model takes them.
+    /// Images in the form that the model takes.
     Images(ImageInput),
 }
 
-/// Slices [B, H, W] of f32, and how they become images.
+/// Slices [B, H, W] of f32, and the parameters that turn them into images.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SliceInput {
     /// Height and width of a slice in pixels, each from 1 to [`MAX_SIDE`].
     pub slice: (usize, usize),
-    /// A stored value times the first number, plus the second, is in Hounsfield units (HU). (1, 0) where the host
-    /// stores HU, or values that are normalised already.
+    /// The scale and the shift that turn a stored value into Hounsfield units (HU): HU = value * scale + shift. Use (1,
+    /// 0) if the host stores HU, or values that are normalised already.
     pub rescale: (f32, f32),
-    /// How HU are normalised; [`Window::NONE`] where the values are normalised already.
+    /// The window that normalises HU. Use [`Window::NONE`] if the values are normalised already.
     pub window: Window,
     /// The size of the image that the model sees.
     pub size: Size,
 }
 
 impl SliceInput {
-    /// Slices in HU of `height` x `width` pixels, which the model sees at their own size, normalised by the authors'
-    /// window.
+    /// Slices in HU of `height` x `width` pixels. The model sees them at this size, normalised by the authors' window.
     pub fn new(height: usize, width: usize) -> Self {
         Self { slice: (height, width), rescale: (1.0, 0.0), window: Window::DEMO, size: Size::Native }
     }
@@ -61,12 +61,12 @@ impl SliceInput {
     fn values(&self) -> Values {
         let Window { lo, hi, mean, std } = self.window;
         let ((scale, shift), divisor) = (self.rescale, (f64::from(std) + 1e-8) as f32);
-        // Shaders cannot rely on infinities, so that an open end becomes the largest finite number.
+        // Shaders cannot rely on infinities, so an open end becomes the largest finite number.
         Values { scale, shift, lo: lo.max(f32::MIN), hi: hi.min(f32::MAX), mean, divisor }
     }
 
-    /// Rows of the input's tensor from one slice to the next: no fewer than a slice has, and so many that each slice
-    /// starts at a multiple of `alignment` bytes.
+    /// Returns the number of rows from the start of one slice to the start of the next in the input's tensor. It is at
+    /// least the slice's height, and each slice starts at a multiple of `alignment` bytes.
     fn stride(&self, alignment: u64) -> usize {
         let (height, width) = self.slice;
         let row_bytes = 4 * width;
@@ -78,7 +78,7 @@ impl SliceInput {
 /// Normalised images [B, `channels`, `height`, `width`] of f32, as [`ct::prepare`] makes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageInput {
-    /// As many channels as the model takes, or one that stands for all of them (CT).
+    /// The number of channels that the model takes, or 1 for an image whose channel is repeated for all of them (CT).
     pub channels: usize,
     /// Rows of pixels.
     pub height: usize,
@@ -99,7 +99,7 @@ impl From<ImageInput> for PassInput {
 }
 
 impl PassInput {
-    /// Height and width of one slice, or of one image where the host gives images.
+    /// Returns height and width of one slice, or of one image if the host gives images.
     pub(super) fn size(&self) -> (usize, usize) {
         match self {
             Self::Slices(slices) => slices.slice,
@@ -107,7 +107,7 @@ impl PassInput {
         }
     }
 
-    /// The shape of the images that the model sees: [B, channels, H, W].
+    /// Returns the shape of the images that the model sees: [B, channels, H, W].
     pub(super) fn image_shape(&self, batch: usize) -> [usize; 4] {
         match *self {
             Self::Slices(SliceInput { slice, size, .. }) => {
@@ -118,7 +118,7 @@ impl PassInput {
         }
     }
 
-    /// The number of values of one slice or image.
+    /// Returns the number of values of one slice or image.
     pub(super) fn len(&self) -> usize {
         match *self {
             Self::Slices(SliceInput { slice, .. }) => slice.0 * slice.1,
@@ -126,8 +126,8 @@ impl PassInput {
         }
     }
 
-    /// Values from the start of one slice or image to the start of the next, on a device that binds buffers at
-    /// multiples of `alignment` bytes.
+    /// Returns the number of values from the start of one slice or image to the start of the next, on a device that
+    /// binds buffers at multiples of `alignment` bytes.
     pub(super) fn stride(&self, alignment: u64) -> usize {
         match self {
             Self::Slices(slices) => slices.stride(alignment) * slices.slice.1,
@@ -138,16 +138,16 @@ impl PassInput {
 
 /// The tensors between the host's input and the model.
 pub(super) struct Entrance {
-    /// What the host fills: the slices or the images.
+    /// The slices or images that the host writes.
     pub input: TensorId,
-    /// What the model sees: [B, channels, H, W].
+    /// The image that the model sees: [B, channels, H, W].
     pub image: TensorId,
-    /// Tables that are written once, when the pass is prepared.
+    /// Tables that are written only once, when the pass is prepared.
     pub tables: Vec<(TensorId, Vec<f32>)>,
 }
 
 impl Entrance {
-    /// Checks a batch of the input, and records the way from it to images.
+    /// Checks a batch of the input, and records the operations that turn the input into images.
     pub fn record(g: &mut Recorder, config: &Config, input: &PassInput, batch: usize) -> Result<Self> {
         if let PassInput::Slices(slices) = input {
             slices.check()?;
@@ -172,8 +172,8 @@ impl Entrance {
         }
     }
 
-    /// One resize does the whole batch: the slices below each other are one tall image, in which slice b begins at row
-    /// b * `stride`.
+    /// Records one resize for the whole batch. The slices below each other form one tall image, in which slice b begins
+    /// at row b * `stride`.
     fn of_slices(g: &mut Recorder, slices: &SliceInput, shape: [usize; 4], stride: usize) -> Result<Self> {
         let ([batch, _, height, width], (rows, cols)) = (shape, slices.slice);
         let tall = (batch - 1) * stride + rows;

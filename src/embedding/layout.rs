@@ -1,9 +1,8 @@
-//! Where a token lies in a buffer.
+//! The position of tokens in a buffer.
 
 use crate::vit::config::Grid;
 
-/// How a buffer of tokens is laid out: [`images`, `tokens`, `channels`] of f32, row-major, from the buffer's first
-/// byte.
+/// The layout of a buffer of tokens: [`images`, `tokens`, `channels`] of f32, row-major, from the buffer's first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenLayout {
     /// Images of the batch, B.
@@ -19,12 +18,13 @@ pub struct TokenLayout {
 }
 
 impl TokenLayout {
-    /// The row of a token in the buffer, counting tokens of all images: its values begin at element `row * channels`.
+    /// Returns the row of a token in the buffer, counting the tokens of all images. Its values begin at element `row *
+    /// channels`.
     pub fn row(&self, image: usize, token: usize) -> usize {
         image * self.tokens + token
     }
 
-    /// The row of a patch, counted row by row over the image's [`TokenLayout::grid`].
+    /// Returns the row of a patch, counted row by row over the image's [`TokenLayout::grid`].
     pub fn patch_row(&self, image: usize, patch: usize) -> usize {
         self.row(image, self.prefix + patch)
     }

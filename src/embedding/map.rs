@@ -1,4 +1,4 @@
-//! What is made of tokens on the device, a few values a token: similarity, and principal components.
+//! Maps that the device computes from tokens, with a few values per token: similarity and principal components.
 
 use crate::error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
@@ -8,7 +8,7 @@ use crate::graph::{Role, TensorId, plan};
 use crate::kernels::Recorder;
 use crate::maps::Basis;
 
-/// Some values for every token of a batch, on the device: [`images`, `tokens`, `channels`] of f32, row-major, from the
+/// A few values for every token of a batch, on the device: [`images`, `tokens`, `channels`] of f32, row-major, from the
 /// buffer's first byte.
 #[derive(Clone, Debug)]
 pub struct TokenMap {
@@ -26,18 +26,18 @@ pub struct TokenMap {
 }
 
 impl TokenMap {
-    /// Tokens of all images together.
+    /// Returns the number of tokens of all images together.
     pub fn rows(&self) -> usize {
         self.images * self.tokens
     }
 
-    /// Records a copy to the host's memory: a future of `images` x `tokens` x `channels` values. It is ready after the
-    /// host has submitted the encoder, the device has done the commands, and the host has polled the device.
+    /// Records a copy to the host's memory. Returns a future of `images` x `tokens` x `channels` values. It is ready
+    /// after the host has submitted the encoder, the device has run the commands, and the host has polled the device.
     pub fn read(&self, encoder: &mut wgpu::CommandEncoder) -> Readback {
         Readback::encode(&self.context, encoder, &self.buffer)
     }
 
-    /// Prepares an operation on this map, which `record` records, with values for its other inputs; gives its result.
+    /// Prepares the operation on this map that `record` records, writes its other inputs, and returns its result.
     pub(super) async fn then(&self, record: impl FnOnce(&mut Recorder, TensorId) -> Result<Operation>) -> Result<(Executable, TensorId)> {
         let mut g = Recorder::new(*self.context.limits());
         let map = g.tensor("map", [self.rows(), self.channels], Role::Weight);
@@ -54,20 +54,20 @@ impl TokenMap {
         Ok((executable, result))
     }
 
-    /// The result of an operation on this map, of so many values a token.
+    /// Returns the result of an operation on this map, with `channels` values per token.
     fn result(&self, executable: &Executable, result: TensorId, channels: usize) -> Self {
         let buffer = executable.buffer(result).expect("a result is written").clone();
         Self { buffer, channels, ..self.clone() }
     }
 }
 
-/// What an operation gives, and the values of its inputs.
+/// An operation's result, and the values of its inputs.
 pub(super) struct Operation {
     pub result: TensorId,
     pub inputs: Vec<(TensorId, Vec<f32>)>,
 }
 
-/// How alike the tokens of a batch are to one token.
+/// The similarity of the tokens of a batch to one token.
 #[derive(Debug)]
 pub struct Similarity {
     executable: Executable,
@@ -77,10 +77,10 @@ pub struct Similarity {
 }
 
 impl Similarity {
-    /// Prepares the comparison of these tokens.
+    /// Prepares the comparison of the tokens.
     ///
     /// # Errors
-    /// If it does not fit the device.
+    /// If the comparison does not fit the device.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn new(tokens: &TokenMap) -> Result<Self> {
         block_on(Self::new_async(tokens))
@@ -89,7 +89,7 @@ impl Similarity {
     /// [`Similarity::new`] as a future.
     ///
     /// # Errors
-    /// If it does not fit the device.
+    /// If the comparison does not fit the device.
     pub async fn new_async(tokens: &TokenMap) -> Result<Self> {
         let mut query = None;
         let operation = tokens.then(|g, map| {
@@ -105,7 +105,7 @@ impl Similarity {
     /// [`super::TokenLayout::patch_row`] gives the row of a patch.
     ///
     /// # Errors
-    /// If there is no such row.
+    /// If the row does not exist.
     pub fn encode(&self, encoder: &mut wgpu::CommandEncoder, row: usize) -> Result<()> {
         if row >= self.tokens.rows() {
             return Err(Error::option("token", format!("there is no token {row}: there are {}, counted from 0", self.tokens.rows())));
@@ -116,8 +116,8 @@ impl Similarity {
         Ok(())
     }
 
-    /// The buffer of the token that others are compared with, `[C]` of f32 (usage `COPY_DST`): a host may put any token
-    /// there, and record [`Similarity::encode_query`].
+    /// Returns the buffer of the token that all tokens are compared with, `[C]` of f32 (usage `COPY_DST`). A host may
+    /// write any token into it and then record [`Similarity::encode_query`].
     pub fn query(&self) -> &wgpu::Buffer {
         &self.query
     }
@@ -127,7 +127,7 @@ impl Similarity {
         self.executable.encode(encoder);
     }
 
-    /// One value a token.
+    /// Returns the map of similarities, one value per token.
     pub fn map(&self) -> &TokenMap {
         &self.map
     }
@@ -141,7 +141,7 @@ pub struct Components {
 }
 
 impl Components {
-    /// Prepares the projection of these tokens on a basis; [`Basis`] says how one is fitted or stored.
+    /// Prepares the projection of the tokens on a basis. [`Basis`] explains how to fit and store one.
     ///
     /// # Errors
     /// If the basis is for tokens of another width, or the projection does not fit the device.
@@ -174,7 +174,7 @@ impl Components {
         self.executable.encode(encoder);
     }
 
-    /// Three values a token, as [`Basis::scores`] gives them.
+    /// Returns the map of scores, three values per token, as [`Basis::scores`] computes them.
     pub fn map(&self) -> &TokenMap {
         &self.map
     }

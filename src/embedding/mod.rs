@@ -1,9 +1,10 @@
-//! Inside another program's wgpu device: features of what the program shows, on the device that shows it.
+//! Runs the model inside another program's wgpu device: it computes features of the data that the program displays, on
+//! the device that displays it.
 //!
-//! A viewer or a tool that owns a [wgpu device](wgpu::Device) lends the device to this crate. A slice that lies in a
-//! buffer or texture of the host's becomes tokens in a buffer that the host's shaders read. Nothing passes through the
-//! host's memory in between, and no frame waits. `examples/embed.rs` is such a program, whole; the window in `viewer/`
-//! is another.
+//! A viewer or a tool that owns a [wgpu device](wgpu::Device) lends the device to this crate. The crate turns a slice
+//! in one of the host's buffers or textures into tokens in a buffer that the host's shaders read. No data passes
+//! through the host's memory in between, and no frame waits. `examples/embed.rs` is a complete program of this kind;
+//! the window in `viewer/` is another.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -39,62 +40,63 @@
 //! ```
 //!
 //! # What the device must have
-//! [`descriptor`] says what a host should ask for: the adapter's limits, and the features of [`WANTED`] that the
-//! adapter has. No feature is needed. [`REQUIRED`] lists the limits below which [`Context::from_host`] refuses a device
-//! by name; every WebGPU device has them. The device must bind at once (`max_storage_buffer_binding_size`) the largest
-//! tensor that cannot be cut, and the slices of a batch; planning gives an error where it does not. [`Context::tuned`]
-//! chooses faster kernels where the device has the features.
+//! [`descriptor`] returns the request that a host should make: the adapter's limits, and the features of [`WANTED`]
+//! that the adapter has. No feature is required. [`REQUIRED`] lists the minimum limits, which every WebGPU device
+//! meets. [`Context::from_host`] refuses a device below a limit, and its error names the limit. A single binding
+//! (`max_storage_buffer_binding_size`) must hold the largest tensor that cannot be cut, and the slices of a batch.
+//! Otherwise planning gives an error. [`Context::tuned`] chooses faster kernels if the device has the features.
 //!
 //! # What goes in
 //! A pass takes either kind of [`PassInput`]. With a [`SliceInput`] the host gives slices in the units of the scan,
 //! from a buffer or texture ([`Pass::encode_slice`]) or from its memory ([`Pass::write`]), and the device normalises
-//! and resizes them. With an [`ImageInput`] the host gives images that are prepared already, by
-//! [`ct::prepare`](crate::ct::prepare). Slices save the host's time; prepared images are bit by bit those that the
-//! command line gives the model.
+//! and resizes them. With an [`ImageInput`] the host gives images that [`ct::prepare`](crate::ct::prepare) has
+//! prepared. Slices save the host's time. Prepared images are bit-identical to the images that the command line gives
+//! the model.
 //!
 //! A pass computes [`PassSettings::batch`] slices or images at once. With [`PassSettings::masked`] the model sees its
 //! `mask_token` in place of the patches that [`Pass::encode_mask`] or [`Pass::write_mask`] names.
 //!
 //! # Who owns what
-//! Clones of a device, a queue or a buffer are handles of one object, as always in wgpu, so that nothing here borrows
-//! from the host. [`Context`] holds the device, and the compiled kernels for all that is made on it; [`Gpu`] holds a
-//! model's weights; [`Pass`] holds the buffers for input of one size. Several models may live on one device, and
-//! several passes on one model. A pass takes one batch at a time, and its tokens last until the next: a host that keeps
-//! tokens copies them (`COPY_SRC`). There is no global state, and this crate installs no handler on the host's device.
+//! Clones of a device, a queue or a buffer are handles of one object, as always in wgpu, so nothing here borrows from
+//! the host. [`Context`] holds the device and the compiled kernels of everything that uses it; [`Gpu`] holds a model's
+//! weights; [`Pass`] holds the buffers for input of one size. Several models may share one device, and several passes
+//! one model. A pass takes one batch at a time, and the next batch overwrites its tokens. A host that keeps tokens
+//! copies them (`COPY_SRC`). There is no global state, and this crate installs no handler on the host's device.
 //!
 //! # Layout
 //! [`Pass::tokens`] is [B, T, C] of f32, row-major, from the buffer's first byte ([`TokenLayout`]): for each image the
-//! class token, the registers, then the patches, row by row. [`Pass::mesh`] says which pixels of a slice a patch
-//! covers; the model does not see what is right of or below the last whole patch. [`Similarity`] and [`Components`]
-//! give [B, T, 1] and [B, T, 3] in the same order, and [`MapTexture`] brings one image of either to a texture that can
-//! be sampled.
+//! class token, the registers, then the patches, row by row. [`Pass::mesh`] returns the pixels of a slice that each
+//! patch covers. The model does not see pixels to the right of the last whole patch, or below it. [`Similarity`] and
+//! [`Components`] give [B, T, 1] and [B, T, 3] in the same order, and [`MapTexture`] writes one image of either into a
+//! texture that can be sampled.
 //!
 //! # Threads
-//! Everything is `Send` and `Sync` where wgpu's objects are, that is outside of browsers. A [`Pass`] is encoded through
-//! `&mut`, because it knows how far it is recorded. A host submits the commands of one pass in the order in which they
-//! were recorded, because its dispatches share buffers.
+//! Everything is `Send` and `Sync` where wgpu's objects are, which is everywhere except in browsers. Encoding a
+//! [`Pass`] takes `&mut`, because the pass tracks how many dispatches it has recorded. A host must submit the commands
+//! of one pass in the order in which they were recorded, because the dispatches share buffers.
 //!
 //! # Frames
-//! meddino only records into the host's encoder: it submits nothing, polls nothing, and allocates nothing but a
-//! callback and, where a texture is read or written, a bind group. [`Context::submissions`] and [`Context::polls`]
-//! count, for hosts that want to see.
+//! meddino only records into the host's encoder. It submits nothing, polls nothing, and allocates only a callback and,
+//! if it reads or writes a texture, a bind group. A host can check this with the counts of [`Context::submissions`] and
+//! [`Context::polls`].
 //!
-//! [`Pass::encode_some`] records as much as is planned to fit a budget. The plan goes by the speed in products and
-//! attention that was measured when the model was loaded. Where it was not measured, a pass measures how long the
-//! device takes for each piece that it records, and plans the next piece by that. [`PassSettings::frame`] has
-//! dispatches cut to the budget in the first place, as far as their bindings can be cut and the speed is known. A plan
-//! is no promise: small operations and a device that is busy otherwise take longer. A budget should leave room, and a
-//! host that asks [`Pass::is_busy`] before it records more never has two pieces on their way.
+//! [`Pass::encode_some`] records as many dispatches as are planned to fit a budget. The plan uses the speed of products
+//! and attention that was measured when the model was loaded. If no speed was measured, a pass times each piece that it
+//! records on the device, and uses this time to plan the next piece. [`PassSettings::frame`] cuts dispatches to the
+//! budget in advance, as far as their bindings can be cut and the speed is known. A plan is not a guarantee: small
+//! operations and a device that is busy with other work take longer. A budget should leave room. A host that checks
+//! [`Pass::is_busy`] before it records more never has two pieces in flight.
 //!
-//! Results come to the host's memory without a wait: [`Pass::read`] and [`TokenMap::read`] record a copy and are
-//! futures. They are ready after the device has done the host's submission and the host has polled the device, which a
-//! browser does by itself. [`Pass::read`] gives an error where the features are not finite. Loading ([`Gpu::new`]),
-//! tuning ([`Context::tuned`]) and preparing ([`Pass::new`]) do wait, and have forms that are futures, as a browser
-//! demands ([`Gpu::new_async`]).
+//! A host reads results into its memory without a wait: [`Pass::read`] and [`TokenMap::read`] record a copy and return
+//! futures. They are ready after the device has run the host's submission and the host has polled the device; a browser
+//! polls on its own. [`Pass::read`] gives an error if the features are not finite. Loading ([`Gpu::new`]), tuning
+//! ([`Context::tuned`]) and preparing ([`Pass::new`]) do wait. They also have forms that return futures, which a
+//! browser requires ([`Gpu::new_async`]).
 //!
 //! # Memory
-//! Weights are there once a model: 343 MB for ViT-B in f32, half of that in f16. [`Pass::bytes`] says what a pass takes
-//! besides, as planned before anything was allocated. Weights and buffers go with the last handle.
+//! The weights of a model are on the device once: 343 MB for ViT-B in f32, half of that in f16. [`Pass::bytes`] returns
+//! the additional memory of a pass, which is planned before anything is allocated. Weights and buffers are freed when
+//! their last handle is dropped.
 
 mod input;
 mod layout;

@@ -1,4 +1,4 @@
-//! How much of a pass is recorded at a time, by the speed of the device.
+//! Chooses how much of a pass to record at a time, from the speed of the device.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -7,8 +7,8 @@ use web_time::Instant;
 
 use crate::gpu::wgpu;
 
-/// What is recorded first on a device of unknown speed, in units of [`crate::graph::Cost::work`]: a slow GPU takes some
-/// milliseconds for it.
+/// The work of the first piece on a device of unknown speed, in units of [`crate::graph::Cost::work`]. A slow GPU takes
+/// some milliseconds for it.
 const FIRST_WORK: u64 = 200_000_000;
 
 /// How much of a pass is recorded, in dispatches.
@@ -21,23 +21,23 @@ pub struct PassProgress {
 }
 
 impl PassProgress {
-    /// Whether the whole pass is recorded: the tokens are there once the device has done what was submitted.
+    /// Returns whether the whole pass is recorded. The tokens are ready once the device has run what was submitted.
     pub fn is_finished(self) -> bool {
         self.done == self.of
     }
 
-    /// The share that is recorded, from 0 to 1.
+    /// Returns the share that is recorded, from 0 to 1.
     pub fn share(self) -> f32 {
         self.done as f32 / self.of as f32
     }
 }
 
-/// The pieces in which a pass is recorded, and the speed at which the device does them.
+/// The pieces in which a pass is recorded, and the speed at which the device runs them.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// Work a second as it was measured when the weights were loaded; where it was not, the pieces show it.
+    /// Work per second, if it was measured when the weights were loaded. Otherwise the pieces are timed.
     known: Option<f64>,
-    /// Work a second in the pieces before the last one, where the device was seen to finish one.
+    /// Work per second in the pieces before the last one, if the device is known to have finished one.
     earlier: Option<f64>,
     last: Option<Piece>,
 }
@@ -51,7 +51,7 @@ struct Piece {
 }
 
 impl Piece {
-    /// Work a second, once the device is known to have finished.
+    /// Returns the work per second, once the device is known to have finished.
     fn speed(&self) -> Option<f64> {
         let took = self.finished.get()?.duration_since(self.recorded).max(Duration::from_micros(50));
         Some(self.work as f64 / took.as_secs_f64())
@@ -59,34 +59,35 @@ impl Piece {
 }
 
 impl Pace {
-    /// Nothing is recorded yet; `known` is the device's speed where it was measured.
+    /// Makes a pace of no pieces. `known` is the device's speed, if it was measured.
     pub fn new(known: Option<f64>) -> Self {
         Self { known, ..Self::default() }
     }
 
-    /// Notes that `work` was recorded into `encoder`, and has the encoder's submission say when the device has done it.
+    /// Notes that `work` was recorded into `encoder`, and registers a callback for when the device has finished the
+    /// submission.
     pub fn begin(&mut self, encoder: &wgpu::CommandEncoder, work: u64) {
         self.earlier = self.measured();
         let finished = Arc::<OnceLock<Instant>>::default();
         let clock = Arc::clone(&finished);
         encoder.on_submitted_work_done(move || {
-            // Each piece is finished once.
+            // The callback runs once per piece.
             let _ = clock.set(Instant::now());
         });
         self.last = Some(Piece { work, recorded: Instant::now(), finished });
     }
 
-    /// Whether the device has not yet finished the last piece, as far as it was polled.
+    /// Returns whether the device is still computing the last piece, as of the last poll.
     pub fn is_busy(&self) -> bool {
         self.last.as_ref().is_some_and(|piece| piece.finished.get().is_none())
     }
 
-    /// Work a second: as it is known, else in the last piece that the device has finished.
+    /// Returns the work per second: the known speed, else that of the last piece that the device has finished.
     pub fn speed(&self) -> Option<f64> {
         self.known.or_else(|| self.measured())
     }
 
-    /// The work that fits into `budget`; a first guess where nothing shows the speed yet.
+    /// Returns the work that fits into `budget`, or a first guess while the speed is unknown.
     pub fn work_in(&self, budget: Duration) -> u64 {
         self.speed().map_or(FIRST_WORK, |speed| (speed * budget.as_secs_f64()) as u64)
     }

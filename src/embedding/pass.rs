@@ -1,4 +1,4 @@
-//! The way from slices or images to tokens, as commands in a host's encoder.
+//! Records the computation from slices or images to tokens into a host's encoder.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -21,8 +21,8 @@ use crate::vit::config::Config;
 use crate::vit::forward::{Forward, record_on};
 use crate::vit::rope;
 
-/// A model that is prepared for slices or images of one size. It takes them from the host, leaves tokens on the device,
-/// and records commands: it neither submits nor polls.
+/// A model that is prepared for slices or images of one size. It takes them from the host, writes tokens to buffers on
+/// the device, and only records commands: it neither submits nor polls.
 #[derive(Debug)]
 pub struct Pass {
     executable: Executable,
@@ -38,8 +38,8 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// Prepares a model: compiles its kernels where they are new, and allocates what the pass needs besides the
-    /// weights. This takes time and may be done on any thread.
+    /// Prepares a model: compiles the kernels that are not compiled yet, and allocates everything that the pass needs
+    /// in addition to the weights. This takes time and may be done on any thread.
     ///
     /// # Errors
     /// If the input, the batch, the mask or the request does not fit the model, or the pass does not fit the device.
@@ -88,11 +88,12 @@ impl Pass {
         })
     }
 
-    /// Records the copy of slice `at` of the batch, counted from 0; a pass that is under way begins anew. A slice that
-    /// the host does not replace stays.
+    /// Records the copy of a slice to index `at` of the batch, counted from 0, and restarts a pass that is in progress.
+    /// A slice that the host does not replace stays.
     ///
     /// # Errors
-    /// If the pass takes images, there is no such slice, or the source is of another size or format or lacks a usage.
+    /// If the pass takes images, the batch has no such slice, or the source has the wrong size or format or lacks a
+    /// usage.
     pub fn encode_slice(&mut self, encoder: &mut wgpu::CommandEncoder, at: usize, source: SliceSource<'_>) -> Result<()> {
         let PassInput::Slices(slices) = self.settings.input else {
             return Err(Error::option("slice", "this pass takes images; write them with Pass::write, or prepare it with a SliceInput"));
@@ -106,12 +107,12 @@ impl Pass {
         Ok(())
     }
 
-    /// Writes the whole batch from the host's memory, slices [B, H, W] or images [B, channels, H, W]; a pass that is
-    /// under way begins anew. The device has the values from the host's next submission on, so that one submission sees
+    /// Writes the whole batch from the host's memory, slices [B, H, W] or images [B, channels, H, W], and restarts a
+    /// pass that is in progress. The device has the values from the host's next submission on, so one submission sees
     /// one batch.
     ///
     /// # Errors
-    /// If these are not as many values as the batch has, or if the device is out of memory or lost.
+    /// If the number of values differs from the batch's, or if the device is out of memory or lost.
     pub fn write(&mut self, values: &[f32]) -> Result<()> {
         let (batch, len) = (self.settings.batch, self.settings.input.len());
         if values.len() != batch * len {
@@ -126,25 +127,26 @@ impl Pass {
         Ok(())
     }
 
-    /// The buffer of the slices or images, f32, for a host whose shaders write them (usages `STORAGE` and `COPY_DST`);
-    /// [`Pass::restart`] after that. Number `at` of the batch begins at byte [`Pass::offset`].
+    /// Returns the buffer of the slices or images, f32, for a host whose shaders write them (usages `STORAGE` and
+    /// `COPY_DST`). Such a host then calls [`Pass::restart`]. Slice or image `at` of the batch begins at byte
+    /// [`Pass::offset`].
     pub fn input(&self) -> &wgpu::Buffer {
         self.buffer(self.input)
     }
 
-    /// The byte of [`Pass::input`] at which number `at` of the batch begins. A slice begins where the device lets a
-    /// buffer be bound.
+    /// Returns the byte of [`Pass::input`] at which slice or image `at` of the batch begins. The byte of a slice is a
+    /// multiple of the device's alignment for bindings.
     pub fn offset(&self, at: usize) -> u64 {
         4 * (at * self.settings.input.stride(self.executable.context().limits().alignment)) as u64
     }
 
-    /// Records the copy of a mask [B, P] of f32 from byte `offset` of a host's buffer: the model sees its `mask_token`
-    /// in place of a patch whose value is not 0. The mask stays until another comes; at first nothing is masked. A pass
-    /// that is under way begins anew.
+    /// Records the copy of a mask [B, P] of f32 from byte `offset` of a host's buffer, and restarts a pass that is in
+    /// progress. The model sees its `mask_token` in place of each patch whose value is not 0. The mask stays until the
+    /// host replaces it; initially no patch is masked.
     ///
     /// # Errors
-    /// If the pass was prepared without [`PassSettings::masked`], or the mask does not lie in the buffer or may not be
-    /// copied from it.
+    /// If the pass was prepared without [`PassSettings::masked`], the mask exceeds the buffer, or the buffer cannot be
+    /// copied from.
     pub fn encode_mask(&mut self, encoder: &mut wgpu::CommandEncoder, buffer: &wgpu::Buffer, offset: u64) -> Result<()> {
         let target = Target { buffer: self.mask().ok_or_else(unmasked)?, offset: 0 };
         let (images, patches) = (self.layout.images, self.layout.grid.patches());
@@ -153,12 +155,12 @@ impl Pass {
         Ok(())
     }
 
-    /// Writes a mask [B, P] from the host's memory, true where the model sees its `mask_token` in place of a patch. The
-    /// mask stays until another comes. The device has it from the host's next submission on; a pass that is under way
-    /// begins anew.
+    /// Writes a mask [B, P] from the host's memory, and restarts a pass that is in progress. The model sees its
+    /// `mask_token` in place of each patch whose value is true. The mask stays until the host replaces it. The device
+    /// has the mask from the host's next submission on.
     ///
     /// # Errors
-    /// If the pass was prepared without [`PassSettings::masked`], the mask is of another size, or the device is out of
+    /// If the pass was prepared without [`PassSettings::masked`], the mask has the wrong size, or the device is out of
     /// memory or lost.
     pub fn write_mask(&mut self, mask: &[bool]) -> Result<()> {
         let id = self.forward.mask.ok_or_else(unmasked)?;
@@ -169,13 +171,14 @@ impl Pass {
         Ok(())
     }
 
-    /// The buffer of the mask [B, P], f32, for a host whose shaders write it (usages `STORAGE` and `COPY_DST`);
-    /// [`Pass::restart`] after that. `None` where the pass was prepared without [`PassSettings::masked`].
+    /// Returns the buffer of the mask [B, P], f32, for a host whose shaders write it (usages `STORAGE` and `COPY_DST`).
+    /// Such a host then calls [`Pass::restart`]. Returns `None` if the pass was prepared without
+    /// [`PassSettings::masked`].
     pub fn mask(&self) -> Option<&wgpu::Buffer> {
         self.forward.mask.map(|id| self.buffer(id))
     }
 
-    /// Begins anew with the slices, images and mask as they are.
+    /// Restarts the pass with the current slices, images and mask.
     pub fn restart(&mut self) {
         self.next = 0;
     }
@@ -185,13 +188,13 @@ impl Pass {
         self.encode_steps(encoder, 0..self.steps());
     }
 
-    /// Records as many more dispatches as are planned to take no longer than `budget` together, but at least one; none
-    /// where all are recorded. What is recorded over several submissions gives the same bits as one [`Pass::encode`].
+    /// Records as many more dispatches as are planned to fit `budget` together, but at least one. Records nothing if
+    /// all are recorded. A pass that is recorded over several submissions gives the same bits as one [`Pass::encode`].
     ///
-    /// The plan goes by the speed that was measured when the weights were loaded. Where none could be (a browser), or
-    /// [`PassSettings::measured`] says so, the pass measures itself: by how long the device took for the piece before,
-    /// from its recording until the device called back. A host that calls this in every frame asks [`Pass::is_busy`]
-    /// first, so that a device that is slower than planned does not fall behind.
+    /// The plan uses the speed that was measured when the weights were loaded. If no speed could be measured (in a
+    /// browser), or if [`PassSettings::measured`] is set, the pass measures its own speed: the time of the previous
+    /// piece, from its recording until the device's callback. A host that calls this in every frame checks
+    /// [`Pass::is_busy`] first, so that work does not pile up on a device that is slower than planned.
     pub fn encode_some(&mut self, encoder: &mut wgpu::CommandEncoder, budget: Duration) -> PassProgress {
         let piece = self.piece(self.pace.work_in(budget));
         if !piece.is_empty() {
@@ -200,68 +203,71 @@ impl Pass {
         self.progress()
     }
 
-    /// Whether the device has not yet finished what was recorded last, as far as the host submitted it and polled the
-    /// device.
+    /// Returns whether the device is still computing the last recorded piece. The answer is as recent as the host's
+    /// last submission and poll.
     pub fn is_busy(&self) -> bool {
         self.pace.is_busy()
     }
 
-    /// How far the pass is recorded; finished where none is under way.
+    /// Returns how many dispatches are recorded. The progress is finished if no pass is in progress.
     pub fn progress(&self) -> PassProgress {
         PassProgress { done: self.next, of: self.steps() }
     }
 
-    /// How long the dispatches from `from` to `to` are planned to take; `None` where the device's speed is not known,
-    /// and none of this pass's pieces has shown it.
+    /// Returns the planned time of the dispatches from `from` to `to`. Returns `None` if the device's speed is unknown
+    /// and no piece of this pass has been timed yet.
     pub fn planned_time(&self, from: PassProgress, to: PassProgress) -> Option<Duration> {
         let work = self.work(from.done..to.done);
         self.pace.speed().map(|speed| Duration::from_secs_f64(work as f64 / speed))
     }
 
-    /// How [`Pass::tokens`] and its like are laid out.
+    /// Returns the layout of [`Pass::tokens`], [`Pass::layer`] and [`Pass::prenorm`].
     pub fn layout(&self) -> TokenLayout {
         self.layout
     }
 
-    /// How the patches lie on every slice or image of the batch.
+    /// Returns the positions of the patches on every slice or image of the batch.
     pub fn mesh(&self) -> Mesh {
         Mesh::new(self.layout.grid, self.config.patch_size, self.image().1, self.settings.input.size())
     }
 
-    /// The images that the model sees, [B, channels, H, W] of f32; and their height and width.
+    /// Returns the images that the model sees, [B, channels, H, W] of f32, and their height and width.
     pub fn image(&self) -> (&wgpu::Buffer, (usize, usize)) {
         let [_, _, height, width] = self.settings.input.image_shape(self.layout.images);
         (self.buffer(self.forward.image), (height, width))
     }
 
-    /// Every token after the last block and the final norm, as [`Pass::layout`] says; usages `STORAGE` and `COPY_SRC`.
+    /// Returns every token after the last block and the final norm, in the layout of [`Pass::layout`]; usages `STORAGE`
+    /// and `COPY_SRC`.
     pub fn tokens(&self) -> &wgpu::Buffer {
         self.buffer(self.forward.x_norm)
     }
 
-    /// The tokens as something to make maps of.
+    /// Returns the tokens as a [`TokenMap`], the input of [`Similarity`](super::Similarity) and
+    /// [`Components`](super::Components).
     pub fn map(&self) -> TokenMap {
         let TokenLayout { images, tokens, channels, prefix, .. } = self.layout;
         TokenMap { buffer: self.tokens().clone(), images, tokens, channels, prefix, context: self.executable.context().clone() }
     }
 
-    /// Every token after block `n` and the final norm, if [`crate::vit::features::Request::layers`] asked for it.
+    /// Returns every token after block `n` and the final norm, if [`crate::vit::features::Request::layers`] contains
+    /// the block.
     pub fn layer(&self, n: usize) -> Option<&wgpu::Buffer> {
         self.forward.layers.iter().find(|(layer, _)| *layer == n).map(|(_, id)| self.buffer(*id))
     }
 
-    /// Every token after the last block, if [`crate::vit::features::Request::prenorm`] asked for it.
+    /// Returns every token after the last block, if [`crate::vit::features::Request::prenorm`] is set.
     pub fn prenorm(&self) -> Option<&wgpu::Buffer> {
         self.forward.x_prenorm.map(|id| self.buffer(id))
     }
 
-    /// Records a copy of all that was asked for to the host's memory: a future of the features. They are checked there
-    /// to be finite.
+    /// Records a copy of all requested features to the host's memory. Returns a future of the features, which checks
+    /// that they are finite.
     pub fn read(&self, encoder: &mut wgpu::CommandEncoder) -> Reading {
         Reading::encode(&self.executable, &self.forward, self.layout.grid, encoder)
     }
 
-    /// The bytes that the pass takes on the device. The weights are shared with other passes of the model.
+    /// Returns the bytes that the pass takes on the device. Passes of one model share its weights.
     pub fn bytes(&self) -> Footprint {
         self.executable.plan().bytes()
     }
@@ -274,12 +280,12 @@ impl Pass {
         self.executable.graph().steps().len()
     }
 
-    /// The declared cost of some dispatches.
+    /// Returns the declared cost of some dispatches.
     fn work(&self, steps: Range<usize>) -> u64 {
         self.executable.graph().steps()[steps].iter().fold(Cost::default(), |sum, step| sum + step.cost).work()
     }
 
-    /// The next dispatches whose work is at most `most` together, but at least one while there is one.
+    /// Returns the next dispatches whose total work is at most `most`, but at least one if any is left.
     fn piece(&self, most: u64) -> Range<usize> {
         let mut work: u64 = 0;
         let fitting = self.executable.graph().steps()[self.next..].iter().take_while(|step| {
@@ -311,7 +317,7 @@ mod tests {
     use crate::gpu::Context;
     use crate::gpu::faults::{each_object_fails, one_block, paced};
 
-    /// A host's device, where nobody hears what we do not catch: there wgpu panics.
+    /// Makes a host's device. It has no error handler, so wgpu panics at any error that our code does not catch.
     fn lent(own: &Context) -> Context {
         let mut context = Context::from_host(own.device().clone(), own.queue().clone()).expect("enough");
         context.set_limits(*own.limits());
@@ -330,7 +336,7 @@ mod tests {
         context.device().create_texture(&descriptor).create_view(&wgpu::TextureViewDescriptor::default())
     }
 
-    /// From a texture to tokens, to a picture, and home.
+    /// Computes tokens from a texture, draws a map of them, and reads the tokens back.
     fn tokens(gpu: &Gpu, context: &Context) -> Result<Vec<f32>> {
         let slice = texture(context, wgpu::TextureFormat::R32Float, wgpu::TextureUsages::TEXTURE_BINDING);
         let shown = texture(context, wgpu::TextureFormat::Rgba16Float, wgpu::TextureUsages::STORAGE_BINDING);
@@ -344,7 +350,7 @@ mod tests {
         similarity.encode(&mut encoder, 0)?;
         picture.encode(&mut encoder, &shown)?;
         let values = pass.read(&mut encoder);
-        // The host's own submission is whole, whatever failed before.
+        // The host's own submission is valid, whatever failed before.
         context.queue().submit([encoder.finish()]);
         context.device().poll(wgpu::PollType::wait_indefinitely()).expect("the device finishes");
         Ok(pollster::block_on(values)?.x_norm.data().to_vec())
@@ -361,7 +367,7 @@ mod tests {
         assert!(failed > 40, "{failed} objects failed");
     }
 
-    /// As in a browser, where loading measures nothing.
+    /// Loading measures no speed, as in a browser.
     #[test]
     fn a_pass_measures_a_device_of_unknown_speed() {
         let Some(own) = paced() else { return };
@@ -391,7 +397,7 @@ mod tests {
         let (mut pieces, budget) = (0, Duration::ZERO);
         while !pass.progress().is_finished() {
             let before = pass.progress();
-            // The first piece is a guess; after it a budget of nothing allows one dispatch at a time.
+            // The first piece is a guess. After it, a budget of zero allows one dispatch at a time.
             let mut encoder = encoder(&context);
             let after = pass.encode_some(&mut encoder, budget);
             assert!(pieces == 0 || after.done == before.done + 1, "{after:?} after {before:?}");
@@ -418,8 +424,8 @@ mod tests {
         pass.encode(&mut begun);
         let values = pass.read(&mut begun);
         context.device().destroy();
-        // The host's handler hears of what the host does with a device that is gone; ours are errors, or nothing
-        // happens.
+        // The host's handler receives the errors of the host's own calls on a lost device. Our calls return errors or
+        // do nothing.
         let mut another = encoder(&context);
         pass.encode(&mut another);
         let late = pass.read(&mut another);

@@ -1,4 +1,4 @@
-//! Features on their way from a host's device to its memory.
+//! Reads features back from a host's device to its memory.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,9 +12,9 @@ use crate::vit::config::Grid;
 use crate::vit::features::{Features, Range};
 use crate::vit::forward::Forward;
 
-/// The features of a pass on their way to the host's memory: a future. It is ready after the host has submitted the
-/// encoder, the device has done the commands, and the host has polled the device, which a browser does by itself. It
-/// never becomes ready where the encoder is not submitted.
+/// A future of the features of a pass, which are being copied to the host's memory. It is ready after the host has
+/// submitted the encoder, the device has run the commands, and the host has polled the device; a browser polls on its
+/// own. It never becomes ready if the encoder is not submitted.
 ///
 /// # Errors
 /// Gives an error if the features are not finite, or if the device is out of memory or lost.
@@ -36,7 +36,7 @@ struct Part {
 }
 
 impl Reading {
-    /// Records the copies of all that a pass gives.
+    /// Records the copies of all outputs of a pass.
     pub(super) fn encode(executable: &Executable, forward: &Forward, grid: Grid, encoder: &mut wgpu::CommandEncoder) -> Self {
         let context = executable.context();
         let part = |id: TensorId| {
@@ -48,7 +48,7 @@ impl Reading {
         Self { grid, range: context.limits().elem.into(), forward: forward.clone(), parts }
     }
 
-    /// The features, once every part is there.
+    /// Returns the features, once every part is read.
     fn features(&mut self) -> Result<Features> {
         let mut parts = self.parts.drain(..).map(|part| Tensor::new(part.shape, part.values.expect("every part is there")));
         let mut next = || parts.next().expect("a part for every output");
@@ -63,7 +63,7 @@ impl Reading {
     }
 }
 
-/// The outputs of a pass, each of f32.
+/// Returns the outputs of a pass, each of f32.
 fn outputs(forward: &Forward) -> impl Iterator<Item = TensorId> {
     let layers = forward.layers.iter().map(|(_, id)| *id);
     let taps = forward.taps.iter().map(|(_, id)| *id);

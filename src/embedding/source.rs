@@ -1,4 +1,4 @@
-//! Where a slice or a mask comes from: a buffer or a texture of the host's.
+//! The source of a slice or a mask: a buffer or a texture of the host.
 
 use crate::error::{Error, Result};
 use crate::gpu::{TextureCopy, wgpu};
@@ -7,7 +7,7 @@ use crate::gpu::{TextureCopy, wgpu};
 /// reads it when it runs the encoder's commands.
 #[derive(Clone, Copy, Debug)]
 pub enum SliceSource<'a> {
-    /// f32, row-major, from byte `offset` (a multiple of 4) on; the buffer's usage includes `COPY_SRC`.
+    /// f32, row-major, from byte `offset` (a multiple of 4) on. The buffer's usage includes `COPY_SRC`.
     Buffer {
         /// The host's buffer.
         buffer: &'a wgpu::Buffer,
@@ -15,11 +15,11 @@ pub enum SliceSource<'a> {
         offset: u64,
     },
     /// The first channel of a texture of H rows and W columns, `R32Float`, `R16Float` or `Rgba8Unorm` (which holds 0 to
-    /// 1); the texture's usage includes `TEXTURE_BINDING`, and the view shows the whole first mip level.
+    /// 1). The texture's usage includes `TEXTURE_BINDING`, and the view shows the whole first mip level.
     Texture(&'a wgpu::TextureView),
 }
 
-/// A part of a buffer that a pass reads.
+/// The range of a buffer that a pass reads.
 pub(super) struct Target<'a> {
     pub buffer: &'a wgpu::Buffer,
     /// The first byte.
@@ -27,10 +27,10 @@ pub(super) struct Target<'a> {
 }
 
 impl SliceSource<'_> {
-    /// Records the copy to `target`, of [height, width] f32.
+    /// Records the copy to `target`, which holds [height, width] f32.
     ///
     /// # Errors
-    /// If the source is too small, of another size or format, or lacks a usage.
+    /// If the source is too small, has the wrong size or format, or lacks a usage.
     pub(super) fn encode(
         self,
         encoder: &mut wgpu::CommandEncoder,
@@ -51,10 +51,10 @@ impl SliceSource<'_> {
     }
 }
 
-/// Records the copy of `bytes` bytes, which are `what`, from a host's buffer.
+/// Records the copy of `bytes` bytes from a host's buffer. Errors call these bytes `what`.
 ///
 /// # Errors
-/// If they do not lie in the buffer, or it may not be copied from.
+/// If the bytes exceed the buffer, or the buffer's usage lacks `COPY_SRC`.
 pub(super) fn copy(
     encoder: &mut wgpu::CommandEncoder,
     (buffer, offset): (&wgpu::Buffer, u64),

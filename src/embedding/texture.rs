@@ -1,4 +1,4 @@
-//! A map of tokens as a texture.
+//! Writes a map of tokens into a texture.
 
 use super::map::{Operation, TokenMap};
 use crate::error::{Error, Result};
@@ -9,8 +9,8 @@ use crate::graph::{Role, TensorId};
 use crate::kernels::{Field, Values, taps};
 use crate::maps::Mesh;
 
-/// One image of a map of up to four channels as a texture of the slice's size, or of any other: bilinear between the
-/// patches' centres.
+/// One image of a map of up to four channels, as a texture of the slice's size or of any other size. Values are
+/// interpolated bilinearly between the centres of the patches.
 #[derive(Debug)]
 pub struct MapTexture {
     executable: Executable,
@@ -20,13 +20,13 @@ pub struct MapTexture {
 }
 
 impl MapTexture {
-    /// Prepares image `image` of the map, counted from 0. `mesh` says where the patches lie on the texture
-    /// ([`super::Pass::mesh`], or another for another size); `range` says which values become 0 and 1, and values
-    /// beyond it are cut off.
+    /// Prepares image `image` of the map, counted from 0. `mesh` gives the positions of the patches on the texture:
+    /// [`super::Pass::mesh`], or a mesh of another size. `range` gives the values that become 0 and 1; values beyond it
+    /// are clamped.
     ///
     /// # Errors
-    /// If the map has no such image, other patches or more than four channels, the range is empty, or it does not fit
-    /// the device.
+    /// If the map lacks the image, has other patches than the mesh or more than four channels, if the range is empty,
+    /// or if the operation does not fit the device.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn new(map: &TokenMap, image: usize, mesh: &Mesh, range: (f32, f32)) -> Result<Self> {
         block_on(Self::new_async(map, image, mesh, range))
@@ -35,8 +35,8 @@ impl MapTexture {
     /// [`MapTexture::new`] as a future.
     ///
     /// # Errors
-    /// If the map has no such image, other patches or more than four channels, the range is empty, or it does not fit
-    /// the device.
+    /// If the map lacks the image, has other patches than the mesh or more than four channels, if the range is empty,
+    /// or if the operation does not fit the device.
     pub async fn new_async(map: &TokenMap, image: usize, mesh: &Mesh, range: (f32, f32)) -> Result<Self> {
         let (lo, hi) = range;
         if !(lo.is_finite() && hi.is_finite() && lo < hi) {
@@ -66,17 +66,18 @@ impl MapTexture {
         Ok(Self { executable, pixels, size, writer: TextureCopy::writer(&map.context, channels).await? })
     }
 
-    /// Records the making of the texture: `Rgba16Float`, of the mesh's size, usage `STORAGE_BINDING`. Channels that the
-    /// map lacks are 0, and the fourth is 1; the map's own channels are 0 where the model saw nothing.
+    /// Records the commands that fill the texture: `Rgba16Float`, of the mesh's size, usage `STORAGE_BINDING`. Channels
+    /// that the map lacks are 0, and the fourth is 1. The map's own channels are 0 in places that the model did not
+    /// see.
     ///
     /// # Errors
-    /// If the texture is of another size or format, or lacks the usage.
+    /// If the texture has the wrong size or format, or lacks the usage.
     pub fn encode(&self, encoder: &mut wgpu::CommandEncoder, texture: &wgpu::TextureView) -> Result<()> {
         self.executable.encode(encoder);
         self.writer.encode(encoder, self.pixels().as_entire_buffer_binding(), texture, self.size)
     }
 
-    /// The same values as a buffer: [H, W, channels] of f32.
+    /// Returns the same values as a buffer: [H, W, channels] of f32.
     pub fn pixels(&self) -> &wgpu::Buffer {
         self.executable.buffer(self.pixels).expect("a result is written")
     }
