@@ -78,7 +78,7 @@ impl SliceInput {
 /// Normalised images [B, `channels`, `height`, `width`] of f32, as [`ct::prepare`] makes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageInput {
-    /// The number of channels that the model takes, or 1 for an image whose channel is repeated for all of them (CT).
+    /// The number of channels that the model takes, or 1 for an image whose channel serves as all of them (CT).
     pub channels: usize,
     /// Rows of pixels.
     pub height: usize,

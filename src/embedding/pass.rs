@@ -203,8 +203,8 @@ impl Pass {
         self.progress()
     }
 
-    /// Returns whether the device is still computing the last recorded piece. The answer is as recent as the host's
-    /// last submission and poll.
+    /// Returns whether the device is still computing the last recorded piece. The pass learns that a piece is finished
+    /// only after the host has submitted it and polled the device.
     pub fn is_busy(&self) -> bool {
         self.pace.is_busy()
     }

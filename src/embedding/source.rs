@@ -54,7 +54,7 @@ impl SliceSource<'_> {
 /// Records the copy of `bytes` bytes from a host's buffer. Errors call these bytes `what`.
 ///
 /// # Errors
-/// If the bytes exceed the buffer, or the buffer's usage lacks `COPY_SRC`.
+/// If the bytes exceed the buffer or do not begin at a multiple of 4, or the buffer's usage lacks `COPY_SRC`.
 pub(super) fn copy(
     encoder: &mut wgpu::CommandEncoder,
     (buffer, offset): (&wgpu::Buffer, u64),

@@ -1,4 +1,4 @@
-//! The viewer: what it holds, what it hears between frames, and how a frame is laid out.
+//! The viewer's state, the messages that it receives between frames, and the layout of a frame.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,47 +22,48 @@ use crate::schedule::Schedule;
 use crate::slice::Slice;
 use crate::view::{self, Did, SliceView};
 
-/// How long a slice is looked at before its features are computed: whoever turns the wheel passes by.
+/// How long a slice must be shown before its features are computed, so that slices which the user only scrolls past are
+/// not computed.
 const PASSING: Duration = Duration::from_millis(150);
 
-/// Everything behind the window.
+/// The state behind the window.
 pub struct App {
     pub(super) device: RenderState,
     frames: Frames,
     size: Size,
-    /// What the device objects to.
+    /// Errors that the device reports.
     objections: Receiver<String>,
     pub(super) chosen: (Sender<PathBuf>, Receiver<PathBuf>),
     loading: (Sender<Loading>, Receiver<Loading>),
-    /// How far the model is; none where nobody has said which.
+    /// The state of the model; `None` until the user chooses weights.
     pub(super) weights: Option<Loading>,
     reader: Reader,
     pub(super) scan: Option<Scan>,
-    /// The scan that is being opened.
+    /// The name of the scan that is being opened.
     pub(super) opening: Option<String>,
-    /// The slice that is wanted, and since when.
+    /// The slice that the user wants to see, and since when.
     pub(super) index: usize,
     since: Instant,
-    /// Whether a slice was asked of the reader and has not come.
+    /// Whether the reader has been asked for a slice and has not answered yet.
     asked: bool,
-    /// Part of a slice that the wheel turned.
+    /// The fraction of a slice that the wheel has turned and no step has used yet.
     turned: f32,
     pub(super) slice: Slice,
     pub(super) cache: Cache,
     pub(super) schedule: Schedule,
     pub(super) overlay: Overlay,
-    /// How patches lie on the slices; once scan and model are there.
+    /// The positions of the patches on the slices, once scan and model are loaded.
     pub(super) mesh: Option<Mesh>,
-    /// Where the mouse is: (x, y) in pixels of the slice.
+    /// The position of the mouse: (x, y) in pixels of the slice.
     pub(super) over: Option<(f64, f64)>,
     pub(super) notices: Vec<String>,
 }
 
 impl App {
-    /// A window on what `args` name.
+    /// Opens the scan and the weights that `args` names.
     ///
     /// # Errors
-    /// If the window is not drawn by wgpu.
+    /// If wgpu does not draw the window.
     pub fn new(context: &eframe::CreationContext<'_>, args: Args, frames: Frames) -> Result<Self, String> {
         let device = context.wgpu_render_state.clone().ok_or("the window is not drawn by wgpu")?;
         let egui = &context.egui_ctx;
@@ -103,7 +104,7 @@ impl App {
         Ok(app)
     }
 
-    /// Begins to open a scan; the one that is shown goes.
+    /// Starts to open a scan, and drops the scan that is shown.
     pub(super) fn open(&mut self, path: &Path) {
         self.reader.open(path);
         (self.scan, self.mesh, self.over, self.asked) = (None, None, None, false);
@@ -112,7 +113,7 @@ impl App {
         self.forget_features();
     }
 
-    /// Begins to load a model; the one that is there goes.
+    /// Starts to load a model, and drops the loaded one.
     pub(super) fn load(&mut self, source: WeightsSource, context: &egui::Context) {
         engine::load(source, &self.device, context, &self.loading.0);
         self.weights = Some(Loading::Opening);
@@ -127,12 +128,12 @@ impl App {
         self.overlay.clear();
     }
 
-    /// The model, once it is there.
+    /// Returns the model, once it is loaded.
     pub(super) fn engine(&self) -> Option<&Arc<Engine>> {
         if let Some(Loading::Ready(engine)) = &self.weights { Some(engine) } else { None }
     }
 
-    /// Bytes that the features of a slice take.
+    /// Returns the bytes that the features of a slice take.
     pub(super) fn slice_bytes(&self) -> Option<usize> {
         Some(self.mesh?.grid.patches() * self.engine()?.gpu.config().embed_dim * size_of::<f32>())
     }
@@ -146,7 +147,7 @@ impl App {
         }
     }
 
-    /// Says something above the slice, until it is closed.
+    /// Shows a notice above the slice until the user closes it.
     pub(super) fn notice(&mut self, text: &impl ToString) {
         let text = text.to_string();
         if !self.notices.contains(&text) {
@@ -160,7 +161,7 @@ impl App {
         }
     }
 
-    /// Takes everything that threads, dialogs and the device have to say.
+    /// Handles everything that threads, dialogs and the device have sent.
     fn hear(&mut self, context: &egui::Context) {
         let objections: Vec<String> = self.objections.try_iter().collect();
         objections.into_iter().for_each(|text| self.notice(&text));
@@ -183,7 +184,7 @@ impl App {
         self.check(heard);
     }
 
-    /// Takes what was read.
+    /// Handles an answer of the reader.
     fn take(&mut self, read: Read, context: &egui::Context) {
         match read {
             Read::Opened(scan) => {
@@ -216,13 +217,13 @@ impl App {
         }
     }
 
-    /// What is shown of a slice that cannot be read: air.
+    /// Returns the slice that is shown in place of an unreadable one: air.
     fn blank(&self) -> Tensor {
         let [_, height, width] = self.scan.as_ref().map_or([1, 1, 1], |scan| scan.shape);
         Tensor::new([height, width], vec![-1024.0; height * width])
     }
 
-    /// Finds how patches lie on the slices, once scan and model are known.
+    /// Computes the positions of the patches on the slices, once scan and model are loaded.
     fn lay_mesh(&mut self) {
         let (Some(scan), Some(engine)) = (&self.scan, self.engine()) else { return };
         let [_, height, width] = scan.shape;
@@ -234,7 +235,7 @@ impl App {
         }
     }
 
-    /// Has read and computed what is missing, a frame's worth of it.
+    /// Requests the reading of missing slices, and computes one frame's share of the missing features.
     fn go_on(&mut self, context: &egui::Context) {
         if self.scan.is_none() {
             return;
@@ -258,7 +259,7 @@ impl App {
         self.check(done.map(|_| ()));
     }
 
-    /// Keys that go through the slices.
+    /// Handles the keys that step through the slices or close the overlay.
     fn keys(&mut self, context: &egui::Context) {
         if context.memory(|memory| memory.focused().is_some()) {
             return;
@@ -271,7 +272,7 @@ impl App {
         }
     }
 
-    /// The slice and what lies over it.
+    /// Draws the slice and its overlay.
     fn picture(&mut self, ui: &mut egui::Ui) {
         let Some(scan) = &self.scan else { return };
         let (size, pixel) = ((scan.shape[1], scan.shape[2]), scan.pixel);
@@ -288,7 +289,7 @@ impl App {
         self.answer(&did, shown, tokens.as_deref(), ui.ctx());
     }
 
-    /// Does what the mouse asked for on slice `shown` with these tokens [P, C].
+    /// Applies the mouse's actions on slice `shown`, whose tokens are [P, C].
     fn answer(&mut self, did: &Did, shown: usize, tokens: Option<&Tensor>, context: &egui::Context) {
         self.over = did.over;
         self.turned += did.scrolled;
@@ -300,7 +301,7 @@ impl App {
         }
         let mut choose = self.overlay.mode == Mode::Similarity && self.overlay.following;
         if did.clicked {
-            // The click that holds a patch chooses it as well.
+            // The click that fixes a patch also chooses it.
             self.overlay.following = !choose;
             self.overlay.mode = Mode::Similarity;
             choose = true;

@@ -1,4 +1,4 @@
-//! The flags.
+//! The command line.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,12 +38,12 @@ pub struct Args {
 }
 
 impl Args {
-    /// The device's time for features in one frame.
+    /// Returns the device's time for features in one frame.
     pub fn budget(&self) -> Duration {
         Duration::from_millis(u64::from(self.budget))
     }
 
-    /// Bytes for features.
+    /// Returns the bytes of the cache for features.
     pub fn cache_bytes(&self) -> usize {
         self.cache as usize * 1_000_000
     }

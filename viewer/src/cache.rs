@@ -1,11 +1,11 @@
-//! The features of visited slices, within a bound of memory.
+//! A cache of the features of visited slices, within a memory limit.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use meddino::Tensor;
 
-/// Patch tokens [P, C] by slice; the least recently seen go when there are too many.
+/// Patch tokens [P, C] per slice. Evicts the least recently used slices when the limit is exceeded.
 #[derive(Debug)]
 pub struct Cache {
     most_bytes: usize,
@@ -15,12 +15,12 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// An empty one, for `most_bytes`; one slice is kept however large it is.
+    /// Makes an empty cache of at most `most_bytes`. It keeps one slice however large it is.
     pub fn new(most_bytes: usize) -> Self {
         Self { most_bytes, bytes: 0, clock: 0, kept: HashMap::new() }
     }
 
-    /// The features of a slice, which is thereby seen.
+    /// Returns the features of a slice, and marks the slice as used.
     pub fn get(&mut self, slice: usize) -> Option<&Arc<Tensor>> {
         self.clock += 1;
         let (tokens, seen) = self.kept.get_mut(&slice)?;
@@ -28,12 +28,12 @@ impl Cache {
         Some(tokens)
     }
 
-    /// Whether a slice's features are there.
+    /// Returns whether the cache holds a slice's features.
     pub fn holds(&self, slice: usize) -> bool {
         self.kept.contains_key(&slice)
     }
 
-    /// Keeps a slice's features, for which others may have to go.
+    /// Stores a slice's features, and evicts others if the limit requires it.
     pub fn insert(&mut self, slice: usize, tokens: Tensor) {
         self.clock += 1;
         self.bytes += bytes_of(&tokens);
@@ -47,23 +47,23 @@ impl Cache {
         }
     }
 
-    /// Forgets everything: another scan, or another model.
+    /// Removes everything, because the scan or the model changes.
     pub fn clear(&mut self) {
         self.kept.clear();
         self.bytes = 0;
     }
 
-    /// How many slices are there.
+    /// Returns the number of slices in the cache.
     pub fn len(&self) -> usize {
         self.kept.len()
     }
 
-    /// Bytes taken.
+    /// Returns the bytes that the features take.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// How many slices of `bytes` each it holds.
+    /// Returns how many slices of `bytes` each fit into the cache.
     pub fn room(&self, bytes: usize) -> usize {
         (self.most_bytes / bytes.max(1)).max(1)
     }

@@ -1,4 +1,4 @@
-//! What can be set beside the slice, and what is said there.
+//! The panels around the slice: settings, progress and notices.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::overlay::Mode;
 use crate::slice::PRESETS;
 
 impl App {
-    /// The panels around the picture.
+    /// Draws the panels around the picture.
     pub(super) fn bars(&mut self, ui: &mut Ui) {
         egui::Panel::top("open").show(ui, |ui| self.top(ui));
         egui::Panel::bottom("slices").show(ui, |ui| self.bottom(ui));
@@ -59,7 +59,7 @@ impl App {
         }
     }
 
-    /// What is shown while there is no scan.
+    /// Draws the start screen, which is shown while no scan is open.
     pub(super) fn welcome(&mut self, ui: &mut Ui) {
         ui.with_layout(Layout::top_down(Align::Center), |ui| {
             ui.add_space(ui.available_height() / 3.0);
@@ -79,7 +79,7 @@ impl App {
         });
     }
 
-    /// What has to be said, each until it is closed.
+    /// Draws the notices, each until the user closes it.
     pub(super) fn notices(&mut self, ui: &mut Ui) {
         let mut closed = None;
         for (index, text) in self.notices.iter().enumerate() {
@@ -195,7 +195,7 @@ impl App {
         }
     }
 
-    /// What can be done where there are no weights, because of `why`.
+    /// Offers ways to get weights. `why` is the reason that there are none.
     fn choose_weights(&mut self, ui: &mut Ui, why: &str) {
         ui.label(why);
         let about = format!(
@@ -210,7 +210,7 @@ impl App {
         }
     }
 
-    /// How far features are, and what more can be wanted.
+    /// Draws the progress of the features, and the button that requests more.
     fn work(&mut self, ui: &mut Ui) {
         let Some((slices, bytes)) = self.scan.as_ref().map(|scan| scan.shape[0]).zip(self.slice_bytes()) else { return };
         let (text, share) = match self.schedule.progress() {
@@ -249,7 +249,7 @@ fn waiting(ui: &mut Ui, what: &str) {
     });
 }
 
-/// The colours of cosines from `lo` to `hi`.
+/// Draws the colour scale of cosines from `lo` to `hi`.
 fn scale(ui: &mut Ui, lo: f32, hi: f32) {
     const STEPS: u16 = 64;
     ui.horizontal(|ui| {

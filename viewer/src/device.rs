@@ -1,4 +1,5 @@
-//! The one device: the window opens it with what the model makes use of, and lends it to the model.
+//! The single wgpu device. The window opens it with the features and limits that the model uses, and lends it to the
+//! model.
 
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,24 +8,25 @@ use eframe::egui_wgpu::{RenderState, SurfaceConfig, WgpuConfiguration, WgpuSetup
 use eframe::wgpu;
 use meddino::embedding;
 
-/// How the window opens its device: with the features and limits that the model makes use of. An adapter that allows
-/// the model too little still shows scans; whoever loads a model is told then what the adapter lacks.
+/// Returns the configuration with which the window opens its device: the features and limits that the model uses. An
+/// adapter whose limits are too low for the model still shows scans. An error names what the adapter lacks only when
+/// the user loads a model.
 pub fn configuration() -> WgpuConfiguration {
     let wanted = |adapter: &wgpu::Adapter| {
         let too_little = |_| wgpu::DeviceDescriptor { required_limits: adapter.limits(), ..Default::default() };
         wgpu::DeviceDescriptor { label: Some("meddino-viewer"), ..embedding::descriptor(adapter).unwrap_or_else(too_little) }
     };
     let setup = WgpuSetupCreateNew { device_descriptor: Arc::new(wanted), ..WgpuSetupCreateNew::without_display_handle() };
-    // Features may delay a frame; no more frames should be queued behind it.
+    // Computing features may delay a frame, so no more frames should be queued behind it.
     WgpuConfiguration { wgpu_setup: setup.into(), ..WgpuConfiguration::default() }.with_surface_config(SurfaceConfig::LOW_LATENCY)
 }
 
-/// Has the device's objections sent to `objections`; otherwise they would end the program.
+/// Sends the device's errors to `objections`. Otherwise they would end the program.
 pub fn watch(state: &RenderState, objections: &Sender<String>) {
-    // `Sender` is `Send` and the handlers must be `Sync`.
+    // `Sender` is only `Send`, and the handlers must be `Sync`.
     let objections = Arc::new(Mutex::new(objections.clone()));
     let tell = move |problem: String| {
-        // If nobody listens any more the window is closing.
+        // If the receiver is gone, the window is closing.
         let _ = objections.lock().unwrap_or_else(PoisonError::into_inner).send(problem);
     };
     let lost = tell.clone();

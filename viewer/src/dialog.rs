@@ -7,7 +7,7 @@ use std::thread;
 use eframe::egui;
 use rfd::AsyncFileDialog;
 
-/// What is chosen.
+/// The kind of path that the user chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// A scan in one file.
@@ -16,13 +16,13 @@ pub enum What {
     Folder,
 }
 
-/// Shows a dialog, and does not wait: what is chosen goes to `chosen`.
+/// Shows a dialog without waiting for it. The chosen path goes to `chosen`.
 pub fn open(what: What, context: &egui::Context, chosen: &Sender<PathBuf>) {
-    // Some systems want dialogs to begin on the thread of the window; waiting for them may be anywhere.
+    // Some systems require dialogs to start on the window's thread. Any thread may wait for them.
     let (context, chosen) = (context.clone(), chosen.clone());
     let wait = move |picked: Option<rfd::FileHandle>| {
         if let Some(file) = picked {
-            // If nobody listens any more the window is closing.
+            // If the receiver is gone, the window is closing.
             let _ = chosen.send(file.path().to_path_buf());
             context.request_repaint();
         }

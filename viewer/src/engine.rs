@@ -1,4 +1,4 @@
-//! The model on the window's device, made ready on a thread of its own: weights are large, and shaders take time to
+//! Loads the model onto the window's device, on its own thread, because weights are large and shaders take time to
 //! compile.
 
 use std::path::PathBuf;
@@ -16,11 +16,11 @@ use meddino::{Error, Result};
 /// A model on the device.
 #[derive(Debug)]
 pub struct Engine {
-    /// As the user named its weights.
+    /// The name that the user gave the weights.
     pub name: String,
-    /// Its weights on the device, and its sizes.
+    /// The weights on the device, and the model's sizes.
     pub gpu: Gpu,
-    /// What a user should know of the weights and the device.
+    /// Warnings about the weights and the device, for the user.
     pub warnings: Vec<String>,
 }
 
@@ -34,14 +34,14 @@ impl Engine {
         Ok(Self { name: checkpoint.into(), gpu, warnings })
     }
 
-    /// The device's name and API, for people.
+    /// Returns the device's name and API, for display.
     pub fn device(&self) -> String {
         let info = self.gpu.context().info();
         format!("{} ({:?})", info.name, info.backend)
     }
 }
 
-/// Where the weights come from.
+/// The source of the weights.
 #[derive(Clone, Debug)]
 pub enum WeightsSource {
     /// A file, or `seeded:N`.
@@ -50,32 +50,32 @@ pub enum WeightsSource {
     Released,
 }
 
-/// How far the weights are.
+/// The state of the weights.
 #[derive(Debug)]
 pub enum Loading {
     /// `done` bytes of `size` are downloaded.
     Download { done: u64, size: u64 },
-    /// The download waits, for this reason.
+    /// The download waits. The text is the reason.
     Waiting(String),
-    /// The model is being put onto the device.
+    /// The model is being loaded onto the device.
     Opening,
     /// The model is on the device.
     Ready(Arc<Engine>),
-    /// The model cannot be had.
+    /// The model cannot be loaded.
     Failed(Error),
 }
 
-/// The released checkpoint, if the cache holds it.
+/// Returns the path of the released checkpoint, if the cache holds it.
 pub fn cached() -> Option<PathBuf> {
     Hub::from_env().ok()?.cached(&RELEASED)
 }
 
-/// Begins to make a model ready. `words` receives how far it is, and the window is drawn anew for each of them.
+/// Starts to load a model. Each change of state goes to `words` and redraws the window.
 pub fn load(source: WeightsSource, device: &RenderState, context: &egui::Context, words: &Sender<Loading>) {
     let (device, context, words) = (device.clone(), context.clone(), words.clone());
     thread::spawn(move || {
         let mut tell = |word: Loading| {
-            // If nobody listens any more the window is closing.
+            // If the receiver is gone, the window is closing.
             let _ = words.send(word);
             context.request_repaint();
         };

@@ -1,4 +1,4 @@
-//! When frames came, for tests: a line a frame in a file, if one was asked for.
+//! Logs the times of frames for tests: one line per frame in a file, if the user named one.
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, Write};
@@ -10,7 +10,7 @@ use meddino::{Error, Result};
 /// The first line of a log.
 const COLUMNS: &str = "seconds,interval_ms,awaited,ours_ms,computing,computed";
 
-/// The log, and what it has to know of the frame before.
+/// The log, and what it needs to know about the previous frame.
 #[derive(Default)]
 pub struct Frames {
     file: Option<BufWriter<File>>,
@@ -20,10 +20,10 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// A log in a new file at `path`, or in place of an older log.
+    /// Creates a log in a new file at `path`, or overwrites an older log.
     ///
     /// # Errors
-    /// If it cannot be written, or something else is there: it might be a scan.
+    /// If the file cannot be written, or an existing file is not a log. It might be a scan, so it is not overwritten.
     pub fn create(path: &Path) -> Result<Self> {
         let fail = |e| Error::output(path.display(), e);
         let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(fail)?;
@@ -38,13 +38,13 @@ impl Frames {
         Ok(Self { file: Some(file), ..Self::default() })
     }
 
-    /// A frame begins.
+    /// Notes that a frame begins.
     pub fn begin(&mut self) {
         self.began = Some(Instant::now());
     }
 
-    /// The frame that began is laid out. `computing`: features are being computed, so the next frame comes as soon as
-    /// it can. `computed`: slices whose features are there. `event`: anything that tests wait for.
+    /// Logs the frame that began, after its layout. `computing` says that features are being computed, so the next
+    /// frame follows as soon as possible. `computed` is the number of slices whose features are in the cache.
     pub fn end(&mut self, computing: bool, computed: usize) {
         let Some(began) = self.began.take() else { return };
         let since = |then: Option<Instant>| then.map_or(Duration::ZERO, |then| began - then).as_secs_f64();
@@ -53,7 +53,7 @@ impl Frames {
         let Some(file) = &mut self.file else { return };
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let ours = began.elapsed().as_secs_f64() * 1e3;
-        // A full disk is no reason to stop showing a scan.
+        // A full disk must not stop the viewer, so write errors are ignored.
         let _ = writeln!(file, "{now:.3},{:.2},{},{ours:.2},{},{computed}", interval * 1e3, u8::from(awaited), u8::from(computing));
         let _ = file.flush();
     }

@@ -1,8 +1,8 @@
-//! `meddino-viewer`: a CT scan in a window, and what MedDINOv3 sees in it.
+//! `meddino-viewer` shows a CT scan in a window, and the features that MedDINOv3 computes for it.
 //!
-//! The window and the model share one wgpu device by [`meddino::embedding`]: [`device`] opens it with what the model
-//! makes use of, and lends it. A frame computes a piece of the features ([`pass`]), so that the window stays alive
-//! meanwhile.
+//! The window and the model share one wgpu device through [`meddino::embedding`]: [`device`] opens it with the features
+//! and limits that the model uses, and lends it. Each frame computes a piece of the features ([`pass`]), so that the
+//! window stays responsive meanwhile.
 
 mod app;
 mod args;
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What ends the viewer before there is a window to say it in.
+/// Reports an error that ends the viewer before a window exists to show it.
 fn failed(problem: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("error: {problem}");
     ExitCode::FAILURE

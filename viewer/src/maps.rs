@@ -1,5 +1,5 @@
-//! Principal components as colours, on a thread of their own: the decomposition of a wide model's tokens takes longer
-//! than a frame.
+//! Computes principal components as colours on a separate thread, because the decomposition of a wide model's tokens
+//! takes longer than a frame.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -9,7 +9,7 @@ use eframe::egui;
 use meddino::maps::{Basis, Moments, limits};
 use meddino::{Result, Tensor};
 
-/// Directions, and the scores that colours are spread between.
+/// The principal directions, and the range of scores that the colours cover.
 #[derive(Clone, Debug)]
 pub struct Colours {
     basis: Basis,
@@ -17,7 +17,7 @@ pub struct Colours {
 }
 
 impl Colours {
-    /// Those of one slice's tokens [P, C]: as `meddino pca` has them.
+    /// Fits the colours to one slice's tokens [P, C], as `meddino pca` does.
     fn of(tokens: &Tensor) -> Result<Self> {
         let mut moments = Moments::new(tokens.cols());
         moments.add(tokens);
@@ -26,7 +26,7 @@ impl Colours {
         Ok(Self { basis, limits })
     }
 
-    /// A colour a patch.
+    /// Returns one colour per patch.
     fn paint(&self, tokens: &Tensor) -> Vec<[u8; 3]> {
         let (lo, hi) = self.limits;
         let shade = |score: &f32| if hi > lo { (((score - lo) / (hi - lo)).clamp(0.0, 1.0) * 255.0).round() as u8 } else { 128 };
@@ -35,14 +35,14 @@ impl Colours {
     }
 }
 
-/// A slice in colours.
+/// The colours of a slice.
 #[derive(Debug)]
 pub struct Painted {
-    /// Which.
+    /// The index of the slice.
     pub slice: usize,
-    /// Which fit it was asked for.
+    /// The number of the fit that the request named.
     pub fit: u64,
-    /// A colour a patch, and what they were made with.
+    /// One colour per patch, and the fit that the colours were made with.
     pub colours: Result<(Vec<[u8; 3]>, Arc<Colours>)>,
 }
 
@@ -53,14 +53,14 @@ struct Ask {
     colours: Option<Arc<Colours>>,
 }
 
-/// The thread's other end.
+/// The window's end of the channels to the thread.
 pub struct Painter {
     asks: Sender<Ask>,
     answers: Receiver<Painted>,
 }
 
 impl Painter {
-    /// Starts the thread. Every answer has the window drawn anew.
+    /// Starts the thread. Every answer redraws the window.
     pub fn start(context: &egui::Context) -> Self {
         let ((asks, asked), (answer, answers)) = (channel::<Ask>(), channel());
         let context = context.clone();
@@ -77,13 +77,14 @@ impl Painter {
         Self { asks, answers }
     }
 
-    /// Asks for a slice of `tokens` [P, C] in `colours`, or in its own; `fit` comes back with the answer.
+    /// Requests the colours of a slice's `tokens` [P, C], by the fit `colours` or by a new fit to this slice. The
+    /// answer repeats `fit`.
     pub fn ask(&self, slice: usize, fit: u64, tokens: &Arc<Tensor>, colours: Option<&Arc<Colours>>) {
-        // The thread ends with the channel, that is with the window.
+        // The thread ends when the channel closes, together with the window.
         let _ = self.asks.send(Ask { slice, fit, tokens: Arc::clone(tokens), colours: colours.cloned() });
     }
 
-    /// The next answer, if there is one.
+    /// Returns the next answer, if there is one.
     pub fn answer(&self) -> Option<Painted> {
         self.answers.try_recv().ok()
     }

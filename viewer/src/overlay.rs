@@ -1,4 +1,4 @@
-//! What lies over the slice: principal components, or how alike every patch is to one of them.
+//! The overlay of the slice: principal components, or the similarity of every patch to a chosen one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use meddino::{Error, Tensor};
 
 use crate::maps::{Colours, Painted, Painter};
 
-/// What is laid over the slice.
+/// The kind of overlay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Nothing.
@@ -21,48 +21,48 @@ pub enum Mode {
     Similarity,
 }
 
-/// The patch that others are compared with.
+/// The patch that all patches are compared with.
 #[derive(Clone, Debug)]
 pub struct Query {
-    /// The slice it was chosen on.
+    /// The slice that contains the patch.
     pub slice: usize,
-    /// Where on that slice: (x, y) in pixels.
+    /// The position on that slice: (x, y) in pixels.
     pub place: (f64, f64),
     patch: usize,
     token: Vec<f32>,
 }
 
-/// What the texture shows.
+/// The content of the texture.
 #[derive(Clone, Debug, PartialEq)]
 enum Key {
     Components { slice: usize, fit: u64 },
     Similarity { slice: usize, of: (usize, usize) },
 }
 
-/// The overlay, as it is set and as it was drawn last.
+/// The overlay's settings, and its last drawing.
 pub struct Overlay {
-    /// What is laid over the slice.
+    /// The kind of overlay.
     pub mode: Mode,
-    /// How much of it, 0 to 1.
+    /// The opacity of the overlay, 0 to 1.
     pub opacity: f32,
-    /// Whether values pass from patch to patch.
+    /// Whether values are interpolated between patches.
     pub smooth: bool,
-    /// Whether the similarity's patch is the one under the mouse.
+    /// Whether the chosen patch follows the mouse.
     pub following: bool,
     query: Option<Query>,
     painter: Painter,
-    /// Which fit of components is in use, so that answers of an older one are passed over.
+    /// The number of the current fit of components. Answers for an older fit are dropped.
     fit: u64,
     shared: Option<Arc<Colours>>,
     components: HashMap<usize, (Vec<[u8; 3]>, Arc<Colours>)>,
     asked: Option<(usize, u64)>,
-    /// What is alike: the cosines of the slice that is shown, and between which values colours are spread.
+    /// The cosines of the shown slice, and the range of cosines that the colours cover.
     cosines: Option<(Tensor, (f32, f32))>,
     shown: Option<(Key, bool, TextureHandle)>,
 }
 
 impl Overlay {
-    /// Nothing is laid over the slice.
+    /// Makes an overlay that shows nothing.
     pub fn new(context: &egui::Context) -> Self {
         Self {
             mode: Mode::Nothing,
@@ -80,18 +80,18 @@ impl Overlay {
         }
     }
 
-    /// Forgets what belongs to a scan and a model; what was set stays.
+    /// Drops what depends on the scan and the model. The settings stay.
     pub fn clear(&mut self) {
         (self.query, self.cosines, self.shown, self.shared) = (None, None, None, None);
         self.refit();
     }
 
-    /// Whether all slices have the colours of one.
+    /// Returns whether all slices use the colours of one slice.
     pub fn shares_colours(&self) -> bool {
         self.shared.is_some()
     }
 
-    /// Gives every slice the colours of `slice`, or each its own.
+    /// Uses the colours of `slice` for every slice, or separate colours for each.
     pub fn share_colours(&mut self, slice: Option<usize>) {
         self.shared = slice.and_then(|slice| self.components.get(&slice)).map(|(_, colours)| Arc::clone(colours));
         self.refit();
@@ -103,33 +103,34 @@ impl Overlay {
         self.components.clear();
     }
 
-    /// The patch that others are compared with.
+    /// Returns the patch that all patches are compared with.
     pub fn query(&self) -> Option<&Query> {
         self.query.as_ref()
     }
 
-    /// Compares others with the patch at `place`, (x, y) in pixels of `slice`, if there is one.
+    /// Chooses the patch at `place`, (x, y) in pixels of `slice`, as the patch to compare with. Does nothing if no
+    /// patch is there.
     pub fn ask(&mut self, slice: usize, place: (f64, f64), mesh: &Mesh, tokens: &Tensor) {
         let Some(patch) = mesh.patch_at(place.0, place.1) else { return };
         let width = tokens.cols();
         self.query = Some(Query { slice, place, patch, token: tokens.data()[patch * width..][..width].to_vec() });
     }
 
-    /// The cosine of the chosen patch to the one at a place of the shown slice.
+    /// Returns the cosine between the chosen patch and the patch at a place of the shown slice.
     pub fn cosine_at(&self, place: (f64, f64), mesh: &Mesh) -> Option<f32> {
         let (cosines, _) = self.cosines.as_ref().filter(|_| self.mode == Mode::Similarity)?;
         cosines.data().get(mesh.patch_at(place.0, place.1)?).copied()
     }
 
-    /// Between which cosines colours are spread.
+    /// Returns the range of cosines that the colours cover.
     pub fn limits(&self) -> Option<(f32, f32)> {
         self.cosines.as_ref().filter(|_| self.mode == Mode::Similarity).map(|(_, limits)| *limits)
     }
 
-    /// What came from the thread that fits components.
+    /// Stores the answers of the thread that fits components.
     ///
     /// # Errors
-    /// If a slice has none.
+    /// If the components of a slice cannot be computed.
     pub fn hear(&mut self) -> Result<(), Error> {
         while let Some(Painted { slice, fit, colours }) = self.painter.answer() {
             if fit == self.fit {
@@ -139,7 +140,7 @@ impl Overlay {
         Ok(())
     }
 
-    /// The texture to lay over the patches of `slice`, a texel a patch; none while there is none.
+    /// Returns the overlay's texture for the patches of `slice`, one texel per patch, or `None` while it is not ready.
     pub fn texture(&mut self, context: &egui::Context, slice: usize, mesh: &Mesh, tokens: &Arc<Tensor>) -> Option<&TextureHandle> {
         let key = match self.mode {
             Mode::Nothing => return None,
@@ -165,7 +166,7 @@ impl Overlay {
         self.shown.as_ref().map(|(_, _, texture)| texture)
     }
 
-    /// A colour a patch, if they are there.
+    /// Returns one colour per patch, or `None` while they are not ready.
     fn colours(&mut self, key: &Key, tokens: &Arc<Tensor>) -> Option<Vec<[u8; 3]>> {
         match *key {
             Key::Components { slice, fit } => {

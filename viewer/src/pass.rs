@@ -1,5 +1,5 @@
-//! A pass over the slices of one size, a piece of it in each frame: the window is drawn by the same device, which what
-//! is submitted before a frame delays.
+//! Computes slices of one size, a piece in each frame. The same device draws the window, and work that is submitted
+//! before a frame delays the frame.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,49 +12,49 @@ use meddino::{Result, Tensor};
 
 use crate::engine::Engine;
 
-/// A prepared pass, and the features that are on their way from the device.
+/// A prepared pass, and the features that are being read back from the device.
 #[derive(Debug)]
 pub struct SlicePass {
     device: wgpu::Device,
     queue: wgpu::Queue,
     pass: embedding::Pass,
     image: [usize; 4],
-    /// The device's time in one frame.
+    /// The device's time for features in one frame.
     budget: Duration,
     reading: Option<Reading>,
 }
 
-/// How far a pass is.
+/// The progress of a pass.
 #[derive(Debug)]
 pub enum Step {
-    /// The share that the device was given, 0 to 1.
+    /// The share of the work that has been submitted to the device, 0 to 1.
     Working(f32),
     /// The patch tokens [P, C].
     Done(Tensor),
 }
 
 impl SlicePass {
-    /// Prepares for images [1, 1, H, W], with so much of the device's time in a frame. Shaders are compiled, so that
-    /// this is not for the thread that draws.
+    /// Prepares a pass for images [1, 1, H, W] that takes `budget` of the device's time in each frame. It compiles
+    /// shaders, so do not call it on the thread that draws.
     ///
     /// # Errors
     /// If the image holds no patch, or the device lacks memory or refuses the work.
     pub fn new(engine: &Engine, image: [usize; 4], budget: Duration) -> Result<Self> {
         let [batch, channels, height, width] = image;
         let input = ImageInput { channels, height, width };
-        // The window was being drawn while the weights were loaded, so that the speed measured then is too low.
+        // The window was drawing while the weights were loaded, so the speed measured then is too low.
         let settings = PassSettings { batch, measured: true, ..PassSettings::new(input) };
         let context = engine.gpu.context();
         let (device, queue) = (context.device().clone(), context.queue().clone());
         Ok(Self { device, queue, pass: embedding::Pass::new(&engine.gpu, &settings)?, image, budget, reading: None })
     }
 
-    /// The shape that images must have.
+    /// Returns the shape that images must have.
     pub fn image(&self) -> [usize; 4] {
         self.image
     }
 
-    /// Begins with an image; what was begun before is forgotten.
+    /// Starts with an image, and drops the work on the previous one.
     ///
     /// # Errors
     /// If the device is lost.
@@ -63,12 +63,12 @@ impl SlicePass {
         self.pass.write(image.data())
     }
 
-    /// Goes on for one frame's share of the device's time, and never waits.
+    /// Computes one frame's share, and never waits.
     ///
     /// # Errors
     /// If the features are not finite, or the device is lost.
     pub fn step(&mut self) -> Result<Step> {
-        // The device calls back in here. It tells its handlers what goes wrong.
+        // Polling runs the device's callbacks. Errors go to the device's handlers.
         let _ = self.device.poll(wgpu::PollType::Poll);
         if let Some(reading) = &mut self.reading {
             if let Poll::Ready(features) = Pin::new(reading).poll(&mut Task::from_waker(Waker::noop())) {

@@ -1,4 +1,4 @@
-//! The scan, read on a thread of its own: files can be slow, and a frame must not wait for them.
+//! Reads the scan on a separate thread, because files can be slow and a frame must not wait for them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,29 +9,29 @@ use eframe::egui;
 use meddino::ct::{Orient, Size, Volume, Window, prepare};
 use meddino::{Error, Result, Tensor};
 
-/// What is known of a scan once it is open.
+/// The description of an open scan.
 #[derive(Clone, Debug)]
 pub struct Scan {
-    /// As the user named it.
+    /// The name that the user gave it.
     pub name: String,
-    /// Slices, rows, columns.
+    /// The numbers of slices, rows and columns.
     pub shape: [usize; 3],
-    /// Height and width of a pixel, in mm; squares where the scan does not say.
+    /// Height and width of a pixel, in mm. Pixels are squares if the scan does not say.
     pub pixel: (f64, f64),
-    /// What is odd about it.
+    /// Warnings about unusual properties of the scan.
     pub warnings: Vec<String>,
 }
 
-/// What the thread answers. Answers about a scan that is no longer looked at carry its number, and are passed over.
+/// An answer of the thread. Each answer carries the number of its scan, and answers about an earlier scan are dropped.
 #[derive(Debug)]
 pub enum Read {
-    /// A scan is open.
+    /// The scan is open.
     Opened(Scan),
-    /// A scan cannot be opened.
+    /// The scan cannot be opened.
     Refused(Error),
-    /// Slice `index` to be looked at: [H, W] in HU.
+    /// Slice `index` for display: [H, W] in HU.
     Slice { index: usize, hu: Result<Arc<Tensor>> },
-    /// Slice `index` as the model takes it: [1, 1, H', W'], normalised.
+    /// Slice `index` as input for the model: [1, 1, H', W'], normalised.
     Image { index: usize, image: Result<Tensor> },
 }
 
@@ -41,7 +41,7 @@ enum Ask {
     Image(usize),
 }
 
-/// The thread's other end.
+/// The window's end of the channels to the thread.
 pub struct Reader {
     asks: Sender<(u64, Ask)>,
     answers: Receiver<(u64, Read)>,
@@ -49,7 +49,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Starts the thread; `size` is that of the model's images. Every answer has the window drawn anew.
+    /// Starts the thread. `size` is the size of the model's images. Every answer redraws the window.
     pub fn start(context: &egui::Context, size: Size) -> Self {
         let ((asks, asked), (answer, answers)) = (channel(), channel());
         let context = context.clone();
@@ -66,29 +66,29 @@ impl Reader {
         Self { asks, answers, scan: 0 }
     }
 
-    /// Asks for a scan; what was asked of the one before is answered no more.
+    /// Requests a scan. Pending requests for the previous scan get no answer.
     pub fn open(&mut self, path: &Path) {
         self.scan += 1;
         self.ask(Ask::Open(path.into()));
     }
 
-    /// Asks for a slice to look at.
+    /// Requests a slice for display.
     pub fn slice(&self, index: usize) {
         self.ask(Ask::Slice(index));
     }
 
-    /// Asks for a slice as the model takes it.
+    /// Requests a slice as input for the model.
     pub fn image(&self, index: usize) {
         self.ask(Ask::Image(index));
     }
 
-    /// The next answer about the present scan, if there is one.
+    /// Returns the next answer about the current scan, if there is one.
     pub fn answer(&self) -> Option<Read> {
         self.answers.try_iter().find(|(scan, _)| *scan == self.scan).map(|(_, read)| read)
     }
 
     fn ask(&self, ask: Ask) {
-        // The thread ends with the channel, that is with the window.
+        // The thread ends when the channel closes, together with the window.
         let _ = self.asks.send((self.scan, ask));
     }
 }
@@ -134,7 +134,7 @@ fn about(volume: &Volume) -> Scan {
 mod tests {
     use super::*;
 
-    /// The next answer, waited for.
+    /// Waits for the next answer.
     fn next(reader: &Reader) -> Read {
         let (scan, read) = reader.answers.recv_timeout(std::time::Duration::from_mins(1)).expect("an answer");
         assert_eq!(scan, reader.scan);

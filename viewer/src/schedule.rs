@@ -1,5 +1,5 @@
-//! Which slice is computed next, and how far it is: the shown slice first, then, if the user asks for the whole volume,
-//! the other slices.
+//! Decides which slice to compute next, and tracks its progress. The shown slice comes first, then the other slices if
+//! the user requests the whole volume.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -16,19 +16,19 @@ use crate::engine::Engine;
 use crate::pass::{SlicePass, Step};
 use crate::reader::Reader;
 
-/// The one slice that is being computed, and the slices that come after it.
+/// The slice that is being computed, and the slices that follow it.
 pub struct Schedule {
-    /// The device's time in one frame.
+    /// The device's time for features in one frame.
     budget: Duration,
     state: State,
-    /// The pass for slices of the size that was computed last.
+    /// The pass for the most recent size of slices.
     pass: Option<SlicePass>,
-    /// Slices that failed are not tried again by themselves.
+    /// Slices that failed. They are not retried automatically.
     failed: HashSet<usize>,
     whole: Option<Whole>,
 }
 
-/// What is being done for the slice.
+/// The state of the current slice.
 #[derive(Default)]
 enum State {
     #[default]
@@ -37,35 +37,35 @@ enum State {
     Reading(usize),
     /// A pass for the slice's size is being prepared.
     Preparing(usize, Tensor, Receiver<Result<SlicePass>>),
-    /// The device computes; the share that it was given, 0 to 1.
+    /// The device computes. The number is the share of the work that has been submitted, 0 to 1.
     Running(usize, f32),
 }
 
-/// The slices of a volume that are still to be computed.
+/// The remaining slices of a volume.
 struct Whole {
     total: usize,
     left: VecDeque<usize>,
 }
 
 impl Schedule {
-    /// Nothing to do yet; `budget` is the device's time in one frame.
+    /// Makes a schedule without work. `budget` is the device's time for features in one frame.
     pub fn new(budget: Duration) -> Self {
         Self { budget, state: State::Idle, pass: None, failed: HashSet::new(), whole: None }
     }
 
-    /// Forgets all work: another scan is looked at.
+    /// Drops all work, because the scan changes.
     pub fn clear(&mut self) {
         (self.state, self.whole) = (State::Idle, None);
         self.failed.clear();
     }
 
-    /// Forgets the prepared pass too: another model computes.
+    /// Also drops the prepared pass, because the model changes.
     pub fn forget_model(&mut self) {
         self.clear();
         self.pass = None;
     }
 
-    /// Wants the features of up to `room` of `slices` slices, those nearest to `shown` first.
+    /// Requests the features of up to `room` of `slices` slices, starting with those nearest to `shown`.
     pub fn want_whole(&mut self, slices: usize, shown: usize, room: usize, cache: &Cache) {
         let mut all: Vec<usize> = (0..slices).collect();
         all.sort_by_key(|slice| slice.abs_diff(shown));
@@ -76,17 +76,18 @@ impl Schedule {
         self.whole = Some(Whole { total, left: all.into() });
     }
 
-    /// Wants no more than the shown slice.
+    /// Drops the request for the whole volume. Only the shown slice is still computed.
     pub fn stop_whole(&mut self) {
         self.whole = None;
     }
 
-    /// How many slices of the whole volume are done, of how many; none if it is not wanted.
+    /// Returns how many slices of the requested volume are done, and their total. Returns `None` if no volume is
+    /// requested.
     pub fn whole(&self) -> Option<(usize, usize)> {
         self.whole.as_ref().map(|whole| (whole.total - whole.left.len(), whole.total))
     }
 
-    /// The slice that is worked on, and its share that is done; none before the device begins.
+    /// Returns the current slice and the share of it that is done. The share is `None` before the device begins.
     pub fn progress(&self) -> Option<(usize, Option<f32>)> {
         match self.state {
             State::Idle => None,
@@ -95,15 +96,15 @@ impl Schedule {
         }
     }
 
-    /// Whether the device is computing: the next frame should come at once.
+    /// Returns whether the device is computing, so that the next frame should follow at once.
     pub fn computing(&self) -> bool {
         matches!(self.state, State::Running(..))
     }
 
-    /// Takes a slice that was read for it.
+    /// Takes a slice that the reader has read for the schedule.
     ///
     /// # Errors
-    /// If it could not be read, or the pass does not begin.
+    /// If the slice cannot be read, or the pass cannot start.
     pub fn read(&mut self, index: usize, image: Result<Tensor>, engine: &Arc<Engine>, context: &egui::Context) -> Result<()> {
         if !matches!(self.state, State::Reading(slice) if slice == index) {
             return Ok(());
@@ -112,11 +113,11 @@ impl Schedule {
         begun.inspect_err(|_| self.fail(index))
     }
 
-    /// Goes on for one frame. `shown`: the slice that is looked at, once it is looked at for a while. Gives the slice
-    /// whose features have come into `cache`.
+    /// Continues for one frame. `shown` is the slice that the user looks at, once it has been shown for a while.
+    /// Returns the slice whose features were added to `cache`.
     ///
     /// # Errors
-    /// If a slice cannot be computed; it is not tried again, and the others go on.
+    /// If a slice cannot be computed. That slice is not retried, and the others continue.
     pub fn go_on(&mut self, reader: &Reader, cache: &mut Cache, shown: Option<usize>) -> Result<Option<usize>> {
         match std::mem::take(&mut self.state) {
             State::Idle => {
@@ -151,7 +152,8 @@ impl Schedule {
                     }
                 }
             }
-            // Nobody looks at it any more: `Idle` takes the next one.
+            // The user has left this slice and no volume is requested. The state is now `Idle`, so the next call takes
+            // the next slice.
             State::Running(..) => {}
             reading @ State::Reading(_) => self.state = reading,
         }
@@ -169,7 +171,7 @@ impl Schedule {
         let (engine, context, budget) = (Arc::clone(engine), context.clone(), self.budget);
         let shape = image.shape().try_into().expect("images are [1, 1, H, W]");
         thread::spawn(move || {
-            // If nobody waits any more, another scan is looked at.
+            // If the receiver is gone, another scan has been opened.
             let _ = prepared.send(SlicePass::new(&engine, shape, budget));
             context.request_repaint();
         });

@@ -1,4 +1,4 @@
-//! The slice that is looked at: its HU, and its shades of gray on the device.
+//! The displayed slice: its HU, and its grayscale texture on the device.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use eframe::egui::{self, Color32, ColorImage, TextureHandle, TextureOptions};
 use meddino::Tensor;
 use meddino::picture::Gray;
 
-/// Windows that radiologists use, by name.
+/// Common radiological windows, by name.
 pub const PRESETS: [(&str, Gray); 6] = [
     ("Soft tissue", Gray::SOFT_TISSUE),
     ("Lung", Gray { level: -600.0, width: 1500.0 }),
@@ -16,7 +16,7 @@ pub const PRESETS: [(&str, Gray); 6] = [
     ("All that the model sees", Gray { level: 0.0, width: 2000.0 }),
 ];
 
-/// The slice that is shown, or the one before it until it has been read.
+/// The displayed slice. While a new slice is being read, this is still the previous one.
 pub struct Slice {
     /// Level and width.
     pub gray: Gray,
@@ -25,12 +25,12 @@ pub struct Slice {
 }
 
 impl Slice {
-    /// No slice yet.
+    /// Makes a view without a slice.
     pub fn new() -> Self {
         Self { gray: Gray::SOFT_TISSUE, hu: None, texture: None }
     }
 
-    /// No slice any more; level and width stay.
+    /// Removes the slice. Level and width stay.
     pub fn clear(&mut self) {
         (self.hu, self.texture) = (None, None);
     }
@@ -40,12 +40,12 @@ impl Slice {
         self.hu = Some((index, hu));
     }
 
-    /// The slice that is shown.
+    /// Returns the index of the displayed slice.
     pub fn index(&self) -> Option<usize> {
         self.hu.as_ref().map(|(index, _)| *index)
     }
 
-    /// HU at (x, y) in pixels.
+    /// Returns the HU at (x, y) in pixels.
     pub fn hu_at(&self, (x, y): (f64, f64)) -> Option<f32> {
         let (_, hu) = self.hu.as_ref()?;
         let [height, width] = *hu.shape() else { return None };
@@ -53,8 +53,8 @@ impl Slice {
         inside.then(|| hu.data()[y as usize * width + x as usize])
     }
 
-    /// Moves level and width by a drag of `by` points over a view of `side` points: a full side is 1000 HU of level,
-    /// and doubles or halves the width.
+    /// Changes level and width by a drag of `by` points over a view of `side` points. A drag over the full side changes
+    /// the level by 1000 HU, or multiplies or divides the width by 4.
     pub fn adjust(&mut self, by: egui::Vec2, side: f32) {
         let Gray { level, width } = self.gray;
         self.gray = Gray {
@@ -63,7 +63,7 @@ impl Slice {
         };
     }
 
-    /// The slice in shades of gray; none before one is read.
+    /// Returns the slice as a grayscale texture, or `None` before a slice is read.
     pub fn texture(&mut self, context: &egui::Context) -> Option<&TextureHandle> {
         let (index, hu) = self.hu.as_ref()?;
         let key = (*index, self.gray);

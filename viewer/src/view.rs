@@ -1,39 +1,39 @@
-//! The picture in the middle: the slice, what lies over it, and what the mouse does there.
+//! The picture in the middle: the slice, its overlay, and the mouse actions on it.
 
 use eframe::egui::{Color32, Event, MouseWheelUnit, PointerButton, Pos2, Rect, Sense, Stroke, TextureId, Ui, Vec2};
 use meddino::maps::Mesh;
 
-/// Points of a fine wheel or a touch pad that are a slice.
+/// The scroll distance per slice, in points, of a fine wheel or a touch pad.
 const POINTS_A_SLICE: f32 = 40.0;
 
-/// What is drawn.
+/// The content of the picture.
 pub struct SliceView {
     /// Rows and columns of the slice.
     pub slice: (usize, usize),
     /// Height and width of a pixel, in any unit.
     pub pixel: (f64, f64),
-    /// The slice in gray.
+    /// The slice in grayscale.
     pub gray: TextureId,
-    /// What lies over its patches, and how much of it, 0 to 1.
+    /// The texture over the patches, their positions, and the opacity from 0 to 1.
     pub overlay: Option<(TextureId, Mesh, f32)>,
-    /// Where a patch was chosen: (x, y) in pixels of the slice.
+    /// The position of the chosen patch: (x, y) in pixels of the slice.
     pub mark: Option<(f64, f64)>,
 }
 
-/// What the mouse did.
+/// The actions of the mouse.
 #[derive(Debug, Default)]
 pub struct Did {
-    /// Where it is: (x, y) in pixels of the slice.
+    /// The position of the mouse: (x, y) in pixels of the slice.
     pub over: Option<(f64, f64)>,
-    /// It clicked there.
+    /// Whether the user clicked there.
     pub clicked: bool,
-    /// Slices that its wheel turned.
+    /// The number of slices that the wheel turned.
     pub scrolled: f32,
-    /// A drag with its right button, in points, and the points of the view's shorter side.
+    /// A drag with the right button, in points, and the length of the view's shorter side in points.
     pub dragged: Option<(Vec2, f32)>,
 }
 
-/// Draws as large as there is room.
+/// Draws the picture as large as the space allows, and returns the mouse's actions.
 pub fn show(ui: &mut Ui, view: &SliceView) -> Did {
     let (area, response) = ui.allocate_exact_size(ui.available_size(), Sense::click_and_drag());
     let (height, width) = (view.slice.0 as f64 * view.pixel.0, view.slice.1 as f64 * view.pixel.1);
@@ -69,19 +69,19 @@ fn unit() -> Rect {
     Rect::from_min_max(Pos2::ZERO, Pos2::new(1.0, 1.0))
 }
 
-/// The largest rectangle of an aspect (width over height) in the middle of an area.
+/// Returns the largest rectangle of an aspect (width over height) in the middle of an area.
 fn fit(area: Rect, aspect: f32) -> Rect {
     let width = area.width().min(area.height() * aspect);
     Rect::from_center_size(area.center(), Vec2::new(width, width / aspect))
 }
 
-/// Which share of the slice patches cover, from its top left corner: (across, down).
+/// Returns the share of the slice that patches cover, from its top left corner: (across, down).
 fn covered(mesh: &Mesh) -> Vec2 {
     let (rows, cols) = mesh.covered();
     Vec2::new((cols / mesh.slice.1 as f64) as f32, (rows / mesh.slice.0 as f64) as f32)
 }
 
-/// Slices that the wheel turned since the last frame, down being forward.
+/// Returns the number of slices that the wheel turned since the last frame. Down is forward.
 fn scrolled(ui: &Ui) -> f32 {
     let turned = |event: &Event| match event {
         Event::MouseWheel { unit: MouseWheelUnit::Point, delta, .. } => -delta.y / POINTS_A_SLICE,
