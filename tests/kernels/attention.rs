@@ -14,7 +14,7 @@ struct Shape {
     head_dim: usize,
 }
 
-/// [B, N, T, D] to [B, T, N D], scores and weights stored whole.
+/// Computes attention from [B, N, T, D] to [B, T, N D], and stores scores and weights whole.
 fn oracle(shape: Shape, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f64> {
     let Shape { batch, heads, tokens, head_dim } = shape;
     let mut want = vec![0.0; batch * tokens * heads * head_dim];
@@ -37,7 +37,8 @@ fn oracle(shape: Shape, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f64> {
     want
 }
 
-/// `peak` scales the queries: at 1 the softmax is nearly flat, at 30 one key takes nearly all.
+/// Checks one shape. `peak` scales the queries: at 1 the softmax is nearly flat, at 30 one key takes nearly all the
+/// weight.
 fn check<S: AsRef<str>>(table: &mut Table, shape: Shape, peak: f32, variants: &[(S, Limits)]) {
     for elem in [Elem::F32, Elem::F16] {
         let variants: Vec<(&str, Limits)> = variants.iter().map(|(name, limits)| (name.as_ref(), *limits)).collect();
@@ -50,11 +51,11 @@ fn check_over(elem: Elem, table: &mut Table, shape: Shape, peak: f32, variants: 
     let axes = [batch, heads, tokens, head_dim];
     let n = axes.iter().product();
     let (mut q, k, v) = (noise_of(elem, 1, n), noise_of(elem, 2, n), noise_of(elem, 3, n));
-    // A power of two: still what the type holds.
+    // A power of two, so the element type still holds the scaled values exactly.
     let peak = peak.log2().round().exp2();
     q.iter_mut().for_each(|q| *q *= peak);
     let want = oracle(shape, &q, &k, &v);
-    // A score's error, which grows with the scores, is a relative error of its weight.
+    // An absolute error of a score is a relative error of its weight. It grows with the scores.
     let error = 5e-7 * f64::from(peak.max(2.0));
     let tolerance = Tolerance { atol: error, rtol: 1e-6, l2: error };
     let heads_first = Tensor::new([3, batch, heads, tokens, head_dim], [&q[..], &k, &v].concat());
@@ -68,8 +69,8 @@ fn check_over(elem: Elem, table: &mut Table, shape: Shape, peak: f32, variants: 
     }
     for &(variant, limits) in variants.iter().filter(|(_, limits)| limits.elem == elem) {
         let stored = tolerance.stored(elem);
-        // Cooperative matrices take the softmax's weights w, too, in f16: sum w (1 + d) v / sum w (1 + d) with d up to 2^-11 is off by
-        // as much of the mean |v - y|, which is below 1.
+        // Cooperative matrices also round the softmax's weights w to f16. Then sum w (1 + d) v / sum w (1 + d), with d
+        // up to 2^-11, is off by at most that share of the mean |v - y|, which is below 1.
         let weights = if limits.tier.cooperative().is_some() && elem == Elem::F16 { 4.9e-4 } else { 0.0 };
         let tolerance = Tolerance { atol: stored.atol + weights, ..stored };
         let name = format!("{variant} {shape:?}, peak {peak}, bindings of {}", limits.max_binding);
@@ -81,7 +82,8 @@ fn check_over(elem: Elem, table: &mut Table, shape: Shape, peak: f32, variants: 
     }
 }
 
-/// Heads of 64 run with checks and without; others differ from them in one constant of the shader, and run one way.
+/// Pairs each head size with one way to run it, with and without checks in turns. Heads of 64 run both ways. Other
+/// heads differ from them in one constant of the shader, so one way is enough.
 fn in_turns(head_dims: [usize; 5]) -> impl Iterator<Item = (usize, Checks)> {
     head_dims.into_iter().zip([Checks::With, Checks::Without].into_iter().cycle())
 }
@@ -113,12 +115,13 @@ fn heads_and_tokens_of_any_size_without_tiles() {
     check_sizes(|table| table.variants()[1]);
 }
 
-/// Attention sums over no workgroup: with subgroups it is the baseline's.
+/// Returns a family's tiers except subgroups. Attention does not sum across a workgroup, so the subgroup tier uses the
+/// baseline's kernel.
 fn tiers_of(table: &Table, family: Family) -> Vec<(String, Limits)> {
     table.tiers_of(family).into_iter().filter(|(_, limits)| limits.tier != Tier::Subgroups).collect()
 }
 
-/// Heads of 64 in every number of tokens, and of 32 with limits forced down.
+/// Checks heads of 64 with various numbers of tokens, and heads of 32 with lower limits.
 fn check_tiers(family: Family) {
     let mut table = Table::new("attention");
     let tiers = tiers_of(&table, family);
@@ -129,10 +132,10 @@ fn check_tiers(family: Family) {
         check(&mut table, Shape { batch: 1, heads: 1, tokens: 70, head_dim: 64 }, peak, &tiers);
     }
     check(&mut table, Shape { batch: 1, heads: 1, tokens: 261, head_dim: 64 }, 8.0, &tiers);
-    // As little workgroup memory as every device has.
+    // The minimum workgroup memory, which every device has.
     let narrow = each(&tiers, "narrow", |own| Limits { workgroup_memory: 16 << 10, ..own });
     check(&mut table, Shape { batch: 1, heads: 2, tokens: 70, head_dim: 64 }, 4.0, &narrow);
-    // As forced_down_limits_give_the_same_numbers, at f16's size.
+    // The same limits as in forced_down_limits_give_the_same_numbers, at the size of f16.
     for (binding, workgroups) in [(5 << 10, 64), (10 << 10, 2), (20 << 10, 1), (40 << 10, 64)] {
         let of_f16: Vec<_> = tiers.iter().filter(|(_, own)| own.elem == Elem::F16).cloned().collect();
         let forced = each(&of_f16, "forced", |own| Limits { max_binding: binding, max_workgroups: workgroups, ..own });
@@ -180,19 +183,19 @@ fn every_tier_of_cooperative_matrices_has_heads_of_any_size() {
     check_heads_of_tiers(Family::CooperativeTiers);
 }
 
-/// A family with every geometry for heads of `head_dim` that it may use, besides the first.
+/// Returns a family with every geometry for heads of `head_dim` that it may use, except the first.
 fn geometries(table: &Table, family: Family, head_dim: usize) -> Vec<(String, Limits)> {
     table.geometries(family, |own| attention_tiles(own, head_dim, own.elem), |tile| TileChoice { product: None, attention: Some(tile) })
 }
 
 fn check_geometries(table: &mut Table, head_dim: usize, all: &[(String, Limits)]) {
     check(table, Shape { batch: 2, heads: 2, tokens: 137, head_dim }, 4.0, all);
-    // Queries and heads in pieces, by what a dispatch may take.
+    // The limit on a dispatch's work cuts queries and heads into pieces.
     let slow = each(all, "slow", |own| Limits { max_work: Some(1_400_000), ..own });
     check(table, Shape { batch: 2, heads: 3, tokens: 70, head_dim }, 30.0, &slow);
 }
 
-/// Every geometry over heads of 64, the released model's, without checks.
+/// Checks every geometry on heads of 64, as in the released model, without checks.
 fn check_released_heads(family: Family) {
     let mut table = Table::new("attention");
     let all = geometries(&table, family, 64);
@@ -200,7 +203,8 @@ fn check_released_heads(family: Family) {
     table.finish();
 }
 
-/// Every geometry with checks, over heads of 4 and of 20 in turns, and every other one also over heads of 80.
+/// Checks every geometry with run-time checks, alternately on heads of 4 and of 20, and every second geometry also on
+/// heads of 80.
 fn check_other_heads(family: Family) {
     let mut table = Table::new("attention");
     table.run(Checks::With);
@@ -264,17 +268,18 @@ fn a_long_row_of_tokens() {
 #[test]
 fn forced_down_limits_give_the_same_numbers() {
     let mut table = Table::new("attention");
-    // A head takes 70 * 32 * 4 = 8960 bytes: one, two or four a binding; rows of the result are cut within an image and across two.
+    // A head takes 70 * 32 * 4 = 8960 bytes, so a binding holds one, two or four heads. The result's rows are cut
+    // within an image and across two images.
     for (binding, workgroups) in [(9 << 10, 64), (20 << 10, 2), (40 << 10, 1), (40 << 10, 64)] {
         let forced = table.forced(binding, workgroups);
         check(&mut table, Shape { batch: 2, heads: 3, tokens: 70, head_dim: 32 }, 4.0, &forced);
     }
-    // A tile of one head at a time, and of two.
+    // The limits allow a tile of one head at a time, and of two heads.
     for max_work in [1, 1_400_000] {
         let slow = table.variants().map(|(name, own)| (name, Limits { max_work: Some(max_work), ..own }));
         check(&mut table, Shape { batch: 2, heads: 3, tokens: 70, head_dim: 32 }, 4.0, &slow);
     }
-    // Heads of 37 * 20 elements may only be bound sixteen at a time.
+    // The alignment of bindings allows heads of 37 * 20 elements only in groups of sixteen.
     let forced = table.forced(60 << 10, 64);
     check(&mut table, Shape { batch: 3, heads: 7, tokens: 37, head_dim: 20 }, 4.0, &forced);
     table.finish();

@@ -1,4 +1,4 @@
-//! Running one recorded operation on a device and holding the result against its oracle.
+//! Runs one recorded operation on a device and compares the result with its oracle.
 
 use std::fmt::Display;
 
@@ -9,11 +9,12 @@ use meddino::tensor::relative_l2;
 
 use crate::device;
 
-/// Elements behind each result that no kernel may touch.
+/// The number of elements behind each result that no kernel may change.
 const SENTINELS: usize = 70;
 const SENTINEL: f32 = -7.75e33;
 
-/// A sentinel as it comes back from the device: beyond f16, it is infinite there.
+/// Returns a sentinel's bits as the device returns them. The sentinel exceeds the range of f16, where it becomes
+/// infinite.
 fn sentinel(elem: Elem) -> u32 {
     match elem {
         Elem::F32 => SENTINEL.to_bits(),
@@ -21,7 +22,7 @@ fn sentinel(elem: Elem) -> u32 {
     }
 }
 
-/// Values in [-1, 1), a function of the seed alone (splitmix64); never all alike.
+/// Returns values in [-1, 1) that depend only on the seed (splitmix64) and are never all equal.
 pub fn noise(seed: u64, n: usize) -> Vec<f32> {
     let mix = |i: u64| {
         let x = (seed << 40).wrapping_add(i).wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -32,18 +33,18 @@ pub fn noise(seed: u64, n: usize) -> Vec<f32> {
     (1..=n as u64).map(mix).collect()
 }
 
-/// The same, rounded to what a tensor of `elem` holds.
+/// Returns the same values, rounded to what a tensor of `elem` holds.
 pub fn noise_of(elem: Elem, seed: u64, n: usize) -> Vec<f32> {
     let stored = |v: f32| if elem == Elem::F16 { half::f16::from_f32(v).to_f32() } else { v };
     noise(seed, n).into_iter().map(stored).collect()
 }
 
-/// An operation in the making: its recorder, and the values of what it reads.
+/// An operation that is being recorded: its recorder, and the values of its inputs.
 pub struct Case {
     pub recorder: Recorder,
     limits: Limits,
     inputs: Vec<(TensorId, Vec<f32>)>,
-    /// Results that are added to: they begin as zeros.
+    /// Results that operations add to. They begin as zeros.
     sums: Vec<TensorId>,
 }
 
@@ -58,24 +59,25 @@ impl Case {
         id
     }
 
-    /// An input of the type that operations hand to each other.
+    /// Adds an input of the element type that operations pass to each other.
     pub fn handed(&mut self, name: &str, shape: &[usize], values: &[f32]) -> TensorId {
         let id = self.recorder.tensor_of(self.limits.elem, name, shape, Role::Input);
         self.inputs.push((id, values.to_vec()));
         id
     }
 
-    /// A result that operations add to.
+    /// Adds a result that operations add to.
     pub fn sum(&mut self, name: &str, shape: &[usize]) -> TensorId {
         let id = self.recorder.joined(Elem::F32, name, shape);
         self.sums.push(id);
         id
     }
 
-    /// All results of what was recorded, one after another, on each of `contexts`.
+    /// Runs the recording on each of `contexts`, and returns all results, one after another.
     ///
     /// # Errors
-    /// If the plan does not keep to the limits, a dispatch writes outside its binding, a sentinel was overwritten, an element was not written, or running again gives other bits.
+    /// If the plan exceeds the limits, a dispatch writes outside its binding, a sentinel is overwritten, an element is
+    /// not written, or a second run gives other bits.
     fn run(&self, contexts: &[Context], results: &[TensorId]) -> Result<Vec<Vec<f32>>, String> {
         plan(self.recorder.graph(), &self.limits).map_err(|e| format!("breaks its limits: {e}"))?;
         self.stays_within_its_pieces(&contexts[0], results)?;
@@ -93,15 +95,15 @@ impl Case {
         Ok(runs)
     }
 
-    /// Runs each dispatch of a cut operation alone: what it has no business with must keep its sentinels.
+    /// Runs each dispatch of a cut operation alone. Elements outside the dispatch's piece must keep their sentinels.
     fn stays_within_its_pieces(&self, context: &Context, results: &[TensorId]) -> Result<(), String> {
         let graph = self.recorder.graph();
         if graph.steps().len() == 1 {
-            // It runs alone in any case, and `run_once` looks at the sentinels behind its result.
+            // The single dispatch runs alone anyway, and `run_once` checks the sentinels behind its result.
             return Ok(());
         }
         if graph.steps().iter().any(|step| !results.contains(&step.write.tensor)) {
-            // Operations upon each other's results: none can run alone, and each has a table of its own.
+            // The operations depend on each other's results, so none can run alone. Each of them has its own table.
             return Ok(());
         }
         for (at, step) in graph.steps().iter().enumerate() {
@@ -148,7 +150,7 @@ impl Case {
         Ok(values)
     }
 
-    /// A graph on the device, its inputs written.
+    /// Prepares a graph on the device, and writes its inputs.
     fn prepare(&self, context: &Context, graph: Graph) -> Result<Executable, String> {
         let planned = plan(&graph, context.limits()).map_err(|e| e.to_string())?;
         let executable = Executable::new(context, graph, planned, &GpuWeights::default()).map_err(|e| e.to_string())?;
@@ -159,7 +161,8 @@ impl Case {
     }
 }
 
-/// The same graph with results that are kept, longer by the sentinels, and bound with them behind whatever part of them a dispatch writes.
+/// Returns the same graph with results that are kept. Each result is longer by the sentinels, and each binding of a
+/// result includes the sentinels, whichever part of the result the dispatch writes.
 fn with_sentinels(graph: &Graph, results: &[TensorId], steps: &[Dispatch]) -> Graph {
     let mut padded = Graph::new();
     for id in graph.ids() {
@@ -175,7 +178,7 @@ fn with_sentinels(graph: &Graph, results: &[TensorId], steps: &[Dispatch]) -> Gr
         if results.contains(&step.write.tensor) {
             step.write.len += SENTINELS;
         }
-        // SAFETY: the shader's own step, with a longer binding; the recorder's was trusted.
+        // SAFETY: This is the shader's own step, with a longer binding. The recorder's step was trusted.
         #[expect(unsafe_code, reason = "what is tested is that the checks are not needed")]
         unsafe {
             padded.push_unchecked(step);
@@ -184,7 +187,8 @@ fn with_sentinels(graph: &Graph, results: &[TensorId], steps: &[Dispatch]) -> Gr
     padded
 }
 
-/// How far a result may be from its oracle: `|got - want| <= atol + rtol |want|` for each element, and relative L2 over all.
+/// The allowed error of a result: `|got - want| <= atol + rtol |want|` for each element, and the relative L2 error over
+/// all.
 #[derive(Clone, Copy)]
 pub struct Tolerance {
     pub atol: f64,
@@ -193,21 +197,22 @@ pub struct Tolerance {
 }
 
 impl Tolerance {
-    /// For K products of values in [-1, 1) that are summed in panels of `panel`: an f32 sum's error walks at random, so it grows with the root of how
-    /// many terms are added to one running sum.
+    /// Returns the tolerance of sums of K products of values in [-1, 1), added in panels of `panel` terms. The error of
+    /// an f32 sum is a random walk, so it grows with the square root of the number of terms in one running sum.
     pub fn of_sums(k: usize, panel: usize) -> Self {
         let walk = (k as f64 * panel as f64 / 64.0).sqrt();
         Self { atol: 3e-7 * walk, rtol: 1e-6, l2: 5e-7 }
     }
 
-    /// For sums of the variant `limits`: cooperative matrices add up all of K in one running sum.
+    /// Returns the tolerance of sums in the variant `limits`. Cooperative matrices add all of K in one running sum.
     pub fn of_variant(k: usize, limits: &Limits) -> Self {
         let Some(_) = limits.tier.cooperative() else { return Self::of_sums(k, SHADER_PANEL) };
         let sums = Self::of_sums(k, k.max(SHADER_PANEL));
         Self { l2: sums.l2 * (k as f64 / SHADER_PANEL as f64).sqrt().max(1.0), ..sums }
     }
 
-    /// With the result rounded to `elem`: f16 keeps 11 bits, so an element is off by 2^-12 to 2^-11 of itself at most, and below 6e-5 by 3e-8.
+    /// Returns the tolerance of the result rounded to `elem`. f16 keeps 11 bits, so the rounding error of an element is
+    /// at most 2^-12 to 2^-11 of its value, and 3e-8 below 6e-5.
     pub fn stored(self, elem: Elem) -> Self {
         match elem {
             Elem::F32 => self,
@@ -216,21 +221,21 @@ impl Tolerance {
     }
 }
 
-/// Terms of one running sum in the shaders, and on the CPU (`cpu/gemm.rs`).
+/// The number of terms of one running sum in the shaders, and on the CPU (`cpu/gemm.rs`).
 pub const SHADER_PANEL: usize = 64;
 pub const CPU_PANEL: usize = 128;
 
-/// The same bits.
+/// Requires the same bits.
 pub const EXACT: Tolerance = Tolerance { atol: 0.0, rtol: 0.0, l2: 0.0 };
 
-/// The worst that was seen of a table of cases.
+/// The largest errors in a table of cases.
 #[derive(Default)]
 struct Seen {
     abs: f64,
     l2: f64,
 }
 
-/// Whether cases run with the shaders' run-time checks, without, or both ways.
+/// Whether cases run with the shaders' run-time checks, without them, or both ways.
 #[derive(Clone, Copy)]
 pub enum Checks {
     Both,
@@ -238,26 +243,27 @@ pub enum Checks {
     Without,
 }
 
-/// Kernels that a device runs. Each family has tests of its own, so that several cores compile shaders at a time:
-/// software Vulkan takes seconds for each.
+/// A family of kernels that a device runs. Each family has its own tests, so that several cores compile shaders in
+/// parallel. Software Vulkan takes seconds to compile each shader.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Family {
-    /// The baseline over f32.
+    /// The tiled baseline over f32.
     Tiled,
-    /// Without tiles, over f32.
+    /// The kernels without tiles, over f32.
     Direct,
-    /// What has tiles beside [`Family::Tiled`]: the baseline over f16, and subgroups.
+    /// The other tiled kernels: the baseline over f16, and the kernels with subgroups.
     TiledTiers,
-    /// What has no tiles beside [`Family::Direct`]: the same over f16.
+    /// The kernels without tiles, over f16.
     DirectTiers,
     /// Cooperative matrices.
     CooperativeTiers,
 }
 
-/// The cases of one kernel: a device on which they run with and without run-time checks, and what went wrong so far.
+/// The cases of one kernel, the device that runs them with and without run-time checks, and the failures so far.
 pub struct Table {
     kernel: &'static str,
-    /// With checks, and without; `None`, visibly, where there is no adapter: then the CPU twins alone are checked.
+    /// The device with checks, and without them. `None` if there is no adapter, which the log shows; then only the CPU
+    /// twins are checked.
     device: Option<[Context; 2]>,
     checks: Checks,
     seen: Seen,
@@ -275,19 +281,20 @@ impl Table {
         Self { kernel, device, checks: Checks::Both, seen: Seen::default(), failures: Vec::new(), ran: 0 }
     }
 
-    /// How the cases that follow are run. Software Vulkan takes seconds to compile a shader, and again as long without checks.
+    /// Sets how the following cases run. Software Vulkan takes seconds to compile a shader, and as long again without
+    /// checks.
     pub fn run(&mut self, checks: Checks) -> &mut Self {
         self.checks = checks;
         self
     }
 
-    /// The two families of variants, with the device's own limits.
+    /// Returns the two families of variants, with the device's own limits.
     pub fn variants(&self) -> [(&'static str, Limits); 2] {
         let own = self.device.as_ref().map_or(Limits::DEFAULT, |[context, _]| *context.limits());
         [("tiled", Limits { tier: Tier::Baseline, workgroup_memory: 16 << 10, ..own }), ("direct", Limits { tier: Tier::Direct, ..own })]
     }
 
-    /// The tiers of kernels beyond those two families that the device runs, over f32 and over f16, with its own limits.
+    /// Returns the other tiers of kernels that the device runs, over f32 and over f16, with the device's own limits.
     pub fn tiers(&self) -> Vec<(String, Limits)> {
         let Some([context, _]) = &self.device else { return Vec::new() };
         let (able, mut found) = (context.abilities(), Vec::new());
@@ -303,7 +310,7 @@ impl Table {
         found
     }
 
-    /// Those of [`Table::tiers`] that `family` has.
+    /// Returns the tiers of [`Table::tiers`] that belong to `family`.
     pub fn tiers_of(&self, family: Family) -> Vec<(String, Limits)> {
         let family_of = |limits: &Limits| match limits.tier {
             Tier::Direct => Family::DirectTiers,
@@ -313,7 +320,7 @@ impl Table {
         self.tiers().into_iter().filter(|(_, limits)| family_of(limits) == family).collect()
     }
 
-    /// A family with every tile geometry of `all` that it may use, besides the first.
+    /// Returns a family with every tile geometry of `all` that it may use, except the first.
     pub fn geometries<T: Copy + Display>(
         &self,
         family: Family,
@@ -336,17 +343,18 @@ impl Table {
             };
             all.into_iter().skip(1).map(one).collect::<Vec<_>>()
         };
-        // Products and attention sum over no workgroup: with subgroups they are the baseline's.
+        // Products and attention do not sum across a workgroup, so the subgroup tier uses the baseline's kernels.
         let has_own = |(_, own): &(String, Limits)| own.tier != Tier::Subgroups;
         members.into_iter().filter(has_own).flat_map(with).collect()
     }
 
-    /// The two families with the largest binding and the largest grid forced down.
+    /// Returns the two families with a smaller largest binding and a smaller largest grid.
     pub fn forced(&self, max_binding: u64, max_workgroups: u32) -> [(&'static str, Limits); 2] {
         self.variants().map(|(name, own)| (name, Limits { max_binding, max_workgroups, ..own }))
     }
 
-    /// Records, runs and checks one case. `record` returns the results; `want` is the oracle for all of them, one after another.
+    /// Records, runs and checks one case. `record` returns the results, and `want` is the oracle of all of them, one
+    /// after another.
     pub fn check(
         &mut self,
         case: &str,
@@ -372,7 +380,7 @@ impl Table {
         }
     }
 
-    /// Checks what the CPU twin makes of the same case.
+    /// Checks the result of the CPU twin for the same case.
     pub fn twin(&mut self, case: &str, tolerance: Tolerance, want: &[f64], got: &[f32]) {
         self.ran += 1;
         if let Err(problem) = compare(got, want, tolerance, &mut self.seen) {
@@ -380,7 +388,7 @@ impl Table {
         }
     }
 
-    /// Fails with every case that failed.
+    /// Panics with a list of the cases that failed.
     pub fn finish(self) {
         assert!(self.ran > 0, "{}: no case ran", self.kernel);
         println!("{}: {} cases, largest error {:.2e}, largest relative L2 {:.2e}", self.kernel, self.ran, self.seen.abs, self.seen.l2);
@@ -388,7 +396,7 @@ impl Table {
     }
 }
 
-/// The same variants with other limits, called so.
+/// Returns the same variants with changed limits. `called` precedes each name.
 pub fn each(variants: &[(String, Limits)], called: &str, change: impl Fn(Limits) -> Limits) -> Vec<(String, Limits)> {
     variants.iter().map(|(name, own)| (format!("{called} {name}"), change(*own))).collect()
 }
@@ -400,7 +408,7 @@ fn compare(got: &[f32], want: &[f64], tolerance: Tolerance, seen: &mut Seen) -> 
     let (mut worst, mut off) = ((0.0, 0), 0);
     for (at, (&got, &want)) in got.iter().zip(want).enumerate() {
         let error = (f64::from(got) - want).abs();
-        // A NaN is within no tolerance.
+        // A NaN exceeds every tolerance.
         off += usize::from(!matches!(error.partial_cmp(&(tolerance.atol + tolerance.rtol * want.abs())), Some(o) if o.is_le()));
         if error > worst.0 || error.is_nan() {
             worst = (error, at);
@@ -421,7 +429,7 @@ fn compare(got: &[f32], want: &[f64], tolerance: Tolerance, seen: &mut Seen) -> 
     Ok(())
 }
 
-/// As f64.
+/// Converts to f64.
 pub fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().copied().map(f64::from).collect()
 }

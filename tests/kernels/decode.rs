@@ -1,4 +1,5 @@
-//! The segmentation decoder against its definition: transposed convolutions, LayerNorm over channels, GELU, a 1 x 1 convolution, on whole maps.
+//! Compares the segmentation decoder with its definition on whole maps: transposed convolutions, LayerNorm over
+//! channels, GELU, a 1 x 1 convolution.
 
 use meddino::cpu::{Precision, decode, decoder_layers};
 use meddino::graph::Limits;
@@ -25,14 +26,14 @@ impl Map {
         self.values[(c * self.height + y) * self.width + x]
     }
 
-    /// [Cout, H, W] of `value(c, y, x)`.
+    /// Makes a map [Cout, H, W] of `value(c, y, x)`.
     fn of(channels: usize, height: usize, width: usize, value: impl Fn(usize, usize, usize) -> f64) -> Self {
         let index = (0..channels).flat_map(|c| (0..height).flat_map(move |y| (0..width).map(move |x| (c, y, x))));
         Self { channels, height, width, values: index.map(|(c, y, x)| value(c, y, x)).collect() }
     }
 }
 
-/// A transposed convolution, kernel 2 and stride 2, by weights [Cin, Cout, 2, 2] and a bias.
+/// Computes a transposed convolution, kernel 2 and stride 2, with weights [Cin, Cout, 2, 2] and a bias.
 fn conv_transpose(map: &Map, weight: &[f32], bias: &[f32]) -> Map {
     let out = bias.len();
     Map::of(out, 2 * map.height, 2 * map.width, |c, y, x| {
@@ -60,7 +61,8 @@ fn classify(map: &Map, weight: &[f32], bias: &[f32]) -> Map {
     })
 }
 
-/// The rows of a linear layer for a convolution's weights [Cin, Cout, 2, 2], and its bias four times.
+/// Returns the linear layer of a convolution: rows from its weights [Cin, Cout, 2, 2], and its bias repeated four
+/// times.
 fn linear(weight: &[f32], bias: &[f32], inner: usize) -> Linear<Tensor> {
     let out = bias.len();
     let mut rows = vec![0.0; weight.len()];
@@ -111,7 +113,7 @@ fn check(table: &mut Table, batch: usize, grid: Grid, prefix: usize, layers: usi
     table.twin(&name, Tolerance { atol: 2e-5, rtol: 1e-5, l2: 2e-6 }, &want, got.data());
 }
 
-/// The same recorded for the device, whole and in as many pieces as narrow bindings make it.
+/// Checks the same decoder as recorded for the device, whole and in as many pieces as narrow bindings require.
 fn check_recorded(
     table: &mut Table,
     (batch, grid): (usize, Grid),
@@ -129,7 +131,8 @@ fn check_recorded(
         .map(|i| want[i])
         .collect();
     let [(_, tiled), (_, direct)] = table.variants();
-    // Little more than one class's map; of 16 x 16 pixels a patch, no more than six patches are decoded together then.
+    // The binding holds little more than one class's map. With 16 x 16 pixels per patch, at most six patches are then
+    // decoded together.
     let map = (batch * image * 4) as u64;
     let narrow = Limits { max_binding: (map + 256).max(24 << 10), ..direct };
     for limits in [tiled, direct, narrow] {
@@ -145,7 +148,7 @@ fn check_recorded(
                 .collect();
             let cut = limits == narrow && decoder.stages.len() == 4 && batch * grid.patches() > 6;
             assert!(!cut || pieces.len() > 1, "narrow bindings make several pieces");
-            // Tiles of a slice, one below the other.
+            // The tiles of a slice, one below the other.
             let (height, width) = (grid.rows * side, grid.cols * side);
             let places: Vec<f32> = (0..batch).flat_map(|b| [(b * height) as f32, 0.0, 0.0, 0.0]).collect();
             let to = Mosaic {
@@ -170,20 +173,21 @@ fn decode_is_its_definition_on_ragged_grids() {
     check(&mut table, 1, grid(3, 2), 1, 4, &[64, 32, 16, 8, 4], 4);
     check(&mut table, 2, grid(4, 5), 5, 4, &[64, 32, 16, 8, 8], 7);
     check(&mut table, 1, grid(1, 3), 5, 2, &[130, 65, 33, 17], 2);
-    // More patches than are decoded at a time, and not a multiple of them.
+    // The number of patches exceeds the number decoded at a time, and is not a multiple of it.
     check(&mut table, 1, grid(20, 11), 3, 1, &[12, 6], 2);
     check(&mut table, 1, grid(31, 14), 1, 2, &[16, 8, 4], 5);
     table.finish();
 }
 
-/// Pixels, patch by patch, whose values are their own places on the maps [K, rows side, cols side]; `from` is added.
+/// Returns pixels, patch by patch. Each value is the pixel's own index in the maps [K, rows side, cols side], plus
+/// `from`.
 fn places(grid: Grid, stages: usize, classes: usize, from: usize) -> Vec<f32> {
     let side = 1 << stages;
     let (height, width) = (grid.rows * side, grid.cols * side);
     let mut pixels = Vec::new();
     for patch in 0..grid.patches() {
         for z in 0..side * side {
-            // The way down through the stages: at each, 2 bits say which quarter.
+            // Each stage takes 2 bits of z, which select a quarter.
             let (mut y, mut x) = (patch / grid.cols, patch % grid.cols);
             for stage in (0..stages).rev() {
                 (y, x) = (2 * y + (z >> (2 * stage + 1) & 1), 2 * x + (z >> (2 * stage) & 1));
@@ -204,7 +208,7 @@ fn mosaic_puts_every_pixel_where_it_belongs() {
         let pixels = places(grid, stages, classes, 0);
         let mut maps = vec![-1.0; classes * grid.patches() * side * side];
         let patch = side * side * classes;
-        // In two goes, as the decoder does it.
+        // The maps are written in two parts, because the decoder also writes them in parts.
         let cut = rows * cols / 2;
         cpu::mosaic(&pixels[cut * patch..], cut, grid, side, &mut maps);
         cpu::mosaic(&pixels[..cut * patch], 0, grid, side, &mut maps);
@@ -213,7 +217,7 @@ fn mosaic_puts_every_pixel_where_it_belongs() {
         table.twin(&name, EXACT, &want, &maps);
         for batch in [1, 2, 3] {
             let map = (4 * (grid.rows * side + 5) * (grid.cols * side + 4)) as u64;
-            // One class at a time, or all.
+            // The bindings hold one class at a time, or all classes.
             let forced = table.forced(256 + map, 4).map(|(_, limits)| limits);
             for limits in table.variants().map(|(_, own)| own).into_iter().chain(forced) {
                 check_mosaic(&mut table, (&format!("{name}, {batch} tiles"), limits), (batch, grid), stages, classes);
@@ -223,7 +227,8 @@ fn mosaic_puts_every_pixel_where_it_belongs() {
     table.finish();
 }
 
-/// Overlapping tiles, mirrored in every way, in two pieces that need not end where a tile does; whole numbers, whose sums are exact.
+/// Checks overlapping tiles, mirrored in every way, in two pieces that need not end at the end of a tile. The values
+/// are whole numbers, so their sums are exact.
 fn check_mosaic(table: &mut Table, (name, limits): (&str, Limits), (batch, grid): (usize, Grid), stages: usize, classes: usize) {
     let side = 1 << stages;
     let (height, width) = (grid.rows * side, grid.cols * side);
@@ -257,7 +262,8 @@ fn check_mosaic(table: &mut Table, (name, limits): (&str, Limits), (batch, grid)
     });
 }
 
-/// Where a tile is said to lie beyond the slice, what is beyond is dropped: nothing else is written, with checks or without.
+/// If a tile reaches beyond the slice, the kernel drops the part beyond and writes nothing else, with checks or
+/// without.
 #[test]
 fn mosaic_keeps_to_the_slice() {
     let mut table = Table::new("mosaic");
@@ -285,7 +291,7 @@ fn mosaic_keeps_to_the_slice() {
     table.finish();
 }
 
-/// One pass over rows gives the bits of two on the CPU; the kernel is held to f64.
+/// On the CPU, one pass over rows gives the same bits as two passes. The kernel is compared with f64.
 #[test]
 fn layernorm_gelu_is_gelu_of_layernorm() {
     let mut table = Table::new("layernorm_gelu");
@@ -305,10 +311,11 @@ fn layernorm_gelu_is_gelu_of_layernorm() {
             let stored = noise_of(limits.elem, 1, rows * c);
             let want: Vec<f64> = layernorm(&stored, &values[1], &values[2], DECODER_EPS).into_iter().map(gelu).collect();
             let name = format!("{} over {}, {rows} x {c}", limits.tier, limits.elem.name());
-            // A row of one has no variance: its bias alone is left.
+            // A row of one element has no variance, so only its bias remains.
             let tolerance = Tolerance { atol: 2e-6, rtol: 2e-6, l2: 8e-7 }.stored(limits.elem);
             table.check(&name, *limits, tolerance, &want, |case| {
-                // Four rows of c in one, as a stage's product leaves them, where they come by fours.
+                // If the number of rows is a multiple of four, four rows of c form one row, as in the output of a
+                // stage's product.
                 let shape = if rows % 4 == 0 { [rows / 4, 4 * c] } else { [rows, c] };
                 let x = case.handed("x", &shape, &stored);
                 let (weight, bias) = (case.input("weight", &[c], &values[1]), case.input("bias", &[c], &values[2]));
@@ -319,7 +326,7 @@ fn layernorm_gelu_is_gelu_of_layernorm() {
     table.finish();
 }
 
-/// The patches of two layers side by side, in pieces that need not end where an image does.
+/// Joins the patches of two layers side by side, in pieces that need not end at the end of an image.
 #[test]
 fn layernorm_of_patches_puts_layers_side_by_side() {
     let mut table = Table::new("layernorm_patches");

@@ -27,7 +27,7 @@ fn check_gelu(table: &mut Table, name: &str, limits: Limits, x: &[f32]) {
 fn gelu_is_exact_over_its_whole_range() {
     let mut table = Table::new("gelu");
     let [(_, own), _] = table.variants();
-    // Every 1/4096 of [-16, 16], then what is very large or very small.
+    // Every 1/4096 of [-16, 16], then very large and very small values.
     let mut x: Vec<f32> = (-65_536..=65_536).map(|i| i as f32 / 4096.0).collect();
     x.extend([0.0, -0.0, 1e-30, -1e-30, 1e4, -1e4, 1e30, -1e30, f32::MAX, f32::MIN]);
     check_gelu(&mut table, "the real line", own, &x);
@@ -40,7 +40,7 @@ fn gelu_is_exact_over_its_whole_range() {
     table.finish();
 }
 
-/// The exact LayerNorm of rows as long as `weight`.
+/// Computes the exact LayerNorm of rows of `weight`'s length.
 pub fn layernorm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32) -> Vec<f64> {
     let (c, mut rows) = (weight.len() as f64, Vec::with_capacity(x.len()));
     for row in x.chunks_exact(weight.len()) {
@@ -53,7 +53,7 @@ pub fn layernorm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32) -> Vec<f64> 
 }
 
 fn check_layernorm(table: &mut Table, limits: Limits, rows: usize, c: usize) {
-    // A mean far from 0 and a spread that differs from row to row; every fourth row's variance is below eps.
+    // The mean is far from 0, and the spread differs from row to row. The variance of every fourth row is below eps.
     let value = |(i, v): (usize, &f32)| if i / c % 4 == 3 { 1e-3 * v } else { 3.0 + v * (1 + i / c % 5) as f32 };
     let x: Vec<f32> = noise(1, rows * c).iter().enumerate().map(value).collect();
     let (weight, bias, eps) = (noise(2, c), noise(3, c), 1e-6);

@@ -1,5 +1,5 @@
-//! Each kernel, and its twin on the CPU, against an f64 oracle: swept over the edges of its tiles and over real shapes, in every variant, with the device's own limits
-//! and with limits forced down.
+//! Compares each kernel and its CPU twin with an f64 oracle, over the edges of its tiles and over real shapes, in every
+//! variant, with the device's own limits and with lower limits.
 
 mod attention;
 mod cases;

@@ -7,7 +7,8 @@ use meddino::maps::{Moments, cosine};
 use crate::cases::{Table, Tolerance, noise};
 
 fn check_similarity(table: &mut Table, limits: Limits, rows: usize, c: usize) {
-    // Lengths differ by orders of magnitude; one token is zero, one the query, one its opposite.
+    // The lengths of the tokens differ by orders of magnitude. One token is zero, one is the query, one is its
+    // opposite.
     let mut x: Vec<f32> = noise(1, rows * c).iter().enumerate().map(|(i, v)| v * [1.0, 1e-3, 30.0][i / c % 3]).collect();
     let query = noise(2, c);
     for (row, factor) in [(1, 0.0), (2, 1.0), (3, -2.0)] {
@@ -96,7 +97,7 @@ fn scores_along_any_number_of_directions() {
     table.finish();
 }
 
-/// A fitted basis by the kernel is that of the CPU.
+/// The kernel's scores on a fitted basis are the CPU's.
 #[test]
 fn whitened_scores_are_those_of_the_fitted_basis() {
     let mut table = Table::new("basis");

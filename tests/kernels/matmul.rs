@@ -69,7 +69,7 @@ impl Data {
             Form::BiasGelu => cpu::Epilogue::BiasGelu,
             Form::BiasLayerScaleResidual => cpu::Epilogue::LayerScaleResidual(&gamma),
         };
-        // The residual stream; what overwrites it must not care.
+        // The residual stream. An epilogue that overwrites it must ignore its values.
         let mut y = tensor([self.m, self.n], &self.residual);
         cpu::matmul(&tensor([self.m, self.k], &self.x), &linear.into(), epilogue, &mut y);
         y
@@ -109,8 +109,8 @@ fn check<S: AsRef<str>>(table: &mut Table, shape @ [m, n, k]: [usize; 3], forms:
     }
 }
 
-/// How a shader reads its operands: where K is a multiple of four, by fours. Software Vulkan compiles each way for
-/// seconds where there are no tiles, so each has tests of its own there.
+/// How a shader reads its operands: by fours if K is a multiple of four, otherwise by ones. Without tiles, software
+/// Vulkan takes seconds to compile each way, so each way has its own tests there.
 #[derive(Clone, Copy, PartialEq)]
 enum Operands {
     ByOnes,
@@ -173,19 +173,20 @@ fn every_tier_of_cooperative_matrices() {
     check_tiers(Family::CooperativeTiers, Operands::ByFours, Checks::Both);
 }
 
-/// Small bindings, and at most 2 workgroups along an axis.
+/// Returns the limits with small bindings, and at most 2 workgroups along an axis.
 fn force(own: Limits) -> Limits {
     Limits { max_binding: 4 << 10, max_workgroups: 2, ..own }
 }
 
-/// The geometries of a family take turns at the epilogues, which know nothing of tiles: each has one with checks over
-/// operands by ones, and another without checks over operands by fours.
+/// Checks a family's geometries, each with two of the epilogues. Epilogues do not depend on tiles, so the geometries
+/// take turns at them: each has one epilogue with checks over operands by ones, and another without checks over
+/// operands by fours.
 fn check_geometries(family: Family, operands: Operands) {
     let mut table = Table::new("matmul");
     let all = table.geometries(family, |own| product_tiles(own, own.elem), |tile| TileChoice { product: Some(tile), attention: None });
     for turn in 0..FORMS.len() {
         let own: Vec<_> = all.iter().skip(turn).step_by(FORMS.len()).cloned().collect();
-        // Rows and weights in pieces that end within a tile.
+        // Rows and weights are cut into pieces that end within a tile.
         let forced = each(&own, "forced", force);
         let (first, checks, shapes, in_pieces) = match operands {
             Operands::ByOnes => (turn, Checks::With, [[1, 15, 31], [140, 64, 130]], [70, 16, 13]),
@@ -239,8 +240,8 @@ fn every_geometry_of_cooperative_matrices() {
     check_geometries(Family::CooperativeTiers, Operands::ByFours);
 }
 
-/// One of the two families of variants. Operands by fours run without checks, others with, because
-/// `check_forced` runs each of these shaders both ways.
+/// Checks one of the two families of variants. Operands by fours run without checks, and operands by ones with checks,
+/// because `check_forced` runs each of these shaders both ways.
 fn check_edges(variant: usize, operands: Operands) {
     let mut table = Table::new("matmul");
     let variant = [table.variants()[variant]];
@@ -288,7 +289,7 @@ fn layers_of_a_real_model() {
     table.finish();
 }
 
-/// One of the two families of variants.
+/// Checks one of the two families of variants with lower limits.
 fn check_forced(variant: usize, operands: Operands) {
     let mut table = Table::new("matmul");
     // Weights of 20 KiB in bindings of 4 KiB, rows in several pieces, at most 2 workgroups along an axis.

@@ -80,7 +80,8 @@ fn images_and_patches_of_any_size() {
 fn forced_down_limits_give_the_same_numbers() {
     let mut table = Table::new("patch_embed");
     let base = Shape { batch: 2, planes: 3, height: 50, width: 35, embed_dim: 16, channels: 3, patch: 4 };
-    // The images take 42 or 14 KB, a patch row 560 bytes: all in one, image by image, a few patch rows of one channel at a time.
+    // The images take 42 or 14 KB, and a patch row takes 560 bytes. The limits bind all images together, one image at a
+    // time, or a few patch rows of one channel at a time.
     for (binding, workgroups) in [(64 << 10, 1), (20 << 10, 64), (6 << 10, 64), (6 << 10, 1)] {
         let forced = table.forced(binding, workgroups);
         for planes in [1, 3] {

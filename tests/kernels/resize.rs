@@ -1,4 +1,4 @@
-//! `resize`: a slice to an image for the model, and a map of patches to pixels.
+//! `resize`: resizes a slice to an image for the model, and a map of patches to pixels.
 
 use meddino::Tensor;
 use meddino::ct::{self, Size, Window, prepare};
@@ -17,7 +17,7 @@ fn changed(v: f32, values: Values) -> f64 {
     (v.clamp(f64::from(lo), f64::from(hi)) - f64::from(mean)) / f64::from(divisor)
 }
 
-/// In f64, straight from the definition.
+/// Computes the resize in f64, straight from the definition.
 fn oracle(x: &[f32], field: Field, [down, across]: [&Lines; 2], values: Values) -> Vec<f64> {
     let Field { first, width, channels, .. } = field;
     let mut y = Vec::new();
@@ -59,7 +59,7 @@ fn check(
     });
 }
 
-/// A slice in HU, some of it beyond the window, as `prepare` makes an image of it.
+/// Checks that a slice in HU, partly beyond the window, becomes the same image as `prepare` makes of it.
 fn check_slice(table: &mut Table, limits: Limits, window: Window, from: (usize, usize), to: (usize, usize)) {
     let x: Vec<f32> = noise(5, from.0 * from.1).iter().map(|v| v * 1500.0).collect();
     let image = prepare(&Tensor::new([from.0, from.1], x.clone()), &window, Size::Exact { height: to.0, width: to.1 });
@@ -93,9 +93,9 @@ fn a_map_comes_to_pixels() {
     for channels in [1, 2, 3, 4] {
         for (grid, slice) in [((14, 14), (64, 70)), ((3, 5), (48, 80)), ((2, 3), (9, 100)), ((1, 1), (5, 4))] {
             let grid = Grid { rows: grid.0, cols: grid.1 };
-            // Some pixels at the right and the bottom belong to no whole patch.
+            // Some pixels at the right and at the bottom are in no whole patch.
             let mesh = Mesh::new(grid, 16, (16 * grid.rows + 9, 16 * grid.cols + 4), slice);
-            // Five tokens that are no patch stand first.
+            // The first five tokens are not patches.
             let map = noise(6, (5 + grid.patches()) * channels);
             let field = Field { first: 5 * channels, height: grid.rows, width: grid.cols, channels };
             let [down, across] = mesh.lines();
@@ -115,7 +115,8 @@ fn a_map_comes_to_pixels() {
     table.finish();
 }
 
-/// A table that names lines that are not there, and more weights than it has: the last line, and the weights that there are.
+/// A table names lines that do not exist, and more weights than it holds. The kernel reads the last line instead, and
+/// only the weights that exist.
 #[test]
 fn a_table_that_makes_no_sense_reads_nothing_else() {
     let mut table = Table::new("resize");

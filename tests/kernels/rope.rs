@@ -1,4 +1,4 @@
-//! `rope`: from token-major qkv to head-major q, k and v, rotated.
+//! `rope`: turns token-major qkv into head-major q, k and v, and rotates q and k.
 
 use half::bf16;
 use meddino::graph::{Elem, Limits};
@@ -16,7 +16,7 @@ struct Shape {
     head_dim: usize,
 }
 
-/// One of q, k, v: [B, N, T, D]. `round` is the identity, or the rounding to bf16 of what is exact in f64.
+/// Computes q, k or v: [B, N, T, D]. `round` is the identity, or rounds values that are exact in f64 to bf16.
 fn oracle(shape: Shape, qkv: &[f32], table: &[f32], part: usize, round: fn(f64) -> f64) -> Vec<f64> {
     let Shape { batch, heads, prefix, patches, head_dim } = shape;
     let (tokens, half) = (prefix + patches, head_dim / 2);
@@ -66,7 +66,7 @@ fn check(table: &mut Table, shape: Shape, limits: Limits) {
             table.twin(&format!("{shape:?}, bf16 {rounded}"), tolerance, &want, twin.data());
         }
         let tolerance = match (limits.elem, rounded) {
-            // f16 keeps every bit of a bf16, except below 2^-17.
+            // f16 represents every bf16 value exactly, except below 2^-17.
             (Elem::F16, true) => Tolerance { atol: 3e-8, rtol: 0.0, l2: 1e-7 },
             (elem, _) => tolerance.stored(elem),
         };
@@ -101,7 +101,7 @@ fn heads_and_tokens_of_any_size() {
 #[test]
 fn forced_down_limits_give_the_same_numbers() {
     let mut table = Table::new("rope");
-    // A head takes 21 * 32 * 4 = 2688 bytes (bound by pairs or more), a row of qkv 1152.
+    // A head takes 21 * 32 * 4 = 2688 bytes (and is bound in pairs or larger groups), a row of qkv 1152.
     for (binding, workgroups) in [(6 << 10, 64), (12 << 10, 3), (64 << 10, 4)] {
         let [(_, forced), _] = table.forced(binding, workgroups);
         check(&mut table, Shape { batch: 3, heads: 3, prefix: 5, patches: 16, head_dim: 32 }, forced);

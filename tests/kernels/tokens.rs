@@ -1,4 +1,4 @@
-//! `tokens`: cls, storage tokens, patches, and the mask token where masked.
+//! `tokens`: the class token, the storage tokens, the patches, and the mask token in place of masked patches.
 
 use meddino::graph::Limits;
 use meddino::kernels::Mask;
