@@ -1,5 +1,5 @@
-//! Complete jobs, from scans to features or labels, in files or in memory. Gives any program what the `meddino` command
-//! does.
+//! Complete jobs, from scans to features or labels, in files or in memory. They make the work of the `meddino` command
+//! available to any program.
 //!
 //! A job is a recipe with its loaded model. It processes one input after another, as [`FeatureJob`] shows. A batch is
 //! as large as the memory allows, and slices are read, computed and written at the same time. An interrupted feature

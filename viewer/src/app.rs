@@ -46,7 +46,7 @@ pub struct App {
     since: Instant,
     /// Whether the reader has been asked for a slice and has not answered yet.
     asked: bool,
-    /// The fraction of a slice that the wheel has turned and no step has used yet.
+    /// The fraction of a slice that is left over from turning the wheel.
     turned: f32,
     pub(super) slice: Slice,
     pub(super) cache: Cache,

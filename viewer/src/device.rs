@@ -9,8 +9,8 @@ use eframe::wgpu;
 use meddino::embedding;
 
 /// Returns the configuration with which the window opens its device: the features and limits that the model uses. An
-/// adapter whose limits are too low for the model still shows scans. An error names what the adapter lacks only when
-/// the user loads a model.
+/// adapter whose limits are too low for the model still shows scans. When the user loads a model, an error names what
+/// the adapter lacks.
 pub fn configuration() -> WgpuConfiguration {
     let wanted = |adapter: &wgpu::Adapter| {
         let too_little = |_| wgpu::DeviceDescriptor { required_limits: adapter.limits(), ..Default::default() };
