@@ -24,8 +24,8 @@ pub enum PassInput {
 pub struct SliceInput {
     /// Height and width of a slice in pixels, each from 1 to [`MAX_SIDE`].
     pub slice: (usize, usize),
-    /// The scale and the shift that turn a stored value into Hounsfield units (HU): HU = value * scale + shift. Use (1,
-    /// 0) if the host stores HU, or values that are normalised already.
+    /// The scale and the shift that turn a stored value into Hounsfield units (HU): HU = value * scale + shift.
+    /// Use (1, 0) if the host stores HU, or values that are normalised already.
     pub rescale: (f32, f32),
     /// The window that normalises HU. Use [`Window::NONE`] if the values are normalised already.
     pub window: Window,

@@ -18,8 +18,8 @@ pub struct TokenLayout {
 }
 
 impl TokenLayout {
-    /// Returns the row of a token in the buffer, counting the tokens of all images. Its values begin at element `row *
-    /// channels`.
+    /// Returns the row of a token in the buffer, counting the tokens of all images. Its values begin at element
+    /// `row * channels`.
     pub fn row(&self, image: usize, token: usize) -> usize {
         image * self.tokens + token
     }

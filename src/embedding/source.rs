@@ -14,8 +14,8 @@ pub enum SliceSource<'a> {
         /// The byte at which the slice begins.
         offset: u64,
     },
-    /// The first channel of a texture of H rows and W columns, `R32Float`, `R16Float` or `Rgba8Unorm` (which holds 0 to
-    /// 1). The texture's usage includes `TEXTURE_BINDING`, and the view shows the whole first mip level.
+    /// The first channel of a texture of H rows and W columns, `R32Float`, `R16Float` or `Rgba8Unorm` (which holds
+    /// 0 to 1). The texture's usage includes `TEXTURE_BINDING`, and the view shows the whole first mip level.
     Texture(&'a wgpu::TextureView),
 }
 
