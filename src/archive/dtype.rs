@@ -1,4 +1,4 @@
-//! Element types of stored tensors, and their way to f32.
+//! Element types of stored tensors, and their conversion from and to f32.
 
 use std::fmt;
 
@@ -18,14 +18,15 @@ pub enum Dtype {
     F32,
     /// IEEE 754 half.
     F16,
-    /// The upper half of a single.
+    /// bfloat16: the upper 16 bits of an IEEE 754 single.
     Bf16,
-    /// Integers, booleans and floats of 8 bits or fewer: named for reports, never read as a weight.
+    /// Any other type: integers, booleans, complex numbers, or floats of 8 bits or fewer. Weights never have such a
+    /// type; reports print this name.
     Other(&'static str),
 }
 
 impl Dtype {
-    /// As options, reports and metadata spell it: `f32`, `bf16`, `i64`, ...
+    /// Returns the name as options, reports and metadata spell it: `f32`, `bf16`, `signed integers`, ...
     pub fn name(self) -> &'static str {
         match self {
             Self::F64 => "f64",
@@ -36,7 +37,7 @@ impl Dtype {
         }
     }
 
-    /// Bytes of one element; `None` for types that are never read.
+    /// Returns the bytes of one element, or `None` for a type that is never read.
     pub fn size(self) -> Option<usize> {
         match self {
             Self::F64 => Some(8),
@@ -46,10 +47,10 @@ impl Dtype {
         }
     }
 
-    /// The values of little-endian `bytes` as f32; f64 is rounded to nearest, the others are exact.
+    /// Converts little-endian `bytes` to f32. f64 is rounded to nearest; the other types convert exactly.
     ///
     /// # Errors
-    /// If the type is no float that weights are stored in.
+    /// If the type is not f64, f32, f16 or bf16.
     pub fn decode(self, bytes: &[u8]) -> Result<Vec<f32>, String> {
         match self {
             Self::F64 => Ok(bytes.chunks_exact(8).map(|b| f64::from_ne_bytes(array(b)) as f32).collect()),
@@ -60,10 +61,10 @@ impl Dtype {
         }
     }
 
-    /// `values` in this type, little-endian, rounded to nearest even.
+    /// Converts `values` to this type, little-endian, rounded to nearest even.
     ///
     /// # Errors
-    /// If a finite value becomes infinite, or the type is none that this crate writes.
+    /// If a finite value becomes infinite, or the type is not f32, f16 or bf16.
     pub fn encode(self, values: &[f32]) -> Result<Vec<u8>, String> {
         let rounded: fn(f32) -> f32 = match self {
             Self::F32 => return Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect()),
@@ -98,7 +99,7 @@ impl From<FileDtype> for Dtype {
 impl TryFrom<Dtype> for FileDtype {
     type Error = String;
 
-    /// The types that this crate writes.
+    /// Accepts the types that this crate writes: f32, f16 and bf16.
     fn try_from(dtype: Dtype) -> Result<Self, String> {
         match dtype {
             Dtype::F32 => Ok(Self::F32),

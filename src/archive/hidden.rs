@@ -1,4 +1,5 @@
-//! The unfinished file of an output: hidden beside its target, locked against other runs, renamed when it is complete.
+//! The unfinished file of an output: hidden next to its target, locked against other runs, and renamed when it is
+//! complete.
 
 use std::env;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -12,12 +13,14 @@ use tempfile::TempPath;
 use super::listing::folder_of;
 use crate::error::{Error, Problem, Result};
 
-/// How long a run waits for another one to let go of the file: small files are locked for moments.
+/// How long a run waits for another run to release the lock. Runs hold the locks of small files only briefly.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// A locked file under a hidden name. [`Hidden::commit`] gives it its target's name; dropped, it is removed; [`Hidden::keep`] leaves it for a later run.
+/// A locked file under a hidden name. [`Hidden::commit`] renames it to its target, [`Hidden::keep`] leaves it for a
+/// later run, and dropping it removes it.
 ///
-/// A target that is a symbolic link is followed, so that the link stays a link. A device or a pipe is never replaced: the finished bytes are written into it.
+/// If the target is a symlink, the file that the symlink points to is replaced, so that the symlink stays. A device or
+/// a pipe is never replaced: the finished bytes are written into it.
 #[derive(Debug)]
 pub(super) struct Hidden {
     pub file: File,
@@ -26,26 +29,27 @@ pub(super) struct Hidden {
     place: Place,
 }
 
-/// What becomes of the finished bytes.
+/// Where the finished bytes go.
 #[derive(Debug)]
 enum Place {
-    /// The hidden file is renamed.
+    /// The hidden file is renamed to its target.
     Beside {
         hidden: PathBuf,
-        /// The target with links followed.
+        /// The target with symlinks resolved.
         real: PathBuf,
         leave: bool,
     },
-    /// They are copied into what is no plain file. The path removes the temporary file that holds them until then.
+    /// The bytes are copied into a device or a pipe. The path removes the temporary file that holds the bytes until
+    /// then.
     Stream(#[expect(dead_code, reason = "removes the file when it is dropped")] TempPath),
 }
 
 impl Hidden {
-    /// Opens `.NAME.SUFFIX` beside `target`, with whatever an earlier run left in it, and locks it.
+    /// Opens `.NAME.SUFFIX` next to `target` and locks it. The contents that an earlier run left in the file are kept.
     ///
     /// # Errors
-    /// If `target` is no name for a file, is a folder or a link to nothing; if its folder is missing or not writable; if another run holds the lock, or
-    /// somebody has put a link under the hidden name.
+    /// If `target` does not name a file, is a folder, or is a dangling symlink; if its folder is missing or not
+    /// writable; if another run holds the lock; or if somebody has put a link under the hidden name.
     pub fn open(target: &Path, suffix: &str) -> Result<Self> {
         let fail = |problem: Problem| Error::output(target.display(), problem);
         if is_stream(target) {
@@ -60,10 +64,11 @@ impl Hidden {
         Ok(Self { file, target: target.into(), place: Place::Beside { hidden, real, leave: false } })
     }
 
-    /// Gives the complete file its name, in place of what had it before; of a device or a pipe, writes the bytes into it.
+    /// Renames the complete file to its target and replaces any file of that name. If the target is a device or a pipe,
+    /// writes the bytes into it.
     ///
     /// # Errors
-    /// If the disk fails or the name is taken by something that cannot be replaced.
+    /// If the disk fails, or the name belongs to something that cannot be replaced.
     pub fn commit(mut self) -> Result<()> {
         let done = match &mut self.place {
             Place::Beside { hidden, real, leave } => {
@@ -83,7 +88,7 @@ impl Hidden {
         }
     }
 
-    /// An error that names the target.
+    /// Creates an error that names the target.
     pub fn failed(&self, problem: impl Into<Problem>) -> Error {
         Error::output(self.target.display(), problem)
     }
@@ -92,29 +97,30 @@ impl Hidden {
 impl Drop for Hidden {
     fn drop(&mut self) {
         if let Place::Beside { hidden, leave: false, .. } = &self.place {
-            // Whatever hinders this, nothing better can be done about it; the next run takes the file over.
+            // A failure here has no better remedy, and the next run reuses the file.
             let _ = fs::remove_file(hidden);
         }
     }
 }
 
-/// Whether writing to `path` means writing into what is there: a pipe, a device, or a name for one of the process's own streams, whatever that leads to.
+/// Returns whether writing to `path` means writing into an existing stream: a pipe, a device, or a name for one of the
+/// process's own streams, whatever that name leads to.
 pub fn is_stream(path: &Path) -> bool {
     let is_own = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc/self/fd"].iter().any(|name| path.starts_with(name));
     is_own || fs::metadata(path).is_ok_and(|about| !about.is_file() && !about.is_dir())
 }
 
-/// Copies all of `from` into `to`, which exists.
+/// Copies all of `from` into the existing `to`.
 fn pour(from: &mut File, to: &Path) -> io::Result<()> {
     from.seek(SeekFrom::Start(0))?;
     let mut stream = File::options().write(true).open(to)?;
     io::copy(from, &mut stream).map(drop)
 }
 
-/// `target` with the links followed that its last part may be; it need not exist.
+/// Resolves the symlinks that the last component of `target` may be. `target` need not exist.
 fn resolved(target: &Path) -> Result<PathBuf, Problem> {
     let Some(name) = target.file_name() else { return Err("expected the name of a file".into()) };
-    // `out/` and `out/.` have a last name, too.
+    // `Path::file_name` also returns a name for `out/` and `out/.`.
     if !target.as_os_str().as_encoded_bytes().ends_with(name.as_encoded_bytes()) {
         return Err("is the name of a folder; expected that of a file".into());
     }
@@ -128,7 +134,7 @@ fn resolved(target: &Path) -> Result<PathBuf, Problem> {
     })
 }
 
-/// The hidden name `.NAME.SUFFIX` beside the file `target`, which need not exist.
+/// Returns the hidden name `.NAME.SUFFIX` next to the file `target`, which need not exist.
 fn beside(target: &Path, suffix: &str) -> Result<PathBuf, Problem> {
     let Some(name) = target.file_name() else { return Err("expected the name of a file".into()) };
     if target.is_dir() {
@@ -145,7 +151,7 @@ fn beside(target: &Path, suffix: &str) -> Result<PathBuf, Problem> {
     Ok(target.with_file_name(hidden))
 }
 
-/// The file at `path`, made if there is none, with a lock on it that ends with the process.
+/// Opens the file at `path`, creates it if it is missing, and locks it. The lock ends with the process.
 fn open_locked(path: &Path) -> Result<File, Problem> {
     let name = path.display();
     let began = Instant::now();
@@ -161,28 +167,29 @@ fn open_locked(path: &Path) -> Result<File, Problem> {
                 let holder = holder(&file);
                 return Err(format!("{holder} is writing it ({name} is locked); wait for that run, or give another name").into());
             }
-            // Some network file systems know no locks.
+            // Some network file systems do not support locks.
             Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {}
             Err(TryLockError::Error(e)) => {
-                // What was made just now for the lock is of no use to anybody.
+                // An empty file was created only for the lock, so nobody needs it.
                 if file.metadata().is_ok_and(|about| about.len() == 0) {
                     let _ = fs::remove_file(path);
                 }
                 return Err(Problem::from(e).within(format_args!("cannot lock {name}")));
             }
         }
-        // The run that held the lock until now may have renamed or removed the file meanwhile: then the lock is on nothing.
+        // The run that held the lock may have renamed or removed the file meanwhile. Then this lock protects no file.
         if is_still(path, &file) {
             return Ok(file);
         }
     }
 }
 
-/// Opens a file of this program's own, such as an unfinished output or a manifest, as `options` say. No link is followed: in a folder that others can write to, a
-/// link under the file's name could aim the writing at any file of the user's.
+/// Opens one of this program's own files, such as an unfinished output or a manifest, with `options`. Links are not
+/// followed, because in a folder that others can write to, a link under the file's name could redirect the write to any
+/// file of the user.
 ///
 /// # Errors
-/// If it is a link, has a second name, is no plain file, or cannot be opened.
+/// If the file is a symlink, has a second name (a hard link), is not a plain file, or cannot be opened.
 pub fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File, Problem> {
     let name = path.display();
     if path.is_symlink() {
@@ -204,7 +211,7 @@ pub fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File, Problem>
 #[cfg(unix)]
 fn without_links(options: &mut OpenOptions) {
     use std::os::unix::fs::OpenOptionsExt;
-    // Nor is a pipe waited for.
+    // O_NONBLOCK: opening a pipe must not wait for its other end.
     options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
 }
 
@@ -218,7 +225,7 @@ fn without_links(options: &mut OpenOptions) {
 #[cfg(not(any(unix, windows)))]
 fn without_links(_: &mut OpenOptions) {}
 
-/// How many names the file has.
+/// Returns the number of names (hard links) that the file has.
 #[cfg(unix)]
 fn names(about: &fs::Metadata) -> u64 {
     use std::os::unix::fs::MetadataExt;
@@ -230,11 +237,11 @@ fn names(_: &fs::Metadata) -> u64 {
     1
 }
 
-/// Who holds the lock on `file`, where the system tells.
+/// Describes the run that holds the lock on `file`, with its process number where the system reports it.
 #[cfg(target_os = "linux")]
 fn holder(file: &File) -> String {
     use std::os::unix::fs::MetadataExt;
-    // `1: FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF`: proc_locks(5).
+    // A line of /proc/locks, see proc_locks(5): `1: FLOCK ADVISORY WRITE 4711 08:01:131 0 EOF`.
     let inode = file.metadata().map_or(0, |about| about.ino());
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
     let process = locks.lines().find_map(|line| {

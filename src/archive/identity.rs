@@ -1,14 +1,15 @@
-//! What files are known by together: their content and their names.
+//! The SHA-256 that identifies an input of one or more files by their contents and names.
 
 use std::path::{Component, Path, PathBuf};
 
 use super::sha256::{sha256, sha256_of_file};
 
-/// What `files`, every one that was read of `root`, are known by: of a file that is `root` itself its SHA-256, as `sha256sum` has it; else the SHA-256 of the
-/// hash and the name of each, the name being what stands below `root`.
+/// Returns the SHA-256 that identifies `files`, which are all the files that were read of `root`. If `root` itself is
+/// the only file, returns the file's SHA-256, as `sha256sum` prints it. Otherwise returns the SHA-256 over the hash and
+/// the name of each file, where the name is the path below `root`.
 ///
 /// # Errors
-/// If a file cannot be read, which the text names.
+/// If a file cannot be read. The text names the file.
 pub fn identity(root: &Path, files: &[PathBuf]) -> Result<String, String> {
     if let [file] = files
         && file == root
@@ -20,7 +21,8 @@ pub fn identity(root: &Path, files: &[PathBuf]) -> Result<String, String> {
         let hash = sha256_of_file(file).map_err(|e| format!("{}: {e}", file.display()))?;
         all.extend_from_slice(hash.as_bytes());
         for part in file.strip_prefix(root).unwrap_or(file).components() {
-            // No name holds a zero or a slash; on every system the same names give the same bytes.
+            // No name contains a zero byte or a slash, so that `/` and 0 separate names unambiguously. The same names
+            // give the same bytes on every system.
             if let Component::Normal(name) = part {
                 all.push(b'/');
                 all.extend_from_slice(name.as_encoded_bytes());

@@ -1,34 +1,35 @@
-//! What a folder holds, with links followed and everything that is no file or folder named.
+//! Folder listings that follow symlinks and report every entry that is neither a file nor a folder.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// How many folders deep a search looks.
+/// The greatest depth of folders that a search enters.
 const MAX_DEPTH: usize = 16;
 
-/// The entries of a folder, each kind sorted by path. Symbolic links are followed: a link to a file counts as a file.
+/// The entries of a folder, each kind sorted by path. Symlinks are followed: a symlink to a file counts as a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
     /// Plain files.
     pub files: Vec<PathBuf>,
     /// Folders.
     pub folders: Vec<PathBuf>,
-    /// What is neither, or cannot be looked at. Opening a pipe or a device could wait for ever.
+    /// Entries that are neither, or that cannot be examined. They are never opened, because opening a pipe or a device
+    /// could block forever.
     pub others: Vec<Other>,
 }
 
 /// An entry that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Other {
-    /// Where it stands.
+    /// Path of the entry.
     pub path: PathBuf,
-    /// What it is: `a dangling link`, `a named pipe`.
+    /// What the entry is: `a dangling link`, `a named pipe`.
     pub why: String,
 }
 
 impl Listing {
-    /// What stands directly in `folder`, hidden names included.
+    /// Lists the entries directly in `folder`, hidden names included.
     ///
     /// # Errors
     /// If the folder cannot be read.
@@ -50,8 +51,8 @@ impl Listing {
         Ok(listing)
     }
 
-    /// Every file in `folder` and in the folders below it. `folders` is empty; a folder that cannot be read, lies deeper than 16, or is a link
-    /// back to a folder that it lies in, is among `others`.
+    /// Lists every file in `folder` and in the folders below it. `folders` stays empty. A folder is reported in
+    /// `others` if it cannot be read, is deeper than 16, or is a symlink back to a folder that contains it.
     ///
     /// # Errors
     /// If `folder` itself cannot be read.
@@ -63,7 +64,7 @@ impl Listing {
         Ok(found)
     }
 
-    /// Adds what is in `folder`, whose ancestors' real paths are `above`.
+    /// Adds the entries of `folder`. `above` holds the real paths of its ancestors.
     fn descend(&mut self, folder: &Path, above: &mut Vec<PathBuf>) -> io::Result<()> {
         let here = Self::of(folder)?;
         above.push(folder.canonicalize()?);
@@ -78,15 +79,16 @@ impl Listing {
     }
 }
 
-/// The folder that the file `path` is in, or will be.
+/// Returns the folder that contains, or will contain, the file `path`.
 pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The real path of `folder`, which a search may look into that came by way of the folders whose real paths are `above`.
+/// Returns the real path of `folder` if a search may enter it. `above` holds the real paths of the folders through
+/// which the search came.
 ///
 /// # Errors
-/// If it cannot be read, lies too deep, or is a link back to a folder that it lies in.
+/// If the folder cannot be read, is deeper than 16, or is a symlink back to a folder that contains it.
 pub fn enter(folder: &Path, above: &[PathBuf]) -> Result<PathBuf, String> {
     match folder.canonicalize() {
         Err(e) => Err(unreadable(&e)),
@@ -96,7 +98,7 @@ pub fn enter(folder: &Path, above: &[PathBuf]) -> Result<PathBuf, String> {
     }
 }
 
-/// What a folder is whose reading fails with `error`.
+/// Describes a folder that fails to be read with `error`.
 pub fn unreadable(error: &io::Error) -> String {
     format!("a folder that cannot be read ({error})")
 }
@@ -105,7 +107,7 @@ fn is_dangling(path: &Path) -> bool {
     path.is_symlink() && fs::metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
 }
 
-/// What an entry is that is neither a file nor a folder.
+/// Describes an entry that is neither a file nor a folder.
 #[cfg(unix)]
 pub(super) fn kind(kind: fs::FileType) -> &'static str {
     use std::os::unix::fs::FileTypeExt;

@@ -1,8 +1,10 @@
-//! Safetensors files: read one tensor at a time, written tensor by tensor or piece by piece, complete or not at all.
+//! Safetensors files. They are read one tensor at a time, and written tensor by tensor or piece by piece. A file is
+//! written completely or not at all.
 //!
-//! Without the feature `files` there are only the readers, over bytes or anything that can seek.
+//! Without the feature `files`, only the readers are available, over bytes or anything that implements [`Read`] and
+//! [`Seek`].
 //!
-//! Nothing is mapped into memory, and no size that a file claims is believed before it is held against the file's length.
+//! Files are not memory-mapped. Every size that a file claims is checked against the file's length before it is used.
 
 mod dtype;
 #[cfg(feature = "files")]
@@ -52,7 +54,8 @@ pub use sha256::{sha256, sha256_of_file};
 #[cfg(feature = "files")]
 pub use writer::ArchiveWriter;
 
-/// The longest header that is read. The format allows 100 MB; a vision transformer's takes under 0.1 MB.
+/// The longest header that is read, in bytes. The format allows 100 MB; a vision transformer's header takes less than
+/// 0.1 MB.
 const MAX_HEADER: u64 = 16 << 20;
 
 /// Shape and element type of a stored tensor.
@@ -64,36 +67,38 @@ pub struct Stored {
     pub dtype: Dtype,
 }
 
-/// Where an archive's bytes come from.
+/// The source of an archive's bytes.
 trait ReadSeek: Read + Seek + Send {}
 
 impl<T: Read + Seek + Send> ReadSeek for T {}
 
-/// An open safetensors file. Errors are plain texts: whoever opened it knows the file's name and what it is for.
+/// An open safetensors file. Errors are plain texts, because the caller that opened the file knows its name and
+/// purpose.
 pub struct Archive {
-    /// Behind a lock because a read moves the cursor.
+    /// Behind a lock, because a read moves the cursor.
     bytes: Mutex<Box<dyn ReadSeek>>,
     header: Metadata,
     tensors: BTreeMap<String, Stored>,
     metadata: BTreeMap<String, String>,
-    /// Where the tensors' bytes begin.
+    /// Offset of the tensors' first byte in the file.
     data_start: u64,
 }
 
 impl Archive {
-    /// Opens `path` and reads its header; offsets are held against shapes, types and the file's length.
+    /// Opens `path` and reads its header. Offsets are checked against shapes, types and the file's length.
     ///
     /// # Errors
-    /// If it cannot be read, or is no whole safetensors file.
+    /// If the file cannot be read, or is not a complete safetensors file.
     #[cfg(feature = "files")]
     pub fn open(path: &Path) -> Result<Self, Problem> {
         Self::from_reader(open_plain(path)?)
     }
 
-    /// The same from `bytes`, which hold a safetensors file from their start to their end.
+    /// Reads the header of a safetensors file from `bytes`, which hold the whole file from start to end. Offsets are
+    /// checked as in `Archive::open`.
     ///
     /// # Errors
-    /// As [`Archive::open`].
+    /// If the bytes cannot be read, or are not a complete safetensors file.
     pub fn from_reader(mut bytes: impl Read + Seek + Send + 'static) -> Result<Self, Problem> {
         let length = bytes.seek(SeekFrom::End(0)).and_then(|length| bytes.rewind().map(|()| length))?;
         let mut prefix = [0; 8];
@@ -104,7 +109,7 @@ impl Archive {
         }
         let mut header = vec![0; header_len as usize];
         bytes.read_exact(&mut header).map_err(|e| Problem::from(e).within("its header cannot be read"))?;
-        // Reading the header checks that offsets follow each other without gaps and fit shapes and types.
+        // Parsing the header also checks that offsets follow each other without gaps and fit shapes and types.
         let header: Metadata = serde_json::from_slice(&header).map_err(|e| Problem::from(e).within("its header is damaged"))?;
         let data_start = 8 + header_len;
         let want = (header.data_len() as u64).checked_add(data_start);
@@ -120,33 +125,33 @@ impl Archive {
         Ok(Self { bytes: Mutex::new(Box::new(bytes)), header, tensors, metadata, data_start })
     }
 
-    /// Every tensor, by name.
+    /// Returns shape and type of every tensor, by name.
     pub fn tensors(&self) -> &BTreeMap<String, Stored> {
         &self.tensors
     }
 
-    /// The text metadata.
+    /// Returns the text metadata.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
 
-    /// The values of `name` as f32.
+    /// Returns the values of the tensor `name` as f32.
     ///
     /// # Errors
-    /// If there is none of that name, it is no float, or the file cannot be read.
+    /// If the file has no such tensor, the tensor's type is not f64, f32, f16 or bf16, or the file cannot be read.
     pub fn read(&self, name: &str) -> Result<Tensor, String> {
         let shape = self.tensors.get(name).ok_or("is not in the file")?.shape.clone();
         let len = shape.iter().product();
         Ok(Tensor::new(shape, self.read_part(name, 0, len)?))
     }
 
-    /// `len` values of `name` as f32, from its element `first` on.
+    /// Returns `len` values of the tensor `name` as f32, starting at element `first`.
     ///
     /// # Errors
     /// As [`Archive::read`].
     ///
     /// # Panics
-    /// If the tensor ends before that.
+    /// If the tensor has fewer than `first + len` elements.
     pub fn read_part(&self, name: &str, first: usize, len: usize) -> Result<Vec<f32>, String> {
         let stored = self.tensors.get(name).ok_or("is not in the file")?;
         let size = stored.dtype.size().ok_or_else(|| format!("its elements are {}; expected f32, f16, bf16 or f64", stored.dtype))?;
@@ -159,10 +164,10 @@ impl Archive {
         stored.dtype.decode(&part)
     }
 
-    /// The SHA-256 of all bytes, in lower-case hexadecimal.
+    /// Returns the SHA-256 of all bytes of the file, in lower-case hexadecimal.
     ///
     /// # Errors
-    /// If they cannot be read.
+    /// If the bytes cannot be read.
     #[cfg(feature = "files")]
     pub fn sha256(&self) -> std::io::Result<String> {
         let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! A file that appears under its name when it is complete, and not before.
+//! A file that gets its name only when it is complete.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
@@ -7,28 +7,30 @@ use std::path::Path;
 use super::hidden::Hidden;
 use crate::error::{Problem, Result};
 
-/// A file being written under a hidden name beside its target, locked against other runs. [`NewFile::commit`] renames it; dropped before that, it is removed.
-/// What a killed run left under the hidden name is written over.
+/// A file being written under a hidden name next to its target, locked against other runs. [`NewFile::commit`] renames
+/// it; dropping it before that removes it. Data that a killed run left under the hidden name are overwritten.
 ///
-/// A target that is a symbolic link is followed; into a device or a pipe the complete bytes are written.
+/// If the target is a symlink, the file that the symlink points to is replaced. If the target is a device or a pipe,
+/// the complete bytes are written into it.
 #[derive(Debug)]
 pub struct NewFile {
     hidden: Hidden,
 }
 
 impl NewFile {
-    /// Starts a file that is to replace `target`.
+    /// Starts a file that will replace `target`.
     ///
     /// # Errors
-    /// If `target` is no name for a file, is a folder or a link to nothing, its folder is missing or not writable, or another run is writing it.
+    /// If `target` does not name a file, is a folder, or is a dangling symlink; if its folder is missing or not
+    /// writable; or if another run is writing the file.
     pub fn create(target: impl AsRef<Path>) -> Result<Self> {
-        // Another name than that of a `Partial`, out of which some files are made.
+        // The suffix differs from that of a `Partial`, because some files are made from a `Partial` of the same target.
         let hidden = Hidden::open(target.as_ref(), "new.partial")?;
         hidden.file.set_len(0).map_err(|e| hidden.failed(e))?;
         Ok(Self { hidden })
     }
 
-    /// Writes `bytes` at `offset` from the start.
+    /// Writes `bytes` at `offset` from the start of the file.
     ///
     /// # Errors
     /// If the disk is full or fails.
@@ -38,20 +40,20 @@ impl NewFile {
         written.map_err(|e| self.failed(e))
     }
 
-    /// Gives the complete file its name, in place of what had it before.
+    /// Renames the complete file to its target and replaces any file of that name.
     ///
     /// # Errors
-    /// If the disk fails or the name is taken by something that cannot be replaced.
+    /// If the disk fails, or the name belongs to something that cannot be replaced.
     pub fn commit(self) -> Result<()> {
         self.hidden.commit()
     }
 
-    /// The file itself, for whoever writes it as a stream.
+    /// Returns the underlying file, for callers that write a stream.
     pub fn stream(&mut self) -> &mut File {
         &mut self.hidden.file
     }
 
-    /// An error that names the target.
+    /// Creates an error that names the target.
     pub fn failed(&self, problem: impl Into<Problem>) -> crate::error::Error {
         self.hidden.failed(problem)
     }

@@ -1,4 +1,4 @@
-//! A file that is filled over one run or several, beside its target, and gets the target's name when it is complete.
+//! A file that one or more runs fill. It is kept next to its target and is renamed to the target when it is complete.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -7,26 +7,29 @@ use std::time::{Duration, Instant};
 use super::hidden::Hidden;
 use crate::error::{Error, Problem, Result};
 
-/// What stands at the end until the file is complete: this, the count of what is done, and the count's complement, by which a torn count is known.
-/// Before it, after the data, stands the method.
+/// First bytes of the trailer, which ends the file until the file is complete. The trailer holds this mark, the count
+/// of what is done, and the count's complement, which reveals a torn count. The method is stored between the data and
+/// the trailer.
 const MARK: &[u8; 16] = b"meddino partial\n";
 const TRAILER: u64 = 32;
 
-/// The longest method that is read.
+/// The longest method that is read, in bytes.
 const MAX_METHOD: u64 = 1 << 16;
 
-/// Progress is made durable this often at most: the disk is waited for each time.
+/// The shortest time between two syncs of the progress, because each sync waits for the disk.
 const SYNC_EVERY: Duration = Duration::from_millis(500);
 
-/// `.NAME.partial` beside the file NAME that it is to become, of known length, locked against other runs.
+/// The file `.NAME.partial`, of known length, next to the file NAME that it will become. It is locked against other
+/// runs.
 ///
-/// A process that is killed leaves it behind; the next one that wants the same header and length, by the same method, goes on where the count stands.
-/// The method is a text that says by what the data are computed, as far as it decides their last bits: data of two methods never stand in one file.
-/// [`Partial::commit`] renames it; dropped, it is removed; [`Partial::keep`] leaves it for a later run.
+/// A killed process leaves the file behind. The next process that wants the same header and length, by the same method,
+/// resumes at the count. The method is a text that names everything that decides the last bits of the data, so that one
+/// file never mixes data of two methods. [`Partial::commit`] renames the file, [`Partial::keep`] leaves it for a later
+/// run, and dropping it removes it.
 #[derive(Debug)]
 pub struct Partial {
     hidden: Hidden,
-    /// Where the data end and the method begins.
+    /// Offset where the data end and the method begins.
     end: u64,
     method: String,
     resumed: u64,
@@ -35,10 +38,11 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// Starts a file of `header` and `data_len` bytes of data by `method` that is to replace `target`, or goes on with the one that an earlier run left.
+    /// Starts a file of `header` and `data_len` bytes of data, computed by `method`, that will replace `target`; or
+    /// resumes the file that an earlier run left.
     ///
     /// # Errors
-    /// If `target` is no name for a file, its folder is missing or not writable, or another run is at it.
+    /// If `target` does not name a file, its folder is missing or not writable, or another run is writing the file.
     pub fn open(target: &Path, header: &[u8], data_len: u64, method: &str) -> Result<Self> {
         let hidden = Hidden::open(target, "partial")?;
         let end = header.len() as u64 + data_len;
@@ -53,19 +57,22 @@ impl Partial {
         Ok(partial)
     }
 
-    /// What [`Partial::count`] last made durable in an earlier run, 0 in a new file.
+    /// Returns the count that [`Partial::count`] last made durable in an earlier run, or 0 for a new file.
     pub fn resumed(&self) -> u64 {
         self.resumed
     }
 
-    /// The method of an earlier run whose data were discarded, because it is another one.
+    /// Returns the method of an earlier run if it differs from this run's method and the earlier data were therefore
+    /// discarded.
     pub fn other_method(&self) -> Option<&str> {
         self.other_method.as_deref()
     }
 
-    /// The count and the method of an earlier run that wanted the same file; none if this is no such file.
+    /// Returns the count and the method of an earlier run that wanted the same file, or `None` if the file is of
+    /// another kind.
     ///
-    /// The trailer is cut off when everything is done, just before the file is renamed. A file without one does not say its method, and is no such file.
+    /// [`Partial::commit`] cuts the trailer off when all data are written, just before it renames the file. A file
+    /// without a trailer does not name its method, so this function returns `None` for it.
     fn left_behind(&mut self, header: &[u8]) -> Option<(u64, String)> {
         let length = self.hidden.file.metadata().ok()?.len();
         let method = length.checked_sub(self.end + TRAILER).filter(|method| *method <= MAX_METHOD)?;
@@ -87,7 +94,7 @@ impl Partial {
         self.write_count(0)
     }
 
-    /// Where the trailer begins.
+    /// Returns the offset where the trailer begins.
     fn trailer(&self) -> u64 {
         self.end + self.method.len() as u64
     }
@@ -97,7 +104,7 @@ impl Partial {
         self.write_at(self.trailer(), &trailer)
     }
 
-    /// Writes `bytes` at `offset` from the start.
+    /// Writes `bytes` at `offset` from the start of the file.
     ///
     /// # Errors
     /// If the disk is full or fails.
@@ -115,8 +122,9 @@ impl Partial {
         read.map_err(|e| self.failed(e))
     }
 
-    /// Notes that `done` of whatever the caller counts is written, in such a way that a run after a crash can rely on it: the data reach the disk before
-    /// the count does. Now and then only, since that takes time.
+    /// Records that `done` units are written; the caller chooses the unit. A run after a crash can rely on the count,
+    /// because the data reach the disk before the count does. The count is recorded at most every 500 ms, because each
+    /// sync takes time; other calls return at once.
     ///
     /// # Errors
     /// If the disk is full or fails.
@@ -129,12 +137,12 @@ impl Partial {
         self.write_count(done)
     }
 
-    /// Gives the complete file its name, in place of what had it before.
+    /// Renames the complete file to its target and replaces any file of that name.
     ///
     /// # Errors
-    /// If the disk fails or the name is taken by something that cannot be replaced.
+    /// If the disk fails, or the name belongs to something that cannot be replaced.
     pub fn commit(self) -> Result<()> {
-        // The data first.
+        // The data must reach the disk before the trailer is cut off.
         let file = &self.hidden.file;
         file.sync_all().and_then(|()| file.set_len(self.end)).map_err(|e| self.failed(e))?;
         self.hidden.commit()
@@ -145,7 +153,7 @@ impl Partial {
         self.hidden.keep();
     }
 
-    /// An error that names the target.
+    /// Creates an error that names the target.
     pub fn failed(&self, problem: impl Into<Problem>) -> Error {
         self.hidden.failed(problem)
     }
@@ -161,7 +169,7 @@ mod tests {
     const HEADER: &[u8] = b"header: 8 bytes follow\n";
     const METHOD: &str = "by hand";
 
-    /// A folder, and the file X in it.
+    /// Returns a temporary folder and the path of the file X in it.
     fn target() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("X");
@@ -204,11 +212,11 @@ mod tests {
         let other = Partial::open(&path, HEADER, 8, "by another hand").expect("opened");
         assert_eq!((other.resumed(), other.other_method()), (0, Some(METHOD)));
         other.keep();
-        // Nothing was done by the other method: nothing is lost, and nothing is to be said.
+        // The other method had written nothing, so nothing is lost and there is nothing to report.
         let back = open(&path);
         assert_eq!((back.resumed(), back.other_method()), (0, None));
         drop(back);
-        // All is done, but what by is no longer written there.
+        // All data are written, but the file no longer names its method.
         fs::write(folder.path().join(".X.partial"), [HEADER, b"abcdefgh"].concat()).expect("written");
         assert_eq!(open(&path).resumed(), 0);
     }

@@ -1,4 +1,4 @@
-//! Files that are read: plain ones alone. A pipe or a device could be waited for, or read, for ever.
+//! Opens input files. Only plain files are read, because opening or reading a pipe or a device could block forever.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -6,19 +6,19 @@ use std::path::Path;
 
 use super::listing::kind;
 
-/// Opens the plain file `path`, or the one that a link of this name leads to, to be read.
+/// Opens the plain file `path`, or the plain file that a symlink at `path` points to, for reading.
 ///
 /// # Errors
-/// If it cannot be opened, or is a folder, a pipe, a socket or a device, which it says.
+/// If the file cannot be opened, or is a folder, a pipe, a socket or a device. The error says which.
 pub fn open_plain(path: &Path) -> io::Result<File> {
     check_plain(path)?;
     let file = File::open(path)?;
-    // Between the look and the opening, the name may have come to lead elsewhere.
+    // The name may have come to point to another file between the check and the opening.
     refuse(&file.metadata()?)?;
     Ok(file)
 }
 
-/// As [`open_plain`], for files that are opened elsewhere.
+/// Checks that `path` is a plain file, or a symlink to one, as [`open_plain`] does; for files that other code opens.
 ///
 /// # Errors
 /// As [`open_plain`].

@@ -1,4 +1,4 @@
-//! What a file's content is known by.
+//! SHA-256 checksums of bytes and files.
 
 use std::fmt::Write;
 use std::io;
@@ -8,20 +8,20 @@ use sha2::{Digest, Sha256};
 
 use super::plain::open_plain;
 
-/// The SHA-256 of `bytes` in lower-case hexadecimal.
+/// Returns the SHA-256 of `bytes` in lower-case hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     hexadecimal(&Sha256::digest(bytes))
 }
 
-/// The SHA-256 of a whole file in lower-case hexadecimal.
+/// Returns the SHA-256 of a whole file in lower-case hexadecimal.
 ///
 /// # Errors
-/// If the file cannot be read, or is no plain file.
+/// If the file cannot be read, or is not a plain file.
 pub fn sha256_of_file(path: &Path) -> io::Result<String> {
     sha256_of(&mut open_plain(path)?)
 }
 
-/// The SHA-256 of what `bytes` still hold, in lower-case hexadecimal.
+/// Returns the SHA-256 of the bytes that remain in `bytes`, in lower-case hexadecimal.
 pub(super) fn sha256_of(bytes: &mut impl io::Read) -> io::Result<String> {
     let mut hasher = Sha256::new();
     io::copy(bytes, &mut hasher)?;

@@ -1,4 +1,4 @@
-//! Writing a safetensors file whose tensors need not be in memory together.
+//! Writes a safetensors file whose tensors need not all be in memory at once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -9,38 +9,40 @@ use super::Stored;
 use super::partial::Partial;
 use crate::error::{Error, Result};
 
-/// A safetensors file being written: the header says everything at once, the values follow in any order and in any pieces. It gets its name when it is
-/// finished; dropped before that, it leaves nothing behind. A run that was killed is gone on with: see [`Partial`].
+/// A safetensors file being written. The header is written first and in full; the values follow in any order and in
+/// pieces of any size. The file gets its name when it is finished; dropping it before that removes it. A later run
+/// resumes the file of a killed run: see [`Partial`].
 #[derive(Debug)]
 pub struct ArchiveWriter {
     file: Partial,
     regions: Vec<Region>,
 }
 
-/// How many bytes are copied at once.
+/// Number of bytes copied at once.
 const PIECE: usize = 1 << 20;
 
-/// Where one tensor lies.
+/// The byte range of one tensor in the file.
 #[derive(Debug)]
 struct Region {
     name: String,
     stored: Stored,
-    /// First byte in the file.
+    /// Offset of the tensor's first byte in the file.
     start: u64,
     /// Length in bytes.
     len: u64,
 }
 
 impl ArchiveWriter {
-    /// Starts the file at `path` for `tensors`, which it will hold in this order.
+    /// Starts the file at `path` for `tensors`, which the file will hold in this order.
     ///
     /// # Errors
-    /// If a type is none that is written, the file cannot be written there, or another run is writing it.
+    /// If a type is not f32, f16 or bf16, the file cannot be written there, or another run is writing it.
     pub fn create(path: &Path, tensors: &[(String, Stored)], metadata: &BTreeMap<String, String>) -> Result<Self> {
         Self::resume(path, tensors, metadata, "")
     }
 
-    /// As [`ArchiveWriter::create`], or goes on with what an earlier run left of the same by the same `method`: see [`Partial`].
+    /// Starts the file as [`ArchiveWriter::create`] does, or resumes the file that an earlier run left with the same
+    /// header, length and `method`: see [`Partial`].
     ///
     /// # Errors
     /// As [`ArchiveWriter::create`].
@@ -50,22 +52,24 @@ impl ArchiveWriter {
         Ok(Self { file: Partial::open(path, &header, data_len, method)?, regions })
     }
 
-    /// What [`ArchiveWriter::count`] made durable in an earlier run that was killed; 0 in a new file.
+    /// Returns the count that [`ArchiveWriter::count`] made durable in an earlier run that was killed, or 0 for a new
+    /// file.
     pub fn resumed(&self) -> u64 {
         self.file.resumed()
     }
 
-    /// The method of an earlier run whose values were discarded, because it is another one.
+    /// Returns the method of an earlier run if it differs from this run's method and the earlier values were therefore
+    /// discarded.
     pub fn other_method(&self) -> Option<&str> {
         self.file.other_method()
     }
 
-    /// Name, shape and type of each tensor, in the file's order.
+    /// Returns name, shape and type of each tensor, in the file's order.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &Stored)> {
         self.regions.iter().map(|r| (r.name.as_str(), &r.stored))
     }
 
-    /// Writes `values` into tensor `index` from its element `first` on, rounded to its type.
+    /// Writes `values` into tensor `index`, starting at element `first`, rounded to the tensor's type.
     ///
     /// # Errors
     /// If a value is beyond the type's range, or the disk is full or fails.
@@ -75,7 +79,8 @@ impl ArchiveWriter {
         self.file.write_at(start + (first * bytes.len() / values.len().max(1)) as u64, &bytes)
     }
 
-    /// Notes that `done` of whatever the caller counts is written: what a run after a crash can rely on. Now and then only.
+    /// Records that `done` units are written, so that a run after a crash can rely on it; the caller chooses the unit.
+    /// The count is recorded at most every 500 ms.
     ///
     /// # Errors
     /// If the disk is full or fails.
@@ -83,10 +88,10 @@ impl ArchiveWriter {
         self.file.count(done)
     }
 
-    /// Hands the bytes of tensor `index`, as they stand in the file, to `take` piece by piece.
+    /// Passes the bytes of tensor `index`, as stored in the file, to `take` piece by piece.
     ///
     /// # Errors
-    /// If the disk fails, or what `take` says.
+    /// If the disk fails, or `take` fails.
     pub fn stream(&mut self, index: usize, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let Region { start, len, .. } = self.regions[index];
         let mut buffer = vec![0; PIECE.min(len as usize)];
@@ -103,7 +108,7 @@ impl ArchiveWriter {
         self.file.keep();
     }
 
-    /// Gives the complete file its name.
+    /// Renames the complete file to its target.
     ///
     /// # Errors
     /// If the disk fails.
@@ -112,7 +117,7 @@ impl ArchiveWriter {
     }
 }
 
-/// The file up to its values, and where each tensor's values begin.
+/// Returns the bytes of the file before its values, and the region of each tensor.
 fn layout(tensors: &[(String, Stored)], metadata: &BTreeMap<String, String>) -> Result<(Vec<u8>, Vec<Region>), String> {
     let (mut end, mut infos, mut regions) = (0, Vec::new(), Vec::new());
     for (name, Stored { shape, dtype }) in tensors {
@@ -128,7 +133,7 @@ fn layout(tensors: &[(String, Stored)], metadata: &BTreeMap<String, String>) -> 
     }
     let metadata: HashMap<String, String> = metadata.clone().into_iter().collect();
     let header = Metadata::new(Some(metadata), infos).map_err(|e| e.to_string())?;
-    // By way of a `Value`, whose keys are sorted: the same values make the same file.
+    // The header goes through a `Value`, whose keys are sorted, so that the same values make the same file.
     let mut text = serde_json::to_value(&header).map_err(|e| e.to_string())?.to_string();
     text += &" ".repeat(text.len().next_multiple_of(8) - text.len());
     let header = [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
