@@ -113,7 +113,7 @@ impl Partial {
         written.map_err(|e| self.failed(e))
     }
 
-    /// Reads what was written at `offset`.
+    /// Fills `bytes` with the file's contents at `offset`.
     ///
     /// # Errors
     /// If the disk fails.

@@ -1,4 +1,4 @@
-//! One repository's folder in the cache, laid out as `huggingface_hub` does:
+//! One repository's folder in the cache, in the layout of `huggingface_hub`:
 //!
 //! ```text
 //! models--OWNER--NAME/
@@ -20,7 +20,7 @@ use super::event::Trouble;
 use super::file::{HubFile, Identity};
 use super::settings::Settings;
 
-/// Where a file of a repository is, or will be.
+/// The location of one repository file in the cache, whether or not the file exists yet.
 pub struct Folder {
     cache: PathBuf,
     /// `models--OWNER--NAME`
@@ -31,20 +31,21 @@ pub struct Folder {
     offline: bool,
 }
 
-/// What the cache knows of a file.
+/// The result of a search for a file in the cache.
 pub enum Found {
-    /// It is there, as the revision asked for has it.
+    /// The cache holds the file of the requested revision.
     Here(PathBuf),
-    /// It is there in one version, of revisions that no reference leads to; the first is this one.
+    /// The cache holds one version of the file, in revisions that no reference points to. The path is that of the first
+    /// such revision.
     Pinned(PathBuf),
-    /// It is there in several versions, of these commits, and nothing says which is meant.
+    /// The cache holds several versions of the file, of these commits, and nothing says which one is meant.
     Several(Vec<String>),
-    /// It is not there, or not as the cache's own reference has it.
+    /// The cache does not hold the file, or not in the revision that the cache's own reference names.
     Nowhere,
 }
 
 impl Found {
-    /// The file, if it is known which.
+    /// Returns the file's path if exactly one version is meant.
     pub fn path(self) -> Option<PathBuf> {
         match self {
             Self::Here(path) | Self::Pinned(path) => Some(path),
@@ -53,7 +54,7 @@ impl Found {
     }
 }
 
-/// Held while a blob is written.
+/// A lock that is held while a blob is written.
 pub struct Lock(#[expect(dead_code, reason = "the lock goes with the file")] Option<File>);
 
 impl Folder {
@@ -71,15 +72,17 @@ impl Folder {
         self.root().join("snapshots").join(commit).join(self.file)
     }
 
-    /// Where the bytes with this SHA-256 are.
+    /// Returns the path of the blob with this SHA-256.
     pub fn blob(&self, sha256: &str) -> PathBuf {
         self.root().join("blobs").join(sha256)
     }
 
-    /// The file of the commit asked for, else of the commit that `main` was when it was last asked for.
+    /// Finds the file of the requested commit. Without a requested commit, finds the file of the commit that `main` had
+    /// when the hub was last asked for it.
     ///
-    /// The cache has no reference `main` if a program fetched one revision by its name. Then, and where the hub must
-    /// not be asked, the file of any revision is taken if all revisions that have it have the same one.
+    /// The cache has no reference `main` if a program fetched one revision by its name. In that case, and when the hub
+    /// must not be asked, the file of any revision is taken, provided that all revisions that have the file have the
+    /// same version.
     pub fn find(&self) -> Found {
         let there = |commit: &str| Some(self.pointer(commit)).filter(|path| path.is_file());
         let main = fs::read_to_string(self.root().join("refs/main")).ok();
@@ -99,7 +102,7 @@ impl Folder {
         }
     }
 
-    /// The commits whose snapshots have the file.
+    /// Returns the commits whose snapshots contain the file.
     fn commits(&self) -> Vec<String> {
         let entries = fs::read_dir(self.root().join("snapshots")).into_iter().flatten().flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
@@ -108,32 +111,33 @@ impl Folder {
         commits
     }
 
-    /// What the file at `path` is, and whether it is what it should be, if that is known.
+    /// Identifies the file at `path`, and checks it against its recorded SHA-256 if there is one.
     pub fn identify(&self, path: &Path) -> io::Result<Identity> {
         let found = sha256_of_file(path)?;
         let commit = commit(path);
         let is_sound = match fs::read_link(path) {
             Ok(target) => target.file_name().and_then(|name| name.to_str()).filter(|name| is_hex(name, 64)).map(|name| name == found),
-            // No link, so the blob is a second name or a copy; where there is none, nothing is known.
+            // The file is no symlink, so the blob is a hard link or a copy. Without blobs, the SHA-256 cannot be
+            // checked.
             Err(_) if self.blob(&found).exists() => Some(true),
             Err(_) => (!self.blobs().is_empty()).then_some(false),
         };
         Ok(Identity { commit, sha256: found, is_sound })
     }
 
-    /// The blobs that bear a SHA-256.
+    /// Returns the blobs whose names are a SHA-256, as (name, path).
     fn blobs(&self) -> Vec<(String, PathBuf)> {
         let entries = fs::read_dir(self.root().join("blobs")).into_iter().flatten().flatten();
         entries.filter_map(|e| Some((e.file_name().into_string().ok()?, e.path()))).filter(|(name, _)| is_hex(name, 64)).collect()
     }
 
-    /// Removes `path` and the blobs that are not what their names say.
+    /// Removes `path`, and every blob whose SHA-256 differs from its name.
     pub fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)?;
         self.blobs().into_iter().try_for_each(|(name, blob)| if sha256_of_file(&blob)? == name { Ok(()) } else { fs::remove_file(blob) })
     }
 
-    /// Makes the folders that a fetch writes to.
+    /// Creates the folders that a fetch writes to.
     pub fn prepare(&self) -> Result<(), Trouble> {
         [self.root().join("blobs"), self.root().join("refs"), self.locks()].iter().try_for_each(|folder| self.make(folder))
     }
@@ -146,7 +150,7 @@ impl Folder {
         self.cache.join(".locks").join(&self.repository)
     }
 
-    /// Waits until no other process fetches `sha256`; `waiting` is called first if one does.
+    /// Waits until no other process fetches `sha256`. Calls `waiting` first if another process does.
     pub fn lock(&self, sha256: &str, waiting: impl FnOnce()) -> Result<Lock, Trouble> {
         let path = self.locks().join(format!("{sha256}.lock"));
         let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|e| self.cannot_write(&e))?;
@@ -160,19 +164,21 @@ impl Folder {
         };
         match locked {
             Ok(()) => Ok(Lock(Some(file))),
-            // Some network file systems have none. Two processes then write the same bytes to the same places, and the SHA-256 decides.
+            // Some network file systems do not support locks. Two processes then write the same bytes to the same
+            // places, and the SHA-256 check catches any damage.
             Err(e) if e.kind() == ErrorKind::Unsupported => Ok(Lock(None)),
             Err(e) => Err(Trouble::Lasting(format!("{} cannot be locked: {e}", path.display()))),
         }
     }
 
-    /// Gives the blob `sha256` its name in `commit`, and `main` that commit, unless another was asked for.
+    /// Links the blob `sha256` into the snapshot of `commit`. Unless a revision was requested, also sets `main` to that
+    /// commit.
     pub fn link(&self, sha256: &str, commit: &str) -> Result<PathBuf, Trouble> {
         let path = self.pointer(commit);
         self.make(path.parent().expect("a folder of the snapshot"))?;
         let blob = self.blob(sha256);
         let length = |path: &Path| path.metadata().map(|m| m.len()).ok();
-        // What is right already stays: another process may be about to open it.
+        // A correct file is kept, because another process may be about to open it.
         let linked = if length(&path) == length(&blob) {
             Ok(())
         } else {
@@ -181,7 +187,7 @@ impl Folder {
                 _ => self.point(&path, &blob),
             }
         };
-        // The reference comes last: whoever follows it finds the file.
+        // The reference is written last, so that every process that follows it finds the file.
         linked.map_err(|e| self.cannot_write(&e))?;
         if self.revision.is_none() {
             self.set_main(commit)?;
@@ -189,8 +195,8 @@ impl Folder {
         Ok(path)
     }
 
-    /// A relative link from `path` to `blob`, so that the cache can be moved as a whole; where there are none, a second name for the same
-    /// bytes, or else a copy.
+    /// Creates a relative symlink from `path` to `blob`, so that the cache can be moved as a whole. Where symlinks are
+    /// not available, creates a hard link, or else a copy.
     fn point(&self, path: &Path, blob: &Path) -> io::Result<()> {
         let target: PathBuf = ["..", "..", "blobs"].iter().map(AsRef::as_ref).chain(blob.file_name()).collect();
         let linked = if self.symlinks { symlink(&target, path) } else { Err(ErrorKind::Unsupported.into()) };
@@ -206,7 +212,7 @@ impl Folder {
         write().map_err(|e: Error| Trouble::Lasting(e.to_string()))
     }
 
-    /// The cache's folder cannot be written to, because of `error`.
+    /// Creates the error for a cache folder that cannot be written to because of `error`.
     pub fn cannot_write(&self, error: &io::Error) -> Trouble {
         let remedy = match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
@@ -233,12 +239,13 @@ fn symlink(_: &Path, _: &Path) -> io::Result<()> {
     Err(ErrorKind::Unsupported.into())
 }
 
-/// The commit that a file in a snapshot is of.
+/// Returns the commit to which a file in a snapshot belongs.
 pub fn commit(path: &Path) -> String {
     path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Whether `text` is so many lower-case hexadecimal digits: it can be a file's name without leading elsewhere.
+/// Returns whether `text` consists of `digits` lower-case hexadecimal digits. Such a text is safe as a file name,
+/// because it cannot lead out of its folder.
 pub fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }

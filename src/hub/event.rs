@@ -1,38 +1,39 @@
-//! What happens while a file is fetched.
+//! Progress events and errors of a fetch.
 
 use std::time::Duration;
 
-/// How far a fetch is.
+/// A progress event of a fetch.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// The file is taken from the cache, of a revision that the cache's reference `main` does not name.
+    /// The file is taken from the cache, in a revision that the cache's reference `main` does not name.
     Pinned {
-        /// The commit whose file is taken.
+        /// The commit of the file.
         commit: String,
     },
-    /// Another process is fetching the same file; this one waits until it is done.
+    /// Another process is fetching the same file. This process waits until the other one is done.
     Waiting,
-    /// So many bytes of the file are on the disk. The first such event of an attempt says where it starts: not at 0 if it resumes.
+    /// The number of bytes of the file that are on the disk. The first such event of an attempt reports the starting
+    /// point, which is above 0 if the attempt resumes an earlier one.
     Receiving {
-        /// Bytes that are here.
+        /// Bytes on the disk.
         done: u64,
-        /// Bytes of the whole file.
+        /// Size of the whole file in bytes.
         size: u64,
     },
-    /// The attempt failed; the next one comes after a pause.
+    /// The attempt failed. The next attempt follows after a pause.
     Retrying {
-        /// Why it failed.
+        /// Why the attempt failed.
         problem: String,
-        /// How long it waits.
+        /// Time until the next attempt.
         pause: Duration,
     },
 }
 
 /// Why an attempt failed.
 pub(super) enum Trouble {
-    /// A connection cut, a server busy: another attempt may succeed.
+    /// A temporary failure, such as a lost connection or a busy server. A retry may succeed.
     Passing(String),
-    /// Nothing that patience helps against.
+    /// A permanent failure. A retry cannot succeed.
     Lasting(String),
 }

@@ -1,12 +1,14 @@
-//! The released checkpoint from the Hugging Face hub: found in the cache that `huggingface_hub` keeps, else fetched into it.
+//! Finds the released checkpoint of the Hugging Face hub in the cache that `huggingface_hub` keeps, or fetches it into
+//! that cache.
 //!
-//! A file is taken in three steps, each a file here: `settings` says where the hub and the cache are, `remote` asks the hub what
-//! the file is (commit, SHA-256, length, where its bytes lie), `transfer` brings the bytes, and `cache` gives them their place. The layout,
-//! the locks and the environment variables are those of Python's `huggingface_hub`
-//! (<https://huggingface.co/docs/huggingface_hub/guides/manage-cache>), so that either finds what the other has fetched.
+//! The work is divided among four modules. `settings` says where the hub and the cache are. `remote` asks the hub for
+//! the file's commit, SHA-256, length and download address. `transfer` downloads the bytes, and `cache` puts them in
+//! their place. The layout, the locks and the environment variables are those of Python's `huggingface_hub`
+//! (<https://huggingface.co/docs/huggingface_hub/guides/manage-cache>), so that each program finds the files that the
+//! other has fetched.
 //!
-//! Nothing from the network is believed: redirects, lengths and names are checked, and no file gets its name before its SHA-256 is the one
-//! that the hub promised.
+//! Nothing from the network is trusted. Redirects, lengths and names are checked, and a file gets its name only after
+//! its SHA-256 matches the one that the hub promised.
 //!
 //! ```no_run
 //! use meddino::vit::model::Model;
@@ -39,11 +41,11 @@ use remote::Remote;
 use settings::Settings;
 use transfer::Transfer;
 
-/// New bytes that make an attempt count as progress, so that the pauses start from the first again.
+/// Number of new bytes that make an attempt count as progress, so that the pauses start again from the first.
 const PROGRESS: u64 = 1 << 20;
 
-/// The path of the released checkpoint, which is fetched if the cache does not hold it; the environment says where hub and cache are, as
-/// for [`Hub::from_vars`]. `progress` hears how far it is.
+/// Returns the path of the released checkpoint, and fetches it if the cache does not hold it. The environment names the
+/// hub and the cache, as for [`Hub::from_vars`]. `progress` receives the events of the fetch.
 ///
 /// # Errors
 /// As [`Hub::from_vars`] and [`Hub::fetch`].
@@ -51,7 +53,7 @@ pub fn released(progress: &mut dyn FnMut(Event)) -> Result<PathBuf> {
     Hub::from_env()?.fetch(&RELEASED, progress)
 }
 
-/// A hub and the cache of its files.
+/// A hub and the local cache of its files.
 #[derive(Clone, Debug)]
 pub struct Hub {
     settings: Settings,
@@ -59,7 +61,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// The hub that the environment names.
+    /// Creates the hub that the environment variables name.
     ///
     /// # Errors
     /// As [`Hub::from_vars`].
@@ -67,47 +69,49 @@ impl Hub {
         Self::from_vars(|name| std::env::var_os(name))
     }
 
-    /// The hub that variables name: `HF_ENDPOINT`, `HF_HOME` (else `XDG_CACHE_HOME/huggingface`, else `~/.cache/huggingface`),
-    /// `HF_HUB_CACHE`, `HF_TOKEN` or the file `HF_TOKEN_PATH`, `HF_HUB_OFFLINE`, `HF_HUB_DISABLE_SYMLINKS`, `HF_HUB_ETAG_TIMEOUT`, `HF_HUB_DOWNLOAD_TIMEOUT` and `SSL_CERT_FILE` or `REQUESTS_CA_BUNDLE`, each with
-    /// the meaning and the default that it has in `huggingface_hub`, older names included. Proxies are always those of the environment.
+    /// Creates the hub that the variables name; `var` looks a variable up. The variables are `HF_ENDPOINT`, `HF_HOME`
+    /// (else `XDG_CACHE_HOME/huggingface`, else `~/.cache/huggingface`), `HF_HUB_CACHE`, `HF_TOKEN` or the file
+    /// `HF_TOKEN_PATH`, `HF_HUB_OFFLINE`, `HF_HUB_DISABLE_SYMLINKS`, `HF_HUB_ETAG_TIMEOUT`, `HF_HUB_DOWNLOAD_TIMEOUT`
+    /// and `SSL_CERT_FILE` or `REQUESTS_CA_BUNDLE`. Each has the meaning and the default that it has in
+    /// `huggingface_hub`, and the older names work as well. Proxies always come from the process's environment.
     ///
     /// # Errors
-    /// If a variable's value makes no sense, or there is no home folder to keep the cache in.
+    /// If a variable has an invalid value, or there is no home folder for the cache.
     pub fn from_vars(var: impl Fn(&str) -> Option<OsString>) -> Result<Self> {
         Ok(Self { settings: Settings::from_vars(&var)?, pauses: [1, 2, 4, 8].map(Duration::from_secs).to_vec() })
     }
 
-    /// Other pauses between attempts; there is one attempt more than pauses.
+    /// Sets the pauses between attempts. There is one attempt more than there are pauses.
     #[must_use]
     pub fn with_pauses(mut self, pauses: Vec<Duration>) -> Self {
         self.pauses = pauses;
         self
     }
 
-    /// The folder that holds the cached repositories.
+    /// Returns the folder that holds the cached repositories.
     pub fn cache(&self) -> &Path {
         &self.settings.cache
     }
 
-    /// Whether the network must be left alone (`HF_HUB_OFFLINE`).
+    /// Returns whether the network must not be used (`HF_HUB_OFFLINE`).
     pub fn offline(&self) -> bool {
         self.settings.offline
     }
 
-    /// The page of a repository, where people can see and download its files.
+    /// Returns the address of the repository's web page, where people can see and download its files.
     pub fn page(&self, file: &HubFile) -> String {
         format!("{}/{}", self.settings.endpoint_text(), file.repository)
     }
 
-    /// The file's path in the cache, if it is there. Nothing is written and nothing is asked.
+    /// Returns the file's path if the cache holds the file. Writes nothing and does not use the network.
     pub fn cached(&self, file: &HubFile) -> Option<PathBuf> {
         Folder::new(&self.settings, file).find().path()
     }
 
-    /// What the cached file is; none if there is none. Reads the whole file.
+    /// Identifies the cached file, or returns `None` if the cache does not hold it. Reads the whole file.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// If the file cannot be read.
     pub fn identify(&self, file: &HubFile) -> Result<Option<Identity>> {
         let folder = Folder::new(&self.settings, file);
         let Some(path) = folder.find().path() else { return Ok(None) };
@@ -115,32 +119,33 @@ impl Hub {
         identity.map(Some).map_err(|e| Error::checkpoint(path.display(), Problem::from(e).within("cannot be read to its end")))
     }
 
-    /// Whether the cached file has the SHA-256 that is kept beside it, as [`Identity::is_sound`].
+    /// Returns whether the cached file has the SHA-256 that the cache records for it, as [`Identity::is_sound`] says.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// If the file cannot be read.
     pub fn verify(&self, file: &HubFile) -> Result<Option<bool>> {
         Ok(self.identify(file)?.and_then(|identity| identity.is_sound))
     }
 
-    /// Forgets the cached file, as one that is damaged must be.
+    /// Removes the cached file from the cache, which is necessary if it is damaged.
     ///
     /// # Errors
-    /// If it cannot be removed.
+    /// If the file cannot be removed.
     pub fn forget(&self, file: &HubFile) -> Result<()> {
         let folder = Folder::new(&self.settings, file);
         let Some(path) = folder.find().path() else { return Ok(()) };
         folder.remove(&path).map_err(|e| Error::checkpoint(path.display(), Problem::from(e).within("is damaged and cannot be removed")))
     }
 
-    /// The file's path in the cache. A file that is there is taken as it is, without a look at the network; so is the
-    /// file of a revision that was fetched by its name, if there is no other version and no reference `main`. Else it
-    /// is fetched: an attempt that was cut is resumed where it ended, by this process after a pause or by a later one;
-    /// processes that fetch the same file wait for each other.
+    /// Returns the file's path in the cache, and fetches the file if necessary. A cached file is returned without use
+    /// of the network. The same holds for a file of a revision that was fetched by its name, if the cache holds no
+    /// other version and no reference `main`. A fetch resumes an interrupted attempt where it ended, whether the
+    /// attempt was made by this process or by an earlier one; between attempts, this process pauses. Processes that
+    /// fetch the same file wait for each other.
     ///
     /// # Errors
-    /// If the file is not there and the hub must not be asked, cannot be reached, does not know the file or does not give it; if what it
-    /// sends is not what it promised (length, SHA-256); if the cache cannot be written.
+    /// If the file is not cached and the hub must not be asked, cannot be reached, does not have the file, or refuses
+    /// it; if the download differs from what the hub promised (length, SHA-256); or if the cache cannot be written.
     pub fn fetch(&self, file: &HubFile, progress: &mut dyn FnMut(Event)) -> Result<PathBuf> {
         let fail = |problem: String| Error::checkpoint(format_args!("{} of {}", file.file, file.repository), problem);
         let folder = Folder::new(&self.settings, file);
@@ -172,7 +177,8 @@ impl Hub {
                 Err(Trouble::Lasting(problem)) => return Err(fail(problem)),
                 Err(Trouble::Passing(problem)) => problem,
             };
-            // A long file over a bad line: as long as it grows, patience is renewed. It cannot grow for ever.
+            // For a long file over a bad connection, the retries start again as long as the file grows. The file cannot
+            // grow forever, so the loop ends.
             if transfer.done() >= best + PROGRESS {
                 best = transfer.done();
                 pauses = self.pauses.iter();

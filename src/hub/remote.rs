@@ -1,5 +1,6 @@
-//! What the hub says: one question about a file, one request for its bytes. Redirects are followed here, one by one, because the answers on the
-//! way hold what is asked for, and because the token is for the hub alone and not for the servers that it redirects to.
+//! Requests to the hub: one for a file's description, one for its bytes. This module follows redirects one by one,
+//! because the responses on the way hold the description, and because only the hub may receive the token, not the
+//! servers that it redirects to.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -14,26 +15,26 @@ use super::event::Trouble;
 use super::file::HubFile;
 use super::settings::Settings;
 
-/// As many as `requests` and browsers follow, or about.
+/// About as many redirects as `requests` and browsers follow.
 const MAX_REDIRECTS: usize = 20;
 
 /// A file of the hub.
 pub struct Remote<'a> {
     settings: &'a Settings,
     file: &'a HubFile,
-    /// OWNER/NAME/resolve/REVISION/FILE under the endpoint.
+    /// The path OWNER/NAME/resolve/REVISION/FILE under the endpoint.
     url: Uri,
 }
 
-/// What the hub says about a file.
+/// The hub's description of a file.
 pub struct Described {
-    /// 40 hexadecimal digits.
+    /// The commit, 40 hexadecimal digits.
     pub commit: String,
-    /// 64 hexadecimal digits.
+    /// The SHA-256, 64 hexadecimal digits.
     pub sha256: String,
-    /// In bytes.
+    /// The file's size in bytes.
     pub size: u64,
-    /// Where its bytes are; often signed, and good for a while only.
+    /// Download address, often signed and therefore valid only for a while.
     pub url: Uri,
 }
 
@@ -44,10 +45,11 @@ impl<'a> Remote<'a> {
         Self { settings, file, url: url.parse().expect("an address with a path added") }
     }
 
-    /// Asks the hub about the file.
+    /// Asks the hub for the file's description.
     pub fn describe(&self) -> Result<Described, Trouble> {
         let agent = self.agent(Some(self.settings.etag_timeout), self.settings.etag_timeout);
-        // The redirect to the storage says it all; those before it, to a new name of the repository, say nothing.
+        // The redirect to the storage carries the description. Earlier redirects, such as one to a renamed repository,
+        // do not.
         let says_it = |headers: &HeaderMap| headers.contains_key("x-linked-etag");
         let (url, response) = self.follow(&agent, &Method::HEAD, &self.url, &[], says_it)?;
         let headers = response.headers();
@@ -76,8 +78,8 @@ impl<'a> Remote<'a> {
         }
     }
 
-    /// Asks for the bytes from `from` on, as long as the file is still the one with the ETag `unchanged`, if that is known; the answer may
-    /// be the whole file nevertheless.
+    /// Requests the bytes from `from` on. If `unchanged` is given, the server is asked for this range only if the file
+    /// still has that ETag. In any case, the server may respond with the whole file.
     pub fn bytes(&self, url: &Uri, from: u64, unchanged: Option<&str>) -> Result<Response<Body>, Trouble> {
         let mut headers = Vec::new();
         if from > 0 {
@@ -107,7 +109,8 @@ impl<'a> Remote<'a> {
             .into()
     }
 
-    /// Follows redirects from `url` to an answer, or to a redirect whose headers are `enough`. A refusal is an error.
+    /// Follows redirects from `url` to a response, or to a redirect whose headers satisfy `enough`. A refusal by the
+    /// server is an error.
     fn follow(
         &self,
         agent: &Agent,
@@ -118,7 +121,7 @@ impl<'a> Remote<'a> {
     ) -> Result<(Uri, Response<Body>), Trouble> {
         let mut url = url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            // No encoding: a length and a range are those of the file itself.
+            // No encoding is accepted, so that lengths and ranges refer to the file's own bytes.
             let mut request = Request::builder().method(method).uri(&url).header(ACCEPT_ENCODING, "identity");
             for (name, value) in headers {
                 request = request.header(name, value);
@@ -140,7 +143,7 @@ impl<'a> Remote<'a> {
         Err(Trouble::Lasting(format!("{} leads from redirect to redirect, {MAX_REDIRECTS} of them; look at HF_ENDPOINT", self.url)))
     }
 
-    /// Whether `url` is the hub's own: same scheme, host and port.
+    /// Returns whether `url` belongs to the hub: same scheme, host and port.
     fn is_hub(&self, url: &Uri) -> bool {
         let origin = |uri: &Uri| {
             let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
@@ -164,19 +167,19 @@ impl<'a> Remote<'a> {
                 })
             }
             404 | 410 => Trouble::Lasting(format!("is not at {address} ({status}); look at HF_ENDPOINT, and whether the file has moved")),
-            // A signed address that has run out (403), a server that is busy or broken for a while.
+            // An expired signed address (403), or a server that is temporarily busy or broken.
             403 | 408 | 425 | 429 | 500..=599 => Trouble::Passing(format!("{address} answers {status}")),
             _ => Trouble::Lasting(format!("{address} answers {status}")),
         }
     }
 }
 
-/// Why there is no answer, and whether there may be one later.
+/// Describes why there is no response, and decides whether a retry may succeed.
 fn no_answer(url: &Uri, error: &ureq::Error) -> Trouble {
     let reason: &dyn std::fmt::Display = if let ureq::Error::Io(io) = error { io } else { error };
     let problem = format!("{} cannot be reached: {reason}", shown(url));
     match error {
-        // A certificate that nobody vouches for.
+        // The server's certificate is signed by no trusted authority.
         ureq::Error::Io(io) if io.kind() == ErrorKind::InvalidData => {
             Trouble::Lasting(format!("{problem}; if the network looks into TLS, SSL_CERT_FILE names the file of its certificate"))
         }
@@ -187,7 +190,8 @@ fn no_answer(url: &Uri, error: &ureq::Error) -> Trouble {
     }
 }
 
-/// Where a redirect from `base` leads (RFC 3986, section 5.2, without the dots in paths, which servers resolve).
+/// Resolves the target of a redirect from `base` (RFC 3986, section 5.2, except dot segments in paths, which servers
+/// resolve).
 fn location(base: &Uri, headers: &HeaderMap) -> Result<Uri, Trouble> {
     let target = text(headers, LOCATION.as_str()).unwrap_or_default();
     let (scheme, host) = (base.scheme_str().unwrap_or_default(), base.authority().map_or("", |a| a.as_str()));
@@ -201,12 +205,12 @@ fn location(base: &Uri, headers: &HeaderMap) -> Result<Uri, Trouble> {
     absolute.parse().map_err(|e| Trouble::Lasting(format!("{} redirects to {target:?}, which is no address: {e}", shown(base))))
 }
 
-/// An address for people: without its query, which may be a signature.
+/// Formats an address for messages. The query is left out, because it may hold a signature.
 fn shown(url: &Uri) -> String {
     url.to_string().split('?').next().unwrap_or_default().to_string()
 }
 
-/// A header as text.
+/// Returns a header's value as text.
 pub fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }

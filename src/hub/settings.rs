@@ -1,5 +1,5 @@
-//! Where the hub and the cache are, and who asks: the environment variables of `huggingface_hub`.
-//! Source of names and defaults: <https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables>.
+//! Settings of the hub and the cache, from the environment variables of `huggingface_hub`. Source of names and
+//! defaults: <https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables>.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -14,28 +14,28 @@ use crate::error::{Error, Result};
 
 const ENDPOINT: &str = "https://huggingface.co";
 
-/// What the environment says.
+/// The settings that the environment variables give.
 #[derive(Clone)]
 pub struct Settings {
-    /// http(s)://HOST[:PORT][/PATH], without a slash at its end.
+    /// Address of the hub, `http(s)://HOST[:PORT][/PATH]`, without a slash at its end.
     pub endpoint: Uri,
-    /// Holds a folder for each repository.
+    /// The cache folder, which holds a folder for each repository.
     pub cache: PathBuf,
-    /// Sent to the endpoint alone.
+    /// The access token, sent only to the endpoint.
     pub token: Option<String>,
     pub offline: bool,
-    /// Whom to trust in place of the public authorities, as in networks that look into TLS.
+    /// The certificate authorities to trust instead of the public ones, as in networks that intercept TLS.
     pub authorities: Option<Vec<Certificate<'static>>>,
-    /// Whether names in the cache may be symbolic links.
+    /// Whether the cache's files may be symlinks to the blobs.
     pub symlinks: bool,
-    /// The most that a question about a file may take.
+    /// The longest time that a request for a file's description may take.
     pub etag_timeout: Duration,
-    /// The most that the server may be silent while it sends.
+    /// The longest time that the server may send nothing during a download.
     pub download_timeout: Duration,
 }
 
 impl fmt::Debug for Settings {
-    /// Without the token, which belongs into no log.
+    /// Leaves the token out, because a token must not appear in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("endpoint", &self.endpoint)
@@ -71,21 +71,21 @@ impl Settings {
         })
     }
 
-    /// The endpoint, without a slash at its end.
+    /// Returns the endpoint, without a slash at its end.
     pub fn endpoint_text(&self) -> String {
         self.endpoint.to_string().trim_end_matches('/').to_string()
     }
 }
 
-/// A variable that is set to something.
+/// Reads a variable as text, or returns `None` if it is unset or empty.
 fn text(var: Var<'_>, name: &str) -> Option<String> {
     var(name).map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
 }
 
-/// A variable that names a path; `~` and `$NAME` in it are what they are in a shell, as in `huggingface_hub`.
+/// Reads a variable that names a path. `~` and `$NAME` are expanded as in a shell and in `huggingface_hub`.
 fn path(var: Var<'_>, name: &str) -> Option<PathBuf> {
     let value = var(name).filter(|value| !value.is_empty())?;
-    // A path that is no Unicode is taken literally.
+    // A path that is not valid Unicode is taken literally.
     let Some(value) = value.to_str() else { return Some(value.into()) };
     let value = match value.strip_prefix('~') {
         Some(rest) if rest.is_empty() || rest.starts_with(['/', '\\']) => format!("{}{rest}", user_home(var)?.to_str()?),
@@ -94,7 +94,7 @@ fn path(var: Var<'_>, name: &str) -> Option<PathBuf> {
     Some(expand(&value, var).into())
 }
 
-/// `$NAME` and `${NAME}` replaced by their values; those that are not set stay as they are.
+/// Replaces `$NAME` and `${NAME}` by their values. Names of unset variables are left as they are.
 fn expand(value: &str, var: Var<'_>) -> String {
     let mut pieces = value.split('$');
     let mut expanded = pieces.next().unwrap_or_default().to_string();
@@ -123,7 +123,7 @@ fn hf_home(var: Var<'_>) -> Option<PathBuf> {
     })
 }
 
-/// A variable that is set to yes or no.
+/// Reads a variable that is a yes or no.
 fn flag(var: Var<'_>, name: &str) -> Option<bool> {
     let value = text(var, name)?;
     Some(["1", "ON", "YES", "TRUE"].iter().any(|word| value.eq_ignore_ascii_case(word)))
@@ -144,7 +144,7 @@ fn seconds(var: Var<'_>, name: &str) -> Result<Duration> {
     }
 }
 
-/// The certificates of the PEM file that is named, as `huggingface_hub`'s HTTP libraries take them.
+/// Reads the certificates of the PEM file that the environment names, as `huggingface_hub`'s HTTP libraries do.
 fn authorities(var: Var<'_>) -> Result<Option<Vec<Certificate<'static>>>> {
     let Some((name, file)) = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"].iter().find_map(|name| Some((name, path(var, name)?))) else {
         return Ok(None);
@@ -156,7 +156,7 @@ fn authorities(var: Var<'_>) -> Result<Option<Vec<Certificate<'static>>>> {
     if certificates.is_empty() { Err(fail("holds no certificate; expected a file of PEM".into())) } else { Ok(Some(certificates)) }
 }
 
-/// The token of the environment, else the one that `hf auth login` left in `file`.
+/// Returns the token of the environment, or else the one that `hf auth login` saved in `file`.
 fn token(var: Var<'_>, file: Option<&Path>) -> Result<Option<String>> {
     if flag(var, "HF_HUB_DISABLE_IMPLICIT_TOKEN") == Some(true) {
         return Ok(None);

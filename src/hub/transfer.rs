@@ -1,4 +1,5 @@
-//! The bytes of a file, from the network to the disk: resumed where they were cut, never more than promised, checked before they get a name.
+//! Downloads the bytes of a file. A download resumes where it was interrupted, never takes more bytes than promised,
+//! and is checked before the file gets its name.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -13,17 +14,17 @@ use super::event::{Event, Trouble};
 use super::remote::{Described, Remote, text};
 use crate::archive::sha256_of_file;
 
-/// Bytes read and written at once.
+/// Number of bytes read and written at once.
 const PIECE: usize = 1 << 18;
 
-/// A file on its way, over as many attempts as it takes.
+/// A download of one file, over as many attempts as it takes.
 pub struct Transfer<'a> {
     folder: &'a Folder,
     progress: &'a mut dyn FnMut(Event),
-    /// Bytes that the last attempt left on the disk.
+    /// Number of bytes that the last attempt left on the disk.
     done: u64,
-    /// The ETag under which the storage sent what is on the disk. One that another process was given is not known, and need not be: the
-    /// SHA-256 decides.
+    /// The ETag with which the storage sent the bytes on the disk. The ETag of another process's download is unknown
+    /// and not needed, because the SHA-256 check decides.
     etag: Option<String>,
 }
 
@@ -32,23 +33,23 @@ impl<'a> Transfer<'a> {
         Self { folder, progress, done: 0, etag: None }
     }
 
-    /// Bytes on the disk.
+    /// Returns the number of bytes on the disk.
     pub fn done(&self) -> u64 {
         self.done
     }
 
-    /// Tells whoever listens.
+    /// Passes `event` to the progress callback.
     pub fn say(&mut self, event: Event) {
         (self.progress)(event);
     }
 
-    /// One attempt: what is missing is fetched, the whole is checked and gets its name.
+    /// Makes one attempt: fetches the missing bytes, checks the whole file and gives it its name.
     pub fn run(&mut self, remote: &Remote, described: &Described) -> Result<PathBuf, Trouble> {
         let Described { commit, sha256, size, .. } = described;
         self.folder.prepare()?;
         let _lock = self.folder.lock(sha256, || (self.progress)(Event::Waiting))?;
         let blob = self.folder.blob(sha256);
-        // It may have come while this process waited, or long ago under another commit.
+        // Another process may have fetched the blob while this process waited, or it may be cached from another commit.
         if blob.metadata().is_ok_and(|m| m.len() == *size) {
             return self.folder.link(sha256, commit);
         }
@@ -59,7 +60,7 @@ impl<'a> Transfer<'a> {
         self.folder.link(sha256, commit)
     }
 
-    /// Fetches what `partial` lacks. Whether some of it was there before.
+    /// Fetches the bytes that `partial` lacks. Returns whether `partial` held some of them before.
     fn receive(&mut self, remote: &Remote, described: &Described, partial: &Path) -> Result<bool, Trouble> {
         let size = described.size;
         let cannot_write = |e: io::Error| self.folder.cannot_write(&e);
@@ -90,7 +91,7 @@ impl<'a> Transfer<'a> {
         Ok(from > 0)
     }
 
-    /// From the answer's body into `file`, up to `size` bytes in all; fewer or more are an error.
+    /// Copies the response's body into `file`, up to `size` bytes in all. Fewer or more bytes are an error.
     fn copy(&mut self, response: Response<Body>, file: &mut File, size: u64) -> Result<(), Trouble> {
         let mut body = response.into_body().into_reader();
         let mut piece = vec![0; PIECE];
@@ -110,7 +111,8 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    /// The bytes are what the hub promised, or they go. Those of an earlier attempt may be at fault, so what was resumed is tried anew.
+    /// Checks the SHA-256 of `partial` and removes the file if it differs from `promised`. Bytes of an earlier attempt
+    /// may be the cause, so a mismatch after a resume allows a retry.
     fn check(&mut self, partial: &Path, promised: &str, resumed: bool) -> Result<(), Trouble> {
         let found = sha256_of_file(partial).map_err(|e| self.folder.cannot_write(&e))?;
         if found == promised {
@@ -123,7 +125,7 @@ impl<'a> Transfer<'a> {
     }
 }
 
-/// Where the answer's bytes belong: at `from`, as was asked for, or at the start.
+/// Returns the offset of the response's first byte: `from`, as requested, or 0.
 fn start(response: &Response<Body>, from: u64, size: u64) -> Result<u64, String> {
     let status = response.status();
     let range = text(response.headers(), CONTENT_RANGE.as_str());
@@ -140,7 +142,7 @@ fn start(response: &Response<Body>, from: u64, size: u64) -> Result<u64, String>
     }
 }
 
-/// The first byte and the size in `bytes FIRST-LAST/SIZE`.
+/// Parses the first byte and the size of `bytes FIRST-LAST/SIZE`.
 fn content_range(range: &str) -> Option<(u64, u64)> {
     let (range, size) = range.strip_prefix("bytes ")?.split_once('/')?;
     Some((range.split_once('-')?.0.trim().parse().ok()?, size.trim().parse().ok()?))

@@ -1,4 +1,4 @@
-//! Features of many images in one file, written image by image.
+//! Writes the features of many images into one file, image by image.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,24 +10,24 @@ use crate::error::Result;
 use crate::vit::config::{Config, Grid};
 use crate::vit::features::Features;
 
-/// What a file of features holds.
+/// The contents of a feature file.
 #[derive(Clone, Debug)]
 pub struct Contents {
-    /// How many images, S.
+    /// Number of images, S.
     pub images: usize,
-    /// The patches of each.
+    /// The patch grid of each image.
     pub grid: Grid,
     /// The tensors, in the file's order. Storage tokens are left out for a model that has none.
     pub outputs: Vec<Output>,
-    /// Their type: f32 or f16.
+    /// The tensors' element type: f32 or f16.
     pub dtype: Dtype,
 }
 
-/// A file of features that is filled batch by batch, so that a volume's features are never all in memory.
+/// A feature file that is filled batch by batch, so that a volume's features are never all in memory.
 ///
-/// The file gets its name when it is complete. Until then it grows as `.NAME.partial` beside it, where a run that wants
-/// the same file, to the byte of its header, and computes it by the same method goes on after the last image that a
-/// killed run made durable.
+/// The file gets its name when it is complete. Until then it is `.NAME.partial` next to its target. If a run is killed,
+/// a later run resumes after the last image that the killed run made durable. The later run must want a file with the
+/// same header, byte for byte, and compute it by the same method.
 #[derive(Debug)]
 pub struct FeatureFile {
     file: ArchiveWriter,
@@ -36,7 +36,7 @@ pub struct FeatureFile {
     format: Format,
     #[cfg_attr(not(feature = "readers"), expect(dead_code, reason = "for the formats that are written from the finished file"))]
     metadata: BTreeMap<String, String>,
-    /// The outputs in the file's order, and how many elements one image has of each.
+    /// The outputs in the file's order, each with its number of elements per image.
     outputs: Vec<(Output, usize)>,
     images: usize,
     written: usize,
@@ -45,11 +45,11 @@ pub struct FeatureFile {
 impl FeatureFile {
     /// Starts the file at `path`, or resumes it. `metadata` goes into the file, see [`super::Provenance`]. `method`
     /// names everything that decides the last bits of the features, such as the device and its driver. Only the
-    /// unfinished file holds the method, so that a run with another method starts the file anew.
+    /// unfinished file stores the method, so that a run with another method starts the file anew.
     ///
     /// # Errors
-    /// If the file cannot be written there, another run is writing it, or `format` holds one tensor and several are
-    /// asked for.
+    /// If the file cannot be written there, another run is writing it, or `format` can hold only one tensor and another
+    /// number is requested.
     pub fn create(
         path: impl AsRef<Path>,
         format: Format,
@@ -71,17 +71,18 @@ impl FeatureFile {
         Ok(Self { file, path, format, metadata, outputs, images, written })
     }
 
-    /// How many images are written: more than 0 at the start if a killed run had come that far.
+    /// Returns the number of images written. It is above 0 at the start if the file was resumed.
     pub fn written(&self) -> usize {
         self.written
     }
 
-    /// The method of an earlier run whose features were discarded, because it is another one.
+    /// Returns the method of an earlier run if it differs from this run's method and the earlier features were
+    /// therefore discarded.
     pub fn other_method(&self) -> Option<&str> {
         self.file.other_method()
     }
 
-    /// Writes once more from image `first` on.
+    /// Moves the write position back to image `first`, so that the images from there on are written again.
     ///
     /// # Panics
     /// If images before `first` are missing.
@@ -96,7 +97,7 @@ impl FeatureFile {
     /// If a value is beyond the type's range, or the disk is full or fails.
     ///
     /// # Panics
-    /// If there are more images than promised, or a tensor has not the size promised or was not asked for.
+    /// If there are more images than promised, or a tensor has another size than promised or was not requested.
     pub fn push(&mut self, features: &Features) -> Result<()> {
         let batch = features.x_norm.shape()[0];
         assert!(self.written + batch <= self.images, "{} + {batch} of {} images", self.written, self.images);
@@ -109,12 +110,12 @@ impl FeatureFile {
         self.file.count(self.written as u64)
     }
 
-    /// Leaves the unfinished file for a later run; dropped, it is removed.
+    /// Leaves the unfinished file for a later run. Without this call, dropping it removes the file.
     pub fn keep(self) {
         self.file.keep();
     }
 
-    /// Gives the complete file its name.
+    /// Writes the complete file in its format and gives it its name.
     ///
     /// # Errors
     /// If the disk fails.
@@ -141,7 +142,7 @@ mod tests {
     use super::*;
     use crate::tensor::Tensor;
 
-    /// Features of `b` images, every value `seed` plus its index.
+    /// Creates features of `b` images, in which every value is `seed` plus its index.
     fn features(config: &Config, grid: Grid, b: usize, seed: f32) -> Features {
         let t = config.prefix_tokens() + grid.patches();
         let tokens = |from: f32| Tensor::new([b, t, config.embed_dim], (0..b * t * config.embed_dim).map(|i| from + i as f32).collect());

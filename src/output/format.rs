@@ -1,4 +1,4 @@
-//! The kinds of files that features go into.
+//! The file formats of features.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,16 +7,16 @@ use std::str::FromStr;
 use super::tensors::Output;
 use crate::error::{Error, Result};
 
-/// A kind of file.
+/// A file format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// Every tensor and the metadata in one file.
     #[default]
     Safetensors,
-    /// NumPy's zip archive: an array for each tensor, and `metadata`, a text that is JSON.
+    /// NumPy's zip archive: an array for each tensor, and the array `metadata`, a text in JSON.
     #[cfg(feature = "readers")]
     Npz,
-    /// One NumPy array, and beside it the metadata in a `.json` of the same name.
+    /// One NumPy array, with the metadata in a `.json` file of the same name next to it.
     #[cfg(feature = "readers")]
     Npy,
 }
@@ -31,12 +31,12 @@ impl Format {
         Self::Npy,
     ];
 
-    /// The format that a file's ending names.
+    /// Returns the format that the file extension of `path` names.
     pub fn of(path: &Path) -> Option<Self> {
         path.extension()?.to_str()?.to_lowercase().parse().ok()
     }
 
-    /// The ending of its files' names, without a dot.
+    /// Returns the format's file extension, without a dot.
     pub fn ending(self) -> &'static str {
         match self {
             Self::Safetensors => "safetensors",
@@ -47,7 +47,7 @@ impl Format {
         }
     }
 
-    /// The files that an output at `path` becomes: beside a `.npy` there is a `.json`.
+    /// Returns the files that an output at `path` consists of: a `.npy` file comes with a `.json` file.
     pub fn files(self, path: &Path) -> Vec<PathBuf> {
         match self {
             #[cfg(feature = "readers")]
@@ -56,10 +56,10 @@ impl Format {
         }
     }
 
-    /// Whether a file of this kind can hold these.
+    /// Checks that a file of this format can hold `outputs`.
     ///
     /// # Errors
-    /// If it holds one tensor, and another number is asked for.
+    /// If the format holds exactly one tensor, and another number is requested.
     pub fn check(self, outputs: &[Output]) -> Result<()> {
         #[cfg(feature = "readers")]
         if self == Self::Npy && outputs.len() != 1 {
@@ -78,7 +78,7 @@ impl Format {
 impl FromStr for Format {
     type Err = Error;
 
-    /// `safetensors`, `npz` or `npy`.
+    /// Parses `safetensors`, `npz` or `npy`.
     fn from_str(text: &str) -> Result<Self, Error> {
         let known = Self::ALL.iter().map(|format| format.ending()).collect::<Vec<_>>().join(", ");
         let found = Self::ALL.iter().find(|format| format.ending() == text);

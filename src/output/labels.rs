@@ -1,4 +1,4 @@
-//! A label map as a NIfTI file whose voxels lie exactly where the scan's lie.
+//! Writes a label map as a NIfTI file whose voxel grid is exactly the scan's.
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -12,18 +12,18 @@ use crate::archive::NewFile;
 use crate::ct::{Geometry, Scratch};
 use crate::error::{Error, Result};
 
-/// The most labels, the background among them, that nnU-Net writes as a byte each.
+/// The largest number of labels, background included, that nnU-Net writes as one byte each.
 const BYTE: usize = 255;
 
-/// A `.nii` or `.nii.gz` of unsigned whole numbers, written slice by slice; it gets its name when it is complete. Voxel
-/// sizes, qform, sform and units are those of the scan, to the bit.
+/// A `.nii` or `.nii.gz` of unsigned integers, written slice by slice. The file gets its name when it is complete.
+/// Voxel sizes, qform, sform and units are bit-identical to the scan's.
 #[derive(Debug)]
 pub struct LabelFile {
     file: NewFile,
     voxels: Voxels,
     crc: Crc,
     is_wide: bool,
-    /// The slices so far and the order of their axes, where slices do not come in the file's order.
+    /// The slices so far and the order of their axes, if slices do not come in the file's order.
     turned: Option<(Scratch, Order)>,
 }
 
@@ -34,12 +34,12 @@ enum Voxels {
 }
 
 impl LabelFile {
-    /// Starts the file at `path`, compressed if that ends in `.gz`, for `classes` labels from 0 on: a byte each, or two
-    /// for more than 255.
+    /// Starts the file at `path` for `classes` labels, numbered from 0. The file is compressed if `path` ends in `.gz`.
+    /// Each label takes one byte, or two bytes if there are more than 255.
     ///
-    /// Slices will come across the axis `order[0]` of the scan (0 slices, 1 rows, 2 columns), with rows along
-    /// `order[1]` and columns along `order[2]`. Unless that is the scan's own order, they go into a temporary file
-    /// first.
+    /// The slices passed to [`LabelFile::push`] follow each other along the axis `order[0]` of the scan (0 slices, 1
+    /// rows, 2 columns), with rows along `order[1]` and columns along `order[2]`. Unless this is the scan's own order,
+    /// the slices first go into a temporary file.
     ///
     /// # Errors
     /// If the file cannot be written there.
@@ -85,7 +85,7 @@ impl LabelFile {
         written.map_err(|e| self.file.failed(e))
     }
 
-    /// Gives the complete file its name.
+    /// Completes the file and renames it to its target.
     ///
     /// # Errors
     /// If the disk is full or fails.

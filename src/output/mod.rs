@@ -1,4 +1,4 @@
-//! Features into files, and patch tokens out of them again. A file appears whole or not at all.
+//! Writes features into files, and reads patch tokens back from them. A file is written completely or not at all.
 
 mod features;
 mod format;

@@ -1,4 +1,4 @@
-//! One tensor as a NumPy array, its metadata in a JSON file beside it.
+//! Writes one tensor as a NumPy array, with its metadata in a JSON file next to it.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
@@ -9,8 +9,8 @@ use npyz::WriterBuilder;
 use crate::archive::{ArchiveWriter, Dtype, NewFile, Stored};
 use crate::error::{Error, Problem, Result};
 
-/// Copies the one tensor of `from` to the `.npy` file at `path`. The `.json` of the same name, with the metadata, is
-/// written first, so that there is no array without its explanation.
+/// Copies the only tensor of `from` to the `.npy` file at `path`. The `.json` file of the same name, which holds the
+/// metadata, gets its name first, so that there is never an array without its metadata.
 pub(super) fn write(path: &Path, from: &mut ArchiveWriter, metadata: &BTreeMap<String, String>) -> Result<()> {
     let beside = path.with_extension("json");
     let mut json = NewFile::create(&beside)?;
@@ -34,7 +34,7 @@ pub(super) fn write(path: &Path, from: &mut ArchiveWriter, metadata: &BTreeMap<S
     array.commit().map_err(failed)
 }
 
-/// NumPy's name of the type, and the shape.
+/// Returns NumPy's name of the type, and the shape.
 pub(super) fn described(stored: &Stored) -> (&'static str, Vec<u64>) {
     let descr = match stored.dtype {
         Dtype::F32 => "<f4",

@@ -1,4 +1,4 @@
-//! Every tensor as a NumPy array in one zip archive, as `numpy.load` reads it without pickle.
+//! Writes every tensor as a NumPy array into one zip archive, which `numpy.load` reads without pickle.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
@@ -11,10 +11,10 @@ use super::npy::{described, write_header};
 use crate::archive::{ArchiveWriter, NewFile};
 use crate::error::{Error, Result};
 
-/// Copies every tensor of `from` into the `.npz` file at `path`, and `metadata`, an array of one text that is JSON:
+/// Copies every tensor of `from` into the `.npz` file at `path`, and adds `metadata` as an array of one text in JSON:
 /// `json.loads(file["metadata"].item())`.
 ///
-/// Entries are stored as they are, as `numpy.savez` does; features hardly compress.
+/// Entries are stored without compression, as `numpy.savez` does, because features hardly compress.
 pub(super) fn write(path: &Path, from: &mut ArchiveWriter, metadata: &BTreeMap<String, String>) -> Result<()> {
     let fail = |e: io::Error| Error::output(path.display(), e);
     let mut file = NewFile::create(path)?;
@@ -29,7 +29,7 @@ pub(super) fn write(path: &Path, from: &mut ArchiveWriter, metadata: &BTreeMap<S
     }
     let text = serde_json::to_string(metadata).map_err(|e| Error::output(path.display(), e))?;
     zip.start_file("metadata.npy", options).map_err(|e| fail(e.into()))?;
-    // NumPy's texts are UTF-32 of a fixed length.
+    // NumPy stores texts as UTF-32 of a fixed length.
     write_header(&mut zip, &format!("<U{}", text.chars().count()), &[]).map_err(fail)?;
     let wide: Vec<u8> = text.chars().flat_map(|c| (c as u32).to_le_bytes()).collect();
     zip.write_all(&wide).map_err(fail)?;
@@ -37,18 +37,18 @@ pub(super) fn write(path: &Path, from: &mut ArchiveWriter, metadata: &BTreeMap<S
     file.commit()
 }
 
-/// A writer that reports its first error only in [`Steady::end`]. After an error, `ZipWriter` writes on while it is
-/// dropped, and would panic at the second error.
+/// A writer that reports its first error only in [`Steady::end`]. After an error, `ZipWriter` continues to write while
+/// it is dropped, and would panic at a second error.
 struct Steady<W> {
     inner: W,
-    /// Where the next byte goes, as far as the caller knows.
+    /// Offset of the next byte, as the caller sees it.
     at: u64,
     end: u64,
     error: Option<io::Error>,
 }
 
 impl<W: Write + Seek> Steady<W> {
-    /// `inner` stands at its beginning.
+    /// Wraps `inner`, whose cursor must be at the start.
     fn new(inner: W) -> Self {
         Self { inner, at: 0, end: 0, error: None }
     }
@@ -59,7 +59,7 @@ impl<W: Write + Seek> Steady<W> {
         self.error.map_or(Ok(()), Err)
     }
 
-    /// Does `work`, unless some failed before.
+    /// Does `work`, unless earlier work failed, and keeps its error.
     fn keep(&mut self, work: impl FnOnce(&mut W) -> io::Result<()>) {
         if self.error.is_none() {
             self.error = work(&mut self.inner).err();
@@ -101,7 +101,7 @@ impl<W: Write + Seek> Seek for Steady<W> {
 mod tests {
     use super::*;
 
-    /// Takes so many bytes, and fails from then on.
+    /// A writer that accepts a given number of bytes and then fails.
     struct Full(io::Cursor<Vec<u8>>, usize);
 
     impl Write for Full {

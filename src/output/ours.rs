@@ -1,4 +1,4 @@
-//! Whether this program wrote a file. Every kind of output holds a mark that says so.
+//! Recognises files that this program wrote, by a mark that every kind of output contains.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -9,51 +9,52 @@ use std::path::Path;
 
 use crate::archive::{Archive, open_plain};
 
-/// The beginning of the gzip comment of a label map. A program that saves the map again drops the comment, because it
-/// compresses the map anew; many programs keep `descrip` in the NIfTI header.
+/// The start of the gzip comment of a label map. A program that saves the map again drops the comment, because it
+/// compresses the map anew. By contrast, many programs keep `descrip` in the NIfTI header.
 #[cfg(feature = "readers")]
 pub(super) const COMMENT: &str = "written by meddino ";
 
-/// What stands in `descrip` of a label map that is not compressed, before the CRC-32 of its voxels.
+/// The text in `descrip` of an uncompressed label map that precedes the CRC-32 of its voxels.
 #[cfg(feature = "readers")]
 pub(super) const CRC: &str = " crc32 ";
 
-/// The key under which outputs name the version that wrote them: in safetensors' metadata, in JSON, and in the metadata
-/// of `.npz`.
+/// The key under which outputs store the version of the program that wrote them: in the metadata of safetensors, in
+/// JSON, and in the metadata of `.npz`.
 pub const WRITTEN_BY: &str = "meddino";
 
-/// Where `descrip` stands in a NIfTI-1 header.
+/// The byte range of `descrip` in a NIfTI-1 header.
 pub(super) const DESCRIP: Range<usize> = 148..228;
 
-/// Where the voxels of a label map begin.
+/// Offset of the first voxel in a label map.
 #[cfg(feature = "readers")]
 const VOXELS: u64 = 352;
 
-/// How much of a file is looked at first: enough for a NIfTI header.
+/// Number of bytes read of every file at first: enough for a NIfTI header.
 const GLANCE: u64 = 512;
 
-/// How much is looked at of a file whose mark may stand behind other texts.
+/// Number of bytes read of a file in which other texts may precede the mark.
 const HEAD: u64 = 64 << 10;
 
-/// The longest JSON that is read.
+/// The longest JSON that is read, in bytes.
 const MAX_JSON: u64 = 16 << 20;
 
-/// Where a file comes from.
+/// The origin of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// Somebody else wrote it, or it cannot be read.
+    /// Somebody else wrote the file, or the file cannot be read.
     Others,
-    /// This program converted a checkpoint into it, and the original may be gone.
+    /// This program converted a checkpoint into this file, and the original may be gone.
     Checkpoint,
-    /// A label map of this program's, in which somebody has saved other labels since.
+    /// This program wrote the label map, and somebody has saved other labels in it since.
     Changed,
-    /// This program computed it from a scan, and nobody has changed it since. Only label maps are checked for changes,
-    /// because only label maps are corrected by hand. An empty file counts as well, because nothing is lost with it.
+    /// This program computed the file from a scan, and nobody has changed it since. Only label maps are checked for
+    /// changes, because only label maps are corrected by hand. An empty file counts as well, because replacing it loses
+    /// nothing.
     AsWritten,
 }
 
 impl Origin {
-    /// Where the file at `path` comes from. Of a label map that is not compressed, all is read.
+    /// Returns the origin of the file at `path`. Reads an uncompressed label map completely.
     pub fn of(path: &Path) -> Self {
         match Kind::of(path) {
             None => Self::Others,
@@ -64,23 +65,23 @@ impl Origin {
     }
 }
 
-/// Whether the file at `path` was written by this program: features, a basis, a converted checkpoint, a label map,
-/// probabilities, a picture, a profile. An empty file counts, too, as nothing is lost with it; what cannot be read does
-/// not.
+/// Returns whether this program wrote the file at `path`: features, a basis, a converted checkpoint, a label map,
+/// probabilities, a picture or a profile. An empty file counts as well, because replacing it loses nothing. A file that
+/// cannot be read does not count.
 pub fn is_ours(path: impl AsRef<Path>) -> bool {
     Kind::of(path.as_ref()).is_some()
 }
 
-/// What this program wrote into a file, as the file itself says.
+/// The kind of output that a file is, as its contents show.
 enum Kind {
     Checkpoint,
-    /// A label map, and how its file begins.
+    /// A label map, with the first bytes of its file.
     Labels(Vec<u8>),
     Other,
 }
 
 impl Kind {
-    /// None of a file that this program did not write.
+    /// Returns the kind of the file at `path`, or `None` if this program did not write it.
     fn of(path: &Path) -> Option<Self> {
         let head = head(path, GLANCE)?;
         let other = |is_ours: bool| is_ours.then_some(Self::Other);
@@ -96,7 +97,7 @@ impl Kind {
         }
     }
 
-    /// A converted checkpoint has its configuration under `meddino.config`.
+    /// Returns the kind of a safetensors file. A converted checkpoint has its configuration under `meddino.config`.
     fn of_archive(archive: &Archive) -> Option<Self> {
         let is_config = |key: &String| key.strip_prefix(WRITTEN_BY).is_some_and(|rest| rest.starts_with('.'));
         if archive.metadata().keys().any(is_config) {
@@ -106,31 +107,32 @@ impl Kind {
     }
 }
 
-/// Whether `name` is the name of the manifest of a folder of outputs, or of one of its shards.
+/// Returns whether `name` is the name of an output folder's manifest, or of one of the manifest's shards.
 pub fn is_manifest_name(name: &str) -> bool {
     let middle = name.strip_prefix("manifest").and_then(|rest| rest.strip_suffix(".jsonl"));
     middle.is_some_and(|middle| middle.is_empty() || middle.starts_with('.'))
 }
 
-/// The first bytes of a plain file, up to `most`.
+/// Reads the first `most` bytes of a plain file, or fewer if the file is shorter.
 fn head(path: &Path, most: u64) -> Option<Vec<u8>> {
     let mut head = Vec::new();
     open_plain(path).ok()?.take(most).read_to_end(&mut head).ok()?;
     Some(head)
 }
 
-/// Whether nobody has saved the label map at `path`, which begins with `head`, since this program wrote it.
+/// Returns whether nobody has saved the label map at `path`, which begins with `head`, since this program wrote it.
 fn bears_mark(path: &Path, head: &[u8]) -> bool {
     if head.starts_with(&[0x1f, 0x8b]) { has_comment(head) } else { has_crc(path, head) }
 }
 
-/// The field `descrip` of a NIfTI-1 header says what wrote it.
+/// Returns whether the field `descrip` of a NIfTI-1 header names this program.
 fn is_label_map(head: &[u8]) -> bool {
     let is_nifti = head.get(344..347).is_some_and(|magic| magic == b"n+1");
     is_nifti && head[DESCRIP].starts_with(b"meddino ")
 }
 
-/// The `Software` of a picture, in a chunk `iTXt` that is neither compressed nor translated.
+/// Returns whether the `Software` text of a PNG picture names this program. The text is in an `iTXt` chunk that is
+/// neither compressed nor translated.
 fn is_picture(head: &[u8]) -> bool {
     let text = b"iTXtSoftware\0\0\0\0\0meddino ";
     head.windows(text.len()).any(|window| window == text)
@@ -149,7 +151,7 @@ fn has_comment(head: &[u8]) -> bool {
     gzip.header().and_then(flate2::GzHeader::comment).is_some_and(|comment| comment.starts_with(COMMENT.as_bytes()))
 }
 
-/// Whether the voxels have the checksum that the header names.
+/// Returns whether the voxels have the checksum that the header states.
 #[cfg(feature = "readers")]
 fn has_crc(path: &Path, head: &[u8]) -> bool {
     let about = String::from_utf8_lossy(&head[DESCRIP]);
@@ -177,7 +179,7 @@ fn has_crc(_: &Path, _: &[u8]) -> bool {
 #[cfg(feature = "readers")]
 fn inflated(head: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // The end of `head` may be cut off, which does not matter, because the header stands at the beginning.
+    // The end of `head` may be missing. An error is ignored, because the header is at the start.
     let _ = flate2::read::MultiGzDecoder::new(head).take(352).read_to_end(&mut bytes);
     bytes
 }
@@ -187,7 +189,8 @@ fn inflated(_: &[u8]) -> Vec<u8> {
     Vec::new()
 }
 
-/// The metadata of an `.npz` are an array of one text, in UTF-32: without its zeros it is readable.
+/// Returns whether the metadata of an `.npz` file name this program. The metadata are an array of one text in UTF-32,
+/// which becomes readable when its zero bytes are removed.
 fn is_npz(path: &Path) -> bool {
     let metadata = || -> Option<Vec<u8>> {
         let mut zip = zip::ZipArchive::new(File::open(path).ok()?).ok()?;

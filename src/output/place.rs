@@ -1,11 +1,11 @@
-//! Where the patches of a file of features lie in the patient.
+//! The positions of a feature file's patches in patient space.
 
 use crate::ct::Affine;
 
-/// From patches back to the scan that their images were made of, and from there to the patient.
+/// The mapping from patches to the scan from which their images were made, and from there to patient space.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {
-    /// Of the scan, as it was looked at: from (column, row, slice) to millimetres.
+    /// The affine of the scan after orientation: from (column, row, slice) to millimetres.
     pub affine: Affine,
     /// Height and width of a slice in pixels.
     pub slice: (usize, usize),
@@ -13,36 +13,37 @@ pub struct Place {
     pub image: (usize, usize),
     /// Side of a patch in the image's pixels.
     pub patch_size: usize,
-    /// The slices of the scan that are in the file, in its order.
+    /// The scan's slices that are in the file, in the file's order.
     pub slices: Vec<usize>,
 }
 
 impl Place {
-    /// From (patch column, patch row, position in the file's list of slices) to a patch's centre in RAS+ mm.
+    /// Returns the affine from (patch column, patch row, position in the file's list of slices) to a patch's centre in
+    /// RAS+ mm, or `None` if the distances between the file's slices differ.
     ///
-    /// A resize keeps the edges of the image where they are, so that pixel i of the image lies at pixel `(i + 0.5) *
-    /// scale - 0.5` of the slice. The centre of patch p lies at pixel `p * patch_size + (patch_size - 1) / 2` of the
-    /// image, which is pixel `(p + 0.5) * patch_size * scale - 0.5` of the slice. The position counts slices of the
-    /// file; in a file of one slice, a step of 1 is the scan's distance between slices. None if the distances between
-    /// the file's slices differ.
+    /// A resize keeps the edges of the image in place, so that pixel i of the image is at pixel
+    /// `(i + 0.5) * scale - 0.5` of the slice. The centre of patch p is at pixel
+    /// `p * patch_size + (patch_size - 1) / 2` of the image, which is pixel `(p + 0.5) * patch_size * scale - 0.5` of
+    /// the slice. The position counts slices of the file. In a file of one slice, a step of 1 is the scan's distance
+    /// between slices.
     pub fn patch_affine(&self) -> Option<Affine> {
         let step = self.slice_step()?;
         let [column, row] = self.patch_steps();
         Some(Affine::from_columns(column, row, self.affine.column(2).map(|v| v * step), self.first_patch(self.slices[0])))
     }
 
-    /// What a step of one patch to the right, and one down, is in RAS+ mm.
+    /// Returns the vectors from a patch to the next patch to the right, and to the next patch down, in RAS+ mm.
     pub fn patch_steps(&self) -> [[f64; 3]; 2] {
         let [across, down] = self.pixels_a_patch();
         [self.affine.column(0).map(|v| v * across), self.affine.column(1).map(|v| v * down)]
     }
 
-    /// The centre of patch (0, 0) of each of the file's slices, in RAS+ mm.
+    /// Returns the centre of patch (0, 0) of each of the file's slices, in RAS+ mm.
     pub fn slice_positions(&self) -> Vec<[f64; 3]> {
         self.slices.iter().map(|&slice| self.first_patch(slice)).collect()
     }
 
-    /// A patch's width and height in pixels of the slice.
+    /// Returns a patch's width and height in pixels of the slice.
     fn pixels_a_patch(&self) -> [f64; 2] {
         let ((height, width), (image_height, image_width)) = (self.slice, self.image);
         [width as f64 / image_width as f64, height as f64 / image_height as f64].map(|scale| scale * self.patch_size as f64)
@@ -53,7 +54,8 @@ impl Place {
         self.affine.apply([0.5 * across - 0.5, 0.5 * down - 0.5, slice as f64])
     }
 
-    /// How many slices of the scan lie between one and the next of the file; none if that differs.
+    /// Returns the distance from one slice of the file to the next, in slices of the scan, or `None` if the distances
+    /// differ or are 0.
     fn slice_step(&self) -> Option<f64> {
         let steps = || self.slices.windows(2).map(|pair| pair[1] as f64 - pair[0] as f64);
         let first = steps().next().unwrap_or(1.0);
@@ -75,8 +77,8 @@ mod tests {
 
     #[test]
     fn a_patch_lies_where_it_does_by_hand() {
-        // A patch is 48 x 32 pixels of the slice. The first covers columns 0 to 47 and rows 0 to 31, so its centre is
-        // column 23.5, row 15.5.
+        // A patch is 48 x 32 pixels of the slice. The first patch covers columns 0 to 47 and rows 0 to 31, so its
+        // centre is column 23.5, row 15.5.
         let patch = place(&[10, 8, 6]).patch_affine().expect("equal steps");
         assert_eq!(patch.apply([0.0, 0.0, 0.0]), [100.0 - 23.5 * 0.5, 50.0 - 15.5 * 2.0, -7.0 + 30.0]);
         // One patch to the right, one down, the last slice of the list: column 71.5, row 47.5, slice 6.

@@ -1,4 +1,4 @@
-//! The probability of every class at every voxel, as nnU-Net saves it.
+//! Writes the probability of every class at every voxel, as nnU-Net saves it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,23 +9,23 @@ use crate::ct::Scratch;
 use crate::error::Result;
 use crate::tensor::TensorView;
 
-/// An `.npz` that holds `probabilities` [K, S, H, W] in f32, class by class, filled slice by slice by way of a file
-/// beside it; it gets its name when it is complete.
+/// An `.npz` file that holds `probabilities` [K, S, H, W] in f32. Slices are written one by one into an unfinished file
+/// next to the target. The file gets its name when it is complete.
 #[derive(Debug)]
 pub struct ProbabilityFile {
     path: PathBuf,
     file: ArchiveWriter,
     metadata: BTreeMap<String, String>,
-    /// [K, S, H, W] of the scan.
+    /// The shape [K, S, H, W], in the scan's axis order.
     shape: [usize; 4],
     written: usize,
-    /// The slices so far, by class, and the order of their axes, where slices do not come in the scan's order.
+    /// The slices so far, by class, and the order of their axes, if slices do not come in the scan's order.
     turned: Option<(Vec<Scratch>, Order)>,
 }
 
 impl ProbabilityFile {
-    /// Starts the file at `path` for `classes` classes of a scan of `shape` [S, H, W], whose slices come in `order`, as
-    /// for [`super::LabelFile`].
+    /// Starts the file at `path` for `classes` classes of a scan of `shape` [S, H, W]. Its slices come in `order`, as
+    /// for [`super::LabelFile::create`].
     ///
     /// # Errors
     /// If the file cannot be written there.
@@ -58,7 +58,7 @@ impl ProbabilityFile {
         self.file.write(0, (class * self.shape[1] + slice) * plane.len(), plane)
     }
 
-    /// Gives the complete file its name.
+    /// Completes the file and renames it to its target.
     ///
     /// # Errors
     /// If the disk is full or fails.

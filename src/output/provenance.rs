@@ -1,4 +1,4 @@
-//! What someone needs to know to interpret, repeat or compare features: the metadata of every output.
+//! The metadata of every output: everything that is needed to interpret, reproduce or compare features.
 
 use std::collections::BTreeMap;
 
@@ -9,21 +9,21 @@ use super::place::Place;
 use crate::ct::{Orient, Size, Window};
 use crate::vit::config::{Config, Grid};
 
-/// How the image came to be what the model saw.
+/// The preprocessing that turned the input into the model's image.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Preprocessing {
-    /// A scan was turned, its HU normalised, its slices resized.
+    /// A scan was reoriented, its HU normalised, and its slices resized.
     Scan {
-        /// From HU to the image's values.
+        /// The mapping from HU to the image's values.
         window: Window,
-        /// The size asked for.
+        /// The requested size.
         size: Size,
-        /// How the slices lie.
+        /// Orientation of the slices.
         orient: Orient,
     },
-    /// The input was normalised already, and resized alone.
+    /// The input was already normalised and was only resized.
     Done {
-        /// The size asked for.
+        /// The requested size.
         size: Size,
     },
 }
@@ -32,7 +32,7 @@ impl Preprocessing {
     fn to_json(&self) -> Value {
         const RESIZE: &str = "bilinear, antialiased";
         match self {
-            // An end at infinity, which JSON cannot say, is null: there is none.
+            // JSON cannot express infinity, so null means that the window has no end on this side.
             Self::Scan { window, size, orient } => json!({
                 "window": window.to_string(),
                 "clamp_hu": [window.lo, window.hi],
@@ -47,65 +47,68 @@ impl Preprocessing {
     }
 }
 
-/// Where features come from.
+/// The origin of features.
 #[derive(Clone, Debug)]
 pub struct Provenance {
     /// The input as the user named it.
     pub input: String,
-    /// What its content is known by, as [`crate::archive::identity`] has it: every file that it is read from counts.
-    /// `None` for what is built in.
+    /// The SHA-256 that identifies the input's contents, see [`crate::archive::identity`]. It covers every file that is
+    /// read for the input. `None` for built-in inputs.
     pub input_sha256: Option<String>,
-    /// The format and what else identifies the scan, as (name, text).
+    /// The scan's format and other identifying data, as (name, text).
     pub about: Vec<(&'static str, String)>,
-    /// The slices of the scan that are in the file, counted from 0 as the scan is looked at, in the file's order.
+    /// The scan's slices that are in the file, in the file's order. They are counted from 0, after orientation.
     pub slices: Vec<usize>,
-    /// Where the patches lie, if the scan says so.
+    /// The positions of the patches, if the scan states its own position.
     pub place: Option<Place>,
-    /// Height and width of the image that the model was given, in pixels.
+    /// Height and width of the model's input image, in pixels.
     pub image: (usize, usize),
-    /// The patches that it saw of it.
+    /// The model's patch grid of that image.
     pub grid: Grid,
-    /// From the input's values to the image's.
+    /// The steps from the input to the image.
     pub preprocessing: Preprocessing,
     /// The model's sizes and precisions.
     pub config: Config,
     /// The checkpoint as the user named it, or `seeded:N`.
     pub checkpoint: String,
-    /// What the checkpoint is known by, as [`crate::checkpoint::Checkpoint::sha256`] has it; `None` for seeded weights.
+    /// The SHA-256 that identifies the checkpoint, see [`crate::checkpoint::Checkpoint::sha256`]. `None` for seeded
+    /// weights.
     pub checkpoint_sha256: Option<String>,
-    /// What the features were computed on.
+    /// The device and backend that computed the features.
     pub backend: String,
 }
 
 impl Provenance {
-    /// Names and texts, as `.safetensors` metadata holds them; what is not one word or number is JSON.
+    /// Returns names and texts, as `.safetensors` metadata holds them. A value that is not one word or number is JSON.
     ///
     /// - `meddino`: version of this program
-    /// - `input`: the input as the user named it; a byte that is no UTF-8 is `%XX`, here and in `checkpoint`
-    /// - `input_sha256`: SHA-256 of the input's bytes, as `sha256sum` has it; of a folder or a pair of files, of its
-    ///   files' hashes and names
-    /// - `scan`: JSON object: the format, and what else identifies the scan
-    /// - `slices`: JSON list: the slices of the scan that are in the file, from 0, as `orient` counts them
-    /// - `image`: JSON [height, width] in pixels of what the model was given
-    /// - `grid`: JSON [rows, columns] of patches; patch tokens stand row by row
+    /// - `input`: the input as the user named it; here and in `checkpoint`, a byte that is not valid UTF-8 is written
+    ///   as `%XX`
+    /// - `input_sha256`: SHA-256 of the input's bytes, as `sha256sum` prints it; for a folder or a pair of files,
+    ///   SHA-256 of its files' hashes and names
+    /// - `scan`: JSON object: the format, and other data that identify the scan
+    /// - `slices`: JSON list: the scan's slices that are in the file, counted from 0 in the orientation `orient`
+    /// - `image`: JSON [height, width] of the model's input image, in pixels
+    /// - `grid`: JSON [rows, columns] of patches; patch tokens are in row-major order
     /// - `patch_size`: side of a patch in the image's pixels
-    /// - `preprocessing`: JSON object: `window` and what it stands for (`clamp_hu`, null where there is no end;
+    /// - `preprocessing`: JSON object: `window` and its numbers (`clamp_hu`, null where the window has no end;
     ///   `subtract`, `divide`), `size`, `orient`, `then_resize`
-    /// - `affine`: JSON 4 x 4: from (column, row, slice) of the scan, as `orient` turned it, to RAS+ mm
+    /// - `affine`: JSON 4 x 4: from (column, row, slice) of the scan in the orientation `orient` to RAS+ mm
     /// - `patch_affine`: JSON 4 x 4: from (patch column, patch row, position in `slices`) to the patch's centre in RAS+
     ///   mm
-    /// - `slice_positions`: in place of `patch_affine` where `slices` have no equal steps: JSON list of the centre of
-    ///   patch (0, 0) of each, in RAS+ mm
-    /// - `patch_steps`: with `slice_positions`: JSON list of the way to the next patch, to the right and down, in mm
+    /// - `slice_positions`: replaces `patch_affine` if the steps between `slices` differ: JSON list of the centre of
+    ///   patch (0, 0) of each slice, in RAS+ mm
+    /// - `patch_steps`: accompanies `slice_positions`: JSON list of the vectors to the next patch to the right and to
+    ///   the next patch down, in mm
     /// - `rope`: arithmetic of the position embedding
     /// - `norm_eps`: LayerNorm's epsilon
     /// - `checkpoint`: the checkpoint as the user named it
-    /// - `checkpoint_sha256`: SHA-256 of its file; where a `config.json` beside it was read, of both files' hashes and
-    ///   names
-    /// - `backend`: what the features were computed on
+    /// - `checkpoint_sha256`: SHA-256 of the checkpoint's file; if a `config.json` next to it was read, SHA-256 of both
+    ///   files' hashes and names
+    /// - `backend`: the device and backend that computed the features
     ///
-    /// A scan that does not say where it lies has no `affine`, and nothing that follows from it; seeded weights and
-    /// built-in scans have no hash.
+    /// A scan that does not state its position has neither `affine` nor the entries that follow from it. Seeded weights
+    /// and built-in scans have no hash.
     pub fn metadata(&self) -> BTreeMap<String, String> {
         let config = &self.config;
         let entries = [

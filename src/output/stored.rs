@@ -1,4 +1,4 @@
-//! Patch tokens of a file that [`super::FeatureFile`] wrote, read image by image.
+//! Reads the patch tokens of a file that [`super::FeatureFile`] wrote, image by image.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,18 +12,18 @@ use crate::error::{Error, Problem, Result};
 use crate::tensor::Tensor;
 use crate::vit::config::{Grid, MAX_SIDE};
 
-/// The tensor that holds them: [S, P, C].
+/// Name of the tensor that holds the patch tokens: [S, P, C].
 const PATCHES: &str = "x_norm_patchtokens";
 
-/// The largest slice number that is believed; a NIfTI file has at most 32767.
+/// The largest slice number that is accepted. A NIfTI file has at most 32767 slices.
 const MAX_SLICE: usize = 1 << 24;
 
-/// An open `.safetensors` file of features with patch tokens. What its metadata say is held against its tensor.
+/// An open `.safetensors` feature file with patch tokens. Its metadata are checked against its tensor.
 #[derive(Debug)]
 pub struct StoredFeatures {
     name: String,
     archive: Archive,
-    /// [S, P, C]
+    /// Shape of the patch tokens, [S, P, C].
     shape: [usize; 3],
     slices: Vec<usize>,
     grid: Grid,
@@ -32,10 +32,10 @@ pub struct StoredFeatures {
 }
 
 impl StoredFeatures {
-    /// Opens `path`; no token is read yet.
+    /// Opens `path` without reading tokens.
     ///
     /// # Errors
-    /// If the file cannot be read, is damaged, holds no patch tokens, or does not say how they lie.
+    /// If the file cannot be read, is damaged, holds no patch tokens, or does not describe their layout.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         Self::checked(path).map_err(|problem| Error::input(path.display(), problem))
@@ -92,43 +92,43 @@ impl StoredFeatures {
         Ok(Self { name, archive, shape, slices, grid: Grid { rows, cols }, image: (height, width), patch_size })
     }
 
-    /// The metadata, see [`super::Provenance::metadata`].
+    /// Returns the metadata, see [`super::Provenance::metadata`].
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         self.archive.metadata()
     }
 
-    /// The slices of the scan that are in the file, in its order.
+    /// Returns the scan's slices that are in the file, in the file's order.
     pub fn slices(&self) -> &[usize] {
         &self.slices
     }
 
-    /// Width of a token, C.
+    /// Returns the number of channels of a token, C.
     pub fn width(&self) -> usize {
         self.shape[2]
     }
 
-    /// The patches of an image.
+    /// Returns the patch grid of an image.
     pub fn grid(&self) -> Grid {
         self.grid
     }
 
-    /// Height and width in pixels of the images that the model was given.
+    /// Returns height and width of the model's input images, in pixels.
     pub fn image(&self) -> (usize, usize) {
         self.image
     }
 
-    /// Side of a patch in pixels of those images.
+    /// Returns the side of a patch in pixels of those input images.
     pub fn patch_size(&self) -> usize {
         self.patch_size
     }
 
-    /// The size that was asked for; the images' own if the file does not say.
+    /// Returns the requested size, or the images' own size if the file does not state it.
     pub fn size(&self) -> Size {
         let (height, width) = self.image;
         self.preprocessing("size").unwrap_or(Size::Exact { height, width })
     }
 
-    /// How the scan's slices lay; none if the input was no scan.
+    /// Returns the orientation of the scan's slices, or `None` if the input was no scan.
     pub fn orient(&self) -> Option<Orient> {
         self.preprocessing("orient")
     }
@@ -138,7 +138,7 @@ impl StoredFeatures {
         preprocessing.get(name)?.as_str()?.parse().ok()
     }
 
-    /// Height and width of a patch in mm, if the file says where patches lie.
+    /// Returns height and width of a patch in mm, if the file states the positions of patches.
     pub fn patch_mm(&self) -> Option<(f64, f64)> {
         let vectors = |name: &str| -> Option<Vec<Vec<f64>>> { serde_json::from_str(self.metadata().get(name)?).ok() };
         let steps = match vectors("patch_affine") {
@@ -153,7 +153,7 @@ impl StoredFeatures {
         (is_length(height) && is_length(width)).then_some((height, width))
     }
 
-    /// The patch tokens of the image at `position` of the file: [P, C].
+    /// Returns the patch tokens of the image at `position` in the file: [P, C].
     ///
     /// # Errors
     /// If the file cannot be read, or a value is NaN or infinite.
@@ -177,7 +177,8 @@ mod tests {
     use super::*;
     use crate::archive::{ArchiveWriter, Dtype, Stored};
 
-    /// A file of two slices of 2 x 3 patches of 16 pixels, 2 channels, as `change` leaves its metadata and values.
+    /// Writes and opens a file of two slices of 2 x 3 patches of 16 pixels with 2 channels. `change` edits the metadata
+    /// and values first.
     fn open(shape: &[usize], dtype: Dtype, change: impl FnOnce(&mut BTreeMap<String, String>, &mut Vec<f32>)) -> Result<StoredFeatures> {
         let texts = [
             ("slices", "[3, 1]"),

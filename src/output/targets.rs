@@ -1,5 +1,5 @@
-//! The one place that decides whether a file may be written: no output takes the place of an input, of another output,
-//! or of somebody else's file.
+//! Decides whether a file may be written. No output may replace an input, another output, or somebody else's file. No
+//! other module makes this decision.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -9,10 +9,10 @@ use super::ours::{Origin, is_manifest_name};
 use crate::archive::{folder_of, is_stream};
 use crate::error::{Error, Result};
 
-/// What a command reads and what it will write, held against each other before anything is loaded.
+/// The files that a command reads and writes, checked against each other before anything is loaded.
 ///
-/// Files are the same if they are the same on the disk, whatever their names: other spellings, symbolic links and, on
-/// Unix, hard links are seen through.
+/// Two paths are the same file if they lead to the same file on the disk. The check sees through other spellings,
+/// symlinks and, on Unix, hard links.
 ///
 /// ```
 /// use meddino::output::Targets;
@@ -30,16 +30,16 @@ use crate::error::{Error, Result};
 pub struct Targets {
     /// Whether files that this program did not write may be replaced.
     overwrite: bool,
-    /// By file: the name under which a file is read, and as what.
+    /// For each file that is read: its path, and what it is ("the scan").
     read: HashMap<FileId, (PathBuf, String)>,
-    /// By place: the targets so far.
+    /// For each place on the disk: the target that claimed it.
     written: HashMap<PathBuf, PathBuf>,
 }
 
-/// What a file on the disk is known by.
+/// The identity of a file on the disk.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum FileId {
-    /// Device and inode, as a file has one of however many names it has.
+    /// Device and inode, which a file keeps under all of its names.
     #[cfg(unix)]
     Inode(u64, u64),
     #[cfg(not(unix))]
@@ -47,7 +47,7 @@ enum FileId {
 }
 
 impl FileId {
-    /// None if there is no file.
+    /// Returns the identity of the file at `path`, or `None` if there is no file.
     fn of(path: &Path) -> Option<Self> {
         #[cfg(unix)]
         {
@@ -60,18 +60,19 @@ impl FileId {
 }
 
 impl Targets {
-    /// No file yet. With `overwrite`, files that this program did not write may be replaced; inputs may not even then.
+    /// Starts with no files. With `overwrite`, files that this program did not write may be replaced, but inputs may
+    /// not.
     pub fn new(overwrite: bool) -> Self {
         Self { overwrite, ..Self::default() }
     }
 
-    /// Whether files that this program did not write may be replaced.
+    /// Returns whether files that this program did not write may be replaced.
     pub fn may_overwrite(&self) -> bool {
         self.overwrite
     }
 
-    /// Notes that `files` are read as `what` ("the scan", "the checkpoint"): no target may be one of them. Files that
-    /// do not exist are passed over.
+    /// Records that `files` are read as `what` ("the scan", "the checkpoint"), so that no target may be one of them.
+    /// Files that do not exist are ignored.
     pub fn reads(&mut self, what: &str, files: impl IntoIterator<Item = impl AsRef<Path>>) {
         for file in files {
             let path = file.as_ref();
@@ -81,18 +82,18 @@ impl Targets {
         }
     }
 
-    /// Notes that `target` will be written.
+    /// Records that `target` will be written.
     ///
     /// # Errors
-    /// If it is a file that is read, or one that another target writes; if a file is there that this program did not
-    /// write, or that somebody changed since, and nothing may be overwritten.
+    /// If `target` is a file that is read or that another target writes; or if `target` exists, this program did not
+    /// write it or somebody changed it since, and overwriting is not allowed.
     pub fn writes(&mut self, target: impl AsRef<Path>) -> Result<()> {
         let target = target.as_ref();
         self.claim(target)?;
         judge(target, self.in_the_way(target))
     }
 
-    /// Notes that a converted checkpoint will be written to `target`: it may replace another one.
+    /// Records that a converted checkpoint will be written to `target`. It may replace another checkpoint.
     ///
     /// # Errors
     /// As [`Targets::writes`].
@@ -102,9 +103,9 @@ impl Targets {
         judge(target, self.in_the_way(target).filter(|origin| *origin != Origin::Checkpoint))
     }
 
-    /// Notes that `target` will be written, where an earlier run wrote a file of this name. `is_the_same` says
-    /// whether the file there now has the very bytes that the run wrote; it is asked only if the file itself does not
-    /// show it.
+    /// Records that `target` will be written, where an earlier run wrote a file of this name. `is_the_same` says
+    /// whether the file at `target` has exactly the bytes that the earlier run wrote. It is called only if the file
+    /// itself does not show that this program wrote it and nobody changed it.
     ///
     /// # Errors
     /// As [`Targets::writes`].
@@ -118,7 +119,7 @@ impl Targets {
         }
     }
 
-    /// Refuses a `target` that is a file that is read, or one that another target writes.
+    /// Claims `target`, or refuses it if it is a file that is read or that another target writes.
     fn claim(&mut self, target: &Path) -> Result<()> {
         let refuse = |problem: String| Err(Error::output(target.display(), problem));
         if target.file_name().and_then(|name| name.to_str()).is_some_and(is_manifest_name) {
@@ -133,13 +134,14 @@ impl Targets {
         Ok(())
     }
 
-    /// Where the file comes from that `target` would replace; none if there is none, or any may be replaced.
+    /// Returns the origin of the file that `target` would replace, or `None` if there is no file or any file may be
+    /// replaced.
     fn in_the_way(&self, target: &Path) -> Option<Origin> {
         let is_there = !self.overwrite && target.is_file() && !is_stream(target);
         is_there.then(|| Origin::of(target))
     }
 
-    /// What is read under the name `target`, or under one of the hidden names that an unfinished file has.
+    /// Returns the input at `target`, or at one of the hidden names of its unfinished file.
     fn reader_of(&self, target: &Path) -> Option<&(PathBuf, String)> {
         let hidden = |suffix: &str| {
             let mut name = OsString::from(".");
@@ -152,7 +154,7 @@ impl Targets {
     }
 }
 
-/// Refuses to replace what is `in_the_way` of `target`, unless this program wrote it.
+/// Refuses to replace the file of origin `in_the_way` at `target`, unless this program wrote it.
 fn judge(target: &Path, in_the_way: Option<Origin>) -> Result<()> {
     let refuse = |problem: &str| Err(Error::output(target.display(), problem));
     match in_the_way {
@@ -170,7 +172,8 @@ fn changed(target: &Path) -> Error {
     Error::output(target.display(), problem)
 }
 
-/// Where `target` is on the disk, be there a file or not. Some file systems take upper and lower case for the same.
+/// Returns the place of `target` on the disk, whether or not a file exists there. The path is in lower case, because
+/// some file systems do not distinguish upper and lower case.
 fn place(target: &Path) -> PathBuf {
     let target = target.canonicalize().unwrap_or_else(|_| {
         let folder = folder_of(target);

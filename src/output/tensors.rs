@@ -1,4 +1,4 @@
-//! The tensors that a file of features may hold.
+//! The tensors that a feature file may hold.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,7 +7,7 @@ use crate::tensor::Tensor;
 use crate::vit::config::{Config, Grid};
 use crate::vit::features::{Features, Request};
 
-/// One tensor of an output file. S images, R storage tokens, P patches, T = 1 + R + P tokens, C channels.
+/// One tensor of an output file, with S images, R storage tokens, P patches, T = 1 + R + P tokens and C channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Output {
     /// `x_norm_clstoken` [S, C]
@@ -25,13 +25,13 @@ pub enum Output {
 }
 
 impl Output {
-    /// What a forward pass must keep for these.
+    /// Returns the intermediate results that a forward pass must keep for `outputs`.
     pub fn request(outputs: &[Self]) -> Request {
         let layers = outputs.iter().filter_map(|o| if let Self::Layer(n) = o { Some(*n) } else { None });
         Request { prenorm: outputs.contains(&Self::Prenorm), layers: layers.collect(), taps: false }
     }
 
-    /// The shape for one image: [C], or [tokens, C].
+    /// Returns the shape for one image: [C], or [tokens, C].
     pub(super) fn shape(self, config: &Config, grid: Grid) -> Vec<usize> {
         let (c, r, p) = (config.embed_dim, config.n_storage_tokens, grid.patches());
         match self {
@@ -42,7 +42,7 @@ impl Output {
         }
     }
 
-    /// The tensor of a batch: [B, ..].
+    /// Returns the tensor of a batch: [B, ..].
     pub(super) fn of(self, features: &Features) -> Cow<'_, Tensor> {
         match self {
             Self::Cls => Cow::Owned(features.cls()),
@@ -56,7 +56,7 @@ impl Output {
 }
 
 impl fmt::Display for Output {
-    /// The tensor's name in the file.
+    /// Writes the tensor's name in the file.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cls => write!(f, "x_norm_clstoken"),
@@ -69,7 +69,7 @@ impl fmt::Display for Output {
     }
 }
 
-/// [B, P, C] -> [B, C], summed in f64.
+/// Averages over patches, [B, P, C] -> [B, C], summed in f64.
 fn mean_over_tokens(x: &Tensor) -> Tensor {
     let &[b, p, c] = x.shape() else { panic!("tokens are [B, P, C], not {:?}", x.shape()) };
     let mean = |image: &[f32], channel: usize| {
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn the_mean_is_over_patches_alone_and_each_channel_has_its_own() {
-        // One image of a cls token and three patches of two channels; a sum in f32 would lose the ones.
+        // One image of a cls token and three patches of two channels. A sum in f32 would lose the ones.
         let x = Tensor::new([1, 4, 2], vec![9.0, 9.0, 1.0, 16_777_216.0, 2.0, 1.0, 6.0, 1.0]);
         let features = Features { grid: Grid { rows: 1, cols: 3 }, x_norm: x, x_prenorm: None, layers: Vec::new(), taps: Vec::new() };
         let mean = Output::PatchMean.of(&features).into_owned();
