@@ -117,7 +117,7 @@ fn pour(from: &mut File, to: &Path) -> io::Result<()> {
     io::copy(from, &mut stream).map(drop)
 }
 
-/// Resolves the symlinks that the last component of `target` may be. `target` need not exist.
+/// Returns `target`, with symlinks followed if its last component is a symlink. `target` need not exist.
 fn resolved(target: &Path) -> Result<PathBuf, Problem> {
     let Some(name) = target.file_name() else { return Err("expected the name of a file".into()) };
     // `Path::file_name` also returns a name for `out/` and `out/.`.
@@ -186,7 +186,7 @@ fn open_locked(path: &Path) -> Result<File, Problem> {
 
 /// Opens one of this program's own files, such as an unfinished output or a manifest, with `options`. Links are not
 /// followed, because in a folder that others can write to, a link under the file's name could redirect the write to any
-/// file of the user.
+/// of the user's files.
 ///
 /// # Errors
 /// If the file is a symlink, has a second name (a hard link), is not a plain file, or cannot be opened.
@@ -241,7 +241,7 @@ fn names(_: &fs::Metadata) -> u64 {
 #[cfg(target_os = "linux")]
 fn holder(file: &File) -> String {
     use std::os::unix::fs::MetadataExt;
-    // A line of /proc/locks, see proc_locks(5): `1: FLOCK ADVISORY WRITE 4711 08:01:131 0 EOF`.
+    // A line of /proc/locks, see proc_locks(5): `1: FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF`.
     let inode = file.metadata().map_or(0, |about| about.ino());
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
     let process = locks.lines().find_map(|line| {

@@ -14,8 +14,8 @@ pub struct Listing {
     pub files: Vec<PathBuf>,
     /// Folders.
     pub folders: Vec<PathBuf>,
-    /// Entries that are neither, or that cannot be examined. They are never opened, because opening a pipe or a device
-    /// could block forever.
+    /// Entries that are neither files nor folders, or that cannot be examined. They are never opened, because opening a
+    /// pipe or a device could block forever.
     pub others: Vec<Other>,
 }
 

@@ -1,4 +1,4 @@
-//! Which hub file to use, and what the cached copy of it is.
+//! The files of the hub, and their identity in the cache.
 
 /// A file in a model repository of the hub.
 #[derive(Clone, Copy, Debug)]
@@ -7,15 +7,15 @@ pub struct HubFile {
     pub repository: &'static str,
     /// The file's name in the repository, without folders.
     pub file: &'static str,
-    /// The commit whose file to use, 40 hexadecimal digits. Without a commit, the head of the branch `main` is used.
+    /// The commit from which the file is taken, 40 hexadecimal digits. `None` means the head of the branch `main`.
     pub revision: Option<&'static str>,
 }
 
-/// The weights that the authors of MedDINOv3 released: ViT-B/16, trained on CT-3M. Nobody knows which commit the paper
-/// used, so `main` is taken. [`super::Hub::identify`] reports the commit of the cached file.
+/// The weights that the authors of MedDINOv3 released: ViT-B/16, trained on CT-3M. It is not known which commit the
+/// paper used, so `main` is taken. [`super::Hub::identify`] reports the commit of the cached file.
 pub const RELEASED: HubFile = HubFile { repository: "ricklisz123/MedDINOv3-ViTB-16-CT-3M", file: "MedDINOv3-B-CT3M.pth", revision: None };
 
-/// Identifies a cached file.
+/// The identity of a cached file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The repository's commit to which the file belongs.

@@ -69,8 +69,8 @@ impl Hub {
         Self::from_vars(|name| std::env::var_os(name))
     }
 
-    /// Creates the hub that the variables name; `var` looks a variable up. The variables are `HF_ENDPOINT`, `HF_HOME`
-    /// (else `XDG_CACHE_HOME/huggingface`, else `~/.cache/huggingface`), `HF_HUB_CACHE`, `HF_TOKEN` or the file
+    /// Creates the hub from environment variables, which `var` looks up: `HF_ENDPOINT`, `HF_HOME` (else
+    /// `XDG_CACHE_HOME/huggingface`, else `~/.cache/huggingface`), `HF_HUB_CACHE`, `HF_TOKEN` or the file
     /// `HF_TOKEN_PATH`, `HF_HUB_OFFLINE`, `HF_HUB_DISABLE_SYMLINKS`, `HF_HUB_ETAG_TIMEOUT`, `HF_HUB_DOWNLOAD_TIMEOUT`
     /// and `SSL_CERT_FILE` or `REQUESTS_CA_BUNDLE`. Each has the meaning and the default that it has in
     /// `huggingface_hub`, and the older names work as well. Proxies always come from the process's environment.
@@ -139,9 +139,8 @@ impl Hub {
 
     /// Returns the file's path in the cache, and fetches the file if necessary. A cached file is returned without use
     /// of the network. The same holds for a file of a revision that was fetched by its name, if the cache holds no
-    /// other version and no reference `main`. A fetch resumes an interrupted attempt where it ended, whether the
-    /// attempt was made by this process or by an earlier one; between attempts, this process pauses. Processes that
-    /// fetch the same file wait for each other.
+    /// other version and no reference `main`. An interrupted download resumes where it ended: in this process after a
+    /// pause, or in a later process. Processes that fetch the same file wait for each other.
     ///
     /// # Errors
     /// If the file is not cached and the hub must not be asked, cannot be reached, does not have the file, or refuses

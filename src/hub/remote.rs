@@ -78,8 +78,8 @@ impl<'a> Remote<'a> {
         }
     }
 
-    /// Requests the bytes from `from` on. If `unchanged` is given, the server is asked for this range only if the file
-    /// still has that ETag. In any case, the server may respond with the whole file.
+    /// Requests the bytes from `from` on. If `unchanged` is given, the request asks for this range on condition that
+    /// the file still has that ETag. The server may respond with the whole file in any case.
     pub fn bytes(&self, url: &Uri, from: u64, unchanged: Option<&str>) -> Result<Response<Body>, Trouble> {
         let mut headers = Vec::new();
         if from > 0 {

@@ -123,7 +123,7 @@ fn hf_home(var: Var<'_>) -> Option<PathBuf> {
     })
 }
 
-/// Reads a variable that is a yes or no.
+/// Reads a variable as a yes or no, or returns `None` if it is unset or empty.
 fn flag(var: Var<'_>, name: &str) -> Option<bool> {
     let value = text(var, name)?;
     Some(["1", "ON", "YES", "TRUE"].iter().any(|word| value.eq_ignore_ascii_case(word)))

@@ -1,6 +1,6 @@
 //! Conversion between the scan's axis order and another one.
 
-/// An axis order: for each axis, the axis of the scan (0 slices, 1 rows, 2 columns) that it is.
+/// An axis order. Entry i is the axis of the scan (0 slices, 1 rows, 2 columns) that becomes axis i.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Order(pub [usize; 3]);
 

@@ -72,7 +72,7 @@ pub fn is_ours(path: impl AsRef<Path>) -> bool {
     Kind::of(path.as_ref()).is_some()
 }
 
-/// The kind of output that a file is, as its contents show.
+/// The kind of output in a file, as the file's contents show it.
 enum Kind {
     Checkpoint,
     /// A label map, with the first bytes of its file.

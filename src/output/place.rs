@@ -2,7 +2,7 @@
 
 use crate::ct::Affine;
 
-/// The mapping from patches to the scan from which their images were made, and from there to patient space.
+/// Maps patches to the scan that their images were made from, and to patient space.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {
     /// The affine of the scan after orientation: from (column, row, slice) to millimetres.

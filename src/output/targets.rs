@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 
 /// The files that a command reads and writes, checked against each other before anything is loaded.
 ///
-/// Two paths are the same file if they lead to the same file on the disk. The check sees through other spellings,
-/// symlinks and, on Unix, hard links.
+/// Paths are compared by the files on the disk that they lead to. Other spellings, symlinks and, on Unix, hard links
+/// are seen as the same file.
 ///
 /// ```
 /// use meddino::output::Targets;
@@ -85,8 +85,8 @@ impl Targets {
     /// Records that `target` will be written.
     ///
     /// # Errors
-    /// If `target` is a file that is read or that another target writes; or if `target` exists, this program did not
-    /// write it or somebody changed it since, and overwriting is not allowed.
+    /// If `target` is a file that is read or that another target writes, or has the name of a manifest. Unless files
+    /// may be overwritten, also if `target` exists and this program did not write it, or somebody changed it since.
     pub fn writes(&mut self, target: impl AsRef<Path>) -> Result<()> {
         let target = target.as_ref();
         self.claim(target)?;
