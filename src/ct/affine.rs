@@ -1,10 +1,10 @@
-//! Where voxels lie in the patient.
+//! The affine transform from voxel indices to patient coordinates.
 
 use std::fmt;
 
 use crate::error::{Error, Result};
 
-/// How far the length of a direction may be from 1.
+/// The largest deviation of a direction's length from 1.
 const LENGTH: f64 = 1e-3;
 
 /// The convention of coordinates that a caller gives: which way the patient's x, y and z axes grow.
@@ -17,9 +17,9 @@ pub enum PatientAxes {
 }
 
 impl PatientAxes {
-    /// `rows`, the x, y and z of something in these axes, in RAS+.
+    /// Converts `rows` (the x, y and z rows in these axes) to RAS+.
     pub(super) fn to_ras<const N: usize>(self, rows: [[f64; N]; 3]) -> [[f64; N]; 3] {
-        // Not `-v`, which would make -0 of 0.
+        // Subtract from 0, because `-v` would turn 0 into -0.
         let negative = |row: [f64; N]| row.map(|v| 0.0 - v);
         match (self, rows) {
             (Self::Ras, rows) => rows,
@@ -28,10 +28,10 @@ impl PatientAxes {
     }
 }
 
-/// From voxel indices to millimetres in the patient: `rows * [column, row, slice, 1] = [x, y, z]`.
+/// Maps voxel indices to millimetres in the patient: `rows * [column, row, slice, 1] = [x, y, z]`.
 ///
-/// Indices count from 0 and mean a voxel's centre. The patient's axes are those of NIfTI and nibabel, RAS+: x grows
-/// towards the patient's right, y towards anterior, z towards superior. DICOM's x and y are the negative of these.
+/// Indices count from 0 and refer to voxel centres. The patient's axes are those of NIfTI and nibabel, RAS+: x grows
+/// towards the patient's right, y towards anterior, z towards superior. DICOM's x and y have the opposite signs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Affine {
     /// The first three rows of the 4 x 4 matrix; the last is `[0, 0, 0, 1]`.
@@ -39,15 +39,15 @@ pub struct Affine {
 }
 
 impl Affine {
-    /// The affine of an image as SimpleITK's `GetSpacing`, `GetOrigin` and `GetDirection` describe it, in the
+    /// Creates the affine from the values of SimpleITK's `GetSpacing`, `GetOrigin` and `GetDirection`, in the
     /// convention `axes` ([`PatientAxes::Lps`] for SimpleITK).
     ///
-    /// `spacing` is the distance in mm between columns, rows and slices, in this order; `origin` is the centre of voxel
-    /// (0, 0, 0) in mm; `direction` is the matrix, row by row, whose columns are the unit vectors along which the
-    /// column, row and slice indices grow. Directions need not be at right angles: a tilted gantry shears them.
+    /// `spacing` is the distance in mm between columns, rows and slices, in this order. `origin` is the centre of voxel
+    /// (0, 0, 0) in mm. `direction` is a matrix, row by row: its columns are the unit vectors along which the column,
+    /// row and slice indices grow. Directions need not be at right angles, because a tilted gantry shears them.
     ///
     /// # Errors
-    /// If a number is not finite, a spacing is not above 0, or the directions are no three independent unit vectors.
+    /// If a number is not finite, a spacing is not above 0, or the directions are not three independent unit vectors.
     pub fn new(axes: PatientAxes, spacing: [f64; 3], origin: [f64; 3], direction: [[f64; 3]; 3]) -> Result<Self> {
         let is_finite = |values: &[f64]| values.iter().all(|v| v.is_finite());
         if !is_finite(&spacing) || spacing.iter().any(|v| *v <= 0.0) {
@@ -73,8 +73,8 @@ impl Affine {
         Ok(affine)
     }
 
-    /// The affine that the 4 x 4 `matrix` is, row by row, in the convention `axes` ([`PatientAxes::Ras`] for nibabel's
-    /// `image.affine`): from [column, row, slice, 1] to [x, y, z, 1] in mm.
+    /// Creates the affine from a 4 x 4 `matrix`, row by row, in the convention `axes` ([`PatientAxes::Ras`] for
+    /// nibabel's `image.affine`). The matrix maps [column, row, slice, 1] to [x, y, z, 1] in mm.
     ///
     /// # Errors
     /// If a number is not finite, the last row is not [0, 0, 0, 1], or the three directions do not span space.
@@ -85,33 +85,33 @@ impl Affine {
         if is_last && affine.is_usable() { Ok(affine) } else { Err(Error::option("affine", unusable(&affine, last))) }
     }
 
-    /// The affine whose columns are the millimetres gained per `column`, `row` and `slice`, and the `origin`: the
-    /// centre of voxel (0, 0, 0).
+    /// Creates the affine from its columns: the step in mm per `column`, `row` and `slice`, and the `origin`, which is
+    /// the centre of voxel (0, 0, 0).
     pub fn from_columns(column: [f64; 3], row: [f64; 3], slice: [f64; 3], origin: [f64; 3]) -> Self {
         Self { rows: std::array::from_fn(|i| [column[i], row[i], slice[i], origin[i]]) }
     }
 
-    /// Column `axis` of the matrix: the millimetres gained per step along the axis (0 column, 1 row, 2 slice), or the
-    /// origin (3).
+    /// Returns column `axis` of the matrix: the step in mm along the axis (0 column, 1 row, 2 slice), or the origin
+    /// (3).
     pub fn column(&self, axis: usize) -> [f64; 3] {
         self.rows.map(|row| row[axis])
     }
 
-    /// The point in the patient at `index` = [column, row, slice], which may lie between voxels, in mm.
+    /// Returns the point in the patient, in mm, at `index` = [column, row, slice]. The index may be fractional.
     pub fn apply(&self, index: [f64; 3]) -> [f64; 3] {
         self.rows.map(|row| row[0] * index[0] + row[1] * index[1] + row[2] * index[2] + row[3])
     }
 
-    /// The distance between neighbours along column, row and slice, in mm.
+    /// Returns the distance between neighbouring voxels along column, row and slice, in mm.
     pub fn spacing(&self) -> [f64; 3] {
         [0, 1, 2].map(|axis| self.column(axis).iter().map(|v| v * v).sum::<f64>().sqrt())
     }
 
-    /// The rows of the rotation (or reflection) that is nearest to the affine's directions: the directions without
+    /// Returns the rows of the rotation (or reflection) nearest to the affine's directions: the directions without
     /// their shear. The affine must be usable.
     ///
-    /// It is the orthogonal factor of the directions' polar decomposition, by Newton's iteration `R <- (R + R^-T) / 2`
-    /// (Higham 1986), which converges for every matrix that has an inverse.
+    /// The result is the orthogonal factor of the directions' polar decomposition. It is found with Newton's iteration
+    /// `R <- (R + R^-T) / 2` (Higham 1986), which converges for every invertible matrix.
     pub(super) fn rotation(&self) -> [[f64; 3]; 3] {
         let spacing = self.spacing();
         let mut r = self.rows.map(|row| [0, 1, 2].map(|axis| row[axis] / spacing[axis]));
@@ -128,8 +128,8 @@ impl Affine {
         r
     }
 
-    /// Whether its directions are not at right angles: further off than SimpleITK 2.5 allows an sform. The affine must
-    /// be usable.
+    /// Returns whether the directions deviate from right angles by more than SimpleITK 2.5 allows in an sform. The
+    /// affine must be usable.
     #[cfg(feature = "readers")]
     pub(super) fn is_sheared(&self) -> bool {
         const MOST: f64 = 2e-5;
@@ -137,22 +137,22 @@ impl Affine {
         (0..9).map(|n| (n / 3, n % 3)).any(|(i, j)| (self.rows[i][j] / spacing[j] - rotation[i][j]).abs() > MOST)
     }
 
-    /// The volume that a step along each axis spans, in mm³; negative where the axes are left-handed.
+    /// Returns the volume spanned by one step along each axis, in mm³; negative where the axes are left-handed.
     pub(super) fn volume(&self) -> f64 {
         let rows = self.rows.map(|[column, row, slice, _]| [column, row, slice]);
         let cofactor = cofactors(&rows);
         (0..3).map(|i| rows[0][i] * cofactor[0][i]).sum()
     }
 
-    /// Whether every entry is finite and the three directions span space: what an affine from a file must satisfy
-    /// before it is used.
+    /// Returns whether every entry is finite and the three directions span space. Callers check this before they use an
+    /// affine from a file.
     pub fn is_usable(&self) -> bool {
         let [x, y, z] = self.spacing();
         self.rows.iter().flatten().all(|v| v.is_finite()) && x * y * z > 0.0 && (self.volume() / (x * y * z)).abs() > 1e-3
     }
 }
 
-/// Why `affine`, or the `last` row of the matrix that it was given as, cannot be used.
+/// Describes why `affine`, or the `last` row of the matrix it came from, cannot be used.
 fn unusable(affine: &Affine, last: [f64; 4]) -> String {
     let [x, y, z] = affine.rows;
     format!(
@@ -160,14 +160,14 @@ fn unusable(affine: &Affine, last: [f64; 4]) -> String {
     )
 }
 
-/// The inverse's transpose times the determinant.
+/// Returns the cofactor matrix: the transpose of the inverse, times the determinant.
 fn cofactors(m: &[[f64; 3]; 3]) -> [[f64; 3]; 3] {
     let at = |i: usize, j: usize| m[i % 3][j % 3];
     std::array::from_fn(|i| std::array::from_fn(|j| at(i + 1, j + 1) * at(i + 2, j + 2) - at(i + 1, j + 2) * at(i + 2, j + 1)))
 }
 
 impl fmt::Display for Affine {
-    /// As JSON: the four rows of the 4 x 4 matrix.
+    /// Writes the four rows of the 4 x 4 matrix as JSON.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [x, y, z] = self.rows;
         write!(f, "[{x:?}, {y:?}, {z:?}, [0.0, 0.0, 0.0, 1.0]]")

@@ -1,4 +1,4 @@
-//! Which files a scan is read from.
+//! The list of files that a scan is read from.
 
 use std::path::{Path, PathBuf};
 
@@ -6,11 +6,12 @@ use super::nifti;
 use crate::archive::Listing;
 use crate::error::{Error, Result};
 
-/// Every file that reading the scan `path` may look at, sorted: of a folder all files below it, of a NIfTI pair both.
-/// What a scan is known by is the content of these, and no output may take the place of one.
+/// Returns every file that a reader of the scan `path` may open, sorted. For a folder these are all files below it, for
+/// a NIfTI pair both files. The identity of a scan is computed from the contents of these files, and no output may
+/// overwrite one of them.
 ///
 /// # Errors
-/// If `path` cannot be read, or is a file of a pair without the other.
+/// If `path` cannot be read, or is one file of a pair and the other file is missing.
 pub fn files_of(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
     let path = path.as_ref();
     let fail = |problem: String| Error::input(path.display(), problem);

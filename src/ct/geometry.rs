@@ -1,4 +1,4 @@
-//! Where a scan's voxels lie.
+//! The voxel grid of a scan in the patient.
 
 use super::affine::Affine;
 #[cfg(feature = "readers")]
@@ -6,10 +6,10 @@ use super::nifti;
 use super::source::StoredScan;
 use crate::error::{Error, Result};
 
-/// The most voxels along an axis: label maps are NIfTI-1, which counts in 16 bits.
+/// The most voxels along an axis. Label maps are NIfTI-1, which stores sizes as signed 16-bit integers.
 const MAX_VOXELS: usize = i16::MAX as usize;
 
-/// How many voxels a scan has and where they lie: all that label maps need to lie over the scan.
+/// A scan's voxel grid in patient space: its shape and affine. Label maps need nothing else to overlay the scan.
 ///
 /// ```
 /// use meddino::ct::{Affine, Geometry, PatientAxes, Volume};
@@ -27,15 +27,16 @@ pub struct Geometry {
     /// [S, H, W]
     shape: [usize; 3],
     affine: Affine,
-    /// Slices, rows, columns.
+    /// The distance between slices, rows and columns, in mm.
     spacing: [f64; 3],
-    /// The header of the NIfTI file that the scan is from, which label maps repeat.
+    /// The header of the scan's NIfTI file. Label maps repeat it.
     #[cfg(feature = "readers")]
     pub(super) nifti: Option<Box<::nifti::NiftiHeader>>,
 }
 
 impl Geometry {
-    /// Of a scan of `shape` [S, H, W] (slices, rows, columns), each from 1 to 32767, whose voxels lie as `affine` says.
+    /// Creates the geometry of a scan of `shape` [S, H, W] (slices, rows, columns), each from 1 to 32767, with the
+    /// voxel grid `affine`.
     ///
     /// # Errors
     /// If a side is 0 or too long, or the affine does not span space.
@@ -79,7 +80,7 @@ impl Geometry {
         })
     }
 
-    /// The scan of this geometry, its values in `slices`.
+    /// Returns a scan of this geometry that reads its values from `slices`.
     pub(super) fn stored(&self, slices: Box<dyn super::Slices>) -> StoredScan {
         StoredScan {
             affine: Some(self.affine),
@@ -89,32 +90,32 @@ impl Geometry {
         }
     }
 
-    /// [S, H, W]: slices, rows and columns.
+    /// Returns the shape [S, H, W]: slices, rows and columns.
     pub fn shape(&self) -> [usize; 3] {
         self.shape
     }
 
-    /// From (column, row, slice) to mm in the patient, RAS+.
+    /// Returns the affine from (column, row, slice) to mm in the patient, RAS+.
     pub fn affine(&self) -> &Affine {
         &self.affine
     }
 
-    /// The distance between slices, rows and columns, in mm: for a NIfTI file its `pixdim`, as nnU-Net's readers take
-    /// it.
+    /// Returns the distance between slices, rows and columns, in mm. For a NIfTI file this is its `pixdim`, which
+    /// nnU-Net's readers use as well.
     pub fn spacing(&self) -> [f64; 3] {
         self.spacing
     }
 
-    /// The volume of a voxel in millilitres, by the same distances.
+    /// Returns the volume of a voxel in millilitres, based on [`Geometry::spacing`].
     pub fn voxel_ml(&self) -> f64 {
         let ([slice, row, column], lengths) = (self.spacing, self.affine.spacing());
-        // The affine gives the angles between the axes, and `spacing` how far they reach.
+        // The angles between the axes come from the affine, and the lengths from `spacing`.
         let volume = self.affine.volume().abs() / 1000.0;
         [column, row, slice].iter().zip(lengths).fold(volume, |volume, (spacing, length)| volume * spacing / length)
     }
 }
 
-/// Refuses a side that no label map can have.
+/// Refuses a shape with a side that a label map cannot have.
 fn check_shape(shape: [usize; 3]) -> Result<(), String> {
     if shape.iter().all(|n| (1..=MAX_VOXELS).contains(n)) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Images that are normalised already: the tensor `image` of a `.safetensors` file.
+//! Normalised images, read from the tensor `image` of a `.safetensors` file.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::error::{Error, Problem, Result};
 use crate::tensor::Tensor;
 use crate::vit::config::MAX_SIDE;
 
-/// The most channels that an image may claim.
+/// The most channels that an image may have.
 const MAX_CHANNELS: usize = 64;
 
 /// B normalised images [C, H, W], read one at a time from a `.safetensors` file.
@@ -20,10 +20,10 @@ pub struct Images {
 }
 
 impl Images {
-    /// Opens a file that holds `image` [B, C, H, W] in f32, f16, bf16 or f64. Only the header is read.
+    /// Opens a file with a tensor `image` [B, C, H, W] in f32, f16, bf16 or f64. Reads only the header.
     ///
     /// # Errors
-    /// If the file cannot be read, is damaged, or holds no such tensor.
+    /// If the file cannot be read, is damaged, or has no such tensor.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         Self::checked(path).map_err(|problem| Error::input(path.display(), problem))
@@ -50,7 +50,7 @@ impl Images {
         Ok(Self { name: path.display().to_string(), archive, shape: [b, c, h, w] })
     }
 
-    /// The file as the user named it.
+    /// Returns the file's path as the user gave it.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -60,13 +60,13 @@ impl Images {
         self.shape
     }
 
-    /// Image `index`: [1, C, H, W].
+    /// Reads image `index`: [1, C, H, W].
     ///
     /// # Errors
     /// If the file cannot be read, or a value is NaN or infinite.
     ///
     /// # Panics
-    /// If there is no such image.
+    /// If `index` is not below B.
     pub fn read(&self, index: usize) -> Result<Tensor> {
         let [b, c, h, w] = self.shape;
         assert!(index < b, "image {index} of {b}");

@@ -1,4 +1,4 @@
-//! The NIfTI-1 header of a label map. Fields and codes: the NIfTI-1 standard, `nifti1.h`.
+//! The NIfTI-1 header of a label map. The standard's `nifti1.h` defines the fields and codes.
 
 use ::nifti::NiftiHeader;
 
@@ -8,15 +8,16 @@ use super::nifti::{self, SCANNER};
 
 /// `NIFTI_UNITS_MM`.
 const MILLIMETRES: u8 = 2;
-/// Where voxels begin in a file without extensions.
+/// The offset of the voxels in a file without extensions, in bytes.
 const FIRST_VOXEL: usize = 352;
 
 impl Geometry {
-    /// The header of a `.nii` label map whose labels are unsigned integers of `bytes` bytes (1 or 2), little-endian.
+    /// Returns the header of a `.nii` label map. The labels are unsigned little-endian integers of `bytes` bytes (1 or
+    /// 2).
     ///
-    /// Axes, sizes, units, qform and sform are the scan's to the bit, with three exceptions. A count of 0 volumes
-    /// becomes 1. An sform that makes no sense is left out. Where the scan has a sheared sform and no qform, a qform
-    /// without the shear is added.
+    /// Axes, sizes, units, qform and sform are bit-identical to the scan's, with three exceptions. A count of 0 volumes
+    /// becomes 1. An invalid sform is omitted. If the scan has a sheared sform and no qform, a qform without the shear
+    /// is added.
     pub fn nifti_labels(&self, bytes: i16) -> [u8; FIRST_VOXEL] {
         const UINT8: i16 = 2;
         const UINT16: i16 = 512;
@@ -33,7 +34,7 @@ impl Geometry {
             out.put(&short.to_le_bytes());
         }
         h.pixdim.iter().for_each(|v| out.put(&v.to_le_bytes()));
-        // The slope is 1, because some readers multiply by a slope of 0, which means that there is none.
+        // The slope is 1. A slope of 0 means that there is no scaling, but some readers multiply by it.
         for v in [FIRST_VOXEL as f32, 1.0, 0.0] {
             out.put(&v.to_le_bytes());
         }
@@ -53,7 +54,7 @@ impl Geometry {
         out.bytes
     }
 
-    /// The header whose axes, sizes, units, qform and sform label maps have.
+    /// Returns the NIfTI header from which label maps take axes, sizes, units, qform and sform.
     fn label_header(&self) -> NiftiHeader {
         let affine = self.affine();
         let mut header = self.nifti.as_deref().cloned().unwrap_or_else(|| header_of(affine, self.shape()));
@@ -62,8 +63,8 @@ impl Geometry {
     }
 }
 
-/// A header for voxels that lie as `affine` says. The sform holds the affine, and the qform the affine without the
-/// shear of a tilted gantry.
+/// Creates a header for the voxel grid `affine`. The sform holds the affine, and the qform the affine without the shear
+/// of a tilted gantry.
 fn header_of(affine: &Affine, [slices, height, width]: [usize; 3]) -> NiftiHeader {
     let [x, y, z] = affine.spacing().map(|v| v as f32);
     let rows = affine.rows.map(|row| row.map(|v| v as f32));
@@ -83,7 +84,7 @@ fn header_of(affine: &Affine, [slices, height, width]: [usize; 3]) -> NiftiHeade
     header
 }
 
-/// Bytes that are filled from the beginning.
+/// A buffer that is filled field by field, from its beginning.
 struct Fields {
     bytes: [u8; FIRST_VOXEL],
     at: usize,

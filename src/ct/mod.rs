@@ -1,4 +1,5 @@
-//! What a scan is: slices in Hounsfield units, their readers, and the way from a slice to an image for the model.
+//! Scans: slices in Hounsfield units, the readers of their file formats, and the preprocessing of a slice into a
+//! model's input image.
 //!
 //! ```
 //! use meddino::ct::{Size, Volume, Window, prepare};
@@ -10,7 +11,8 @@
 //! # Ok::<(), meddino::Error>(())
 //! ```
 //!
-//! It knows nothing of checkpoints, models or devices. Files other than `.safetensors` need the feature `readers`.
+//! This module does not depend on checkpoints, models or devices. Files other than `.safetensors` need the feature
+//! `readers`.
 
 mod affine;
 #[cfg(feature = "readers")]

@@ -1,5 +1,5 @@
-//! `.npy`: the array format of NumPy. [`npyz`] reads headers and values; this module checks the
-//! file against its header before it trusts either.
+//! `.npy`, NumPy's array format. [`npyz`] parses headers and values. This module first checks the file against its
+//! header, so that a damaged file cannot mislead the parser.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -12,15 +12,15 @@ use super::source::{MAX_SLICE_SIDE, Slices, StoredScan};
 use crate::archive::open_plain;
 use crate::error::{Error, Problem, Result};
 
-/// The longest header that is read, as NumPy's own `max_header_size`.
+/// The longest header that is accepted, in bytes; NumPy's own `max_header_size` is the same.
 const MAX_HEADER: u64 = 10_000;
-/// The deepest nesting in a header; an array of numbers needs two levels.
+/// The deepest nesting that a header may have. An array of numbers needs two levels.
 const MAX_NESTING: usize = 8;
 
 /// An open `.npy` file of [H, W] or [S, H, W] numbers.
 ///
-/// In C order a slice is read when it is asked for. In Fortran order the values of a slice lie all over the file, so
-/// the first read keeps the file's bytes.
+/// In C order, each slice is read on request. In Fortran order, a slice's values are scattered over the whole file, so
+/// the first read keeps the file's bytes in memory.
 #[derive(Debug)]
 pub struct Npy {
     file: File,
@@ -29,18 +29,18 @@ pub struct Npy {
     order: Order,
     /// [S, H, W]
     shape: [usize; 3],
-    /// Where the values begin, in bytes.
+    /// The offset of the values, in bytes.
     start: u64,
-    /// The whole array as stored, once read; Fortran order only.
+    /// The whole array as stored, after the first read. Only used in Fortran order.
     whole: Option<Vec<u8>>,
 }
 
 impl Npy {
-    /// Reads and checks the header; no memory is taken for values.
+    /// Opens the file and checks its header, without allocating memory for values.
     ///
     /// # Errors
-    /// If the file cannot be read, is no `.npy`, or its header does not describe HU or disagrees with the file's
-    /// length.
+    /// If the file cannot be read or is not a `.npy` file, or if its header does not describe HU or disagrees with the
+    /// file's length.
     pub fn open(path: &Path) -> Result<Self> {
         Self::checked(path).map_err(|problem| Error::input(path.display(), problem))
     }
@@ -50,7 +50,7 @@ impl Npy {
         let metadata = file.metadata()?;
         let text = read_header(&mut file, metadata.len())?;
         let header = NpyHeader::from_reader(&text[..]).map_err(|e| {
-            // A syntax error draws a picture of the text under its first line.
+            // Keep the first line only, because a syntax error prints a picture of the text below it.
             format!("broken .npy header: {}", e.to_string().lines().next().unwrap_or_default().trim_end())
         })?;
         let item = item_size(&header.dtype())?;
@@ -67,7 +67,7 @@ impl Npy {
         Ok(Self { file, dtype: header.dtype(), item, order: header.order(), shape, start, whole: None })
     }
 
-    /// The array as a scan in HU whose place in the patient is not known.
+    /// Converts the array to a scan in HU without an affine.
     pub fn stored(self) -> StoredScan {
         let about = vec![("format", "NumPy".into())];
         StoredScan { about, ..StoredScan::of_slices(self.shape, Box::new(self)) }
@@ -81,7 +81,8 @@ impl Npy {
         Ok(bytes)
     }
 
-    /// A slice of a Fortran-ordered array as row-major bytes: element (s, h, w) is stored at s + S (h + H w).
+    /// Returns slice `index` of a Fortran-ordered array as row-major bytes. Element (s, h, w) is stored at s + S (h + H
+    /// w).
     fn gather(&mut self, index: usize) -> Result<Vec<u8>, String> {
         let ([slices, height, width], item) = (self.shape, self.item);
         let whole = match self.whole.take() {
@@ -107,8 +108,8 @@ impl Slices for Npy {
     }
 }
 
-/// The file up to its values: magic, version, length and the text, whose numbers and nesting are checked before they
-/// are parsed.
+/// Reads everything before the values: magic, version, length and the header's text. The text's numbers and nesting are
+/// checked here, before it is parsed.
 fn read_header(file: &mut File, length: u64) -> Result<Vec<u8>, String> {
     let mut head = Vec::new();
     file.take(12).read_to_end(&mut head).map_err(|e| e.to_string())?;
@@ -133,7 +134,8 @@ fn read_header(file: &mut File, length: u64) -> Result<Vec<u8>, String> {
     Ok(head)
 }
 
-/// What the parser must not be given: numbers whose product is beyond 64 bits, and nesting without end.
+/// Refuses header text that the parser cannot handle: numbers whose product exceeds 64 bits, and nesting deeper than
+/// [`MAX_NESTING`].
 fn check_text(text: &str) -> Result<(), String> {
     let mut depth = 0_usize;
     for c in text.chars() {
@@ -157,7 +159,7 @@ fn check_text(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// [S, H, W] of an array's shape.
+/// Converts an array's shape to [S, H, W].
 fn slices(shape: &[u64]) -> Result<[usize; 3], String> {
     let [s, h, w] = match *shape {
         [h, w] => [1, h, w],
@@ -173,7 +175,7 @@ fn slices(shape: &[u64]) -> Result<[usize; 3], String> {
     Ok([s, h, w].map(|n| n as usize))
 }
 
-/// Bytes of one value.
+/// Returns the size of one value in bytes.
 fn item_size(dtype: &DType) -> Result<usize, String> {
     let refused = || format!("dtype {} is no number of HU: expected integers or floats of at most 64 bits", dtype.descr());
     let DType::Plain(kind) = dtype else { return Err(refused()) };
@@ -184,7 +186,7 @@ fn item_size(dtype: &DType) -> Result<usize, String> {
     }
 }
 
-/// Stored values as f32; i32, i64, u32, u64 and f64 are rounded to nearest.
+/// Decodes stored values as f32. Values of i32, i64, u32, u64 and f64 are rounded to nearest.
 fn decode(dtype: &DType, bytes: &[u8]) -> Result<Vec<f32>, String> {
     let DType::Plain(kind) = dtype else { unreachable!("checked when the file was opened") };
     match (kind.type_char(), kind.size_field()) {

@@ -1,4 +1,4 @@
-//! Which way round a volume is looked at.
+//! The orientation in which a volume's slices are read.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,29 +7,29 @@ use super::source::StoredScan;
 use super::turn::Turn;
 use crate::error::Error;
 
-/// The angle off the patient's axes from which a scan is called oblique, in degrees.
+/// A scan is oblique if its axes deviate from the patient's by more than this angle, in degrees.
 const OBLIQUE: f64 = 0.1;
-/// The relative difference of a pixel's sides from which a picture is called stretched.
+/// A picture is stretched if a pixel's sides differ by more than this, relative to each other.
 const STRETCHED: f64 = 1e-3;
 
-/// How a volume's axes are turned before its slices are taken.
+/// How a volume's axes are reordered and reversed before its slices are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Orient {
-    /// Axial slices as DICOM shows them, whatever the storage order: columns run to the patient's left, rows to
-    /// posterior, slices to superior, so slice 0 is the most inferior one. A scan that does not say how it lies is
-    /// taken to lie so already.
+    /// Axial slices as DICOM viewers show them, whatever the storage order: columns run to the patient's left, rows to
+    /// posterior, slices to superior, so slice 0 is the most inferior one. A scan without an affine is assumed to be in
+    /// this orientation already.
     #[default]
     Lps,
-    /// As the file stores them.
+    /// Slices as the file stores them.
     Stored,
 }
 
 impl Orient {
     /// Turns `stored`, and adds a warning if the scan is oblique or its pixels are not square. A scan without an affine
-    /// stays as it is, because nothing is known of its axes.
+    /// stays as it is, because the directions of its axes are unknown.
     ///
     /// # Errors
-    /// If the axes must be known and the file's affine is nonsense, or if a slice would be too large.
+    /// If the orientation needs the affine and the file's affine is invalid, or if a slice would be too large.
     pub(super) fn apply(self, mut stored: StoredScan) -> Result<StoredScan, String> {
         let Some(affine) = stored.affine else { return Ok(stored) };
         if !affine.is_usable() {
@@ -65,7 +65,7 @@ impl Orient {
 impl FromStr for Orient {
     type Err = Error;
 
-    /// `lps` or `stored`.
+    /// Parses `lps` or `stored`.
     fn from_str(text: &str) -> Result<Self, Error> {
         match text {
             "lps" => Ok(Self::Lps),

@@ -1,17 +1,17 @@
 //! A synthetic thorax: one axial slice at the level of the heart, drawn from ellipses, in Hounsfield units.
 //!
-//! It is for trying things out on machines without data. Only additions, multiplications, divisions and square roots go
-//! into it, so it is the same to the last bit everywhere.
+//! It lets users try meddino on machines without data. The code uses only additions, multiplications, divisions and
+//! square roots, so its values are bit-identical on every machine.
 
 use crate::tensor::Tensor;
 
-/// Rows and columns of the slice; a pixel stands for about 0.75 mm.
+/// Rows and columns of the slice. A pixel represents about 0.75 mm.
 pub const SIDE: usize = 512;
 
 /// Standard deviation of the noise in HU, about that of a thin-slice chest CT.
 const NOISE: f32 = 18.0;
 
-/// A filled ellipse whose edge is one pixel soft.
+/// A filled ellipse with a soft edge, one pixel wide.
 #[derive(Clone, Copy)]
 struct Ellipse {
     /// Column and row of the centre, in pixels.
@@ -20,18 +20,18 @@ struct Ellipse {
     radii: (f32, f32),
     /// Direction of the first half axis, as (cos, sin).
     axis: (f32, f32),
-    /// What it is filled with.
+    /// The fill value, in HU.
     hu: f32,
 }
 
 impl Ellipse {
-    /// How much of the pixel at (`x`, `y`) it covers, 0 to 1.
+    /// Returns how much of the pixel at (`x`, `y`) the ellipse covers, 0 to 1.
     fn cover(&self, x: f32, y: f32) -> f32 {
         let (dx, dy) = (x - self.center.0, y - self.center.1);
         let along = (dx * self.axis.0 + dy * self.axis.1) / self.radii.0;
         let across = (dy * self.axis.0 - dx * self.axis.1) / self.radii.1;
         let r = (along * along + across * across).sqrt();
-        // Near the edge, (1 - r) times the smaller radius is close to the distance from it.
+        // Near the edge, (1 - r) times the smaller radius approximates the distance from the edge.
         ((1.0 - r) * self.radii.0.min(self.radii.1) + 0.5).clamp(0.0, 1.0)
     }
 }
@@ -44,7 +44,7 @@ fn tilted(center: (f32, f32), radii: (f32, f32), axis: (f32, f32), hu: f32) -> E
     Ellipse { center, radii, axis, hu }
 }
 
-/// The slice in HU, whole numbers from -1024 on: [SIDE, SIDE].
+/// Returns the slice in HU, [SIDE, SIDE]. Values are whole numbers, -1024 or above.
 pub fn thorax() -> Tensor {
     let shapes = shapes();
     let mut hu = vec![-1000.0_f32; SIDE * SIDE];
@@ -64,7 +64,7 @@ pub fn thorax() -> Tensor {
     Tensor::new([SIDE, SIDE], hu)
 }
 
-/// What is drawn, later over earlier.
+/// Returns the shapes in drawing order: later shapes cover earlier ones.
 fn shapes() -> Vec<Ellipse> {
     let mut shapes = vec![
         // the table: a shell and its foam
@@ -78,7 +78,7 @@ fn shapes() -> Vec<Ellipse> {
         // the muscles of the back
         upright((212.0, 388.0), (36.0, 20.0), 55.0),
         upright((300.0, 388.0), (36.0, 20.0), 55.0),
-        // the lungs: the patient's right is the picture's left
+        // the lungs: the patient's right is on the left of the picture
         tilted((160.0, 254.0), (108.0, 80.0), (0.28, 0.96), -860.0),
         tilted((354.0, 258.0), (106.0, 76.0), (-0.28, 0.96), -860.0),
     ];
@@ -90,7 +90,7 @@ fn shapes() -> Vec<Ellipse> {
     shapes
 }
 
-/// Vessels and airways of a lung: each runs from the hilum outwards and gets thinner.
+/// Returns the vessels and airways of a lung. Each runs from the hilum outwards and gets thinner.
 fn vessels(center: (f32, f32), radii: (f32, f32), hilum: (f32, f32), seed: u64) -> Vec<Ellipse> {
     (0..70_u64)
         .map(|i| {
@@ -99,14 +99,14 @@ fn vessels(center: (f32, f32), radii: (f32, f32), hilum: (f32, f32), seed: u64) 
             let (dx, dy) = (at.0 - hilum.0, at.1 - hilum.1);
             let far = (dx * dx + dy * dy).sqrt().max(1.0);
             let width = (6.0 - far * 0.045).max(1.1) * (0.6 + 0.6 * draw(2));
-            // Most run within the slice, some across it.
+            // Most vessels run within the slice, some across it.
             let length = if draw(3) < 0.65 { width * (2.0 + 5.0 * draw(4)) } else { width };
             tilted(at, (length, width), (dx / far, dy / far), 35.0)
         })
         .collect()
 }
 
-/// Ribs around the chest, along its wall: cortex, then marrow.
+/// Returns the ribs along the chest wall: for each the cortex, then the marrow.
 fn ribs() -> Vec<Ellipse> {
     // Points of the upper half circle by their half-angle tangent t: ((1 - t^2) / (1 + t^2), 2 t / (1 + t^2)).
     let tangents = [0.12_f32, 0.36, 0.62];
@@ -115,7 +115,7 @@ fn ribs() -> Vec<Ellipse> {
         let (u, v) = ((1.0 - t * t) / (1.0 + t * t), 2.0 * t / (1.0 + t * t));
         for (u, v) in [(u, v), (-u, v), (u, -v), (-u, -v)] {
             let center = (256.0 + 197.0 * u, 260.0 + 131.0 * v);
-            // The tangent of the ellipse there.
+            // The tangent of the ellipse at this point.
             let (tx, ty) = (-197.0 * v, 131.0 * u);
             let norm = (tx * tx + ty * ty).sqrt();
             ribs.push(tilted(center, (21.0, 7.0), (tx / norm, ty / norm), 620.0));
@@ -125,7 +125,7 @@ fn ribs() -> Vec<Ellipse> {
     ribs
 }
 
-/// Heart, great vessels, oesophagus, main bronchi and sternum; contrast medium in the blood.
+/// Returns the heart, great vessels, oesophagus, main bronchi and sternum, with contrast medium in the blood.
 fn mediastinum() -> Vec<Ellipse> {
     vec![
         tilted((290.0, 226.0), (76.0, 57.0), (0.8, 0.6), -70.0),   // pericardial fat
@@ -147,7 +147,7 @@ fn mediastinum() -> Vec<Ellipse> {
     ]
 }
 
-/// A thoracic vertebra: body, arch, canal and processes.
+/// Returns a thoracic vertebra: body, arch, canal and processes.
 fn spine() -> Vec<Ellipse> {
     vec![
         tilted((216.0, 378.0), (26.0, 7.0), (0.96, -0.28), 480.0), // transverse processes
@@ -161,13 +161,14 @@ fn spine() -> Vec<Ellipse> {
     ]
 }
 
-/// About normal, mean 0 and deviation 1: the sum of four uniforms, centred and scaled (their variance is 4/12).
+/// Returns an approximately normal value of mean 0 and standard deviation 1: the sum of four uniforms, centred and
+/// scaled (their variance is 4/12).
 fn noise(i: u64) -> f32 {
     let sum: f32 = (0..4).map(|k| uniform((1 << 40) + i * 4 + k)).sum();
     (sum - 2.0) * 1.732_050_8
 }
 
-/// The `i`th of a sequence of uniforms in [0, 1): splitmix64.
+/// Returns element `i` of a sequence of uniforms in [0, 1), generated by splitmix64.
 fn uniform(i: u64) -> f32 {
     let x = i.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -1,4 +1,4 @@
-//! From a slice in Hounsfield units to an image for the model.
+//! Preprocessing of a slice in Hounsfield units into an image for the model.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,10 +9,10 @@ use crate::error::Error;
 use crate::tensor::{Tensor, TensorView};
 use crate::vit::config::MAX_SIDE;
 
-/// The size of the image that the model is given.
+/// The size of the model's input image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Size {
-    /// The slice's own. The model sees whole patches only: what is left over at the right and the bottom is not seen.
+    /// The slice's own size. The model sees whole patches only, so it ignores a remainder at the right and the bottom.
     #[default]
     Native,
     /// N x N pixels.
@@ -27,7 +27,7 @@ pub enum Size {
 }
 
 impl Size {
-    /// The image's height and width for a slice of `height` x `width`.
+    /// Returns the image's height and width for a slice of `height` x `width`.
     pub fn of(self, height: usize, width: usize) -> (usize, usize) {
         match self {
             Self::Native => (height, width),
@@ -40,7 +40,7 @@ impl Size {
 impl FromStr for Size {
     type Err = Error;
 
-    /// `native`, `N` or `HxW`, sides from 1 to [`MAX_SIDE`].
+    /// Parses `native`, `N` or `HxW`, with sides from 1 to [`MAX_SIDE`].
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = || Error::option("size", format!("'{text}' is neither native, nor N, nor HxW with sides from 1 to {MAX_SIDE}"));
         let side = |s: &str| s.parse().ok().filter(|n| (1..=MAX_SIDE).contains(n)).ok_or_else(wrong);
@@ -62,13 +62,13 @@ impl fmt::Display for Size {
     }
 }
 
-/// A slice [H, W] in HU as an image [1, 1, H', W'] for the model: normalised first, resized after, as the authors' demo
-/// does.
+/// Converts a slice [H, W] in HU to an image [1, 1, H', W'] for the model. The slice is normalised first and resized
+/// after, as in the authors' demo.
 ///
-/// The three channels of a CT image are equal, so one is held; the model spreads it over its own.
+/// The three channels of a CT image are equal, so the image has one, and the model repeats it.
 ///
 /// # Panics
-/// If `slice` has another number of axes, or a side is 0.
+/// If `slice` does not have two axes, or a side is 0.
 #[must_use]
 pub fn prepare<'a>(slice: impl Into<TensorView<'a>>, window: &Window, size: Size) -> Tensor {
     let slice = slice.into();
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_slice_is_normalised_before_it_is_resized() {
-        // Clamped first, the mean of -1000 and 9000 is that of -1000 and 1000.
+        // Because values are clamped first, the mean of -1000 and 9000 is that of -1000 and 1000.
         let slice = Tensor::new([1, 2], vec![-1000.0, 9000.0]);
         let image = prepare(&slice, &Window::DEMO, Size::Square(1));
         assert_eq!(image.shape(), [1, 1, 1, 1]);

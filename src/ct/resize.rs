@@ -1,14 +1,14 @@
-//! Antialiased bilinear resize, as PyTorch's `F.interpolate(mode="bilinear", antialias=True, align_corners=False)`
-//! computes it.
+//! Antialiased bilinear resize, matching PyTorch's `F.interpolate(mode="bilinear", antialias=True,
+//! align_corners=False)`.
 //!
-//! A triangle filter, separable: rows first, columns after. Growing, it is plain bilinear interpolation; shrinking, the
-//! triangle is as wide as two output pixels, so that every input pixel counts. Weights are f32, normalised to a sum of
-//! one over the pixels inside the image.
+//! The filter is a separable triangle, applied to rows first and columns after. Enlarging is plain bilinear
+//! interpolation. When shrinking, the triangle is as wide as two output pixels, so that every input pixel contributes.
+//! Weights are f32, normalised to a sum of one over the pixels inside the image.
 
 use crate::parallel;
 use crate::tensor::{Tensor, TensorView};
 
-/// Resizes every plane of `x` [.., H, W] to [.., `height`, `width`]; the identity if that is its size already.
+/// Resizes every plane of `x` [.., H, W] to [.., `height`, `width`]. If `x` has this size already, returns a copy.
 ///
 /// # Panics
 /// If `x` has fewer than two axes or a side is 0.
@@ -41,7 +41,7 @@ pub fn resize<'a>(x: impl Into<TensorView<'a>>, height: usize, width: usize) -> 
     y
 }
 
-/// As [`resize`], but without a copy where `x` has that size already.
+/// As [`resize`], but returns `x` without a copy if it has the requested size already.
 ///
 /// # Panics
 /// As [`resize`].
@@ -50,8 +50,9 @@ pub fn resized(x: Tensor, height: usize, width: usize) -> Tensor {
     if x.shape().ends_with(&[height, width]) && !x.data().is_empty() { x } else { resize(&x, height, width) }
 }
 
-/// The filter of [`resize`] along one axis, for code that resizes elsewhere, such as a shader. For each of `outputs`
-/// lines, it gives the first of the `inputs` lines that count, and the weights of that line and of those that follow.
+/// Returns the filter of [`resize`] along one axis, for other implementations such as a shader. For each of `outputs`
+/// lines, the result is the index of the first of the `inputs` lines that contribute, and the weights of that line and
+/// of the following ones.
 ///
 /// # Panics
 /// If there are no inputs or no outputs.
@@ -63,7 +64,7 @@ pub fn taps(inputs: usize, outputs: usize) -> Vec<(usize, Vec<f32>)> {
     filter(inputs, outputs).into_iter().map(|taps| (taps.first, taps.weights)).collect()
 }
 
-/// The inputs that one output is made of.
+/// The input samples that contribute to one output sample, and their weights.
 struct Taps {
     first: usize,
     weights: Vec<f32>,
@@ -75,8 +76,8 @@ impl Taps {
     }
 }
 
-/// The taps of each of `outputs` positions over `inputs` samples. Positions are f32 where PyTorch's are, so that both
-/// count the same taps at the edge of the triangle.
+/// Returns the taps of each of `outputs` positions over `inputs` samples. Positions are f32 where PyTorch's are, so
+/// that both select the same taps at the edge of the triangle.
 fn filter(inputs: usize, outputs: usize) -> Vec<Taps> {
     let scale = inputs as f32 / outputs as f32;
     let support = scale.max(1.0);
@@ -102,7 +103,7 @@ mod tests {
     fn weights_are_those_of_a_triangle() {
         let half = filter(4, 2);
         assert_eq!(half[0].first, 0);
-        // The triangle of support 2 around 1.0, sampled at 0.5, 1.5, 2.5: 3/4, 3/4, 1/4, over their sum.
+        // The triangle of support 2 around 1.0, sampled at 0.5, 1.5, 2.5, is 3/4, 3/4, 1/4, divided by their sum.
         assert_eq!(half[0].weights, [3.0 / 7.0, 3.0 / 7.0, 1.0 / 7.0]);
         let double = filter(2, 4);
         assert_eq!(double[1].weights, [0.75, 0.25]);

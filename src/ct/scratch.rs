@@ -1,12 +1,12 @@
-//! Slices that are kept on disk for a second look.
+//! A temporary file of slices, for data that is read more than once.
 
 use super::source::Slices;
 use super::spool::Spool;
 use super::volume::Volume;
 use crate::error::{Error, Result};
 
-/// Slices of H x W values that are put one after another into an unnamed temporary file (in the folder that `TMPDIR`
-/// names), and read in any order after that.
+/// An unnamed temporary file of slices of H x W values, in the folder that `TMPDIR` names. Slices are written one after
+/// another, and then read in any order.
 #[derive(Debug)]
 pub struct Scratch {
     spool: Spool,
@@ -16,22 +16,22 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// A file that will take slices of `shape` [S, H, W].
+    /// Creates a file for slices of `shape` [S, H, W].
     ///
     /// # Errors
-    /// If the temporary folder takes no file.
+    /// If no file can be created in the temporary folder.
     pub fn new(shape: [usize; 3]) -> Result<Self> {
         let spool = Spool::new(shape.iter().product::<usize>() as u64 * 4).map_err(fail)?;
         Ok(Self { spool, shape, kept: 0 })
     }
 
-    /// Keeps the next slice.
+    /// Appends the next slice.
     ///
     /// # Errors
     /// If the disk is full or fails.
     ///
     /// # Panics
-    /// If it has another size, or all are there.
+    /// If the slice does not have H * W values, or all S slices have been written.
     pub fn push(&mut self, slice: &[f32]) -> Result<()> {
         let [slices, height, width] = self.shape;
         assert!(slice.len() == height * width && self.kept < slices, "slice {} of {:?}", self.kept, self.shape);
@@ -40,10 +40,10 @@ impl Scratch {
         Ok(())
     }
 
-    /// The slices as a volume, which errors call `name`.
+    /// Converts the file to a volume. Errors call the volume `name`.
     ///
     /// # Panics
-    /// If slices are missing.
+    /// If fewer than S slices have been written.
     pub fn into_volume(self, name: impl Into<String>) -> Volume {
         assert_eq!(self.kept, self.shape[0], "every slice is kept");
         Volume::of_slices(name.into(), self.shape, Box::new(self))

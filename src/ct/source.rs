@@ -1,33 +1,32 @@
-//! What every reader of a format gives: a scan as it is stored.
+//! The interface of the format readers: a scan as it is stored.
 
 use std::fmt;
 
 use super::affine::Affine;
 
-/// The largest side of a slice that a reader takes: a slice of 16384 x 16384 takes 1 GiB as f32.
+/// The largest side of a slice that a reader accepts. A slice of 16384 x 16384 takes 1 GiB as f32.
 pub(super) const MAX_SLICE_SIDE: usize = 16_384;
 
-/// A scan as its file stores it, before it is turned: what a reader returns.
+/// A scan as its file stores it, before its axes are reordered. Every reader returns one.
 #[derive(Debug)]
 pub(super) struct StoredScan {
     /// [S, H, W]: slices, rows, columns. No side is 0.
     pub shape: [usize; 3],
-    /// Where the voxels lie, if the file says so. The file may hold nonsense here; [`super::Orient`] checks it.
+    /// The voxel grid, if the file defines one. It may be invalid; [`super::Orient`] checks it.
     pub affine: Option<Affine>,
-    /// The format and what else identifies the scan, as (name, text) for the metadata of outputs: `("format",
-    /// "NIfTI-1")`.
+    /// The format and other identifying facts as (name, text), for the metadata of outputs: `("format", "NIfTI-1")`.
     pub about: Vec<(&'static str, String)>,
-    /// The header of a NIfTI file, which label maps of the scan repeat; none once the axes are turned.
+    /// The header of a NIfTI file, which label maps of the scan repeat. None after the axes are reordered.
     #[cfg(feature = "readers")]
     pub nifti: Option<Box<nifti::NiftiHeader>>,
-    /// What may make the result other than expected, a sentence each, without the file's name.
+    /// Warnings about properties that may affect the result. Each is a sentence without the file's name.
     pub warnings: Vec<String>,
     /// The values.
     pub slices: Box<dyn Slices>,
 }
 
 impl StoredScan {
-    /// `slices` of a scan of `shape` [S, H, W] whose place in the patient is not known.
+    /// Creates a scan of `shape` [S, H, W] without an affine, which reads its values from `slices`.
     pub fn of_slices(shape: [usize; 3], slices: Box<dyn Slices>) -> Self {
         Self {
             shape,
@@ -41,7 +40,7 @@ impl StoredScan {
     }
 }
 
-/// Slices in Hounsfield units that are read when they are asked for, in any order.
+/// A source of slices in Hounsfield units, read on request and in any order.
 ///
 /// A program implements this for its own storage and hands it to [`super::Volume::from_slices`]:
 ///
@@ -68,11 +67,11 @@ impl StoredScan {
 /// # Ok::<(), meddino::Error>(())
 /// ```
 pub trait Slices: Send {
-    /// The values of slice `index`, row-major, H * W of them. [`super::Volume::read_slice`] refuses NaN and infinity,
-    /// and another number of values.
+    /// Reads slice `index`: H * W values, row-major. [`super::Volume::read_slice`] refuses NaN, infinity, and any other
+    /// number of values.
     ///
     /// # Errors
-    /// What went wrong, without the scan's name, which [`super::Volume`] adds.
+    /// A description of the problem without the scan's name, which [`super::Volume`] adds.
     fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, String>;
 }
 

@@ -1,4 +1,4 @@
-//! A temporary file without a name, for a scan that is read in another order than the one it is stored in.
+//! An unnamed temporary file, for a scan that is read in a different order than it is stored in.
 
 #[cfg(feature = "files")]
 use std::fs::File;
@@ -6,32 +6,32 @@ use std::fs::File;
 use std::io::Cursor;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-/// Where the bytes are: on disk, or in memory in a build without the feature `files`.
+/// The storage of the bytes: a file, or memory in a build without the feature `files`.
 #[cfg(feature = "files")]
 type Store = File;
 #[cfg(not(feature = "files"))]
 type Store = Cursor<Vec<u8>>;
 
-/// Bytes on disk that vanish with this value. Its errors name the folder, the space needed and the variable that
-/// chooses another folder.
+/// An unnamed temporary file, which is deleted when this value is dropped. Errors name the folder, the space needed,
+/// and the variable that selects another folder.
 #[derive(Debug)]
 pub(super) struct Spool {
     store: Store,
-    /// What will be written in all, for the errors.
+    /// The total size of the data in bytes, for the errors.
     needed: u64,
 }
 
 impl Spool {
-    /// A file that will take `needed` bytes.
+    /// Creates a file for `needed` bytes.
     ///
     /// # Errors
-    /// If the temporary folder takes no file.
+    /// If no file can be created in the temporary folder.
     pub fn new(needed: u64) -> Result<Self, String> {
         let store = store().map_err(|e| trouble(needed, &e))?;
         Ok(Self { store, needed })
     }
 
-    /// Puts `bytes` at offset `at`.
+    /// Writes `bytes` at offset `at`.
     ///
     /// # Errors
     /// If the disk is full or fails.
@@ -39,7 +39,7 @@ impl Spool {
         self.store.seek(SeekFrom::Start(at)).and_then(|_| self.store.write_all(bytes)).map_err(|e| trouble(self.needed, &e))
     }
 
-    /// Fills `bytes` from offset `at`.
+    /// Fills `bytes` with the data at offset `at`.
     ///
     /// # Errors
     /// If the disk fails.

@@ -1,40 +1,41 @@
-//! A scan's axes in another order and direction: slices are rearranged while they are read.
+//! Reordering and reversing a scan's axes: slices are rearranged while they are read.
 
 use super::affine::Affine;
 use super::source::{MAX_SLICE_SIDE, Slices, StoredScan};
 use super::spool::Spool;
 
-/// How many bytes of a scan are held in memory while it is spooled in another order; at least one slice is.
+/// The most bytes of a scan that are buffered while it is spooled in another order. The buffer holds at least one
+/// slice.
 const BUFFER: usize = 64 << 20;
 
-/// A permutation of the axes (0 column, 1 row, 2 slice), and which of them to reverse.
+/// A permutation of the axes (0 column, 1 row, 2 slice), and which of them are reversed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Turn {
-    /// The stored axis that becomes each axis.
+    /// For each new axis, the stored axis that it comes from.
     pub from: [usize; 3],
-    /// Whether each new axis runs against the stored one.
+    /// For each new axis, whether it runs against the stored one.
     pub flip: [bool; 3],
 }
 
 impl Turn {
-    /// The turn that changes nothing.
+    /// The identity.
     const NONE: Self = Self { from: [0, 1, 2], flip: [false; 3] };
 
-    /// The turn after which columns run most nearly to the left, rows to posterior and slices to superior: each stored
-    /// axis, from the one most surely aligned to the least, takes the patient's axis it follows most, as nibabel's
-    /// `io_orientation` has it.
+    /// Returns the turn after which columns run most nearly to the left, rows to posterior and slices to superior.
+    /// Stored axes are matched in order of their alignment, the best aligned first. Each takes the patient's axis
+    /// nearest to it among those still free, as in nibabel's `io_orientation`.
     ///
     /// `affine` must be usable.
     pub fn to_lps(affine: &Affine) -> Self {
         let rotation = affine.rotation();
         let strongest = |axis: usize| rotation.iter().map(|row| row[axis].abs()).fold(0.0, f64::max);
         let mut axes = [0, 1, 2];
-        // The sort is stable, so that of two axes that are aligned equally well the first goes first.
+        // The sort is stable, so that of two equally aligned axes the first comes first.
         axes.sort_by(|&a, &b| strongest(b).total_cmp(&strongest(a)));
         let mut turn = Self::NONE;
         let mut free = vec![0, 1, 2];
         for axis in axes {
-            // `max_by` takes the last of equals, and so the first in reverse order.
+            // `max_by` returns the last of equal elements, so the reversed order makes it return the first.
             let patient = free.iter().copied().rev().max_by(|&a, &b| rotation[a][axis].abs().total_cmp(&rotation[b][axis].abs()));
             let patient = patient.expect("three for three");
             free.retain(|&other| other != patient);
@@ -46,7 +47,7 @@ impl Turn {
         turn
     }
 
-    /// How far the turned axes lie off the patient's, at most, in degrees.
+    /// Returns the largest angle between a turned axis and the patient's axis, in degrees.
     pub fn off_axis(&self, affine: &Affine) -> f64 {
         let angle = |patient: usize| {
             let step = affine.column(self.from[patient]);
@@ -56,7 +57,7 @@ impl Turn {
         (0..3).map(angle).fold(0.0, f64::max)
     }
 
-    /// Where the voxels lie after the turn; `shape` is the stored [S, H, W].
+    /// Returns the affine after the turn. `shape` is the stored [S, H, W].
     pub fn affine(&self, affine: &Affine, shape: [usize; 3]) -> Affine {
         let mut origin = affine.column(3);
         let columns = [0, 1, 2].map(|axis| {
@@ -66,13 +67,13 @@ impl Turn {
             }
             let last = (length(shape, self.from[axis]) - 1) as f64;
             origin.iter_mut().zip(step).for_each(|(o, s)| *o += last * s);
-            // Not `-s`, which would make -0 of 0.
+            // Subtract from 0, because `-s` would turn 0 into -0.
             step.map(|s| 0.0 - s)
         });
         Affine::from_columns(columns[0], columns[1], columns[2], origin)
     }
 
-    /// Turns `stored`. A scan that must be spooled is read when its first slice is asked for.
+    /// Turns `stored`. If the scan must be spooled, it is read when its first slice is requested.
     ///
     /// # Errors
     /// If a slice would be too large.
@@ -99,22 +100,23 @@ impl Turn {
     }
 }
 
-/// Voxels along `axis` (0 column, 1 row, 2 slice) of [S, H, W].
+/// Returns the number of voxels along `axis` (0 column, 1 row, 2 slice) of [S, H, W].
 fn length(shape: [usize; 3], axis: usize) -> usize {
     shape[2 - axis]
 }
 
-/// Slices across any axis of a scan that stores them across its own.
+/// Slices of a scan across any of its stored axes.
 ///
-/// Where the slices are the stored ones, each is read and rearranged. Where they are not, all are read once, in order,
-/// into a temporary file in which those asked for are contiguous.
+/// Slices across the stored slice axis are read one at a time and rearranged. Otherwise all stored slices are read
+/// once, in order, into a temporary file in which each requested slice is contiguous.
 #[derive(Debug)]
 struct Turned {
     turn: Turn,
     /// The stored [S, H, W].
     shape: [usize; 3],
     stored: Box<dyn Slices>,
-    /// f32 [slices, S, others]: `slices` along the stored axis that slices go across, `others` along the one left.
+    /// f32 [slices, S, others]. `slices` counts along the stored axis that becomes the slice axis, `others` along the
+    /// remaining stored axis.
     spool: Option<Spool>,
 }
 
@@ -123,7 +125,7 @@ impl Slices for Turned {
         let Turn { from, flip } = self.turn;
         let across = from[2];
         let index = if flip[2] { length(self.shape, across) - 1 - index } else { index };
-        // The stored axes along the rows of what is read, and down its columns.
+        // The stored axis along a row of the plane that is read, and the one down its columns.
         let (along, down) = if across == 2 { (0, 1) } else { (1 - across, 2) };
         let values = if across == 2 { self.stored.read_slice(index)? } else { self.read_spooled(index)? };
         let plane = [length(self.shape, down), length(self.shape, along)];
@@ -132,7 +134,7 @@ impl Slices for Turned {
 }
 
 impl Turned {
-    /// Plane `index` across a stored column or row: [S, others].
+    /// Reads plane `index` across the stored column or row axis: [S, others].
     fn read_spooled(&mut self, index: usize) -> Result<Vec<f32>, String> {
         let mut spool = match self.spool.take() {
             Some(spool) => spool,
@@ -145,7 +147,8 @@ impl Turned {
         result.map(|()| values)
     }
 
-    /// Reads every stored slice; a bounded number of them is held, so that each write is longer than one line.
+    /// Reads every stored slice into a new spool. A bounded number of slices is buffered, so that each write is longer
+    /// than one line.
     fn fill_spool(&mut self) -> Result<Spool, String> {
         let [slices, height, width] = self.shape;
         let across = self.turn.from[2];
@@ -173,12 +176,12 @@ impl Turned {
     }
 }
 
-/// A plane [H, W], transposed if `transpose`, then with its rows and its columns reversed as `flip` says.
+/// Rearranges a plane [H, W]: transposes it if `transpose`, then reverses its rows and its columns as `flip` says.
 fn rearranged(values: Vec<f32>, [height, width]: [usize; 2], transpose: bool, flip: [bool; 2]) -> Vec<f32> {
     if !transpose && flip == [false; 2] {
         return values;
     }
-    // The number of elements and the stride between two of them, down the new rows and along them.
+    // The number of elements and their stride, down the new columns and along the new rows.
     let [down, along] = if transpose { [(width, 1), (height, width)] } else { [(height, width), (width, 1)] };
     let at = |(length, step): (usize, usize), flip: bool, i: usize| (if flip { length - 1 - i } else { i }) * step;
     let mut turned = Vec::with_capacity(values.len());

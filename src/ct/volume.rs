@@ -20,15 +20,15 @@ use crate::tensor::Tensor;
 
 /// S slices of H x W pixels in Hounsfield units, all of one size.
 ///
-/// Turned with [`Volume::oriented`], a slice stands as it does in DICOM: rows run anterior to posterior, columns from
-/// the patient's right to the left, and slice 0 is the most inferior one.
+/// After [`Volume::oriented`], slices are oriented as in DICOM: rows run from anterior to posterior, columns from the
+/// patient's right to the left, and slice 0 is the most inferior one.
 #[derive(Debug)]
 pub struct Volume {
     name: String,
     stored: StoredScan,
 }
 
-/// Values that are in memory already: [S, H, W].
+/// Values in memory: [S, H, W].
 struct Memory<V> {
     hu: V,
     /// H * W.
@@ -42,18 +42,18 @@ impl<V: AsRef<[f32]> + Send> Slices for Memory<V> {
 }
 
 impl Volume {
-    /// Opens a scan: by what it holds, whatever its name, a DICOM file, or a folder of them with one stack of CT
-    /// slices; or by its file's ending, in any case:
+    /// Opens a scan. DICOM is recognised by its content, whatever its name: a file, or a folder of files with one stack
+    /// of CT slices. Other formats are recognised by the file's extension, in any case:
     ///
-    /// - `.npy` holding [H, W] or [S, H, W] of any numeric dtype, taken to be in HU;
+    /// - `.npy` with [H, W] or [S, H, W] of any numeric dtype, assumed to be in HU;
     /// - `.nii`, `.nii.gz` or one of a pair `.hdr` and `.img`: NIfTI-1 of any real dtype, scaled as its header says.
     ///
-    /// Only headers are read, and slices stand as they are stored until [`Volume::oriented`]. A compressed NIfTI file
-    /// is inflated as slices are asked for in order; when one is asked for again, or backwards, all of it goes into a
-    /// temporary file once.
+    /// Only headers are read, and slices keep their stored orientation until [`Volume::oriented`]. A compressed NIfTI
+    /// file is decompressed while slices are requested in order. When a slice is requested again, or out of order
+    /// backwards, the whole file is decompressed once into a temporary file.
     ///
     /// # Errors
-    /// If the file cannot be read, is no scan, or does not hold what its header says.
+    /// If the file cannot be read, is not a scan, or does not match its header.
     #[cfg(feature = "readers")]
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
@@ -73,12 +73,12 @@ impl Volume {
         }
     }
 
-    /// As [`Volume::open`], of the series `series` where a folder of DICOM files, or a file of many frames,
-    /// holds several: its number as [`super::series`] lists it (`2`, or `2.1` for the first of several stacks
-    /// of slices in series 2), the end of its UID, or `largest` for the one with most slices.
+    /// As [`Volume::open`], but selects one series of a DICOM folder, or of a multi-frame file, that holds several.
+    /// `series` is the number that [`super::series`] lists (`2`, or `2.1` for the first of several stacks of slices in
+    /// series 2), the end of the series' UID, or `largest` for the series with the most slices.
     ///
     /// # Errors
-    /// As [`Volume::open`]; if `series` is given and names none or several, or the scan is no DICOM.
+    /// As [`Volume::open`]. Also if `series` is given and matches none or several, or the scan is not DICOM.
     #[cfg(feature = "readers")]
     pub fn open_series(path: impl AsRef<Path>, series: Option<&str>) -> Result<Self> {
         match series {
@@ -90,23 +90,23 @@ impl Volume {
         }
     }
 
-    /// The volume that was opened, once the log has its warnings.
+    /// Logs the warnings of `stored`, and wraps it as a volume.
     #[cfg(feature = "readers")]
     fn logged(name: String, stored: StoredScan) -> Self {
         stored.warnings.iter().for_each(|warning| log::warn!("{name}: {warning}"));
         Self { name, stored }
     }
 
-    /// Turned as `orient` says; a volume that does not say how it lies is taken to lie as it should. [`Volume::affine`]
-    /// turns with it: a voxel stays where it is in the patient. An oblique scan goes to the nearest axes, with a
-    /// warning.
+    /// Turns the volume as `orient` says. A volume without an affine is assumed to be in that orientation already.
+    /// [`Volume::affine`] is adapted, so that each voxel keeps its position in the patient. An oblique scan is turned
+    /// to the nearest axes, with a warning.
     ///
-    /// Slices that are stored ones, mirrored or transposed, are read one at a time. Where slices must be cut across
-    /// stored ones, the first read writes all of the scan, as f32, into an unnamed temporary file (in the folder that
-    /// `TMPDIR` names). Memory does not grow with the number of slices in either case.
+    /// If the new slices are stored slices, mirrored or transposed, they are read one at a time. If they cut across the
+    /// stored slices, the first read writes the whole scan, as f32, into an unnamed temporary file (in the folder that
+    /// `TMPDIR` names). In both cases memory use does not grow with the number of slices.
     ///
     /// # Errors
-    /// If the axes must be known and the file's affine is nonsense, or if a slice would be too large.
+    /// If `orient` needs the affine and the file's affine is invalid, or if a slice would be too large.
     pub fn oriented(self, orient: Orient) -> Result<Self> {
         let known = self.stored.warnings.len();
         let stored = orient.apply(self.stored).map_err(|problem| Error::input(&self.name, problem))?;
@@ -114,16 +114,16 @@ impl Volume {
         Ok(Self { name: self.name, stored })
     }
 
-    /// With its axes in another order: `order` names, for slices, rows and columns, the axis (0 slices, 1 rows, 2
-    /// columns) that becomes it.
+    /// Permutes the volume's axes. `order` names the source axis (0 slices, 1 rows, 2 columns) of the new slices, rows
+    /// and columns.
     ///
-    /// What [`Volume::oriented`] says of memory and temporary files holds here, too.
+    /// Memory and temporary files are used as described for [`Volume::oriented`].
     ///
     /// # Errors
     /// If a slice would be too large.
     ///
     /// # Panics
-    /// If `order` is no order of 0, 1 and 2.
+    /// If `order` is not a permutation of 0, 1 and 2.
     pub fn transposed(self, order: [usize; 3]) -> Result<Self> {
         assert!((0..3).all(|axis| order.contains(&axis)), "{order:?} is no order of the axes");
         let turn = Turn { from: [2, 1, 0].map(|axis| 2 - order[axis]), flip: [false; 3] };
@@ -131,21 +131,21 @@ impl Volume {
         Ok(Self { name: self.name, stored })
     }
 
-    /// Where its voxels lie, for files that lie there, too.
+    /// Returns the voxel grid, for output files on the same grid.
     ///
     /// # Errors
-    /// If that is not known, or makes no sense.
+    /// If the scan has no affine, or an invalid one.
     pub fn geometry(&self) -> Result<Geometry> {
         Geometry::of(&self.stored).map_err(|problem| Error::input(&self.name, problem))
     }
 
-    /// A scan that is in memory already, and whose voxels lie as `geometry` says; errors call it `name`.
+    /// Creates a scan from values in memory, on the voxel grid `geometry`. Errors call the scan `name`.
     ///
-    /// `hu` holds the values in HU, row-major: S slices of H rows of W columns, of [`Geometry::shape`]. A `Vec<f32>`
-    /// is moved and an `Arc<[f32]>` shared; values are copied a slice at a time, when the slice is read.
+    /// `hu` holds the values in HU, row-major: S slices of H rows of W columns, as in [`Geometry::shape`]. A `Vec<f32>`
+    /// is moved and an `Arc<[f32]>` shared. Values are copied when a slice is read, one slice at a time.
     ///
     /// # Errors
-    /// If `hu` holds another number of values.
+    /// If `hu` does not have S * H * W values.
     pub fn from_array<V: AsRef<[f32]> + Send + 'static>(name: impl Into<String>, hu: V, geometry: &Geometry) -> Result<Self> {
         let (name, [slices, height, width], len) = (name.into(), geometry.shape(), hu.as_ref().len());
         if len != slices * height * width {
@@ -155,17 +155,17 @@ impl Volume {
         Ok(Self::from_slices(name, Memory { hu, pixels: height * width }, geometry))
     }
 
-    /// A scan whose slices are read from a program's own storage when they are asked for, and whose voxels lie as
-    /// `geometry` says; errors call it `name`. See [`Slices`].
+    /// Creates a scan on the voxel grid `geometry` whose slices are read on request from a program's own storage.
+    /// Errors call the scan `name`. See [`Slices`].
     pub fn from_slices(name: impl Into<String>, slices: impl Slices + 'static, geometry: &Geometry) -> Self {
         Self { name: name.into(), stored: geometry.stored(Box::new(slices)) }
     }
 
-    /// A scan that is in memory already: [H, W] or [S, H, W] in HU. Where it lies in the patient is not known, so it
-    /// can not be segmented; [`Volume::from_array`] takes a place. Errors call it `name`.
+    /// Creates a scan without an affine from values in memory: [H, W] or [S, H, W] in HU. Such a scan cannot be
+    /// segmented; [`Volume::from_array`] takes a voxel grid. Errors call the scan `name`.
     ///
     /// # Errors
-    /// If it has another number of axes, or no pixel.
+    /// If `hu` has neither two nor three axes, or no pixel.
     pub fn from_hu(name: impl Into<String>, hu: Tensor) -> Result<Self> {
         let name = name.into();
         let shape = match *hu.shape() {
@@ -179,65 +179,65 @@ impl Volume {
         Ok(Self::in_memory(name, shape, hu.into_data()))
     }
 
-    /// `hu` is [S, H, W], and nothing is known of where it lies.
+    /// Creates a scan without an affine from `hu` [S, H, W].
     fn in_memory(name: String, shape: [usize; 3], hu: Vec<f32>) -> Self {
         Self::of_slices(name, shape, Box::new(Memory { hu, pixels: shape[1] * shape[2] }))
     }
 
-    /// Slices that say nothing of where they lie: [S, H, W].
+    /// Creates a scan of `shape` [S, H, W] without an affine, which reads its values from `slices`.
     pub(super) fn of_slices(name: String, shape: [usize; 3], slices: Box<dyn Slices>) -> Self {
         Self { name, stored: StoredScan::of_slices(shape, slices) }
     }
 
-    /// One built-in synthetic thorax slice, 512 x 512, the same values on every machine: for trying things out without
-    /// data.
+    /// Returns the built-in synthetic thorax slice, 512 x 512, with the same values on every machine. It serves to try
+    /// things out without data.
     pub fn phantom() -> Self {
         Self::in_memory("phantom".into(), [1, phantom::SIDE, phantom::SIDE], phantom::thorax().into_data())
     }
 
-    /// The file as the user named it, or `phantom`.
+    /// Returns the scan's name: the path as the user gave it, or `phantom`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Number of slices, S.
+    /// Returns the number of slices, S.
     pub fn slices(&self) -> usize {
         self.stored.shape[0]
     }
 
-    /// Rows of a slice, H.
+    /// Returns the number of rows of a slice, H.
     pub fn height(&self) -> usize {
         self.stored.shape[1]
     }
 
-    /// Columns of a slice, W.
+    /// Returns the number of columns of a slice, W.
     pub fn width(&self) -> usize {
         self.stored.shape[2]
     }
 
-    /// Where the voxels lie in the patient, if the scan says so and it makes sense.
+    /// Returns the affine from voxels to the patient, if the scan has a valid one.
     pub fn affine(&self) -> Option<&Affine> {
         self.stored.affine.as_ref().filter(|affine| affine.is_usable())
     }
 
-    /// The format and what else identifies the scan, as (name, text).
+    /// Returns the format and other identifying facts, as (name, text).
     pub fn about(&self) -> &[(&'static str, String)] {
         &self.stored.about
     }
 
-    /// What may make the result other than expected, a sentence each.
+    /// Returns warnings about properties that may affect the result, a sentence each.
     pub fn warnings(&self) -> &[String] {
         &self.stored.warnings
     }
 
-    /// Slice `index` in HU: [H, W].
+    /// Reads slice `index` in HU: [H, W].
     ///
     /// # Errors
-    /// If the slice cannot be read, or a value is NaN or infinite: neither is a radiodensity, and one NaN would spread
+    /// If the slice cannot be read, or a value is NaN or infinite. Neither is a radiodensity, and one NaN would spread
     /// over the whole slice.
     ///
     /// # Panics
-    /// If there is no such slice.
+    /// If `index` is not below S.
     pub fn read_slice(&mut self, index: usize) -> Result<Tensor> {
         let [slices, height, width] = self.stored.shape;
         assert!(index < slices, "slice {index} of {slices}");

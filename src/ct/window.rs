@@ -1,35 +1,36 @@
-//! From Hounsfield units to the values that the model was trained on.
+//! Normalisation of Hounsfield units to the range that the model was trained on.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::Error;
 
-/// Clamp to [`lo`, `hi`], then subtract `mean` and divide by `std`.
+/// An intensity normalisation: clamp to [`lo`, `hi`], subtract `mean`, divide by `std`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Window {
-    /// Lower end in HU.
+    /// The lower bound in HU.
     pub lo: f32,
-    /// Upper end in HU.
+    /// The upper bound in HU.
     pub hi: f32,
-    /// Subtracted after clamping, in HU.
+    /// The mean that is subtracted after clamping, in HU.
     pub mean: f32,
-    /// Divided by, in HU.
+    /// The standard deviation that values are divided by, in HU.
     pub std: f32,
 }
 
 impl Window {
-    /// The authors' demo of MedDINOv3: the whole CT range, and the mean and deviation of its training data (CT-3M).
+    /// The window of the MedDINOv3 authors' demo: the whole CT range, with the mean and standard deviation of the
+    /// training data (CT-3M).
     pub const DEMO: Self = Self { lo: -1000.0, hi: 1000.0, mean: 65.108_42, std: 178.016_63 };
 
-    /// Values stay as they are.
+    /// Leaves values unchanged.
     pub const NONE: Self = Self { lo: f32::NEG_INFINITY, hi: f32::INFINITY, mean: 0.0, std: 1.0 };
 
-    /// Normalises values in HU: `(clamp(hu, lo, hi) - mean) / (std + 1e-8)`, one f32 operation a step as the authors'
-    /// code does it.
+    /// Normalises values in HU: `(clamp(hu, lo, hi) - mean) / (std + 1e-8)`. Each operation is rounded to f32, as in
+    /// the authors' code.
     #[must_use]
     pub fn normalised(&self, hu: &[f32]) -> Vec<f32> {
-        // The sum is taken in f64 and rounded once, as Python does before PyTorch sees it.
+        // Add in f64 and round once, as Python does before it passes the divisor to PyTorch.
         let divisor = (f64::from(self.std) + 1e-8) as f32;
         hu.iter().map(|v| (v.clamp(self.lo, self.hi) - self.mean) / divisor).collect()
     }
@@ -38,7 +39,7 @@ impl Window {
 impl FromStr for Window {
     type Err = Error;
 
-    /// `demo`, `none` or `LO,HI,MEAN,STD` in HU.
+    /// Parses `demo`, `none` or `LO,HI,MEAN,STD` in HU.
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = |why: &str| Error::option("window", format!("'{text}' is neither demo, nor none, nor LO,HI,MEAN,STD in HU{why}"));
         match text {
