@@ -49,8 +49,8 @@ impl Volume {
     /// - `.nii`, `.nii.gz` or one of a pair `.hdr` and `.img`: NIfTI-1 of any real dtype, scaled as its header says.
     ///
     /// Only headers are read, and slices keep their stored orientation until [`Volume::oriented`]. A compressed NIfTI
-    /// file is decompressed while slices are requested in order. When a slice is requested again, or out of order
-    /// backwards, the whole file is decompressed once into a temporary file.
+    /// file is decompressed while slices are requested in order. When the same or an earlier slice is requested, the
+    /// whole file is decompressed once into a temporary file.
     ///
     /// # Errors
     /// If the file cannot be read, is not a scan, or does not match its header.

@@ -1,4 +1,4 @@
-//! `dataset.json`: what the labels are called, and what the files end in.
+//! `dataset.json`: the names of the labels, and the file extension of label maps.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,27 +9,27 @@ use serde_json::Value;
 use super::json::{Stated, read, short};
 use crate::error::Result;
 
-/// The most labels: they are written as u16 at most.
+/// The most labels. Label maps are written as u16 at most.
 const MAX_LABELS: usize = 65_535;
 
-/// The endings that labels are written with.
+/// The supported file extensions of label maps.
 const ENDINGS: [&str; 2] = [".nii.gz", ".nii"];
 
-/// What a network was trained to tell apart.
+/// The labels that a network was trained on, and the file extension of its data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dataset {
-    /// The name of each label, by its value: label 0 is the background.
+    /// The name of each label, indexed by its value. Label 0 is the background.
     pub labels: Vec<String>,
     /// `file_ending`: `.nii.gz` or `.nii`.
     pub file_ending: String,
 }
 
-/// What is read of `dataset.json`; other keys are passed over.
+/// The keys of `dataset.json` that are read. Other keys are ignored.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct DatasetFile {
     channel_names: Stated<BTreeMap<String, Value>>,
-    /// What older files have in place of `channel_names`.
+    /// The key that older files have instead of `channel_names`.
     modality: Stated<BTreeMap<String, Value>>,
     file_ending: Stated<String>,
     labels: Stated<BTreeMap<String, LabelValue>>,
@@ -41,7 +41,7 @@ struct DatasetFile {
 #[serde(untagged)]
 enum LabelValue {
     Number(u64),
-    /// Python writes some numbers as texts.
+    /// A number in a string, as Python writes some numbers.
     Text(String),
     Other(Value),
 }
@@ -55,7 +55,7 @@ impl LabelValue {
         }
     }
 
-    /// Labels that overlap have lists of values.
+    /// Returns whether the value belongs to a region. Regions (labels that overlap) have lists of values.
     fn is_region(&self) -> bool {
         matches!(self, Self::Other(Value::Array(_)))
     }
@@ -65,7 +65,7 @@ impl Dataset {
     /// Reads the `dataset.json` at `path`.
     ///
     /// # Errors
-    /// If the file cannot be read, or is of regions, of several channels, or of files that are not NIfTI.
+    /// If the file cannot be read, or describes regions, several channels, or files that are not NIfTI.
     pub fn open(path: &Path) -> Result<Self> {
         read(path, |file: DatasetFile| Self::of(&file))
     }
@@ -88,7 +88,8 @@ impl Dataset {
     }
 }
 
-/// The labels' names in the order of their values, which must be 0, 1, 2 and so on. A label to be ignored is none.
+/// Returns the labels' names in the order of their values, which must be 0, 1, 2 and so on. The label `ignore` is left
+/// out.
 fn labels(file: &DatasetFile) -> Result<Vec<String>, String> {
     let expected = "names with their values";
     let labels = file.labels.required("labels", expected)?;

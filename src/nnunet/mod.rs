@@ -1,10 +1,10 @@
-//! A fine-tuned network as nnU-Net leaves it: its results folder, and the steps around the network from a scan to
-//! labels.
+//! Networks fine-tuned with nnU-Net: their results folder, and the processing steps that turn a scan into labels.
 //!
 //! Data flows `results` (plans, dataset, folds) -> `prepare` (crop, normalise, resample, pad) -> `tiles` (windows,
-//! mirroring, Gaussian weights) -> the network -> `restore` (back to the scan's voxels, labels). Memory holds one slice
-//! of a scan. Every step is nnU-Net 2.5's, except that scores are summed in f32, where nnU-Net sums them in f16, so
-//! that labels differ where the best two scores nearly tie. This room knows no device.
+//! mirroring, Gaussian weights) -> the network -> `restore` (back to the scan's voxels, labels). One slice of a scan is
+//! in memory at a time. Every step matches nnU-Net 2.5, except that scores are summed in f32, where nnU-Net sums them
+//! in f16. Labels therefore differ where the best two scores are nearly equal. This module does not depend on any
+//! device.
 
 mod dataset;
 mod json;

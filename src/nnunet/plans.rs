@@ -1,5 +1,5 @@
-//! `plans.json`: how scans were prepared for training. Scans for prediction are prepared in the same way; a plan that
-//! asks for more than is supported is refused by the name of the key.
+//! `plans.json`: how scans were preprocessed for training. Scans for prediction are preprocessed in the same way. A
+//! plan that asks for something unsupported is refused with an error that names the key.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,10 +12,10 @@ use super::spacing::Separate;
 use crate::error::Result;
 use crate::vit::config::MAX_SIDE;
 
-/// How many configurations may inherit from each other: nnU-Net itself makes chains of one.
+/// The longest chain of configurations that inherit from each other. nnU-Net itself writes chains of one.
 const MAX_CHAIN: usize = 16;
 
-/// The readers that give a scan as it is stored, as [z, y, x].
+/// nnU-Net's readers that return a scan as it is stored, as [z, y, x].
 const READERS: [&str; 2] = ["SimpleITKIO", "NibabelIO"];
 
 /// One configuration of the plans, for slices of one CT channel.
@@ -23,42 +23,42 @@ const READERS: [&str; 2] = ["SimpleITKIO", "NibabelIO"];
 pub struct Configuration {
     /// Its name in the plans.
     pub name: String,
-    /// `patch_size`: rows and columns of what the network sees at once.
+    /// `patch_size`: rows and columns of a tile, the part of a slice that the network processes at once.
     pub tile: [usize; 2],
-    /// `spacing`: the distance of rows and of columns that slices are resampled to, in mm.
+    /// `spacing`: the distance between rows and between columns, in mm, to which slices are resampled.
     pub spacing: [f64; 2],
-    /// When scans are resampled slice by slice.
+    /// The rule for when scans are resampled slice by slice.
     pub(super) separate: Separate,
-    /// The same for scores on their way back.
+    /// The rule for when scores are resampled back slice by slice.
     pub(super) separate_scores: Separate,
     /// How intensities are normalised.
     pub ct: CtNormalization,
-    /// `transpose_forward`: which stored axis (0 slices, 1 rows, 2 columns) becomes each axis.
+    /// `transpose_forward`: for each new axis, the stored axis (0 slices, 1 rows, 2 columns) that it comes from.
     pub transpose: [usize; 3],
 }
 
-/// nnU-Net's `CTNormalization`: clip to the training voxels' percentiles, subtract their mean, divide by their
-/// deviation.
+/// nnU-Net's `CTNormalization`: clip to percentiles of the training voxels, subtract their mean, divide by their
+/// standard deviation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CtNormalization {
     /// `percentile_00_5`, in HU.
     pub lower: f32,
     /// `percentile_99_5`, in HU.
     pub upper: f32,
-    /// Their mean, in HU.
+    /// The training voxels' mean, in HU.
     pub mean: f32,
-    /// Their deviation, in HU, 1e-8 at least.
+    /// The training voxels' standard deviation, in HU; at least 1e-8.
     pub std: f32,
 }
 
 impl CtNormalization {
-    /// A value in HU as the network sees it, each step in f32 as NumPy does it.
+    /// Normalises a value in HU for the network. Each operation is rounded to f32, as in NumPy.
     pub fn apply(&self, hu: f32) -> f32 {
         (hu.max(self.lower).min(self.upper) - self.mean) / self.std
     }
 }
 
-/// What is read of `plans.json`; other keys are passed over.
+/// The keys of `plans.json` that are read. Other keys are ignored.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct PlansFile {
@@ -70,7 +70,7 @@ struct PlansFile {
     foreground_intensity_properties_per_channel: Stated<BTreeMap<String, Stated<Intensities>>>,
 }
 
-/// What is read of a configuration, with what it inherits.
+/// The keys of a configuration that are read, inherited ones included.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct ConfigurationEntry {
@@ -94,8 +94,8 @@ struct Resampling {
     is_seg: Value,
     #[serde(default)]
     order: Value,
-    /// Only here so that it is not among the `others`. It is the order of splines across slices, which are never
-    /// resampled here.
+    /// Listed only to keep it out of `others`. It is the order of splines across slices, and slices are never resampled
+    /// in that direction here.
     #[serde(default, rename = "order_z")]
     _order_z: Value,
     #[serde(default = "never")]
@@ -106,12 +106,12 @@ struct Resampling {
     others: BTreeMap<String, Value>,
 }
 
-/// What nnU-Net's function takes where `force_separate_z` is left out.
+/// Returns the default of nnU-Net's function for a missing `force_separate_z`.
 fn never() -> Stated<Option<bool>> {
     Stated { found: Value::Bool(false), meaning: Some(Some(false)) }
 }
 
-/// The intensities of a channel's training voxels, in HU.
+/// The intensity statistics of a channel's training voxels, in HU.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct Intensities {
@@ -119,7 +119,7 @@ struct Intensities {
     percentile_99_5: Stated<f64>,
     mean: Stated<f64>,
     std: Stated<f64>,
-    /// Keys that are not read. Because of this field, serde takes objects alone, and no lists.
+    /// Keys that are not read. With this field, serde accepts only objects, not lists.
     #[serde(flatten)]
     _others: BTreeMap<String, Value>,
 }
@@ -164,10 +164,10 @@ impl TryFrom<f64> for Millimetres {
 }
 
 impl Configuration {
-    /// Configuration `name` of the plans at `path`.
+    /// Reads configuration `name` of the plans at `path`.
     ///
     /// # Errors
-    /// If the file cannot be read, has no such configuration, or asks for what is not served.
+    /// If the file cannot be read, has no such configuration, or asks for something unsupported.
     pub fn open(path: &Path, name: &str) -> Result<Self> {
         read(path, |plans: PlansFile| Self::of(&plans, name))
     }
@@ -202,7 +202,7 @@ impl Configuration {
     }
 }
 
-/// A configuration with everything that it inherits.
+/// Returns configuration `name` with everything that it inherits.
 fn resolved(plans: &PlansFile, name: &str) -> Result<ConfigurationEntry, String> {
     let none = BTreeMap::new();
     let configurations = plans.configurations.meaning.as_ref().unwrap_or(&none);
@@ -224,7 +224,7 @@ fn resolved(plans: &PlansFile, name: &str) -> Result<ConfigurationEntry, String>
     Err(format!("its configuration {name} inherits from itself, or through more than {MAX_CHAIN} others"))
 }
 
-/// Refuses a configuration that asks for what is not supported.
+/// Refuses a configuration that asks for something unsupported.
 fn refuse(plans: &PlansFile, entry: &ConfigurationEntry) -> Result<(), String> {
     if entry.patch_size.found.as_array().is_some_and(|sides| sides.len() == 3) {
         return Err("is for volumes; MedDINOv3 looks at slices, and only configurations of two dimensions are supported".into());
@@ -255,7 +255,7 @@ fn refuse(plans: &PlansFile, entry: &ConfigurationEntry) -> Result<(), String> {
     only("label_manager", &plans.label_manager, &["LabelManager"], "another one turns scores into labels in another way")
 }
 
-/// Refuses a text under `key` that is none of `served`.
+/// Refuses a value of `key` that is not among `served`.
 fn only(key: &str, stated: &Stated<String>, served: &[&str], why: &str) -> Result<(), String> {
     let found = stated.required(key, served[0])?;
     if served.contains(&found.as_str()) {
@@ -264,7 +264,8 @@ fn only(key: &str, stated: &Stated<String>, served: &[&str], why: &str) -> Resul
     Err(format!("says {key} {}; only {} is supported: {why}", stated.shown(), served.join(" or ")))
 }
 
-/// The resampling `key` by the function `function` with the arguments `stated`: nnU-Net's default of this `order`.
+/// Returns the rule of the resampling `key`, which `function` does with the arguments `stated`. Both must be nnU-Net's
+/// defaults for this spline `order`.
 fn resampling(key: &str, function: &Stated<String>, stated: &Stated<Resampling>, order: u64) -> Result<Separate, String> {
     const DEFAULT: &str = "resample_data_or_seg_to_shape";
     if function.required(key, "a text")? != DEFAULT {
@@ -288,7 +289,7 @@ fn resampling(key: &str, function: &Stated<String>, stated: &Stated<Resampling>,
     }
 }
 
-/// The intensities of the only channel.
+/// Returns the normalisation for the only channel, from its intensity statistics.
 fn normalisation(channels: &Stated<BTreeMap<String, Stated<Intensities>>>) -> Result<CtNormalization, String> {
     let channel = channels.meaning.as_ref().and_then(|channels| channels.get("0")?.meaning.clone()).unwrap_or_default();
     let number = |key: &str, stated: &Stated<f64>| {

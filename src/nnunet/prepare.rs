@@ -1,4 +1,4 @@
-//! From a scan's slices to what the network sees: cropped, normalised, resampled, padded.
+//! Preprocessing of a scan's slices for the network: crop, normalise, resample, pad.
 
 use std::ops::Range;
 
@@ -9,49 +9,50 @@ use crate::ct::Volume;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// The sizes that a scan's slices go through, on their way in and back.
+/// The sizes of a scan's slices at each step of preprocessing. They also serve to map scores back to the scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// [S, H, W] of the scan, its axes in the network's order.
+    /// [S, H, W] of the scan, with its axes in the network's order.
     pub shape: [usize; 3],
-    /// The box of what is not 0: slices, rows, columns. All of a scan of zeros.
+    /// The bounding box of the nonzero voxels: slices, rows, columns. If all voxels are 0, the whole scan.
     pub cropped: [Range<usize>; 3],
     /// Rows and columns of the cropped slice at the network's spacing.
     pub resized: [usize; 2],
-    /// Rows and columns with padding: no less than a tile.
+    /// Rows and columns with padding: at least those of a tile.
     pub padded: [usize; 2],
 }
 
 impl Frame {
-    /// Rows and columns of the cropped slice.
+    /// Returns the rows and columns of the cropped slice.
     pub fn cropped_size(&self) -> [usize; 2] {
         [1, 2].map(|axis| self.cropped[axis].len())
     }
 
-    /// Rows above and columns to the left that are padding.
+    /// Returns the number of rows of padding above and of columns of padding to the left.
     pub fn offset(&self) -> [usize; 2] {
         [0, 1].map(|axis| (self.padded[axis] - self.resized[axis]) / 2)
     }
 }
 
-/// A scan whose slices are read as the network sees them.
+/// A scan whose slices are preprocessed for the network as they are read.
 #[derive(Debug)]
 pub struct Prepared {
     volume: Volume,
     frame: Frame,
     ct: CtNormalization,
-    /// The least and greatest normalised value, to which splines are held; none if each slice has its own.
+    /// The smallest and largest normalised value, to which results of spline resampling are clamped. None if each slice
+    /// has its own limits.
     limits: Option<(f32, f32)>,
 }
 
 impl Prepared {
-    /// Looks through all of `volume`, whose voxels are `spacing` apart (slices, rows, columns, in mm), once, a slice at
-    /// a time.
+    /// Reads all of `volume` once, a slice at a time, to find its nonzero voxels. Its voxels are `spacing` apart
+    /// (slices, rows, columns, in mm).
     ///
-    /// The volume's axes stand as stored: [`Configuration::transpose`] is done here.
+    /// The volume's axes must be as stored, because this function applies [`Configuration::transpose`].
     ///
     /// # Errors
-    /// If it cannot be read, or its spacing is none that nnU-Net's way is followed for.
+    /// If `volume` cannot be read, or nnU-Net's resampling for its spacing is not supported.
     pub fn new(volume: Volume, spacing: [f64; 3], configuration: &Configuration) -> Result<Self> {
         let order = configuration.transpose;
         let (spacing, mut volume) = (order.map(|axis| spacing[axis]), volume.transposed(order)?);
@@ -71,19 +72,19 @@ impl Prepared {
         Ok(Self { volume, frame: Frame { shape, cropped, resized, padded }, ct, limits })
     }
 
-    /// The sizes that its slices go through.
+    /// Returns the sizes of the slices at each step.
     pub fn frame(&self) -> &Frame {
         &self.frame
     }
 
-    /// Slice `index` of the scan as the network sees it, [H, W] with padding; none if it lies outside the box of what
-    /// is not 0, where all is background.
+    /// Reads slice `index` of the scan and preprocesses it for the network: [H, W] with padding. Returns `None` if the
+    /// slice is outside the bounding box of the nonzero voxels, where every voxel is background.
     ///
     /// # Errors
     /// As [`Volume::read_slice`].
     ///
     /// # Panics
-    /// If there is no such slice.
+    /// If `index` is not below S.
     pub fn slice(&mut self, index: usize) -> Result<Option<Tensor>> {
         let Frame { cropped: [slices, rows, columns], resized, padded, .. } = &self.frame;
         if !slices.contains(&index) {
@@ -101,7 +102,7 @@ impl Prepared {
         Ok(Some(image))
     }
 
-    /// Resamples values [H, W], and clamps the result to the range that the values had.
+    /// Resamples values [H, W], and clamps the result to the range of the values before resampling.
     fn resample(&self, values: Vec<f32>, from: [usize; 2], to: [usize; 2]) -> Vec<f32> {
         if from == to {
             return values;
@@ -116,10 +117,10 @@ fn limits(values: &[f32]) -> (f32, f32) {
     values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), &v| (lo.min(v), hi.max(v)))
 }
 
-/// The voxels of a scan that are not 0: their box, their number and their range. nnU-Net fills holes before it takes
-/// the box, which does not change the box.
+/// The nonzero voxels of a scan: their bounding box, number and range. nnU-Net fills holes before it takes the bounding
+/// box, which does not change the box.
 struct Extent {
-    /// First and last along each axis.
+    /// The first and last index along each axis.
     ends: [Option<(usize, usize)>; 3],
     count: usize,
     limits: (f32, f32),
@@ -155,7 +156,7 @@ impl Extent {
         [0, 1, 2].map(|axis| self.ends[axis].map_or(0..shape[axis], |(first, last)| first..last + 1))
     }
 
-    /// The least and greatest value in the box: 0 counts if it is in there.
+    /// Returns the smallest and largest value in the box. 0 counts if the box contains it.
     fn limits(&self, cropped: &[Range<usize>; 3]) -> (f32, f32) {
         let (lo, hi) = self.limits;
         let is_full = self.count == cropped.iter().map(Range::len).product::<usize>();

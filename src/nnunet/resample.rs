@@ -1,18 +1,18 @@
-//! Images at another size, as scikit-image's `resize` (mode edge, no antialiasing) makes them: by cubic B-splines or
-//! linearly, in f64.
+//! Image resampling that matches scikit-image's `resize` (mode edge, no antialiasing): by cubic B-splines or linearly,
+//! in f64.
 //!
-//! The centre of a pixel stays where it is in the image (`grid_mode` of SciPy's `zoom`, which scikit-image calls). Both
-//! are separable: along rows first, then, on the transposed, along columns.
+//! Pixel centres keep their position in the image (`grid_mode` of SciPy's `zoom`, which scikit-image calls). Both
+//! methods are separable: they run along rows first and then, on the transposed image, along columns.
 
 use crate::parallel;
 
-/// Pixels that SciPy adds at each end, equal to the last, before it filters for cubic splines.
+/// The number of pixels that SciPy adds at each end, as copies of the last pixel, before it filters for cubic splines.
 const PAD: usize = 12;
 
 /// The pole of the cubic B-spline's filter, `sqrt(3) - 2` (Unser 1999).
 const POLE: f64 = -0.267_949_192_431_122_7;
 
-/// values [H, W] through cubic B-splines to `size` [H', W'].
+/// Resamples values [H, W] to `size` [H', W'] with cubic B-splines.
 pub(super) fn cubic(values: Vec<f64>, [height, width]: [usize; 2], size: [usize; 2]) -> Vec<f64> {
     let values = if size[1] == width { values } else { cubic_rows(&values, width, size[1]) };
     if size[0] == height {
@@ -21,7 +21,7 @@ pub(super) fn cubic(values: Vec<f64>, [height, width]: [usize; 2], size: [usize;
     transposed(&cubic_rows(&transposed(&values, size[1]), height, size[0]), size[0])
 }
 
-/// Every row, of length `from`, at length `to`.
+/// Resamples every row from length `from` to length `to`.
 fn cubic_rows(values: &[f64], from: usize, to: usize) -> Vec<f64> {
     let taps: Vec<_> = (0..to).map(|i| Tap::of(i, from, to)).collect();
     let mut out = vec![0.0; values.len() / from * to];
@@ -38,7 +38,7 @@ fn cubic_rows(values: &[f64], from: usize, to: usize) -> Vec<f64> {
     out
 }
 
-/// The four coefficients of a padded row around a pixel of the result, and what they weigh.
+/// The four consecutive coefficients of a padded row that contribute to a pixel of the result, and their weights.
 struct Tap {
     first: usize,
     weights: [f64; 4],
@@ -55,13 +55,13 @@ impl Tap {
     }
 }
 
-/// Where the centre of pixel `i` of `to` lies among the centres of `from`.
+/// Returns the position of the centre of pixel `i` of `to`, in the pixel coordinates of `from`.
 fn centre(i: usize, from: usize, to: usize) -> f64 {
     (i as f64 + 0.5) * (from as f64 / to as f64) - 0.5
 }
 
-/// B-spline coefficients in place of samples, which are mirrored at their ends (the last repeated): two recursive
-/// filters, one each way.
+/// Replaces samples by their B-spline coefficients, in place, with two recursive filters, one in each direction.
+/// Samples are mirrored at the ends (the last one repeated).
 fn to_coefficients(row: &mut [f64]) {
     let n = row.len();
     row.iter_mut().for_each(|v| *v *= (1.0 - POLE) * (1.0 - 1.0 / POLE));
@@ -91,8 +91,8 @@ fn transposed(values: &[f64], width: usize) -> Vec<f64> {
     out
 }
 
-/// Linear interpolation of pixel `i` of `to` among `from` pixels: the pixels before and after it, and the weight of the
-/// one after. Beyond the ends, the last pixel is repeated.
+/// Returns the linear interpolation of pixel `i` of `to` among `from` pixels: the pixels before and after it, and the
+/// weight of the pixel after it. Beyond the ends, the last pixel is repeated.
 pub(super) fn between(i: usize, from: usize, to: usize) -> (usize, usize, f64) {
     let at = centre(i, from, to).clamp(0.0, (from - 1) as f64);
     let before = at as usize;
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
     use crate::archive::Archive;
 
-    /// What scikit-image makes of noise, at sizes that grow, shrink and are one pixel.
+    /// Compares with scikit-image's results for noise, at sizes that grow, shrink and are one pixel.
     #[test]
     fn images_are_resized_as_scikit_image_does() {
         let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/nnunet/prepare/resized.safetensors");
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(checked, 14);
     }
 
-    /// Whole images by [`between`].
+    /// Resamples whole images with [`between`].
     fn linear(values: &[f64], from: [usize; 2], to: [usize; 2]) -> Vec<f64> {
         let mut out = Vec::new();
         for y in 0..to[0] {

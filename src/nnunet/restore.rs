@@ -1,5 +1,5 @@
-//! From the network's scores back to the scan's voxels: resampled linearly, the best class of each, in the uncropped
-//! frame.
+//! Postprocessing of the network's scores: linear resampling to the cropped slice, the best class of each voxel, and
+//! placement in the uncropped slice.
 
 use super::prepare::Frame;
 use super::resample::between;
@@ -11,15 +11,15 @@ use crate::tensor::Tensor;
 pub struct Segmented {
     /// The label of each voxel of the scan's slice, row-major: [H, W].
     pub labels: Vec<u16>,
-    /// The probability of each class at each voxel, if asked for: [K, H, W].
+    /// The probability of each class at each voxel, if requested: [K, H, W].
     pub probabilities: Option<Tensor>,
 }
 
 impl Frame {
-    /// The labels of a slice whose scores [K, H, W], of the padded slice, [`super::Tiling`] gives. Without scores, all
-    /// of the slice is background.
+    /// Returns the labels of a slice from its scores [K, H, W] over the padded slice, as [`super::Tiling`] computes
+    /// them. Without scores, the whole slice is background.
     ///
-    /// Outside the box of what is not 0 every voxel is background: label 0, with probability 1.
+    /// Outside the bounding box of the nonzero voxels every voxel is background: label 0, with probability 1.
     pub fn restore(&self, scores: Option<&Tensor>, classes: usize, with_probabilities: bool) -> Segmented {
         let [_, height, width] = self.shape;
         let mut labels = vec![0; height * width];
@@ -43,7 +43,7 @@ impl Frame {
         Segmented { labels, probabilities }
     }
 
-    /// The scores of row `row` of the cropped slice: [W, K].
+    /// Returns the scores of row `row` of the cropped slice: [W, K].
     fn line(&self, scores: &Tensor, row: usize) -> Vec<f32> {
         let &[classes, height, width] = scores.shape() else { panic!("scores are [K, H, W], not {:?}", scores.shape()) };
         assert_eq!([height, width], self.padded, "the padded slice's scores");
@@ -62,13 +62,13 @@ impl Frame {
     }
 }
 
-/// The class of the greatest score, the first of equals.
+/// Returns the class with the highest score, the first one if several are equal.
 fn best(scores: &[f32]) -> u16 {
     let greater = |best: usize, i: usize| if scores[i] > scores[best] { i } else { best };
     (1..scores.len()).fold(0, greater) as u16
 }
 
-/// The scores' softmax.
+/// Returns the softmax of the scores.
 fn softmax(scores: &[f32]) -> impl Iterator<Item = f32> {
     let greatest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f32 = scores.iter().map(|v| (v - greatest).exp()).sum();

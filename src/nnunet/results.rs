@@ -1,5 +1,5 @@
-//! An nnU-Net results folder, `TRAINER__PLANS__CONFIGURATION`: what it holds is understood here, headers first; weights
-//! are read when asked for.
+//! An nnU-Net results folder, `TRAINER__PLANS__CONFIGURATION`. Opening a folder parses and checks plans, data set and
+//! checkpoint headers. Weights are read on request.
 
 use std::path::{Path, PathBuf};
 
@@ -13,49 +13,49 @@ use crate::vit::decoder::{Decoder, Shape};
 use crate::vit::features::Request;
 use crate::vit::model::Model;
 
-/// The blocks whose output the multiscale trainers decode.
+/// The encoder blocks whose output the multiscale trainers feed to the decoder.
 const MULTISCALE: [usize; 4] = [2, 5, 8, 11];
 
-/// Which folds of a results folder are asked for.
+/// The requested folds of a results folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Folds {
-    /// Every `fold_K` that holds the checkpoint; `fold_all` if there is no other.
+    /// Every `fold_K` that holds the checkpoint; `fold_all` if there are none.
     #[default]
     Found,
     /// `fold_all`: the network that was trained on all cases.
     All,
-    /// Those of these numbers.
+    /// The folds with these numbers.
     These(Vec<u32>),
 }
 
-/// A network as one fold's checkpoint has it.
+/// A network from the checkpoint of one fold.
 pub struct Network {
-    /// The encoder, its weights not yet read.
+    /// The encoder, whose weights have not been read yet.
     pub model: Model,
-    /// The decoder's sizes.
+    /// The decoder's shape.
     pub decoder: Shape,
-    /// How it was trained.
+    /// The training settings.
     pub training: Training,
 }
 
-/// An open results folder, whose files fit each other.
+/// An open results folder, whose files have been checked against each other.
 pub struct Results {
     folder: PathBuf,
-    /// How scans are prepared.
+    /// The preprocessing of scans.
     pub configuration: Configuration,
     /// The labels.
     pub dataset: Dataset,
-    /// The folds' names and networks, in order. The first says how prediction is done.
+    /// The folds' names and networks, in order. The first fold decides how prediction is done.
     pub folds: Vec<(String, Network)>,
-    /// The name of the checkpoint in every fold.
+    /// The file name of the checkpoint in every fold.
     checkpoint: PathBuf,
 }
 
 impl Network {
-    /// The network in the checkpoint at `path`.
+    /// Opens the network in the checkpoint at `path`.
     ///
     /// # Errors
-    /// If it is no checkpoint of a Primus trainer, or does not hold all of its network.
+    /// If the file is not a checkpoint of a Primus trainer, or lacks a part of its network.
     pub fn open(path: &Path) -> Result<Self> {
         let checkpoint = Checkpoint::open(path)?;
         let training = checkpoint.training()?;
@@ -72,14 +72,14 @@ impl Network {
         Ok(Self { model, decoder, training })
     }
 
-    /// The blocks whose output the decoder takes from the encoder. The last block is left out, because its output is
-    /// always there.
+    /// Returns the encoder blocks whose output the decoder needs. The last block is left out, because its output is
+    /// always returned.
     pub fn request(&self) -> Request {
         let last = self.model.config().depth - 1;
         Request { layers: self.decoder.layers.iter().copied().filter(|layer| *layer != last).collect(), ..Request::default() }
     }
 
-    /// The decoder's weights, as f32.
+    /// Reads the decoder's weights, as f32.
     ///
     /// # Errors
     /// If a tensor cannot be read, or holds NaN or infinity.
@@ -87,17 +87,18 @@ impl Network {
         Decoder::load(self.model.checkpoint(), &self.decoder)
     }
 
-    /// Number of parameters, the decoder's among them.
+    /// Returns the number of parameters, those of the decoder included.
     pub fn parameters(&self) -> usize {
         self.model.parameters() + self.model.checkpoint().decoder().iter().map(Entry::len).sum::<usize>()
     }
 }
 
 impl Results {
-    /// Opens `folder` for the folds asked for, each by its file called `checkpoint` (`checkpoint_final.pth`).
+    /// Opens `folder` with the requested folds. `checkpoint` is the file name of each fold's checkpoint
+    /// (`checkpoint_final.pth`).
     ///
     /// # Errors
-    /// If something is missing, damaged or not served, or the folds' networks do not belong together.
+    /// If something is missing, damaged or not supported, or the folds' networks do not match each other.
     pub fn open(folder: impl AsRef<Path>, folds: &Folds, checkpoint: impl AsRef<Path>) -> Result<Self> {
         let (folder, checkpoint) = (folder.as_ref(), checkpoint.as_ref());
         if !folder.is_dir() {
@@ -116,7 +117,7 @@ impl Results {
         Ok(results)
     }
 
-    /// Whether networks, labels and tiles fit each other.
+    /// Checks that networks, labels and tiles match each other.
     fn check(&self) -> Result<()> {
         let (_, first) = &self.folds[0];
         for (name, network) in &self.folds {
@@ -142,24 +143,25 @@ impl Results {
         self.folder.join(fold).join(&self.checkpoint)
     }
 
-    /// Where the results lie.
+    /// Returns the path of the results folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The axes of an image (0 rows, 1 columns) along which prediction is to mirror it.
+    /// Returns the axes of an image (0 rows, 1 columns) along which prediction mirrors it.
     pub fn mirror_axes(&self) -> &[usize] {
         &self.folds[0].1.training.mirror_axes
     }
 
-    /// Every file that decides the labels: plans, dataset and checkpoints. No output may take the place of one.
+    /// Returns every file that affects the labels: plans, data set and checkpoints. No output may overwrite one of
+    /// them.
     pub fn files(&self) -> Vec<PathBuf> {
         let files = ["plans.json", "dataset.json"].map(|name| self.folder.join(name)).into_iter();
         files.chain(self.folds.iter().map(|(name, _)| self.path(name))).collect()
     }
 
-    /// The identity of everything that decides the labels: the SHA-256 of the hashes and names of [`Results::files`]
-    /// ([`crate::archive::identity`]).
+    /// Returns the identity of everything that affects the labels: the SHA-256 of the hashes and names of
+    /// [`Results::files`] ([`crate::archive::identity`]).
     ///
     /// # Errors
     /// If a file cannot be read.
@@ -169,7 +171,7 @@ impl Results {
 }
 
 impl Folds {
-    /// The folders of these folds, each of which holds `checkpoint`.
+    /// Returns the names of these folds' folders, each of which holds `checkpoint`.
     fn names(&self, folder: &Path, checkpoint: &Path) -> Result<Vec<String>> {
         let fail = |problem: String| Err(Error::checkpoint(folder.display(), problem));
         let found = found(folder, checkpoint);
@@ -190,7 +192,7 @@ impl Folds {
     }
 }
 
-/// The folds in `folder` that hold `checkpoint`, by number, `fold_all` last.
+/// Returns the folds in `folder` that hold `checkpoint`, by number, with `fold_all` last.
 fn found(folder: &Path, checkpoint: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let name = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().to_string();

@@ -1,13 +1,14 @@
-//! Distances between voxels: how many there are after resampling, and whether slices are resampled each by itself.
+//! Voxel spacing: the number of voxels after resampling, and whether a scan is resampled slice by slice.
 
 use crate::vit::config::MAX_SIDE;
 
-/// When nnU-Net resamples slice by slice, across the axis of the greatest spacing.
+/// The rule for when nnU-Net resamples slice by slice, with the slices across the axis of the largest spacing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Separate {
-    /// `force_separate_z`: always, never, or where the spacings differ much.
+    /// `force_separate_z`: always, never, or, if none, when the spacings differ by more than `threshold`.
     pub forced: Option<bool>,
-    /// How many times the least spacing the greatest is then, before or after.
+    /// The ratio of the largest to the smallest spacing, before or after resampling, above which slices are resampled
+    /// one by one.
     pub threshold: f64,
 }
 
@@ -15,10 +16,11 @@ impl Separate {
     /// nnU-Net's `ANISO_THRESHOLD`.
     pub const THRESHOLD: f64 = 3.0;
 
-    /// Whether slices are resampled by themselves, from spacings `old` to `new` [z, y, x].
+    /// Returns whether resampling from spacing `old` to `new` [z, y, x] is done slice by slice.
     ///
     /// # Errors
-    /// If nnU-Net would go across the rows or columns of the slices, and take nearest neighbours there.
+    /// If rows or columns have the largest spacing. nnU-Net would then resample along that axis with nearest
+    /// neighbours, which is not supported.
     pub fn by_slice(self, old: [f64; 3], new: [f64; 3]) -> Result<bool, String> {
         let greatest = |s: [f64; 3]| s.into_iter().fold(0.0, f64::max);
         let differs = |s: &[f64; 3]| greatest(*s) / s.iter().copied().fold(f64::INFINITY, f64::min) > self.threshold;
@@ -44,10 +46,11 @@ impl Separate {
     }
 }
 
-/// How many voxels `count` become from spacing `old` to `new`, in nnU-Net's order of operations.
+/// Returns the number of voxels that `count` voxels become when resampled from spacing `old` to `new`. The operations
+/// have nnU-Net's order.
 ///
 /// # Errors
-/// If there would be none, or absurdly many.
+/// If the result is 0 or above [`MAX_SIDE`].
 pub(super) fn resampled(count: usize, old: f64, new: f64) -> Result<usize, String> {
     let size = (old / new * count as f64).round_ties_even();
     if (1.0..=MAX_SIDE as f64).contains(&size) {
@@ -68,10 +71,10 @@ mod tests {
             ([1.5, 0.7, 0.7], Some(false)),
             ([2.0, 0.7, 0.7], Some(false)),
             ([2.2, 0.7, 0.7], Some(true)),
-            // Two coarse axes: none is singled out.
+            // Two coarse axes: neither is resampled separately.
             ([5.0, 5.0, 1.0], Some(false)),
             ([1.0, 5.0, 1.0], None),
-            // The new spacing alone is anisotropic.
+            // Only the new spacing is anisotropic.
             ([2.2, 1.0, 1.0], Some(true)),
         ] {
             assert_eq!(auto.by_slice(old, [old[0], thin[0], thin[1]]).ok(), by_slice, "{old:?}");

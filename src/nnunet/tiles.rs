@@ -1,49 +1,51 @@
-//! A slice through the network: overlapping tiles, mirrored, summed with Gaussian weights.
+//! Tiled inference over a slice: overlapping tiles, mirrored, with scores summed under Gaussian weights.
 
 use half::f16;
 
 use crate::error::Result;
 use crate::tensor::{Tensor, TensorView};
 
-/// How slices are covered with tiles.
+/// The tiling of a slice.
 #[derive(Clone, Debug)]
 pub struct Tiling {
     /// Rows and columns of a tile.
     tile: [usize; 2],
-    /// How far a tile is from the next at most, in tiles: 0.5 lets them overlap by half.
+    /// The largest distance between neighbouring tiles, in tiles. At 0.5 they overlap by half.
     step: f64,
-    /// The axes (0 rows, 1 columns) along which each tile is mirrored, in all combinations; the scores' mean counts.
+    /// The axes (0 rows, 1 columns) along which each tile is mirrored, in all combinations. The result is the mean of
+    /// their scores.
     mirror_axes: Vec<usize>,
-    /// What the pixels of a tile weigh: [rows, columns].
+    /// The weights of a tile's pixels: [rows, columns].
     weights: Vec<f32>,
 }
 
-/// A tile on its way through the network.
+/// One pass of a tile through the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TilePass {
-    /// Its first row and column.
+    /// The tile's first row and column.
     pub corner: [usize; 2],
-    /// Whether it is mirrored down (its rows), and across (its columns).
+    /// Whether the tile is mirrored vertically (its rows), and horizontally (its columns).
     pub mirrored: [bool; 2],
 }
 
 impl Tiling {
-    /// Tiles of `tile` rows and columns, at most `step` of a tile apart (above 0, at most 1).
+    /// Creates a tiling with tiles of `tile` rows and columns, at most `step` of a tile apart (above 0, at most 1).
     pub fn new(tile: [usize; 2], step: f64, mirror_axes: &[usize]) -> Self {
         Self { tile, step, mirror_axes: mirror_axes.to_vec(), weights: gaussian(tile) }
     }
 
-    /// Rows and columns of a tile.
+    /// Returns the rows and columns of a tile.
     pub fn tile(&self) -> [usize; 2] {
         self.tile
     }
 
-    /// What the pixels of a tile weigh: [rows, columns].
+    /// Returns the weights of a tile's pixels: [rows, columns].
     pub fn weights(&self) -> &[f32] {
         &self.weights
     }
 
-    /// The tiles of a slice of `size`, no side of which is less than a tile's, mirrored ones too.
+    /// Returns the tiles of a slice of `size`, mirrored ones included. No side of the slice may be smaller than a
+    /// tile's.
     pub fn passes(&self, size: [usize; 2]) -> Vec<TilePass> {
         let [rows, columns] = [0, 1].map(|axis| starts(size[axis], self.tile[axis], self.step));
         let mirrors = |axis: usize| if self.mirror_axes.contains(&axis) { &[false, true][..] } else { &[false] };
@@ -58,17 +60,17 @@ impl Tiling {
         passes
     }
 
-    /// Cuts the tiles [B, 1, h, w] of `passes` out of an image [H, W], and mirrors those that are to be mirrored.
+    /// Cuts the tiles [B, 1, h, w] of `passes` out of an image [H, W], and mirrors them as the passes say.
     pub fn cut(&self, image: TensorView<'_>, passes: &[TilePass]) -> Tensor {
         let tiles = passes.iter().flat_map(|pass| self.pixels(image, *pass)).collect();
         Tensor::new([passes.len(), 1, self.tile[0], self.tile[1]], tiles)
     }
 
-    /// The weighted sums [K, H, W] over all tiles of image [H, W]: `network` gives the scores [B, K, h, w] of at most
-    /// `batch` tiles [B, 1, h, w].
+    /// Returns the weighted sums [K, H, W] of the scores of all tiles of `image` [H, W]. `network` returns the scores
+    /// [B, K, h, w] of at most `batch` tiles [B, 1, h, w].
     ///
     /// # Errors
-    /// Whatever `network` says.
+    /// If `network` fails, its error.
     pub fn sums<E>(
         &self,
         image: TensorView<'_>,
@@ -90,7 +92,8 @@ impl Tiling {
         Ok(sums)
     }
 
-    /// Divides the weighted sums [K, H, W] of `networks` networks by their weights, which gives the mean scores.
+    /// Divides the weighted sums [K, H, W] of `networks` networks by the sums of their weights, which gives the mean
+    /// scores.
     pub fn mean(&self, sums: &mut Tensor, networks: usize) {
         let &[_, height, width] = sums.shape() else { panic!("sums are [K, H, W], not {:?}", sums.shape()) };
         let mut weights = vec![0.0; height * width];
@@ -100,7 +103,7 @@ impl Tiling {
         maps.for_each(|map| map.iter_mut().zip(&weights).for_each(|(sum, weight)| *sum /= weight));
     }
 
-    /// The pixels of a tile, mirrored.
+    /// Returns the pixels of a tile, mirrored as `pass` says.
     fn pixels(&self, image: TensorView<'_>, pass: TilePass) -> Vec<f32> {
         let width = image.cols();
         let mut tile = Vec::with_capacity(self.tile[0] * self.tile[1]);
@@ -111,8 +114,8 @@ impl Tiling {
         tile
     }
 
-    /// Adds a tile's scores, times the weights, where they belong; without scores, the weights alone. Those of mirrored
-    /// passes weigh the same.
+    /// Adds a tile's weighted scores to `sums` at the tile's position. Without scores, adds the weights alone. Mirrored
+    /// passes have the same weights.
     fn add(&self, pass: TilePass, scores: Option<&[f32]>, sums: &mut [f32], width: usize) {
         let columns = self.tile[1];
         for row in 0..self.tile[0] {
@@ -128,13 +131,13 @@ impl Tiling {
 }
 
 impl TilePass {
-    /// The row of the image's tile that stands in row `row` of the mirrored one; and the other way round.
+    /// Maps row `row` of the mirrored tile to its row in the unmirrored tile. The mapping is its own inverse.
     fn row(self, row: usize, tile: [usize; 2]) -> usize {
         if self.mirrored[0] { tile[0] - 1 - row } else { row }
     }
 }
 
-/// Where tiles begin along an axis of `size`: as few as there must be, evenly spread.
+/// Returns the start of each tile along an axis of `size`: as few tiles as possible, evenly spread.
 fn starts(size: usize, tile: usize, step: f64) -> Vec<usize> {
     let (room, most) = ((size - tile) as f64, tile as f64 * step);
     let count = (room / most).ceil() as usize + 1;
@@ -142,8 +145,9 @@ fn starts(size: usize, tile: usize, step: f64) -> Vec<usize> {
     (0..count).map(|i| (width * i as f64).round_ties_even() as usize).collect()
 }
 
-/// nnU-Net's weights of a tile's pixels: a Gaussian around the tile's middle with a standard deviation of an eighth of
-/// the tile and a maximum of 10, rounded to f16. A weight that rounds to 0 becomes the least weight above 0.
+/// Returns nnU-Net's weights of a tile's pixels: a Gaussian around the tile's middle with a standard deviation of an
+/// eighth of the tile and a maximum of 10, rounded to f16. A weight that rounds to 0 becomes the smallest weight above
+/// 0.
 fn gaussian(tile: [usize; 2]) -> Vec<f32> {
     let [rows, columns] = tile.map(|side| {
         let (sigma, middle) = (side as f64 / 8.0, (side / 2) as f64);
@@ -162,7 +166,7 @@ mod tests {
 
     #[test]
     fn tiles_begin_where_nnunet_begins_them() {
-        // Each row: what `compute_steps_for_sliding_window` of nnU-Net gives.
+        // Each row holds the result of nnU-Net's `compute_steps_for_sliding_window`.
         for (size, tile, step, want) in [
             (160, 160, 0.5, &[0][..]),
             (161, 160, 0.5, &[0, 1]),
@@ -180,13 +184,13 @@ mod tests {
         let weights = gaussian([896, 896]);
         assert_eq!(weights[448 * 896 + 448].to_bits(), 10_f32.to_bits());
         assert!(weights.iter().all(|weight| *weight > 0.0));
-        // A quarter of a tile is two deviations.
+        // A quarter of a tile is two standard deviations.
         let quarter = f64::from(weights[448 * 896 + 224]);
         assert!((quarter / (10.0 * (-2.0_f64).exp()) - 1.0).abs() < 5e-4, "{quarter}");
     }
 
-    /// A network that is a function of a pixel alone gives that function, whatever the tiles; one that knows left from
-    /// right gives its mean.
+    /// A network that computes a function of each pixel alone gives that function, whatever the tiles. A network that
+    /// tells left from right gives its mean over the mirrored passes.
     #[test]
     fn what_is_cut_comes_back_where_it_was() {
         let image = Tensor::new([21, 30], (0..630).map(|i| i as f32).collect());
