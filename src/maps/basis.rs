@@ -1,13 +1,13 @@
-//! Three principal components of tokens, and the scores that they give.
+//! The first three principal components of tokens, and the scores of tokens along them.
 
 use crate::tensor::{Tensor, TensorView};
 
-/// As many as a picture has colours.
+/// The number of components: one for each colour channel of a picture.
 pub(super) const COMPONENTS: usize = 3;
 
-/// A mean and three orthogonal directions, with the variance along each: what turns a token into three whitened scores.
+/// A mean and three orthogonal directions, with the variance along each. They map a token to three whitened scores.
 ///
-/// Kept in f32, so that a stored basis gives the same scores as the fitted one.
+/// Values are f32, so that a stored basis gives the same scores as the fitted one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Basis {
     /// `[C]`
@@ -19,7 +19,7 @@ pub struct Basis {
 }
 
 impl Basis {
-    /// Of a `mean` `[C]` and up to three (direction `[C]`, variance).
+    /// Creates a basis from a `mean` `[C]` and up to three (direction `[C]`, variance).
     #[cfg(feature = "pictures")]
     pub(super) fn new(mean: impl Iterator<Item = f64>, directions: Vec<(Vec<f64>, f64)>) -> Self {
         let mean: Vec<f32> = mean.map(|v| v as f32).collect();
@@ -35,33 +35,33 @@ impl Basis {
         }
     }
 
-    /// Width of a token, C.
+    /// Returns the width of a token, C.
     pub fn width(&self) -> usize {
         self.mean.cols()
     }
 
-    /// The mean token: `[C]`.
+    /// Returns the mean token: `[C]`.
     pub fn mean(&self) -> &Tensor {
         &self.mean
     }
 
-    /// The directions, of length 1: [3, C]; zeros where fewer than three were found.
+    /// Returns the directions, of length 1: [3, C]; zeros where fewer than three were found.
     pub fn components(&self) -> &Tensor {
         &self.components
     }
 
-    /// The variance along each direction: `[3]`, descending.
+    /// Returns the variance along each direction: `[3]`, descending.
     pub fn variance(&self) -> &Tensor {
         &self.variance
     }
 
-    /// How many directions there are: 3, or fewer where the tokens vary in fewer.
+    /// Returns the number of directions: 3, or fewer if the tokens vary in fewer.
     pub fn rank(&self) -> usize {
         self.variance.data().iter().filter(|v| **v > 0.0).count()
     }
 
-    /// The directions over the standard deviation along each: [3, C]; zeros where one is missing. What a token's
-    /// deviation from the mean is multiplied by to give its [`Basis::scores`].
+    /// Returns the directions divided by the standard deviation along each: [3, C]; zeros where a direction is missing.
+    /// The product of this matrix and a token's deviation from the mean is the token's [`Basis::scores`].
     #[must_use]
     pub fn whitened(&self) -> Tensor {
         let over = |(direction, &variance): (&[f32], &f32)| {
@@ -73,12 +73,12 @@ impl Basis {
         Tensor::new([COMPONENTS, width], rows.flat_map(over).collect())
     }
 
-    /// Whitened scores of `tokens` [.., C]: [.., 3]. A token's deviation from the mean along each direction, over the
-    /// standard deviation there; 0 along a missing direction. As scikit-learn's `PCA(n_components=3,
-    /// whiten=True).transform`; sums are in f64.
+    /// Returns the whitened scores of `tokens` [.., C]: [.., 3]. A score is the token's deviation from the mean along a
+    /// direction, divided by the standard deviation along it; 0 for a missing direction. The result matches
+    /// scikit-learn's `PCA(n_components=3, whiten=True).transform`. Sums are in f64.
     ///
     /// # Panics
-    /// If the tokens have another width.
+    /// If the tokens are not C wide.
     #[must_use]
     pub fn scores<'a>(&self, tokens: impl Into<TensorView<'a>>) -> Tensor {
         let tokens = tokens.into();

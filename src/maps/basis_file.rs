@@ -1,4 +1,4 @@
-//! A basis in a file, so that pictures of several scans share their colours.
+//! A basis stored in a file, so that pictures of several scans share their colours.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,27 +9,27 @@ use crate::archive::{Archive, ArchiveWriter, Dtype, Stored};
 use crate::error::{Error, Problem, Result};
 use crate::tensor::Tensor;
 
-/// The widest token that a file may claim; the largest DINOv3 has 4096 channels.
+/// The largest token width that a file may declare. The largest DINOv3 has 4096 channels.
 const MAX_WIDTH: usize = 1 << 16;
 
-/// A [`Basis`] as it is stored: with the scores that its colours are spread between, and where it comes from.
+/// A [`Basis`] as stored in a file, with the score limits of its colour range and its origin.
 ///
 /// The file is safetensors of f32: `mean` `[C]`, `components` [3, C], `variance` `[3]`, `limits` `[2]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BasisFile {
     /// The directions.
     pub basis: Basis,
-    /// The least and the greatest score of the tokens that it was fitted to.
+    /// The smallest and the largest score of the tokens that the basis was fitted to.
     pub limits: (f32, f32),
-    /// What to know about the features that it was fitted to: the model, its precision, the preprocessing.
+    /// Facts about the features that the basis was fitted to: the model, its precision, the preprocessing.
     pub metadata: BTreeMap<String, String>,
 }
 
 impl BasisFile {
-    /// Writes it to `path`.
+    /// Writes the basis to `path`.
     ///
     /// # Errors
-    /// If the file cannot be written there.
+    /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
         let limits = Tensor::new([2], vec![self.limits.0, self.limits.1]);
         let Basis { mean, components, variance } = &self.basis;
@@ -42,10 +42,10 @@ impl BasisFile {
         file.finish()
     }
 
-    /// Reads what [`BasisFile::save`] wrote.
+    /// Reads a file written by [`BasisFile::save`].
     ///
     /// # Errors
-    /// If the file cannot be read or holds something else.
+    /// If the file cannot be read or does not hold a basis.
     pub fn open(path: &Path) -> Result<Self> {
         Self::checked(path).map_err(|problem| Error::input(path.display(), problem))
     }

@@ -1,15 +1,16 @@
-//! How the patches lie on the slice that they were computed of.
+//! The position of the patch grid on the slice that its features were computed from.
 
 use crate::error::{Error, Result};
 use crate::vit::config::Grid;
 
-/// The patch grid over a slice: the slice is resized to the image, whose top left part the patches cover.
+/// The patch grid over a slice. The slice is resized to the image, and the patches cover the top left part of the
+/// image.
 ///
-/// A place on the slice is (x, y) in pixels to the right and down from its top left corner; pixel 0 reaches from 0 to
-/// 1.
+/// A position on the slice is (x, y) in pixels to the right and down from its top left corner. Pixel 0 extends from 0
+/// to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mesh {
-    /// The patches.
+    /// The rows and columns of patches.
     pub grid: Grid,
     /// Height and width of the slice in pixels.
     pub slice: (usize, usize),
@@ -18,27 +19,29 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// Patches of `patch_size` pixels of the image [`image.0`, `image.1`] that a slice of `slice` (height, width)
-    /// became.
+    /// Creates the mesh of patches of `patch_size` pixels of the image [`image.0`, `image.1`]. The image was resized
+    /// from a slice of `slice` (height, width).
     pub fn new(grid: Grid, patch_size: usize, image: (usize, usize), slice: (usize, usize)) -> Self {
         let side = |slice: usize, image: usize| (patch_size * slice) as f64 / image as f64;
         Self { grid, slice, patch: (side(slice.0, image.0), side(slice.1, image.1)) }
     }
 
-    /// Height and width of what the patches cover, from the top left corner, in pixels of the slice.
+    /// Returns the height and width of the area covered by the patches, from the top left corner, in pixels of the
+    /// slice.
     pub fn covered(&self) -> (f64, f64) {
         (self.patch.0 * self.grid.rows as f64, self.patch.1 * self.grid.cols as f64)
     }
 
-    /// The patch at a place, row-major; `None` where the model saw nothing: beyond the last whole patch.
+    /// Returns the index (row-major) of the patch at a position. Returns `None` beyond the last whole patch, which the
+    /// model did not see.
     pub fn patch_at(&self, x: f64, y: f64) -> Option<usize> {
         let (row, col) = ((y / self.patch.0).floor(), (x / self.patch.1).floor());
         let inside = row >= 0.0 && col >= 0.0 && row < self.grid.rows as f64 && col < self.grid.cols as f64;
         inside.then(|| row as usize * self.grid.cols + col as usize)
     }
 
-    /// The four patches whose centres are around a place, and how much each counts in bilinear interpolation; beyond
-    /// the outermost centres their values go on. `None` as in [`Mesh::patch_at`].
+    /// Returns the four patches whose centres surround a position, and their weights in bilinear interpolation. Beyond
+    /// the outermost centres the outermost patches' values are repeated. Returns `None` as [`Mesh::patch_at`] does.
     pub fn around(&self, x: f64, y: f64) -> Option<[(usize, f32); 4]> {
         self.patch_at(x, y)?;
         let ((top, bottom, down), (left, right, across)) =
@@ -52,9 +55,9 @@ impl Mesh {
         ])
     }
 
-    /// [`Mesh::around`] at the centres of pixels, for every row of the slice and for every column: the first row (or
-    /// column) of patches that counts, and the weights of it and of the one that follows; no weight where the model saw
-    /// nothing.
+    /// Returns [`Mesh::around`] for pixel centres, separately for every row and every column of the slice. Each entry
+    /// is the first row (or column) of patches that contributes, and the weights of this one and the next. Pixels that
+    /// the model did not see have no weights.
     pub fn lines(&self) -> [Vec<(usize, Vec<f32>)>; 2] {
         let line = |place: f64, cells: usize| {
             let (before, after, way) = neighbours(place, cells);
@@ -68,10 +71,10 @@ impl Mesh {
         [lines(self.slice.0, self.patch.0, self.grid.rows), lines(self.slice.1, self.patch.1, self.grid.cols)]
     }
 
-    /// The patch at the centre of pixel (`x`, `y`) of the slice.
+    /// Returns the patch at the centre of pixel (`x`, `y`) of the slice.
     ///
     /// # Errors
-    /// If it is outside of what the model saw; the valid pixels are named.
+    /// If the pixel is outside the area that the model saw. The error names the valid pixels.
     pub fn patch_of_pixel(&self, x: usize, y: usize) -> Result<usize> {
         let center = |i: usize| i as f64 + 0.5;
         let (height, width) = self.slice;
@@ -94,8 +97,8 @@ impl Mesh {
     }
 }
 
-/// The cells whose centres are before and after `place`, in cells from 0 to `cells`, and how far it is from the first
-/// to the second, 0 to 1.
+/// Returns the cells whose centres are before and after `place`, and the position of `place` between the two centres, 0
+/// to 1. `place` is in cells, from 0 to `cells`.
 fn neighbours(place: f64, cells: usize) -> (usize, usize, f32) {
     let place = (place - 0.5).clamp(0.0, (cells - 1) as f64);
     let before = place.floor() as usize;
@@ -108,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_pixel_finds_its_patch() {
-        // A slice of 40 x 100 at its own size: 2 x 6 patches, 8 rows and 4 columns are not seen.
+        // A slice of 40 x 100 at its own size: 2 x 6 patches. The model does not see 8 rows and 4 columns.
         let native = Mesh::new(Grid { rows: 2, cols: 6 }, 16, (40, 100), (40, 100));
         // A slice of 64 x 32 resized to 32 x 32: a patch is 32 rows high and 16 columns wide.
         let resized = Mesh::new(Grid { rows: 2, cols: 2 }, 16, (32, 32), (64, 32));

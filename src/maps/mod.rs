@@ -1,5 +1,5 @@
-//! From features to maps: numbers a patch, or a pixel, that people can look at. No picture is made here; `picture`
-//! (with the feature of that name) makes it.
+//! Maps of features: values for each patch, or each pixel, for visual inspection. This module computes the values;
+//! `picture` (with the feature of that name) draws them.
 //!
 //! ```
 //! use meddino::Tensor;
@@ -10,8 +10,8 @@
 //! assert_eq!(map.data()[..2], [1.0, 0.0]);
 //! ```
 //!
-//! - [`cosine`]: how alike tokens are to one of them.
-//! - [`Basis`]: three principal components; fitted with the feature `pictures`, stored and applied without it.
+//! - [`cosine`]: the similarity of tokens to one of them.
+//! - [`Basis`]: three principal components. Fitting needs the feature `pictures`; storing and applying do not.
 //! - [`Mesh`]: which patch a pixel of the slice belongs to.
 
 mod basis;
@@ -32,10 +32,10 @@ pub use similarity::cosine;
 
 use crate::tensor::TensorView;
 
-/// The least and the greatest value of a map.
+/// Returns the smallest and the largest value of a map.
 ///
 /// # Panics
-/// If there is none.
+/// If the map is empty.
 pub fn limits<'a>(map: impl Into<TensorView<'a>>) -> (f32, f32) {
     let map = map.into();
     assert!(!map.data().is_empty(), "a map holds values");

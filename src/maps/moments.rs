@@ -1,4 +1,4 @@
-//! Mean and scatter of tokens, gathered image by image, and the principal components that they give.
+//! The mean and scatter matrix of tokens, accumulated image by image, and the principal components computed from them.
 
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 
@@ -7,18 +7,18 @@ use super::basis::COMPONENTS;
 use crate::error::{Error, Result};
 use crate::tensor::TensorView;
 
-/// A component whose variance is below this share of the first one's is rounding noise, and counts as missing.
+/// A component whose variance is below this fraction of the first component's is rounding noise, and counts as missing.
 const NOISE: f64 = 1e-12;
 
-/// Tokens whose variance is below this share of their mean square are all equal: f32 values that differ at all are
-/// above it.
+/// Tokens whose variance is below this fraction of their mean square are all equal. Any difference between f32 values
+/// gives a larger fraction.
 const EQUAL: f64 = 1e-20;
 
-/// How often the decomposition may iterate over one eigenvalue; some 2 are usual.
+/// The most iterations of the decomposition for each eigenvalue. About 2 are usual.
 const ITERATIONS: usize = 200;
 
-/// Count, mean and scatter of the tokens seen so far, in f64: what principal components are made of, without the
-/// tokens.
+/// The count, mean and scatter matrix of the tokens added so far, in f64. Principal components are computed from these,
+/// so the tokens need not be kept.
 ///
 /// ```
 /// use meddino::Tensor;
@@ -44,23 +44,23 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// Of no token yet; tokens are `width` wide.
+    /// Creates empty moments for tokens of width `width`.
     pub fn new(width: usize) -> Self {
         Self { count: 0, mean: DVector::zeros(width), scatter: DMatrix::zeros(width, width), square: 0.0 }
     }
 
-    /// Adds `tokens` [.., C]. The order in which images come changes the last bits alone: T. F. Chan, G. H. Golub and
-    /// R. J. LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979).
+    /// Adds `tokens` [.., C]. The order of the images affects only the last bits of the result: T. F. Chan, G. H. Golub
+    /// and R. J. LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979).
     ///
     /// # Panics
-    /// If the tokens have another width.
+    /// If the tokens are not C wide.
     pub fn add<'a>(&mut self, tokens: impl Into<TensorView<'a>>) {
         let tokens = tokens.into();
         assert_eq!(tokens.cols(), self.mean.len(), "tokens are {} wide", self.mean.len());
         if tokens.rows() == 0 {
             return;
         }
-        // [C, n]: row-major tokens are column-major columns.
+        // [C, n]: a row-major token becomes a column of the column-major matrix.
         let mut new = DMatrix::from_iterator(tokens.cols(), tokens.rows(), tokens.data().iter().map(|&v| f64::from(v)));
         self.square += new.norm_squared();
         let mean = new.column_mean();
@@ -73,15 +73,15 @@ impl Moments {
         self.count += tokens.rows();
     }
 
-    /// The three directions of greatest variance, which divides by the count less one, as scikit-learn's PCA has it.
-    /// The entry of greatest magnitude of each direction is positive, so that the signs are always the same
+    /// Returns the three directions of largest variance. Variances are divided by the count less one, as in
+    /// scikit-learn's PCA. The entry of largest magnitude of each direction is positive, so that signs are reproducible
     /// (scikit-learn's `svd_flip` of the components).
     ///
-    /// Where fewer than three directions vary, the others are zero.
+    /// If the tokens vary along fewer than three directions, the remaining directions are zero.
     ///
     /// # Errors
-    /// If there are fewer than two tokens, or they are all equal, or hold NaN or infinity: then there is no direction
-    /// to find.
+    /// If there are fewer than two tokens, all tokens are equal, or a token holds NaN or infinity. No direction exists
+    /// in these cases.
     pub fn basis(&self) -> Result<Basis> {
         let fail = |problem: String| Error::option("principal components", problem);
         if self.count < 2 {
@@ -105,7 +105,7 @@ impl Moments {
     }
 }
 
-/// `direction` or its opposite, whichever has its entry of greatest magnitude (the first of equals) positive.
+/// Returns `direction` or its opposite, so that the entry of largest magnitude (the first of equals) is positive.
 fn upright(mut direction: Vec<f64>) -> Vec<f64> {
     let greatest = direction.iter().copied().reduce(|a, b| if b.abs() > a.abs() { b } else { a });
     if greatest.is_some_and(|v| v < 0.0) {

@@ -2,14 +2,14 @@
 
 use crate::tensor::{Tensor, TensorView};
 
-/// Lengths below this count as this, as in PyTorch's `cosine_similarity`: a token of zeros is like no other.
+/// The lower bound of a token's length, as in PyTorch's `cosine_similarity`. It makes the similarity of a zero token 0.
 const EPS: f64 = 1e-8;
 
-/// The cosine of the angle between `query` `[C]` and each token of `tokens` [.., C]: `[..]`, from -1 to 1. Sums are in
-/// f64.
+/// Returns the cosine of the angle between `query` `[C]` and each token of `tokens` [.., C]: `[..]`, from -1 to 1. Sums
+/// are in f64.
 ///
 /// # Panics
-/// If the query is not as wide as a token.
+/// If `query` and the tokens differ in width.
 #[must_use]
 pub fn cosine<'a>(tokens: impl Into<TensorView<'a>>, query: &[f32]) -> Tensor {
     let tokens = tokens.into();

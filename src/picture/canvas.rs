@@ -1,18 +1,18 @@
-//! A picture in memory, and what can be drawn on it.
+//! A picture in memory, with drawing operations.
 
 use super::colour::Rgb;
 use super::font;
 
-/// Rows of pixels in colour.
+/// A picture of RGB pixels.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Canvas {
     width: usize,
-    /// Row-major.
+    /// The pixels, row-major.
     pixels: Vec<Rgb>,
 }
 
 impl Canvas {
-    /// `height` x `width` pixels of one colour.
+    /// Creates a canvas of `height` x `width` pixels of one colour.
     ///
     /// # Panics
     /// If a side is 0.
@@ -21,27 +21,27 @@ impl Canvas {
         Self { width, pixels: vec![colour; height * width] }
     }
 
-    /// Rows.
+    /// Returns the number of rows.
     pub fn height(&self) -> usize {
         self.pixels.len() / self.width
     }
 
-    /// Columns.
+    /// Returns the number of columns.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// The pixels, row-major.
+    /// Returns the pixels, row-major.
     pub fn pixels(&self) -> &[Rgb] {
         &self.pixels
     }
 
-    /// The pixel in column `x` of row `y`.
+    /// Returns the pixel in column `x` of row `y`.
     pub(super) fn at(&mut self, x: usize, y: usize) -> &mut Rgb {
         &mut self.pixels[y * self.width + x]
     }
 
-    /// Fills a rectangle; what is beyond the edges is left out.
+    /// Fills a rectangle, clipped to the canvas.
     pub(super) fn fill(&mut self, (x, y): (usize, usize), (width, height): (usize, usize), colour: Rgb) {
         for row in y..(y + height).min(self.height()) {
             for col in x..(x + width).min(self.width) {
@@ -50,14 +50,14 @@ impl Canvas {
         }
     }
 
-    /// Puts `picture` with its top left corner at (`x`, `y`); it must lie inside.
+    /// Copies `picture` onto the canvas with its top left corner at (`x`, `y`). It must fit inside.
     pub(super) fn put(&mut self, (x, y): (usize, usize), picture: &Self) {
         for (i, row) in picture.pixels.chunks_exact(picture.width).enumerate() {
             self.pixels[(y + i) * self.width + x..][..picture.width].copy_from_slice(row);
         }
     }
 
-    /// Writes `text` with its top left corner at (`x`, `y`); a dot of a letter is `scale` pixels wide.
+    /// Writes `text` with its top left corner at (`x`, `y`). Each dot of a letter is `scale` pixels wide.
     pub(super) fn write(&mut self, (x, y): (usize, usize), text: &str, scale: usize, colour: Rgb) {
         for (i, letter) in text.chars().enumerate() {
             for (row, bits) in font::glyph(letter).iter().enumerate() {
@@ -69,8 +69,8 @@ impl Canvas {
         }
     }
 
-    /// A ring with its centre at (`x`, `y`) and a cross of hair lines reaching into it: white, in a black outline, so
-    /// that it is seen on any ground.
+    /// Draws a ring with its centre at (`x`, `y`) and a crosshair reaching into it. Lines are white with a black
+    /// outline, so that they are visible on any background.
     pub(super) fn ring(&mut self, (x, y): (f32, f32), radius: f32, line: f32) {
         let reach = radius + 2.0 * line + 1.0;
         let span = |c: f32, end: usize| (c - reach).max(0.0) as usize..((c + reach).max(0.0) as usize + 1).min(end);
@@ -80,7 +80,7 @@ impl Canvas {
                 let off_ring = (dx.hypot(dy) - radius).abs();
                 let off_centre = dx.hypot(dy) - line * 0.5;
                 let off = off_ring.min(off_centre);
-                // Full inside the line, fading over one pixel at its edges.
+                // Opaque inside the line, fading over one pixel at its edges.
                 let (white, black) = ((line * 0.5 + 0.5 - off).clamp(0.0, 1.0), (line * 1.5 + 0.5 - off).clamp(0.0, 1.0));
                 let pixel = self.at(col, row);
                 *pixel = blend(blend(*pixel, [0; 3], black), [255; 3], white);
@@ -95,7 +95,7 @@ impl std::fmt::Debug for Canvas {
     }
 }
 
-/// `over` laid on `under`, `alpha` of it (0 to 1).
+/// Blends `over` onto `under` with opacity `alpha` (0 to 1).
 pub(super) fn blend(under: Rgb, over: Rgb, alpha: f32) -> Rgb {
     [0, 1, 2].map(|k| (f32::from(under[k]) + (f32::from(over[k]) - f32::from(under[k])) * alpha).round() as u8)
 }

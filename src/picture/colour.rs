@@ -1,21 +1,22 @@
-//! A colour scale on which equal steps look equal.
+//! A perceptually uniform colour scale.
 
-/// Red, green and blue as screens take them (sRGB), 8 bits each.
+/// Red, green and blue in sRGB, 8 bits each.
 pub type Rgb = [u8; 3];
 
-/// The scale's colour at `t`, 0 to 1: from dark violet by blue and green to light yellow. Beyond the ends, theirs.
+/// Returns the scale's colour at `t`, 0 to 1: from dark violet through blue and green to light yellow. Other values of
+/// `t` are clamped.
 ///
-/// A path through OKLab, in which distances are about as large as people see them: lightness rises evenly, so that the
-/// order survives in gray and for colour-blind readers, hue turns evenly, and chroma stays just inside of what sRGB can
-/// show.
+/// The scale is a path through OKLab, a space whose distances approximate perceived differences. Lightness rises
+/// evenly, so that the order is preserved in gray and for colour-blind readers. Hue turns evenly, and chroma stays just
+/// inside the sRGB gamut.
 #[must_use]
 pub fn colour(t: f32) -> Rgb {
     let [l, a, b] = path(t.clamp(0.0, 1.0));
     linear(l, a, b).map(|v| (encoded(v) * 255.0).round() as u8)
 }
 
-/// A colour for thing `index` of many that are told apart by colour alone: of one lightness and chroma, their hues a
-/// golden angle apart, so that any first few are far from each other.
+/// Returns a colour for item `index` of a set whose items are told apart by colour alone. All colours have the same
+/// lightness and chroma. Their hues are a golden angle apart, so that the first few are far from each other.
 #[must_use]
 pub fn distinct(index: usize) -> Rgb {
     const GOLDEN_ANGLE: f32 = 137.507_77;
@@ -23,7 +24,7 @@ pub fn distinct(index: usize) -> Rgb {
     linear(0.75, 0.12 * hue.cos(), 0.12 * hue.sin()).map(|v| (encoded(v.clamp(0.0, 1.0)) * 255.0).round() as u8)
 }
 
-/// The place in OKLab: (L, a, b).
+/// Returns the scale's position in OKLab at `t`: (L, a, b).
 fn path(t: f32) -> [f32; 3] {
     let lightness = 0.25 + 0.68 * t;
     let hue = (310.0 - 210.0 * t).to_radians();
@@ -31,7 +32,7 @@ fn path(t: f32) -> [f32; 3] {
     [lightness, chroma * hue.cos(), chroma * hue.sin()]
 }
 
-/// From OKLab to linear sRGB: Björn Ottosson, "A perceptual color space for image processing" (2020).
+/// Converts OKLab to linear sRGB: Björn Ottosson, "A perceptual color space for image processing" (2020).
 fn linear(lightness: f32, a: f32, b: f32) -> [f32; 3] {
     let l = (lightness + 0.396_337_78 * a + 0.215_803_76 * b).powi(3);
     let m = (lightness - 0.105_561_346 * a - 0.063_854_17 * b).powi(3);
@@ -43,7 +44,7 @@ fn linear(lightness: f32, a: f32, b: f32) -> [f32; 3] {
     ]
 }
 
-/// The sRGB transfer curve (IEC 61966-2-1), 0 to 1.
+/// Applies the sRGB transfer function (IEC 61966-2-1) to a value from 0 to 1.
 fn encoded(v: f32) -> f32 {
     if v <= 0.003_130_8 { 12.92 * v } else { 1.055 * v.powf(1.0 / 2.4) - 0.055 }
 }

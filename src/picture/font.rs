@@ -1,12 +1,12 @@
-//! The few letters that stand on pictures: digits, a minus, a point, and those of "slice".
+//! A bitmap font of the characters that pictures need: digits, a minus, a point, and the letters of "slice".
 
-/// Dots of a letter from left to right.
+/// The width of a letter in dots.
 pub(super) const WIDTH: usize = 5;
 
-/// Dots from top to bottom.
+/// The height of a letter in dots.
 pub(super) const HEIGHT: usize = 7;
 
-/// Each letter's rows from top to bottom, the leftmost dot in the highest of five bits.
+/// Each letter's rows from top to bottom. The highest of five bits is the leftmost dot.
 const GLYPHS: [(char, [u8; HEIGHT]); 17] = [
     ('0', [0b01110, 0b10001, 0b10001, 0b10001, 0b10001, 0b10001, 0b01110]),
     ('1', [0b00100, 0b01100, 0b00100, 0b00100, 0b00100, 0b00100, 0b01110]),
@@ -27,12 +27,12 @@ const GLYPHS: [(char, [u8; HEIGHT]); 17] = [
     ('e', [0b00000, 0b00000, 0b01110, 0b10001, 0b11111, 0b10000, 0b01110]),
 ];
 
-/// The rows of `letter`; what has none is blank.
+/// Returns the rows of `letter`. Characters without a glyph are blank.
 pub(super) fn glyph(letter: char) -> [u8; HEIGHT] {
     GLYPHS.iter().find(|(known, _)| *known == letter).map_or([0; HEIGHT], |(_, rows)| *rows)
 }
 
-/// Pixels that `letters` take, a dot being `scale` pixels: (width, height).
+/// Returns the size in pixels of a text of `letters` letters with dots of `scale` pixels: (width, height).
 pub(super) fn size(letters: usize, scale: usize) -> (usize, usize) {
     ((letters * (WIDTH + 1)).saturating_sub(1) * scale, HEIGHT * scale)
 }

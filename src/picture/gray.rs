@@ -1,4 +1,4 @@
-//! From Hounsfield units to shades of gray, as radiologists set them.
+//! Radiological display windows, which map Hounsfield units to shades of gray.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,9 +9,9 @@ use crate::tensor::{Tensor, TensorView};
 /// A display window: `level` is shown as middle gray, `level - width / 2` as black, `level + width / 2` as white.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gray {
-    /// Its middle, in HU.
+    /// The middle of the window, in HU.
     pub level: f32,
-    /// From black to white, in HU.
+    /// The distance from black to white, in HU.
     pub width: f32,
 }
 
@@ -19,14 +19,14 @@ impl Gray {
     /// Level 40, width 400: the usual window for soft tissue.
     pub const SOFT_TISSUE: Self = Self { level: 40.0, width: 400.0 };
 
-    /// The window from the least to the greatest value of a picture that is not in HU.
+    /// Returns the window from the smallest to the largest value, for a picture that is not in HU.
     #[must_use]
     pub fn spanning<'a>(values: impl Into<TensorView<'a>>) -> Self {
         let (lo, hi) = crate::maps::limits(values);
         Self { level: f32::midpoint(lo, hi), width: (hi - lo).max(f32::MIN_POSITIVE) }
     }
 
-    /// `values` [H, W] as shades from 0 (black) to 1 (white).
+    /// Converts `values` [H, W] to shades from 0 (black) to 1 (white).
     #[must_use]
     pub fn shades<'a>(&self, values: impl Into<TensorView<'a>>) -> Tensor {
         let values = values.into();
@@ -38,7 +38,7 @@ impl Gray {
 impl FromStr for Gray {
     type Err = Error;
 
-    /// `LEVEL,WIDTH` in HU.
+    /// Parses `LEVEL,WIDTH` in HU.
     fn from_str(text: &str) -> Result<Self, Error> {
         let number = |s: &str| s.trim().parse::<f32>().ok().filter(|v| v.is_finite());
         let parsed = text.split_once(',').and_then(|(level, width)| Some((number(level)?, number(width)?)));

@@ -1,4 +1,4 @@
-//! Pictures of features: maps in colour, beside or over the slice that they belong to, as PNG.
+//! Pictures of features, as PNG: maps in colour, beside or over the slice that they belong to.
 //!
 //! ```
 //! use meddino::Tensor;

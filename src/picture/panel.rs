@@ -1,4 +1,4 @@
-//! One slice at the size at which it is shown, and the maps that belong to it.
+//! Rendering of one slice, and of the maps that belong to it, at display size.
 
 use super::canvas::{Canvas, blend};
 use super::colour::{Rgb, colour, distinct};
@@ -6,21 +6,21 @@ use crate::ct::resize;
 use crate::maps::Mesh;
 use crate::tensor::TensorView;
 
-/// How a slice and its patches are shown: all panels of one slice are alike in size, so that they can stand beside each
-/// other.
+/// The display settings of a slice and its patches. All panels of one slice have the same size, so that they can be
+/// placed side by side.
 #[derive(Clone, Copy, Debug)]
 pub struct Panel {
     mesh: Mesh,
-    /// Of the shown slice, in pixels of the picture.
+    /// Height of the displayed slice, in pixels of the picture.
     height: usize,
     width: usize,
     smooth: bool,
 }
 
 impl Panel {
-    /// The slice of `mesh` with its longer side shown on `side` pixels; patches are shown as blocks. `pixel` is the
-    /// height and width of a pixel of the slice, in any unit: what is twice as high in the patient is so in the
-    /// picture.
+    /// Creates a panel of the slice of `mesh`, whose longer side takes `side` pixels. Patches are drawn as blocks.
+    /// `pixel` is the height and width of a pixel of the slice, in any unit, so that the picture has the patient's
+    /// aspect ratio.
     ///
     /// # Panics
     /// If `side` is 0.
@@ -31,18 +31,18 @@ impl Panel {
         Self { mesh, height: shown(height), width: shown(width), smooth: false }
     }
 
-    /// The same, with values interpolated between the patches' centres if `smooth`.
+    /// Returns the same panel, with values interpolated between the patches' centres if `smooth`.
     #[must_use]
     pub fn smooth(self, smooth: bool) -> Self {
         Self { smooth, ..self }
     }
 
-    /// Nothing but black, of this panel's size.
+    /// Returns a black canvas of this panel's size.
     pub fn blank(&self) -> Canvas {
         Canvas::new(self.height, self.width, [0; 3])
     }
 
-    /// The slice in shades from 0 (black) to 1 (white): [H, W].
+    /// Draws the slice from its shades [H, W], 0 (black) to 1 (white).
     pub fn ct<'a>(&self, shades: impl Into<TensorView<'a>>) -> Canvas {
         let shades = resize(shades, self.height, self.width);
         let mut canvas = self.blank();
@@ -52,18 +52,20 @@ impl Panel {
         canvas
     }
 
-    /// Lays `scores` [P, 3] over `canvas`, `alpha` of them (0 to 1): red, green and blue are the three components, 0 at
-    /// `lo` and full at `hi`.
+    /// Draws `scores` [P, 3] over `canvas` with opacity `alpha` (0 to 1). Red, green and blue are the three components:
+    /// 0 at the lower of `limits`, full at the upper.
     ///
-    /// What no patch covers stays as it is.
+    /// Pixels that no patch covers are left unchanged.
     ///
     /// # Panics
-    /// If there is not a score for each patch, or the canvas is not of this panel's size; so in [`Panel::heat`].
+    /// If the number of scores does not match the patches, or the canvas is not of this panel's size. [`Panel::heat`]
+    /// panics in the same cases.
     pub fn components<'a>(&self, canvas: &mut Canvas, alpha: f32, scores: impl Into<TensorView<'a>>, limits: (f32, f32)) {
         self.paint(canvas, alpha, scores.into(), |[r, g, b]: [f32; 3]| Some([r, g, b].map(|v| (share(v, limits) * 255.0).round() as u8)));
     }
 
-    /// Lays `values` `[P]` over `canvas`, `alpha` of them (0 to 1), in the colours of [`colour`], from `lo` to `hi`.
+    /// Draws `values` `[P]` over `canvas` with opacity `alpha` (0 to 1). The colours are those of [`colour`], from the
+    /// lower to the upper of `limits`.
     pub fn heat<'a>(&self, canvas: &mut Canvas, alpha: f32, values: impl Into<TensorView<'a>>, limits: (f32, f32)) {
         self.paint(canvas, alpha, values.into(), |[v]: [f32; 1]| Some(colour(share(v, limits))));
     }
@@ -76,15 +78,15 @@ impl Panel {
         canvas.ring((at(x, self.width, width), at(y, self.height, height)), (side / 64.0).max(4.0), (side / 256.0).max(1.0));
     }
 
-    /// Lays `labels` `[P]` over `canvas`, `alpha` of them (0 to 1), each in its own colour, as [`distinct`] has it;
-    /// label 0 is not drawn.
+    /// Draws `labels` `[P]` over `canvas` with opacity `alpha` (0 to 1), each in its own colour from [`distinct`].
+    /// Label 0 is not drawn.
     pub fn labels<'a>(&self, canvas: &mut Canvas, alpha: f32, labels: impl Into<TensorView<'a>>) {
         let sharp = self.smooth(false);
         sharp.paint(canvas, alpha, labels.into(), |[label]: [f32; 1]| (label as usize).checked_sub(1).map(distinct));
     }
 
-    /// Colours every pixel that a patch covers, and `of` gives a colour for, by the patch's K values, of `values` [P,
-    /// K] or, for K = 1, `[P]`.
+    /// Colours every pixel that a patch covers. `of` maps the patch's K values to a colour, or to none for no change.
+    /// `values` is [P, K] or, for K = 1, `[P]`.
     fn paint<const K: usize>(&self, canvas: &mut Canvas, alpha: f32, values: TensorView, of: impl Fn([f32; K]) -> Option<Rgb>) {
         assert_eq!(values.data().len(), self.mesh.grid.patches() * K, "{K} values a patch");
         assert_eq!((canvas.height(), canvas.width()), (self.height, self.width), "a canvas of this panel");
@@ -110,7 +112,7 @@ impl Panel {
     }
 }
 
-/// Where `v` is between `lo` and `hi`, 0 to 1; in the middle if these are one.
+/// Returns the position of `v` between `lo` and `hi`, 0 to 1; 0.5 if the two are equal.
 fn share(v: f32, (lo, hi): (f32, f32)) -> f32 {
     if hi > lo { ((v - lo) / (hi - lo)).clamp(0.0, 1.0) } else { 0.5 }
 }
@@ -123,7 +125,8 @@ mod tests {
 
     const SQUARE: (f64, f64) = (1.0, 1.0);
 
-    /// A slice of 40 x 36 at its own size: 2 x 2 patches; 8 rows and 4 columns are not seen.
+    /// Returns a panel for a slice of 40 x 36 at its own size: 2 x 2 patches. The model does not see 8 rows and 4
+    /// columns.
     fn panel(side: usize) -> Panel {
         Panel::new(Mesh::new(Grid { rows: 2, cols: 2 }, 16, (40, 36), (40, 36)), SQUARE, side)
     }
@@ -169,7 +172,7 @@ mod tests {
         for (x, y, want) in [(23, 47, colour(0.0)), (24, 47, colour(0.2)), (23, 48, colour(0.4)), (47, 95, colour(1.0)), (48, 95, [0; 3])] {
             assert_eq!(*canvas.at(x, y), want, "{x},{y}");
         }
-        // A pixel in the middle is marked there.
+        // The mark of a pixel in the middle of the slice is in the middle of the picture.
         panel.mark(&mut canvas, 17, 19);
         assert_eq!(*canvas.at(26, 58), [255; 3]);
         let thin = Panel::new(mesh, (1e-9, 1.0), 100).blank();

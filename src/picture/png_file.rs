@@ -1,4 +1,4 @@
-//! A canvas as a PNG file.
+//! Writing a canvas as a PNG file.
 
 #[cfg(feature = "files")]
 use std::path::Path;
@@ -8,11 +8,12 @@ use super::Canvas;
 use crate::archive::NewFile;
 use crate::error::{Error, Problem, Result};
 
-/// Writes `canvas` to `path` as PNG (sRGB, 8 bits), whole or not at all. `text` goes into it as (keyword, text):
-/// `Title`, `Software`, what to know of the features; keywords are of 1 to 79 Latin letters, as PNG has it.
+/// Writes `canvas` to `path` as PNG (sRGB, 8 bits). The write is atomic: the file is written completely or not at all.
+/// `text` is stored in the file as (keyword, text): `Title`, `Software`, facts about the features. PNG limits keywords
+/// to 1 to 79 Latin-1 characters.
 ///
 /// # Errors
-/// If the file cannot be written there, or a keyword is none.
+/// If the file cannot be written, or a keyword is invalid.
 #[cfg(feature = "files")]
 pub fn write_png(canvas: &Canvas, path: impl AsRef<Path>, text: &[(impl AsRef<str>, impl AsRef<str>)]) -> Result<()> {
     let path = path.as_ref();
@@ -22,10 +23,10 @@ pub fn write_png(canvas: &Canvas, path: impl AsRef<Path>, text: &[(impl AsRef<st
     file.commit()
 }
 
-/// `canvas` as the bytes of a PNG file with `text` in it: what `write_png` writes, for whoever keeps pictures elsewhere.
+/// Encodes `canvas` as the bytes of a PNG file with `text` in it. `write_png` writes the same bytes to a file.
 ///
 /// # Errors
-/// If a keyword is none.
+/// If a keyword is invalid.
 pub fn encode_png(canvas: &Canvas, text: &[(impl AsRef<str>, impl AsRef<str>)]) -> Result<Vec<u8>> {
     encoded(canvas, text).map_err(|problem| Error::option("text", Problem::caused_by(problem.to_string(), problem)))
 }

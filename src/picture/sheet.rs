@@ -1,4 +1,4 @@
-//! Canvases put together: beside each other, under captions, in a sheet of many, with a colour bar.
+//! Layout of several canvases: side by side, with captions, in a sheet, with a colour bar.
 
 use super::canvas::Canvas;
 use super::colour::{Rgb, colour, distinct};
@@ -7,16 +7,16 @@ use super::font;
 const GROUND: Rgb = [0; 3];
 const INK: Rgb = [235; 3];
 
-/// Pixels between canvases.
+/// The distance between canvases, in pixels.
 const GAP: usize = 8;
 
-/// How many values are written beside a colour bar.
+/// The number of values written beside a colour bar.
 const TICKS: usize = 5;
 
-/// Canvases from left to right, on black.
+/// Places canvases from left to right, on black.
 ///
 /// # Panics
-/// If there is none.
+/// If `canvases` is empty.
 pub fn beside(canvases: &[Canvas]) -> Canvas {
     let height = canvases.iter().map(Canvas::height).max().expect("a canvas");
     let width = canvases.iter().map(|c| c.width() + GAP).sum::<usize>() - GAP;
@@ -29,7 +29,7 @@ pub fn beside(canvases: &[Canvas]) -> Canvas {
     whole
 }
 
-/// A canvas over a line that says which slice it is.
+/// Adds a caption with the slice's number below a canvas.
 pub fn captioned(canvas: &Canvas, slice: usize) -> Canvas {
     let text = format!("slice {slice}");
     let scale = text_scale(canvas.height());
@@ -40,10 +40,10 @@ pub fn captioned(canvas: &Canvas, slice: usize) -> Canvas {
     whole
 }
 
-/// Canvases of one size in rows of `columns`, on black.
+/// Places canvases of one size in rows of `columns`, on black.
 ///
 /// # Panics
-/// If there is none, or `columns` is 0.
+/// If `canvases` is empty, or `columns` is 0.
 pub fn sheet(canvases: &[Canvas], columns: usize) -> Canvas {
     let columns = columns.min(canvases.len());
     let (height, width) = (canvases[0].height() + GAP, canvases[0].width() + GAP);
@@ -54,13 +54,14 @@ pub fn sheet(canvases: &[Canvas], columns: usize) -> Canvas {
     whole
 }
 
-/// The colours from `lo` (below) to `hi` (above), with numbers, `height` pixels high.
+/// Draws a colour bar, `height` pixels high, with numbers. The lower of `limits` is at the bottom, the upper at the
+/// top.
 pub fn bar(limits: (f32, f32), height: usize) -> Canvas {
     let scale = text_scale(height);
     let labels = labels(limits);
     let letters = labels.iter().map(String::len).max().unwrap_or(0);
     let (text_width, text_height) = font::size(letters, scale);
-    // Above and below the numbers at the ends, and to the right of all, there is some room.
+    // Leave a margin above and below the numbers at the ends, and to the right of all numbers.
     let (margin, thick, tick) = (text_height, 10 * scale, 2 * scale);
     let length = height.saturating_sub(2 * margin).max(TICKS);
     let mut canvas = Canvas::new(length + 2 * margin, thick + tick + 2 * scale + text_width + GAP, GROUND);
@@ -75,8 +76,8 @@ pub fn bar(limits: (f32, f32), height: usize) -> Canvas {
     canvas
 }
 
-/// Each of `labels` with its colour, as [`distinct`] gives it to label 1 first, in as many columns as a canvas `height`
-/// pixels high takes.
+/// Draws a legend: each of `labels` with its colour from [`distinct`], which gives its first colour to label 1. The
+/// legend has as many columns as a canvas `height` pixels high needs.
 ///
 /// # Panics
 /// If a label is 0, which has no colour.
@@ -96,14 +97,16 @@ pub fn key(labels: &[usize], height: usize) -> Canvas {
     canvas
 }
 
-/// The values at evenly spaced places from `lo` to `hi`, with as many decimals as tell them apart: from 2 to 6.
+/// Returns the values at evenly spaced positions from `lo` to `hi`, with enough decimals to tell them apart: from 2 to
+/// 6.
 fn labels((lo, hi): (f32, f32)) -> Vec<String> {
     let step = f64::from(hi - lo) / (TICKS - 1) as f64;
     let decimals = if step > 0.0 { (1.0 - step.log10().floor()).clamp(2.0, 6.0) as usize } else { 2 };
     (0..TICKS).map(|i| format!("{:.decimals$}", f64::from(lo) + step * i as f64)).collect()
 }
 
-/// Pixels of a letter's dot on a canvas of `height`: letters are a fortieth of it high, and never too small to read.
+/// Returns the size in pixels of a letter's dot on a canvas of `height`. Letters are 1/40 of the canvas high, but never
+/// too small to read.
 fn text_scale(height: usize) -> usize {
     (height / (40 * font::HEIGHT)).max(2)
 }
