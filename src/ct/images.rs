@@ -55,7 +55,7 @@ impl Images {
         &self.name
     }
 
-    /// [B, C, H, W]
+    /// Returns the shape [B, C, H, W].
     pub fn shape(&self) -> [usize; 4] {
         self.shape
     }

@@ -1,5 +1,5 @@
 //! `.npy`, NumPy's array format. [`npyz`] parses headers and values. This module first checks the file against its
-//! header, so that a damaged file cannot mislead the parser.
+//! header, because either may be damaged.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};

@@ -195,7 +195,8 @@ impl Volume {
         Self::in_memory("phantom".into(), [1, phantom::SIDE, phantom::SIDE], phantom::thorax().into_data())
     }
 
-    /// Returns the scan's name: the path as the user gave it, or `phantom`.
+    /// Returns the scan's name: the path as the user gave it, `phantom`, or the `name` given for a scan from memory or
+    /// a program's storage.
     pub fn name(&self) -> &str {
         &self.name
     }
