@@ -19,8 +19,8 @@ impl Separate {
     /// Returns whether resampling from spacing `old` to `new` [z, y, x] is done slice by slice.
     ///
     /// # Errors
-    /// If rows or columns have the largest spacing. nnU-Net would then resample along that axis with nearest
-    /// neighbours, which is not supported.
+    /// If nnU-Net would resample separately across rows or columns, because their spacing is the largest and differs
+    /// from the others as the rule says. It would use nearest neighbours there, which is not supported.
     pub fn by_slice(self, old: [f64; 3], new: [f64; 3]) -> Result<bool, String> {
         let greatest = |s: [f64; 3]| s.into_iter().fold(0.0, f64::max);
         let differs = |s: &[f64; 3]| greatest(*s) / s.iter().copied().fold(f64::INFINITY, f64::min) > self.threshold;
@@ -47,7 +47,7 @@ impl Separate {
 }
 
 /// Returns the number of voxels that `count` voxels become when resampled from spacing `old` to `new`. The operations
-/// have nnU-Net's order.
+/// are in nnU-Net's order.
 ///
 /// # Errors
 /// If the result is 0 or above [`MAX_SIDE`].
