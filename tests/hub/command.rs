@@ -109,7 +109,10 @@ fn without_network_and_file_the_message_lists_alternatives() {
         let (ok, stdout, stderr) = machine.run(line);
         assert!(!ok && stdout.is_empty());
         let page = "http://127.0.0.1:1/ricklisz123/MedDINOv3-ViTB-16-CT-3M";
-        says(&stderr, &["HF_HUB_OFFLINE", "--checkpoint, or", page, "`meddino download` once", ".cache/huggingface/hub", "--checkpoint seeded:0"]);
+        says(
+            &stderr,
+            &["HF_HUB_OFFLINE", "--checkpoint, or", page, "`meddino download` once", ".cache/huggingface/hub", "--checkpoint seeded:0"],
+        );
     }
 }
 
