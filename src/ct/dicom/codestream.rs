@@ -1,20 +1,21 @@
-//! What a JPEG, JPEG-LS or JPEG 2000 picture states in its own header: its compression and its size.
+//! Reads the compression and size of a JPEG, JPEG-LS or JPEG 2000 picture from the picture's own header.
 //!
-//! The codecs write into memory of the size that the DICOM file states, so that the two must be compared before.
+//! The codecs write into a buffer of the size that the DICOM file states. The caller must therefore compare both sizes
+//! before it decodes.
 
 use dicom_dictionary_std::uids;
 
-/// What a picture says of itself.
+/// The size and depth that a picture states in its own header.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct PictureHeader {
     pub rows: u32,
     pub columns: u32,
     pub components: u32,
-    /// Bits of a sample.
+    /// Bits per sample.
     pub bits: u16,
 }
 
-/// The picture's own header; none if there is none.
+/// Returns the picture's own header, or `None` if the picture has none.
 pub(super) fn picture(bytes: &[u8]) -> Option<PictureHeader> {
     match bytes {
         [0xFF, 0xD8, rest @ ..] => jpeg(rest),
@@ -28,7 +29,7 @@ pub(super) fn picture(bytes: &[u8]) -> Option<PictureHeader> {
     }
 }
 
-/// The transfer syntax for pictures that begin so, if that can be told.
+/// Returns the transfer syntax of a picture that begins with `bytes`, if they identify it.
 pub(super) fn compression(bytes: &[u8]) -> Option<&'static str> {
     match *bytes {
         [0xFF, 0xD8, ref rest @ ..] => match frame_header(rest)?.0 {
@@ -39,13 +40,13 @@ pub(super) fn compression(bytes: &[u8]) -> Option<&'static str> {
             _ => None,
         },
         [0xFF, 0x4F, 0xFF, 0x51, ..] | [0, 0, 0, 12, b'j', b'P', ..] => Some(uids::JPEG2000),
-        // RLE: the number of segments, then where the first one begins.
+        // RLE: the number of segments, then the offset of the first segment.
         [1..=15, 0, 0, 0, 64, 0, 0, 0, ..] => Some(uids::RLE_LOSSLESS),
         _ => None,
     }
 }
 
-/// What the codec of a transfer syntax reads, in a word.
+/// Returns the name of the format that the codec of a transfer syntax reads.
 pub(super) fn family(uid: &str) -> &'static str {
     let compressed = uid.strip_prefix("1.2.840.10008.1.2.4.").and_then(|rest| rest.parse().ok());
     match compressed {
@@ -58,21 +59,22 @@ pub(super) fn family(uid: &str) -> &'static str {
     }
 }
 
-/// The frame header (ISO/IEC 10918-1, B.2.2) among the segments behind the start of image; SOF55 is JPEG-LS.
+/// Reads the frame header (ISO/IEC 10918-1, B.2.2) from the segments after the start of image. SOF55 is JPEG-LS.
 fn jpeg(rest: &[u8]) -> Option<PictureHeader> {
     let [bits, r1, r0, c1, c0, components] = frame_header(rest)?.1;
     let side = |high, low| u32::from(u16::from_be_bytes([high, low]));
     Some(PictureHeader { rows: side(r1, r0), columns: side(c1, c0), components: components.into(), bits: bits.into() })
 }
 
-/// The marker of that header, and what follows its length.
+/// Returns the marker of the frame header and the bytes after its length field.
 fn frame_header(mut rest: &[u8]) -> Option<(u8, [u8; 6])> {
     loop {
         match *rest {
             [0xFF, 0xFF, ..] => rest = &rest[1..],
             // A marker without a segment.
             [0xFF, 0x01 | 0xD0..=0xD7, ..] => rest = &rest[2..],
-            // Frame headers; DHT (C4), JPG (C8) and DAC (CC) lie between them.
+            // Frame headers. The markers DHT (C4), JPG (C8) and DAC (CC) are in the same range but are no frame
+            // headers.
             [0xFF, marker @ (0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF | 0xF7), _, _, a, b, c, d, e, f, ..] => {
                 return Some((marker, [a, b, c, d, e, f]));
             }
@@ -82,7 +84,7 @@ fn frame_header(mut rest: &[u8]) -> Option<(u8, [u8; 6])> {
     }
 }
 
-/// The SIZ segment (ISO/IEC 15444-1, A.5.1), which follows the start of codestream at once.
+/// Reads the SIZ segment (ISO/IEC 15444-1, A.5.1), which directly follows the start of codestream.
 fn jpeg_2000(rest: &[u8]) -> Option<PictureHeader> {
     let word = |at: usize| rest.get(at..at + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
     // Lsiz and Rsiz take four bytes; then Xsiz, Ysiz, XOsiz, YOsiz, four words of tiles, Csiz, Ssiz, XRsiz, YRsiz.

@@ -1,38 +1,38 @@
-//! The elements of a data set, one after another, in whatever way they are written.
+//! Walks the elements of a DICOM data set in order, in any encoding: implicit or explicit VR, little or big endian.
 //!
-//! A claimed length is held against what is there before it is believed, and costs no memory. Sequences that nothing
-//! is read from are passed over in one step where they say how long they are.
+//! The walk checks a stated length against the bytes that are left before it trusts the length, and allocates no memory
+//! for it. It skips a sequence in one step if nothing is read from the sequence and its length is stated.
 
 use std::io::{BufReader, Read, Seek, SeekFrom};
 
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 
-/// The deepest nesting of sequences and items that is followed.
+/// The deepest nesting of sequences and items that the walk follows.
 const MAX_NESTING: usize = 128;
-/// A length of 32 bits that says: up to a delimiter.
+/// The 32-bit length that means "undefined": the value ends at a delimiter.
 const UNDEFINED: u32 = u32::MAX;
 
 const ITEM: Tag = Tag(0xFFFE, 0xE000);
 const ITEM_END: Tag = Tag(0xFFFE, 0xE00D);
 const SEQUENCE_END: Tag = Tag(0xFFFE, 0xE0DD);
 
-/// The VRs whose length takes 16 bits.
+/// The VRs with a 16-bit length.
 const SHORT: &[&[u8; 2]] = &[
     b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI",
     b"UL", b"US",
 ];
-/// The VRs whose length takes 32 bits, behind two bytes of nothing.
+/// The VRs with a 32-bit length, which follows two reserved bytes.
 const LONG: &[&[u8; 2]] = &[b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"];
 
-/// Anything that can be read at any place.
+/// A reader that can seek.
 pub(super) trait ReadSeek: Read + Seek {}
 impl<T: Read + Seek> ReadSeek for T {}
 
-/// How elements are written.
+/// The encoding of elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Writing {
-    /// Without VRs.
+    /// Whether elements are written without VRs.
     pub implicit: bool,
     pub big_endian: bool,
 }
@@ -41,11 +41,11 @@ impl Writing {
     pub const IMPLICIT: Self = Self { implicit: true, big_endian: false };
     pub const EXPLICIT: Self = Self { implicit: false, big_endian: false };
 
-    /// How the data set is written whose first element begins with `head`, if that is one. `claimed` decides what the
-    /// bytes leave open.
+    /// Returns the encoding of a data set whose first element begins with `head`, if `head` is an element. `claimed`
+    /// decides where the bytes are ambiguous.
     pub fn of(head: [u8; 8], claimed: Self) -> Self {
-        // The first group is of one byte, 0008 as a rule: which of the two it stands in tells. A private group tells
-        // nothing.
+        // The first group number, usually 0008, fits into one byte. Which of its two bytes is set tells the byte order.
+        // A private group tells nothing.
         let big_endian = match head[..2] {
             [group, 0] if group > 0 => false,
             [0, 1..=0x20] => true,
@@ -56,7 +56,7 @@ impl Writing {
         Self { implicit, big_endian }
     }
 
-    /// The standard's words for it.
+    /// Returns the standard's name of the encoding.
     pub fn name(self) -> &'static str {
         match self {
             Self { implicit: true, big_endian: false } => "Implicit VR Little Endian",
@@ -78,18 +78,18 @@ impl Writing {
         Tag(self.u16([head[0], head[1]]), self.u16([head[2], head[3]]))
     }
 
-    /// The length of an element without VR.
+    /// Returns the length of an element without a VR.
     fn length(self, head: [u8; 8]) -> u32 {
         self.u32([head[4], head[5], head[6], head[7]])
     }
 }
 
-/// Whether the standard knows this VR.
+/// Returns whether the DICOM standard defines this VR.
 pub(super) fn is_known(vr: [u8; 2]) -> bool {
     SHORT.contains(&&vr) || LONG.contains(&&vr)
 }
 
-/// Whether it could be a VR: two capital letters.
+/// Returns whether the two bytes could be a VR: two capital letters.
 fn is_word(vr: [u8; 2]) -> bool {
     vr.iter().all(u8::is_ascii_uppercase)
 }
@@ -98,20 +98,20 @@ fn is_word(vr: [u8; 2]) -> bool {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Element {
     pub tag: Tag,
-    /// None where none is written.
+    /// `None` if the element is written without a VR.
     pub vr: Option<[u8; 2]>,
-    /// Of its value, which is there.
+    /// The length of the value in bytes. The file holds all of them.
     pub length: u32,
     pub writing: Writing,
 }
 
-/// What comes next.
+/// One step of a walk over the elements.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Event {
     /// An element, whose value [`Elements::value`] reads.
     Element(Element),
-    /// The pixel data of the data set itself, and its length in bytes; none up to a delimiter. Nothing is read beyond
-    /// it.
+    /// The pixel data of the top-level data set, with its length in bytes, or `None` if it ends at a delimiter. The
+    /// walk reads nothing beyond it.
     Pixels(Option<u32>),
     /// A sequence begins.
     Sequence(Tag),
@@ -124,17 +124,17 @@ pub(super) enum Event {
 enum Kind {
     Sequence,
     Item,
-    /// Items of bytes.
+    /// Items that hold raw bytes.
     Fragments,
 }
 
-/// Something begun and not ended.
+/// A sequence, an item or fragments that have begun but not ended.
 #[derive(Clone, Copy, Debug)]
 struct Open {
     kind: Kind,
-    /// Where it ends at the latest.
+    /// The offset where it ends at the latest.
     bound: u64,
-    /// Whether it ends there, and not at a delimiter.
+    /// Whether it ends at `bound` rather than at a delimiter.
     is_measured: bool,
     writing: Writing,
 }
@@ -143,16 +143,16 @@ struct Open {
 pub(super) struct Elements<'a> {
     reader: BufReader<&'a mut dyn ReadSeek>,
     at: u64,
-    /// How many bytes of the last element's value have not been read.
+    /// How many bytes of the last element's value are still unread.
     rest: u64,
     open: Vec<Open>,
     root: Open,
-    /// Sequences that are followed where they could be passed over.
+    /// Sequences that the walk enters even if their stated length allows it to skip them.
     followed: &'a [Tag],
 }
 
 impl<'a> Elements<'a> {
-    /// Over the data set from `start` up to `end`, the end of the file.
+    /// Starts a walk over the data set from `start` up to `end`, the end of the file.
     ///
     /// # Errors
     /// If `start` cannot be reached.
@@ -163,15 +163,15 @@ impl<'a> Elements<'a> {
         Ok(Self { reader, at: start, rest: 0, open: Vec::new(), root, followed })
     }
 
-    /// Where the next byte is read.
+    /// Returns the offset of the next byte to read.
     pub fn position(&self) -> u64 {
         self.at
     }
 
-    /// What comes next; none at the end of the file.
+    /// Returns the next event, or `None` at the end of the file.
     ///
     /// # Errors
-    /// If the file cannot be read, ends inside an element, or does not hold what a length promises.
+    /// If the file cannot be read, ends inside an element, or holds fewer bytes than a length states.
     pub fn next(&mut self) -> Result<Option<Event>, String> {
         let rest = std::mem::take(&mut self.rest);
         self.skip(rest)?;
@@ -195,7 +195,7 @@ impl<'a> Elements<'a> {
         }
     }
 
-    /// The value of the last element, of which no more than the first `most` bytes.
+    /// Reads the value of the last element, at most its first `most` bytes.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -212,7 +212,7 @@ impl<'a> Elements<'a> {
         *self.open.last().unwrap_or(&self.root)
     }
 
-    /// Passes over bytes that are known to be there.
+    /// Skips bytes that the file is known to hold.
     fn skip(&mut self, bytes: u64) -> Result<(), String> {
         let step = i64::try_from(bytes).map_err(|e| e.to_string())?;
         self.reader.seek_relative(step).map_err(|e| e.to_string())?;
@@ -220,7 +220,7 @@ impl<'a> Elements<'a> {
         Ok(())
     }
 
-    /// The eight bytes that are `ahead` bytes further on, if they lie before `bound`.
+    /// Reads the eight bytes at `ahead` bytes from here without moving. Returns `None` if they reach beyond `bound`.
     fn peek(&mut self, ahead: u64, bound: u64) -> Result<Option<[u8; 8]>, String> {
         if self.at.checked_add(ahead + 8).is_none_or(|end| end > bound) {
             return Ok(None);
@@ -233,14 +233,14 @@ impl<'a> Elements<'a> {
         Ok(Some(head))
     }
 
-    /// The eight bytes that an element or item begins with.
+    /// Reads the eight bytes that begin an element or item.
     fn head(&mut self, bound: u64) -> Result<[u8; 8], String> {
         let head = self.peek(0, bound)?.ok_or_else(|| format!("it ends inside an element at byte {}", self.at))?;
         self.skip(8)?;
         Ok(head)
     }
 
-    /// Begins something of this length.
+    /// Opens a sequence, an item or fragments of this length. `None` means up to a delimiter.
     fn begin(&mut self, kind: Kind, length: Option<u32>, writing: Writing) -> Result<(), String> {
         if self.open.len() >= MAX_NESTING {
             return Err("its sequences nest without end".into());
@@ -256,12 +256,13 @@ impl<'a> Elements<'a> {
         Ok(())
     }
 
-    /// Where `length` bytes from here end, if that is not beyond `bound`.
+    /// Returns the offset where `length` bytes from here end, or `None` if that is beyond `bound`.
     fn inside(&self, length: u32, bound: u64) -> Option<u64> {
         self.at.checked_add(u64::from(length)).filter(|&end| end <= bound)
     }
 
-    /// The next item of a sequence or of fragments, or their end; none where a fragment was passed over.
+    /// Reads the next item or fragment, or the end of the sequence or fragments. Returns `None` for a skipped fragment
+    /// and for the end of fragments.
     fn item(&mut self, top: Open) -> Result<Option<Event>, String> {
         let head = self.head(top.bound)?;
         let length = top.writing.length(head);
@@ -284,7 +285,8 @@ impl<'a> Elements<'a> {
         }
     }
 
-    /// Some writers put items with VRs into sequences without, or the other way round: the first element tells.
+    /// Detects by an item's first element whether the item has VRs. Some writers put items with VRs into sequences
+    /// without VRs, or the other way round.
     fn look(&mut self) -> Result<(), String> {
         let top = self.top();
         let writing = top.writing;
@@ -300,7 +302,7 @@ impl<'a> Elements<'a> {
         Ok(())
     }
 
-    /// The next element of a data set or item, or the item's end.
+    /// Reads the next element of a data set or item, or the item's end.
     fn element(&mut self, top: Open) -> Result<Event, String> {
         let Open { bound, writing, .. } = top;
         let begin = self.at;
@@ -332,7 +334,8 @@ impl<'a> Elements<'a> {
         if tag == tags::PIXEL_DATA && self.open.is_empty() {
             return Ok(Event::Pixels(length));
         }
-        // What a writer did not know is written as in Implicit VR Little Endian, whatever the file is in.
+        // A writer that does not know the VR (UN) writes the value in Implicit VR Little Endian, whatever the file's
+        // encoding.
         let inner = if vr == Some(*b"UN") { Writing::IMPLICIT } else { writing };
         let may_be_sequence = vr.is_none_or(|vr| vr == *b"SQ" || vr == *b"UN");
         let Some(length) = length else {
@@ -350,8 +353,8 @@ impl<'a> Elements<'a> {
         Ok(Event::Element(Element { tag, vr, length, writing: inner }))
     }
 
-    /// The VR and length of an element whose VR is unknown. Its length is 16 bits, or 32 behind two bytes of nothing,
-    /// or there is no VR at all: right is the reading behind which another element begins.
+    /// Returns the VR and length of an element whose VR is unknown. Such an element has a 16-bit length, or a 32-bit
+    /// length after two zero bytes, or no VR at all. The right reading is the one after which another element begins.
     fn unknown(&mut self, tag: Tag, vr: [u8; 2], head: [u8; 8], top: Open) -> Result<(Option<[u8; 2]>, u32), String> {
         let writing = top.writing;
         let short = (Some(*b"UN"), 0, u32::from(writing.u16([head[6], head[7]])));
@@ -370,8 +373,8 @@ impl<'a> Elements<'a> {
         Err(format!("{} has the unknown VR {:?}, and no length that fits", named(tag), String::from_utf8_lossy(&vr)))
     }
 
-    /// Whether another element, a delimiter or the end stands behind a value of `length` bytes that begins `ahead`
-    /// bytes further on.
+    /// Returns whether another element, a delimiter or the end follows a value of `length` bytes that begins `ahead`
+    /// bytes from here.
     fn goes_on(&mut self, tag: Tag, ahead: u64, length: u32, top: Open) -> Result<bool, String> {
         let is_measured = length != UNDEFINED;
         let next = ahead + if is_measured { u64::from(length) } else { 0 };
@@ -388,7 +391,7 @@ impl<'a> Elements<'a> {
     }
 }
 
-/// The event for the end of something; nobody is told of fragments.
+/// Returns the event for the end of a sequence or item. Fragments have no event.
 fn ended(kind: Kind) -> Option<Event> {
     match kind {
         Kind::Sequence => Some(Event::SequenceEnd),

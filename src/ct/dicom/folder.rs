@@ -1,4 +1,4 @@
-//! The DICOM files of a folder: found by what they hold, sorted into CT slices and what is left out.
+//! Finds the DICOM files of a folder by their content, and sorts them into CT slices and files that are left out.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -12,38 +12,38 @@ use super::shelter::sheltered;
 use crate::archive::Listing;
 use crate::error::Problem;
 
-/// Everything found.
+/// The CT slices found under a path, and the files that are not used.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub frames: Vec<Frame>,
     pub broken: Vec<Broken>,
     in_folder: bool,
-    /// The folders that CT slices are in.
+    /// The folders that contain CT slices.
     folders: HashSet<PathBuf>,
-    /// What is left out, and why: the reason, how many files, the first one's name.
+    /// The files that are left out: the reason, their number and the name of the first one.
     left_out: BTreeMap<String, (usize, String)>,
 }
 
-/// What should be CT and cannot be used, or cannot be looked into to know.
+/// A file that should be CT but cannot be used, or a path that cannot be read, so that its content is unknown.
 #[derive(Debug)]
 pub(super) struct Broken {
     pub path: PathBuf,
-    /// The UID of its series, if it got so far.
+    /// The UID of its series, if that could be read.
     pub series: Option<String>,
     pub problem: String,
 }
 
-/// What a file turned out to be.
+/// The kind of a DICOM file.
 enum Kind {
     Ct(Vec<Frame>),
-    /// No CT slice, and why.
+    /// Not a CT slice, with the reason.
     Other(String),
-    /// The list of a medium's files.
+    /// A DICOMDIR, which lists the files of a medium.
     Directory,
 }
 
 impl Found {
-    /// Looks through `path`, a file or a folder and those in it.
+    /// Searches `path`, which is a file, or a folder with its subfolders.
     ///
     /// # Errors
     /// If `path` itself cannot be read.
@@ -62,8 +62,8 @@ impl Found {
         Ok(found)
     }
 
-    /// What cannot be used and must not be left out of `stack`, of the series `uid`, as the rest would pass for a
-    /// whole scan; and what else cannot be used.
+    /// Returns the unusable files that may be slices of `stack`, of the series `uid`, and then the other unusable files
+    /// of unknown series. The caller must not leave out the first group, because the rest would pass for a whole scan.
     pub fn missing(&self, stack: &Stack, uid: &str) -> (Vec<&Broken>, Vec<&Broken>) {
         let files = StackFiles::of(stack);
         let (of_series, others): (Vec<_>, Vec<_>) = self.broken.iter().partition(|broken| match &broken.series {
@@ -86,7 +86,7 @@ impl Found {
             Ok(header) => match kind(path, &header) {
                 Ok(Kind::Ct(frames)) => self.frames.extend(frames),
                 Ok(Kind::Other(why)) => self.leave_out(why, path),
-                // Its files are found without it.
+                // The search of the folder finds the listed files anyway.
                 Ok(Kind::Directory) if self.in_folder => {}
                 Ok(Kind::Directory) => self.leave_out("DICOMDIR, a list of files: give the folder that it is in".into(), path),
                 Err(problem) => broken(header.text(tags::SERIES_INSTANCE_UID).map(str::to_string), problem),
@@ -98,7 +98,7 @@ impl Found {
         self.left_out.entry(why).or_insert((0, name(path))).0 += 1;
     }
 
-    /// What is left out, in words; none if nothing is.
+    /// Describes what is left out. Returns `None` if nothing is.
     pub fn left_out(&self) -> Option<String> {
         let word = |(why, (count, first)): (&String, &(usize, String))| match count {
             1 => format!("1 file: {why} ({first})"),
@@ -109,12 +109,12 @@ impl Found {
     }
 }
 
-/// The files that a stack is read from, to tell whether another one might be of it.
+/// The names of a stack's files, used to tell whether another file may be a slice of the stack.
 struct StackFiles {
     folders: HashSet<PathBuf>,
     patterns: HashSet<String>,
     endings: HashSet<String>,
-    /// Whether their names have so little in common that any other might be of them.
+    /// Whether the names have so little in common that any other file may belong to the stack.
     are_named_anyhow: bool,
     has_gap: bool,
 }
@@ -132,8 +132,9 @@ impl StackFiles {
         }
     }
 
-    /// Whether `path` might be a slice of the stack, by its name: it is named as they are, or could fill a gap. A
-    /// folder with other slices (of `folders`) is another stack's.
+    /// Returns whether `path` may be a slice of the stack, judged by its name: the name is like those of the stack's
+    /// files, or the file could fill a gap. A folder that contains other slices (one of `folders`) belongs to another
+    /// stack.
     fn may_include(&self, path: &Path, folders: &HashSet<PathBuf>) -> bool {
         let Some(folder) = path.parent() else { return false };
         let is_here = self.folders.contains(folder);
@@ -147,14 +148,14 @@ fn name(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// The letters behind the last dot, in lower case.
+/// Returns the letters after the last dot, in lower case.
 fn ending(path: &Path) -> String {
     let name = name(path);
     let ending = name.rsplit_once('.').map(|(_, ending)| ending).unwrap_or_default();
     if ending.chars().all(char::is_alphabetic) { ending.to_lowercase() } else { String::new() }
 }
 
-/// A name with # for what counts up: numbers, UIDs, and words of hexadecimal digits.
+/// Returns the file name with # in place of everything that counts up: numbers, UIDs and words of hexadecimal digits.
 fn pattern(path: &Path) -> String {
     let mut pattern = String::new();
     for word in name(path).split_inclusive(|c: char| !c.is_alphanumeric()) {
@@ -177,7 +178,7 @@ fn pattern(path: &Path) -> String {
     short
 }
 
-/// What a file is.
+/// Returns the kind of a file.
 fn kind(path: &Path, header: &Header) -> Result<Kind, String> {
     let class = header.text(tags::SOP_CLASS_UID).or(header.text(tags::MEDIA_STORAGE_SOP_CLASS_UID)).unwrap_or_default();
     let is_ct_class =
@@ -206,7 +207,7 @@ fn kind(path: &Path, header: &Header) -> Result<Kind, String> {
     if header.pixels.is_some() && (!is_gray || header.text(tags::SAMPLES_PER_PIXEL).is_some_and(|n| n != "1")) {
         return other("colour picture");
     }
-    // A screenshot of a CT workstation is of modality CT too.
+    // A screenshot from a CT workstation also has the modality CT.
     if class == uids::SECONDARY_CAPTURE_IMAGE_STORAGE && header.frame_text(0, tags::RESCALE_SLOPE).is_none() {
         return other("secondary capture");
     }

@@ -1,7 +1,7 @@
-//! What a DICOM file says before its pixels: the elements that bear on HU, geometry and what belongs together, and
-//! where the pixel data lies.
+//! Reads the header of a DICOM file: the elements that determine HU, geometry and grouping, and the position of the
+//! pixel data.
 //!
-//! A file is walked element by element and nothing is kept but the few values of [`ELEMENTS`].
+//! The reader walks a file element by element and keeps only the few values of [`ELEMENTS`].
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -20,16 +20,16 @@ use super::element::{Element, Elements, Event, ReadSeek, Writing, is_known};
 use crate::archive::open_plain;
 use crate::error::Problem;
 
-/// How a value is written.
+/// How a value is encoded.
 #[derive(Clone, Copy, PartialEq)]
 enum As {
     Text,
-    /// 16 or 32 bits, signed where the VR says so.
+    /// 16 or 32 bits, signed if the VR says so.
     Integer,
     Double,
 }
 
-/// The elements that are read, of the data set itself and in its [`SEQUENCES`].
+/// The elements to read, from the data set itself and from its [`SEQUENCES`].
 const ELEMENTS: &[(Tag, As)] = &[
     (tags::TRANSFER_SYNTAX_UID, As::Text),
     (tags::MEDIA_STORAGE_SOP_CLASS_UID, As::Text),
@@ -80,7 +80,7 @@ const ELEMENTS: &[(Tag, As)] = &[
     (tags::RESCALE_TYPE, As::Text),
 ];
 
-/// The sequences that hold such elements, or tell something by being there.
+/// The sequences that hold such elements, or whose mere presence matters.
 const SEQUENCES: &[Tag] = &[
     tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE,
     tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE,
@@ -97,14 +97,14 @@ const SEQUENCES: &[Tag] = &[
     tags::MODALITY_LUT_SEQUENCE,
 ];
 
-/// The longest value that is read; what an element above needs is far shorter.
+/// The longest value that is read, in bytes. The elements above need far less.
 const MAX_VALUE: u32 = 1024;
-/// How far into its first fragment a picture's own header is looked for.
+/// How many bytes of the first fragment are searched for the picture's own header.
 const MAX_PICTURE_HEAD: u64 = 4096;
-/// The most bytes that a deflated file may inflate to: 1 GiB, beyond any file that is deflated as a whole.
+/// The most bytes that a deflated file may inflate to: 1 GiB, more than any file that is deflated as a whole.
 const MAX_INFLATED: u64 = 1 << 30;
 
-/// What an element belongs to.
+/// The part of a file that an element applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Scope {
     /// The whole file.
@@ -115,13 +115,13 @@ enum Scope {
     Frame(u32),
 }
 
-/// How a file is written.
+/// The encoding of a file.
 #[derive(Clone, Copy)]
 pub(super) struct Encoding {
-    /// How its pixels are compressed.
+    /// The transfer syntax, which says how the pixels are compressed.
     pub transfer_syntax: &'static TransferSyntax,
     pub writing: Writing,
-    /// Where the data set begins, behind the file's meta information.
+    /// The offset of the data set, after the file's meta information.
     start: u64,
     is_deflated: bool,
 }
@@ -132,52 +132,52 @@ impl std::fmt::Debug for Encoding {
     }
 }
 
-/// The bytes that positions count in: the file, or what it inflates to.
+/// The bytes of a file, or what a deflated file inflates to. All positions count in these bytes.
 pub(super) struct OpenFile {
     pub reader: Box<dyn ReadSeek>,
     pub length: u64,
 }
 
-/// Where the pixel data lies in [`OpenFile`].
+/// The position of the pixel data in [`OpenFile`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PixelData {
     pub start: u64,
-    /// In bytes; none for encapsulated data, which ends with a delimiter.
+    /// In bytes, or `None` for encapsulated data, which ends at a delimiter.
     pub length: Option<u64>,
-    /// How many bytes there are to the end.
+    /// How many bytes there are from `start` to the end of the file.
     pub available: u64,
 }
 
-/// What is known of a file.
+/// What was read from a file before its pixel data.
 #[derive(Debug)]
 pub(super) struct Header {
     pub encoding: Encoding,
-    /// None if the file ends before any.
+    /// `None` if the file ends before any pixel data.
     pub pixels: Option<PixelData>,
-    /// Whether HU come by a table in place of slope and intercept.
+    /// Whether a lookup table gives the HU in place of slope and intercept.
     pub has_modality_lut: bool,
-    /// Whether it lists the files of a medium.
+    /// Whether the file is a DICOMDIR, which lists the files of a medium.
     pub is_directory: bool,
-    /// What is wrong with it before its pixel data; what stands before that was read.
+    /// What is damaged before the pixel data. The elements before the damage were read.
     pub damage: Option<String>,
-    /// Where the transfer syntax says other than what is there, which was believed.
+    /// How the stated transfer syntax differs from the actual encoding, which is the one used.
     pub contradiction: Option<String>,
     values: HashMap<(Scope, Tag), String>,
 }
 
-/// How many bytes of pixel data there are; none up to a delimiter.
+/// The length of the pixel data in bytes, or `None` if it ends at a delimiter.
 struct Length(Option<u32>);
 
-/// Where a data set may begin.
+/// How a file begins.
 enum Beginning {
-    /// Behind "DICM" at this place, as a rule after meta information.
+    /// Meta information, as a rule, at this offset: behind "DICM", or at 0 without "DICM".
     Meta(u64),
-    /// At once.
+    /// The data set itself, at offset 0.
     Bare,
 }
 
-/// How the file begins, if it begins as DICOM does: with "DICM" behind a preamble or at once, or without either with
-/// the first element.
+/// Returns how the file begins, if it begins like DICOM: with "DICM" after a preamble or at once, or, without either,
+/// with the first element.
 fn beginning(reader: &mut impl Read) -> Result<Option<Beginning>, String> {
     let mut head = Vec::new();
     reader.take(132).read_to_end(&mut head).map_err(|e| e.to_string())?;
@@ -194,21 +194,21 @@ fn beginning(reader: &mut impl Read) -> Result<Option<Beginning>, String> {
     })
 }
 
-/// Opens a plain file; a pipe or a device could wait for ever.
+/// Opens a regular file. A pipe or a device could block for ever.
 fn open(path: &Path) -> Result<File, Problem> {
     Ok(open_plain(path)?)
 }
 
-/// Whether the file begins as DICOM does, whatever its name.
+/// Returns whether the file begins like DICOM, whatever its name.
 ///
 /// # Errors
-/// If it cannot be read.
+/// If the file cannot be read.
 pub(super) fn is_dicom(path: &Path) -> Result<bool, Problem> {
     Ok(beginning(&mut open(path)?)?.is_some())
 }
 
 impl Encoding {
-    /// Reads the meta information and looks at the first element; with where the two contradict each other.
+    /// Reads the meta information and the first element. Also returns how the two contradict each other, if they do.
     fn of(path: &Path) -> Result<(Self, OpenFile, Option<String>), String> {
         let mut file = open(path)?;
         let length = file.metadata().map_err(|e| e.to_string())?.len();
@@ -221,7 +221,7 @@ impl Encoding {
             let unknown = || format!("unknown transfer syntax {uid}: convert the file to Explicit VR Little Endian");
             TransferSyntaxRegistry.get(uid).ok_or_else(unknown)
         };
-        // Where none is named, the first element tells how it is written.
+        // If the file names no transfer syntax, the first element tells the encoding.
         let transfer_syntax = syntax(uid.as_deref().unwrap_or(uids::EXPLICIT_VR_LITTLE_ENDIAN))?;
         let claimed = Writing {
             implicit: transfer_syntax.uid() == uids::IMPLICIT_VR_LITTLE_ENDIAN,
@@ -247,12 +247,12 @@ impl Encoding {
         Ok((encoding, bytes, contradiction))
     }
 
-    /// Where the data set begins in [`OpenFile`].
+    /// Returns the offset of the data set in [`OpenFile`].
     fn data_set(&self) -> u64 {
         if self.is_deflated { 0 } else { self.start }
     }
 
-    /// The file's bytes; those of a deflated file are inflated into memory, from where its data set begins.
+    /// Opens the file's bytes. Inflates a deflated file into memory, from the start of its data set.
     ///
     /// # Errors
     /// If the file cannot be read, or inflates beyond [`MAX_INFLATED`].
@@ -278,7 +278,7 @@ impl Encoding {
     }
 }
 
-/// The eight bytes at `at`, if there are so many.
+/// Reads the eight bytes at `at`, or returns `None` if there are fewer.
 fn head_at(reader: &mut (impl Read + Seek), at: u64) -> Result<Option<[u8; 8]>, String> {
     reader.seek(SeekFrom::Start(at)).map_err(|e| e.to_string())?;
     let mut head = Vec::new();
@@ -286,8 +286,8 @@ fn head_at(reader: &mut (impl Read + Seek), at: u64) -> Result<Option<[u8; 8]>, 
     Ok(head.try_into().ok())
 }
 
-/// Where the data set begins behind the meta information at `at`, and the transfer syntax, if one is named. The
-/// group's own length is not relied on.
+/// Returns the offset of the data set after the meta information at `at`, and the transfer syntax, if the file names
+/// one. Does not trust the stated length of the group.
 fn meta(file: &mut File, at: u64, length: u64) -> Result<(u64, Option<String>), String> {
     let is_meta = |head: Option<[u8; 8]>| head.is_some_and(|head| head[..2] == [2, 0]);
     let head = head_at(file, at)?;
@@ -297,8 +297,8 @@ fn meta(file: &mut File, at: u64, length: u64) -> Result<(u64, Option<String>), 
     let writing = head.map_or(Writing::EXPLICIT, |head| Writing::of(head, Writing::EXPLICIT));
     let (mut end, mut uid) = (at, None);
     let mut elements = Elements::new(file, at, length, writing, &[])?;
-    // The first element beyond the group may be of another byte order, or deflated: whatever comes of it ends the
-    // group.
+    // The first element after the group may be deflated or in another byte order. Whatever the walk makes of that
+    // element, even an error, ends the group.
     let problem = loop {
         match elements.next() {
             Ok(Some(Event::Element(element))) if element.tag.group() == 2 => {
@@ -318,10 +318,10 @@ fn meta(file: &mut File, at: u64, length: u64) -> Result<(u64, Option<String>), 
 }
 
 impl Header {
-    /// Reads `path` up to its pixel data, or as far as it is whole.
+    /// Reads `path` up to its pixel data, or up to the first damage.
     ///
     /// # Errors
-    /// If it cannot be read, or is damaged where it begins.
+    /// If the file cannot be read, or is damaged at its beginning.
     pub fn read(path: &Path) -> Result<Self, String> {
         let (encoding, mut bytes, contradiction) = Encoding::of(path)?;
         let mut header = Self {
@@ -349,7 +349,8 @@ impl Header {
         Ok(header)
     }
 
-    /// Takes the values of [`ELEMENTS`] up to the pixel data, whose length it gives; none if there is no pixel data.
+    /// Collects the values of [`ELEMENTS`] up to the pixel data. Returns the length of the pixel data, or `None` if
+    /// there is no pixel data.
     fn walk(&mut self, elements: &mut Elements) -> Result<Option<Length>, String> {
         let mut inside: Vec<(Tag, u32)> = Vec::new();
         while let Some(event) = elements.next()? {
@@ -370,7 +371,7 @@ impl Header {
 
     /// Keeps the element's value if it is one of [`ELEMENTS`], and not empty.
     fn take(&mut self, element: Element, scope: Option<Scope>, elements: &mut Elements) -> Result<(), String> {
-        // The group of a medium's list of files.
+        // Group 0004 belongs to a DICOMDIR, which lists the files of a medium.
         self.is_directory |= element.tag.group() == 4;
         let Some(scope) = scope else { return Ok(()) };
         let Some(&(tag, form)) = ELEMENTS.iter().find(|(tag, _)| *tag == element.tag) else { return Ok(()) };
@@ -384,7 +385,7 @@ impl Header {
         Ok(())
     }
 
-    /// Believes the first fragment's own header where it is of another compression than the transfer syntax says.
+    /// Reads the compression from the first fragment's own header, and uses it if the transfer syntax says otherwise.
     fn compare(&mut self, bytes: &mut OpenFile, start: u64) -> Result<(), String> {
         let length = |head: [u8; 8]| u64::from(u32::from_le_bytes([head[4], head[5], head[6], head[7]]));
         let Some(table) = head_at(&mut bytes.reader, start)? else { return Ok(()) };
@@ -402,29 +403,29 @@ impl Header {
         Ok(())
     }
 
-    /// The element's text for the whole file; empty counts as missing.
+    /// Returns the element's text for the whole file. An empty text counts as missing.
     pub fn text(&self, tag: Tag) -> Option<&str> {
         self.values.get(&(Scope::File, tag)).map(String::as_str)
     }
 
-    /// The element's text for one frame: its own, or that of all frames, or that of the file.
+    /// Returns the element's text for one frame: the frame's own text, else that of all frames, else that of the file.
     pub fn frame_text(&self, frame: u32, tag: Tag) -> Option<&str> {
         let scopes = [Scope::Frame(frame), Scope::Shared, Scope::File];
         scopes.iter().find_map(|&scope| self.values.get(&(scope, tag)).map(String::as_str))
     }
 
-    /// An integer of the whole file.
+    /// Returns an integer that applies to the whole file.
     ///
     /// # Errors
-    /// If it is no integer.
+    /// If the value is not an integer.
     pub fn integer(&self, tag: Tag, name: &str) -> Result<Option<i64>, String> {
         self.text(tag).map(|text| text.parse().map_err(|_| format!("{name} is '{text}', no integer"))).transpose()
     }
 
-    /// `N` finite numbers that hold for one frame.
+    /// Returns `N` finite numbers that apply to one frame.
     ///
     /// # Errors
-    /// If there is another count of them, or one is no finite number.
+    /// If there are more or fewer than `N` numbers, or one is not a finite number.
     pub fn numbers<const N: usize>(&self, frame: u32, tag: Tag, name: &str) -> Result<Option<[f64; N]>, String> {
         let Some(text) = self.frame_text(frame, tag) else { return Ok(None) };
         let parsed = text.split('\\').map(|part| part.trim().parse().ok().filter(|v: &f64| v.is_finite())).collect::<Option<Vec<f64>>>();
@@ -433,8 +434,8 @@ impl Header {
     }
 }
 
-/// What an element belongs to that stands in the last item of each of these sequences, each with how many of its
-/// items have begun; none if it is of no interest.
+/// Returns the scope of an element in the last item of these nested sequences, or `None` if nothing is read there. Each
+/// sequence comes with the number of its items that have begun.
 fn scope(inside: &[(Tag, u32)]) -> Option<Scope> {
     match inside {
         [] => Some(Scope::File),
@@ -444,7 +445,7 @@ fn scope(inside: &[(Tag, u32)]) -> Option<Scope> {
     }
 }
 
-/// A number as text, where one of this form may be written in so many bytes.
+/// Returns a number as text, if a number of this form can have this many bytes.
 fn number(bytes: &[u8], form: As, element: Element) -> Option<String> {
     let is_signed = matches!(element.vr.as_ref(), Some(b"SS" | b"SL"));
     match (form, bytes) {
@@ -464,14 +465,14 @@ fn number(bytes: &[u8], form: As, element: Element) -> Option<String> {
     }
 }
 
-/// A value as text, without padding. Words for people may be in any character set; what is of no UTF-8 is of no use
-/// to us.
+/// Returns a value as text, without padding. Free text may be in any character set. Bytes that are not UTF-8 are
+/// replaced, because nothing needs such text.
 fn text(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     text.trim_matches([' ', '\0']).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// An error and what caused it, on one line.
+/// Returns an error and its causes on one line.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,4 +1,4 @@
-//! The stacks of slices as the user sees them, and the choice among several.
+//! The table of stacks that the user sees, and the choice of one stack from it.
 
 use std::fmt;
 
@@ -6,43 +6,44 @@ use super::geometry::{Stack, at};
 use super::group::Group;
 use super::traits::TRAITS;
 
-/// How many lines an error lists.
+/// The most stacks that an error message lists.
 const LISTED: usize = 20;
 
-/// A stack of CT slices of a folder, as [`super::series`] lists it: slices of one series that agree in who, when and
-/// how, and lie on one line.
+/// A stack of CT slices in a folder, as [`super::series`] lists it. Its slices are of one series, agree in patient,
+/// time and scan settings, and are positioned along one line.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Series {
-    /// From 1, in the order of SeriesNumber and UID; stacks of one series share it.
+    /// The number of the series, from 1, in the order of SeriesNumber and UID. The stacks of one series share it.
     pub number: usize,
-    /// Which stack of its series it is, from 1, if there are several.
+    /// The number of the stack within its series, from 1, or `None` if the series has only one stack.
     pub stack: Option<usize>,
-    /// SeriesInstanceUID; its end names the series too, unless several share it.
+    /// SeriesInstanceUID. The end of the UID also selects the series, unless several series share it.
     pub uid: String,
-    /// SeriesDescription, or nothing.
+    /// SeriesDescription, or empty.
     pub description: String,
-    /// What tells it from the other stacks of its series, as `acquisition 2, kernel B70f`; nothing if it is the only
-    /// one.
+    /// What distinguishes the stack from the others of its series, as in `acquisition 2, kernel B70f`. Empty if the
+    /// series has only one stack.
     pub apart: String,
-    /// How many slices it has, slices in one place counted once.
+    /// The number of slices. Slices in the same place count once.
     pub slices: usize,
     /// Rows and columns of a slice.
     pub size: [usize; 2],
-    /// Millimetres between columns, rows and slices, if the files say so.
+    /// Millimetres between columns, rows and slices, if the files state them.
     pub spacing: Option<[f64; 3]>,
 }
 
 impl Series {
-    /// What [`crate::ct::Volume::open_series`] takes for this stack: `2`, or `2.1` for the first of several stacks of
-    /// series 2.
+    /// Returns the text by which [`crate::ct::Volume::open_series`] selects this stack: `2`, or `2.1` for the first of
+    /// several stacks of series 2.
     pub fn choice(&self) -> String {
         self.stack.map_or_else(|| self.number.to_string(), |stack| format!("{}.{stack}", self.number))
     }
 }
 
 impl fmt::Display for Series {
-    /// One line: `2.1: Thorax 1.0 B70f, acquisition 1, 311 slices of 512 x 512, 0.70 x 0.70 x 1.00 mm, UID ...4711`.
+    /// Writes one line: `2.1: Thorax 1.0 B70f, acquisition 1, 311 slices of 512 x 512, 0.70 x 0.70 x 1.00 mm, UID
+    /// ...4711`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { uid, description, slices, size: [rows, columns], spacing, .. } = self;
         let description = if description.is_empty() { "no description" } else { description };
@@ -58,13 +59,13 @@ impl fmt::Display for Series {
     }
 }
 
-/// The groups, which are sorted by series, as the user sees them.
+/// Returns the table of stacks that the user sees. `groups` must be sorted by series.
 pub(super) fn table(groups: &[Group]) -> Vec<Series> {
     let of_one_series = groups.chunk_by(|a, b| a.frames[0].image.series == b.frames[0].image.series);
     of_one_series.enumerate().flat_map(|(index, stacks)| rows(index + 1, stacks)).collect()
 }
 
-/// The stacks of one series.
+/// Returns the rows of the table for the stacks of one series.
 fn rows(number: usize, stacks: &[Group]) -> Vec<Series> {
     let differences = Differences::of(stacks);
     let row = |(index, group): (usize, &Group)| {
@@ -84,7 +85,7 @@ fn rows(number: usize, stacks: &[Group]) -> Vec<Series> {
     stacks.iter().enumerate().map(row).collect()
 }
 
-/// What the stacks of one series differ in.
+/// The properties in which the stacks of one series differ.
 struct Differences {
     /// Indices of [`TRAITS`].
     traits: Vec<usize>,
@@ -106,7 +107,7 @@ impl Differences {
         Self { traits: (0..TRAITS.len()).filter(differs).collect(), in_direction: stacks.iter().any(is_turned) }
     }
 
-    /// What tells `group` apart by them, or else by its slices' numbers and place.
+    /// Describes `group` by these differences, or else by the InstanceNumbers and position of its slices.
     fn in_words(&self, group: &Group) -> String {
         let mut words: Vec<String> = self.traits.iter().map(|&index| in_words(index, &group.values(index))).collect();
         let plane = group.frames[0].plane;
@@ -124,7 +125,7 @@ impl Differences {
     }
 }
 
-/// A trait's lowest and highest value.
+/// Describes a trait's lowest and highest value.
 fn in_words(index: usize, [first, last]: &[String; 2]) -> String {
     let (name, unit) = (TRAITS[index].name, TRAITS[index].unit);
     let short = |value: &str| match value.rsplit('.').next() {
@@ -139,18 +140,18 @@ fn in_words(index: usize, [first, last]: &[String; 2]) -> String {
     }
 }
 
-/// Whether `choice` is written as numbers of the table are, `3` or `2.1`. It is no end of a UID then: in a table of
-/// two series, `3` must not name the one whose UID happens to end in 3.
+/// Returns whether `choice` is written like a number of the table, such as `3` or `2.1`. Such a choice never counts as
+/// the end of a UID: in a table of two series, `3` must not select the series whose UID happens to end in 3.
 fn is_number(choice: &str) -> bool {
     let parts: Vec<&str> = choice.split('.').collect();
     parts.len() <= 2 && parts.iter().all(|part| matches!(part.len(), 1..=2) && part.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// The index of the stack that `choice` names: its number in the table, the end of a UID, or `largest`; without a
-/// choice, the only one.
+/// Returns the index of the stack that `choice` names by its number in the table, by the end of its UID, or as
+/// `largest`. Without a choice, returns the only stack.
 ///
 /// # Errors
-/// If none is named, or several are.
+/// If no stack matches, or several do.
 pub(super) fn choose(table: &[Series], choice: Option<&str>) -> Result<usize, String> {
     let all: Vec<usize> = (0..table.len()).collect();
     let lines = |rows: &[usize]| {
