@@ -1,4 +1,4 @@
-//! One slice as a DICOM file holds it: where it lies in the patient, how its pixels are stored, and how they become HU.
+//! One slice of a DICOM file: its position in the patient, its pixel format, and its conversion to HU.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use super::header::{Encoding, Header, PixelData};
 use super::traits::Traits;
 use crate::ct::source::MAX_SLICE_SIDE;
 
-/// The most frames of a file: each takes some hundred bytes of memory, and where a data set is deflated, less than a
-/// hundredth of a byte of file.
+/// The most frames of a file. Each frame takes some hundred bytes of memory, but in a deflated data set it may take
+/// less than a hundredth of a byte of the file.
 const MAX_FRAMES: i64 = 1 << 16;
-/// Slices closer than this, in mm, are in one place.
+/// Slices closer to each other than this, in mm, are in the same place.
 pub(super) const SAME_PLACE: f64 = 0.01;
-/// HU of air, which padding becomes that would be brighter than any tissue.
+/// The HU of air, which replaces padding that would be brighter than any tissue.
 pub(super) const AIR: f32 = -1000.0;
-/// The highest HU that 12 bits hold, as scanners write them; what is beyond is metal or no measurement.
+/// The highest HU that scanners write, in 12 bits. A higher value is metal or no measurement.
 const HIGHEST: f64 = 3071.0;
 
 /// A file of one or more frames, all of one size and format.
@@ -33,11 +33,11 @@ pub(super) struct Image {
     pub series: String,
     pub series_number: Option<i64>,
     pub description: String,
-    /// SliceThickness or SpacingBetweenSlices in mm, for a slice that stands alone.
+    /// SpacingBetweenSlices, or else SliceThickness, in mm. Used for a stack of one slice.
     pub thickness: Option<f64>,
-    /// SpacingBetweenSlices in mm, negative where slices follow against the normal.
+    /// SpacingBetweenSlices in mm, negative if slices follow one another against the normal.
     pub distance: Option<f64>,
-    /// What may make its HU other than expected.
+    /// Reasons why its HU or positions may differ from what is expected.
     pub doubts: Vec<String>,
 }
 
@@ -46,10 +46,10 @@ pub(super) struct Image {
 pub(super) struct PixelFormat {
     pub rows: u16,
     pub columns: u16,
-    /// 8, 16 or 32 bits of a pixel, of which the low `stored` ones count.
+    /// Bits per pixel: 8, 16 or 32, of which the low `stored` bits count.
     pub allocated: u16,
     pub stored: u16,
-    /// Two's complement.
+    /// Whether values are in two's complement.
     pub signed: bool,
 }
 
@@ -59,7 +59,7 @@ pub(super) struct Frame {
     pub image: Arc<Image>,
     /// Which frame of the image, from 0.
     pub index: u32,
-    /// None if the file does not say where the slice lies.
+    /// `None` if the file does not give the position of the slice.
     pub plane: Option<Plane>,
     /// Millimetres between rows and between columns.
     pub spacing: Option<[f64; 2]>,
@@ -67,65 +67,65 @@ pub(super) struct Frame {
     pub traits: Arc<Traits>,
     /// InstanceNumber.
     pub instance: Option<i64>,
-    /// Acquisition and instance number: which of two slices in one place comes first.
+    /// Acquisition and instance number. They decide which of two slices in one place comes first.
     pub order: [i64; 2],
 }
 
-/// Where a slice lies, in DICOM's axes: x to the patient's left, y to posterior, z to superior.
+/// The position and orientation of a slice in DICOM's axes: x to the patient's left, y to posterior, z to superior.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Plane {
     /// The centre of the first pixel, in mm.
     pub position: [f64; 3],
-    /// The direction in which columns count up, along a row.
+    /// The direction along a row, in which column numbers increase.
     pub along_row: [f64; 3],
-    /// The direction in which rows count up, down a column.
+    /// The direction down a column, in which row numbers increase.
     pub down_column: [f64; 3],
 }
 
 impl Plane {
-    /// A right-handed unit vector across the plane.
+    /// Returns the right-handed unit normal of the plane.
     pub fn normal(&self) -> [f64; 3] {
         cross(self.along_row, self.down_column)
     }
 
-    /// How far it lies along its normal, in mm.
+    /// Returns the position of the plane along its normal, in mm.
     pub fn depth(&self) -> f64 {
         dot(self.position, self.normal())
     }
 
-    /// Moved along its normal.
+    /// Returns the plane moved along its normal by `mm`.
     pub fn moved(&self, mm: f64) -> Self {
         let normal = self.normal();
         Self { position: std::array::from_fn(|i| self.position[i] + mm * normal[i]), ..*self }
     }
 }
 
-/// HU = stored * slope + intercept, in f64 as pydicom has it, except for padding.
+/// The conversion to HU: stored * slope + intercept in f64, as in pydicom, except for padding.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Rescale {
     pub slope: f64,
     pub intercept: f64,
-    /// Stored values, both inclusive, of pixels outside the scanned field.
+    /// The range of stored values, both ends inclusive, of pixels outside the scanned field.
     pub padding: Option<[i64; 2]>,
 }
 
 impl Rescale {
-    /// The HU of a stored value.
+    /// Returns the HU of a stored value.
     fn linear(&self, stored: i64) -> f64 {
         stored as f64 * self.slope + self.intercept
     }
 
-    /// The brightest HU that padding would have, if there is any.
+    /// Returns the brightest HU that padding would have, if the file defines padding.
     pub fn padding_hu(&self) -> Option<f64> {
         self.padding.map(|[low, high]| self.linear(low).max(self.linear(high)))
     }
 
-    /// Whether padding would be brighter than any tissue, and becomes air.
+    /// Returns whether padding would be brighter than any tissue, and therefore becomes air.
     pub fn replaces_padding(&self) -> bool {
         self.padding_hu().is_some_and(|hu| hu > HIGHEST)
     }
 
-    /// What each stored value is in HU.
+    /// Converts stored values to HU.
     pub fn hu(&self, stored: impl Iterator<Item = i64>) -> Vec<f32> {
         let padding = self.padding.filter(|_| self.replaces_padding());
         let is_padding = |v: i64| padding.is_some_and(|[low, high]| (low..=high).contains(&v));
@@ -158,12 +158,12 @@ impl PixelFormat {
         Ok(Self { rows, columns, allocated: allocated as u16, stored: stored as u16, signed })
     }
 
-    /// Rows times columns.
+    /// Returns the number of pixels: rows times columns.
     pub fn len(&self) -> usize {
         usize::from(self.rows) * usize::from(self.columns)
     }
 
-    /// The value that the `stored` low bits of `raw` mean; whatever stands above them is no part of it.
+    /// Returns the value of the low `stored` bits of `raw`. Ignores the bits above them.
     pub fn value(&self, raw: u32) -> i64 {
         let shift = 32 - u32::from(self.stored);
         let high = raw << shift;
@@ -172,7 +172,7 @@ impl PixelFormat {
 }
 
 impl Image {
-    /// Everything that holds for a file, checked against the bytes that are there.
+    /// Reads everything that applies to the whole file, and checks it against the bytes that the file holds.
     fn of(path: &Path, header: &Header) -> Result<Self, String> {
         let format = PixelFormat::of(header)?;
         if header.has_modality_lut {
@@ -203,7 +203,7 @@ impl Image {
             return Err(format!("{problem}, nor of the {raw} bytes that it has uncompressed"));
         }
         let uncompressed = uncompressed.map(|problem| format!("{problem}: it is read as uncompressed"));
-        // Of no weight among several slices, so that nonsense in them is no error.
+        // These values only matter for a stack of one slice, so an invalid value is not an error.
         let positive = |tag| header.numbers(0, tag, "").ok().flatten().map(|[v]: [f64; 1]| v).filter(|&v| v > 0.0 && v < 1e3);
         let text = |tag| header.text(tag).unwrap_or_default().to_string();
         Ok(Self {
@@ -222,19 +222,20 @@ impl Image {
         })
     }
 
-    /// The file's name.
+    /// Returns the file's name.
     pub fn name(&self) -> String {
         self.path.file_name().map_or_else(|| self.path.display().to_string(), |name| name.to_string_lossy().into_owned())
     }
 }
 
-/// How far slices are said to lie apart, along their normal. Nonsense is of no use, and no error.
+/// Returns the stated distance between slices along their normal. An invalid value counts as missing, and is not an
+/// error.
 fn distance(header: &Header) -> Option<f64> {
     let distance = header.numbers(0, tags::SPACING_BETWEEN_SLICES, "").ok().flatten().map(|[v]: [f64; 1]| v);
     distance.filter(|mm| (1e-3..1e3).contains(&mm.abs()))
 }
 
-/// Why rescaled values may be no HU.
+/// Returns the reason why rescaled values may not be HU.
 fn doubt(header: &Header) -> Option<String> {
     match header.frame_text(0, tags::RESCALE_TYPE) {
         Some("HU") => None,
@@ -246,10 +247,10 @@ fn doubt(header: &Header) -> Option<String> {
     }
 }
 
-/// The slices of a file.
+/// Returns the slices of a file.
 ///
 /// # Errors
-/// If an element is missing or absurd, or the pixel data too short for what the elements promise.
+/// If an element is missing or absurd, or the pixel data is shorter than the elements state.
 pub(super) fn frames(path: &Path, header: &Header) -> Result<Vec<Frame>, String> {
     let mut image = Image::of(path, header)?;
     let mut planes = (0..image.frames).map(|index| plane(header, index)).collect::<Result<Vec<_>, _>>()?;
@@ -277,8 +278,8 @@ pub(super) fn frames(path: &Path, header: &Header) -> Result<Vec<Frame>, String>
     planes.into_iter().zip(traits).enumerate().map(frame).collect()
 }
 
-/// Frames that all have one place are taken to lie `distance` apart in their order; with what to say of it. Without a
-/// distance it is unknown where they lie.
+/// Places frames that all have the same position `distance` apart, in their order, and returns a warning. Without a
+/// distance their positions are unknown, so axial frames get no position and a warning, and other frames are an error.
 fn spread(planes: &mut [Option<Plane>], distance: Option<f64>) -> Result<Option<String>, String> {
     let [Some(first), ref others @ ..] = *planes else { return Ok(None) };
     if others.is_empty() || others.iter().any(|other| *other != Some(first)) {
@@ -290,7 +291,7 @@ fn spread(planes: &mut [Option<Plane>], distance: Option<f64>) -> Result<Option<
             "one ImagePositionPatient for all frames: they are taken to lie {mm} mm apart (SpacingBetweenSlices), in their order"
         )));
     }
-    // Without a place slices are taken as axial ones.
+    // Slices without a position are taken to be axial.
     if first.along_row[0] < 0.9 || first.down_column[1] < 0.9 {
         return Err("one ImagePositionPatient for all frames, and no SpacingBetweenSlices: how far apart they are is unknown".into());
     }
@@ -330,7 +331,7 @@ fn rescale(header: &Header, index: u32, format: PixelFormat) -> Result<Rescale, 
     if slope == 0.0 || slope.abs() > 1e6 || intercept.abs() > 1e9 {
         return Err(format!("RescaleSlope is {slope} and RescaleIntercept {intercept}: these give no HU"));
     }
-    // Writers disagree on whether padding is signed; the stored bits say what it is.
+    // Writers disagree on whether padding is signed. Its bits are therefore read like those of a stored pixel.
     let padding = |tag: Tag, name| Ok::<_, String>(header.integer(tag, name)?.map(|v| format.value(v as u32)));
     let value = padding(tags::PIXEL_PADDING_VALUE, "PixelPaddingValue")?;
     let limit = padding(tags::PIXEL_PADDING_RANGE_LIMIT, "PixelPaddingRangeLimit")?;
@@ -338,12 +339,12 @@ fn rescale(header: &Header, index: u32, format: PixelFormat) -> Result<Rescale, 
     Ok(Rescale { slope, intercept, padding })
 }
 
-/// The vector at a right angle to both.
+/// Returns the vector product, which is at a right angle to both vectors.
 fn cross(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
     [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
 }
 
-/// The scalar product.
+/// Returns the scalar product.
 pub(super) fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
     a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 }

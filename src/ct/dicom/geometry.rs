@@ -1,4 +1,4 @@
-//! Slices in space: their order along the normal, the affine of the stack, and what is wrong with it.
+//! Sorts slices along their normal, computes the affine of the stack, and warns of irregular spacing or tilt.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -8,14 +8,14 @@ use super::frame::{Frame, Plane, SAME_PLACE, dot};
 use super::group::Group;
 use crate::ct::affine::Affine;
 
-/// How far a distance between slices may be off the usual one.
+/// How far a distance between slices may differ from the usual one, as a fraction of it.
 const UNEVEN: f64 = 0.01;
-/// The shear, in degrees, from which slices count as tilted.
+/// The shear, in degrees, above which slices count as tilted.
 const TILT: f64 = 0.1;
-/// How many places a warning names.
+/// The most places that a warning lists.
 const NAMED: usize = 4;
 
-/// Slices in order, from the first along the normal of their plane.
+/// Slices in order of their position along the normal of their plane.
 #[derive(Debug)]
 pub(super) struct Stack {
     pub frames: Vec<Frame>,
@@ -29,7 +29,7 @@ impl Stack {
     /// Sorts the slices of `group` by position along their normal.
     ///
     /// # Errors
-    /// If it cannot be known in which order they lie.
+    /// If the order of the slices cannot be determined, or they are not stacked.
     pub fn of(group: Group) -> Result<Self, String> {
         let Group { frames, mut warnings, unclear } = group;
         if let Some(problem) = unclear {
@@ -55,8 +55,8 @@ impl Stack {
     }
 }
 
-/// Slices that all have one place, or none, are put into order by their frames' or InstanceNumbers, as far apart as
-/// they say.
+/// Orders slices that all have the same position, or none, by their frame numbers or InstanceNumbers. Spaces them by
+/// the distance that the files state.
 fn in_places_of_their_own(mut frames: Vec<Frame>, warnings: &mut Vec<String>) -> Result<Vec<Frame>, String> {
     let first = frames[0].plane;
     let is_same = |frame: &Frame| match (first, frame.plane) {
@@ -104,7 +104,7 @@ fn in_places_of_their_own(mut frames: Vec<Frame>, warnings: &mut Vec<String>) ->
     Err(format!("{problem}: their order is unknown, as {why}; give a single file"))
 }
 
-/// One slice in each place: the first by acquisition, then instance number, then UID.
+/// Keeps one slice in each place: the first by acquisition number, then instance number, then UID.
 fn without_duplicates(frames: Vec<Frame>, depth: impl Fn(&Frame) -> f64, warnings: &mut Vec<String>) -> Vec<Frame> {
     let before = frames.len();
     let (mut kept, mut dropped): (Vec<Frame>, Vec<Frame>) = (Vec::new(), Vec::new());
@@ -133,14 +133,14 @@ fn without_duplicates(frames: Vec<Frame>, depth: impl Fn(&Frame) -> f64, warning
     kept
 }
 
-/// Warns of distances between neighbours that are not the usual one; whether a slice seems to be missing.
+/// Warns of distances between neighbours that differ from the usual one. Returns whether a slice seems to be missing.
 fn uneven(planes: &[Plane], normal: [f64; 3], warnings: &mut Vec<String>) -> bool {
     let depths: Vec<f64> = planes.iter().map(|plane| dot(plane.position, normal)).collect();
     let gaps: Vec<f64> = depths.windows(2).map(|pair| pair[1] - pair[0]).collect();
     let mut sorted = gaps.clone();
     sorted.sort_by(f64::total_cmp);
-    // The lower of two middle ones: between three slices of which one is missing next to them, the smaller gap is the
-    // true one.
+    // The median, or the lower of two middle values. If one slice is missing among three that are left, the stack has
+    // two different gaps, and the smaller gap is the true distance.
     let Some(&usual) = sorted.get(sorted.len().saturating_sub(1) / 2) else { return false };
     let odd: Vec<usize> = (0..gaps.len()).filter(|&i| (gaps[i] - usual).abs() > (UNEVEN * usual).max(SAME_PLACE)).collect();
     if odd.is_empty() {
@@ -186,7 +186,7 @@ fn tilted(planes: &[Plane], normal: [f64; 3], warnings: &mut Vec<String>) {
     }
 }
 
-/// From indices to millimetres in RAS+; DICOM's x and y are turned.
+/// Returns the affine from indices to millimetres in RAS+, whose x and y axes are opposite to DICOM's.
 fn affine(frames: &[Frame], planes: &[Plane], normal: [f64; 3], warnings: &mut Vec<String>) -> Result<Option<Affine>, String> {
     let ([first, ..], [frame, ..]) = (planes, frames) else { return Ok(None) };
     let Some([between_rows, between_columns]) = frame.spacing else {
@@ -206,7 +206,7 @@ fn affine(frames: &[Frame], planes: &[Plane], normal: [f64; 3], warnings: &mut V
     Ok(Some(affine))
 }
 
-/// A place in words.
+/// Describes a position in words.
 pub(super) fn at(position: Option<[f64; 3]>) -> String {
     position.map_or_else(|| "an unknown place".into(), |[x, y, z]| format!("at {x:.1}, {y:.1}, {z:.1} mm"))
 }

@@ -1,4 +1,5 @@
-//! Which slices make a stack: they agree in everything that tells slices apart, and lie on one line.
+//! Groups slices into stacks. The slices of a stack agree in everything that distinguishes slices, and are positioned
+//! along one line.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -6,27 +7,27 @@ use std::collections::{HashMap, HashSet};
 use super::frame::{Frame, Plane, SAME_PLACE, dot};
 use super::traits::{TRAITS, Weight, compare};
 
-/// How far, in mm, a slice may lie beside the line of its stack, unless two slices at one depth lie closer to each
-/// other.
+/// How far, in mm, a slice may be from the line of its stack. The limit is half the distance between the two closest
+/// slices at one depth, if that is less.
 const MAX_BESIDE: f64 = 10.0;
-/// Slices at one depth that lie further apart than this, in mm, are on two lines.
+/// Slices at one depth that are further apart than this, in mm, are on two lines.
 const BESIDE: f64 = 0.1;
-/// How many following slices each slice is compared with, to find how a stack is sheared.
+/// How many of the following slices each slice is compared with, to find the shear of a stack.
 const COMPARED: usize = 8;
-/// From how many slices on a value makes a stack of its own.
+/// The fewest slices with one value that make a stack of their own.
 const FEW: usize = 3;
 
-/// Slices of one stack, in no order.
+/// The slices of one stack, unsorted.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
     pub frames: Vec<Frame>,
-    /// What was decided about them, a sentence each.
+    /// The decisions made about the slices, one sentence each.
     pub warnings: Vec<String>,
-    /// Why they are no stack after all.
+    /// Why the slices do not form a stack after all.
     pub unclear: Option<String>,
 }
 
-/// `frames` sorted into stacks, by series and what tells stacks apart.
+/// Sorts `frames` into stacks, by series and by the traits that distinguish stacks.
 pub(super) fn groups(frames: Vec<Frame>) -> Vec<Group> {
     let mut groups: Vec<Group> = alike(frames).into_iter().flat_map(of_alike).collect();
     let mut numbers: HashMap<String, i64> = HashMap::new();
@@ -51,22 +52,23 @@ impl Group {
         Self { frames, warnings: Vec::new(), unclear: None }
     }
 
-    /// Its slices' lowest and highest value of the trait at `index`.
+    /// Returns the lowest and highest value of the trait at `index` among the slices.
     pub fn values(&self, index: usize) -> [String; 2] {
         let values = || self.frames.iter().map(|frame| frame.traits.get(index));
         [values().min_by(|a, b| compare(a, b)), values().max_by(|a, b| compare(a, b))].map(|value| value.unwrap_or_default().to_string())
     }
 
-    /// The same decisions about other slices.
+    /// Returns a group of other slices with the same decisions.
     fn with(&self, frames: Vec<Frame>) -> Self {
         Self { frames, warnings: self.warnings.clone(), unclear: self.unclear.clone() }
     }
 }
 
-/// By what can be told from two slices alone.
+/// Groups frames by what a comparison of two slices can tell.
 fn alike(frames: Vec<Frame>) -> Vec<Vec<Frame>> {
     let mut groups: Vec<Vec<Frame>> = Vec::new();
-    // The groups that agree in all but numbers, which may differ in their last digits.
+    // The groups that agree in text and size. Directions and spacings are compared separately, because they may differ
+    // in their last digits.
     let mut known: HashMap<String, Vec<usize>> = HashMap::new();
     for frame in frames {
         let format = &frame.image.format;
@@ -83,8 +85,8 @@ fn alike(frames: Vec<Frame>) -> Vec<Vec<Frame>> {
     groups
 }
 
-/// Directions differ in their last digits from slice to slice; far from the origin that would move a slice along its
-/// own normal. One normal holds for all.
+/// Gives `frame` the directions of `first`, so that one normal applies to all slices. Directions differ in their last
+/// digits from slice to slice. Far from the origin, such a difference would move a slice along its own normal.
 fn as_turned(mut frame: Frame, first: Option<Plane>) -> Frame {
     if let (Some(plane), Some(first)) = (&mut frame.plane, first) {
         *plane = Plane { position: plane.position, ..first };
@@ -92,7 +94,7 @@ fn as_turned(mut frame: Frame, first: Option<Plane>) -> Frame {
     frame
 }
 
-/// Whether they lie in one direction, with pixels of one size.
+/// Returns whether two slices have the same orientation and pixel spacing.
 fn are_alike(a: &Frame, b: &Frame) -> bool {
     let close = |a: &[f64], b: &[f64], by: f64| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= by);
     let planes = match (a.plane, b.plane) {
@@ -108,7 +110,7 @@ fn are_alike(a: &Frame, b: &Frame) -> bool {
     planes && spacings
 }
 
-/// The stacks of slices that are alike.
+/// Returns the stacks among slices that are alike.
 fn of_alike(frames: Vec<Frame>) -> Vec<Group> {
     let (frames, copies) = without_copies(frames);
     let mut groups: Vec<Group> = lines(frames).into_iter().map(Group::of).collect();
@@ -133,12 +135,12 @@ fn of_alike(frames: Vec<Frame>) -> Vec<Group> {
     groups
 }
 
-/// What a slice should be the only one to have.
+/// The SOPInstanceUID and frame index, which no two slices should share.
 fn id(frame: &Frame) -> (&str, u32) {
     (&frame.image.uid, frame.index)
 }
 
-/// Without slices that another one is the same as, which come second.
+/// Separates the slices that are copies of another one. Returns the kept slices, then the copies.
 fn without_copies(frames: Vec<Frame>) -> (Vec<Frame>, Vec<Frame>) {
     let mut known: HashMap<(String, u32), Vec<usize>> = HashMap::new();
     let (mut kept, mut copies): (Vec<Frame>, Vec<Frame>) = (Vec::new(), Vec::new());
@@ -155,12 +157,12 @@ fn without_copies(frames: Vec<Frame>) -> (Vec<Frame>, Vec<Frame>) {
     (kept, copies)
 }
 
-/// How far a slice lies along the normal of its plane, in mm.
+/// Returns the position of a slice along the normal of its plane, in mm.
 fn depth(frame: &Frame) -> f64 {
     frame.plane.as_ref().map_or(0.0, Plane::depth)
 }
 
-/// By the lines along which slices are stacked, which may all be sheared in one way.
+/// Splits slices by the lines along which they are stacked. All lines have the same shear.
 fn lines(mut frames: Vec<Frame>) -> Vec<Vec<Frame>> {
     let Some(first) = frames[0].plane else { return vec![frames] };
     frames.sort_by(|a, b| depth(a).total_cmp(&depth(b)));
@@ -190,9 +192,9 @@ fn distance(a: [f64; 2], b: [f64; 2]) -> f64 {
     (a[0] - b[0]).hypot(a[1] - b[1])
 }
 
-/// How far slices move aside per mm of depth: what most pairs of neighbours say, up to 45 degrees.
+/// Returns how far slices shift sideways per mm of depth: the shear of most pairs of neighbours, up to 45 degrees.
 fn shear(points: &[(f64, [f64; 2])]) -> [f64; 2] {
-    /// Votes of so nearly one shear count together.
+    /// Shears are rounded to multiples of this, so that nearly equal ones count together.
     const STEP: f64 = 0.02;
     let mut votes: HashMap<[i64; 2], (usize, [f64; 2])> = HashMap::new();
     for (index, (depth, [x, y])) in points.iter().enumerate() {
@@ -210,7 +212,7 @@ fn shear(points: &[(f64, [f64; 2])]) -> [f64; 2] {
     most.map_or([0.0; 2], |(_, (count, sum))| sum.map(|v| v / count as f64))
 }
 
-/// How far apart those two slices at one depth are that are closest, among those that are not in one place.
+/// Returns the distance between the two closest slices at one depth, not counting slices in the same place.
 fn closest_beside(points: &[(f64, [f64; 2])]) -> Option<f64> {
     let mut closest = None;
     for level in points.chunk_by(|a, b| b.0 - a.0 <= SAME_PLACE) {
@@ -222,7 +224,7 @@ fn closest_beside(points: &[(f64, [f64; 2])]) -> Option<f64> {
     closest
 }
 
-/// The slices for each value of the trait at `index`, in the values' order.
+/// Groups the slices by their value of the trait at `index`, in the order of the values.
 fn classes(frames: Vec<Frame>, index: usize) -> Vec<Vec<Frame>> {
     let mut classes: HashMap<String, Vec<Frame>> = HashMap::new();
     frames.into_iter().for_each(|frame| classes.entry(frame.traits.get(index).to_string()).or_default().push(frame));
@@ -231,12 +233,13 @@ fn classes(frames: Vec<Frame>, index: usize) -> Vec<Vec<Frame>> {
     classes.into_iter().map(|(_, frames)| frames).collect()
 }
 
-/// From the first to the last slice.
+/// Returns the depths of the first and the last slice.
 fn extent(frames: &[Frame]) -> [f64; 2] {
     frames.iter().map(depth).fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], at| [low.min(at), high.max(at)])
 }
 
-/// By the trait at `index`, where slices of different values overlap; those that lie one behind another stay together.
+/// Splits by the trait at `index` where slices of different values overlap. Values whose slices follow one after
+/// another stay together.
 fn by_value(group: Group, index: usize) -> Vec<Group> {
     let classes = classes(group.frames.clone(), index);
     if classes.len() == 1 {
@@ -256,7 +259,7 @@ fn by_value(group: Group, index: usize) -> Vec<Group> {
     }
     let stack = |(parts, frames): (Vec<[f64; 2]>, Vec<Frame>)| {
         let mut stack = group.with(frames);
-        // A part of one or two slices is a step of the table, and no question.
+        // A part of one or two slices is a step of the table and needs no warning.
         if parts.len() > 1 && stack.frames.len() >= FEW * parts.len() {
             let [first, last] = stack.values(index);
             let (name, unit) = (TRAITS[index].name, TRAITS[index].unit);
@@ -269,7 +272,7 @@ fn by_value(group: Group, index: usize) -> Vec<Group> {
     stacks.into_iter().map(stack).collect()
 }
 
-/// By the trait at `index`, of which each slice may have a value of its own.
+/// Splits by the trait at `index`, of which each slice may have its own value.
 fn by_own_value(group: Group, index: usize) -> Vec<Group> {
     let places = places(&group.frames);
     let most = places.iter().map(|place| distinct(place, index)).max().unwrap_or_default();
@@ -285,7 +288,7 @@ fn by_own_value(group: Group, index: usize) -> Vec<Group> {
         let split = if classes(group.frames.clone(), index).iter().all(is_stack) { by_value(group.clone(), index) } else { Vec::new() };
         return if split.len() > 1 { split } else { vec![group] };
     }
-    // Each slice has its own: of the slices in one place the first is of the first stack, if none is missing.
+    // Each slice has its own value. If no slice is missing, the first slice of every place belongs to the first stack.
     let ranked =
         if places.iter().all(|place| distinct(place, index) == most) { by_rank(places, index) } else { by_turn(&group.frames, index) };
     if ranked.len() == most {
@@ -296,19 +299,19 @@ fn by_own_value(group: Group, index: usize) -> Vec<Group> {
     vec![Group { unclear: Some(unclear), ..group }]
 }
 
-/// The slices of each place, by depth.
+/// Groups the slices by place, in order of depth.
 fn places(frames: &[Frame]) -> Vec<Vec<Frame>> {
     let mut frames = frames.to_vec();
     frames.sort_by(|a, b| depth(a).total_cmp(&depth(b)));
     frames.chunk_by(|a, b| depth(b) - depth(a) <= SAME_PLACE).map(<[Frame]>::to_vec).collect()
 }
 
-/// How many values of a trait there are.
+/// Returns the number of distinct values of the trait at `index`.
 fn distinct(frames: &[Frame], index: usize) -> usize {
     frames.iter().map(|frame| frame.traits.get(index)).collect::<HashSet<_>>().len()
 }
 
-/// The nth value of each place into the nth stack.
+/// Puts the nth value of each place into the nth stack.
 fn by_rank(places: Vec<Vec<Frame>>, index: usize) -> Vec<Vec<Frame>> {
     let mut stacks: Vec<Vec<Frame>> = Vec::new();
     for place in places {
@@ -322,7 +325,7 @@ fn by_rank(places: Vec<Vec<Frame>>, index: usize) -> Vec<Vec<Frame>> {
     stacks
 }
 
-/// In the order of their values, with a new stack where one would come to a place again.
+/// Goes through the slices in the order of their values, and starts a new stack where a place would repeat.
 fn by_turn(frames: &[Frame], index: usize) -> Vec<Vec<Frame>> {
     let mut stacks: Vec<Vec<Frame>> = Vec::new();
     let mut taken: HashSet<i64> = HashSet::new();
@@ -339,7 +342,7 @@ fn by_turn(frames: &[Frame], index: usize) -> Vec<Vec<Frame>> {
     stacks
 }
 
-/// Whether neighbours are about as far apart everywhere.
+/// Returns whether neighbours are about equally far apart everywhere, within 10%.
 fn is_even(frames: &[Frame]) -> bool {
     let mut depths: Vec<f64> = frames.iter().map(depth).collect();
     depths.sort_by(f64::total_cmp);
@@ -348,7 +351,7 @@ fn is_even(frames: &[Frame]) -> bool {
     low > SAME_PLACE && high <= low * 1.1
 }
 
-/// Stacks that lie in the same places and that nothing but their InstanceNumbers tell apart.
+/// Splits stacks that are in the same places and differ in nothing but their InstanceNumbers.
 fn by_instance(group: Group) -> Vec<Group> {
     let places = places(&group.frames);
     let count = places[0].len();

@@ -170,7 +170,7 @@ struct Length(Option<u32>);
 
 /// How a file begins.
 enum Beginning {
-    /// Meta information, as a rule, at this offset: behind "DICM", or at 0 without "DICM".
+    /// The offset behind "DICM", or 0 without "DICM". As a rule, meta information begins there.
     Meta(u64),
     /// The data set itself, at offset 0.
     Bare,

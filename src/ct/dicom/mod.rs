@@ -1,13 +1,13 @@
-//! DICOM: a file, or a folder of files, into one stack of CT slices in HU.
+//! Reads a DICOM file, or a folder of DICOM files, into one stack of CT slices in HU.
 //!
-//! Data flows `folder` (which files) -> `header` (what each says, by `element`) -> `frame` (each slice) -> `group`
-//! (which belong together, by `traits`) -> `geometry` (in which order, and where) -> `series` (the choices); `pixels`
-//! reads one slice when it is asked for, with `codestream` and `rle`. Only headers are held. `shelter` stands between a
-//! damaged file and a decoder that panics.
+//! Data flows `folder` (which files) -> `header` (what each file says, by `element`) -> `frame` (each slice) -> `group`
+//! (which slices belong together, by `traits`) -> `geometry` (their order and position) -> `series` (the user's
+//! choice). `pixels` reads one slice on request, with `codestream` and `rle`. Only headers are kept in memory.
+//! `shelter` catches the panic of a decoder on a damaged file.
 //!
-//! HU are what pydicom's `apply_rescale` gives, rounded to f32. MONOCHROME1 says how values are shown and changes
-//! none of them. Padding outside the scanned field is left as it is where it is darker than air; where it would be
-//! brighter than any tissue it becomes air.
+//! HU are equal to the result of pydicom's `apply_rescale`, rounded to f32. MONOCHROME1 says how to display values and
+//! changes none of them. Padding outside the scanned field becomes air if it would be brighter than any tissue.
+//! Otherwise it keeps its value, with a warning if that is brighter than air.
 
 mod codestream;
 mod element;
@@ -33,18 +33,18 @@ pub use self::series::Series;
 use super::source::{Slices, StoredScan};
 use crate::error::{Error, Problem, Result};
 
-/// Whether `path` is a folder or a file that begins as DICOM does, whatever its name: with a preamble, without, or
-/// with no meta information at all.
+/// Returns whether `path` is a folder, or a file that begins like DICOM, whatever its name: with a preamble, without
+/// one, or without any meta information.
 ///
 /// # Errors
-/// If it cannot be read.
+/// If the file cannot be read.
 pub fn is_dicom(path: impl AsRef<Path>) -> Result<bool> {
     let path = path.as_ref();
     Ok(path.is_dir() || header::is_dicom(path).map_err(|problem| Error::input(path.display(), problem))?)
 }
 
-/// The CT series that a folder of DICOM files, or a file, holds, and the stacks of slices in each: every file below
-/// `path` is looked at, and no pixel is read.
+/// Lists the CT series in a DICOM file or a folder of DICOM files, and the stacks of slices in each series. Looks at
+/// every file below `path`, and reads no pixels.
 ///
 /// # Errors
 /// If `path` cannot be read, or holds no CT slice.
@@ -54,12 +54,12 @@ pub fn series(path: impl AsRef<Path>) -> Result<Vec<Series>> {
     Ok(series::table(&group::groups(found.frames)))
 }
 
-/// Opens the stack that `choice` names by its number, the end of its series' UID, or as `largest`; without a choice,
-/// the only one.
+/// Opens the stack that `choice` names by its number, by the end of its series' UID, or as `largest`. Without a choice,
+/// opens the only stack.
 ///
 /// # Errors
-/// If `path` cannot be read, holds no CT or several stacks without a choice; if a file of the series is damaged, or
-/// its slices are no stack.
+/// If `path` cannot be read or holds no CT, if it holds several stacks and there is no choice, if `choice` does not
+/// select one stack, if a file of the series is damaged, or if the slices do not form a stack.
 pub fn open(path: &Path, choice: Option<&str>) -> Result<StoredScan> {
     let open = || -> Result<StoredScan, Problem> {
         let mut found = find(path)?;
@@ -72,7 +72,7 @@ pub fn open(path: &Path, choice: Option<&str>) -> Result<StoredScan> {
     open().map_err(|problem| Error::input(path.display(), problem))
 }
 
-/// The CT slices under `path`, of which there is at least one.
+/// Finds the CT slices under `path`, of which there must be at least one.
 fn find(path: &Path) -> Result<Found, Problem> {
     let found = Found::in_path(path)?;
     if !found.frames.is_empty() {
@@ -95,7 +95,7 @@ fn named(broken: &Broken) -> String {
     format!("{name}: {}", broken.problem)
 }
 
-/// The stack as every reader gives it. `series` is its line in the table.
+/// Returns the stack in the form that all readers share. `series` is its row in the table.
 fn stored(stack: Stack, series: &Series, found: &Found) -> Result<StoredScan, String> {
     let (missing, unusable) = found.missing(&stack, &series.uid);
     if let [first, others @ ..] = &missing[..] {
@@ -128,7 +128,7 @@ fn stored(stack: Stack, series: &Series, found: &Found) -> Result<StoredScan, St
     })
 }
 
-/// Why the values of some slices may not be HU, each reason once.
+/// Returns the reasons why the values of some slices may not be HU, each reason once.
 fn doubts(frames: &[Frame]) -> Vec<String> {
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     for frame in frames {
@@ -148,7 +148,8 @@ fn doubts(frames: &[Frame]) -> Vec<String> {
 #[derive(Debug)]
 struct Reader {
     frames: Vec<Frame>,
-    /// The fragments of the file at this index of `frames`, read last: the next frame often is of the same file.
+    /// The fragments of the file that was read last, and the index in `frames` of one of its frames. The next frame is
+    /// often in the same file.
     known: Option<(usize, Fragments)>,
 }
 

@@ -1,4 +1,4 @@
-//! From the pixel data of a file to the stored values of one frame.
+//! Reads the stored values of one frame from the pixel data of a file.
 
 use std::borrow::Cow;
 use std::io::{Read, Seek, SeekFrom};
@@ -12,30 +12,32 @@ use super::header::{OpenFile, chain};
 use super::shelter::sheltered;
 use super::{codestream, rle};
 
-/// Pixels of a picture that may be as short as it likes: 4096 x 4096, more than any scanner makes.
+/// A picture of up to this many pixels may be encoded in arbitrarily few bytes: 4096 x 4096, more than any scanner
+/// makes.
 const ANY_PIXELS: usize = 1 << 24;
-/// The most pixels for a byte of a larger picture.
+/// The most pixels per encoded byte of a larger picture.
 const MAX_RATIO: usize = 1000;
 
-/// A part of encapsulated pixel data: where its bytes begin, and how many they are.
+/// A part of encapsulated pixel data: its offset and its length in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fragment {
     start: u64,
     length: u64,
 }
 
-/// The fragments of one file, remembered from one frame to the next.
+/// The fragments of one file, kept from one frame to the next.
 #[derive(Debug)]
 pub(super) struct Fragments {
-    /// The basic offset table: per frame, how far its first fragment's header lies behind the first of all.
+    /// The basic offset table: per frame, the distance in bytes from the header of the very first fragment to the
+    /// header of the frame's first fragment.
     offsets: Vec<u32>,
     parts: Vec<Fragment>,
 }
 
-/// The stored values of frame `index`, row by row; `known` keeps the file's fragments for the next frame.
+/// Reads the stored values of frame `index`, row-major. `known` keeps the file's fragments for the next frame.
 ///
 /// # Errors
-/// If the file cannot be read, or its pixels not be decoded.
+/// If the file cannot be read, or its pixels cannot be decoded.
 pub(super) fn read(image: &Image, index: u32, known: &mut Option<Fragments>) -> Result<Vec<i64>, String> {
     let mut bytes = image.encoding.open(&image.path)?;
     let syntax = image.encoding.transfer_syntax;
@@ -59,7 +61,7 @@ pub(super) fn read(image: &Image, index: u32, known: &mut Option<Fragments>) -> 
     Ok(values(&raw, format.allocated, writing, format))
 }
 
-/// `length` bytes from `start`, which are known to be there.
+/// Reads `length` bytes from `start`. Checks first that the file holds them.
 fn take(bytes: &mut OpenFile, start: u64, length: u64) -> Result<Vec<u8>, String> {
     if start.checked_add(length).is_none_or(|end| end > bytes.length) {
         return Err(format!("its pixel data is cut off: {length} bytes at {start} reach beyond its {} bytes", bytes.length));
@@ -74,7 +76,7 @@ fn take(bytes: &mut OpenFile, start: u64, length: u64) -> Result<Vec<u8>, String
     Ok(taken)
 }
 
-/// Pixels of `bits` bits as the values they mean.
+/// Converts raw pixels of `bits` bits to the values that they represent.
 fn values(raw: &[u8], bits: u16, writing: Writing, format: PixelFormat) -> Vec<i64> {
     let of = |pixel: &[u8]| {
         let fold = |value: u32, byte: &u8| value << 8 | u32::from(*byte);
@@ -84,12 +86,12 @@ fn values(raw: &[u8], bits: u16, writing: Writing, format: PixelFormat) -> Vec<i
 }
 
 impl Fragments {
-    /// Walks the items from the first one's header at `start`: the basic offset table, then fragments, up to the
+    /// Walks the items from the header of the first item at `start`: the basic offset table, then fragments, up to the
     /// delimiter.
     fn list(bytes: &mut OpenFile, start: u64) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut at = start;
-        // The last delimiter is missing in some files.
+        // Some files lack the final delimiter.
         while at + 8 <= bytes.length {
             let head = take(bytes, at, 8)?;
             let length = u64::from(u32::from_le_bytes([head[4], head[5], head[6], head[7]]));
@@ -109,7 +111,8 @@ impl Fragments {
         Ok(Self { offsets, parts })
     }
 
-    /// The encoded bytes of frame `index` of `frames`: one fragment each, or as the offset table has it.
+    /// Returns the encoded bytes of frame `index` of `frames`: all fragments of a single frame, one fragment per frame,
+    /// or the fragments that the offset table gives.
     fn of_frame(&self, bytes: &mut OpenFile, index: u32, frames: u32) -> Result<Vec<u8>, String> {
         let (index, frames) = (index as usize, frames as usize);
         let first = self.parts[0].start;
@@ -133,12 +136,12 @@ impl Fragments {
     }
 }
 
-/// One encoded frame, as the codecs ask for it.
+/// One encoded frame, in the form that the codecs require.
 struct Encoded<'a> {
     uid: &'a str,
     bytes: &'a [u8],
     format: PixelFormat,
-    /// 8 or 16, as many as the decoded pixels have.
+    /// Bits per decoded pixel: 8 or 16.
     bits: u16,
 }
 
@@ -181,7 +184,7 @@ impl PixelDataObject for Encoded<'_> {
     }
 }
 
-/// The stored values of an encoded frame.
+/// Decodes the stored values of a frame.
 fn decode(uid: &str, encoded: &[u8], format: PixelFormat) -> Result<Vec<i64>, String> {
     use dicom_encoding::TransferSyntaxIndex;
     let syntax = dicom_transfer_syntax_registry::TransferSyntaxRegistry.get(uid).ok_or("unknown transfer syntax")?;
@@ -197,12 +200,13 @@ fn decode(uid: &str, encoded: &[u8], format: PixelFormat) -> Result<Vec<i64>, St
         };
         return Err(format!("its pixels are in {name}, which is not read: {hint} the file to Explicit VR Little Endian"));
     };
-    // A picture of nothing but air is short; but memory is not taken for any size that a few bytes claim.
+    // A picture of nothing but air is short. But a few damaged bytes must not cause an allocation of any size that they
+    // claim.
     if format.len() > ANY_PIXELS && format.len() / MAX_RATIO > encoded.len() {
         let PixelFormat { rows, columns, .. } = format;
         return Err(format!("its {name} of {} bytes is too short for {rows} x {columns} pixels: the file is damaged", encoded.len()));
     }
-    // The codecs trust that a picture is of the size that the file says.
+    // The codecs trust that a picture has the size that the file states, so check it first.
     let picture = codestream::picture(encoded).ok_or_else(|| format!("its {name} is damaged: it does not begin as a picture"))?;
     let expected = [usize::from(format.rows), usize::from(format.columns), 1];
     let found = [picture.rows, picture.columns, picture.components].map(|n| n as usize);

@@ -1,21 +1,21 @@
-//! RLE Lossless (PS3.5, annex G): a byte plane a segment, each packed by PackBits.
+//! Decodes RLE Lossless (PS3.5, annex G): one segment per byte plane, each packed with PackBits.
 //!
-//! Our own, because the registry's decoder panics where a segment ends early.
+//! meddino has its own decoder because the registry's decoder panics where a segment ends early.
 
-/// The bytes of the header: the number of segments, then where each of up to 15 begins, all as u32.
+/// The length of the header in bytes: the number of segments, then the offsets of up to 15 segments, all as u32.
 const HEADER: usize = 64;
 
-/// `pixels` little-endian pixels of `width` bytes from one frame's fragment; the first segment holds the most
+/// Decodes one frame's fragment into `pixels` little-endian pixels of `width` bytes. The first segment holds the most
 /// significant bytes.
 ///
 /// # Errors
-/// If there are other than `width` segments, or one lies outside the fragment or holds too few bytes.
+/// If the number of segments is not `width`, or a segment is outside the fragment or holds too few bytes.
 pub(super) fn decode(fragment: &[u8], pixels: usize, width: usize) -> Result<Vec<u8>, String> {
     let word = |i: usize| fragment.get(4 * i..4 * i + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize);
     if fragment.len() < HEADER || word(0) != width {
         return Err(format!("its RLE Lossless is damaged: {} segments where {width} should be", word(0)));
     }
-    // No run makes more than 64 bytes of one.
+    // A run expands each packed byte to at most 64 bytes.
     if fragment.len() < pixels / 64 {
         return Err("its RLE Lossless is damaged: it is too short for its picture".into());
     }
@@ -33,8 +33,8 @@ pub(super) fn decode(fragment: &[u8], pixels: usize, width: usize) -> Result<Vec
     Ok(raw)
 }
 
-/// PackBits: n < 128 is followed by n + 1 bytes, n > 128 by one byte to be repeated 257 - n times, 128 by nothing. At
-/// most `most` bytes.
+/// Unpacks PackBits, up to `most` bytes. A byte n < 128 is followed by n + 1 literal bytes, n > 128 by one byte to
+/// repeat 257 - n times, and 128 by nothing.
 fn unpack(mut packed: &[u8], most: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(most);
     while let [n, rest @ ..] = packed

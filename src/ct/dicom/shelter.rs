@@ -1,9 +1,9 @@
-//! A shelter from panics in the crates that parse and decode.
+//! Protects against panics in the crates that parse and decode.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs `work` and turns a panic in it into an error, because a damaged file that nobody has tried yet may still make
-/// one of the crates that parse and decode panic.
+/// Runs `work` and turns a panic into an error. A damaged file of a kind that nobody has tried yet may still make a
+/// crate that parses or decodes panic.
 pub(super) fn sheltered<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("damaged, so that its decoder gave up".into()))
 }

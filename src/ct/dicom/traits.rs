@@ -1,4 +1,5 @@
-//! What tells slices of one series apart: who, when and how, as far as slices of one volume agree in it.
+//! The traits that distinguish slices of one series: patient, time and scan settings, as far as the slices of one
+//! volume agree in them.
 
 use std::cmp::Ordering;
 
@@ -7,28 +8,28 @@ use dicom_dictionary_std::tags;
 
 use super::header::Header;
 
-/// How much it means that two slices of a series differ in a trait.
+/// The consequence if two slices of a series differ in a trait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Weight {
-    /// They are of two stacks.
+    /// The slices belong to two stacks.
     Always,
-    /// They are of two stacks where those would overlap. One stack may have many values that lie one behind another:
-    /// a step-and-shoot scan counts an acquisition for each step.
+    /// The slices belong to two stacks if those stacks would overlap. One stack may have many values whose slices
+    /// follow one after another: a step-and-shoot scan counts one acquisition per step.
     WhereStacksOverlap,
-    /// They are of two stacks where they lie in one place, or where each value makes an even stack of its own. Else
-    /// every slice may have a value of its own.
+    /// The slices belong to two stacks if they are in one place, or if each value makes an evenly spaced stack of its
+    /// own. Otherwise every slice may have its own value.
     WherePlacesRepeat,
 }
 
-/// Something that slices may differ in.
+/// A property in which slices may differ.
 #[derive(Debug)]
 pub(super) struct Trait {
     pub name: &'static str,
     pub unit: &'static str,
     pub weight: Weight,
-    /// The first of these that is there counts.
+    /// The elements that hold the value. The first one that the file has counts.
     tags: &'static [Tag],
-    /// Rounded to so many decimals; none for what is no number.
+    /// The decimals to which a number is rounded, or `None` if the value is not a number.
     decimals: Option<i32>,
 }
 
@@ -36,7 +37,7 @@ const fn of(name: &'static str, unit: &'static str, weight: Weight, tags: &'stat
     Trait { name, unit, weight, tags, decimals }
 }
 
-/// The traits, the weightier ones first.
+/// The traits, in order of decreasing weight.
 pub(super) const TRAITS: [Trait; 13] = {
     use Weight::{Always, WherePlacesRepeat, WhereStacksOverlap};
     [
@@ -56,12 +57,12 @@ pub(super) const TRAITS: [Trait; 13] = {
     ]
 };
 
-/// What a slice has for each of [`TRAITS`]; empty where the file does not say.
+/// The values of a slice for each of [`TRAITS`], empty where the file gives none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Traits([String; TRAITS.len()]);
 
 impl Traits {
-    /// Those of one frame.
+    /// Returns the traits of one frame.
     pub fn of(header: &Header, frame: u32) -> Self {
         Self(std::array::from_fn(|index| {
             let of = &TRAITS[index];
@@ -72,25 +73,25 @@ impl Traits {
                 let scale = 10_f64.powi(decimals);
                 return ((number * scale).round() / scale).to_string();
             }
-            // A time of day counts within its day.
+            // A time of day is only meaningful together with its date.
             let day = header.frame_text(frame, tags::ACQUISITION_DATE).filter(|_| tag == tags::ACQUISITION_TIME);
             day.map_or_else(|| text.to_string(), |day| format!("{day} {text}"))
         }))
     }
 
-    /// The value for the trait at `index` of [`TRAITS`].
+    /// Returns the value of the trait at `index` of [`TRAITS`].
     pub fn get(&self, index: usize) -> &str {
         &self.0[index]
     }
 
-    /// What slices of one stack have in common wherever they lie, as one text.
+    /// Returns, as one text, the values in which all slices of a stack agree, wherever they are.
     pub fn always(&self) -> String {
         let always = |(of, value): (&Trait, &String)| (of.weight == Weight::Always).then(|| format!("{value}\n"));
         TRAITS.iter().zip(&self.0).filter_map(always).collect()
     }
 }
 
-/// The order of two values: as numbers, if they are.
+/// Orders two values, as numbers if both are numbers.
 pub(super) fn compare(a: &str, b: &str) -> Ordering {
     match (a.parse::<f64>(), b.parse::<f64>()) {
         (Ok(x), Ok(y)) => x.total_cmp(&y).then_with(|| a.cmp(b)),

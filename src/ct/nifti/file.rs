@@ -1,4 +1,4 @@
-//! The bytes of a file that may be compressed with gzip, read at any offset.
+//! Reads the bytes of a file, which may be compressed with gzip, at any offset.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -8,36 +8,37 @@ use super::members::{MAGIC, Members};
 use crate::ct::spool::Spool;
 use crate::error::Problem;
 
-/// What is inflated at a time where the bytes themselves are not asked for.
+/// How many bytes to inflate at a time when the caller does not ask for the bytes themselves.
 const CHUNK: u64 = 1 << 20;
-/// The most that a byte of deflate can become: 258 bytes for two bits, and a little less for the headers.
+/// The most bytes that one byte of deflate can become. Two bits encode at most 258 bytes, and the headers lower the
+/// ratio a little.
 const MAX_RATIO: u64 = 1032;
 
-/// An open file; what it begins with says whether it is compressed, whatever its name.
+/// An open file. Its first bytes, not its name, tell whether it is compressed.
 #[derive(Debug)]
 pub(super) struct NiftiFile {
     storage: Storage,
-    /// The file's own length.
+    /// The length of the file as stored.
     length: u64,
-    /// Where the bytes that are needed end, once inflated.
+    /// The offset, in inflated bytes, where the needed bytes end.
     end: u64,
 }
 
 #[derive(Debug)]
 enum Storage {
     Plain(File),
-    /// The next byte that `inflate` gives is number `at`.
+    /// A gzip file that is inflated forwards. `at` is the offset of the next byte that `inflate` gives.
     Gzip {
         inflate: Box<Members>,
         at: u64,
     },
-    /// A gzip file, inflated.
+    /// A gzip file, inflated into a temporary file.
     Spooled(Spool),
 }
 
 impl NiftiFile {
     /// # Errors
-    /// If there is no such file, or it cannot be read.
+    /// If the file does not exist or cannot be read.
     pub fn open(path: &Path) -> Result<Self, Problem> {
         let mut file = crate::archive::open_plain(path)?;
         let metadata = file.metadata()?;
@@ -49,10 +50,10 @@ impl NiftiFile {
         Ok(Self { storage, length: metadata.len(), end: u64::MAX })
     }
 
-    /// As many of the first bytes as there are, at most `len`.
+    /// Returns the first `len` bytes, or fewer if the file is shorter.
     ///
     /// # Errors
-    /// If the file cannot be read or inflated. A file that ends early is none.
+    /// If the file cannot be read or inflated. A file that ends early is not an error.
     pub fn first(&mut self, len: usize) -> Result<Vec<u8>, String> {
         let mut bytes = vec![0; len];
         let (found, error) = match &mut self.storage {
@@ -71,11 +72,11 @@ impl NiftiFile {
         }
     }
 
-    /// Holds the file to `len` bytes at `offset`: those alone will be read. Returns how many more there are, as far as
-    /// is known.
+    /// Declares that only the `len` bytes at `offset` will be read, and checks that the file can hold them. Returns how
+    /// many more bytes follow, as far as is known.
     ///
     /// # Errors
-    /// If the file is too short for them: a plain one by its length, a compressed one if no compression could make it
+    /// If the file is too short for them: a plain file by its length, a compressed file if no compression could make it
     /// so short.
     pub fn promise(&mut self, offset: u64, len: u64) -> Result<u64, String> {
         let too_short =
@@ -91,7 +92,8 @@ impl NiftiFile {
     /// Fills `bytes` from offset `at`.
     ///
     /// # Errors
-    /// If the file cannot be read, ends before, or its gzip data are damaged; if there is no room for a temporary file.
+    /// If the file cannot be read or ends too early, if its gzip data are damaged, or if there is no room for a
+    /// temporary file.
     pub fn read_at(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), String> {
         if matches!(self.storage, Storage::Gzip { at: passed, .. } if at < passed) {
             self.spool()?;
@@ -106,7 +108,7 @@ impl NiftiFile {
         }
     }
 
-    /// Inflates all that is needed into a temporary file, from the beginning.
+    /// Inflates all needed bytes, from the beginning, into a temporary file.
     fn spool(&mut self) -> Result<(), String> {
         let Storage::Gzip { inflate, .. } = &self.storage else { return Ok(()) };
         self.storage = Storage::inflating(inflate.again()).map_err(|e| e.to_string())?;
@@ -131,7 +133,8 @@ impl NiftiFile {
         Ok(())
     }
 
-    /// The next bytes of a gzip file. With the last one that is needed, the checksum of its member is verified.
+    /// Inflates the next bytes of a gzip file. Once the last needed byte is inflated, verifies the checksum of its
+    /// member.
     fn inflate(&mut self, bytes: &mut [u8]) -> Result<(), String> {
         let Storage::Gzip { inflate, at } = &mut self.storage else { unreachable!("a gzip file that is read forwards") };
         let (found, error) = fill(inflate, bytes);
@@ -155,7 +158,7 @@ impl Storage {
     }
 }
 
-/// How many of `bytes` were filled before the end or an error.
+/// Fills `bytes`, and returns how many were filled before the end or an error.
 fn fill(from: &mut impl Read, bytes: &mut [u8]) -> (usize, Option<io::Error>) {
     let mut filled = 0;
     while filled < bytes.len() {

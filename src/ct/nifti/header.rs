@@ -1,4 +1,5 @@
-//! What a NIfTI-1 header says of the values, checked. Fields and codes: the NIfTI-1 standard, `nifti1.h`.
+//! Reads and checks what a NIfTI-1 header says about the values. Fields and codes are those of the NIfTI-1 standard,
+//! `nifti1.h`.
 
 use nifti::{Endianness, NiftiHeader, NiftiType};
 
@@ -9,33 +10,33 @@ use crate::ct::source::MAX_SLICE_SIDE;
 const LENGTH: usize = 348;
 /// `sizeof_hdr` of NIfTI-2.
 const LENGTH_2: i32 = 540;
-/// Where voxels begin in a single file without extensions.
+/// The offset of the voxels in a single file without extensions.
 const FIRST_VOXEL: u64 = 352;
 
-/// A header that makes sense.
+/// A header that passed the checks.
 #[derive(Debug)]
 pub(super) struct Header {
-    /// The fields as stored, but for what was mended and said.
+    /// The fields as stored, except for those that were corrected with a warning.
     pub raw: NiftiHeader,
     /// [S, H, W]: the file's axes k, j, i. No side is 0.
     pub shape: [usize; 3],
     /// How a voxel is stored: a real number of at most 64 bits.
     pub kind: NiftiType,
     pub is_big_endian: bool,
-    /// A value is `stored * slope + intercept`; 1 and 0 where the file gives none.
+    /// A value is `stored * slope + intercept`. Slope is 1 and intercept 0 if the file gives none.
     pub slope: f64,
     pub intercept: f64,
-    /// Where the first voxel lies in the file that holds them, in bytes.
+    /// The offset in bytes of the first voxel, in the file that holds the voxels.
     pub offset: u64,
-    /// Whether the voxels lie in a file of their own.
+    /// Whether the voxels are in a separate file.
     pub is_pair: bool,
-    /// What is unusual and was understood all the same.
+    /// What is unusual in the header but could be interpreted.
     pub warnings: Vec<String>,
 }
 
 impl Header {
     /// # Errors
-    /// If the file is no NIfTI-1, or what it holds is no single volume of real numbers.
+    /// If the file is not NIfTI-1, or does not hold a single volume of real numbers.
     pub fn read(file: &mut NiftiFile) -> Result<Self, String> {
         let bytes = file.first(LENGTH)?;
         let mut raw = parse(&bytes)?;
@@ -56,7 +57,7 @@ impl Header {
         })
     }
 
-    /// Bytes of all voxels: below 2^15 * 2^14 * 2^14 * 2^3 by the checks of the shape.
+    /// Returns the number of bytes of all voxels. The checks of the shape keep it below 2^15 * 2^14 * 2^14 * 2^3.
     pub fn voxel_bytes(&self) -> u64 {
         self.shape.iter().map(|&n| n as u64).product::<u64>() * self.kind.size_of() as u64
     }
@@ -79,15 +80,15 @@ fn parse(bytes: &[u8]) -> Result<NiftiHeader, String> {
     }
     let header = NiftiHeader::from_reader(bytes)
         .map_err(|_| not_nifti("its magic is neither n+1 nor ni1 (Analyze 7.5 does not say how it lies)"))?;
-    // The crate takes the byte order from `dim[0]`: the length must agree.
+    // The `nifti` crate derives the byte order from `dim[0]`, so the stated length must agree with that order.
     if header.sizeof_hdr != LENGTH as i32 {
         return Err(format!("broken header: dim[0] is no number of axes from 1 to 7 in the byte order of its length, {LENGTH}"));
     }
     Ok(header)
 }
 
-/// Takes a count of 0 beyond the third axis as 1, as SimpleITK does: some writers count the axes and leave their
-/// lengths empty.
+/// Replaces a length of 0 beyond the third axis with 1, as SimpleITK does, because some writers count the axes but
+/// leave their lengths empty.
 fn count_of_none(raw: &mut NiftiHeader, warnings: &mut Vec<String>) {
     let axes = usize::from(raw.dim[0]).min(7);
     for i in (4..=axes).filter(|&i| raw.dim[i] == 0).collect::<Vec<_>>() {
@@ -96,9 +97,9 @@ fn count_of_none(raw: &mut NiftiHeader, warnings: &mut Vec<String>) {
     }
 }
 
-/// [S, H, W] of `dim`: one volume, whose further axes are all of length 1.
+/// Returns [S, H, W] from `dim`. There must be one volume: all further axes have length 1.
 fn shape(raw: &NiftiHeader) -> Result<[usize; 3], String> {
-    // The standard's dimensions are signed.
+    // The standard defines the dimensions as signed.
     let dim = raw.dim.map(|n| n as i16);
     let axes = match dim[0] {
         n @ 1..=7 => &dim[1..=n as usize],
@@ -135,8 +136,8 @@ fn kind(raw: &NiftiHeader) -> Result<NiftiType, String> {
     }
 }
 
-/// Slope and intercept. As the standard and nibabel have it, a slope of 0 means none; nibabel ignores one that is not
-/// finite, too.
+/// Returns slope and intercept. In the standard and in nibabel, a slope of 0 means that there is none. nibabel also
+/// ignores a slope that is not finite.
 fn scaling(raw: &NiftiHeader) -> Result<(f64, f64), String> {
     let (slope, intercept) = (f64::from(raw.scl_slope), f64::from(raw.scl_inter));
     if slope == 0.0 || !slope.is_finite() {
@@ -148,7 +149,7 @@ fn scaling(raw: &NiftiHeader) -> Result<(f64, f64), String> {
     Ok((slope, intercept))
 }
 
-/// Where voxels begin: after the header and whatever extensions follow it.
+/// Returns the offset of the voxels, which follow the header and any extensions.
 fn offset(raw: &NiftiHeader, is_pair: bool, warnings: &mut Vec<String>) -> Result<u64, String> {
     let offset = f64::from(raw.vox_offset);
     if !(0.0..1e15).contains(&offset) || offset.fract() != 0.0 {

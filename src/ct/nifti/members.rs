@@ -1,18 +1,18 @@
-//! The members of a gzip file (RFC 1952), inflated one after the other as if they were one.
+//! Inflates the members of a gzip file (RFC 1952) one after another, as if they were one.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use flate2::bufread::GzDecoder;
 
-/// What every member begins with.
+/// The first bytes of every member.
 pub(super) const MAGIC: [u8; 2] = [0x1F, 0x8B];
 
 /// A gzip file that is read from its beginning.
 #[derive(Debug)]
 pub(super) struct Members {
     file: File,
-    /// None after the last one.
+    /// `None` after the last member.
     member: Option<GzDecoder<BufReader<File>>>,
 }
 
@@ -25,7 +25,8 @@ impl Members {
         Ok(Self { file, member: Some(GzDecoder::new(input)) })
     }
 
-    /// The same file from its beginning again. This reader must not be used any more.
+    /// Opens the same file from its beginning again. This reader must not be used any more, because both share one file
+    /// position.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -33,16 +34,16 @@ impl Members {
         Self::new(self.file.try_clone()?)
     }
 
-    /// Checks the length and the checksum of the current member, if it is inflated to its end. What follows the member
-    /// is not read.
+    /// Checks the length and the checksum of the current member, if the member is inflated to its end. Does not read
+    /// what follows the member.
     ///
     /// # Errors
-    /// If they are wrong or missing, or what is left of the member is damaged.
+    /// If the length or checksum is wrong or missing, or the rest of the member is damaged.
     pub fn check(&mut self) -> io::Result<()> {
         self.member.as_mut().map_or(Ok(0), |member| member.read(&mut [0])).map(drop)
     }
 
-    /// Goes to the next member, past zeros that pad the last one. Bytes that begin like no member are not part of the
+    /// Moves to the next member and skips zero padding before it. Bytes that do not begin a member are not part of the
     /// gzip file, which ends before them.
     fn next(&mut self) -> io::Result<()> {
         let Some(mut input) = self.member.take().map(GzDecoder::into_inner) else { return Ok(()) };

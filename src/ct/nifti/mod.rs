@@ -1,9 +1,9 @@
-//! NIfTI-1: the format of neuroimaging, and of most public CT data sets. [`nifti`] reads the header; here is what a
-//! file must satisfy before it is believed, where its voxels lie, and how its values are read slice by slice.
+//! NIfTI-1, the format of neuroimaging and of most public CT data sets. The crate [`nifti`] reads the header. This
+//! module checks the file, finds the position of its voxels, and reads its values slice by slice.
 //!
-//! A plain file is read where a slice lies. A compressed one is inflated forwards as slices are asked for in order; the
-//! first request that goes back inflates all of it, once, into an unnamed temporary file. Memory holds one slice in
-//! every case.
+//! A plain file is read at the offset of each slice. A compressed file is inflated forwards while slices are requested
+//! in order. The first request that goes back inflates the whole file, once, into an unnamed temporary file. In every
+//! case, memory holds one slice.
 
 mod file;
 mod header;
@@ -22,7 +22,7 @@ pub(super) use self::qform::{SCANNER, add_to_sheared, set as set_qform};
 use super::source::{Slices, StoredScan};
 use crate::error::{Error, Problem, Result};
 
-/// The endings of files that are read here, in lower case.
+/// The endings of the file names that this module reads, in lower case.
 const ENDINGS: [&str; 6] = [".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz"];
 
 /// An open NIfTI-1 volume.
@@ -32,17 +32,18 @@ pub(super) struct Nifti {
     voxels: NiftiFile,
 }
 
-/// Whether `path` has the name of a NIfTI file: `.nii`, `.nii.gz`, or one of a pair `.hdr` and `.img`, in any case.
+/// Returns whether `path` has the name of a NIfTI file: `.nii`, `.nii.gz`, or one of a pair `.hdr` and `.img`, in upper
+/// or lower case.
 pub(super) fn is_nifti(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
 impl Nifti {
-    /// Reads and checks the header; no memory is taken for values.
+    /// Reads and checks the header. Allocates no memory for the values.
     ///
     /// # Errors
-    /// If the file cannot be read, is no NIfTI-1, holds no scalar volume, or is shorter than its header says.
+    /// If the file cannot be read, is not NIfTI-1, holds no scalar volume, or is shorter than its header says.
     pub fn open(path: &Path) -> Result<StoredScan> {
         Self::checked(path).map_err(|problem| Error::input(path.display(), problem))
     }
@@ -85,7 +86,7 @@ impl Slices for Nifti {
     }
 }
 
-/// The file with the header, and the one with the voxels where that is another.
+/// Returns the file with the header, and the file with the voxels if that is a separate one.
 pub(super) fn files(path: &Path) -> Result<(PathBuf, Option<PathBuf>), String> {
     let ends_in = |path: &Path, ending: &str| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(ending));
     let bare = if ends_in(path, "gz") { path.with_extension("") } else { path.to_path_buf() };
@@ -107,7 +108,7 @@ pub(super) fn files(path: &Path) -> Result<(PathBuf, Option<PathBuf>), String> {
     }
 }
 
-/// Voxels as stored to HU: `value * slope + intercept` in f64, rounded to f32 once, as nibabel's `get_fdata` has it.
+/// Converts stored voxels to HU: `value * slope + intercept` in f64, rounded to f32 once, as in nibabel's `get_fdata`.
 fn decode(header: &Header, bytes: &[u8]) -> Vec<f32> {
     match header.kind {
         NiftiType::Uint8 => numbers(header, bytes, |b| f64::from(u8::from_le_bytes(b))),
@@ -132,7 +133,7 @@ fn numbers<const N: usize>(header: &Header, bytes: &[u8], number: impl Fn([u8; N
             stored.reverse();
         }
         let mut value = number(stored) * slope;
-        // Without an intercept -0 stays -0.
+        // Adding an intercept of 0 would turn -0 into 0.
         if intercept != 0.0 {
             value += intercept;
         }

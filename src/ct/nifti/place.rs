@@ -1,8 +1,8 @@
-//! Where the voxels of a NIfTI-1 file lie: the header's sform before its qform, as nibabel takes them.
+//! Determines the position of a NIfTI-1 file's voxels. The sform takes precedence over the qform, as in nibabel.
 //!
 //! A header gives the distance between voxels twice: as `pixdim`, which the qform uses, and as the length of the
-//! sform's columns. It gives the place twice, too. Where two disagree, a warning names both values. What other readers
-//! take was tried with nibabel 5.4 and SimpleITK 2.5.
+//! sform's columns. It also gives the position twice. If two values disagree, a warning names both. The behaviour of
+//! other readers was tested with nibabel 5.4 and SimpleITK 2.5.
 
 use nifti::NiftiHeader;
 
@@ -10,17 +10,18 @@ use super::header::Header;
 use super::qform::{self, SCANNER};
 use crate::ct::affine::Affine;
 
-/// The relative difference from which two distances disagree.
+/// The relative difference above which two distances disagree.
 const SPACING: f64 = 1e-3;
-/// The difference of a direction's components from which two directions disagree. Half a turn as a quaternion in f32 is
-/// off by 7e-4.
+/// The difference in a component above which two directions disagree. A half turn as a quaternion in f32 is off by
+/// 7e-4.
 const DIRECTION: f64 = 2e-3;
-/// The difference of two origins, as a part of the least distance between voxels, from which they disagree.
+/// The difference above which two origins disagree, as a fraction of the smallest distance between voxels.
 const ORIGIN: f64 = 1e-2;
 
-/// The affine in mm, as the header has it, usable or not, and the name of the fields it is from. Says what was assumed.
+/// Returns the header's affine in mm, usable or not, and the name of the fields that it comes from. Warns of what was
+/// assumed.
 ///
-/// An sform that makes no sense is taken out of the header where a qform is there in its place.
+/// Removes an invalid sform from the header if there is a qform to replace it.
 pub(super) fn affine(header: &mut Header, warnings: &mut Vec<String>) -> (Affine, &'static str) {
     let (shape, raw) = (header.shape, &mut header.raw);
     let sform = (raw.sform_code != 0).then(|| sform(raw)).filter(|sform| sform.is_usable() || raw.qform_code == 0);
@@ -48,14 +49,14 @@ pub(super) fn affine(header: &mut Header, warnings: &mut Vec<String>) -> (Affine
     (in_mm(affine, raw), name)
 }
 
-/// The distance between columns, rows and slices in mm, as nnU-Net's readers take it: `pixdim`, whatever the sform
-/// says. An axis without a size there has the length of its column in `affine`, which is in mm.
+/// Returns the distance between columns, rows and slices in mm as nnU-Net's readers take it: from `pixdim`, whatever
+/// the sform says. An axis without a size in `pixdim` has the length of its column in `affine`, which is in mm.
 pub(in crate::ct) fn spacing(raw: &NiftiHeader, affine: &Affine) -> [f64; 3] {
     let (lengths, factor) = (affine.spacing(), unit(raw).map_or(1.0, |(_, factor)| factor));
     [0, 1, 2].map(|axis| pixdim(raw, axis).map_or(lengths[axis], |size| size * factor))
 }
 
-/// Refuses a header without an sform whose `pixdim` gives an axis no size: what its scan is resampled to would be
+/// Refuses a header without an sform whose `pixdim` gives an axis no size, because the result of resampling would be
 /// wrong.
 pub(in crate::ct) fn check_sizes(raw: &NiftiHeader) -> Result<(), String> {
     let sizes = [1, 2, 3].map(|i| raw.pixdim[i]);
@@ -69,7 +70,7 @@ fn sform(raw: &NiftiHeader) -> Affine {
     Affine { rows: [raw.srow_x, raw.srow_y, raw.srow_z].map(|row| row.map(f64::from)) }
 }
 
-/// Says that the sform makes no sense, and leaves it out, so that nothing that is made of this header has it.
+/// Warns that the sform is invalid and removes it, so that nothing made from this header contains it.
 fn leave_out_sform(raw: &mut NiftiHeader, warnings: &mut Vec<String>) {
     let form = sform(raw);
     warnings
@@ -78,7 +79,7 @@ fn leave_out_sform(raw: &mut NiftiHeader, warnings: &mut Vec<String>) {
     [raw.srow_x, raw.srow_y, raw.srow_z] = [[0.0; 4]; 3];
 }
 
-/// Says where the header contradicts the `sform` that is taken from it.
+/// Warns where the header contradicts the `sform` that is taken from it.
 fn compare(raw: &NiftiHeader, sform: &Affine, warnings: &mut Vec<String>) {
     if !sform.is_usable() {
         return;
@@ -108,8 +109,8 @@ fn compare(raw: &NiftiHeader, sform: &Affine, warnings: &mut Vec<String>) {
     ));
 }
 
-/// Whether two affines have the same directions and origin. The sform's shear does not count, since a qform cannot hold
-/// it; nor do distances.
+/// Returns whether two affines have the same directions and origin. Ignores the sform's shear, because a qform cannot
+/// hold shear, and ignores distances.
 fn agree(sform: &Affine, qform: &Affine) -> bool {
     let (s, q) = (sform.rotation(), qform.rotation());
     let turned = (0..9).any(|n| (s[n / 3][n % 3] - q[n / 3][n % 3]).abs() > DIRECTION);
@@ -117,7 +118,7 @@ fn agree(sform: &Affine, qform: &Affine) -> bool {
     !turned && (0..3).all(|i| (sform.rows[i][3] - qform.rows[i][3]).abs() <= near)
 }
 
-/// nibabel's affine for a header without any: x runs to the left, and the middle of the volume is the origin.
+/// Returns nibabel's affine for a header that has none: x runs to the left, and the origin is the middle of the volume.
 fn base(raw: &NiftiHeader, [slices, height, width]: [usize; 3]) -> Affine {
     let [x, y, z] = voxel_size(raw);
     let middle = [width, height, slices].map(|n| (n - 1) as f64 / 2.0);
@@ -125,23 +126,24 @@ fn base(raw: &NiftiHeader, [slices, height, width]: [usize; 3]) -> Affine {
     Affine::from_columns([-x, 0.0, 0.0], [0.0, y, 0.0], [0.0, 0.0, z], origin)
 }
 
-/// The distance between voxels along i, j and k where there is no sform. A negative one has lost its sign and one of 0
-/// is taken as 1, as nibabel does: neither changes which way an axis runs.
+/// Returns the distance between voxels along i, j and k for a header without an sform. As in nibabel, a negative
+/// distance loses its sign and a distance of 0 becomes 1. Neither changes the direction of an axis.
 fn voxel_size(raw: &NiftiHeader) -> [f64; 3] {
     [1, 2, 3].map(|i| f64::from(raw.pixdim[i])).map(|size| if size == 0.0 { 1.0 } else { size.abs() })
 }
 
-/// The size of a voxel along `axis` in the header's unit, if it gives one. A negative one has lost its sign.
+/// Returns the size of a voxel along `axis` in the header's unit, if the header gives one. A negative size loses its
+/// sign.
 fn pixdim(raw: &NiftiHeader, axis: usize) -> Option<f64> {
     Some(f64::from(raw.pixdim[axis + 1]).abs()).filter(|size| size.is_finite() && *size > 0.0)
 }
 
-/// How many axes have distances: a slice has none to the next one.
+/// Returns the number of axes that have distances. A single slice has no distance to a next one.
 fn axes(raw: &NiftiHeader) -> usize {
     usize::from(raw.dim[0]).min(3)
 }
 
-/// Says where `pixdim` is no size. What is taken in its place hangs on whether there is an sform.
+/// Warns where `pixdim` is not a valid size. The value used in its place depends on whether there is an sform.
 fn warn_of_sizes(raw: &NiftiHeader, has_sform: bool, warnings: &mut Vec<String>) {
     for i in 1..=axes(raw) {
         let size = raw.pixdim[i];
@@ -155,8 +157,8 @@ fn warn_of_sizes(raw: &NiftiHeader, has_sform: bool, warnings: &mut Vec<String>)
     }
 }
 
-/// `xyzt_units`: the unit of distances and its millimetres, unless that is the millimetre, which it is where the header
-/// says nothing.
+/// Returns the unit of distances in `xyzt_units` and its length in millimetres. Returns `None` for the millimetre,
+/// which is also the unit if the header gives none.
 fn unit(raw: &NiftiHeader) -> Option<(&'static str, f64)> {
     match raw.xyzt_units & 7 {
         1 => Some(("metres", 1000.0)),

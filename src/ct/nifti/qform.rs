@@ -1,4 +1,4 @@
-//! The qform of a NIfTI-1 header: which way axes run, as a quaternion. It knows no shear.
+//! The qform of a NIfTI-1 header: the directions of the axes as a quaternion. A qform cannot hold shear.
 
 use nifti::NiftiHeader;
 
@@ -7,36 +7,36 @@ use crate::ct::affine::Affine;
 /// `NIFTI_XFORM_SCANNER_ANAT`, the code of a form in the scanner's own coordinates.
 pub(in crate::ct) const SCANNER: i16 = 1;
 
-/// "Method 2" of `nifti1.h`: a quaternion, voxel sizes [i, j, k] and an offset.
+/// Returns the affine by "Method 2" of `nifti1.h`, from a quaternion, voxel sizes [i, j, k] and an offset.
 pub(super) fn affine(raw: &NiftiHeader, [x, y, z]: [f64; 3]) -> Affine {
     let [b, c, d] = [raw.quatern_b, raw.quatern_c, raw.quatern_d].map(f64::from);
     let vector = b * b + c * c + d * d;
     let a = (1.0 - vector).max(0.0).sqrt();
-    // Of any length, as nibabel's `quat2mat`.
+    // The quaternion may have any length, as in nibabel's `quat2mat`.
     let s = 2.0 / (a * a + vector);
     let rotation = [
         [1.0 - s * (c * c + d * d), s * (b * c - a * d), s * (b * d + a * c)],
         [s * (b * c + a * d), 1.0 - s * (b * b + d * d), s * (c * d - a * b)],
         [s * (b * d - a * c), s * (c * d + a * b), 1.0 - s * (b * b + c * c)],
     ];
-    // qfac: the standard's library takes whatever is not negative, 0 above all, as 1.
+    // qfac: the standard's library takes every value that is not negative, 0 included, as 1.
     let z = if raw.pixdim[0] < 0.0 { -z } else { z };
     let column = |axis: usize, size: f64| rotation.map(|row| row[axis] * size);
     let origin = [raw.quatern_x, raw.quatern_y, raw.quatern_z].map(f64::from);
     Affine::from_columns(column(0, x), column(1, y), column(2, z), origin)
 }
 
-/// Says where the quaternion is none.
+/// Warns if the quaternion is longer than 1.
 pub(super) fn warn(raw: &NiftiHeader, warnings: &mut Vec<String>) {
     let length = [raw.quatern_b, raw.quatern_c, raw.quatern_d].map(|v| f64::from(v).powi(2)).iter().sum::<f64>();
-    // Headers hold f32: a half turn may come out a little longer than 1.
+    // Headers hold f32, so the quaternion of a half turn may be slightly longer than 1.
     if length > 1.0 + 1e-3 {
         warnings
             .push(format!("its qform's quaternion is of length {:.3}, where 1 is the most: only its direction was used", length.sqrt()));
     }
 }
 
-/// Says in the qform which way `affine` runs, without its shear. The origin is the sform's.
+/// Writes the directions of `affine`, without its shear, into the qform. The origin is the sform's.
 pub(in crate::ct) fn set(raw: &mut NiftiHeader, affine: &Affine) {
     let (qfac, [b, c, d]) = quaternion(affine);
     raw.pixdim[0] = qfac;
@@ -44,8 +44,8 @@ pub(in crate::ct) fn set(raw: &mut NiftiHeader, affine: &Affine) {
     [raw.quatern_x, raw.quatern_y, raw.quatern_z] = [raw.srow_x[3], raw.srow_y[3], raw.srow_z[3]];
 }
 
-/// Adds a qform to a header whose only form is a sheared sform: the same axes without the shear, as nibabel's
-/// `strip_shears` makes it. SimpleITK refuses a file that has no form at right angles.
+/// Adds a qform to a header whose only form is a sheared sform. The qform has the same axes without the shear, as
+/// nibabel's `strip_shears` makes them. SimpleITK refuses a file that has no form with axes at right angles.
 pub(in crate::ct) fn add_to_sheared(raw: &mut NiftiHeader, affine: &Affine) {
     if raw.qform_code == 0 && raw.sform_code != 0 && affine.is_usable() && affine.is_sheared() {
         set(raw, affine);
@@ -53,13 +53,13 @@ pub(in crate::ct) fn add_to_sheared(raw: &mut NiftiHeader, affine: &Affine) {
     }
 }
 
-/// The handedness (-1 if the third axis must be reversed) and the quaternion's last three numbers of an affine's
-/// rotation.
+/// Returns the handedness (-1 if the third axis must be reversed) and the last three numbers of the quaternion of an
+/// affine's rotation.
 fn quaternion(affine: &Affine) -> (f32, [f64; 3]) {
     let qfac = affine.volume().signum();
     let r = affine.rotation().map(|[x, y, z]| [x, y, z * qfac]);
     let [xx, yy, zz] = [r[0][0], r[1][1], r[2][2]];
-    // The square of twice each of a, b, c, d: what is largest divides best.
+    // The squares of 2a, 2b, 2c and 2d. Dividing by the largest is the most accurate.
     let squares = [1.0 + xx + yy + zz, 1.0 + xx - yy - zz, 1.0 - xx + yy - zz, 1.0 - xx - yy + zz];
     let largest = (0..4).max_by(|&i, &j| squares[i].total_cmp(&squares[j])).expect("four");
     let twice = squares[largest].max(0.0).sqrt();
@@ -71,7 +71,7 @@ fn quaternion(affine: &Affine) -> (f32, [f64; 3]) {
         2 => [difference(0, 2), sum(0, 1), 0.5 * twice, sum(1, 2)],
         _ => [difference(1, 0), sum(0, 2), sum(1, 2), 0.5 * twice],
     };
-    // Readers take a to be positive.
+    // Readers assume that a is positive.
     let sign = if a < 0.0 { -1.0 } else { 1.0 };
     (qfac as f32, [b, c, d].map(|v| sign * v))
 }
