@@ -42,8 +42,8 @@ impl Series {
 }
 
 impl fmt::Display for Series {
-    /// Writes one line: `2.1: Thorax 1.0 B70f, acquisition 1, 311 slices of 512 x 512, 0.70 x 0.70 x 1.00 mm, UID
-    /// ...4711`.
+    /// Writes one line, such as
+    /// `2.1: Thorax 1.0 B70f, acquisition 1, 311 slices of 512 x 512, 0.70 x 0.70 x 1.00 mm, UID ...4711`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { uid, description, slices, size: [rows, columns], spacing, .. } = self;
         let description = if description.is_empty() { "no description" } else { description };
