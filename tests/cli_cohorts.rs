@@ -77,7 +77,7 @@ fn names_keep_the_folders_that_tell_cases_apart() {
     assert_eq!(names(&desk, "o"), ["manifest.jsonl", "s0000_ct.safetensors", "s0001_ct.safetensors"]);
     let labels: Vec<&str> = messages.lines().filter(|line| line.contains("labels")).collect();
     assert!(labels.len() == 1 && labels[0].starts_with("warning: t: 2 files in folders of labels"), "{messages}");
-    assert!(labels[0].ends_with("to use one, name its path: --include './s0000/segmentations/liver.nii.gz'"), "{messages}");
+    assert!(labels[0].ends_with("to use a file, give its path: --include './s0000/segmentations/liver.nii.gz'"), "{messages}");
     assert!(messages.contains("warning: t: 1 file is not a scan that meddino can read: 1 .csv"), "{messages}");
     // The option is copied from the warning.
     done(&desk, "features t --out-dir labels --include ./s0000/segmentations/liver.nii.gz");

@@ -348,8 +348,8 @@ fn invalid_requests_are_errors() {
     File::create(desk.path("file")).expect("made");
     let before = desk.files();
     let cases = [
-        ("features scans", 1, "--out-dir: the inputs are 2 cases"),
-        ("features scans twin -o out.safetensors", 1, "--out-dir: the inputs are 3 cases"),
+        ("features scans", 1, "--out-dir: the inputs hold 2 cases"),
+        ("features scans twin -o out.safetensors", 1, "--out-dir: the inputs hold 3 cases"),
         ("features scans -o out.safetensors --out-dir out", 2, "cannot be used with"),
         ("features scans --shard 1/2", 2, "--out-dir"),
         ("features scans --out-dir out --shard 3/2", 2, "'3/2' is not I/N"),

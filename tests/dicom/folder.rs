@@ -101,7 +101,7 @@ fn several_series_are_listed() {
                 save(with(ct(1.0), tags::IMAGE_ORIENTATION_PATIENT, VR::DS, "0\\1\\0\\0\\0\\-1"), &f.join("b"));
             },
             Err(&[
-                "2 stacks of slices are in one CT series; choose one by its number (--series 1.1)",
+                "2 stacks of slices are in one CT series; choose one by its number (`series` 1.1)",
                 "1.1: Thorax, orientation 1.00\\0.00\\0.00\\0.00\\1.00\\0.00, 1 slices",
                 "1.2: Thorax, orientation 0.00\\1.00\\0.00\\0.00\\0.00\\-1.00, 1 slices",
             ]),

@@ -219,7 +219,7 @@ fn a_stack_is_chosen_by_its_number_or_as_the_largest() {
     let acquisitions = two(tags::ACQUISITION_NUMBER, ["1", "2"], 1.0);
     acquisitions.into_iter().enumerate().for_each(|(index, object)| save(object, &at(&format!("a{index}"))));
     for (choice, expected) in [
-        (None, "2 stacks of slices are in one CT series; choose one by its number (--series 1.1)"),
+        (None, "2 stacks of slices are in one CT series; choose one by its number (`series` 1.1)"),
         (Some("1"), "'1' names a series of several stacks; give one's number, as 1.1"),
         (Some(".99.1"), "'.99.1' names a series of several stacks; give one's number, as 1.1"),
         (Some("1.3"), "no series is named by '1.3'"),
