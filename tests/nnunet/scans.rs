@@ -141,7 +141,7 @@ fn several_scans_may_not_be_written_to_one_file() {
     let desk = Desk::new();
     let inputs = format!("{} {}", scan("thin").display(), scan("thick").display());
     let stderr = text(&desk.run(&line(&inputs)).stderr);
-    assert!(stderr.contains("labels.nii.gz is a file, but the inputs are 2 cases"), "{stderr}");
+    assert!(stderr.contains("labels.nii.gz is a file, but the inputs hold 2 cases"), "{stderr}");
     fs::copy(scan("thin"), desk.path("labels.nii.gz")).expect("copied");
     let stderr = text(&desk.run(&line("labels.nii.gz")).stderr);
     assert!(stderr.contains("would take the place of the scan, labels.nii.gz"), "{stderr}");
