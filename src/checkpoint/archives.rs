@@ -1,4 +1,4 @@
-//! Safetensors files that together hold one checkpoint: a single one, or the shards of a model.
+//! The safetensors files of one checkpoint: a single file, or the shards of a sharded model.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,15 @@ use crate::tensor::Tensor;
 /// Open files and the union of their tensors.
 #[derive(Default)]
 pub(super) struct Archives {
-    /// Each file with its name; a single file needs none.
+    /// Each file with its name, which is empty for a single file.
     files: Vec<(String, Archive)>,
     tensors: BTreeMap<String, Stored>,
-    /// Tensor -> index of the file that holds it.
+    /// Maps a tensor's name to the index in `files` of the file that holds it.
     places: BTreeMap<String, usize>,
 }
 
 impl Archives {
-    /// A checkpoint in one file.
+    /// Wraps a checkpoint that is a single file.
     pub fn one(archive: Archive) -> Self {
         let tensors = archive.tensors().clone();
         let places = tensors.keys().map(|name| (name.clone(), 0)).collect();
@@ -28,7 +28,7 @@ impl Archives {
     /// Adds the shard called `shard`.
     ///
     /// # Errors
-    /// If the shard, or a tensor in it, is there already; both shards are named.
+    /// If the shard was added already, or another shard holds one of its tensors; the error then names both shards.
     pub fn add(&mut self, shard: &str, archive: Archive) -> Result<(), String> {
         if self.has(shard) {
             return Err(format!("shard {}: it was added already; add each shard once", printable(shard)));
@@ -47,7 +47,7 @@ impl Archives {
         Ok(())
     }
 
-    /// Whether the shard is there.
+    /// Returns whether the shard was added.
     pub fn has(&self, shard: &str) -> bool {
         self.files.iter().any(|(name, _)| name == shard)
     }
@@ -59,30 +59,30 @@ impl Archives {
         }
     }
 
-    /// Every tensor of every file.
+    /// Returns the tensors of all files.
     pub fn tensors(&self) -> &BTreeMap<String, Stored> {
         &self.tensors
     }
 
-    /// The shard that holds tensor `name`; none if there is none, or the checkpoint is one file.
+    /// Returns the shard that holds tensor `name`, or `None` if no file holds it or the checkpoint is a single file.
     pub fn shard_of(&self, name: &str) -> Option<&str> {
         let (shard, _) = &self.files[*self.places.get(name)?];
         Some(shard.as_str()).filter(|shard| !shard.is_empty())
     }
 
-    /// The text metadata of all files; of a key that several have, the first file's.
+    /// Returns the text metadata of all files. If several files have the same key, the first file's value is taken.
     pub fn metadata(&self) -> BTreeMap<String, String> {
         let entries = self.files.iter().rev().flat_map(|(_, archive)| archive.metadata());
         entries.map(|(key, text)| (key.clone(), text.clone())).collect()
     }
 
-    /// The values of tensor `name`.
+    /// Reads the values of tensor `name`.
     pub fn read(&self, name: &str) -> Result<Tensor, String> {
         let (shard, archive) = &self.files[*self.places.get(name).ok_or("is not in the file")?];
         archive.read(name).map_err(|problem| if shard.is_empty() { problem } else { format!("(in {}) {problem}", printable(shard)) })
     }
 
-    /// Each file's name and the SHA-256 of its bytes.
+    /// Returns each file's name and the SHA-256 of its bytes.
     #[cfg(feature = "files")]
     pub fn hashes(&self) -> std::io::Result<Vec<(String, String)>> {
         self.files.iter().map(|(name, archive)| Ok((name.clone(), archive.sha256()?))).collect()

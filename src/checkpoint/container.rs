@@ -1,19 +1,19 @@
-//! How a file keeps its tensors.
+//! The format in which a checkpoint's tensors are stored.
 
 use std::fmt;
 
-/// How a file keeps its tensors.
+/// The format in which a checkpoint's tensors are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Container {
     /// A JSON header followed by the tensors' bytes.
     Safetensors,
-    /// The same in several files.
+    /// Several safetensors files, and their number.
     Shards(usize),
     /// `torch.save` since PyTorch 1.6: a zip archive with a pickle in it.
     Zip,
     /// `torch.save` before PyTorch 1.6: a sequence of pickles followed by the tensors' bytes.
     Legacy,
-    /// No file: the tensors are computed from a seed.
+    /// No file, because the tensors are computed from a seed.
     Seeded,
 }
 

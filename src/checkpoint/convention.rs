@@ -1,11 +1,11 @@
-//! Names for the same parameters: the authors' (which are this crate's), Hugging Face's and timm's.
+//! The naming conventions for the same parameters: the authors' (which this crate uses), Hugging Face's and timm's.
 
 use std::collections::BTreeMap;
 
 use super::names::{Ignored, Names, printable};
 use super::recipe::Recipe;
 
-/// Whose names a backbone's tensors have.
+/// The naming convention of a backbone's tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Convention {
     /// Meta's DINOv3 code, which MedDINOv3 and this crate share.
@@ -14,26 +14,26 @@ pub(super) enum Convention {
     Timm,
 }
 
-/// What a tensor of the file is to the model.
+/// The role that a tensor of the file has in the model.
 enum Role {
-    /// The parameter of this name.
+    /// The whole parameter of this name.
     Whole(String),
-    /// q (0), k (1) or v (2) of the parameter of this name.
+    /// The q (0), k (1) or v (2) part of the parameter of this name.
     Part(String, usize),
     /// The mask of the bias of this name.
     Mask(String),
-    /// The periods of the position embedding: recomputed.
+    /// The periods of the position embedding, which are recomputed.
     Periods,
 }
 
-/// Parameters and how they are made, with the raw name of the periods if the file has them.
+/// The recipe of each parameter, and the raw name of the periods if the file has them.
 pub(super) struct Assembled {
     pub recipes: BTreeMap<String, Recipe>,
     pub periods: Option<String>,
 }
 
 impl Convention {
-    /// Whose names these are; `None` if they are of no vision transformer that is known.
+    /// Returns the convention that the names follow, or `None` if they belong to no known vision transformer.
     pub fn of(names: &Names) -> Option<Self> {
         let any = |test: fn(&str) -> bool| names.keys().any(|n| test(n));
         if any(|n| n.starts_with("embeddings.")) {
@@ -47,7 +47,8 @@ impl Convention {
         }
     }
 
-    /// A recipe for every tensor in `names`. One that this convention does not know keeps its name, to be reported as unexpected.
+    /// Returns a recipe for every tensor in `names`. A tensor that this convention does not know keeps its name, so
+    /// that it is reported as unexpected.
     pub fn assemble(self, names: &Names, ignored: &mut Vec<Ignored>) -> Result<Assembled, String> {
         let mut recipes = BTreeMap::new();
         let mut parts: BTreeMap<String, [Option<String>; 3]> = BTreeMap::new();
@@ -89,8 +90,8 @@ impl Convention {
     }
 }
 
-/// Puts q, k and v together. Only a bias may lack a part (k's, which attention would not see); of a weight, the parts that are there
-/// stay under their own names, so that the error lists them beside what is missing.
+/// Stacks q, k and v. Only a bias may lack a part (k's, which does not change attention). If a weight lacks a part, the
+/// present parts stay under their own names, so that the error lists them beside the missing parameter.
 fn stack(name: &str, parts: [Option<String>; 3], recipes: &mut BTreeMap<String, Recipe>) -> Result<(), String> {
     let (_, kind) = name.rsplit_once('.').unwrap_or_default();
     if kind == "bias" || parts.iter().all(Option::is_some) {
@@ -103,7 +104,7 @@ fn stack(name: &str, parts: [Option<String>; 3], recipes: &mut BTreeMap<String, 
     Ok(())
 }
 
-/// Folds a mask into its bias; without a bias, the mask stays under its own name and is reported as unexpected.
+/// Folds a mask into its bias. Without a bias, the mask stays under its own name and is reported as unexpected.
 fn mask_bias(name: &str, mask: String, recipes: &mut BTreeMap<String, Recipe>) {
     if let Some(Recipe::Whole(bias)) = recipes.get(name).cloned() {
         recipes.insert(name.to_string(), Recipe::Masked { bias, mask });
@@ -120,7 +121,7 @@ fn base(name: &str) -> Role {
     }
 }
 
-/// timm's `Eva` names; a k bias is a buffer of zeros that it does not save. There is no mask token.
+/// Maps the names of timm's `Eva`. timm does not save the k bias, which is a buffer of zeros, and has no mask token.
 fn timm(name: &str) -> Role {
     if name == "reg_token" {
         return Role::Whole("storage_tokens".into());
@@ -136,7 +137,7 @@ fn timm(name: &str) -> Role {
     }
 }
 
-/// Hugging Face's `DINOv3ViTModel` names; `None` for what it does not have.
+/// Maps the names of Hugging Face's `DINOv3ViTModel`. Returns `None` for a name that it does not have.
 fn hugging_face(name: &str) -> Option<Role> {
     let whole = match name {
         "embeddings.cls_token" => "cls_token",
@@ -169,7 +170,7 @@ fn hugging_face_block(name: &str) -> Option<Role> {
     Some(Role::Whole(block + &ours))
 }
 
-/// `layer.3.norm1.weight` -> (`blocks.3.`, `norm1.weight`)
+/// Splits a block's name: `layer.3.norm1.weight` -> (`blocks.3.`, `norm1.weight`)
 fn split_block<'a>(name: &'a str, prefix: &str) -> Option<(String, &'a str)> {
     let (index, rest) = name.strip_prefix(prefix)?.split_once('.')?;
     index.bytes().all(|b| b.is_ascii_digit()).then(|| (format!("blocks.{index}."), rest))

@@ -1,4 +1,4 @@
-//! Which of the known layouts a file's names are of, and what in it is not the backbone.
+//! Detects which known layout a file has, and separates the backbone's tensors from all others.
 
 use super::convention::Convention;
 use super::hints::CONFIG_KEY;
@@ -8,16 +8,16 @@ use super::reader::Reader;
 use super::refuse;
 use super::wrapping::Wrapping;
 
-/// A file's tensors after its wrapping is taken off.
+/// A file's tensors without the wrapping around their names.
 pub(super) struct Contents<'a> {
     pub layout: Layout,
     pub convention: Convention,
-    /// The backbone's tensors: name without wrapping -> name in the file and tensor.
+    /// The backbone's tensors: name without wrapping -> name in the file, and tensor.
     pub names: Names<'a>,
-    /// The tensors of nnU-Net's segmentation decoder, likewise; they are among the ignored, too.
+    /// The tensors of nnU-Net's segmentation decoder, in the same form. `ignored` lists them, too.
     pub decoder: Names<'a>,
     pub ignored: Vec<Ignored>,
-    /// What a user should know and may not expect.
+    /// Facts about the file that may surprise a user.
     pub warnings: Vec<String>,
 }
 
@@ -37,7 +37,8 @@ pub(super) fn detect(reader: &Reader) -> Result<Contents<'_>, String> {
         _ if reader.metadata().contains_key(CONFIG_KEY) => Layout::Meddino,
         (_, Convention::HuggingFace) => Layout::HuggingFace,
         (_, Convention::Timm) => Layout::Timm,
-        // The authors' own training code sets its numbers whatever the bias; elsewhere a mask is Meta's mark.
+        // In a flat or wrapped file, a bias mask shows that the weights are Meta's. A teacher or nnU-Net file stays the
+        // authors', because their training code sets epsilon and RoPE precision whatever the bias is.
         (Layout::Flat | Layout::Wrapped { .. }, Convention::Base) if names.keys().any(|n| n.ends_with(".attn.qkv.bias_mask")) => {
             Layout::Meta
         }

@@ -1,4 +1,5 @@
-//! A checkpoint from a path: a file, or an index with its shards beside it, and the `config.json` that may stand there, too.
+//! Opens a checkpoint from a path: a file, or an index with its shards in the same folder, and the `config.json` that
+//! may be there, too.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -11,13 +12,13 @@ use super::refuse;
 use crate::archive::{Archive, open_plain, sha256};
 use crate::error::Problem;
 
-/// The longest index of shards that is read. That of a model with 100 000 tensors takes some 10 MB.
+/// The most bytes of a shard index that are read. The index of a model with 100 000 tensors takes about 10 MB.
 const MAX_INDEX: u64 = 32 << 20;
 
-/// The longest `config.json` that is read.
+/// The most bytes of a `config.json` that are read.
 const MAX_CONFIG: u64 = 1 << 20;
 
-/// Opens the checkpoint at `path`; gives the files that were opened.
+/// Opens the checkpoint at `path`, and lists the files that were opened.
 pub(super) fn open(path: &Path) -> Result<(Reader, Vec<PathBuf>), Problem> {
     refuse::part_of_a_model(path)?;
     if path.is_dir() {
@@ -33,7 +34,7 @@ pub(super) fn open(path: &Path) -> Result<(Reader, Vec<PathBuf>), Problem> {
     Ok((shards(path, &index)?, files))
 }
 
-/// The shards beside the index at `path`.
+/// Opens the shards in the folder of the index at `path`.
 fn shards(path: &Path, index: &Index) -> Result<Reader, Problem> {
     let mut archives = Archives::default();
     for shard in index.shards() {
@@ -53,12 +54,12 @@ fn shards(path: &Path, index: &Index) -> Result<Reader, Problem> {
     Ok(Reader::Safetensors(archives))
 }
 
-/// Where the configuration of the checkpoint at `path` stands, if it is of Hugging Face's layout.
+/// Returns the path of the `config.json` beside the checkpoint at `path`. Only Hugging Face's layout has that file.
 pub(super) fn config_beside(path: &Path) -> PathBuf {
     path.with_file_name("config.json")
 }
 
-/// The text of `config.json` beside `path`; `None` if there is none.
+/// Reads the text of the `config.json` beside `path`, or `None` if there is no such file.
 pub(super) fn config_json(path: &Path) -> Result<Option<String>, String> {
     let fail = |e: io::Error| format!("config.json beside it cannot be read: {e}");
     match read_short(&config_beside(path), MAX_CONFIG) {
@@ -68,15 +69,16 @@ pub(super) fn config_json(path: &Path) -> Result<Option<String>, String> {
     }
 }
 
-/// The first `most` bytes of a file.
+/// Reads the first `most` bytes of a file.
 fn read_short(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open_plain(path)?.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Every file that opening the checkpoint at `path` may read, whether it is there or not: the file, the `config.json` beside it and, if the file is
-/// the index of a sharded model, each shard. No output may take the place of one.
+/// Lists every file that opening the checkpoint at `path` may read, whether or not it exists: the file itself, the
+/// `config.json` beside it and, if the file is the index of a sharded model, each shard. No output may overwrite one of
+/// them.
 pub fn files_of(path: impl AsRef<Path>) -> Vec<PathBuf> {
     let path = path.as_ref();
     let mut files = vec![path.to_path_buf(), config_beside(path)];
@@ -86,8 +88,8 @@ pub fn files_of(path: impl AsRef<Path>) -> Vec<PathBuf> {
     files
 }
 
-/// The identity of a checkpoint whose pieces (name and SHA-256) did not come from files. One piece has its own hash;
-/// several have the hash of all hashes and names.
+/// Returns the identity of a checkpoint whose pieces (name and SHA-256) did not come from files. It is the hash of a
+/// single piece, or the hash of the hashes and names of several pieces.
 pub(super) fn identity_of(pieces: &[(String, String)]) -> String {
     match pieces {
         [(_, hash)] => hash.clone(),

@@ -1,4 +1,5 @@
-//! What stands in writing about a model: `config.json` beside a Hugging Face file, the metadata inside one of this crate's own.
+//! Hints about a model from text: the `config.json` beside a Hugging Face file, or the metadata in one of this crate's
+//! own files.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +11,11 @@ use super::layout::Layout;
 use super::names::printable;
 use crate::archive::Dtype;
 
-/// The key of a safetensors file's metadata under which this crate writes a model's configuration, as JSON.
+/// The metadata key under which this crate writes a model's configuration, as JSON, into a safetensors file.
 pub const CONFIG_KEY: &str = "meddino.config";
 
-/// What is said about a model beside its weights. A value that is said decides, or must agree with the weights' shapes.
+/// Facts about a model that text beside its weights states. A stated value decides, or must agree with the weights'
+/// shapes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Hints {
     /// Width of a token.
@@ -34,11 +36,12 @@ pub struct Hints {
     pub norm_eps: Option<f32>,
     /// Base of the position embedding's periods.
     pub rope_base: Option<f32>,
-    /// What the position embedding is computed in.
+    /// The type in which the position embedding is computed.
     pub rope: Option<Dtype>,
 }
 
-/// The hints for a file of this `layout`, and warnings about what is not said. `config` gives the text of `config.json`, if there is one.
+/// Returns the hints for a file of this `layout`, and warnings about facts that the text leaves out. `config` returns
+/// the text of `config.json`, if there is one.
 pub(super) fn gather(
     layout: &Layout,
     metadata: &BTreeMap<String, String>,
@@ -67,7 +70,7 @@ pub(super) fn gather(
     }
 }
 
-/// A Hugging Face `config.json`, as far as it decides something. Other keys are passed over.
+/// The keys of a Hugging Face `config.json` that decide something. Other keys are ignored.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct HuggingFace {
@@ -85,7 +88,7 @@ struct HuggingFace {
     rope_parameters: Option<RopeParameters>,
 }
 
-/// Where newer versions of `transformers` write `rope_theta`.
+/// The object in which newer versions of `transformers` write `rope_theta`.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct RopeParameters {
@@ -116,7 +119,7 @@ impl HuggingFace {
     }
 }
 
-/// The configuration that this crate writes, as far as the weights do not say it. Other keys are passed over.
+/// The keys of this crate's own configuration that become hints. Other keys are ignored.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Meddino {
@@ -149,7 +152,8 @@ impl Meddino {
     }
 }
 
-/// The object in `json`; of a value that makes no sense the error names the key.
+/// Deserialises the object in `json`; anything but an object gives the defaults. The error for an invalid value names
+/// its key.
 fn parsed<T: DeserializeOwned + Default>(json: Value) -> Result<T, String> {
     if !json.is_object() {
         return Ok(T::default());
@@ -157,7 +161,7 @@ fn parsed<T: DeserializeOwned + Default>(json: Value) -> Result<T, String> {
     serde_path_to_error::deserialize(json).map_err(|e| format!("says {} {}", e.path(), e.inner()))
 }
 
-/// A whole number, or a pair of equal ones, as `patch_size` may be.
+/// A whole number, or a pair of equal whole numbers, as `patch_size` may be.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "Value")]
 struct Count(usize);
@@ -189,7 +193,7 @@ impl TryFrom<Value> for Positive {
     }
 }
 
-/// What the position embedding is computed in.
+/// The type in which the position embedding is computed.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "Value")]
 struct Rope(Dtype);

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::archives::Archives;
 use super::names::printable;
 
-/// An index that was read.
+/// A parsed index.
 #[derive(Debug, Deserialize)]
 pub(super) struct Index {
     /// Tensor -> file name of its shard.
@@ -15,7 +15,7 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Reads the JSON of an index. A shard's name may not lead out of the index's folder.
+    /// Parses the JSON of an index. A shard's name must not lead out of the index's folder.
     pub fn parse(json: &[u8]) -> Result<Self, String> {
         const EXPECTED: &str = "expected the index of a sharded model ({\"weight_map\": {TENSOR: SHARD}}), a .pth or a .safetensors";
         let index: Self = serde_json::from_slice(json).map_err(|e| format!("is JSON, but no checkpoint ({e}); {EXPECTED}"))?;
@@ -28,12 +28,12 @@ impl Index {
         }
     }
 
-    /// The names of all shards, in order.
+    /// Returns the names of all shards, sorted.
     pub fn shards(&self) -> BTreeSet<&str> {
         self.weight_map.values().map(String::as_str).collect()
     }
 
-    /// Holds the shards that were added against the index.
+    /// Checks the added shards against the index.
     ///
     /// # Errors
     /// If a shard is missing, or a tensor is not in the shard that the index names.
@@ -60,7 +60,7 @@ impl Index {
     }
 }
 
-/// Whether a name is that of a file in the same folder, on every system.
+/// Returns whether `name` denotes a file in the same folder on every operating system.
 fn is_plain(name: &str) -> bool {
     !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', ':', '\0'])
 }

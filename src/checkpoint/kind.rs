@@ -1,22 +1,22 @@
-//! What a file is, by its first bytes, whatever its name is.
+//! Detects a file's kind from its first bytes. The file's name does not matter.
 
 use std::io::{Read, Seek};
 
-/// How many bytes decide: a tar archive names itself at byte 257.
+/// Number of bytes that are inspected. A tar archive has its magic number at byte 257.
 const HEAD: u64 = 512;
 
-/// What may hold a checkpoint.
+/// The kinds of files that may hold a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Safetensors,
     Zip,
     Pickle,
-    /// Perhaps the index of a sharded model.
+    /// JSON, which may be the index of a sharded model.
     Json,
 }
 
 impl Kind {
-    /// What `reader` holds, which stands at its start afterwards.
+    /// Detects what `reader` holds, and rewinds it to its start.
     pub fn of(reader: &mut (impl Read + Seek)) -> Result<Self, String> {
         let mut head = Vec::new();
         reader.rewind().map_err(|e| e.to_string())?;

@@ -1,20 +1,20 @@
-//! The layouts that are known.
+//! The known checkpoint layouts.
 
 use std::fmt;
 
-/// How a checkpoint came to be, by its names.
+/// The origin of a checkpoint, detected from its tensor names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// The backbone's names alone, as the authors of MedDINOv3 publish it.
+    /// Only the backbone's names, as in the file that the authors of MedDINOv3 publish.
     Flat,
-    /// The authors' training checkpoint: the backbone is the teacher's.
+    /// The authors' training checkpoint, of which the teacher's backbone is taken.
     Teacher,
-    /// The backbone under a key, or under several, beside other things.
+    /// The backbone under one or several keys, beside other content.
     Wrapped {
         /// `state_dict`, `model`, `state_dict.model` and so on.
         key: String,
     },
-    /// Meta's DINOv3: a qkv bias with its mask.
+    /// Meta's DINOv3, which has a qkv bias with a mask.
     Meta,
     /// Hugging Face's DINOv3ViT.
     HuggingFace,
@@ -22,12 +22,12 @@ pub enum Layout {
     Timm,
     /// nnU-Net's `checkpoint_final.pth`.
     NnUnet {
-        /// The class that trained it.
+        /// The trainer class.
         trainer: Option<String>,
     },
-    /// Written by this crate: its own names, the configuration in the metadata.
+    /// Written by this crate, with its own names and with the configuration in the metadata.
     Meddino,
-    /// No file: computed from a seed.
+    /// No file, because the weights are computed from a seed.
     Seeded,
 }
 
@@ -36,7 +36,7 @@ impl Layout {
     pub(super) const KNOWN: &'static str = "MedDINOv3 (flat, teacher, or under other keys such as state_dict.model), \
         Meta DINOv3, Hugging Face DINOv3ViT, timm vit_*_dinov3, nnU-Net checkpoint_final.pth, and meddino's own .safetensors";
 
-    /// One lower-case word, for machines.
+    /// Returns one lower-case word for machine-readable output.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Flat => "flat",

@@ -1,15 +1,17 @@
-//! A checkpoint file as named tensors: containers, layouts, seeded weights. It knows names and shapes, not what the model does with them.
+//! Reads checkpoints as named tensors: containers, layouts and seeded weights. This module knows names and shapes, not
+//! what the model does with them.
 //!
-//! A file is opened in three steps, each a file here: [`Container`] tells how the bytes lie (raw names, shapes, types), [`Layout`] what
-//! the names mean, and a recipe per parameter how its values are made of the raw tensors. Opening reads headers alone;
-//! [`Checkpoint::load`] reads one parameter at a time.
+//! A file is opened in three steps, each with a file of its own here. [`Container`] is the storage format, which gives
+//! raw names, shapes and types. [`Layout`] says what the names mean. A recipe for each parameter says how its values
+//! are assembled from the raw tensors. Opening a checkpoint reads only headers; [`Checkpoint::load`] reads one
+//! parameter at a time.
 //!
-//! A checkpoint comes from a path ([`Checkpoint::open`]), from bytes or any reader that can seek ([`Checkpoint::from_bytes`],
-//! [`Checkpoint::from_reader`]), or from shards that arrive one after the other ([`Shards`]). PyTorch files need the feature `files`, also
-//! from memory, because their reader brings a zip library and reads tensors from files alone; a browser takes safetensors, which
-//! `meddino convert` makes of any checkpoint.
+//! A checkpoint comes from a path ([`Checkpoint::open`]), from bytes or any reader that can seek
+//! ([`Checkpoint::from_bytes`], [`Checkpoint::from_reader`]), or from shards that arrive one by one ([`Shards`]).
+//! PyTorch files need the feature `files` even if they are in memory, because their reader depends on a zip library and
+//! reads tensors only from files. A browser can read safetensors, which `meddino convert` writes from any checkpoint.
 //!
-//! Nothing in a file is run, and no size that a file claims is believed before it is held against the file's length.
+//! No code in a file is executed. Every size that a file claims is checked against the file's length before it is used.
 
 mod archives;
 mod container;
@@ -63,7 +65,7 @@ pub use write::write_safetensors;
 use reader::Reader;
 use recipe::Recipe;
 
-/// An open checkpoint: parameters under the names of [`vit::weights`](crate::vit::weights), read when asked for.
+/// An open checkpoint. Its parameters have the names of [`vit::weights`](crate::vit::weights) and are read on demand.
 pub struct Checkpoint {
     source_name: String,
     layout: Layout,
@@ -75,7 +77,7 @@ pub struct Checkpoint {
     warnings: Vec<String>,
     periods: Option<Vec<f32>>,
     decoder: Decoder,
-    /// Every file that was read; none if the bytes came from elsewhere.
+    /// Every file that was read; empty if the bytes did not come from files.
     #[cfg(feature = "files")]
     files: Vec<PathBuf>,
     /// The text of a `config.json` that did not come from a file.
@@ -83,27 +85,28 @@ pub struct Checkpoint {
     config: Option<String>,
 }
 
-/// What a checkpoint holds of a segmentation decoder: its parameters, and their names in the file.
+/// The parameters of the segmentation decoder in a checkpoint, and their names in the file.
 #[derive(Default)]
 struct Decoder {
     entries: Vec<Entry>,
     recipes: BTreeMap<String, Recipe>,
 }
 
-/// Where values come from.
+/// The source of a checkpoint's values.
 enum Origin {
     Stored { reader: Box<Reader>, recipes: BTreeMap<String, Recipe> },
     Seed(u64),
 }
 
 impl Checkpoint {
-    /// Opens the file at `path` and finds out what it holds: a checkpoint, or the index of a sharded one (`model.safetensors.index.json`), whose
-    /// shards stand in the same folder. Of the tensors, only `rope_embed.periods` (16 values) is read.
+    /// Opens the file at `path` and detects what it holds. The file is a checkpoint, or the index of a sharded one
+    /// (`model.safetensors.index.json`) with its shards in the same folder. The only tensor that is read is
+    /// `rope_embed.periods` (16 values).
     ///
     /// # Errors
-    /// If the file or a shard cannot be read, is damaged, is of no known layout, or is of a kind that is known and not supported
+    /// If the file or a shard cannot be read, is damaged, has no known layout, or is of a known but unsupported kind
     /// (SwiGLU, an untied cls norm, FlexiCT, ConvNeXt, learned position embeddings, chunked blocks, other nnU-Net
-    /// trainers, folders); if it holds several models of which none goes first.
+    /// trainers, folders); or if it holds several models and none takes precedence.
     #[cfg(feature = "files")]
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
@@ -118,20 +121,20 @@ impl Checkpoint {
         opened().map_err(|problem: Problem| Error::checkpoint(&source_name, problem))
     }
 
-    /// The checkpoint that `reader` holds from its start to its end; messages call it `source_name`. It stays open, and tensors are read from it when
-    /// they are asked for.
+    /// Opens the checkpoint that `reader` holds from its start to its end. Messages call it `source_name`. The reader
+    /// stays open, and tensors are read from it on demand.
     ///
-    /// A model of Hugging Face's layout has a `config.json` beside its weights: hand both to [`Shards`].
+    /// A model in Hugging Face's layout has a `config.json` beside its weights: pass both to [`Shards`].
     ///
     /// # Errors
-    /// As [`Checkpoint::open`]; a PyTorch file in a build without the feature `files`.
+    /// As [`Checkpoint::open`], or if `reader` holds a PyTorch file and the build lacks the feature `files`.
     pub fn from_reader(source_name: impl Into<String>, reader: impl Read + Seek + Send + 'static) -> Result<Self> {
         let source_name = source_name.into();
         let opened = Reader::new(reader).and_then(|reader| Self::read(reader, &source_name, || Ok(None)));
         opened.map_err(|problem| Error::checkpoint(source_name, problem))
     }
 
-    /// The checkpoint in `bytes`, as [`Checkpoint::from_reader`].
+    /// Opens the checkpoint in `bytes`, as [`Checkpoint::from_reader`] does.
     ///
     /// # Errors
     /// As [`Checkpoint::from_reader`].
@@ -139,7 +142,7 @@ impl Checkpoint {
         Self::from_reader(source_name, Cursor::new(bytes))
     }
 
-    /// What `reader` holds; `config` gives the text of its `config.json`, if there is one.
+    /// Opens the checkpoint that `reader` holds. `config` returns the text of its `config.json`, if there is one.
     fn read(reader: Reader, source_name: &str, config: impl FnOnce() -> Result<Option<String>, String>) -> Result<Self, String> {
         let detect::Contents { layout, convention, names, decoder, mut ignored, mut warnings } = detect::detect(&reader)?;
         let (hints, unsaid) = hints::gather(&layout, &reader.metadata(), config)?;
@@ -168,13 +171,13 @@ impl Checkpoint {
         Ok(opened.logged())
     }
 
-    /// The checkpoint, once the log has its warnings.
+    /// Logs the warnings, and returns the checkpoint.
     fn logged(self) -> Self {
         self.warnings.iter().for_each(|warning| log::warn!("{}: {warning}", self.source_name));
         self
     }
 
-    /// Keeps the stored periods for comparison; they are recomputed in any case, so trouble with them is but a warning.
+    /// Reads the stored periods for comparison. A failure is only a warning, because the model recomputes the periods.
     fn read_periods(&mut self, raw: &str) {
         let Origin::Stored { reader, .. } = &self.origin else { return };
         let short = reader.tensors().get(raw).is_some_and(|t| t.shape.len() == 1 && t.shape[0] <= 1024);
@@ -184,7 +187,7 @@ impl Checkpoint {
         }
     }
 
-    /// A checkpoint without a file: every parameter of `table` (name and shape) computed from `seed`.
+    /// Creates a checkpoint without a file: every parameter of `table` (name and shape) is computed from `seed`.
     pub fn seeded(seed: u64, table: Vec<(String, Vec<usize>)>) -> Self {
         let mut entries: Vec<_> = table.into_iter().map(|(name, shape)| Entry { name, shape, dtype: Dtype::F32 }).collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
@@ -207,67 +210,68 @@ impl Checkpoint {
         .logged()
     }
 
-    /// The same checkpoint under another name in messages and reports.
+    /// Renames the checkpoint in messages and reports.
     #[must_use]
     pub fn named(mut self, source_name: impl Into<String>) -> Self {
         self.source_name = source_name.into();
         self
     }
 
-    /// The file as it was named, or `seeded:N`.
+    /// Returns the file's name as the caller gave it, or `seeded:N`.
     pub fn source_name(&self) -> &str {
         &self.source_name
     }
 
-    /// What the file's names were found to mean.
+    /// Returns the layout that was detected from the file's names.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// How the file keeps its tensors.
+    /// Returns the format in which the tensors are stored.
     pub fn container(&self) -> Container {
         self.container
     }
 
-    /// Every parameter, sorted by name, as [`load`](Self::load) will give it.
+    /// Returns every parameter, sorted by name. [`load`](Self::load) returns tensors of these names and shapes.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// The parameter called `name`, if there is one.
+    /// Returns the parameter called `name`, if there is one.
     pub fn entry(&self, name: &str) -> Option<&Entry> {
         self.entries.iter().find(|e| e.name == name)
     }
 
-    /// What the file holds beside the parameters, and why it is left out.
+    /// Returns the tensors that the file holds beside the parameters, and why each is left out.
     pub fn ignored(&self) -> &[Ignored] {
         &self.ignored
     }
 
-    /// What metadata in the file, or `config.json` beside it, says about the model.
+    /// Returns what metadata in the file, or the `config.json` beside it, states about the model.
     pub fn hints(&self) -> &Hints {
         &self.hints
     }
 
-    /// What a user should know and may not expect.
+    /// Returns facts about the file that may surprise a user.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// `rope_embed.periods` [D/4] as stored, for comparison: the model computes its own.
+    /// Returns `rope_embed.periods` [D/4] as stored, for comparison. The model computes its own periods.
     pub fn periods(&self) -> Option<&[f32]> {
         self.periods.as_deref()
     }
 
-    /// Every parameter of the segmentation decoder (`up_projection.*`) that an nnU-Net checkpoint holds beside the backbone, sorted by name.
+    /// Returns every parameter of the segmentation decoder (`up_projection.*`) that an nnU-Net checkpoint holds beside
+    /// the backbone, sorted by name.
     pub fn decoder(&self) -> &[Entry] {
         &self.decoder.entries
     }
 
-    /// What an nnU-Net checkpoint says of how it was trained, and of how it is to be used.
+    /// Reads how an nnU-Net checkpoint was trained, and how it is to be used.
     ///
     /// # Errors
-    /// If the file is none, or a value in it is not what nnU-Net writes.
+    /// If the file is not an nnU-Net checkpoint, or a value in it is not what nnU-Net writes.
     #[cfg(feature = "files")]
     pub fn training(&self) -> Result<Training> {
         let training = match (&self.layout, &self.origin) {
@@ -277,7 +281,8 @@ impl Checkpoint {
         training.map_err(|problem| Error::checkpoint(&self.source_name, problem))
     }
 
-    /// Reads the parameter `name`, of the backbone or the decoder, as f32. Nothing is cached: each call reads the file again.
+    /// Reads the parameter `name`, of the backbone or the decoder, as f32. Nothing is cached: each call reads the file
+    /// again.
     ///
     /// # Errors
     /// If there is no such parameter, its bytes cannot be read or are damaged, or a value is NaN or infinite.
@@ -302,22 +307,28 @@ impl Checkpoint {
         }
     }
 
-    /// The name of the shard from which the parameter `name` is made; none if the checkpoint is not sharded, or there is no such parameter.
+    /// Returns the name of the shard that holds the first raw tensor of the parameter `name`, or `None` if the
+    /// checkpoint is not sharded or has no such parameter.
     pub fn shard_of(&self, name: &str) -> Option<&str> {
         let Origin::Stored { reader, recipes } = &self.origin else { return None };
         reader.shard_of(recipes.get(name)?.sources().first()?)
     }
 
-    /// Every file that was read: the checkpoint or the index of its shards and each of these, and the `config.json` beside it, where its layout has
-    /// one; none for seeded weights and for bytes that came from elsewhere. No output may take the place of one.
+    /// Returns every file that was read: the checkpoint, or the index and each of its shards, and the `config.json`
+    /// beside it if the layout has one. The list is empty for seeded weights and for bytes that did not come from
+    /// files. No output may overwrite one of these files.
     #[cfg(feature = "files")]
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }
 
-    /// What the weights and all that is said about them are known by, in lower-case hexadecimal: the SHA-256 of the file, as `sha256sum` has it; where
-    /// shards or a `config.json` beside it were read, too, that of the hashes and names of all ([`crate::archive::identity`]). Of bytes that came from
-    /// elsewhere the SHA-256, or that of the hashes and names of all pieces, the text of `config.json` among them. None for seeded weights.
+    /// Returns the identity of the weights and of everything that is stated about them, in lower-case hexadecimal, or
+    /// `None` for seeded weights.
+    ///
+    /// For a single file it is the file's SHA-256, as `sha256sum` prints it. If shards or a `config.json` beside the
+    /// file were read, too, it is the SHA-256 of the hashes and names of all files ([`crate::archive::identity`]). For
+    /// bytes that did not come from files it is their SHA-256, or the SHA-256 of the hashes and names of all pieces,
+    /// including the text of `config.json`.
     ///
     /// # Errors
     /// If the bytes cannot be read.

@@ -1,7 +1,8 @@
-//! PyTorch files, by the `pytorch-reader` crate: it interprets the few calls that rebuild tensors and runs nothing.
+//! Reads PyTorch files with the `pytorch-reader` crate, which interprets the few calls that rebuild tensors and
+//! executes no code.
 //!
-//! That crate bounds what a file may claim, but generously (10 GiB a tensor, 100 MiB of pickle, and a deflated archive may hold a
-//! thousand times its size). A checkpoint needs none of that room, so the claims are checked here first.
+//! That crate limits what a file may claim, but generously: 10 GiB a tensor, 100 MiB of pickle, and a deflated archive
+//! may expand to a thousand times its size. A checkpoint needs far less, so the claimed sizes are checked here first.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -16,11 +17,12 @@ use super::container::Container;
 use super::kind::Kind;
 use crate::archive::{Dtype, Stored, sha256_of_file};
 
-/// The longest pickle that is parsed. That of `checkpoint_final.pth` with its training log takes a few MB at most; parsed, a hostile
-/// one takes some eighty times its size.
+/// The most bytes of pickle that are parsed. The pickle of `checkpoint_final.pth` with its training log takes a few MB
+/// at most. A hostile pickle takes about eighty times its size once parsed.
 const MAX_PICKLE: u64 = 16 << 20;
 
-/// How much all tensors together may take beyond the file's own length: room for small tensors that share or repeat storage.
+/// How many bytes all tensors together may take beyond four times the file's length. This leaves room for small tensors
+/// that share or repeat storage.
 const SLACK: u64 = 64 << 20;
 
 /// An open PyTorch file.
@@ -28,7 +30,7 @@ pub(super) struct PthFile {
     path: PathBuf,
     reader: PytorchReader,
     tensors: BTreeMap<String, Stored>,
-    /// The temporary file at `path`, if the bytes came from elsewhere.
+    /// The temporary file at `path`, if the bytes did not come from a file.
     #[expect(dead_code, reason = "removes the file when it is dropped")]
     temporary: Option<TempPath>,
 }
@@ -43,7 +45,8 @@ impl PthFile {
         Self::read_headers(path, length)
     }
 
-    /// The same from bytes elsewhere: they are copied into a temporary file, because `pytorch-reader` reads tensors from files alone.
+    /// Opens the PyTorch file that `reader` holds. The bytes are copied into a temporary file, because `pytorch-reader`
+    /// reads tensors only from files.
     pub fn copy(reader: &mut (impl Read + Seek), kind: Kind) -> Result<Self, String> {
         let fail = |e: io::Error| {
             format!("cannot be copied into a temporary file in {}: {e}; name another folder in TMPDIR", env::temp_dir().display())
@@ -55,7 +58,7 @@ impl PthFile {
         Ok(Self { temporary: Some(path), ..opened })
     }
 
-    /// The SHA-256 of all bytes.
+    /// Returns the SHA-256 of the whole file.
     pub fn sha256(&self) -> io::Result<String> {
         sha256_of_file(&self.path)
     }
@@ -88,7 +91,8 @@ impl PthFile {
         &self.tensors
     }
 
-    /// What stands under a key of the root dictionary, if there is one. The pickle is parsed once more for it, the tensors are not touched.
+    /// Returns the value under a key of the root dictionary, if there is one. This parses the pickle again, but does
+    /// not read the tensors.
     ///
     /// # Errors
     /// If the file cannot be read again.
@@ -100,13 +104,13 @@ impl PthFile {
         }
     }
 
-    /// The bytes of `name`, contiguous and row-major whatever its strides are in the file.
+    /// Reads the bytes of tensor `name`, contiguous and row-major whatever its strides in the file are.
     pub fn read(&self, name: &str) -> Result<Vec<u8>, String> {
         self.reader.get(name).ok_or("is not in the file")?.read().map_err(|e| e.to_string())
     }
 }
 
-/// Holds what the entries of a zip archive claim against the file's length.
+/// Checks the sizes that the entries of a zip archive claim against the file's length.
 fn check_zip(path: &Path) -> Result<(), String> {
     let file = File::open(path).map_err(|e| e.to_string())?;
     let length = file.metadata().map_err(|e| e.to_string())?.len();

@@ -1,4 +1,5 @@
-//! A checkpoint before anybody asks what its names mean: raw names with shapes and types, read one tensor at a time.
+//! Reads a checkpoint's raw tensors one at a time, with their raw names, shapes and types. This file does not interpret
+//! the names.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek};
@@ -31,7 +32,7 @@ impl Reader {
         }
     }
 
-    /// Opens what `reader` holds.
+    /// Opens the checkpoint that `reader` holds.
     pub fn new(mut reader: impl Read + Seek + Send + 'static) -> Result<Self, String> {
         match Kind::of(&mut reader)? {
             Kind::Safetensors => Ok(Self::Safetensors(Archives::one(Archive::from_reader(reader)?))),
@@ -53,7 +54,7 @@ impl Reader {
         }
     }
 
-    /// Every tensor of the checkpoint, nested names joined by dots.
+    /// Returns every tensor of the checkpoint. Nested names are joined by dots.
     pub fn tensors(&self) -> &BTreeMap<String, Stored> {
         match self {
             Self::Safetensors(archives) => archives.tensors(),
@@ -62,7 +63,7 @@ impl Reader {
         }
     }
 
-    /// The shard that holds tensor `name`, if the checkpoint stands in several.
+    /// Returns the shard that holds tensor `name`, if the checkpoint is sharded.
     pub fn shard_of(&self, name: &str) -> Option<&str> {
         match self {
             Self::Safetensors(archives) => archives.shard_of(name),
@@ -71,7 +72,7 @@ impl Reader {
         }
     }
 
-    /// The text metadata of safetensors; empty for others.
+    /// Returns the text metadata of safetensors; empty for other containers.
     pub fn metadata(&self) -> BTreeMap<String, String> {
         match self {
             Self::Safetensors(archives) => archives.metadata(),
@@ -80,7 +81,7 @@ impl Reader {
         }
     }
 
-    /// The string under a top-level key of a pickled dictionary, if that is what stands there.
+    /// Returns the value under a top-level key of a pickled dictionary, if it is a string.
     #[cfg(feature = "files")]
     pub fn top_level_string(&self, key: &str) -> Result<Option<String>, String> {
         match self.top_level(key)? {
@@ -89,14 +90,14 @@ impl Reader {
         }
     }
 
-    /// As with the feature `files`; safetensors hold no pickled dictionary.
+    /// Returns `None`, because safetensors hold no pickled dictionary.
     #[cfg(not(feature = "files"))]
     #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "a pickle may fail")]
     pub fn top_level_string(&self, _key: &str) -> Result<Option<String>, String> {
         Ok(None)
     }
 
-    /// What stands under a top-level key of a pickled dictionary.
+    /// Returns the value under a top-level key of a pickled dictionary, if there is one.
     #[cfg(feature = "files")]
     pub fn top_level(&self, key: &str) -> Result<Option<PickleValue>, String> {
         match self {
@@ -105,7 +106,7 @@ impl Reader {
         }
     }
 
-    /// The values of tensor `name`, row-major. Only its own bytes are read.
+    /// Reads the values of tensor `name`, row-major. Only the bytes of this tensor are read.
     pub fn read(&self, name: &str) -> Result<Vec<f32>, String> {
         let raw = self.tensors().get(name).ok_or_else(|| "is not in the file".to_string())?;
         let values = match self {
@@ -120,7 +121,7 @@ impl Reader {
         Ok(values)
     }
 
-    /// What the bytes are known by: the SHA-256 of the one file, or that of all shards' hashes and names.
+    /// Returns the name and the SHA-256 of each file. The name of a single file is empty.
     #[cfg(feature = "files")]
     pub fn hashes(&self) -> std::io::Result<Vec<(String, String)>> {
         match self {

@@ -1,48 +1,48 @@
-//! How one parameter's values are made of the tensors in the file.
+//! Recipes that assemble a parameter's values from the tensors in the file.
 
 use std::collections::BTreeMap;
 
 use super::reader::Reader;
 use crate::archive::{Dtype, Stored};
 
-/// One parameter of a checkpoint, under its own name.
+/// Name, shape and stored type of one parameter of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The name, as in [`vit::weights`](crate::vit::weights); a tensor that no layout knows keeps the file's name.
+    /// The name, as in [`vit::weights`](crate::vit::weights). A tensor that no layout knows keeps its name in the file.
     pub name: String,
-    /// Its shape, outermost axis first.
+    /// The shape, outermost axis first.
     pub shape: Vec<usize>,
-    /// The type that the file stores it in.
+    /// The type in which the file stores the parameter.
     pub dtype: Dtype,
 }
 
 impl Entry {
-    /// Number of values.
+    /// Returns the number of values.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }
 
-    /// Whether it holds no value at all.
+    /// Returns whether the parameter has no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Where a parameter's values come from, by raw names.
+/// The raw tensors that a parameter is assembled from, and how.
 #[derive(Clone, Debug)]
 pub(super) enum Recipe {
-    /// One tensor as it is.
+    /// One tensor, unchanged.
     Whole(String),
-    /// One tensor without its first axis, of extent 1: `mask_token` [1, 1, C] -> [1, C].
+    /// One tensor without its first axis, which has extent 1: `mask_token` [1, 1, C] -> [1, C].
     Squeezed(String),
-    /// q, k and v one below the other; what is absent (k's bias) is zeros.
+    /// q, k and v, stacked along the first axis. An absent part (k's bias) becomes zeros.
     Stacked([Option<String>; 3]),
-    /// A bias times its mask, element by element: DINOv3 trains a bias for k and then masks it away.
+    /// A bias times its mask, element by element, because DINOv3 trains a bias for k and then masks it out.
     Masked { bias: String, mask: String },
 }
 
 impl Recipe {
-    /// The raw tensors it takes.
+    /// Returns the names of the raw tensors that the recipe reads.
     pub fn sources(&self) -> Vec<&String> {
         match self {
             Self::Whole(raw) | Self::Squeezed(raw) => vec![raw],
@@ -51,7 +51,7 @@ impl Recipe {
         }
     }
 
-    /// Name, shape and type of what it makes; checks that the parts fit each other.
+    /// Returns name, shape and type of the assembled parameter, and checks that its parts have equal shapes.
     pub fn entry(&self, name: &str, tensors: &BTreeMap<String, Stored>) -> Result<Entry, String> {
         let sources = self.sources();
         let first = &tensors[sources[0]];
@@ -71,14 +71,15 @@ impl Recipe {
         Ok(Entry { name: name.into(), shape, dtype: first.dtype })
     }
 
-    /// The values, row-major.
+    /// Reads the values, row-major.
     pub fn read(&self, reader: &Reader) -> Result<Vec<f32>, String> {
         let read = |raw: &String| reader.read(raw).map_err(|problem| format!("({raw} in the file) {problem}"));
         match self {
             Self::Whole(raw) | Self::Squeezed(raw) => read(raw),
             Self::Stacked(parts) => {
                 let mut values = Vec::new();
-                // All parts have one shape (see `entry`), so an absent one is as long as those that are there.
+                // `entry` has checked that all parts have the same shape, so an absent part is as long as the present
+                // ones.
                 let len = reader.tensors()[self.sources()[0]].shape.iter().product::<usize>();
                 values.reserve_exact(3 * len);
                 for part in parts {

@@ -1,4 +1,4 @@
-//! Checkpoints that are known, and known not to be this model: each is refused by its name, with the reason.
+//! Refuses checkpoints of known models that are not supported. Each error names the model and the reason.
 
 #[cfg(feature = "files")]
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::names::{Names, printable};
 const TRAINERS: [&str; 3] =
     ["meddinov3_base_primus_multiscale_Trainer", "dinov3_base_primus_multiscale_Trainer", "dinov3_base_primus_Trainer"];
 
-/// Files whose names say that they hold parts of a model, or a model of another kind.
+/// Refuses files whose tensor names show that they hold parts of a model, or a model of another kind.
 pub(super) fn parts<'a>(names: impl Iterator<Item = &'a String>) -> Result<(), String> {
     for name in names {
         let parts: Vec<&str> = name.split('.').collect();
@@ -30,7 +30,7 @@ pub(super) fn parts<'a>(names: impl Iterator<Item = &'a String>) -> Result<(), S
     Ok(())
 }
 
-/// Models whose tensors betray them.
+/// Refuses models whose tensors show that they are not supported.
 pub(super) fn models(names: &Names) -> Result<(), String> {
     for (name, (_, tensor)) in names {
         if is_chunked(name) {
@@ -58,14 +58,14 @@ pub(super) fn models(names: &Names) -> Result<(), String> {
     Ok(())
 }
 
-/// `blocks.0.3.norm1.weight`: block 3, in chunk 0.
+/// Returns whether `name` is of a block within a chunk: `blocks.0.3.norm1.weight` is of block 3 in chunk 0.
 fn is_chunked(name: &str) -> bool {
     let is_number = |part: Option<&str>| part.is_some_and(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
     let mut parts = name.split('.');
     parts.next() == Some("blocks") && is_number(parts.next()) && is_number(parts.next())
 }
 
-/// nnU-Net trainers whose network is another one.
+/// Refuses nnU-Net trainers that train a different network.
 pub(super) fn trainer(name: Option<&str>) -> Result<(), String> {
     match name {
         Some(name) if !TRAINERS.contains(&name) => {
@@ -77,7 +77,7 @@ pub(super) fn trainer(name: Option<&str>) -> Result<(), String> {
     }
 }
 
-/// A file that is one part of a model: a shard, or a piece of a distributed checkpoint.
+/// Refuses a file that is one part of a model: a shard, or a piece of a distributed checkpoint.
 #[cfg(feature = "files")]
 pub(super) fn part_of_a_model(path: &Path) -> Result<(), String> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -1,4 +1,4 @@
-//! Weights computed from a seed: untrained, but the same to the last bit on every machine, and not tame.
+//! Weights computed from a seed. They are untrained, but bit-identical on every machine and numerically demanding.
 //!
 //! ```text
 //! h = FNV-1a-64(utf8("{seed}/{name}"))
@@ -6,9 +6,10 @@
 //! u = f32(z >> 40) / 2^23 - 1                    in [-1, 1), exact
 //! ```
 //!
-//! What follows from `u` is one f32 operation per step, in the order written. The scales keep attention between uniform and one-hot and
-//! LayerScale far from zero; a few norm channels are large, and block 2 drives two residual channels past 250, as trained models do:
-//! an engine that drops RoPE, takes the wrong epsilon or a cheaper GELU is found out.
+//! Each step after `u` is one f32 operation, in the order written. The scales keep attention between uniform and
+//! one-hot, and LayerScale far from zero. As in trained models, a few norm channels are large, and block 2 drives two
+//! residual channels past 250. Tests therefore detect an engine that drops RoPE, or uses a wrong epsilon or a cheaper
+//! GELU.
 
 use crate::parallel;
 use crate::tensor::Tensor;
@@ -16,7 +17,7 @@ use crate::tensor::Tensor;
 /// 2^64 divided by the golden ratio: splitmix64's increment.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// The tensor called `name`, of any `shape`.
+/// Computes the tensor called `name`, of any `shape`.
 pub(super) fn tensor(seed: u64, name: &str, shape: &[usize]) -> Tensor {
     let start = fnv1a(&format!("{seed}/{name}"));
     let shaped = Rule::of(name);
@@ -30,26 +31,26 @@ fn fnv1a(text: &str) -> u64 {
     text.bytes().fold(0xCBF2_9CE4_8422_2325, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
 }
 
-/// Value `i` of the stream that starts at `start`, in [-1, 1).
+/// Returns value `i` of the stream that starts at `start`, in [-1, 1).
 fn uniform(start: u64, i: u64) -> f32 {
     let x = start.wrapping_add(i.wrapping_mul(GOLDEN)).wrapping_add(GOLDEN);
     let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     let x = x ^ (x >> 31);
-    // 24 bits: exact in f32, as is the division by a power of two.
+    // 24 bits are exact in f32, and so is the division by a power of two.
     (x >> 40) as f32 / 8_388_608.0 - 1.0
 }
 
-/// How a parameter's values follow from `u`, by its name.
+/// The rule that computes a parameter's values from `u`. The parameter's name selects it.
 #[derive(Clone, Copy)]
 enum Rule {
     /// `u * scale`
     Scaled(f32),
-    /// `1 + u/4`, every 97th channel from 13 four times that.
+    /// `1 + u/4`; four times that in every 97th channel, starting at channel 13.
     NormWeight,
     /// `1/4 + 3u/16`
     LayerScale,
-    /// `u/32`; rows 5 and 321 times 512: the two channels that grow past 250.
+    /// `u/32`, times 512 in rows 5 and 321, which drive the two channels that grow past 250.
     Outliers,
 }
 
@@ -70,7 +71,7 @@ impl Rule {
         }
     }
 
-    /// The value at flat index `i`, in row `row`.
+    /// Returns the value at flat index `i`, in row `row`.
     fn value(self, u: f32, i: usize, row: usize) -> f32 {
         match self {
             Self::Scaled(scale) => u * scale,

@@ -1,4 +1,4 @@
-//! A checkpoint that arrives in pieces, from memory or any other place.
+//! A checkpoint that is assembled from shards, which may be in memory or behind any other reader.
 
 use std::io::{Cursor, Read, Seek};
 
@@ -11,9 +11,10 @@ use super::reader::Reader;
 use crate::archive::Archive;
 use crate::error::{Error, Problem, Result};
 
-/// The safetensors shards of one model, added one after the other in any order; [`Shards::finish`] makes a [`Checkpoint`] of them.
+/// The safetensors shards of one model, added one by one in any order. [`Shards::finish`] turns them into a
+/// [`Checkpoint`].
 ///
-/// A shard's header is read when the shard is added, its tensors when they are asked for, so that each reader is kept until then.
+/// Adding a shard reads its header. The shard's tensors are read on demand, so its reader is kept until then.
 ///
 /// ```
 /// use meddino::checkpoint::Shards;
@@ -36,27 +37,29 @@ pub struct Shards {
 }
 
 impl Shards {
-    /// The shards of a model that messages call `source_name`, without an index: whether all are there shows when the model is made.
+    /// Creates an empty set of shards for a model that messages call `source_name`. Without an index, a missing shard
+    /// is noticed only when the model is built.
     pub fn new(source_name: impl Into<String>) -> Self {
         Self { source_name: source_name.into(), index: None, config: None, archives: Archives::default() }
     }
 
-    /// The shards that the JSON of an index (`model.safetensors.index.json`) lists.
+    /// Creates an empty set of the shards that the JSON of an index (`model.safetensors.index.json`) lists.
     ///
     /// # Errors
-    /// If it is no such index.
+    /// If `index` is not the JSON of such an index.
     pub fn with_index(source_name: impl Into<String>, index: &[u8]) -> Result<Self> {
         let mut shards = Self::new(source_name);
         shards.index = Some(Index::parse(index).map_err(|problem| shards.error(problem))?);
         Ok(shards)
     }
 
-    /// The text of the model's `config.json`, which a Hugging Face model has: it says how many heads there are, and the epsilon.
+    /// Sets the text of the model's `config.json`. A Hugging Face model has this file, which states the number of heads
+    /// and the epsilon.
     pub fn set_config(&mut self, json: impl Into<String>) {
         self.config = Some(json.into());
     }
 
-    /// The names of the shards that the index lists and that were not added yet; none without an index.
+    /// Returns the names of the shards that the index lists and that are not added yet; empty without an index.
     pub fn missing(&self) -> Vec<String> {
         let listed = self.index.iter().flat_map(Index::shards);
         listed.filter(|shard| !self.archives.has(shard)).map(String::from).collect()
@@ -65,8 +68,8 @@ impl Shards {
     /// Adds the shard called `shard`, which `reader` holds from its start to its end.
     ///
     /// # Errors
-    /// If it cannot be read or is no whole safetensors file, if it was added already, or if another shard holds a tensor of it: each error names
-    /// the shard.
+    /// If the shard cannot be read, is not a complete safetensors file, was added already, or holds a tensor that
+    /// another shard holds, too. Each error names the shard.
     pub fn add(&mut self, shard: &str, mut reader: impl Read + Seek + Send + 'static) -> Result<()> {
         let opened = match Kind::of(&mut reader) {
             Ok(Kind::Safetensors) => Archive::from_reader(reader),
@@ -77,7 +80,7 @@ impl Shards {
         self.archives.add(shard, archive).map_err(|problem| self.error(problem))
     }
 
-    /// As [`Shards::add`], of a shard's bytes in memory.
+    /// Adds a shard from bytes in memory, as [`Shards::add`] does.
     ///
     /// # Errors
     /// As [`Shards::add`].
@@ -85,10 +88,11 @@ impl Shards {
         self.add(shard, Cursor::new(bytes))
     }
 
-    /// The checkpoint in the shards.
+    /// Opens the checkpoint in the shards.
     ///
     /// # Errors
-    /// If a shard or a tensor that the index lists is missing, which names the shard; as [`Checkpoint::from_reader`].
+    /// As [`Checkpoint::from_reader`], or if a shard or a tensor that the index lists is missing; that error names the
+    /// shard.
     pub fn finish(self) -> Result<Checkpoint> {
         let Self { source_name, index, config, archives } = self;
         let checked = index.map_or(Ok(()), |index| index.check(&archives));

@@ -1,4 +1,4 @@
-//! What nnU-Net writes into a checkpoint beside the weights, as far as prediction needs it.
+//! The training settings in an nnU-Net checkpoint that prediction needs.
 
 use pytorch_reader::PickleValue;
 
@@ -8,11 +8,12 @@ use super::reader::Reader;
 /// How an nnU-Net checkpoint was trained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Training {
-    /// `trainer_name`: the class that trained it.
+    /// `trainer_name`: the trainer class.
     pub trainer: String,
-    /// `init_args.configuration`: the configuration of the plans that it was trained with.
+    /// `init_args.configuration`: the configuration, among those in the plans, that the model was trained with.
     pub configuration: String,
-    /// `inference_allowed_mirroring_axes`: the axes of an image (0 rows, 1 columns) along which it may be mirrored; none if mirroring was no part of training.
+    /// `inference_allowed_mirroring_axes`: the axes of an image (0 rows, 1 columns) along which it may be mirrored;
+    /// empty if training did not mirror.
     pub mirror_axes: Vec<usize>,
 }
 

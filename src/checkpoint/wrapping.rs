@@ -1,7 +1,8 @@
-//! What stands around a backbone's names in a file: the keys of dictionaries, and what training wraps modules in.
+//! Finds the wrapping around a backbone's names in a file: the keys of dictionaries, and the modules that training
+//! wraps around others.
 //!
-//! There is one rule: whatever stands before the name of a class token or a patch embedding is wrapping. So it does not
-//! matter how Lightning, timm or another program nests a model.
+//! There is one rule: everything before the name of a class token or a patch embedding is wrapping. It therefore does
+//! not matter how Lightning, timm or another program nests a model.
 
 use std::collections::BTreeSet;
 
@@ -9,32 +10,33 @@ use super::layout::Layout;
 use super::names::{Ignored, Names, printable};
 use super::reader::Reader;
 
-/// Modules that hold one other module and do not change what it computes: of data-parallel training, torch.compile,
-/// FSDP, activation checkpointing and Lightning's Fabric. They may stand anywhere in a name.
+/// Modules that hold one other module and do not change what it computes. They come from data-parallel training,
+/// torch.compile, FSDP, activation checkpointing and Lightning's Fabric, and may appear anywhere in a name.
 const TRANSPARENT: [&str; 5] = ["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"];
 
-/// Names that a backbone has, whichever convention it follows: what stands before one of them is around the backbone.
+/// Names that identify a backbone in any convention. Everything before one of them is wrapping.
 const OWN: [&str; 4] = ["cls_token", "patch_embed.proj.weight", "embeddings.cls_token", "embeddings.patch_embeddings.weight"];
 
 /// Names for an average of weights over training.
 const AVERAGES: [&str; 5] = ["ema", "model_ema", "ema_model", "state_dict_ema", "ema_state_dict"];
 
-/// The wrapping of the backbone that is taken.
+/// The wrapping of the selected backbone.
 pub(super) struct Wrapping {
-    /// The keys and modules before its names, outermost first, without those that are transparent.
+    /// The keys and modules before the backbone's names, outermost first, without the transparent ones.
     path: Vec<String>,
-    /// The same of the other backbones in the file.
+    /// The paths of the other backbones in the file.
     others: Vec<Vec<String>>,
     pub warnings: Vec<String>,
 }
 
 impl Wrapping {
-    /// The wrapping of the one backbone among tensors of these names; none if there is no backbone.
+    /// Returns the wrapping of the backbone among tensors of these names, or `None` if there is no backbone.
     ///
-    /// Of several, a teacher goes before an average of weights, that before any other, and a student comes last.
+    /// If there are several backbones, a teacher takes precedence over an average of weights, and an average over any
+    /// other. A student comes last.
     ///
     /// # Errors
-    /// If there are several, and none goes before the others.
+    /// If there are several backbones, and none takes precedence.
     pub fn of<'a>(names: impl Iterator<Item = &'a String>) -> Result<Option<Self>, String> {
         let paths: BTreeSet<Vec<String>> = names.filter_map(|name| around(&plain(name))).collect();
         let mut others: Vec<_> = paths.into_iter().collect();
@@ -62,7 +64,7 @@ impl Wrapping {
         Ok(Some(Self { path, others, warnings }))
     }
 
-    /// The layout that the wrapping alone tells.
+    /// Returns the layout that the wrapping alone shows.
     pub fn layout(&self) -> Layout {
         let mut keys: &[String] = &self.path;
         if keys.iter().any(|key| key == "teacher") {
@@ -76,7 +78,8 @@ impl Wrapping {
         if keys.is_empty() { Layout::Flat } else { Layout::Wrapped { key: printable(&keys.join(".")) } }
     }
 
-    /// The backbone's names without what is around them, the decoder's, and all that is not the backbone, with reasons.
+    /// Removes the wrapping. Returns the backbone's tensors, the decoder's tensors, and all that is not the backbone,
+    /// with reasons.
     pub fn take_off<'a>(&self, reader: &'a Reader) -> Result<(Names<'a>, Names<'a>, Vec<Ignored>), String> {
         let (mut names, mut decoder, mut ignored) = (Names::new(), Names::new(), Vec::new());
         for (raw, tensor) in reader.tensors() {
@@ -94,7 +97,7 @@ impl Wrapping {
         Ok((names, decoder, ignored))
     }
 
-    /// The name that a tensor has within the backbone or beside it, and why it is left out, if it is.
+    /// Returns a tensor's name without the wrapping, and the reason if the tensor is left out.
     fn meaning(&self, parts: &[&str]) -> (String, Option<&'static str>) {
         let shared = parts.iter().zip(&self.path).take_while(|(part, key)| *part == key).count();
         let name = parts[shared..].join(".");
@@ -110,7 +113,7 @@ impl Wrapping {
     }
 }
 
-/// What tells which of several models goes first.
+/// Returns the rank of a model by its path. The lowest rank takes precedence.
 fn rank(path: &[String]) -> u8 {
     let has = |words: &[&str]| path.iter().any(|key| words.contains(&key.as_str()));
     match () {
@@ -124,12 +127,13 @@ fn rank(path: &[String]) -> u8 {
 /// The rank of a student.
 const STUDENT: u8 = 3;
 
-/// The parts of a name without modules that are transparent.
+/// Splits a name into its parts, without transparent modules.
 fn plain(name: &str) -> Vec<&str> {
     name.split('.').filter(|part| !TRANSPARENT.contains(part)).collect()
 }
 
-/// What stands before the backbone's own name, if this is one of [`OWN`]. An optimizer's state goes on after them.
+/// Returns the path before the backbone's name, if the name is one of [`OWN`]. The names of an optimizer's state
+/// continue after it, so they do not match.
 fn around(parts: &[&str]) -> Option<Vec<String>> {
     let at = (0..parts.len()).find(|&at| OWN.contains(&parts[at..].join(".").as_str()))?;
     Some(parts[..at].iter().map(ToString::to_string).collect())
@@ -139,10 +143,10 @@ fn shown(path: &[String]) -> String {
     if path.is_empty() { "one without a key".into() } else { printable(&path.join(".")) }
 }
 
-/// Why nnU-Net's decoder is left out of the backbone.
+/// The reason why nnU-Net's decoder is left out of the backbone.
 const DECODER: &str = "segmentation decoder, no part of the backbone";
 
-/// Why a tensor of the network that is no part of the backbone is left out.
+/// Returns the reason why a tensor of the network is left out, if it is no part of the backbone.
 fn head(name: &str) -> Option<&'static str> {
     const HEADS: [(&str, &str); 5] = [
         ("dino_head", "training head"),

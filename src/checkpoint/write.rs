@@ -1,4 +1,4 @@
-//! Writing a checkpoint: safetensors, one tensor in memory at a time.
+//! Writes a checkpoint as safetensors, with one tensor in memory at a time.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,13 +7,15 @@ use super::Checkpoint;
 use crate::archive::{ArchiveWriter, Dtype, Stored};
 use crate::error::{Error, Result};
 
-/// Writes every parameter of `checkpoint` to `path` as `dtype` (f32, f16 or bf16), under its name, with `metadata` in the header.
+/// Writes every parameter of `checkpoint` to `path` as `dtype` (f32, f16 or bf16), under its name, with `metadata` in
+/// the header.
 ///
-/// The tensors go through memory one by one, and the file takes its name when it is whole; an error leaves what stood there before. `check` is asked before each
-/// tensor whether to go on.
+/// Only one tensor is in memory at a time. The file gets its name once it is complete, so an error leaves an existing
+/// file at `path` unchanged. `check` is called before each tensor, and its error stops the write.
 ///
 /// # Errors
-/// If a tensor cannot be loaded or has a value beyond the range of `dtype`, or the file cannot be written; what `check` says.
+/// If a tensor cannot be loaded or has a value beyond the range of `dtype`, if the file cannot be written, or if
+/// `check` returns an error.
 pub fn write_safetensors<E: From<Error>>(
     checkpoint: &Checkpoint,
     path: &Path,
