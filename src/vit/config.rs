@@ -1,23 +1,24 @@
-//! The model's sizes and precisions. The only place with magic numbers; each says where it comes from.
+//! The model's sizes and precisions. This is the only file with magic numbers, and each of them names its source.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-/// The largest image that the model takes: sides of 8192 give 262 144 patches, whose features alone are 0.8 GB.
+/// The longest side of an image that the model takes, in pixels. Sides of 8192 give 262 144 patches, whose features
+/// alone take 0.8 GB.
 pub const MAX_SIDE: usize = 8192;
 
 /// LayerNorm's epsilon in the authors' `vit_base`.
 pub const NORM_EPS: f32 = 1e-6;
 
-/// LayerNorm's epsilon in Meta's DINOv3, and so in Hugging Face's and timm's.
+/// LayerNorm's epsilon in Meta's DINOv3, and therefore in Hugging Face's and timm's.
 pub const META_NORM_EPS: f32 = 1e-5;
 
-/// The sizes that seeded weights come in.
+/// The model sizes for which there are seeded weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ModelSize {
-    /// [`Config::vit_base`], as the released model.
+    /// [`Config::vit_base`], the size of the released model.
     #[default]
     Base,
     /// [`Config::tiny`].
@@ -27,7 +28,7 @@ pub enum ModelSize {
 }
 
 impl ModelSize {
-    /// The sizes of such a model.
+    /// Returns the configuration of a model of this size.
     pub fn config(self) -> Config {
         match self {
             Self::Base => Config::vit_base(),
@@ -59,8 +60,9 @@ impl FromStr for ModelSize {
 
 /// The arithmetic of the rotary position embedding.
 ///
-/// The authors of MedDINOv3 leave `pos_embed_rope_dtype` at its default, bf16, so every step is rounded to bf16 even in an f32 model;
-/// Meta's hub, Hugging Face and timm compute it in f32. The two differ by 8e-4 (relative L2) in the features.
+/// The authors of MedDINOv3 leave `pos_embed_rope_dtype` at its default, bf16, so every step is rounded to bf16 even in
+/// an f32 model; Meta's hub, Hugging Face and timm compute it in f32. The two differ by 8e-4 (relative L2) in the
+/// features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RopePrecision {
     /// Tables, products and sums rounded to bf16, nearest even.
@@ -70,7 +72,7 @@ pub enum RopePrecision {
 }
 
 impl RopePrecision {
-    /// As options and metadata spell it: `bf16` or `f32`.
+    /// Returns the spelling in options and metadata: `bf16` or `f32`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bf16 => "bf16",
@@ -79,7 +81,8 @@ impl RopePrecision {
     }
 }
 
-/// Everything about a DINOv3 vision transformer that its weights' names and shapes, or the file beside them, decide.
+/// The configuration of a DINOv3 vision transformer, as the names and shapes of its weights, or the file beside them,
+/// determine it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Width of a token, `C`.
@@ -109,7 +112,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// MedDINOv3-B-CT3M: ViT-B/16 with four storage tokens, no qkv bias, eps 1e-6, bf16 RoPE.
+    /// Returns the configuration of MedDINOv3-B-CT3M: ViT-B/16 with four storage tokens, no qkv bias, eps 1e-6, bf16
+    /// RoPE.
     pub fn vit_base() -> Self {
         Self {
             embed_dim: 768,
@@ -127,19 +131,22 @@ impl Config {
         }
     }
 
-    /// 128 wide, 3 deep, two heads: the same code paths, for tests that must be quick.
+    /// Returns a configuration 128 wide and 3 deep, with two heads. It runs the same code paths, for tests that must be
+    /// fast.
     pub fn tiny() -> Self {
         Self { embed_dim: 128, depth: 3, num_heads: 2, ffn_dim: 512, ..Self::vit_base() }
     }
 
-    /// 64 wide, 2 deep, one head: small enough to keep whole checkpoint files of it.
+    /// Returns a configuration 64 wide and 2 deep, with one head. It is small enough to keep whole checkpoint files of
+    /// it.
     pub fn micro() -> Self {
         Self { embed_dim: 64, depth: 2, num_heads: 1, ffn_dim: 256, ..Self::vit_base() }
     }
 
-    /// The same for machines, and for the metadata of files: every field under its own name.
+    /// Returns the configuration as JSON, for programs and for the metadata of files. Every field has its own name.
     pub fn to_json(&self) -> serde_json::Value {
-        // By way of its shortest decimals: widened as it is, 1e-6 would read 9.99999997475e-7.
+        // Converts through the shortest decimal text, because a direct conversion to f64 turns 1e-6 into
+        // 9.99999997475e-7.
         let norm_eps: f64 = self.norm_eps.to_string().parse().expect("a number's own text");
         serde_json::json!({
             "embed_dim": self.embed_dim,
@@ -157,17 +164,18 @@ impl Config {
         })
     }
 
-    /// Width of one head, `D`.
+    /// Returns the width of one head, `D`.
     pub fn head_dim(&self) -> usize {
         self.embed_dim / self.num_heads
     }
 
-    /// Tokens before the patches: cls and storage, `1 + R`.
+    /// Returns the number of tokens before the patches (cls and storage), `1 + R`.
     pub fn prefix_tokens(&self) -> usize {
         1 + self.n_storage_tokens
     }
 
-    /// The patch grid of an image of `height` x `width` pixels; a remainder below one patch is not seen, as in the original.
+    /// Returns the patch grid of an image of `height` x `width` pixels. A remainder below one patch is ignored, as in
+    /// the original.
     ///
     /// # Errors
     /// If the image holds no patch or is larger than [`MAX_SIDE`].
@@ -188,10 +196,11 @@ impl Config {
         Ok(Grid { rows: height / p, cols: width / p })
     }
 
-    /// Batch and patch grid of an image of `shape`, which must be [B, in_chans, H, W], or [B, 1, H, W] whose one channel stands for all.
+    /// Returns batch size and patch grid of an image of `shape`, which must be [B, in_chans, H, W], or [B, 1, H, W] if
+    /// one channel is used for all.
     ///
     /// # Errors
-    /// If it is anything else, or [`Config::grid`] refuses its size.
+    /// If the shape is anything else, or [`Config::grid`] refuses its size.
     pub fn check_image(&self, shape: &[usize]) -> Result<(usize, Grid)> {
         match *shape {
             [batch, channels, height, width] if batch > 0 && (channels == 1 || channels == self.in_chans) => {
@@ -204,9 +213,11 @@ impl Config {
         }
     }
 
-    /// Floating-point operations of the matrix products of one image, a multiplication and an addition counting two: the patch embedding, the linear
-    /// layers, and attention's `q k^T` and `p v`. What comes between them (LayerNorm, RoPE, softmax, GELU) is under 1 % and left out. `channels` are the
-    /// image's: one that stands for all needs one channel of products, with the weight summed over its channels.
+    /// Returns the floating-point operations of the matrix products for one image: the patch embedding, the linear
+    /// layers, and attention's `q k^T` and `p v`. A multiplication and an addition count as two. The operations between
+    /// the products (LayerNorm, RoPE, softmax, GELU) are under 1 % and left out. `channels` is the number of channels
+    /// of the image. If one channel is used for all, the products have one channel, with the weight summed over its
+    /// channels.
     pub fn product_flops(&self, channels: usize, grid: Grid) -> u64 {
         let (c, t) = (self.embed_dim, self.prefix_tokens() + grid.patches());
         let patch_embed = grid.patches() * channels * self.patch_size.pow(2) * c;
@@ -215,10 +226,10 @@ impl Config {
         2 * (patch_embed + self.depth * (linear + attention)) as u64
     }
 
-    /// Whether a mask of `len` patches fits a batch, and the model has a `mask_token` to put in.
+    /// Checks that a mask of `len` patches fits a batch, and that the model has a `mask_token` for the masked patches.
     ///
     /// # Errors
-    /// If either is not so.
+    /// If the mask does not fit, or the model has no `mask_token`.
     pub fn check_mask(&self, len: usize, batch: usize, grid: Grid) -> Result<()> {
         if !self.mask_token {
             return Err(Error::option("mask", "this checkpoint has no mask_token, so nothing can be masked"));
@@ -240,7 +251,7 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// Number of patches, `P`.
+    /// Returns the number of patches, `P`.
     pub fn patches(self) -> usize {
         self.rows * self.cols
     }

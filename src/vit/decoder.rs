@@ -1,9 +1,12 @@
-//! The decoder that nnU-Net's Primus trainers put on the model: from patch tokens to a score for every class at every pixel.
+//! The decoder that nnU-Net's Primus trainers add to the model. It turns patch tokens into a score for every class at
+//! every pixel.
 //!
-//! Stage after stage a transposed convolution (kernel 2, stride 2) doubles the map's side, LayerNorm over channels and GELU follow; a 1 x 1 convolution
-//! ends it. As no kernel reaches over its stride, a token's pixels depend on that token alone. So the decoder is a chain of linear layers over rows: a row of
-//! length `Cin` times `[4 Cout, Cin]` is four rows of length `Cout`, the pixels above left, above right, below left and below right of it; four stages make
-//! the 256 pixels of a patch, in Z-order. No map is shuffled between the stages, and tokens can be decoded a few at a time.
+//! In each stage, a transposed convolution (kernel 2, stride 2) doubles the map's side, and LayerNorm over channels and
+//! GELU follow. A 1 x 1 convolution comes last. No kernel is larger than its stride, so a token's pixels depend on that
+//! token alone, and the decoder is a chain of linear layers over rows. A row of length `Cin` times `[4 Cout, Cin]`
+//! gives four rows of length `Cout`: the pixels at the upper left, upper right, lower left and lower right. Four stages
+//! give the 256 pixels of a patch, in Z-order. No map is shuffled between the stages, and tokens can be decoded a few
+//! at a time.
 
 use super::weights::{Linear, Norm, Spec};
 use crate::checkpoint::{Checkpoint, Entry};
@@ -13,26 +16,26 @@ use crate::tensor::Tensor;
 /// LayerNorm's epsilon in the decoder (`LayerNormNd` of nnU-Net's `dynamic_network_architectures`).
 pub const DECODER_EPS: f32 = 1e-6;
 
-/// Pixels that a stage makes of one: 2 x 2.
+/// Number of pixels that a stage makes from one pixel: 2 x 2.
 pub const FAN: usize = 4;
 
 /// The sizes of a decoder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// The blocks whose patch tokens go in, through the final norm, one after another along the channels.
+    /// The blocks whose patch tokens are the decoder's input, after the final norm and concatenated along the channels.
     pub layers: Vec<usize>,
-    /// Channels that go in, then those after each stage.
+    /// Number of input channels, then the number of channels after each stage.
     pub channels: Vec<usize>,
-    /// Scores a pixel, K.
+    /// Scores per pixel, K.
     pub classes: usize,
 }
 
-/// All parameters of a decoder: leaves `T`, linear layers `L`.
+/// All parameters of a decoder. `T` is the type of the leaves, `L` the type of the linear layers.
 #[derive(Clone, Debug)]
 pub struct Decoder<T, L = Linear<T>> {
     /// `up_projection.decode.I`
     pub stages: Vec<Stage<T, L>>,
-    /// The last, a 1 x 1 convolution: [K, C, 1, 1]
+    /// The last layer, a 1 x 1 convolution: [K, C, 1, 1]
     pub classify: L,
 }
 
@@ -46,7 +49,8 @@ pub struct Stage<T, L = Linear<T>> {
 }
 
 impl Shape {
-    /// The decoder in `checkpoint`, over `layers` of a model `embed_dim` wide whose patches are of side `2^stages`.
+    /// Infers the shape of the decoder in `checkpoint`, over `layers` of a model `embed_dim` wide whose patches have
+    /// side `2^stages`.
     ///
     /// # Errors
     /// If a tensor is missing, unexpected or misshapen.
@@ -82,7 +86,8 @@ impl Shape {
         Err(format!("does not hold the decoder of a Primus trainer over {layers} of the model's layers: {}", wrong.join(", ")))
     }
 
-    /// Floating-point operations of a decoder's matrix products for one patch, a multiplication and an addition counting two.
+    /// Returns the floating-point operations of the decoder's matrix products for one patch. A multiplication and an
+    /// addition count as two.
     pub fn flops_per_patch(&self) -> u64 {
         let stage = |(i, pair): (usize, &[usize])| FAN.pow(i as u32 + 1) * pair[0] * pair[1];
         let stages: usize = self.channels.windows(2).enumerate().map(stage).sum();
@@ -91,13 +96,13 @@ impl Shape {
     }
 }
 
-/// The checkpoint's name of part `rest` of stage `i`.
+/// Returns the checkpoint's name of part `rest` of stage `i`.
 fn name(i: usize, rest: &str) -> String {
     format!("up_projection.decode.{i}{rest}")
 }
 
 impl Decoder<Spec> {
-    /// The names and shapes of every parameter that a decoder of this `shape` has.
+    /// Returns the names and shapes of all parameters of a decoder of this `shape`.
     pub fn specs(shape: &Shape) -> Self {
         let spec = |name: String, shape: &[usize]| Spec { name, shape: shape.to_vec() };
         let linear = |at: String, weight: &[usize], out: usize| Linear {
@@ -116,7 +121,7 @@ impl Decoder<Spec> {
 }
 
 impl Decoder<Spec> {
-    /// The same parameters as [`Decoder::load`] gives them: every convolution as a linear layer.
+    /// Returns the parameters in the form that [`Decoder::load`] returns: every convolution as a linear layer.
     pub fn linear_specs(shape: &Shape) -> Self {
         let mut specs = Self::specs(shape);
         for (stage, pair) in specs.stages.iter_mut().zip(shape.channels.windows(2)) {
@@ -129,23 +134,23 @@ impl Decoder<Spec> {
 }
 
 impl<T> Decoder<T> {
-    /// The same tree with `f` applied to each leaf, in the checkpoint's order; the first error ends it.
+    /// Applies `f` to each leaf, in the checkpoint's order, and returns the tree of results. Stops at the first error.
     ///
     /// # Errors
-    /// Whatever `f` returns.
+    /// The first error that `f` returns.
     pub fn try_map<'a, U, E>(&'a self, f: &mut impl FnMut(&'a T) -> Result<U, E>) -> Result<Decoder<U>, E> {
         let stage = |stage: &'a Stage<T>| Ok(Stage { up: stage.up.try_map(f)?, norm: stage.norm.try_map(f)? });
         let stages = self.stages.iter().map(stage).collect::<Result<_, E>>()?;
         Ok(Decoder { stages, classify: self.classify.try_map(f)? })
     }
 
-    /// The same tree with `f` applied to each leaf, in the checkpoint's order.
+    /// Applies `f` to each leaf, in the checkpoint's order, and returns the tree of results.
     pub fn map<'a, U>(&'a self, f: &mut impl FnMut(&'a T) -> U) -> Decoder<U> {
         let Ok(mapped) = self.try_map(&mut |t: &'a T| Ok::<U, std::convert::Infallible>(f(t)));
         mapped
     }
 
-    /// The leaves, in the checkpoint's order.
+    /// Returns the leaves, in the checkpoint's order.
     pub fn leaves(&self) -> Vec<&T> {
         let mut leaves = Vec::new();
         let Ok(_) = self.try_map(&mut |leaf| {
@@ -157,7 +162,7 @@ impl<T> Decoder<T> {
 }
 
 impl Decoder<Tensor> {
-    /// The decoder of `shape` in `checkpoint`, every convolution as a linear layer.
+    /// Loads the decoder of `shape` from `checkpoint`, with every convolution as a linear layer.
     ///
     /// # Errors
     /// If a tensor cannot be read, or holds NaN or infinity.
@@ -165,8 +170,9 @@ impl Decoder<Tensor> {
         Ok(Decoder::specs(shape).try_map(&mut |spec: &Spec| checkpoint.load(&spec.name))?.into_linear())
     }
 
-    /// Each transposed convolution [Cin, Cout, 2, 2] as a linear layer [4 Cout, Cin], row `(2 dy + dx) Cout + c` for channel `c` of the pixel `dy` down and
-    /// `dx` to the right; the 1 x 1 convolution as [K, C].
+    /// Turns each transposed convolution [Cin, Cout, 2, 2] into a linear layer [4 Cout, Cin], and the 1 x 1 convolution
+    /// into [K, C]. Row `(2 dy + dx) Cout + c` of a linear layer gives channel `c` of the pixel `dy` down and `dx` to
+    /// the right.
     fn into_linear(self) -> Self {
         let stages = self.stages.into_iter().map(|stage| Stage { up: up_linear(&stage.up), norm: stage.norm }).collect();
         let [classes, channels, ..] = *self.classify.weight.shape() else { panic!("a 1 x 1 convolution is [K, C, 1, 1]") };
@@ -174,7 +180,7 @@ impl Decoder<Tensor> {
         Self { stages, classify }
     }
 
-    /// The same tree with each linear layer made into another form by `f`.
+    /// Converts each linear layer with `f`, and keeps the rest of the tree.
     pub fn map_linears<L>(self, f: impl Fn(Linear<Tensor>) -> L) -> Decoder<Tensor, L> {
         let stages = self.stages.into_iter().map(|stage| Stage { up: f(stage.up), norm: stage.norm }).collect();
         Decoder { stages, classify: f(self.classify) }

@@ -1,26 +1,26 @@
-//! What a forward pass is asked for, and what it gives.
+//! The request for a forward pass, and its result.
 
 use super::config::{Config, Grid};
 use crate::error::{Error, Result};
 use crate::graph::Elem;
 use crate::tensor::Tensor;
 
-/// What to compute beside the normalised tokens of the last block.
+/// The outputs to compute in addition to the normalised tokens of the last block.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Request {
     /// Keep `x_prenorm`: the last block's output before the final norm.
     pub prenorm: bool,
     /// Blocks whose output is kept, through the final norm, as [`Features::layers`].
     pub layers: Vec<usize>,
-    /// Keep every tap that backends are compared by: `patch_embed` and each block's raw output.
+    /// Keep every tap for comparing backends: `patch_embed` and each block's raw output.
     pub taps: bool,
 }
 
 impl Request {
-    /// Whether every wanted layer is a block of this model.
+    /// Checks that every requested layer is a block of this model.
     ///
     /// # Errors
-    /// Names the first that is not.
+    /// If a layer is not a block; the error names the first such layer.
     pub fn check(&self, config: &Config) -> Result<()> {
         match self.layers.iter().find(|&&layer| layer >= config.depth) {
             Some(layer) => {
@@ -38,16 +38,16 @@ pub struct Features {
     pub grid: Grid,
     /// Every token after the last block and the final norm: [B, T, C].
     pub x_norm: Tensor,
-    /// Every token after the last block: [B, T, C]; if asked for.
+    /// Every token after the last block: [B, T, C]; if requested.
     pub x_prenorm: Option<Tensor>,
-    /// Every token after block N and the final norm, as asked for: (N, [B, T, C]).
+    /// Every token after block N and the final norm, for each requested N: (N, [B, T, C]).
     pub layers: Vec<(usize, Tensor)>,
-    /// `patch_embed` [B, P, C] and `blocks.N` [B, T, C], if asked for.
+    /// `patch_embed` [B, P, C] and `blocks.N` [B, T, C], if requested.
     pub taps: Vec<(String, Tensor)>,
 }
 
 impl Features {
-    /// `x_norm_clstoken`: [B, C].
+    /// Returns `x_norm_clstoken`: [B, C].
     pub fn cls(&self) -> Tensor {
         let c = self.x_norm.cols();
         let cls = tokens(&self.x_norm, 0, 1);
@@ -55,20 +55,20 @@ impl Features {
         cls.reshaped([b, c])
     }
 
-    /// `x_storage_tokens`: [B, R, C].
+    /// Returns `x_storage_tokens`: [B, R, C].
     pub fn storage(&self) -> Tensor {
         let storage = self.x_norm.shape()[1] - 1 - self.grid.patches();
         tokens(&self.x_norm, 1, storage)
     }
 
-    /// `x_norm_patchtokens`: [B, P, C].
+    /// Returns `x_norm_patchtokens`: [B, P, C].
     pub fn patches(&self) -> Tensor {
         let patches = self.grid.patches();
         tokens(&self.x_norm, self.x_norm.shape()[1] - patches, patches)
     }
 }
 
-/// The range of the values that operations hand to each other; sums are in f32 in any case.
+/// The type whose range limits the values between operations. Sums are always in f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Range {
     F32,
@@ -85,21 +85,23 @@ impl From<Elem> for Range {
 }
 
 impl Features {
-    /// Whether everything that goes out is finite; [`Features::taps`] are for finding out why not.
+    /// Returns whether all outputs are finite. [`Features::taps`] are not checked, because they serve to find the
+    /// cause.
     pub(crate) fn are_finite(&self) -> bool {
         let layers = self.layers.iter().map(|(_, x)| x);
         std::iter::once(&self.x_norm).chain(&self.x_prenorm).chain(layers).all(Tensor::is_finite)
     }
 
-    /// What to tell of features that are not finite: where the first NaN or infinity stands, as far as [`Features::taps`] show it, and what
-    /// to do where values on their way were held to `range`.
+    /// Returns the error for features that are not finite. The error says where the first NaN or infinity appears, as
+    /// far as [`Features::taps`] show it, and what to do if intermediate values were limited to `range`.
     pub(crate) fn overflow(&self, range: Range) -> Error {
         let tap = self.taps.iter().find(|(_, x)| !x.is_finite()).map(|(name, _)| name.clone());
         overflow("features", range, tap.as_deref())
     }
 }
 
-/// The error for results that are not finite, whose values on their way were held to `range`; `first` is the tensor in which that shows first, where it is known.
+/// Returns the error for results that are not finite, if intermediate values were limited to `range`. `first` is the
+/// first tensor with a NaN or infinity, if it is known.
 pub(crate) fn overflow(results: &str, range: Range, first: Option<&str>) -> Error {
     let first = first.map(|name| format!(" from {name} on")).unwrap_or_default();
     match range {
@@ -115,7 +117,7 @@ pub(crate) fn overflow(results: &str, range: Range, first: Option<&str>) -> Erro
     }
 }
 
-/// `count` tokens from `first` on, of each image: [B, T, C] -> [B, count, C].
+/// Copies `count` tokens of each image, from `first` on: [B, T, C] -> [B, count, C].
 fn tokens(x: &Tensor, first: usize, count: usize) -> Tensor {
     let &[b, t, c] = x.shape() else { panic!("tokens are [B, T, C], not {:?}", x.shape()) };
     let data = x.data().chunks_exact(t * c).flat_map(|image| &image[first * c..(first + count) * c]).copied().collect();

@@ -1,6 +1,7 @@
-//! The forward pass, recorded as the model's definition reads: one call a line, each a method of [`Recorder`].
+//! Records the forward pass in the order of the model's definition: one call per line, each a method of [`Recorder`].
 //!
-//! B images, Cin channels, P = Hp Wp patches, R storage tokens, T = 1 + R + P tokens, C channels. Nothing is computed here.
+//! B images, Cin channels, P = Hp Wp patches, R storage tokens, T = 1 + R + P tokens, C channels. Nothing is computed
+//! here.
 
 use super::config::{Config, RopePrecision};
 use super::features::Request;
@@ -12,9 +13,9 @@ use crate::kernels::{Epilogue, Mask, Recorder};
 /// The images that a recorded pass takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Input {
-    /// Images, B.
+    /// Number of images, B.
     pub batch: usize,
-    /// Channels: `in_chans`, or one that stands for all of them.
+    /// Number of channels: `in_chans`, or 1 if one channel is used for all.
     pub channels: usize,
     /// Rows of pixels, H.
     pub height: usize,
@@ -24,10 +25,10 @@ pub struct Input {
     pub masked: bool,
 }
 
-/// Which tensors of a recorded pass are what.
+/// The inputs and outputs of a recorded pass.
 #[derive(Clone, Debug)]
 pub struct Forward {
-    /// The normalised images [B, Cin or 1, H, W]; with [`record`], an input.
+    /// The normalised images [B, Cin or 1, H, W]. They are an input of a pass that [`record`] recorded.
     pub image: TensorId,
     /// Input: sines and cosines of every patch [2, P, D/2], as [`super::rope::table`] makes them.
     pub table: TensorId,
@@ -35,15 +36,15 @@ pub struct Forward {
     pub mask: Option<TensorId>,
     /// Output: every token after the last block and the final norm [B, T, C].
     pub x_norm: TensorId,
-    /// Output, if asked for: every token after the last block [B, T, C].
+    /// Output, if requested: every token after the last block [B, T, C].
     pub x_prenorm: Option<TensorId>,
-    /// Outputs, as asked for: (N, every token after block N and the final norm [B, T, C]).
+    /// Outputs, as requested: (N, every token after block N and the final norm [B, T, C]).
     pub layers: Vec<(usize, TensorId)>,
-    /// Outputs, if asked for: `patch_embed` [B, P, C] and `blocks.N` [B, T, C].
+    /// Outputs, if requested: `patch_embed` [B, P, C] and `blocks.N` [B, T, C].
     pub taps: Vec<(String, TensorId)>,
 }
 
-/// Records a whole pass for a device that allows `limits`.
+/// Records a whole pass for a device with these `limits`.
 ///
 /// # Errors
 /// If the images hold no patch, a layer is no block of this model, or the device's limits are too narrow.
@@ -55,13 +56,13 @@ pub fn record(config: &Config, limits: Limits, input: Input, request: &Request) 
     Ok((g.finish(), forward))
 }
 
-/// Records the same behind whatever made the `image` [B, Cin or 1, H, W].
+/// Appends a whole pass over the `image` [B, Cin or 1, H, W], which may be the result of recorded operations.
 ///
 /// # Errors
 /// As [`record`].
 ///
 /// # Panics
-/// If the image has not four axes: a programmer's mistake.
+/// If the image does not have four axes, which is a programming error.
 pub fn record_on(g: &mut Recorder, config: &Config, image: TensorId, masked: bool, request: &Request) -> Result<Forward> {
     request.check(config)?;
     let &[batch, _, height, width] = g.graph().info(image).shape.as_slice() else { panic!("an image has four axes") };
@@ -91,14 +92,15 @@ pub fn record_on(g: &mut Recorder, config: &Config, image: TensorId, masked: boo
     Ok(Forward { image, table, mask, x_norm, x_prenorm, layers, taps })
 }
 
-/// The type of a parameter on a device that computes in `elem`: the matrices of blocks and decoder, nearly all of a model, are of that type; vectors,
-/// tokens and the patch embedding stay f32, for they meet the residual stream.
+/// Returns the type of a parameter on a device that computes in `elem`. The matrices of blocks and decoder, which are
+/// nearly all of a model, have that type. Vectors, tokens and the patch embedding stay f32, because they are combined
+/// with the residual stream.
 pub fn stored(spec: &Spec, elem: Elem) -> Elem {
     let product = ["blocks.", "up_projection."].iter().any(|part| spec.name.starts_with(part)) && spec.shape.len() == 2;
     if product { elem } else { Elem::F32 }
 }
 
-/// Records one transformer block, whose tensors and dispatches are named `at.`...: x [B, T, C] -> [B, T, C].
+/// Records one transformer block: x [B, T, C] -> [B, T, C]. The names of its tensors and dispatches begin with `at.`.
 ///
 /// # Errors
 /// If the device's limits are too narrow.
@@ -117,14 +119,14 @@ pub fn block(g: &mut Recorder, config: &Config, at: &str, b: &Block<TensorId>, x
     g.matmul(&format!("{at}.mlp.fc2"), h, b.mlp.fc2.weight, residual(&b.mlp.fc2, b.ls2, x))
 }
 
-/// The model's last LayerNorm, kept as an output.
+/// Records the model's last LayerNorm, and keeps its result as an output.
 fn final_norm(g: &mut Recorder, config: &Config, label: &str, norm: &Norm<TensorId>, x: TensorId) -> Result<TensorId> {
     let y = g.layernorm_as(Elem::F32, label, x, norm.weight, norm.bias, config.norm_eps)?;
     g.keep(y);
     Ok(y)
 }
 
-/// Keeps a tensor by which backends are compared, if that is asked for.
+/// Keeps a tensor for comparing backends, if taps are requested.
 fn tap(g: &mut Recorder, request: &Request, taps: &mut Vec<(String, TensorId)>, name: &str, x: TensorId) {
     if request.taps {
         g.keep(x);
@@ -132,7 +134,7 @@ fn tap(g: &mut Recorder, request: &Request, taps: &mut Vec<(String, TensorId)>, 
     }
 }
 
-/// The bias of a layer that has one in every DINOv3: all but qkv.
+/// Returns the bias of a layer that has one in every DINOv3, which is every layer but qkv.
 fn bias(layer: &Linear<TensorId>) -> TensorId {
     layer.bias.expect("Weights::specs gives every layer but qkv a bias")
 }

@@ -1,4 +1,5 @@
-//! A model's configuration, from its checkpoint: names and shapes say what they can, hints the rest; a file's name says nothing.
+//! Infers a model's configuration from its checkpoint: names and shapes say what they can, and hints say the rest. The
+//! file's name does not matter.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +7,8 @@ use super::config::{Config, META_NORM_EPS, NORM_EPS, RopePrecision};
 use crate::checkpoint::{Checkpoint, Dtype, Layout};
 use crate::error::{Error, Result};
 
-/// Extents beyond which a file is taken for damaged: several times those of DINOv3's ViT-7B (4096 wide, 40 deep).
+/// The largest extents that are accepted; a larger one means a damaged file. They are several times those of DINOv3's
+/// ViT-7B (4096 wide, 40 deep).
 const MAX_WIDTH: usize = 16_384;
 const MAX_FFN: usize = 65_536;
 const MAX_DEPTH: usize = 256;
@@ -14,19 +16,20 @@ const MAX_STORAGE_TOKENS: usize = 1024;
 const MAX_PATCH: usize = 128;
 const MAX_CHANNELS: usize = 256;
 
-/// The width of a head in every DINOv3 that is published with a plain MLP.
+/// The width of a head in every published DINOv3 with a plain MLP.
 const HEAD_DIM: usize = 64;
 
 impl Config {
-    /// The configuration of the model in `checkpoint`.
+    /// Infers the configuration of the model in `checkpoint`.
     ///
-    /// Width, depth, MLP width, registers, patch size, channels and biases come from names and shapes, each from all tensors that show it,
-    /// so that one misshapen tensor does not mislead. Heads are 64 wide unless `config.json`, metadata or the stored RoPE periods say
-    /// otherwise. Epsilon and RoPE precision follow the layout: 1e-5 and f32 for Meta, Hugging Face and timm; 1e-6 and bf16 for the authors'.
+    /// Width, depth, MLP width, registers, patch size, channels and biases come from names and shapes. Each comes from
+    /// all tensors that show it, so that a single misshapen tensor does not decide. Heads are 64 wide unless
+    /// `config.json`, metadata or the stored RoPE periods say otherwise. Epsilon and RoPE precision follow the layout:
+    /// 1e-5 and f32 for Meta, Hugging Face and timm; 1e-6 and bf16 for the authors'.
     ///
     /// # Errors
-    /// If a size is zero, absurd, or contradicts what is said beside the weights, or the width is no whole number of heads whose
-    /// width is a multiple of 4 (RoPE needs four equal parts).
+    /// If a size is zero, absurdly large, or contradicts what is stated beside the weights. If the width is not a whole
+    /// number of heads, or a head's width is not a multiple of 4 (RoPE needs four equal parts).
     pub fn infer(checkpoint: &Checkpoint) -> Result<Self> {
         infer(checkpoint).map_err(|problem| Error::checkpoint(checkpoint.source_name(), problem))
     }
@@ -48,7 +51,7 @@ fn infer(checkpoint: &Checkpoint) -> Result<Config, String> {
         patch_size: extents.patch_size,
         in_chans: extents.in_chans,
         qkv_bias: checkpoint.entries().iter().any(|e| e.name.ends_with(".attn.qkv.bias")),
-        // timm drops it; elsewhere a file without one is not whole, unless it says so itself.
+        // timm drops the mask token. Any other file without one is incomplete, unless its own hints say so.
         mask_token: hints.mask_token.unwrap_or(*checkpoint.layout() != Layout::Timm) || checkpoint.entry("mask_token").is_some(),
         norm_eps: hints.norm_eps.unwrap_or(norm_eps),
         rope: match hints.rope {
@@ -77,7 +80,7 @@ fn infer(checkpoint: &Checkpoint) -> Result<Config, String> {
     Ok(config)
 }
 
-/// What shapes and names show.
+/// The extents that shapes and names show.
 struct Extents {
     embed_dim: usize,
     depth: usize,
@@ -121,14 +124,14 @@ impl Extents {
             depth,
             ffn_dim: ffns.winner().unwrap_or(4 * embed_dim),
             n_storage_tokens: axis("storage_tokens", 1).unwrap_or(0),
-            // Missing, it is listed as missing under the usual shape.
+            // If the weight is missing, the error lists it with the usual shape.
             patch_size: axis("patch_embed.proj.weight", 3).unwrap_or(usual.patch_size),
             in_chans: axis("patch_embed.proj.weight", 1).unwrap_or(usual.in_chans),
         })
     }
 }
 
-/// What several tensors say about one extent; the most frequent wins, of equals the largest.
+/// The values that several tensors show for one extent. The most frequent value wins; the largest wins a tie.
 #[derive(Default)]
 struct Votes(BTreeMap<usize, usize>);
 

@@ -1,4 +1,4 @@
-//! The model: its sizes, its parameters and its forward pass. It knows no file format and no device.
+//! The model: its sizes, its parameters and its forward pass. This module knows no file format and no device.
 
 pub mod config;
 pub mod decoder;

@@ -1,4 +1,4 @@
-//! A model as its checkpoint has it: a configuration, and weights that are loaded when they are asked for.
+//! A model from a checkpoint: its configuration, and weights that are loaded on demand.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,13 +13,14 @@ use crate::checkpoint::{Checkpoint, Entry};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// How far a stored RoPE period may be from the computed one: bf16 keeps 8 bits, so rounding alone makes up to 0.4 %.
+/// How far a stored RoPE period may be from the computed one, relative to it. bf16 keeps 8 bits, so rounding alone
+/// changes a period by up to 0.4 %.
 const PERIOD_TOLERANCE: f32 = 0.01;
 
-/// How many names an error lists of one kind; a checkpoint of another model may have thousands.
+/// The most names of one kind that an error lists, because a checkpoint of another model may have thousands.
 const LISTED: usize = 200;
 
-/// A checkpoint that was found to hold exactly one model.
+/// A checkpoint that was checked to hold exactly one model.
 pub struct Model {
     config: Config,
     checkpoint: Checkpoint,
@@ -29,16 +30,18 @@ pub struct Model {
 impl Model {
     /// Opens the checkpoint file at `path`: any container and layout that [`Checkpoint::open`] reads.
     ///
-    /// Names and shapes are held against what the configuration asks for; the weights themselves are not read yet.
+    /// Names and shapes are checked against the configuration. The weights themselves are not read yet.
     ///
     /// # Errors
-    /// As [`Checkpoint::open`] and [`Config::infer`], or if a tensor is missing, unexpected or misshapen: one error lists them all.
+    /// As [`Checkpoint::open`] and [`Config::infer`], or if a tensor is missing, unexpected or misshapen: one error
+    /// lists them all.
     #[cfg(feature = "files")]
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::from_checkpoint(Checkpoint::open(path)?)
     }
 
-    /// A model of untrained weights, which are computed from `seed`: the same to the last bit on every machine, to try things out and to test with.
+    /// Creates a model with untrained weights, computed from `seed` and bit-identical on every machine, for experiments
+    /// and tests.
     pub fn seeded(seed: u64, size: ModelSize) -> Self {
         let config = size.config();
         let table = Weights::specs(&config).leaves().into_iter().map(|spec| (spec.name.clone(), spec.shape.clone())).collect();
@@ -47,7 +50,7 @@ impl Model {
         Self { config, warnings: checkpoint.warnings().to_vec(), checkpoint }
     }
 
-    /// The model in an open checkpoint.
+    /// Builds the model of an open checkpoint.
     ///
     /// # Errors
     /// As [`Config::infer`], or if a tensor is missing, unexpected or misshapen: one error lists them all.
@@ -62,32 +65,33 @@ impl Model {
         Ok(Self { config, checkpoint, warnings })
     }
 
-    /// What the model is.
+    /// Returns the model's configuration.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Computes the position embedding in another precision than this kind of checkpoint asks for.
+    /// Sets the precision of the position embedding, which otherwise follows the kind of checkpoint.
     pub fn set_rope(&mut self, rope: RopePrecision) {
         self.config.rope = rope;
     }
 
-    /// Where its weights are.
+    /// Returns the checkpoint that holds the weights.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
     }
 
-    /// What a user should know and may not expect: the checkpoint's warnings, and the model's.
+    /// Returns facts that may surprise a user: the checkpoint's warnings, and the model's.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// Number of parameters.
+    /// Returns the number of parameters.
     pub fn parameters(&self) -> usize {
         self.checkpoint.entries().iter().map(Entry::len).sum()
     }
 
-    /// All weights, as f32. The file is read one tensor at a time: memory peaks at the weights and one tensor's bytes.
+    /// Loads all weights as f32. The file is read one tensor at a time, so memory peaks at the weights and one tensor's
+    /// bytes.
     ///
     /// # Errors
     /// If a tensor cannot be read, or holds NaN or infinity.
@@ -95,8 +99,8 @@ impl Model {
         Weights::specs(&self.config).try_map(&mut |spec: &Spec| self.checkpoint.load(&spec.name))
     }
 
-    /// Writes the model to `path` as safetensors of `dtype` (f32, f16 or bf16), under this crate's names, with the configuration in the
-    /// metadata: [`Model::open`] gives the same model again, in f32 to the last bit.
+    /// Writes the model to `path` as safetensors of `dtype` (f32, f16 or bf16), under this crate's names, with the
+    /// configuration in the metadata. [`Model::open`] opens the same model again; in f32 its weights are bit-identical.
     ///
     /// # Errors
     /// As [`checkpoint::write_safetensors`].
@@ -105,10 +109,11 @@ impl Model {
         self.write_safetensors_while(path, dtype, || Ok(()))
     }
 
-    /// As [`Model::write_safetensors`]; `check` is asked before each tensor whether to go on, and an error from it leaves no file behind.
+    /// Writes the model as [`Model::write_safetensors`] does. `check` is called before each tensor; its error stops the
+    /// write and leaves no file behind.
     ///
     /// # Errors
-    /// As [`checkpoint::write_safetensors`], and what `check` says.
+    /// As [`checkpoint::write_safetensors`], including any error of `check`.
     #[cfg(feature = "files")]
     pub fn write_safetensors_while<E: From<Error>>(
         &self,
@@ -117,7 +122,7 @@ impl Model {
         check: impl FnMut() -> Result<(), E>,
     ) -> Result<(), E> {
         let metadata = BTreeMap::from([
-            // What Python's loaders ask for before they read a safetensors file.
+            // Python's loaders look for this entry before they read a safetensors file.
             ("format".to_string(), "pt".to_string()),
             (CONFIG_KEY.to_string(), self.config.to_json().to_string()),
         ]);
@@ -125,7 +130,7 @@ impl Model {
     }
 }
 
-/// One error for everything by which the checkpoint's names and shapes differ from the model's.
+/// Checks the checkpoint's names and shapes against the model's. One error lists all differences.
 fn hold_against(checkpoint: &Checkpoint, config: &Config) -> Result<()> {
     let specs = Weights::specs(config);
     let wanted: BTreeMap<&str, &[usize]> = specs.leaves().into_iter().map(|s| (s.name.as_str(), s.shape.as_slice())).collect();
@@ -159,7 +164,7 @@ fn hold_against(checkpoint: &Checkpoint, config: &Config) -> Result<()> {
     Err(Error::checkpoint(checkpoint.source_name(), problem))
 }
 
-/// A warning, if the stored periods [D/4] are not `base^(2i / (D/2))`.
+/// Returns a warning if the stored periods [D/4] are not `base^(2i / (D/2))`.
 fn strange_periods(stored: &[f32], config: &Config) -> Option<String> {
     let n = config.head_dim() / 4;
     let computed = |i: usize| config.rope_base.powf(i as f32 / n as f32);

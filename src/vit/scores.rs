@@ -1,4 +1,4 @@
-//! The forward pass of a fine-tuned network, recorded as its definition reads: the model, and the decoder on its patch tokens.
+//! Records the forward pass of a fine-tuned network: the model, and the decoder on its patch tokens.
 
 use std::ops::Range;
 
@@ -10,48 +10,49 @@ use crate::error::Result;
 use crate::graph::{Elem, Graph, Limits, Role, TensorId};
 use crate::kernels::{Columns, Epilogue, Mosaic, Recorder};
 
-/// The largest tensor between two stages of the decoder, in bytes: patches are decoded as many at a time as keep to it, so that a decoder takes no more
-/// memory than the blocks have freed, and products are still large.
+/// The largest tensor between two stages of the decoder, in bytes. It limits how many patches are decoded at a time, so
+/// that the decoder takes no more memory than the blocks have freed. Its products are still large.
 const STAGE_BYTES: u64 = 32 << 20;
 
-/// Which tensors of a recorded pass are what.
+/// The inputs and outputs of a recorded pass.
 #[derive(Clone, Copy, Debug)]
 pub struct Scores {
     /// Input: the normalised images [B, Cin or 1, H, W].
     pub image: TensorId,
     /// Input: sines and cosines of every patch [2, P, D/2], as [`super::rope::table`] makes them.
     pub table: TensorId,
-    /// Input: what the pixels of an image weigh [H, W].
+    /// Input: the weight of each pixel of an image [H, W].
     pub weights: TensorId,
-    /// Input: where each image lies on the slice [B, 4], as [`Mosaic`] has it.
+    /// Input: the position of each image on the slice [B, 4], in the form that [`Mosaic`] describes.
     pub places: TensorId,
-    /// Output: the scores of every class at every pixel of the slice [K, Y, X], weighted; a run adds to what is there.
+    /// Output: the weighted scores of every class at every pixel of the slice [K, Y, X]. A run adds to the values
+    /// already in it.
     pub sums: TensorId,
 }
 
 /// Patches that are decoded together.
 #[derive(Clone, Debug)]
 pub struct Piece {
-    /// Their numbers among all patches of the batch.
+    /// Their indices among all patches of the batch.
     pub patches: Range<usize>,
     /// Their tokens, the decoder's layers side by side: [patches, L C].
     pub tokens: TensorId,
 }
 
 impl Piece {
-    /// Where a layer's tokens go, of images with `of_each` patches: to the columns from `column` on.
+    /// Returns where a layer's tokens are written, for images with `of_each` patches: to the columns from `column` on.
     pub fn columns(&self, of_each: usize, column: usize) -> Columns {
         Columns { patches: self.patches.clone(), of_each, joined: self.tokens, column }
     }
 }
 
-/// Records a whole pass over tiles of a slice of `size` [Y, X] for a device that allows `limits`.
+/// Records a whole pass over tiles of a slice of `size` [Y, X] for a device with these `limits`.
 ///
 /// # Errors
 /// If the tiles hold no patch, or the device's limits are too narrow.
 ///
 /// # Panics
-/// If the tiles are no whole number of patches, or larger than the slice: a programmer's mistake.
+/// If the tiles are not a whole number of patches, or are larger than the slice; both are programming errors.
 pub fn record(config: &Config, shape: &Shape, limits: Limits, input: Input, size: [usize; 2]) -> Result<(Graph, Scores)> {
     let Input { batch, channels, height, width, .. } = input;
     let grid = config.grid(height, width)?;
@@ -88,7 +89,8 @@ pub fn record(config: &Config, shape: &Shape, limits: Limits, input: Input, size
     Ok((g.finish(), Scores { image, table, weights: to.weights, places: to.places, sums: to.sums }))
 }
 
-/// The pieces in which `patches` are decoded, whose tokens are still to be written.
+/// Splits `patches` patches into pieces to decode one by one. Creates the tensor of each piece's tokens, which is still
+/// to be written.
 pub fn pieces(g: &mut Recorder, shape: &Shape, patches: usize) -> Vec<Piece> {
     let stage = |(i, channels): (usize, &usize)| FAN.pow(i as u32) * channels;
     let longest =
@@ -102,7 +104,7 @@ pub fn pieces(g: &mut Recorder, shape: &Shape, patches: usize) -> Vec<Piece> {
     (0..patches).step_by(most).map(piece).collect()
 }
 
-/// Records the decoder over `pieces` of the patches of tiles, whose scores go `to` the slice that they are of.
+/// Records the decoder over `pieces` of the patches of tiles, and adds their scores to the slice `to`.
 ///
 /// # Errors
 /// If the device's limits are too narrow.

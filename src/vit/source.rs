@@ -1,4 +1,4 @@
-//! A model as users name it in a text: a file, or `seeded:N` for untrained weights.
+//! Parses how users name a model: a file, or `seeded:N` for untrained weights.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -8,7 +8,7 @@ use super::config::ModelSize;
 use super::model::Model;
 use crate::error::{Error, Result};
 
-/// Where a model's weights come from, as a flag or a field of a form names it.
+/// The source of a model's weights, as a flag or a field of a form names it.
 ///
 /// ```
 /// use meddino::vit::config::ModelSize;
@@ -24,18 +24,18 @@ pub enum ModelSource {
     File(PathBuf),
     /// Untrained weights: `seeded:N`, `seeded:N:tiny` or `seeded:N:micro`.
     Seeded {
-        /// What the weights are computed from.
+        /// The seed from which the weights are computed.
         seed: u64,
-        /// How large the model is.
+        /// The size of the model.
         size: ModelSize,
     },
 }
 
 impl ModelSource {
-    /// What `text` names. Whatever does not begin with `seeded:` is a path, which need not be Unicode.
+    /// Parses `text`. Any text that does not begin with `seeded:` is a path, which need not be Unicode.
     ///
     /// # Errors
-    /// If it begins with `seeded:`, and no whole number or no known size follows.
+    /// If the text begins with `seeded:`, and no whole number follows, or an unknown size follows the number.
     pub fn parse(text: impl AsRef<OsStr>) -> Result<Self> {
         let text = text.as_ref();
         let Some(name) = text.to_str().filter(|name| name.starts_with("seeded:")) else { return Ok(Self::File(text.into())) };
@@ -69,7 +69,7 @@ impl fmt::Display for ModelSource {
     }
 }
 
-/// The model that `seeded:N` or `seeded:N:SIZE` names.
+/// Parses `seeded:N` or `seeded:N:SIZE`.
 fn seeded(name: &str) -> Option<ModelSource> {
     let rest = name.strip_prefix("seeded:")?;
     let (seed, size) = match rest.split_once(':') {

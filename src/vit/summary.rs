@@ -1,4 +1,4 @@
-//! What a checkpoint holds, for people and for machines.
+//! Summarises what a checkpoint holds, as text and as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,32 +9,33 @@ use super::config::Config;
 use super::model::Model;
 use crate::checkpoint::{Container, Dtype, Layout};
 
-/// How many names stand for all that are ignored for one reason.
+/// How many names are shown as examples of all that are ignored for one reason.
 const EXAMPLES: usize = 3;
 
-/// A model's checkpoint in a few lines; [`Display`](fmt::Display) gives text, [`Summary::to_json`] the same for machines.
+/// A summary of a model's checkpoint. [`Display`](fmt::Display) writes it as a few lines of text, [`Summary::to_json`]
+/// as JSON.
 #[derive(Clone, Debug)]
 pub struct Summary {
-    /// The file as it was named, or `seeded:N`.
+    /// The file's name as the user gave it, or `seeded:N`.
     pub source_name: String,
-    /// What its names mean.
+    /// The layout of the file's names.
     pub layout: Layout,
-    /// How it keeps its tensors.
+    /// The format in which the tensors are stored.
     pub container: Container,
-    /// What the model is.
+    /// The model's configuration.
     pub config: Config,
     /// Number of parameters.
     pub parameters: usize,
-    /// How many tensors are stored in which type.
+    /// Number of tensors that are stored in each type.
     pub dtypes: BTreeMap<Dtype, usize>,
-    /// Reason -> names of the tensors that are left out for it.
+    /// For each reason, the names of the tensors that are left out.
     pub ignored: BTreeMap<&'static str, Vec<String>>,
-    /// What a user should know and may not expect.
+    /// Facts that may surprise a user.
     pub warnings: Vec<String>,
 }
 
 impl Model {
-    /// What its checkpoint holds. No weight is read.
+    /// Summarises the model's checkpoint. No weight is read.
     pub fn summary(&self) -> Summary {
         let checkpoint = self.checkpoint();
         let mut dtypes = BTreeMap::new();
@@ -59,7 +60,7 @@ impl Model {
 }
 
 impl Summary {
-    /// `{source, layout, wrapped_under | trainer, container, config, parameters, dtypes, ignored, warnings}`
+    /// Returns `{source, layout, wrapped_under | trainer, container, config, parameters, dtypes, ignored, warnings}`.
     pub fn to_json(&self) -> Value {
         let dtypes: BTreeMap<_, _> = self.dtypes.iter().map(|(dtype, n)| (dtype.name(), n)).collect();
         let mut summary = json!({

@@ -1,7 +1,9 @@
-//! The model's parameters as a tree, each named as in the checkpoint. With `checkpoint/`, the only place that knows tensor names.
+//! The model's parameters as a tree, each named as in the checkpoint. Only this file and `checkpoint/` know the names
+//! of the model's tensors.
 //!
-//! The tree is generic over what stands at its leaves: a [`Spec`] (name and shape: what a checkpoint must hold), a host
-//! [`Tensor`](crate::Tensor), or a tensor of a graph. [`Weights::specs`] writes the names and shapes down once; everything else maps over it.
+//! The tree is generic over its leaves: a [`Spec`] (name and shape, which a checkpoint must hold), a host
+//! [`Tensor`](crate::Tensor), or a tensor of a graph. [`Weights::specs`] is the only list of names and shapes; every
+//! other tree is mapped from it.
 
 use super::config::Config;
 
@@ -10,11 +12,12 @@ use super::config::Config;
 pub struct Spec {
     /// The checkpoint's name, e.g. `blocks.3.attn.qkv.weight`.
     pub name: String,
-    /// Its shape, outermost axis first.
+    /// The shape, outermost axis first.
     pub shape: Vec<usize>,
 }
 
-/// All parameters of the model: leaves `T`, linear layers `L` (a backend may keep those in a form of its own).
+/// All parameters of the model. `T` is the type of the leaves, `L` the type of the linear layers, which a backend may
+/// store in its own form.
 #[derive(Clone, Debug)]
 pub struct Weights<T, L = Linear<T>> {
     /// `cls_token` [1, 1, C]
@@ -85,7 +88,7 @@ pub struct Norm<T> {
 }
 
 impl Weights<Spec> {
-    /// The names and shapes of every parameter that a model of this `config` has.
+    /// Returns the names and shapes of all parameters of a model of this `config`.
     pub fn specs(config: &Config) -> Self {
         let (c, p, r) = (config.embed_dim, config.patch_size, config.n_storage_tokens);
         Self {
@@ -136,10 +139,10 @@ fn spec(name: impl Into<String>, shape: impl Into<Vec<usize>>) -> Spec {
 }
 
 impl<T> Weights<T> {
-    /// The same tree with `f` applied to each leaf, in the checkpoint's order; the first error ends it.
+    /// Applies `f` to each leaf, in the checkpoint's order, and returns the tree of results. Stops at the first error.
     ///
     /// # Errors
-    /// Whatever `f` returns.
+    /// The first error that `f` returns.
     pub fn try_map<'a, U, E>(&'a self, f: &mut impl FnMut(&'a T) -> Result<U, E>) -> Result<Weights<U>, E> {
         Ok(Weights {
             cls_token: f(&self.cls_token)?,
@@ -151,13 +154,13 @@ impl<T> Weights<T> {
         })
     }
 
-    /// The same tree with `f` applied to each leaf, in the checkpoint's order.
+    /// Applies `f` to each leaf, in the checkpoint's order, and returns the tree of results.
     pub fn map<'a, U>(&'a self, f: &mut impl FnMut(&'a T) -> U) -> Weights<U> {
         let Ok(mapped) = self.try_map(&mut |t: &'a T| Ok::<U, std::convert::Infallible>(f(t)));
         mapped
     }
 
-    /// The same tree with each linear layer made into another form by `f`, one after the other.
+    /// Converts each linear layer with `f`, one after the other, and keeps the rest of the tree.
     pub fn map_linears<L>(self, f: impl Fn(Linear<T>) -> L) -> Weights<T, L> {
         let block = |b: Block<T>| Block {
             norm1: b.norm1,
@@ -177,7 +180,7 @@ impl<T> Weights<T> {
         }
     }
 
-    /// The leaves, in the checkpoint's order.
+    /// Returns the leaves, in the checkpoint's order.
     pub fn leaves(&self) -> Vec<&T> {
         let mut leaves = Vec::new();
         self.map(&mut |leaf| leaves.push(leaf));
