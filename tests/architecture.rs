@@ -1,4 +1,5 @@
-//! The lines of ARCHITECTURE.md that a test can hold: who may import whom, and where names and texts may stand.
+//! The rules of ARCHITECTURE.md that a test can check: which room may import which, and where names and texts may
+//! appear.
 
 #[path = "architecture/circles.rs"]
 mod circles;
@@ -8,8 +9,7 @@ use std::path::{Path, PathBuf};
 
 use circles::Crate;
 
-/// Each room of `src/`, and the rooms it may import. What is not listed may be imported by nobody below the command
-/// line.
+/// Each room of `src/`, and the rooms it may import. Only the command line may import a room that is not listed.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("tensor", &[]),
@@ -34,7 +34,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("jobs", &["error", "tensor", "archive", "hub", "checkpoint", "vit", "ct", "maps", "output", "backbone", "nnunet", "segmenter"]),
 ];
 
-/// A text, and the rooms in which alone it may stand.
+/// Each text, and the only rooms in which it may appear.
 const MAY_SAY: &[(&str, &[&str])] = &[
     ("wgpu::", &["gpu", "embedding"]),
     ("include_str!", &["kernels", "lib"]),
@@ -43,7 +43,7 @@ const MAY_SAY: &[(&str, &[&str])] = &[
     ("println!", &["cli", "main"]),
     // Submissions and polls are counted where they are made, in gpu/context.rs.
     ("queue().submit", &[]),
-    // Shaders without run-time checks are the recorder's alone; the graph says what that takes.
+    // Only the recorder appends shaders without run-time checks. The graph states the conditions.
     ("push_unchecked(", &["kernels", "graph"]),
     ("create_shader_module_trusted", &["gpu"]),
     ("device().poll", &[]),
@@ -76,7 +76,7 @@ fn sources_of(folder: &str) -> Vec<(String, String, String)> {
     rust_files(&src).into_iter().map(read).collect()
 }
 
-/// The lines that are neither comments nor a module of unit tests at the end of the file.
+/// Returns the lines that are neither comments nor a module of unit tests at the end of the file.
 fn without_tests(text: &str) -> String {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     let is_test = |at: &usize| {
@@ -118,8 +118,8 @@ fn no_module_uses_one_that_uses_it() {
     );
 }
 
-/// What `viewer/` may mention of the library: the room for hosts of a device, and what a guest needs for scans, maps,
-/// pictures and checkpoints. What a pass is made of stays behind `embedding`.
+/// The modules of the library that `viewer/` may mention: the room for hosts of a device, and what a guest needs for
+/// scans, maps, pictures and checkpoints. The parts of a pass stay behind `embedding`.
 const VIEWER_MAY_IMPORT: &[&str] = &[
     "embedding",
     "ct",
@@ -171,8 +171,8 @@ fn the_library_names_no_flag() {
     assert!(wrong.is_empty(), "name the parameter in backticks (`size`), not the flag:\n{}", wrong.join("\n"));
 }
 
-/// A kernel's noun stands in shaders/X.wgsl, kernels/X.rs, one test table and one bench row; its twin on the CPU in
-/// cpu/X.rs or, where what it computes is no part of the model, in ct/X.rs or maps/X.rs.
+/// A kernel's noun names shaders/X.wgsl, kernels/X.rs, one test table and one bench row. Its counterpart on the CPU is
+/// in cpu/X.rs or, if what it computes is not part of the model, in ct/X.rs or maps/X.rs.
 #[test]
 fn a_kernel_has_one_name_everywhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

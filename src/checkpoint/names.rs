@@ -1,4 +1,4 @@
-//! Types that several files of this room share: tensor names, and reasons why a tensor is left out.
+//! Types that several files of `checkpoint` share: tensor names, and reasons why a tensor is left out.
 
 use std::collections::BTreeMap;
 

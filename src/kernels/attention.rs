@@ -12,17 +12,17 @@ use crate::graph::{AttentionTile, Cost, Dispatch, Elem, Kernel, Limits, TensorId
 /// Keys whose scores an invocation keeps at a time.
 const GROUP: u32 = 8;
 
-/// For GPUs, (lanes, keys). The first that fits is the default.
+/// Tiles for GPUs, as (lanes, keys). The first that fits is the default.
 const TILED: [(u32, u32); 8] = [(64, 32), (64, 16), (64, 8), (32, 32), (128, 32), (32, 64), (64, 64), (128, 64)];
 
-/// For cooperative matrices, (subgroups, keys).
+/// Tiles for cooperative matrices, as (subgroups, keys).
 const COOPERATIVE: [(u32, u32); 7] = [(4, 32), (2, 32), (4, 16), (2, 16), (1, 16), (4, 64), (2, 64)];
 
-/// Operations a score besides its products: maximum, exponential, sum.
+/// Operations per score in addition to its products: maximum, exponential, sum.
 const SOFTMAX_FLOPS: u64 = 4;
 
 impl Recorder {
-    /// `softmax(q k^T / sqrt D) v` of each head, [B, N, T, D] with D a multiple of 4, to [B, T, N D] of
+    /// Computes `softmax(q k^T / sqrt D) v` of each head: [B, N, T, D], with D a multiple of 4, to [B, T, N D] of
     /// [`Recorder::elem`].
     ///
     /// # Errors
@@ -68,9 +68,9 @@ impl Recorder {
     }
 }
 
-/// Ranges of tiles of `lanes` queries, at most `most` tiles each, that together cover every query of the `bound` heads
-/// whose row of the result is among `rows`. Each range comes with the number of such queries, over all heads, that it
-/// covers.
+/// Returns ranges of tiles of `lanes` queries, at most `most` tiles each. Together they cover every query of the
+/// `bound` heads whose row of the result is among `rows`. Each range comes with the number of such queries that it
+/// covers, over all heads.
 fn query_tiles(
     rows: &Range<usize>,
     bound: &Range<usize>,
@@ -100,8 +100,8 @@ fn query_tiles(
     (first..end).step_by(most).map(run).collect()
 }
 
-/// The tiles that a device may use for attention of heads of `head_dim` elements of type `elem`. The first is the
-/// default; there is none if not even the smallest fits.
+/// Returns the tiles that a device may use for attention of heads of `head_dim` elements of type `elem`. The first is
+/// the default. The list is empty if not even the smallest tile fits.
 pub fn attention_tiles(limits: &Limits, head_dim: usize, elem: Elem) -> Vec<AttentionTile> {
     let head_dim = head_dim as u32;
     if limits.tier == Tier::Direct {
@@ -118,8 +118,8 @@ fn tiled(limits: &Limits, head_dim: u32, elem: Elem) -> Vec<AttentionTile> {
     TILED.into_iter().filter(fits).map(|(lanes, keys)| AttentionTile::Tiled { lanes, keys }).collect()
 }
 
-/// Software GPUs run invocations as the lanes of vector instructions. More queries each would be faster still, but
-/// drivers take many seconds to compile that.
+/// Returns the tiles for software GPUs, which run invocations as the lanes of vector instructions. More queries per
+/// invocation would be faster still, but drivers would take many seconds to compile the kernel.
 fn direct(head_dim: u32) -> Vec<AttentionTile> {
     let queries = (256 / head_dim).clamp(1, 4);
     let sizes = [(8, queries), (8, queries / 2), (16, queries / 2)];
@@ -138,7 +138,7 @@ fn cooperative(limits: &Limits, head_dim: u32, elem: Elem, side: u32) -> Vec<Att
     COOPERATIVE.into_iter().filter(fits).map(|(subgroups, keys)| AttentionTile::Cooperative { subgroups, keys }).collect()
 }
 
-/// The kernel for `rows` tokens, and how many queries a workgroup computes.
+/// Returns the kernel for `rows` tokens, and how many queries a workgroup computes.
 fn kernel(label: &str, limits: &Limits, rows: usize, head_dim: u32, [heads, y]: [Elem; 2]) -> Result<(Kernel, usize)> {
     let candidates = attention_tiles(limits, head_dim as usize, heads);
     let chosen = limits.tiles.of(rows).attention.filter(|tile| candidates.contains(tile));

@@ -6,8 +6,9 @@ use crate::error::Result;
 use crate::graph::{Cost, Dispatch, Kernel, TensorId};
 
 impl Recorder {
-    /// Dot products of `directions` [K, C] with each row of `tokens` [.., C] less `mean` `[C]`: [.., K], all f32. If
-    /// each direction is divided by its standard deviation, these are the whitened scores of principal components.
+    /// Computes the dot products of `directions` [K, C] with each row of `tokens` [.., C] minus `mean` `[C]`: [.., K],
+    /// all f32. If each direction is divided by its standard deviation, these are the whitened scores of principal
+    /// components.
     ///
     /// # Errors
     /// If the device's limits are too narrow for any piece of it.

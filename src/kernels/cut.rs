@@ -41,14 +41,15 @@ pub fn cut(limits: &Limits, label: &str, rows: usize, row_bytes: &[usize], most:
 }
 
 impl Recorder {
-    /// How many rows of this cost keep a dispatch within [`Limits::max_work`]: whole tiles, and at least one tile.
+    /// Returns how many rows of this cost keep a dispatch within [`Limits::max_work`]: whole tiles, and at least one
+    /// tile.
     pub(super) fn affordable(&self, row_cost: Cost, tile: usize) -> usize {
         let rows = self.limits.max_work.map_or(usize::MAX, |most| (most / row_cost.work().max(1)) as usize);
         (rows / tile * tile).max(tile)
     }
 }
 
-/// The fewest rows of `bytes` each whose total is a multiple of the alignment of bindings.
+/// Returns the fewest rows of `bytes` each whose total is a multiple of the alignment of bindings.
 fn rows_between_starts(limits: &Limits, bytes: usize) -> usize {
     // Alignments are powers of two, so only the power of two in a row's length matters.
     let alignment = limits.alignment as usize;

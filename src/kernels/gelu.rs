@@ -1,4 +1,4 @@
-//! GELU on its own.
+//! GELU as an operation of its own.
 
 use super::cut::cut;
 use super::{LANES, Recorder, pack, rows_of, shared, words};
@@ -9,7 +9,7 @@ use crate::graph::{Cost, Dispatch, Kernel, TensorId};
 const FLOPS: u64 = 26;
 
 impl Recorder {
-    /// `x Phi(x)` of each element, in the exact (erf) form; the result has x's shape.
+    /// Computes `x Phi(x)` of each element, in the exact (erf) form. The result has x's shape.
     ///
     /// # Errors
     /// If the device's limits are too narrow for any piece of it.

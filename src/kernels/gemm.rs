@@ -3,10 +3,10 @@
 use super::shared;
 use crate::graph::{Constant, Elem, Limits, ProductSplit, ProductTile, Tier};
 
-/// A workgroup's part of a product, and what else of the device and the factors its shader is specialised by.
+/// A workgroup's tile of a product, and the properties of the device and of the factors that specialise its shader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tile {
-    /// Its sizes.
+    /// The tile's sizes.
     pub size: ProductTile,
     /// The type of the factors in workgroup memory, if the product is cooperative.
     elem: Elem,
@@ -16,9 +16,9 @@ pub(super) struct Tile {
     subgroup_size: u32,
 }
 
-/// For GPUs, [rows, cols, depth, rows and cols of an invocation]. The first suits most: 256 invocations of 4 x 4 sums,
-/// and 8 KiB of workgroup memory. Smaller tiles keep more cores busy when there are few rows. Larger tiles use each
-/// loaded value more often.
+/// Tiles for GPUs, as [rows, cols, depth, rows and cols of an invocation]. The first suits most: 256 invocations of 4 x
+/// 4 sums, and 8 KiB of workgroup memory. Smaller tiles keep more cores busy when there are few rows. Larger tiles use
+/// each loaded value more often.
 const TILED: [[u32; 5]; 12] = [
     [64, 64, 16, 4, 4],
     [32, 32, 16, 4, 4],
@@ -34,12 +34,12 @@ const TILED: [[u32; 5]; 12] = [
     [128, 128, 16, 8, 8],
 ];
 
-/// For software GPUs, [rows, cols, rows and cols of an invocation]. They run the invocations of a workgroup as the
-/// lanes of vector instructions. Each invocation has many sums of its own, because a load costs as much there as
-/// several products.
+/// Tiles for software GPUs, as [rows, cols, rows and cols of an invocation]. Software GPUs run the invocations of a
+/// workgroup as the lanes of vector instructions. Each invocation has many sums of its own, because a load costs as
+/// much there as several products.
 const DIRECT: [[u32; 4]; 4] = [[16, 128, 16, 16], [8, 128, 8, 16], [16, 64, 16, 8], [12, 128, 12, 16]];
 
-/// For cooperative matrices, [rows, cols, depth in bytes, subgroups along rows and along cols].
+/// Tiles for cooperative matrices, as [rows, cols, depth in bytes, subgroups along rows and along cols].
 const COOPERATIVE: [[u32; 5]; 10] = [
     [64, 64, 64, 2, 2],
     [32, 64, 64, 1, 2],
@@ -65,8 +65,8 @@ fn cooperative([rows, cols, bytes, m, n]: [u32; 5], elem: Elem) -> ProductTile {
     ProductTile { rows, cols, split: ProductSplit::Cooperative { depth: bytes / elem.bytes() as u32, subgroups: [m, n] } }
 }
 
-/// The tiles that a device may use for the products of x of type `elem`. The first is the default. There is always one:
-/// where even the plainest does not fit, the device itself refuses the shader, and says what it lacks.
+/// Returns the tiles that a device may use for the products of x of type `elem`. The first is the default. There is
+/// always one: if even the plainest tile does not fit, the device refuses the shader and says what it lacks.
 pub fn product_tiles(limits: &Limits, elem: Elem) -> Vec<ProductTile> {
     let fits = |&size: &ProductTile| {
         let tile = Tile::new(size, limits, elem);
@@ -88,21 +88,21 @@ impl Tile {
         Self { size, elem, side: limits.tier.cooperative().unwrap_or(0), subgroup_size: limits.subgroup_size }
     }
 
-    /// The tile for factors of any type, whose sums are of f32 products.
+    /// Returns the tile for factors of any type, which sums f32 products.
     pub fn plain(limits: &Limits) -> Self {
         let size = if limits.tier == Tier::Direct { direct(DIRECT[0]) } else { tiled(TILED[0]) };
         Self::new(size, limits, Elem::F32)
     }
 
-    /// The tile for `rows` rows of x of type `elem`, to which products may round both factors: the limits' choice if
-    /// the device may use it, else the first.
+    /// Returns the tile for `rows` rows of x of type `elem`: the limits' choice if the device may use it, else the
+    /// first tile. Products may round both factors to `elem`.
     pub fn choose(limits: &Limits, elem: Elem, rows: usize) -> Self {
         let candidates = product_tiles(limits, elem);
         let chosen = limits.tiles.of(rows).product.filter(|size| candidates.contains(size));
         Self::new(chosen.unwrap_or(candidates[0]), limits, elem)
     }
 
-    /// The shader of the loop.
+    /// Returns the shader of the loop.
     pub fn part(self) -> &'static str {
         match self.size.split {
             ProductSplit::Tiled { .. } => shared::GEMM_TILED,
@@ -111,7 +111,7 @@ impl Tile {
         }
     }
 
-    /// The constants that specialise the loop.
+    /// Returns the constants that specialise the loop.
     pub fn constants(self) -> Vec<(&'static str, Constant)> {
         let mut constants = vec![("TILE_M", self.size.rows.into()), ("TILE_N", self.size.cols.into())];
         match self.size.split {
@@ -135,7 +135,7 @@ impl Tile {
         constants
     }
 
-    /// Bytes of workgroup memory.
+    /// Returns the bytes of workgroup memory that the tile needs.
     fn memory(self) -> u32 {
         let ProductTile { rows, cols, split } = self.size;
         match split {
@@ -154,24 +154,24 @@ impl Tile {
         }
     }
 
-    /// The grid for a product of `m` rows and `n` columns.
+    /// Returns the grid for a product of `m` rows and `n` columns.
     pub fn workgroups(self, m: usize, n: usize) -> [u32; 3] {
         [n.div_ceil(self.size.cols as usize) as u32, m.div_ceil(self.size.rows as usize) as u32, 1]
     }
 
-    /// The most rows, and the most columns, that one grid reaches.
+    /// Returns the most rows, and the most columns, that one grid reaches.
     pub fn reach(self, limits: &Limits) -> (usize, usize) {
         (limits.reach(self.size.rows as usize), limits.reach(self.size.cols as usize))
     }
 }
 
-/// The stride between a tile's rows: `len` elements and 16 bytes of padding. The padding avoids bank conflicts, and
-/// keeps rows at the multiples of 16 bytes from which cooperative matrices are loaded.
+/// Returns the stride between a tile's rows, in elements: `len` elements and 16 bytes of padding. The padding avoids
+/// bank conflicts, and keeps rows at the multiples of 16 bytes from which cooperative matrices are loaded.
 pub(super) fn pitch(len: u32, elem: Elem) -> u32 {
     len + 16 / elem.bytes() as u32
 }
 
-/// The aliases for cooperative matrices: left factor, right factor, and sum.
+/// Returns the aliases for cooperative matrices: left factor, right factor, and sum.
 pub(super) fn matrices(side: u32, elem: Elem) -> [(&'static str, Constant); 4] {
     [
         ("SIDE", side.into()),

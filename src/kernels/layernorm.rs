@@ -25,12 +25,13 @@ struct Norm {
     eps: f32,
 }
 
-/// Where patches of [B, T, C] are written, so that layers stand side by side without a copy.
+/// The columns that patches of [B, T, C] are written to, so that several layers fill one tensor side by side without a
+/// copy.
 #[derive(Clone, Debug)]
 pub struct Columns {
-    /// Which patches, numbered over the batch. The last tokens of each image are its patches.
+    /// The patches, numbered over the batch. The last tokens of each image are its patches.
     pub patches: Range<usize>,
-    /// How many patches an image has.
+    /// Number of patches per image.
     pub of_each: usize,
     /// [patches, N C], made by [`Recorder::joined`].
     pub joined: TensorId,
@@ -48,8 +49,8 @@ struct Rows {
 }
 
 impl Recorder {
-    /// `(x - mean) / sqrt(var + eps) * weight + bias` of each row of x [.., C], with `weight` `[C]` and `bias` `[C]`;
-    /// the result has x's shape, and elements of [`Recorder::elem`].
+    /// Computes `(x - mean) / sqrt(var + eps) * weight + bias` of each row of x [.., C], with `weight` `[C]` and `bias`
+    /// `[C]`. The result has x's shape, and elements of [`Recorder::elem`].
     ///
     /// # Errors
     /// If the device's limits are too narrow for any piece of it.
@@ -57,7 +58,7 @@ impl Recorder {
         self.layernorm_as(self.elem(), label, x, weight, bias, eps)
     }
 
-    /// The same with a result of type `elem`, such as f32 for an output.
+    /// Computes [`Recorder::layernorm`] with a result of type `elem`, such as f32 for an output.
     ///
     /// # Errors
     /// As [`Recorder::layernorm`].
@@ -67,8 +68,8 @@ impl Recorder {
         self.normalise(label, x, Norm { weight, bias, eps }, Finish::Plain, (elem, shape))
     }
 
-    /// [`Recorder::gelu`] of [`Recorder::layernorm`], over rows as long as `weight` `[C]`, whatever x's shape: [N, C]
-    /// of [`Recorder::elem`].
+    /// Computes [`Recorder::gelu`] of [`Recorder::layernorm`] over rows as long as `weight` `[C]`, whatever x's shape
+    /// is. The result is [N, C] of [`Recorder::elem`].
     ///
     /// # Errors
     /// As [`Recorder::layernorm`].
@@ -78,8 +79,8 @@ impl Recorder {
         self.normalise(label, x, Norm { weight, bias, eps }, Finish::Gelu, (self.elem(), shape))
     }
 
-    /// [`Recorder::layernorm`] of patches of x [B, T, C], by `[weight, bias]`, into columns that are part of longer
-    /// rows.
+    /// Computes [`Recorder::layernorm`] of patches of x [B, T, C] with `[weight, bias]`. Writes the result to columns
+    /// that are part of longer rows.
     ///
     /// # Errors
     /// As [`Recorder::layernorm`].
@@ -115,7 +116,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// Rows of x, as long as the norm's weight, into a tensor of their own.
+    /// Normalises rows of x, each as long as the norm's weight, into a tensor of their own.
     fn normalise(&mut self, label: &str, x: TensorId, norm: Norm, finish: Finish, (elem, shape): (Elem, Vec<usize>)) -> Result<TensorId> {
         let c = self.graph.info(norm.weight).len();
         let rows = self.graph.info(x).len() / c;
@@ -152,7 +153,7 @@ impl Recorder {
     }
 }
 
-/// The kernel for rows of `c` elements, and how many rows a workgroup computes.
+/// Returns the kernel for rows of `c` elements, and how many rows a workgroup computes.
 fn kernel(limits: &Limits, c: usize, [x, y]: [Elem; 2], finish: Finish, eps: f32) -> (Kernel, usize) {
     let (part, width) = pack(c);
     let row_lanes = row_lanes(limits, c / width);
@@ -169,7 +170,7 @@ fn kernel(limits: &Limits, c: usize, [x, y]: [Elem; 2], finish: Finish, eps: f32
     (Kernel { name: "layernorm", parts, constants }, (LANES / row_lanes) as usize)
 }
 
-/// How many invocations share a row: so many that each has two packs; one where kernels avoid barriers.
+/// Returns how many invocations share a row: enough that each has two packs, or one where kernels avoid barriers.
 pub(super) fn row_lanes(limits: &Limits, packs: usize) -> u32 {
     if limits.tier == Tier::Direct {
         return 1;
@@ -178,7 +179,7 @@ pub(super) fn row_lanes(limits: &Limits, packs: usize) -> u32 {
     1 << half.ilog2()
 }
 
-/// The shared WGSL by which a workgroup sums over the invocations of a row.
+/// Returns the shared WGSL that sums over the invocations of a row in a workgroup.
 pub(super) fn reduction(limits: &Limits, row_lanes: u32) -> &'static str {
     match limits.tier {
         _ if row_lanes == 1 => shared::REDUCE_ALONE,

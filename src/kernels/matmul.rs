@@ -28,7 +28,7 @@ pub enum Epilogue {
 }
 
 impl Epilogue {
-    /// A bias where the layer has one.
+    /// Returns the epilogue that adds a bias if the layer has one.
     pub fn bias(bias: Option<TensorId>) -> Self {
         bias.map_or(Self::None, Self::Bias)
     }
@@ -42,7 +42,7 @@ impl Epilogue {
         }
     }
 
-    /// What the epilogue reads, in binding order: vectors of N elements, then the residual if there is one.
+    /// Returns what the epilogue reads, in binding order: vectors of N elements, then the residual if there is one.
     fn reads(self) -> (Vec<TensorId>, Option<TensorId>) {
         match self {
             Self::None => (vec![], None),
@@ -53,8 +53,8 @@ impl Epilogue {
 }
 
 impl Recorder {
-    /// `epilogue(x weight^T)`: x [.., K] and `weight` [N, K], as checkpoints store it, give [.., N]: f32 where a
-    /// residual is added, else [`Recorder::elem`].
+    /// Computes `epilogue(x weight^T)`: x [.., K] and `weight` [N, K], as checkpoints store it, give [.., N]. The
+    /// result is f32 if a residual is added, else of type [`Recorder::elem`].
     ///
     /// # Errors
     /// If the device's limits are too narrow for any piece of it.
@@ -63,7 +63,7 @@ impl Recorder {
         self.matmul_as(if residual.is_some() { Elem::F32 } else { self.elem() }, label, x, weight, epilogue)
     }
 
-    /// The same with a result of type `elem`, such as f32 for an output.
+    /// Computes [`Recorder::matmul`] with a result of type `elem`, such as f32 for an output.
     ///
     /// # Errors
     /// As [`Recorder::matmul`].
@@ -105,7 +105,7 @@ impl Recorder {
         Ok(y)
     }
 
-    /// The cost of a dispatch, which moves only its columns of the residual and of the result.
+    /// Returns the cost of a dispatch, which moves only its columns of the residual and of the result.
     fn product_cost(&self, reads: &[View], y_bytes: usize, [rows, cols, k]: [usize; 3]) -> Cost {
         let operands = self.bytes(&reads[..2]);
         let residual = if reads.len() == 5 { 4 } else { 0 };

@@ -1,9 +1,9 @@
-//! Operations of a vision transformer, recorded as dispatches of WGSL kernels: one file a shader, with its parameters,
-//! constants, grid and cost. This room alone includes WGSL text. It knows no model and touches no device.
+//! Operations of a vision transformer, recorded as dispatches of WGSL kernels. Each shader has one file here, with its
+//! parameters, constants, grid and cost. Only this room includes WGSL text. It knows no model and touches no device.
 //!
 //! A [`Recorder`] has one method for each operation. The method creates the result's tensor and appends the dispatches
-//! that write it, cut to the device's [`Limits`]. Wrong shapes are a programmer's mistake and panic; an operation that
-//! does not fit the device is an error.
+//! that write it, cut to the device's [`Limits`]. Wrong shapes are a programming error and panic; an operation that
+//! does not fit the device returns an error.
 
 mod attention;
 mod basis;
@@ -60,33 +60,33 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// An empty graph for a device that allows `limits`.
+    /// Creates an empty graph for a device that allows `limits`.
     pub fn new(limits: Limits) -> Self {
         Self { graph: Graph::new(), limits: limits.countable() }
     }
 
-    /// A tensor of f32 that no operation writes: a weight or an input.
+    /// Adds a tensor of f32 that no operation writes: a weight or an input.
     pub fn tensor(&mut self, label: impl Into<String>, shape: impl Into<Vec<usize>>, role: Role) -> TensorId {
         self.graph.tensor(label, shape, role)
     }
 
-    /// The same with elements of another type: matrix products, attention and `rope` read f32 and f16.
+    /// Adds a tensor of type `elem` that no operation writes. Matrix products, attention and `rope` read f32 and f16.
     pub fn tensor_of(&mut self, elem: Elem, label: impl Into<String>, shape: impl Into<Vec<usize>>, role: Role) -> TensorId {
         self.graph.tensor_of(elem, label, shape, role)
     }
 
-    /// A tensor that several operations write, each a part of it: [`Recorder::layernorm_patches`],
+    /// Adds a tensor that several operations write, each a part of it: [`Recorder::layernorm_patches`],
     /// [`Recorder::mosaic`].
     pub fn joined(&mut self, elem: Elem, label: impl Into<String>, shape: impl Into<Vec<usize>>) -> TensorId {
         self.graph.tensor_of(elem, label, shape, Role::Intermediate)
     }
 
-    /// The type of the tensors between operations: [`Limits::elem`].
+    /// Returns the type of the tensors between operations: [`Limits::elem`].
     pub fn elem(&self) -> Elem {
         self.limits.elem
     }
 
-    /// What the device allows.
+    /// Returns what the device allows.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
@@ -105,12 +105,12 @@ impl Recorder {
         self.graph.keep(id);
     }
 
-    /// The graph recorded so far.
+    /// Returns the graph recorded so far.
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
 
-    /// The recorded graph.
+    /// Returns the recorded graph.
     pub fn finish(self) -> Graph {
         self.graph
     }
@@ -124,7 +124,7 @@ impl Recorder {
         unsafe { self.graph.push_unchecked(dispatch) }
     }
 
-    /// An operation's result, in f32.
+    /// Adds a tensor for an operation's result, in f32.
     fn result(&mut self, label: &str, shape: impl Into<Vec<usize>>) -> TensorId {
         self.result_of(Elem::F32, label, shape)
     }
@@ -133,37 +133,37 @@ impl Recorder {
         self.graph.tensor_of(elem, label, shape, Role::Intermediate)
     }
 
-    /// The type of a tensor's elements.
+    /// Returns the type of a tensor's elements.
     fn elem_of(&self, id: TensorId) -> Elem {
         self.graph.info(id).elem
     }
 
-    /// The type of several tensors' elements.
+    /// Returns the common type of several tensors' elements.
     fn one_elem(&self, label: &str, ids: &[TensorId]) -> Elem {
         let elem = self.elem_of(ids[0]);
         assert!(ids.iter().all(|&id| self.elem_of(id) == elem), "{label}: reads tensors of several types as one");
         elem
     }
 
-    /// The fewest bytes that a dispatch moves: every view once.
+    /// Returns the fewest bytes that a dispatch moves: every view once.
     fn bytes<'a>(&self, views: impl IntoIterator<Item = &'a View>) -> u64 {
         views.into_iter().map(|view| self.graph.info(view.tensor).bytes_of(view.len)).sum()
     }
 
-    /// The extents of a tensor that has `N` axes.
+    /// Returns the extents of a tensor that has `N` axes.
     fn shape<const N: usize>(&self, label: &str, id: TensorId) -> [usize; N] {
         let info = self.graph.info(id);
         info.shape.as_slice().try_into().unwrap_or_else(|_| panic!("{label}: {} {:?} should have {N} axes", info.label, info.shape))
     }
 
-    /// The number of rows (the product of all axes but the innermost) and their length (the innermost axis).
+    /// Returns the number of rows (the product of all axes but the innermost) and their length (the innermost axis).
     fn matrix(&self, id: TensorId) -> (usize, usize) {
         let shape = &self.graph.info(id).shape;
         shape.split_last().map_or((1, 1), |(&cols, outer)| (outer.iter().product(), cols))
     }
 
-    /// The shortest view that may be bound and contains these elements, and the offset of the first of them in the
-    /// view.
+    /// Returns the shortest view that may be bound and contains these elements, and the offset of the first of them in
+    /// the view.
     fn around(&self, id: TensorId, elements: Range<usize>) -> (View, usize) {
         let step = (self.limits.alignment as usize / self.elem_of(id).bytes()).max(1);
         let offset = elements.start / step * step;
@@ -184,17 +184,17 @@ impl Recorder {
     }
 }
 
-/// Rows `rows`, each of `row_len` elements, of a tensor.
+/// Returns the view of rows `rows`, each of `row_len` elements, of a tensor.
 fn rows_of(tensor: TensorId, rows: &Range<usize>, row_len: usize) -> View {
     View { tensor, offset: rows.start * row_len, len: rows.len() * row_len }
 }
 
-/// The shared WGSL that reads rows of this length, and how many elements it reads at a time.
+/// Returns the shared WGSL that reads rows of this length, and how many elements it reads at a time.
 fn pack(row_len: usize) -> (&'static str, usize) {
     if row_len.is_multiple_of(4) { (shared::PACK_VEC4, 4) } else { (shared::PACK_F32, 1) }
 }
 
-/// A uniform block of 32-bit words, padded to a multiple of 16 bytes as the device demands.
+/// Returns a uniform block of 32-bit words, padded to a multiple of 16 bytes, as the device requires.
 fn words(values: &[usize]) -> Vec<u8> {
     let word = |&value: &usize| u32::try_from(value).expect("what fits a binding is counted in 32 bits").to_le_bytes();
     let mut bytes: Vec<u8> = values.iter().flat_map(word).collect();

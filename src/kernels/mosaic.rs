@@ -82,7 +82,7 @@ fn pieces_of_images(patches: &Range<usize>, of_each: usize, most: usize) -> Vec<
     pieces
 }
 
-/// The elements of these rows, of `len` elements each.
+/// Returns the range of elements of these rows, of `len` elements each.
 fn elements(rows: Range<usize>, len: usize) -> Range<usize> {
     rows.start * len..rows.end * len
 }

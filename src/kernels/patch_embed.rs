@@ -44,9 +44,9 @@ struct Piece {
 }
 
 impl Recorder {
-    /// `image` [B, 1 or Cin, H, W], `weight` [C, Cin, p, p] and `bias` `[C]` give [B, P, C], P = (H / p) (W / p),
-    /// patches row-major. One channel stands for Cin equal ones and costs as much as one. A remainder of H or W below
-    /// one patch is ignored.
+    /// Embeds the patches of `image` [B, 1 or Cin, H, W]: `weight` [C, Cin, p, p] and `bias` `[C]` give [B, P, C], with
+    /// P = (H / p) (W / p) and patches row-major. An image with one channel counts as Cin equal channels and costs as
+    /// much as one. A remainder of H or W below one patch is ignored.
     ///
     /// # Errors
     /// If the device's limits are too narrow for any piece of it.
@@ -67,8 +67,8 @@ impl Recorder {
         Ok(y)
     }
 
-    /// If the images fit one binding, only the result is cut. Otherwise the work is cut by image, by channel if an
-    /// image has several, and into as many patch rows at a time as can be bound.
+    /// Splits the work into dispatches. If the images fit one binding, only the result is cut. Otherwise the work is
+    /// cut by image, by channel if an image has several, and into as many patch rows at a time as can be bound.
     fn pieces(&self, layer: &Layer) -> Result<Vec<Piece>> {
         let (rows, patches) = (layer.batch * layer.patches(), layer.patches());
         let tile = Tile::plain(&self.limits);
@@ -147,12 +147,12 @@ impl Layer<'_> {
         self.width / self.patch
     }
 
-    /// P
+    /// Returns P.
     fn patches(&self) -> usize {
         self.height / self.patch * self.grid_cols()
     }
 
-    /// The dispatch for `rows` of one `image`, by one of its channels.
+    /// Returns the dispatch for `rows` of one `image`, by one of its channels.
     fn piece(&self, image: usize, plane: usize, bound: Range<usize>, rows: Range<usize>, align: usize) -> Piece {
         let first = rows.start - image * self.patches();
         let last = rows.end - 1 - image * self.patches();

@@ -46,8 +46,8 @@ pub struct Field {
     pub channels: usize,
 }
 
-/// The table that [`Recorder::resize`] reads, [lines, 2 + most]. Each line holds its first source line, the number of
-/// source lines, and their weights, padded with zeros to the longest line.
+/// Returns the table that [`Recorder::resize`] reads, [lines, 2 + most]. Each line holds its first source line, the
+/// number of source lines, and their weights, padded with zeros to the longest line.
 pub fn taps(lines: &[(usize, Vec<f32>)]) -> Vec<f32> {
     let most = lines.iter().map(|(_, weights)| weights.len()).max().unwrap_or(0);
     let line = |(first, weights): &(usize, Vec<f32>)| {

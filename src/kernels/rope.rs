@@ -30,9 +30,9 @@ struct Shape {
 }
 
 impl Recorder {
-    /// qkv [B, T, 3C], whose rows are q, k, v, each `heads` heads of D, to three tensors [B, N, T, D]; q and k of the
-    /// last P tokens rotated by `table` [2, P, D/2] (sines, then cosines), v as it is. With `bf16`, q and k (all
-    /// tokens), each product and each sum are rounded to bf16, nearest even. The results' elements are
+    /// Splits qkv [B, T, 3C], whose rows are q, k, v, each `heads` heads of D, into three tensors [B, N, T, D]. Rotates
+    /// q and k of the last P tokens by `table` [2, P, D/2] (sines, then cosines), and leaves v as it is. With `bf16`, q
+    /// and k (all tokens), each product and each sum are rounded to bf16, nearest even. The results' elements are
     /// [`Recorder::elem`].
     ///
     /// # Errors
@@ -78,7 +78,7 @@ impl Recorder {
     }
 }
 
-/// Whether rows of B T and heads of B N share an image.
+/// Returns whether rows of B T and heads of B N share an image.
 fn overlap(rows: &Range<usize>, tokens: usize, bound: &Range<usize>, heads: usize) -> bool {
     rows.start / tokens <= (bound.end - 1) / heads && bound.start / heads <= (rows.end - 1) / tokens
 }

@@ -8,13 +8,13 @@ use crate::graph::{Cost, Dispatch, Kernel, TensorId};
 /// Operations per element: three products and three sums.
 const FLOPS: u64 = 6;
 
-/// The least length that is divided by, as in PyTorch's `cosine_similarity` and on the CPU.
+/// The smallest length that is divided by, as in PyTorch's `cosine_similarity` and on the CPU.
 const EPS: f32 = 1e-8;
 
 impl Recorder {
-    /// The cosine of the angle between `query` `[C]` and each row of `tokens` [.., C]: `[..]`, from -1 to 1. Both are
-    /// f32. Lengths below 1e-8 count as 1e-8. Squares are summed in f32, so values should lie between 1e-15 and 1e15;
-    /// those of normalised tokens are about 1.
+    /// Computes the cosine of the angle between `query` `[C]` and each row of `tokens` [.., C]: `[..]`, from -1 to 1.
+    /// Both are f32. Lengths below 1e-8 count as 1e-8. Squares are summed in f32, so values should be between 1e-15 and
+    /// 1e15; those of normalised tokens are about 1.
     ///
     /// # Errors
     /// If the device's limits are too narrow for any piece of it.

@@ -5,13 +5,15 @@ use crate::graph::Kernel;
 /// Pixels of a workgroup along each axis.
 pub const TEXTURE_SIDE: u32 = 8;
 
-/// A texture's first channel into a tensor [H, W] of f32. Bindings: the texture, the tensor.
+/// Returns the kernel that copies a texture's first channel into a tensor [H, W] of f32. Bindings: the texture, the
+/// tensor.
 pub fn texture_read() -> Kernel {
     let parts = vec![include_str!("../../shaders/texture/read.wgsl")];
     Kernel { name: "texture read", parts, constants: vec![("SIDE", TEXTURE_SIDE.into())] }
 }
 
-/// A tensor [H, W, `channels`] of f32 into a texture of `rgba16float`. Bindings: the tensor, the texture.
+/// Returns the kernel that copies a tensor [H, W, `channels`] of f32 into a texture of `rgba16float`. Bindings: the
+/// tensor, the texture.
 ///
 /// # Panics
 /// If `channels` is not 1 to 4.

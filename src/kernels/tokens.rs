@@ -24,7 +24,8 @@ enum TokenKind {
 }
 
 impl Recorder {
-    /// `patches` [B, P, C] to [B, T, C]: `cls` [1, 1, C], `storage` [1, R, C], then the patches, T = 1 + R + P.
+    /// Assembles the tokens [B, T, C] of `patches` [B, P, C]: `cls` [1, 1, C], `storage` [1, R, C], then the patches,
+    /// with T = 1 + R + P.
     ///
     /// # Errors
     /// If the device's limits are too narrow for any piece of it.

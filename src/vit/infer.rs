@@ -28,8 +28,8 @@ impl Config {
     /// 1e-5 and f32 for Meta, Hugging Face and timm; 1e-6 and bf16 for the authors'.
     ///
     /// # Errors
-    /// If a size is zero, absurdly large, or contradicts what is stated beside the weights. If the width is not a whole
-    /// number of heads, or a head's width is not a multiple of 4 (RoPE needs four equal parts).
+    /// If a size is zero, absurdly large, or contradicts what is stated beside the weights; or if the width is not a
+    /// whole number of heads whose width is a multiple of 4 (RoPE needs four equal parts).
     pub fn infer(checkpoint: &Checkpoint) -> Result<Self> {
         infer(checkpoint).map_err(|problem| Error::checkpoint(checkpoint.source_name(), problem))
     }

@@ -1,4 +1,4 @@
-//! Which module of a crate uses which, read from the sources, and the import circles among them.
+//! Finds which module of a crate uses which, from the sources, and the import circles among the modules.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,12 +21,12 @@ struct Source {
 pub struct Crate(BTreeMap<Module, Source>);
 
 impl Crate {
-    /// `files` gives each source's path below `src/`, and its code without unit tests.
+    /// Reads the modules of a crate. `files` gives each source's path below `src/`, and its code without unit tests.
     pub fn new<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         Self(files.into_iter().map(|(path, code)| (module(path), Source::read(code))).collect())
     }
 
-    /// The sets of modules that use each other, directly or through other modules of the set.
+    /// Returns the sets of modules that use each other, directly or through other modules of the set.
     ///
     /// A module uses another if it mentions an item that the other defines. A re-export does not count as a use: code
     /// that mentions the re-exported item uses the module that defines it. Method calls name no module, so they are not
@@ -41,7 +41,7 @@ impl Crate {
         circles.into_iter().collect()
     }
 
-    /// The names of the crate `other` that modules mention, each with the module: `use meddino::ct::Size;` in
+    /// Returns the names of the crate `other` that modules mention, each with the module: `use meddino::ct::Size;` in
     /// `src/app.rs` gives `app` and `ct::Size`.
     pub fn names_of(&self, other: &str) -> Vec<(String, String)> {
         let names = |(module, source): (&Module, &Source)| {
@@ -51,7 +51,7 @@ impl Crate {
         self.0.iter().flat_map(names).collect()
     }
 
-    /// The module that defines `name` as `module` sees it, if it is an item of this crate.
+    /// Returns the module that defines `name` as `module` sees it, if it is an item of this crate.
     fn home(&self, module: &Module, name: &[String]) -> Option<&Module> {
         let (first, rest) = name.split_first()?;
         match first.as_str() {
@@ -66,7 +66,7 @@ impl Crate {
         }
     }
 
-    /// The module that defines the item `name` of `module`.
+    /// Returns the module that defines the item `name` of `module`.
     fn home_below(&self, module: &Module, name: &[String]) -> Option<&Module> {
         let (first, rest) = name.split_first()?;
         let import = self.0.get(module)?.imports.get(first).map(|import| [import, rest].concat());
@@ -87,7 +87,7 @@ impl Crate {
     }
 }
 
-/// Every module that `module` uses, directly or through others.
+/// Returns every module that `module` uses, directly or through others.
 fn reached<'a>(module: &'a Module, uses: &BTreeMap<&'a Module, BTreeSet<&'a Module>>) -> BTreeSet<&'a Module> {
     let (mut reached, mut next) = (BTreeSet::new(), vec![module]);
     while let Some(module) = next.pop() {
@@ -144,7 +144,7 @@ impl Source {
     }
 }
 
-/// The path at the top of a file of `name`, which appears within `inner` nested modules.
+/// Returns the path at the top of a file of `name`, which appears within `inner` nested modules.
 fn outside(inner: usize, mut name: Name) -> Name {
     let up = name.iter().take(inner).take_while(|segment| *segment == "super").count();
     name.drain(..up);
@@ -154,7 +154,7 @@ fn outside(inner: usize, mut name: Name) -> Name {
     name
 }
 
-/// The names that the import tree `a::{b, c as d}` brings in, each with its full path.
+/// Returns the names that the import tree `a::{b, c as d}` brings in, each with its full path.
 fn imports(tree: &[String], prefix: &[String]) -> Vec<(String, Name)> {
     let mut found = Vec::new();
     for branch in split_at_commas(tree) {
@@ -174,7 +174,7 @@ fn imports(tree: &[String], prefix: &[String]) -> Vec<(String, Name)> {
     found
 }
 
-/// The parts of `tree` between commas outside braces.
+/// Returns the parts of `tree` between commas outside braces.
 fn split_at_commas(tree: &[String]) -> Vec<&[String]> {
     let mut depth = 0;
     let is_comma = |token: &String| {
@@ -214,7 +214,7 @@ fn tokens(code: &str) -> Vec<String> {
         } else if rest[0] == '\'' && rest.get(2) == Some(&'\'') {
             at += 3;
         } else if rest[0] == '\'' {
-            // A lifetime is no name.
+            // A lifetime is not a name.
             at += 1 + rest[1..].iter().take_while(|c| c.is_alphanumeric() || **c == '_').count();
         } else {
             let len = if has(at, "::") { 2 } else { word.max(1) };
