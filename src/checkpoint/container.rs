@@ -13,7 +13,7 @@ pub enum Container {
     Zip,
     /// `torch.save` before PyTorch 1.6: a sequence of pickles followed by the tensors' bytes.
     Legacy,
-    /// No file, because the tensors are computed from a seed.
+    /// No file; the tensors are computed from a seed.
     Seeded,
 }
 

@@ -27,7 +27,7 @@ pub enum Layout {
     },
     /// Written by this crate, with its own names and with the configuration in the metadata.
     Meddino,
-    /// No file, because the weights are computed from a seed.
+    /// No file; the weights are computed from a seed.
     Seeded,
 }
 

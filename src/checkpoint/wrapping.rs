@@ -132,7 +132,7 @@ fn plain(name: &str) -> Vec<&str> {
     name.split('.').filter(|part| !TRANSPARENT.contains(part)).collect()
 }
 
-/// Returns the path before the backbone's name, if the name is one of [`OWN`]. The names of an optimizer's state
+/// Returns the path before the backbone's name, if the parts end with one of [`OWN`]. Names in an optimizer's state
 /// continue after it, so they do not match.
 fn around(parts: &[&str]) -> Option<Vec<String>> {
     let at = (0..parts.len()).find(|&at| OWN.contains(&parts[at..].join(".").as_str()))?;

@@ -100,8 +100,8 @@ impl Features {
     }
 }
 
-/// Returns the error for results that are not finite, if intermediate values were limited to `range`. `first` is the
-/// first tensor with a NaN or infinity, if it is known.
+/// Returns the error for results that are not finite. `range` is what intermediate values were limited to. `first` is
+/// the first tensor with a NaN or infinity, if it is known.
 pub(crate) fn overflow(results: &str, range: Range, first: Option<&str>) -> Error {
     let first = first.map(|name| format!(" from {name} on")).unwrap_or_default();
     match range {

@@ -1,4 +1,4 @@
-//! Parses how users name a model: a file, or `seeded:N` for untrained weights.
+//! Parses the name that users give a model: a file, or `seeded:N` for untrained weights.
 
 use std::ffi::OsStr;
 use std::fmt;

@@ -9,7 +9,7 @@ use super::config::Config;
 use super::model::Model;
 use crate::checkpoint::{Container, Dtype, Layout};
 
-/// How many names are shown as examples of all that are ignored for one reason.
+/// Number of example names that are shown of the tensors ignored for one reason.
 const EXAMPLES: usize = 3;
 
 /// A summary of a model's checkpoint. [`Display`](fmt::Display) writes it as a few lines of text, [`Summary::to_json`]
