@@ -45,8 +45,8 @@ struct Piece {
 
 impl Recorder {
     /// Embeds the patches of `image` [B, 1 or Cin, H, W]: `weight` [C, Cin, p, p] and `bias` `[C]` give [B, P, C], with
-    /// P = (H / p) (W / p) and patches row-major. An image with one channel counts as Cin equal channels and costs as
-    /// much as one. A remainder of H or W below one patch is ignored.
+    /// P = (H / p) (W / p) and patches row-major. An image with one channel counts as Cin equal channels, but costs
+    /// only one. A remainder of H or W below one patch is ignored.
     ///
     /// # Errors
     /// If the device's limits are too narrow for any piece of it.
