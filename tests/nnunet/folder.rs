@@ -83,7 +83,7 @@ fn unsupported_plans_are_refused_by_name() {
         ("no such fold", nothing(), "-f 3", "there is no fold_3/checkpoint_final.pth; its folds: fold_0, fold_1"),
         ("no fold_all", nothing(), "-f all", "there is no fold_all/checkpoint_final.pth"),
         ("no such checkpoint", nothing(), "--chk checkpoint_best.pth", "its folds: none with checkpoint_best.pth"),
-        ("no number", nothing(), "-f one", "'one' is no number"),
+        ("no number", nothing(), "-f one", "'one' is not a number"),
         ("damaged plans", plans("\"configurations\"", "configurations"), "", "plans.json: is damaged"),
         (
             "no configuration",
