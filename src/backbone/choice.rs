@@ -82,7 +82,7 @@ impl Device {
     fn cpu(_: Tuning) -> Result<Self> {
         Err(Error::option(
             "backend",
-            "this build has no CPU backend (feature `cpu`), and no GPU was found; build it with that feature, or add a GPU",
+            "this build has no CPU backend (cargo feature cpu), and no GPU was found; build it with that feature, or add a GPU",
         ))
     }
 }

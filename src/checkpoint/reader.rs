@@ -40,7 +40,7 @@ impl Reader {
             #[cfg(feature = "files")]
             kind => Ok(Self::Pth(PthFile::copy(&mut reader, kind)?)),
             #[cfg(not(feature = "files"))]
-            Kind::Zip | Kind::Pickle => Err("is a PyTorch file, which a build without the feature `files` cannot read; \
+            Kind::Zip | Kind::Pickle => Err("is a PyTorch file, which a build without the cargo feature files cannot read; \
                 write it as safetensors first (meddino convert FILE -o model.safetensors)"
                 .into()),
         }

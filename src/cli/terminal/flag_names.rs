@@ -104,13 +104,11 @@ mod tests {
         learn(&Args::command());
         let is_name = |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '_' | '-'));
         let texts = texts_with_backticks(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
-        let mut names = 0;
-        for (path, text) in texts {
-            for name in text.split('`').skip(1).step_by(2).filter(is_name) {
-                assert!(flag(name).is_some(), "{}: `{name}` is not a flag of the command:\n{text}", path.display());
-                names += 1;
-            }
-        }
-        assert!(names > 20, "only {names} names found");
+        let names_in = |text: &str| text.split('`').skip(1).step_by(2).filter(is_name).map(str::to_owned).collect::<Vec<_>>();
+        let named: Vec<_> = texts.iter().flat_map(|(path, text)| names_in(text).into_iter().map(move |name| (path, name))).collect();
+        assert!(named.len() > 20, "only {} names found", named.len());
+        let wrong = named.iter().filter(|(_, name)| flag(name).is_none()).map(|(path, name)| format!("{}: `{name}`", path.display()));
+        let wrong: Vec<_> = wrong.collect();
+        assert!(wrong.is_empty(), "these are not flags of the command:\n{}", wrong.join("\n"));
     }
 }
