@@ -45,7 +45,9 @@ use std::path::{Path, PathBuf};
 use crate::archive::Stored;
 #[cfg(feature = "files")]
 use crate::archive::{identity, sha256};
-use crate::error::{Error, Problem, Result};
+#[cfg(feature = "files")]
+use crate::error::Problem;
+use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
 pub use crate::archive::Dtype;
