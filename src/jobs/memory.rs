@@ -123,9 +123,7 @@ fn need(model: &Model, backbone: &Backbone, [channels, height, width]: [usize; 3
     }
     let config = backbone.config();
     let (c, t) = (config.embed_dim, config.prefix_tokens() + config.grid(height, width)?.patches());
-    // Buffers that all blocks share: x, its normalised copy, q k v before and after RoPE, attention's result (9 C); the
-    // hidden layer (F).
-    let working = t * (9 * c + config.ffn_dim);
+    let working = config.working_values(t);
     // Four copies of a batch's features: in the model, on the way to the file, being written, and as bytes.
     let kept = t * c * (1 + usize::from(request.prenorm) + request.layers.len()) * 4;
     // Four batches of images: being read, queued, being computed, and the last batch of the report.

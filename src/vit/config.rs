@@ -174,6 +174,13 @@ impl Config {
         1 + self.n_storage_tokens
     }
 
+    /// Returns the number of f32 in the buffers that all blocks of the CPU's forward pass share, for one image of
+    /// `tokens` tokens: x, its normalised copy, q k v before and after RoPE, attention's result (9 C), and the hidden
+    /// layer (F).
+    pub fn working_values(&self, tokens: usize) -> usize {
+        tokens * (9 * self.embed_dim + self.ffn_dim)
+    }
+
     /// Returns the patch grid of an image of `height` x `width` pixels. A remainder below one patch is ignored, as in
     /// the original.
     ///
