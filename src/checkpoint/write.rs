@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Checkpoint;
 use crate::archive::{ArchiveWriter, Dtype, Stored};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Writes every parameter of `checkpoint` to `path` as `dtype` (f32, f16 or bf16), under its name, with `metadata` in
 /// the header.
@@ -16,13 +16,13 @@ use crate::error::{Error, Result};
 /// # Errors
 /// If a tensor cannot be loaded or has a value beyond the range of `dtype`, if the file cannot be written, or if
 /// `check` returns an error.
-pub fn write_safetensors<E: From<Error>>(
+pub fn write_safetensors(
     checkpoint: &Checkpoint,
     path: &Path,
     dtype: Dtype,
     metadata: &BTreeMap<String, String>,
-    mut check: impl FnMut() -> Result<(), E>,
-) -> Result<(), E> {
+    mut check: impl FnMut() -> Result<()>,
+) -> Result<()> {
     let stored = |entry: &super::Entry| (entry.name.clone(), Stored { shape: entry.shape.clone(), dtype });
     let tensors: Vec<_> = checkpoint.entries().iter().map(stored).collect();
     let mut file = ArchiveWriter::create(path, &tensors, metadata)?;
@@ -31,5 +31,5 @@ pub fn write_safetensors<E: From<Error>>(
         let tensor = checkpoint.load(&entry.name)?;
         file.write(i, 0, tensor.data())?;
     }
-    file.finish().map_err(E::from)
+    file.finish()
 }

@@ -27,16 +27,10 @@ pub(super) struct CpuFold {
 
 impl CpuFold {
     /// Returns the weighted sums [K, H, W] of a slice's scores.
-    pub fn sums<E: From<Error>>(
-        &self,
-        slice: TensorView<'_>,
-        tiling: &Tiling,
-        batch: usize,
-        check: &mut impl FnMut() -> Result<(), E>,
-    ) -> Result<Tensor, E> {
+    pub fn sums(&self, slice: TensorView<'_>, tiling: &Tiling, batch: usize, check: &mut impl FnMut() -> Result<()>) -> Result<Tensor> {
         tiling.sums(slice, self.classes, batch, |tiles| {
             check()?;
-            Ok(self.scores(tiles)?)
+            self.scores(tiles)
         })
     }
 
@@ -69,9 +63,7 @@ impl FoldBackend for CpuFold {
     fn bytes(&self, [batch, _, height, width]: [usize; 4], _: [usize; 2]) -> Result<u64> {
         let config = self.encoder.config();
         let (c, tokens) = (config.embed_dim, config.prefix_tokens() + config.grid(height, width)?.patches());
-        // The same estimate as in `jobs/memory.rs`: the scratch buffers that all blocks share, and the layers that are
-        // kept.
-        let encoder = tokens * (9 * c + config.ffn_dim + (1 + self.request.layers.len()) * c);
+        let encoder = config.working_values(tokens) + tokens * (1 + self.request.layers.len()) * c;
         let scores = 2 * self.classes * height * width;
         Ok(((self.parameters + batch * (encoder + scores + height * width)) * 4 + cpu::decode_bytes(&self.channels)) as u64)
     }

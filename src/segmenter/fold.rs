@@ -3,7 +3,7 @@
 use super::backend::FoldBackend;
 #[cfg(feature = "cpu")]
 use super::cpu::CpuFold;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::Scorer;
 use crate::nnunet::Tiling;
 use crate::tensor::{Tensor, TensorView};
@@ -29,13 +29,13 @@ impl Fold {
     ///
     /// # Errors
     /// If the tiles do not fit the model, the device fails, or `check` returns an error.
-    pub async fn sums<E: From<Error>>(
+    pub async fn sums(
         &self,
         slice: TensorView<'_>,
         tiling: &Tiling,
         batch: usize,
-        check: &mut impl FnMut() -> Result<(), E>,
-    ) -> Result<Tensor, E> {
+        check: &mut impl FnMut() -> Result<()>,
+    ) -> Result<Tensor> {
         match self {
             #[cfg(feature = "cpu")]
             Self::Cpu(fold) => fold.sums(slice, tiling, batch, check),

@@ -26,13 +26,13 @@ impl FoldBackend for Scorer {
 }
 
 /// Returns the weighted sums [K, H, W] of a slice's scores. The sums stay on the device until all tiles are added.
-pub(super) async fn sums<E: From<Error>>(
+pub(super) async fn sums(
     scorer: &Scorer,
     slice: TensorView<'_>,
     tiling: &Tiling,
     batch: usize,
-    check: &mut impl FnMut() -> Result<(), E>,
-) -> Result<Tensor, E> {
+    check: &mut impl FnMut() -> Result<()>,
+) -> Result<Tensor> {
     let (size, [rows, columns]) = ([slice.shape()[0], slice.shape()[1]], tiling.tile());
     let passes = tiling.passes(size);
     // All batches have the same size, because the sums belong to one prepared pass.
@@ -43,5 +43,5 @@ pub(super) async fn sums<E: From<Error>>(
         let places: Vec<_> = passes.iter().map(|pass| (pass.corner, pass.mirrored)).collect();
         sums.add_async(&tiling.cut(slice, passes), &places).await?;
     }
-    Ok(sums.finish_async().await?)
+    sums.finish_async().await
 }

@@ -13,7 +13,7 @@ use self::fold::Fold;
 #[cfg(feature = "cpu")]
 use crate::backbone::Backbone;
 use crate::backbone::{Choice, Device, Tuning};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::Scorer;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::gpu::block_on;
@@ -78,13 +78,13 @@ impl Segmenter {
     /// # Errors
     /// If the tiles do not fit the model, the device fails, or `check` returns an error.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn slice<'a, E: From<Error>>(
+    pub fn slice<'a>(
         &self,
         slice: impl Into<TensorView<'a>>,
         tiling: &Tiling,
         batch: usize,
-        check: impl FnMut() -> Result<(), E>,
-    ) -> Result<Tensor, E> {
+        check: impl FnMut() -> Result<()>,
+    ) -> Result<Tensor> {
         block_on(self.slice_async(slice, tiling, batch, check))
     }
 
@@ -92,13 +92,13 @@ impl Segmenter {
     ///
     /// # Errors
     /// If the tiles do not fit the model, the device fails, or `check` returns an error.
-    pub async fn slice_async<'a, E: From<Error>>(
+    pub async fn slice_async<'a>(
         &self,
         slice: impl Into<TensorView<'a>>,
         tiling: &Tiling,
         batch: usize,
-        mut check: impl FnMut() -> Result<(), E>,
-    ) -> Result<Tensor, E> {
+        mut check: impl FnMut() -> Result<()>,
+    ) -> Result<Tensor> {
         let slice = slice.into();
         let mut scores = Tensor::empty();
         for fold in &self.folds {
@@ -110,7 +110,7 @@ impl Segmenter {
             }
         }
         tiling.mean(&mut scores, self.folds.len());
-        if scores.is_finite() { Ok(scores) } else { Err(self.first().overflow().into()) }
+        if scores.is_finite() { Ok(scores) } else { Err(self.first().overflow()) }
     }
 
     /// Returns the backend's warnings for the user.

@@ -115,12 +115,7 @@ impl Model {
     /// # Errors
     /// As [`checkpoint::write_safetensors`], including any error of `check`.
     #[cfg(feature = "files")]
-    pub fn write_safetensors_while<E: From<Error>>(
-        &self,
-        path: &Path,
-        dtype: Dtype,
-        check: impl FnMut() -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn write_safetensors_while(&self, path: &Path, dtype: Dtype, check: impl FnMut() -> Result<()>) -> Result<()> {
         let metadata = BTreeMap::from([
             // Python's loaders look for this entry before they read a safetensors file.
             ("format".to_string(), "pt".to_string()),

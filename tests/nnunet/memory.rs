@@ -56,7 +56,7 @@ fn segmented(volume: Volume, network: &(Results, Segmenter), target: &Path) -> (
     let mut labels = Vec::new();
     for index in 0..frame.shape[0] {
         let slice = prepared.slice(index).expect("read");
-        let scores = slice.map(|slice| segmenter.slice(&slice, &tiling, 1, || Ok::<_, meddino::Error>(())).expect("scores"));
+        let scores = slice.map(|slice| segmenter.slice(&slice, &tiling, 1, || Ok(())).expect("scores"));
         let restored = frame.restore(scores.as_ref(), segmenter.classes(), false);
         file.push(&restored.labels).expect("written");
         labels.extend(restored.labels);
