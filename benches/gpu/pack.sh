@@ -1,19 +1,26 @@
 #!/usr/bin/env bash
 # Packs what a GPU machine without a network and without Rust needs besides a checkout, for benches/gpu/run.sh there:
 #
-#   benches/gpu/pack.sh [--with-benches] FOLDER          for example target/gpu, which git ignores
+#   benches/gpu/pack.sh [--with-benches] [--without-peers] FOLDER          for example target/gpu, which git ignores
 #
 # FOLDER then holds meddino-gpu.deb (the command and the GPU test binaries, stripped), Debian's Vulkan loader, and, if
 # benches/peers/pack.sh exists, FOLDER/peers. The binaries are a package because dpkg is there anyway to unpack the
 # loader.
-# --with-benches adds criterion's benches of single kernels. Needs cargo, dpkg-deb, apt-get and strip; x86-64 Linux.
+# --with-benches adds criterion's benches of single kernels; --without-peers leaves FOLDER/peers as it is. Needs cargo, dpkg-deb, apt-get and strip; x86-64 Linux.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd -P)
 cd "$root"
 
-with_benches=
-[ "${1:-}" = --with-benches ] && { with_benches=yes; shift; }
-[ $# = 1 ] || { echo "usage: benches/gpu/pack.sh [--with-benches] FOLDER" >&2; exit 2; }
+with_benches='' with_peers=yes
+while [ $# -gt 1 ]; do
+    case $1 in
+        --with-benches) with_benches=yes ;;
+        --without-peers) with_peers='' ;;
+        *) break ;;
+    esac
+    shift
+done
+[ $# = 1 ] || { echo "usage: benches/gpu/pack.sh [--with-benches] [--without-peers] FOLDER" >&2; exit 2; }
 mkdir -p "$1"
 folder=$(cd "$1" && pwd -P)
 stage=$(mktemp -d)
@@ -44,7 +51,7 @@ dpkg-deb --root-owner-group -Zxz -z9 --build "$stage" "$folder/meddino-gpu.deb" 
 
 rm -f "$folder"/libvulkan1_*.deb
 (cd "$folder" && apt-get download libvulkan1 >&2)
-if [ -x benches/peers/pack.sh ]; then
+if [ -n "$with_peers" ] && [ -x benches/peers/pack.sh ]; then
     benches/peers/pack.sh "$folder/peers"
 fi
 
