@@ -7,6 +7,7 @@
 mod plan;
 mod tier;
 mod tile;
+mod unroll;
 
 pub use plan::{Footprint, Place, Plan, plan};
 pub use tier::{Abilities, Elem, Tier};
@@ -142,7 +143,8 @@ impl From<bool> for Constant {
 }
 
 impl Kernel {
-    /// The whole WGSL text: extensions, constants, parts.
+    /// The whole WGSL text: extensions, constants, parts. Loops that end their first line with `{ // unroll` are
+    /// unrolled if their bounds are constants.
     pub fn source(&self) -> String {
         let any = |wanted: fn(&Constant) -> bool| self.constants.iter().any(|(_, value)| wanted(value));
         let mut text = String::new();
@@ -165,7 +167,7 @@ impl Kernel {
         for part in &self.parts {
             text += part;
         }
-        text
+        unroll::unrolled(&text)
     }
 }
 
