@@ -204,11 +204,24 @@ impl Tolerance {
         Self { atol: 3e-7 * walk, rtol: 1e-6, l2: 5e-7 }
     }
 
-    /// Returns the tolerance of sums in the variant `limits`. Cooperative matrices add all of K in one running sum.
-    pub fn of_variant(k: usize, limits: &Limits) -> Self {
+    /// Returns the tolerance of sums in the variant `limits`, if every addition is rounded to nearest. Cooperative
+    /// matrices add all of K in one running sum.
+    fn of_variant(k: usize, limits: &Limits) -> Self {
         let Some(_) = limits.tier.cooperative() else { return Self::of_sums(k, SHADER_PANEL) };
         let sums = Self::of_sums(k, k.max(SHADER_PANEL));
         Self { l2: sums.l2 * (k as f64 / SHADER_PANEL as f64).sqrt().max(1.0), ..sums }
+    }
+
+    /// Returns the tolerance if the device adds `side` products at a time to the running sum and truncates.
+    ///
+    /// Tensor cores do (Fasi et al., "Numerical behavior of NVIDIA tensor cores", 2021; Ootomo and Yokota, "Recovering
+    /// single precision accuracy from Tensor Cores", 2022): each addition loses up to 2^-23 of the sum, half of that on
+    /// average, and always towards zero. So the losses do not cancel, and K / side additions lose 2^-24 K / side of the
+    /// partial sums. A product of two values in [-1, 1) has the variance 1/9, so partial sums have a standard deviation
+    /// of at most sqrt(K) / 3; four of these bound those of every element.
+    fn truncated(self, k: usize, side: u32) -> Self {
+        let lost = ULP / 2.0 * k.div_ceil(side as usize) as f64;
+        Self { atol: self.atol + lost * 4.0 / 3.0 * (k as f64).sqrt(), l2: self.l2 + lost, ..self }
     }
 
     /// Returns the tolerance of the result rounded to `elem`. f16 keeps 11 bits, so the rounding error of an element is
@@ -220,6 +233,9 @@ impl Tolerance {
         }
     }
 }
+
+/// One unit in the last place of an f32, relative to its value, at most.
+pub const ULP: f64 = f32::EPSILON as f64;
 
 /// The number of terms of one running sum in the shaders, and on the CPU (`cpu/gemm.rs`).
 pub const SHADER_PANEL: usize = 64;
@@ -286,6 +302,14 @@ impl Table {
     pub fn run(&mut self, checks: Checks) -> &mut Self {
         self.checks = checks;
         self
+    }
+
+    /// Returns the tolerance of sums of K products in the variant `limits` on this device. Software rounds the sums of
+    /// cooperative matrices to nearest.
+    pub fn sums(&self, k: usize, limits: &Limits) -> Tolerance {
+        let rounded = Tolerance::of_variant(k, limits);
+        let hardware = self.device.as_ref().is_some_and(|[context, _]| !context.abilities().software);
+        limits.tier.cooperative().filter(|_| hardware).map_or(rounded, |side| rounded.truncated(k, side))
     }
 
     /// Returns the two families of variants, with the device's own limits.

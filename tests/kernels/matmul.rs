@@ -103,7 +103,7 @@ fn check<S: AsRef<str>>(table: &mut Table, shape @ [m, n, k]: [usize; 3], forms:
         for (variant, limits) in variants.iter().filter(|(_, limits)| limits.elem == elem) {
             let name = format!("{} {form:?} {m} x {n} x {k}, bindings of {}", variant.as_ref(), limits.max_binding);
             let stored = if matches!(form, Form::BiasLayerScaleResidual) { Elem::F32 } else { elem };
-            let tolerance = Tolerance::of_variant(k, limits).stored(stored);
+            let tolerance = table.sums(k, limits).stored(stored);
             table.check(&name, *limits, tolerance, &want, |case| data.record(case, form));
         }
     }
