@@ -7,7 +7,7 @@ use meddino::kernels::{Field, Values, taps};
 use meddino::maps::Mesh;
 use meddino::vit::config::Grid;
 
-use crate::cases::{Table, Tolerance, noise};
+use crate::cases::{Table, Tolerance, ULP, noise};
 
 type Lines = Vec<(usize, Vec<f32>)>;
 
@@ -47,8 +47,13 @@ fn check(
     if let Some(twin) = twin {
         table.twin(name, tolerance, &want, twin);
     }
+    // WGSL allows a division 2.5 units in the last place. All values have the same divisor, so their errors may be the
+    // same, and an average keeps them. Scale, shift and mean are three operations that round, by half a unit. A sum of
+    // n taps is a random walk of n such roundings.
+    let longest = lines.map(|lines| lines.iter().map(|(_, weights)| weights.len()).max().unwrap_or(0)).iter().sum::<usize>();
+    let on_device = Tolerance { l2: ULP * (2.5 + 1.5 + 0.5 * (longest as f64).sqrt()), ..tolerance };
     let name = format!("{name}, bindings of {}, grids of {}", limits.max_binding, limits.max_workgroups);
-    table.check(&name, limits, tolerance, &want, |case| {
+    table.check(&name, limits, on_device, &want, |case| {
         let x = case.input("x", &[x.len()], x);
         let tables = lines.map(|lines| {
             let values = taps(lines);
