@@ -67,7 +67,7 @@ fn against_pytorch(name: &str) {
     let features = gpu.forward(&golden.image, golden.mask.as_deref(), &golden.request).unwrap();
     let l2 = match golden.rope {
         RopePrecision::F32 => 1e-5,
-        RopePrecision::Bf16 => 2e-4,
+        RopePrecision::Bf16 => f32_tolerance(&config),
     };
     let rows = golden.compare(&features);
     let table: Vec<String> =
@@ -122,7 +122,7 @@ fn every_tap_equals_the_cpu() {
                 .unwrap();
                 let gpu = Gpu::new(&context, &config, &weights).unwrap();
                 let got = gpu.forward(&image, mask.as_deref(), &request).unwrap();
-                assert_close(&got, &want, f32_tolerance(rope));
+                assert_close(&got, &want, f32_tolerance(&config));
             }
         }
     }

@@ -9,8 +9,7 @@ use meddino::backbone::Backbone;
 use meddino::gpu::{Context, Gpu};
 use meddino::graph::{Elem, Limits, ProductSplit, ProductTile, Tier, TileChoice, Tiles};
 use meddino::verify::{self, Row, Tolerance};
-use meddino::vit::config::ModelSize;
-use meddino::vit::config::RopePrecision;
+use meddino::vit::config::{Config, ModelSize, RopePrecision};
 use meddino::vit::features::{Features, Request};
 use meddino::vit::model::Model;
 use meddino::vit::source::ModelSource;
@@ -29,22 +28,22 @@ fn tiers() -> Vec<Context> {
 
 /// The tolerance of `verify` for f16. f32 gets that of other tests with bf16 RoPE, and five times as much with f32
 /// RoPE, because cooperative matrices add up all of K in one running sum.
-fn tolerance(elem: Elem, rope: RopePrecision) -> Tolerance {
-    match (elem, rope) {
+fn tolerance(elem: Elem, config: &Config) -> Tolerance {
+    match (elem, config.rope) {
         (Elem::F16, _) => Tolerance::F16,
         (Elem::F32, RopePrecision::F32) => Tolerance { relative_l2: 1e-5, cosine: 0.999_999 },
-        (Elem::F32, RopePrecision::Bf16) => Tolerance { relative_l2: f32_tolerance(rope), cosine: 0.999_999 },
+        (Elem::F32, RopePrecision::Bf16) => Tolerance { relative_l2: f32_tolerance(config), cosine: 0.999_999 },
     }
 }
 
 /// Prints the worst row of a run, and returns a message if the run exceeds its tolerance.
-fn judge(context: &Context, title: &str, rope: RopePrecision, rows: &[Row]) -> Option<String> {
+fn judge(context: &Context, title: &str, config: &Config, rows: &[Row]) -> Option<String> {
     let (tier, elem) = (context.limits().tier, context.limits().elem);
     let worst = rows.iter().max_by(|a, b| a.relative_l2.total_cmp(&b.relative_l2)).expect("rows");
     let cosine = rows.iter().map(|row| 1.0 - row.cosine).fold(0.0, f64::max);
     let line = format!("{title:<32} {tier:<14} {} {:>10.2e} {cosine:>10.2e}  {}", elem.name(), worst.relative_l2, worst.tap);
     println!("{line}");
-    (!rows.iter().all(|row| row.passes(tolerance(elem, rope)))).then_some(line)
+    (!rows.iter().all(|row| row.passes(tolerance(elem, config)))).then_some(line)
 }
 
 fn run(context: &Context, model: &Model, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Features {
@@ -62,7 +61,7 @@ fn against_pytorch(goldens: &[&str]) {
         for context in tiers() {
             let features = run(&context, &model, &golden.image, golden.mask.as_deref(), &golden.request);
             let rows = outputs.compare(&features, model.config()).expect("the golden's shapes");
-            off.extend(judge(&context, name, golden.rope, &rows));
+            off.extend(judge(&context, name, model.config(), &rows));
         }
     }
     assert!(off.is_empty(), "beyond their tolerance:\n{}", off.join("\n"));
@@ -115,7 +114,7 @@ fn micro_equals_the_cpu_at_every_tap() {
         let want = meddino::cpu::forward(&weights, model.config(), &image, None, &request).expect("features");
         for context in tiers() {
             let rows = verify::compare(&run(&context, &model, &image, None, &request), &want);
-            off.extend(judge(&context, &format!("micro, {} RoPE, every tap", rope.name()), rope, &rows));
+            off.extend(judge(&context, &format!("micro, {} RoPE, every tap", rope.name()), model.config(), &rows));
         }
     }
     assert!(off.is_empty(), "beyond their tolerance:\n{}", off.join("\n"));
@@ -146,7 +145,7 @@ fn a_few_large_channels_do_not_drown_the_others() {
     for context in tiers() {
         let gpu = Gpu::new(&context, model.config(), &weights).expect("room for the weights");
         let got = gpu.forward(&image, None, &request).expect("features");
-        off.extend(judge(&context, "large channels", RopePrecision::Bf16, &[Row::new("the others", &others(&got), &others(&want))]));
+        off.extend(judge(&context, "large channels", model.config(), &[Row::new("the others", &others(&got), &others(&want))]));
     }
     assert!(off.is_empty(), "beyond their tolerance:\n{}", off.join("\n"));
 }
