@@ -154,17 +154,23 @@ fn base_with_bindings_of_8_mib_gives_the_same_numbers() {
     assert_close(&got, &want, 2e-6);
 }
 
+/// A driver may fuse or reorder the operations of a shader with run-time checks in another way than those without, so
+/// the two agree to the rounding of f32, while each repeats its own bits.
 #[test]
-fn repeated_passes_give_the_same_bits_with_and_without_shader_checks() {
+fn passes_repeat_their_bits_and_shader_checks_change_no_more_than_rounding() {
     let Some(context) = device::context() else { return };
-    let (config, weights) = open("seeded:0:tiny", RopePrecision::Bf16);
-    let (image, second_size, request) = (image([2, 3, 80, 96]), image([1, 3, 224, 224]), everything(&config));
-    let gpu = Gpu::new(&context, &config, &weights).unwrap();
-    let first = gpu.forward(&image, None, &request).unwrap();
-    let _ = gpu.forward(&second_size, None, &Request::default()).unwrap();
-    assert!(same_bits(&first, &gpu.forward(&image, None, &request).unwrap()), "the same pass again");
-    let checked = Gpu::with_shader_checks(&context, &config, &weights).unwrap();
-    assert!(same_bits(&first, &checked.forward(&image, None, &request).unwrap()), "checks change nothing");
+    for rope in [RopePrecision::F32, RopePrecision::Bf16] {
+        let (config, weights) = open("seeded:0:tiny", rope);
+        let (image, second_size, request) = (image([2, 3, 80, 96]), image([1, 3, 224, 224]), everything(&config));
+        let passes = [Gpu::new(&context, &config, &weights), Gpu::with_shader_checks(&context, &config, &weights)].map(|gpu| {
+            let gpu = gpu.unwrap();
+            let first = gpu.forward(&image, None, &request).unwrap();
+            let _ = gpu.forward(&second_size, None, &Request::default()).unwrap();
+            assert!(same_bits(&first, &gpu.forward(&image, None, &request).unwrap()), "the same pass again");
+            first
+        });
+        assert_close(&passes[1], &passes[0], f32_tolerance(&config));
+    }
 }
 
 /// Bytes that the device has allocated, if its allocator reports them.
