@@ -54,8 +54,8 @@ fn record(limits: Limits, c: usize) -> Recorder {
 
 /// `base` with the default tile geometries, and with every other geometry.
 fn geometries(base: Limits) -> Vec<Limits> {
-    let product = |tile| TileChoice { product: Some(tile), attention: None };
-    let attention = |tile| TileChoice { product: None, attention: Some(tile) };
+    let product = |tile| TileChoice::of_products(tile);
+    let attention = |tile| TileChoice::of_attention(tile);
     let products = product_tiles(&base, base.elem).into_iter().map(product);
     let others = products.chain(attention_tiles(&base, 32, base.elem).into_iter().map(attention));
     std::iter::once(base).chain(others.map(|choice| Limits { tiles: Tiles { few: choice, many: choice }, ..base })).collect()

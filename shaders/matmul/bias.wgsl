@@ -1,9 +1,9 @@
-@group(0) @binding(2) var<storage, read> bias: array<f32>; // [N]
-@group(0) @binding(3) var<storage, read_write> y: array<Y>; // [m, N]
+@group(0) @binding(2) var<storage, read> bias: array<Pack>; // [N]
+@group(0) @binding(3) var<storage, read_write> y: array<YPack>; // [m, N]
 @group(0) @binding(4) var<uniform> params: Params;
 
 // y = x weight^T + bias
-fn store(row: u32, col: u32, sum: f32) {
+fn store(row: u32, col: u32, sum: Pack) {
     let n = params.first + col;
-    y[row * params.pitch + n] = Y(sum + bias[n]);
+    y[(row * params.pitch + n) / PACK] = YPack(sum + bias[n / PACK]);
 }

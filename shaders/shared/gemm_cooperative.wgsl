@@ -1,18 +1,35 @@
 // sum[row, col] = sum over k of x[row, k] weight[col, k], by cooperative matrices of SIDE x SIDE x SIDE over tiles in
-// workgroup memory.
+// workgroup memory. K is a multiple of four.
 //
 // A workgroup computes TILE_M rows x TILE_N columns, TILE_K steps along K at a time. Its subgroups form a grid of
-// SUBGROUPS_M x SUBGROUPS_N; each keeps SUMS_M x SUMS_N matrices of f32 sums. Tiles are [TILE_M, TILE_K] and [TILE_N,
-// TILE_K], of type F. Their row stride of TILE_PITCH avoids bank conflicts. Outside x and the weight, tiles are zero. A
-// shader cannot access single elements of a cooperative matrix, so each matrix passes through its subgroup's patch of
-// workgroup memory to `store`.
+// SUBGROUPS_K x SUBGROUPS_M x SUBGROUPS_N; each keeps SUMS_M x SUMS_N matrices of f32 sums over its share of every
+// TILE_K. While one tile is multiplied, the next is on its way from the bindings to registers.
+//
+// shared/factors_*.wgsl says how a tile holds four elements of a factor: as PARTS packs of type F, TILE_K elements apart.
+// Tiles are [TILE_M, PARTS, TILE_K] and [TILE_N, PARTS, TILE_K], with 16 bytes between rows so that eight rows are loaded
+// without bank conflicts. Rows and columns past the end repeat the last one and are not stored; K past the end is zero. A
+// shader cannot access elements of a cooperative matrix, so each passes through its subgroup's patch of workgroup memory to
+// `store_four`.
+//
+// Loops over private arrays are unrolled (graph/unroll.rs). LANES is a multiple of TILE_K / 4.
+const SUBGROUPS: u32 = SUBGROUPS_K * SUBGROUPS_M * SUBGROUPS_N;
+const LANES: u32 = SUBGROUPS * SUBGROUP_SIZE;
 const SUMS_M: u32 = TILE_M / SUBGROUPS_M / SIDE;
 const SUMS_N: u32 = TILE_N / SUBGROUPS_N / SIDE;
 const TILE_K4: u32 = TILE_K / 4u;
+const SIDE4: u32 = SIDE / 4u;
+const OWN_K4: u32 = TILE_K4 / SUBGROUPS_K;
+const STAGED: u32 = LANES / TILE_K4; // rows that the workgroup stages at once
+const X_LOADS: u32 = (TILE_M + STAGED - 1u) / STAGED;
+const W_LOADS: u32 = (TILE_N + STAGED - 1u) / STAGED;
+const X_WHOLE: bool = TILE_M % STAGED == 0u;
+const W_WHOLE: bool = TILE_N % STAGED == 0u;
+const PATCH_PITCH4: u32 = SIDE4 + PATCH_PAD4;
+const PATCH: u32 = SIDE * PATCH_PITCH4;
 
-var<workgroup> x_tile: array<F, TILE_M * TILE_PITCH>;
-var<workgroup> w_tile: array<F, TILE_N * TILE_PITCH>;
-var<workgroup> patches: array<f32, SUBGROUPS_M * SUBGROUPS_N * SIDE * SIDE>;
+var<workgroup> x_tile: array<vec4<F>, TILE_M * PITCH4>;
+var<workgroup> w_tile: array<vec4<F>, TILE_N * PITCH4>;
+var<workgroup> patches: array<vec4<f32>, SUBGROUPS * PATCH>;
 
 struct Lane {
     @builtin(local_invocation_index) index: u32,
@@ -20,77 +37,113 @@ struct Lane {
     @builtin(subgroup_invocation_id) place: u32,
 }
 
-fn stage_x(start: u32, first_row: u32, lane: u32) {
-    for (var i = lane; i < TILE_M * TILE_K4; i += LANES) {
-        let k4 = start + i % TILE_K4;
-        let row = first_row + i / TILE_K4;
-        var four = vec4<f32>(0.0);
-        if 4u * k4 < params.k && row < params.m {
-            four = load_x(row, k4);
-        }
-        let at = i / TILE_K4 * TILE_PITCH + i % TILE_K4 * 4u;
-        for (var j = 0u; j < 4u; j++) {
-            x_tile[at + j] = F(four[j]);
+// Elements 4 k4 to 4 k4 + 3 of every STAGED-th row of x, from `row` on.
+fn loaded_x(row: u32, k4: u32) -> array<vec4<X>, X_LOADS> {
+    var fours: array<vec4<X>, X_LOADS>;
+    if WHOLE_K || k4 < params.k / 4u {
+        for (var i = 0u; i < X_LOADS; i++) { // unroll
+            fours[i] = x[min(row + i * STAGED, params.m - 1u) * (params.k / 4u) + k4];
         }
     }
+    return fours;
 }
 
-fn stage_w(start: u32, first_col: u32, lane: u32) {
-    for (var i = lane; i < TILE_N * TILE_K4; i += LANES) {
-        let k4 = start + i % TILE_K4;
-        let col = first_col + i / TILE_K4;
-        var four = vec4<f32>(0.0);
-        if 4u * k4 < params.k && col < params.n {
-            four = load_w(col, k4);
-        }
-        let at = i / TILE_K4 * TILE_PITCH + i % TILE_K4 * 4u;
-        for (var j = 0u; j < 4u; j++) {
-            w_tile[at + j] = F(four[j]);
+// The same of the weight, whose rows are the product's columns.
+fn loaded_w(col: u32, k4: u32) -> array<vec4<W>, W_LOADS> {
+    var fours: array<vec4<W>, W_LOADS>;
+    if WHOLE_K || k4 < params.k / 4u {
+        for (var i = 0u; i < W_LOADS; i++) { // unroll
+            fours[i] = weight[min(col + i * STAGED, params.n - 1u) * (params.k / 4u) + k4];
         }
     }
+    return fours;
 }
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
     let first_row = group.y * TILE_M;
     let first_col = group.x * TILE_N;
-    let own_row = lane.subgroup / SUBGROUPS_N * SUMS_M * SIDE;
-    let own_col = lane.subgroup % SUBGROUPS_N * SUMS_N * SIDE;
+    let part = lane.subgroup / (SUBGROUPS_M * SUBGROUPS_N);
+    let own = lane.subgroup % (SUBGROUPS_M * SUBGROUPS_N);
+    let own_row = own / SUBGROUPS_N * SUMS_M * SIDE;
+    let own_col = own % SUBGROUPS_N * SUMS_N * SIDE;
+    let x_own = own_row * PITCH4 + part * OWN_K4;
+    let w_own = own_col * PITCH4 + part * OWN_K4;
 
+    // This invocation stages four columns of every STAGED-th row of a tile.
+    let column = lane.index % TILE_K4;
+    let staged = lane.index / TILE_K4;
+    var xs = loaded_x(first_row + staged, column);
+    var ws = loaded_w(first_col + staged, column);
     var sums: array<Sum, SUMS_M * SUMS_N>;
     for (var start = 0u; 4u * start < params.k; start += TILE_K4) {
-        stage_x(start, first_row, lane.index);
-        stage_w(start, first_col, lane.index);
+        // Other invocations may still be reading the previous tile.
         workgroupBarrier();
-        for (var k = 0u; k < TILE_K; k += SIDE) {
-            var w: array<Right, SUMS_N>;
-            for (var j = 0u; j < SUMS_N; j++) {
-                // A column of the product is a row of the weight, so K runs down the matrix.
-                let at = (own_col + j * SIDE) * TILE_PITCH + k;
-                w[j] = coopLoad<Right>(&w_tile[at], TILE_PITCH);
+        for (var i = 0u; i < X_LOADS; i++) { // unroll
+            if X_WHOLE || staged + i * STAGED < TILE_M {
+                let parts = x_parts(xs[i]);
+                for (var p = 0u; p < PARTS; p++) { // unroll
+                    x_tile[(staged + i * STAGED) * PITCH4 + p * TILE_K4 + column] = parts[p];
+                }
             }
-            for (var i = 0u; i < SUMS_M; i++) {
-                let at = (own_row + i * SIDE) * TILE_PITCH + k;
-                let x = coopLoadT<Left>(&x_tile[at], TILE_PITCH);
-                for (var j = 0u; j < SUMS_N; j++) {
-                    sums[i * SUMS_N + j] = coopMultiplyAdd(x, w[j], sums[i * SUMS_N + j]);
+        }
+        for (var i = 0u; i < W_LOADS; i++) { // unroll
+            if W_WHOLE || staged + i * STAGED < TILE_N {
+                let parts = w_parts(ws[i]);
+                for (var p = 0u; p < PARTS; p++) { // unroll
+                    w_tile[(staged + i * STAGED) * PITCH4 + p * TILE_K4 + column] = parts[p];
                 }
             }
         }
         workgroupBarrier();
+        if 4u * (start + TILE_K4) < params.k {
+            xs = loaded_x(first_row + staged, start + TILE_K4 + column);
+            ws = loaded_w(first_col + staged, start + TILE_K4 + column);
+        }
+        for (var k4 = 0u; k4 < OWN_K4; k4 += SIDE4) { // unroll
+            var w: array<Right, PARTS * SUMS_N>;
+            for (var j = 0u; j < SUMS_N; j++) { // unroll
+                for (var p = 0u; p < PARTS; p++) { // unroll
+                    // A column of the product is a row of the weight, so K runs down the matrix.
+                    let at = w_own + j * SIDE * PITCH4 + p * TILE_K4 + k4;
+                    w[j * PARTS + p] = coopLoad<Right>(&w_tile[at], PITCH4);
+                }
+            }
+            for (var i = 0u; i < SUMS_M; i++) { // unroll
+                let at = x_own + i * SIDE * PITCH4 + k4;
+                let high = coopLoadT<Left>(&x_tile[at], PITCH4);
+                if PARTS == 1u {
+                    for (var j = 0u; j < SUMS_N; j++) { // unroll
+                        sums[i * SUMS_N + j] = coopMultiplyAdd(high, w[j], sums[i * SUMS_N + j]);
+                    }
+                } else {
+                    let at_low = at + TILE_K4;
+                    let low = coopLoadT<Left>(&x_tile[at_low], PITCH4);
+                    for (var j = 0u; j < SUMS_N; j++) { // unroll
+                        // The units truncate while they add. So the sum of SIDE steps begins at zero, with the small
+                        // products, and an ordinary addition adds it to the total.
+                        let small = coopMultiplyAdd(low, w[j * PARTS], coopMultiplyAdd(high, w[j * PARTS + PARTS - 1u], Sum()));
+                        let step = coopMultiplyAdd(high, w[j * PARTS], small * (1.0 / 2048.0));
+                        sums[i * SUMS_N + j] = sums[i * SUMS_N + j] + step;
+                    }
+                }
+            }
+        }
     }
 
-    let patch_start = lane.subgroup * SIDE * SIDE;
-    for (var i = 0u; i < SUMS_M; i++) {
-        for (var j = 0u; j < SUMS_N; j++) {
-            coopStoreT(sums[i * SUMS_N + j], &patches[patch_start], SIDE);
+    for (var i = 0u; i < SUMS_M; i++) { // unroll
+        for (var j = 0u; j < SUMS_N; j++) { // unroll
+            let at = lane.subgroup * PATCH;
+            coopStoreT(sums[i * SUMS_N + j], &patches[at], PATCH_PITCH4);
             workgroupBarrier();
-            for (var e = lane.place; e < SIDE * SIDE; e += SUBGROUP_SIZE) {
-                let row = first_row + own_row + i * SIDE + e / SIDE;
-                let col = first_col + own_col + j * SIDE + e % SIDE;
-                if row < params.m && col < params.n {
-                    store(row, col, patches[patch_start + e]);
+            // The sums over the parts of K are added up by the invocations of all of them.
+            for (var e = part * SUBGROUP_SIZE + lane.place; e < SIDE * SIDE4; e += SUBGROUPS_K * SUBGROUP_SIZE) {
+                let four_at = own * PATCH + e / SIDE4 * PATCH_PITCH4 + e % SIDE4;
+                var four = patches[four_at];
+                for (var s = 1u; s < SUBGROUPS_K; s++) {
+                    four += patches[four_at + s * SUBGROUPS_M * SUBGROUPS_N * PATCH];
                 }
+                store_four(first_row + own_row + i * SIDE + e / SIDE4, first_col + own_col + j * SIDE + e % SIDE4 * 4u, four);
             }
             workgroupBarrier();
         }

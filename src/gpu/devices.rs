@@ -82,14 +82,12 @@ impl Kind {
 pub(super) fn abilities(info: &wgpu::AdapterInfo, features: wgpu::Features, matrices: &[wgpu::CooperativeMatrixProperties]) -> Abilities {
     let subgroups = features.contains(wgpu::Features::SUBGROUP);
     let fixed = info.subgroup_min_size == info.subgroup_max_size;
-    let cooperative = features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+    // Tiles are vec4s, from which naga loads matrices rightly for Vulkan alone.
+    let cooperative = features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) && info.backend == wgpu::Backend::Vulkan;
     let matrix = |m: &wgpu::CooperativeMatrixProperties| {
-        let square = m.m_size == m.n_size && m.n_size == m.k_size && m.cr_type == wgpu::CooperativeScalarType::F32;
-        match m.ab_type {
-            wgpu::CooperativeScalarType::F32 => square.then_some((m.m_size, Elem::F32)),
-            wgpu::CooperativeScalarType::F16 => square.then_some((m.m_size, Elem::F16)),
-            wgpu::CooperativeScalarType::I32 | wgpu::CooperativeScalarType::U32 => None,
-        }
+        let square = m.m_size == m.n_size && m.n_size == m.k_size;
+        let types = (m.ab_type, m.cr_type) == (wgpu::CooperativeScalarType::F16, wgpu::CooperativeScalarType::F32);
+        (square && types).then_some(m.m_size)
     };
     Abilities {
         software: info.device_type == wgpu::DeviceType::Cpu,
@@ -371,7 +369,9 @@ mod tests {
         let matrices = [matrix(16, S::F16, S::F32), matrix(8, S::F16, S::F16), matrix(8, S::I32, S::I32), wide, matrix(8, S::F32, S::F32)];
         let all = F::SUBGROUP | F::SHADER_F16 | F::EXPERIMENTAL_COOPERATIVE_MATRIX;
         let able = abilities(&info, all, &matrices);
-        assert_eq!(able.cooperative, [(16, Elem::F16), (8, Elem::F32)], "only square matrices with f32 sums");
+        assert_eq!(able.cooperative, [16], "only square matrices of f16 with f32 sums");
+        let metal = wgpu::AdapterInfo { backend: wgpu::Backend::Metal, ..info.clone() };
+        assert!(abilities(&metal, all, &matrices).cooperative.is_empty(), "naga loads vec4 tiles wrongly");
         assert!(able.software && able.f16 && able.subgroups);
         assert_eq!(able.subgroup_size, Some(32));
         let varying = wgpu::AdapterInfo { subgroup_max_size: 64, ..info.clone() };

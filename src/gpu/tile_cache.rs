@@ -124,7 +124,7 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 /// How records are written. A record of another format counts as none.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// A file's content, with [`Tiles`] as they are written.
 #[derive(Serialize, Deserialize)]
@@ -175,8 +175,8 @@ mod tests {
     fn some_tiles() -> Tiles {
         let product = ProductTile { rows: 32, cols: 64, split: ProductSplit::Tiled { depth: 16, sums: [4, 4] } };
         Tiles {
-            few: TileChoice { product: Some(product), attention: None },
-            many: TileChoice { product: None, attention: Some(AttentionTile::Tiled { lanes: 32, keys: 64 }) },
+            few: TileChoice::of_products(product),
+            many: TileChoice::of_attention(AttentionTile::Tiled { lanes: 32, keys: 64 }),
         }
     }
 
@@ -249,8 +249,10 @@ mod tests {
     #[test]
     fn geometries_that_no_kernel_has_change_nothing() {
         let Some(context) = device() else { return };
+        let product = ProductTile { rows: 7, cols: 0, split: ProductSplit::Tiled { depth: 3, sums: [0, 0] } };
         let wild = TileChoice {
-            product: Some(ProductTile { rows: 7, cols: 0, split: ProductSplit::Tiled { depth: 3, sums: [0, 0] } }),
+            wide: Some(product),
+            narrow: Some(product),
             attention: Some(AttentionTile::Tiled { lanes: 0, keys: u32::MAX }),
         };
         let context = context.with_tiles(Tiles { few: wild, many: wild });

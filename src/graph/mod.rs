@@ -257,6 +257,12 @@ impl Limits {
         Self { max_binding: self.max_binding.min(Self::COUNTABLE), ..self }
     }
 
+    /// The same limits for kernels without cooperative matrices.
+    #[must_use]
+    pub fn without_matrices(self) -> Self {
+        if self.tier.cooperative().is_some() { Self { tier: Tier::Subgroups, ..self } } else { self }
+    }
+
     /// How many items one axis of a grid covers if a workgroup computes `each` of them.
     pub fn reach(&self, each: usize) -> usize {
         (self.max_workgroups as usize).saturating_mul(each)

@@ -55,7 +55,8 @@ pub enum Tier {
     Direct,
     /// The baseline, with subgroup operations for sums over a workgroup.
     Subgroups,
-    /// Cooperative matrices (tensor cores) of 8 x 8 x 8 for matrix products and attention; the rest as with subgroups.
+    /// Cooperative matrices (tensor cores) of 8 x 8 x 8 for matrix products, and for attention over f16; the rest as with
+    /// subgroups. An f32 factor is the sum of two f16, which costs three products and no accuracy.
     Cooperative8,
     /// The same with matrices of 16 x 16 x 16.
     Cooperative16,
@@ -112,8 +113,8 @@ pub struct Abilities {
     pub subgroups: bool,
     /// Invocations of a subgroup, if the number is the same in every dispatch.
     pub subgroup_size: Option<u32>,
-    /// Cooperative matrices with f32 sums: their side, and the type of their factors.
-    pub cooperative: Vec<(u32, Elem)>,
+    /// Sides of the device's square cooperative matrices with factors of f16 and sums of f32.
+    pub cooperative: Vec<u32>,
 }
 
 impl Abilities {
@@ -124,7 +125,7 @@ impl Abilities {
             Tier::Subgroups => self.subgroups,
             Tier::Cooperative8 | Tier::Cooperative16 => {
                 let side = tier.cooperative().unwrap_or_default();
-                self.subgroups && self.subgroup_size.is_some() && self.cooperative.contains(&(side, elem))
+                self.f16 && self.subgroups && self.subgroup_size.is_some() && self.cooperative.contains(&side)
             }
         };
         runs && (elem == Elem::F32 || self.f16)
@@ -133,13 +134,11 @@ impl Abilities {
     /// The tiers to try for tensors of `elem` if the caller names none, best first. Over f32 every device
     /// runs the last one.
     ///
-    /// Cooperative matrices are used for f16 alone, which they are made for, and on real GPUs alone, because software
-    /// GPUs gain nothing from tiles.
+    /// Cooperative matrices are used on real GPUs alone, because software GPUs gain nothing from tiles.
     pub fn ladder(&self, elem: Elem) -> Vec<Tier> {
         let best_first: &[Tier] = match (self.software, elem) {
             (true, _) => &[Tier::Direct],
-            (false, Elem::F16) => &[Tier::Cooperative16, Tier::Cooperative8, Tier::Subgroups, Tier::Baseline],
-            (false, Elem::F32) => &[Tier::Subgroups, Tier::Baseline],
+            (false, _) => &[Tier::Cooperative16, Tier::Cooperative8, Tier::Subgroups, Tier::Baseline],
         };
         best_first.iter().copied().filter(|&tier| self.run(tier, elem)).collect()
     }
@@ -173,12 +172,14 @@ mod tests {
             f16: true,
             subgroups: true,
             subgroup_size: Some(32),
-            cooperative: vec![(16, Elem::F16), (8, Elem::F32)],
+            cooperative: vec![16],
             ..nothing.clone()
         };
         assert_eq!(gpu.ladder(Elem::F16), [Tier::Cooperative16, Tier::Subgroups, Tier::Baseline]);
-        assert_eq!(gpu.ladder(Elem::F32), [Tier::Subgroups, Tier::Baseline]);
-        assert!(gpu.run(Tier::Cooperative8, Elem::F32) && !gpu.run(Tier::Cooperative8, Elem::F16));
+        assert_eq!(gpu.ladder(Elem::F32), [Tier::Cooperative16, Tier::Subgroups, Tier::Baseline]);
+        assert!(!gpu.run(Tier::Cooperative8, Elem::F32) && !gpu.run(Tier::Cooperative8, Elem::F16));
+        let no_f16 = Abilities { f16: false, ..gpu.clone() };
+        assert_eq!(no_f16.ladder(Elem::F32), [Tier::Subgroups, Tier::Baseline], "matrices hold f16");
         let varying = Abilities { subgroup_size: None, ..gpu.clone() };
         assert_eq!(varying.ladder(Elem::F16), [Tier::Subgroups, Tier::Baseline]);
         let software = Abilities { software: true, ..gpu };

@@ -36,8 +36,8 @@ pub enum ProductSplit {
     Cooperative {
         /// Steps along K that workgroup memory holds at a time.
         depth: u32,
-        /// Subgroups along the rows and along the columns.
-        subgroups: [u32; 2],
+        /// Subgroups along the rows, along the columns and along K.
+        subgroups: [u32; 3],
     },
 }
 
@@ -46,9 +46,8 @@ impl fmt::Display for ProductTile {
         let Self { rows, cols, split } = self;
         f.pad(&match split {
             ProductSplit::Direct { sums: [m, n] } => format!("{rows} x {cols} by {m} x {n}"),
-            ProductSplit::Tiled { depth, sums: [m, n] } | ProductSplit::Cooperative { depth, subgroups: [m, n] } => {
-                format!("{rows} x {cols} x {depth} by {m} x {n}")
-            }
+            ProductSplit::Tiled { depth, sums: [m, n] } => format!("{rows} x {cols} x {depth} by {m} x {n}"),
+            ProductSplit::Cooperative { depth, subgroups: [m, n, k] } => format!("{rows} x {cols} x {depth} by {m} x {n} x {k}"),
         })
     }
 }
@@ -93,10 +92,35 @@ impl fmt::Display for AttentionTile {
 /// The tiles for one class of shapes; `None` is the tile that suits most devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TileChoice {
-    /// Of matrix products.
-    pub product: Option<ProductTile>,
+    /// Of matrix products with at least [`TileChoice::WIDE`] columns.
+    pub wide: Option<ProductTile>,
+    /// Of matrix products with fewer columns, which large tiles would spread over too few of a device's cores.
+    pub narrow: Option<ProductTile>,
     /// Of attention.
     pub attention: Option<AttentionTile>,
+}
+
+impl TileChoice {
+    /// The tiles that suit most devices.
+    pub const DEFAULT: Self = Self { wide: None, narrow: None, attention: None };
+
+    /// The fewest columns that count as wide: in a ViT, those of `qkv` and of the MLP's first layer.
+    pub const WIDE: usize = 1536;
+
+    /// This tile for all matrix products.
+    pub fn of_products(tile: ProductTile) -> Self {
+        Self { wide: Some(tile), narrow: Some(tile), attention: None }
+    }
+
+    /// This tile for attention.
+    pub fn of_attention(tile: AttentionTile) -> Self {
+        Self { attention: Some(tile), ..Self::DEFAULT }
+    }
+
+    /// The tile for a product with this many columns.
+    pub fn product(&self, cols: usize) -> Option<ProductTile> {
+        if cols < Self::WIDE { self.narrow } else { self.wide }
+    }
 }
 
 /// The tiles for each class of shapes. A tile that the device's limits do not allow counts as `None`.
@@ -110,8 +134,7 @@ pub struct Tiles {
 
 impl Tiles {
     /// The tiles that suit most devices.
-    pub const DEFAULT: Self =
-        Self { few: TileChoice { product: None, attention: None }, many: TileChoice { product: None, attention: None } };
+    pub const DEFAULT: Self = Self { few: TileChoice::DEFAULT, many: TileChoice::DEFAULT };
 
     /// The most rows that count as few. Two images of 224 x 224 have fewer rows, one of 512 x 512 has more.
     pub const FEW: usize = 512;
@@ -129,8 +152,10 @@ mod tests {
     #[test]
     fn tiles_are_chosen_by_rows_and_written_by_their_sizes() {
         let tiled = ProductTile { rows: 64, cols: 32, split: ProductSplit::Tiled { depth: 16, sums: [4, 2] } };
-        let tiles = Tiles { few: TileChoice { product: Some(tiled), attention: None }, ..Tiles::DEFAULT };
-        assert_eq!((tiles.of(Tiles::FEW).product, tiles.of(Tiles::FEW + 1).product), (Some(tiled), None));
+        let tiles = Tiles { few: TileChoice::of_products(tiled), ..Tiles::DEFAULT };
+        assert_eq!((tiles.of(Tiles::FEW).product(1), tiles.of(Tiles::FEW + 1).product(1)), (Some(tiled), None));
+        let wide = TileChoice { wide: Some(tiled), ..TileChoice::DEFAULT };
+        assert_eq!((wide.product(TileChoice::WIDE), wide.product(TileChoice::WIDE - 1)), (Some(tiled), None));
         assert_eq!(tiled.to_string(), "64 x 32 x 16 by 4 x 2");
         assert_eq!(ProductTile { split: ProductSplit::Direct { sums: [4, 2] }, ..tiled }.to_string(), "64 x 32 by 4 x 2");
         assert_eq!(AttentionTile::Tiled { lanes: 64, keys: 32 }.to_string(), "64 with 32");

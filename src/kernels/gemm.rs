@@ -8,7 +8,7 @@ use crate::graph::{Constant, Elem, Limits, ProductSplit, ProductTile, Tier};
 pub(super) struct Tile {
     /// The tile's sizes.
     pub size: ProductTile,
-    /// The type of the factors in workgroup memory, if the product is cooperative.
+    /// The type of the factors. Cooperative matrices hold an f32 as two f16.
     elem: Elem,
     /// Side of the device's cooperative matrices; 0 where the tier has none.
     side: u32,
@@ -39,19 +39,28 @@ const TILED: [[u32; 5]; 12] = [
 /// much there as several products.
 const DIRECT: [[u32; 4]; 4] = [[16, 128, 16, 16], [8, 128, 8, 16], [16, 64, 16, 8], [12, 128, 12, 16]];
 
-/// Tiles for cooperative matrices, as [rows, cols, depth in bytes, subgroups along rows and along cols].
-const COOPERATIVE: [[u32; 5]; 10] = [
-    [64, 64, 64, 2, 2],
-    [32, 64, 64, 1, 2],
-    [32, 32, 128, 2, 2],
-    [16, 64, 128, 1, 4],
-    [32, 64, 128, 2, 2],
-    [64, 64, 128, 2, 2],
-    [64, 128, 64, 2, 2],
-    [128, 128, 64, 2, 2],
-    [128, 128, 64, 2, 4],
-    [128, 128, 64, 4, 2],
+/// Tiles for cooperative matrices, in units of their side: matrices of a subgroup along rows and along columns, steps
+/// along K that workgroup memory holds; then subgroups along rows, along columns and along K. The order is that of their
+/// speeds over f16 on an NVIDIA H200, for 3141 rows and then for 201. Where factors are split, so that a tile takes twice
+/// the memory, the first that fits is faster than those before it.
+const COOPERATIVE: [[u32; 6]; 13] = [
+    [3, 4, 4, 3, 2, 1],
+    [4, 2, 4, 2, 4, 1],
+    [3, 2, 2, 2, 4, 1],
+    [3, 3, 2, 2, 2, 2],
+    [4, 2, 2, 2, 4, 1],
+    [3, 3, 4, 2, 2, 1],
+    [3, 4, 2, 3, 2, 1],
+    [2, 2, 4, 2, 2, 1],
+    [2, 2, 8, 2, 1, 4],
+    [2, 3, 2, 2, 2, 2],
+    [3, 1, 4, 1, 2, 4],
+    [1, 1, 4, 2, 2, 1],
+    [2, 2, 2, 2, 2, 1],
 ];
+
+/// Padding of the rows through which a cooperative matrix is stored, in vec4s.
+const PATCH_PAD4: u32 = 1;
 
 fn tiled([rows, cols, depth, m, n]: [u32; 5]) -> ProductTile {
     ProductTile { rows, cols, split: ProductSplit::Tiled { depth, sums: [m, n] } }
@@ -61,8 +70,9 @@ fn direct([rows, cols, m, n]: [u32; 4]) -> ProductTile {
     ProductTile { rows, cols, split: ProductSplit::Direct { sums: [m, n] } }
 }
 
-fn cooperative([rows, cols, bytes, m, n]: [u32; 5], elem: Elem) -> ProductTile {
-    ProductTile { rows, cols, split: ProductSplit::Cooperative { depth: bytes / elem.bytes() as u32, subgroups: [m, n] } }
+fn cooperative([sums_m, sums_n, steps, m, n, k]: [u32; 6], side: u32) -> ProductTile {
+    let split = ProductSplit::Cooperative { depth: steps * side, subgroups: [m, n, k] };
+    ProductTile { rows: sums_m * m * side, cols: sums_n * n * side, split }
 }
 
 /// Returns the tiles that a device may use for the products of x of type `elem`. The first is the default. There is
@@ -72,8 +82,8 @@ pub fn product_tiles(limits: &Limits, elem: Elem) -> Vec<ProductTile> {
         let tile = Tile::new(size, limits, elem);
         tile.memory() <= limits.workgroup_memory && tile.invocations() <= limits.max_invocations
     };
-    if limits.tier.cooperative().is_some() {
-        let found: Vec<_> = COOPERATIVE.map(|sizes| cooperative(sizes, elem)).into_iter().filter(fits).collect();
+    if let Some(side) = limits.tier.cooperative() {
+        let found: Vec<_> = COOPERATIVE.map(|sizes| cooperative(sizes, side)).into_iter().filter(fits).collect();
         if !found.is_empty() {
             return found;
         }
@@ -94,42 +104,53 @@ impl Tile {
         Self::new(size, limits, Elem::F32)
     }
 
-    /// Returns the tile for `rows` rows of x of type `elem`: the limits' choice if the device may use it, else the
-    /// first tile. Products may round both factors to `elem`.
-    pub fn choose(limits: &Limits, elem: Elem, rows: usize) -> Self {
-        let candidates = product_tiles(limits, elem);
-        let chosen = limits.tiles.of(rows).product.filter(|size| candidates.contains(size));
-        Self::new(chosen.unwrap_or(candidates[0]), limits, elem)
+    /// Returns the tile for a product of x [m, k] of type `elem` with n columns: the limits' choice if the device may use
+    /// it, else the first tile. Cooperative matrices need K to be a multiple of four.
+    pub fn choose(limits: &Limits, elem: Elem, [m, n, k]: [usize; 3]) -> Self {
+        let limits = if k.is_multiple_of(4) { *limits } else { limits.without_matrices() };
+        let candidates = product_tiles(&limits, elem);
+        let chosen = limits.tiles.of(m).product(n).filter(|size| candidates.contains(size));
+        Self::new(chosen.unwrap_or(candidates[0]), &limits, elem)
     }
 
-    /// Returns the shader of the loop.
-    pub fn part(self) -> &'static str {
+    /// Returns the shaders of the loop, which calls `store_four` or `store` for rows of `pack` elements at a time.
+    pub fn parts(self, pack: usize) -> Vec<&'static str> {
+        let four = if pack == 4 { shared::FOUR_VEC4 } else { shared::FOUR_F32 };
+        let factors = if self.elem == Elem::F32 { shared::FACTORS_SPLIT } else { shared::FACTORS_WHOLE };
         match self.size.split {
-            ProductSplit::Tiled { .. } => shared::GEMM_TILED,
-            ProductSplit::Direct { .. } => shared::GEMM_DIRECT,
-            ProductSplit::Cooperative { .. } => shared::GEMM_COOPERATIVE,
+            ProductSplit::Tiled { .. } => vec![four, shared::GEMM_TILED],
+            ProductSplit::Direct { .. } => vec![shared::GEMM_DIRECT],
+            ProductSplit::Cooperative { .. } => vec![four, factors, shared::GEMM_COOPERATIVE],
         }
     }
 
-    /// Returns the constants that specialise the loop.
-    pub fn constants(self) -> Vec<(&'static str, Constant)> {
+    /// Returns how many columns the loop stores at a time in rows of `n`, of which a dispatch begins at these `starts`.
+    pub fn pack(self, n: usize, mut starts: impl Iterator<Item = usize>) -> usize {
+        let direct = matches!(self.size.split, ProductSplit::Direct { .. });
+        if !direct && n.is_multiple_of(4) && starts.all(|start| start.is_multiple_of(4)) { 4 } else { 1 }
+    }
+
+    /// Returns the constants that specialise the loop for rows of `k` elements.
+    pub fn constants(self, k: usize) -> Vec<(&'static str, Constant)> {
         let mut constants = vec![("TILE_M", self.size.rows.into()), ("TILE_N", self.size.cols.into())];
         match self.size.split {
             ProductSplit::Tiled { depth, sums: [rows, cols] } => {
                 constants.extend([("ROWS", rows.into()), ("COLS", cols.into()), ("TILE_K", depth.into())]);
             }
             ProductSplit::Direct { sums: [rows, cols] } => constants.extend([("ROWS", rows.into()), ("COLS", cols.into())]),
-            ProductSplit::Cooperative { depth, subgroups: [m, n] } => {
+            ProductSplit::Cooperative { depth, subgroups: [m, n, along_k] } => {
                 constants.extend([
                     ("TILE_K", depth.into()),
-                    ("TILE_PITCH", pitch(depth, self.elem).into()),
+                    ("PITCH4", self.pitch4(depth).into()),
+                    ("PATCH_PAD4", PATCH_PAD4.into()),
+                    ("WHOLE_K", k.is_multiple_of(depth as usize).into()),
                     ("SUBGROUPS_M", m.into()),
                     ("SUBGROUPS_N", n.into()),
+                    ("SUBGROUPS_K", along_k.into()),
                     ("SUBGROUP_SIZE", self.subgroup_size.into()),
-                    ("LANES", (m * n * self.subgroup_size).into()),
                 ]);
-                constants.extend(matrices(self.side, self.elem));
-                constants.push(("F", self.elem.into()));
+                constants.extend(matrices(self.side, Elem::F16));
+                constants.push(("F", Elem::F16.into()));
             }
         }
         constants
@@ -141,16 +162,24 @@ impl Tile {
         match split {
             ProductSplit::Tiled { depth, .. } => (rows + cols) * depth * 4,
             ProductSplit::Direct { .. } => 0,
-            ProductSplit::Cooperative { depth, subgroups: [m, n] } => {
-                (rows + cols) * pitch(depth, self.elem) * self.elem.bytes() as u32 + m * n * self.side * self.side * 4
+            ProductSplit::Cooperative { depth, subgroups } => {
+                let patch = self.side * (self.side / 4 + PATCH_PAD4) * 16;
+                (rows + cols) * self.pitch4(depth) * 8 + subgroups.iter().product::<u32>() * patch
             }
         }
+    }
+
+    /// Returns the stride between the rows of a cooperative tile, in vec4s of f16: `depth` elements, twice if they are
+    /// split, and 16 bytes of padding, so that eight rows lie in different banks.
+    fn pitch4(self, depth: u32) -> u32 {
+        let parts = if self.elem == Elem::F32 { 2 } else { 1 };
+        parts * depth / 4 + 2
     }
 
     fn invocations(self) -> u32 {
         match self.size.split {
             ProductSplit::Tiled { sums: [m, n], .. } | ProductSplit::Direct { sums: [m, n] } => (self.size.rows / m) * (self.size.cols / n),
-            ProductSplit::Cooperative { subgroups: [m, n], .. } => m * n * self.subgroup_size,
+            ProductSplit::Cooperative { subgroups, .. } => subgroups.iter().product::<u32>() * self.subgroup_size,
         }
     }
 
@@ -194,12 +223,16 @@ mod tests {
         for [m, n, rows, cols] in DIRECT {
             assert!(m % rows == 0 && n % cols == 0, "{m} x {n} by {rows} x {cols}");
         }
-        for ([m, n, bytes, along_m, along_n], side) in COOPERATIVE.into_iter().flat_map(|sizes| [(sizes, 8), (sizes, 16)]) {
-            assert!(
-                m % (along_m * side) == 0 && n % (along_n * side) == 0 && (bytes / 4) % side == 0,
-                "{m} x {n} by {along_m} x {along_n}"
-            );
+        for sizes @ [_, _, steps, m, n, k] in COOPERATIVE {
+            // Invocations stage whole rows of vec4s: subgroups of 8 for matrices of 8, of 32 for those of 16.
+            for (side, subgroup) in [(8, 8), (16, 32)] {
+                assert!(steps % k == 0 && (m * n * k * subgroup) % (steps * side / 4) == 0, "{sizes:?}");
+            }
         }
+        let nvidia = Limits { tier: Tier::Cooperative16, subgroup_size: 32, workgroup_memory: 48 << 10, max_invocations: 1024, ..Limits::DEFAULT };
+        assert_eq!(product_tiles(&nvidia, Elem::F16).len(), COOPERATIVE.len());
+        assert_eq!(product_tiles(&nvidia, Elem::F16)[0].to_string(), "144 x 128 x 64 by 3 x 2 x 1");
+        assert_eq!(product_tiles(&nvidia, Elem::F32)[0].to_string(), "96 x 128 x 32 by 2 x 4 x 1");
         // The limits of every WebGPU device allow all tiles.
         assert_eq!(product_tiles(&Limits::DEFAULT, Elem::F32).len(), TILED.len());
         let small = Limits { workgroup_memory: 8 << 10, max_invocations: 128, ..Limits::DEFAULT };
@@ -215,11 +248,14 @@ mod tests {
     #[test]
     fn a_tile_is_taken_where_it_is_one_of_the_device_s() {
         let product = tiled(TILED[1]);
-        let tiles = Tiles { few: TileChoice { product: Some(product), attention: None }, ..Tiles::DEFAULT };
+        let tiles = Tiles { few: TileChoice::of_products(product), ..Tiles::DEFAULT };
         let limits = Limits { tiles, ..Limits::DEFAULT };
-        assert_eq!(Tile::choose(&limits, Elem::F32, 201).size, product);
-        assert_eq!(Tile::choose(&limits, Elem::F32, 1029), Tile::plain(&limits));
+        assert_eq!(Tile::choose(&limits, Elem::F32, [201, 768, 768]).size, product);
+        assert_eq!(Tile::choose(&limits, Elem::F32, [1029, 768, 768]), Tile::plain(&limits));
         let software = Limits { tier: Tier::Direct, ..limits };
-        assert_eq!(Tile::choose(&software, Elem::F32, 201), Tile::plain(&software), "of another tier");
+        assert_eq!(Tile::choose(&software, Elem::F32, [201, 768, 768]), Tile::plain(&software), "of another tier");
+        let matrices = Limits { tier: Tier::Cooperative8, subgroup_size: 8, ..Limits::DEFAULT };
+        assert!(matches!(Tile::choose(&matrices, Elem::F32, [9, 9, 36]).size.split, ProductSplit::Cooperative { .. }));
+        assert_eq!(Tile::choose(&matrices, Elem::F32, [9, 9, 35]).size, Tile::plain(&matrices).size, "K is no multiple of four");
     }
 }

@@ -4,7 +4,7 @@ use super::cut::cut;
 use super::gemm::Tile;
 use super::{Recorder, rows_of, shared, words};
 use crate::error::Result;
-use crate::graph::{Cost, Dispatch, Elem, Kernel, TensorId, View};
+use crate::graph::{Constant, Cost, Dispatch, Elem, Kernel, TensorId, View};
 
 /// What a kernel does to a matrix product before it stores the result. `bias` and `gamma` are `[N]`, `residual` is [..,
 /// N].
@@ -78,11 +78,12 @@ impl Recorder {
 
         let elems = [self.elem_of(x), self.elem_of(weight), elem];
         let [x_bytes, weight_bytes, y_bytes] = elems.map(Elem::bytes);
-        let tile = Tile::choose(&self.limits, elems[0], m);
+        let tile = Tile::choose(&self.limits, elems[0], [m, n, k]);
         let (most_rows, most_cols) = tile.reach(&self.limits);
         let row_cost = Cost { flops: 2 * (n * k) as u64, bytes: (k * x_bytes + n * y_bytes) as u64 };
         let rows = cut(&self.limits, label, m, &[k * x_bytes, n * y_bytes], most_rows, self.affordable(row_cost, tile.size.rows as usize))?;
         let cols = cut(&self.limits, label, n, &[k * weight_bytes], most_cols, usize::MAX)?;
+        let pack = tile.pack(n, cols.iter().map(|cols| cols.start));
         let mut shape = self.graph.info(x).shape.clone();
         *shape.last_mut().expect("x has rows") = n;
         let y = self.result_of(elems[2], label, shape);
@@ -93,7 +94,7 @@ impl Recorder {
                 reads.extend(residual.map(|id| rows_of(id, rows, n)));
                 self.push(Dispatch {
                     label: label.to_owned(),
-                    kernel: kernel(tile, k, elems, epilogue),
+                    kernel: kernel(tile, k, pack, elems, epilogue),
                     cost: self.product_cost(&reads, y_bytes, [rows.len(), cols.len(), k]),
                     reads,
                     write: rows_of(y, rows, n),
@@ -114,18 +115,19 @@ impl Recorder {
     }
 }
 
-fn kernel(tile: Tile, k: usize, [x, weight, y]: [Elem; 3], epilogue: Epilogue) -> Kernel {
+fn kernel(tile: Tile, k: usize, pack: usize, [x, weight, y]: [Elem; 3], epilogue: Epilogue) -> Kernel {
     let operands = if k.is_multiple_of(4) {
         include_str!("../../shaders/matmul/operands_vec4.wgsl")
     } else {
         include_str!("../../shaders/matmul/operands_scalar.wgsl")
     };
     let head = include_str!("../../shaders/matmul.wgsl");
-    let mut parts = vec![head, operands, epilogue.part(), tile.part()];
+    let mut parts = vec![head, operands, if pack == 4 { shared::PACK_VEC4 } else { shared::PACK_F32 }, epilogue.part()];
     if matches!(epilogue, Epilogue::BiasGelu(_)) {
-        parts.extend([shared::PACK_F32, shared::GELU]);
+        parts.push(shared::GELU);
     }
-    let mut constants = tile.constants();
-    constants.extend([("X", x.into()), ("W", weight.into()), ("Y", y.into())]);
+    parts.extend(tile.parts(pack));
+    let mut constants = tile.constants(k);
+    constants.extend([("X", x.into()), ("W", weight.into()), ("YPack", Constant::Elem(y, pack))]);
     Kernel { name: "matmul", parts, constants }
 }

@@ -41,6 +41,10 @@ const LANES: u32 = 64;
 mod shared {
     pub const ATTENTION: &str = include_str!("../../shaders/shared/attention.wgsl");
     pub const BF16: &str = include_str!("../../shaders/shared/bf16.wgsl");
+    pub const FACTORS_SPLIT: &str = include_str!("../../shaders/shared/factors_split.wgsl");
+    pub const FACTORS_WHOLE: &str = include_str!("../../shaders/shared/factors_whole.wgsl");
+    pub const FOUR_F32: &str = include_str!("../../shaders/shared/four_f32.wgsl");
+    pub const FOUR_VEC4: &str = include_str!("../../shaders/shared/four_vec4.wgsl");
     pub const GELU: &str = include_str!("../../shaders/shared/gelu.wgsl");
     pub const GEMM_COOPERATIVE: &str = include_str!("../../shaders/shared/gemm_cooperative.wgsl");
     pub const GEMM_DIRECT: &str = include_str!("../../shaders/shared/gemm_direct.wgsl");

@@ -113,11 +113,13 @@ impl Recorder {
         let (m, k) = (piece.rows.len(), piece.planes.len() * layer.patch * layer.patch);
         let reads = vec![piece.window, self.graph.view(layer.weight), self.graph.view(layer.bias)];
         let plane = layer.height * layer.width;
-        let mut constants = tile.constants();
+        let mut constants = tile.constants(k);
         constants.push(("PATCH", (layer.patch as u32).into()));
+        let mut parts = vec![include_str!("../../shaders/patch_embed.wgsl")];
+        parts.extend(tile.parts(1));
         self.push(Dispatch {
             label: layer.label.to_owned(),
-            kernel: Kernel { name: "patch_embed", parts: vec![include_str!("../../shaders/patch_embed.wgsl"), tile.part()], constants },
+            kernel: Kernel { name: "patch_embed", parts, constants },
             cost: Cost { flops: 2 * (m * k * layer.embed_dim) as u64, bytes: self.bytes(&reads) + 4 * (m * layer.embed_dim) as u64 },
             reads,
             write: rows_of(y, &piece.bound, layer.embed_dim),

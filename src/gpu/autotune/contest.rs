@@ -163,7 +163,7 @@ mod tests {
         };
         let subject = Subject { kernel: "attention", rows: 40, inputs: vec![vec![1, 2, 40, 32]; 3], record: &record };
         let limits = *context.limits();
-        let with = |tile| Limits { tiles: Tiles { few: TileChoice { product: None, attention: Some(tile) }, ..Tiles::DEFAULT }, ..limits };
+        let with = |tile| Limits { tiles: Tiles { few: TileChoice::of_attention(tile), ..Tiles::DEFAULT }, ..limits };
         let mut trials = Vec::new();
         let best = block_on(run((&context, &subject), &candidates, with, &mut |group: &[Trial]| {
             trials.extend(group.to_vec());

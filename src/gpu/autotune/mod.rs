@@ -116,18 +116,20 @@ impl Context {
         let limits = self.untuned();
         let rows = tokens(model, side)?;
         let all = |choice| Limits { tiles: Tiles { few: choice, many: choice }, ..limits };
-        let with_product = |tile| all(TileChoice { product: Some(tile), attention: None });
-        let product = contest::run((self, &products(model, rows)), &product_tiles(&limits, limits.elem), with_product, seen).await?;
-        let with_attention = |tile| all(TileChoice { product: None, attention: Some(tile) });
+        let products = product_tiles(&limits, limits.elem);
+        let with_product = |tile| all(TileChoice::of_products(tile));
+        let wide = contest::run((self, &wide_products(model, rows)), &products, with_product, seen).await?;
+        let narrow = contest::run((self, &narrow_products(model, rows)), &products, with_product, seen).await?;
         let tiles = attention_tiles(&limits, model.head_dim(), limits.elem);
+        let with_attention = |tile| all(TileChoice::of_attention(tile));
         let attention = contest::run((self, &attention(model, rows)), &tiles, with_attention, seen).await?;
-        Ok(TileChoice { product, attention })
+        Ok(TileChoice { wide, narrow, attention })
     }
 
     /// Whether the default tiles take long for an image of `side` x `side` pixels.
     async fn is_slow(&self, model: &Config, side: usize) -> Result<bool> {
         let rows = tokens(model, side)?;
-        for subject in [products(model, rows), attention(model, rows)] {
+        for subject in [wide_products(model, rows), attention(model, rows)] {
             if Bench::new(self, &subject).await?.once(&self.untuned()).await?.seconds > SLOW.as_secs_f64() {
                 return Ok(true);
             }
@@ -144,14 +146,24 @@ fn tokens(model: &Config, side: usize) -> Result<usize> {
     Ok(model.prefix_tokens() + model.grid(side, side)?.patches())
 }
 
-/// The MLP's two products without what follows them: they have the model's longest rows and its most columns.
-fn products(model: &Config, rows: usize) -> Subject<'static> {
+/// The products of a block with more columns than rows have elements, without what follows them.
+fn wide_products(model: &Config, rows: usize) -> Subject<'static> {
     let (c, hidden) = (model.embed_dim, model.ffn_dim);
     let record = &|g: &mut Recorder, inputs: &[TensorId]| {
-        let hidden = g.matmul("fc1", inputs[0], inputs[1], Epilogue::None)?;
-        g.matmul("fc2", hidden, inputs[2], Epilogue::None)
+        g.matmul("qkv", inputs[0], inputs[1], Epilogue::None)?;
+        g.matmul("fc1", inputs[0], inputs[2], Epilogue::None)
     };
-    Subject { kernel: "products", rows, inputs: vec![vec![rows, c], vec![hidden, c], vec![c, hidden]], record }
+    Subject { kernel: "wide products", rows, inputs: vec![vec![rows, c], vec![3 * c, c], vec![hidden, c]], record }
+}
+
+/// The other products of a block.
+fn narrow_products(model: &Config, rows: usize) -> Subject<'static> {
+    let (c, hidden) = (model.embed_dim, model.ffn_dim);
+    let record = &|g: &mut Recorder, inputs: &[TensorId]| {
+        g.matmul("proj", inputs[0], inputs[2], Epilogue::None)?;
+        g.matmul("fc2", inputs[1], inputs[3], Epilogue::None)
+    };
+    Subject { kernel: "narrow products", rows, inputs: vec![vec![rows, c], vec![rows, hidden], vec![c, c], vec![c, hidden]], record }
 }
 
 fn attention(model: &Config, tokens: usize) -> Subject<'static> {

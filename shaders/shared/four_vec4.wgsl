@@ -1,0 +1,6 @@
+// Stores four columns at once: N and the first column are multiples of four, so all four are inside or none.
+fn store_four(row: u32, col: u32, sums: vec4<f32>) {
+    if row < params.m && col < params.n {
+        store(row, col, sums);
+    }
+}
