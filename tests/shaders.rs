@@ -75,11 +75,25 @@ fn variants() -> BTreeMap<String, Kernel> {
 fn every_variant_is_valid_and_fits_every_device() {
     let mut problems = Vec::new();
     for (source, kernel) in variants() {
-        if let Err(problem) = check(&source) {
-            problems.push(format!("{} {:?}: {problem}", kernel.name, kernel.constants));
+        for text in [source, kernel.unrolled_source()] {
+            if let Err(problem) = check(&text) {
+                problems.push(format!("{} {:?}: {problem}", kernel.name, kernel.constants));
+            }
         }
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// A marked loop that is not understood would stay a loop, and be slow.
+#[test]
+fn every_marked_loop_is_unrolled() {
+    let all = variants();
+    assert!(all.keys().any(|source| source.contains("{ // unroll")), "the mark is another one");
+    for kernel in all.values() {
+        let text = kernel.unrolled_source();
+        let left: Vec<&str> = text.lines().filter(|line| line.contains("// unroll")).collect();
+        assert!(left.is_empty(), "{} {:?}: {left:?}", kernel.name, kernel.constants);
+    }
 }
 
 /// The capabilities that a source may use beyond plain WebGPU: those that it enables, and subgroups.

@@ -1,32 +1,69 @@
 // The same result as attention.wgsl, by cooperative matrices of SIDE x SIDE x SIDE.
 //
-// A workgroup computes SUBGROUPS x SIDE queries of one head. It loads KEYS keys and values at a time into workgroup
-// memory, with a row stride of PITCH. A subgroup computes SIDE queries and keeps their results as D / SIDE matrices.
-// Scores pass through workgroup memory, because a shader cannot access single elements of a cooperative matrix.
-// SUBGROUP_SIZE / SIDE invocations compute the softmax of one query.
+// A workgroup computes SUBGROUPS x BLOCKS x SIDE queries of one head, over KEYS keys and values at a time. A subgroup keeps
+// its queries, and their results o, as matrices. Each matrix of keys or values that it loads from workgroup memory serves
+// BLOCKS matrices of queries. Two phases take turns, with a barrier after each: the softmax of the scores of one step, while
+// the next keys and this step's values are laid into their tiles; and the products, which are this step's weights times
+// values, and then the next step's scores.
+//
+// Scores and weights pass through workgroup memory, because a shader cannot access single elements of a cooperative
+// matrix. SUBGROUP_SIZE / SIDE invocations compute the softmax of a query.
 //
 // The exponentials' offset m need not be the largest score so far, only near it, because the final division cancels the
-// offset. Rescaling passes through memory as well, so it happens only when some score exceeds its m by more than SLACK.
-// exp(SLACK) is well below the largest f16.
-@group(0) @binding(3) var<storage, read_write> y: array<Y>; // [rows, N, D]
+// offset. Rescaling o passes through memory as well, so it happens only when some score exceeds its m by more than SLACK.
+// Offsets are in units of log2; 2^SLACK is below the largest f16.
+//
+// Loops over private arrays are unrolled (graph/unroll.rs).
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<Y>>; // [rows, N, D]
 
-const PIECES: u32 = HEAD_DIM / SIDE;
-const QUERIES: u32 = SUBGROUPS * SIDE;
-const SHARE: u32 = SUBGROUP_SIZE / SIDE; // invocations a query
+const PIECES: u32 = HEAD_DIM / SIDE; // matrices along D
+const SPAN: u32 = KEYS / SIDE; // matrices along the keys
+const SIDE4: u32 = SIDE / 4u;
+const OWN: u32 = BLOCKS * SIDE; // queries of a subgroup
+const QUERIES: u32 = SUBGROUPS * OWN;
+const SHARE: u32 = SUBGROUP_SIZE / SIDE; // invocations of a query
 const LANES: u32 = SUBGROUPS * SUBGROUP_SIZE;
-const SLACK: f32 = 6.0;
+const FOURS: u32 = KEYS / 4u / SHARE; // vec4s of scores of an invocation
+const PATCH_FOURS: u32 = SIDE4 / SHARE; // vec4s of a matrix's row of an invocation
+const CHUNKS: u32 = (KEYS * D4 + LANES - 1u) / LANES; // vec4s of keys, and of values, that an invocation stages
+const EXACT: bool = CHUNKS * LANES == KEYS * D4;
+// Strides of rows in vec4s. The padding avoids bank conflicts.
+const PITCH4: u32 = D4 + 2u; // of keys and values
+const ROW4: u32 = KEYS / 4u + 2u; // of scores and weights
+const PATCH: u32 = SIDE * ROW4; // scores, or weights, of SIDE queries
+const TILE: u32 = KEYS * PITCH4;
+const SCALE2: f32 = SCALE * 1.4426950408889634;
+const SLACK: f32 = 14.0;
 
-var<workgroup> q_tile: array<X, QUERIES * PITCH>;
-var<workgroup> k_tile: array<X, KEYS * PITCH>;
-var<workgroup> v_tile: array<X, KEYS * PITCH>;
-var<workgroup> scores: array<f32, QUERIES * KEYS>; // of each subgroup [SIDE, KEYS]
-var<workgroup> weights: array<X, QUERIES * KEYS>;
-var<workgroup> grown_by_subgroup: array<u32, 4>; // SUBGROUPS of them, and zeros
+var<workgroup> k_tile: array<vec4<X>, TILE>;
+var<workgroup> v_tile: array<vec4<X>, TILE>;
+var<workgroup> scores: array<vec4<f32>, SUBGROUPS * BLOCKS * PATCH>;
+var<workgroup> weights: array<vec4<X>, SUBGROUPS * BLOCKS * PATCH>;
+var<workgroup> grown_by_subgroup: array<u32, SUBGROUPS>;
 
 struct Lane {
     @builtin(local_invocation_index) index: u32,
     @builtin(subgroup_id) subgroup: u32,
     @builtin(subgroup_invocation_id) place: u32,
+}
+
+// This invocation's share of the KEYS keys from `start` on. Keys past the end repeat the last one.
+fn loaded_keys(head_start: u32, start: u32, lane: u32) -> array<vec4<X>, CHUNKS> {
+    var fours: array<vec4<X>, CHUNKS>;
+    for (var i = 0u; i < CHUNKS; i++) { // unroll
+        let e = lane + i * LANES;
+        fours[i] = k[(head_start + min(start + e / D4, params.tokens - 1u)) * D4 + e % D4];
+    }
+    return fours;
+}
+
+fn loaded_values(head_start: u32, start: u32, lane: u32) -> array<vec4<X>, CHUNKS> {
+    var fours: array<vec4<X>, CHUNKS>;
+    for (var i = 0u; i < CHUNKS; i++) { // unroll
+        let e = lane + i * LANES;
+        fours[i] = v[(head_start + min(start + e / D4, params.tokens - 1u)) * D4 + e % D4];
+    }
+    return fours;
 }
 
 @compute @workgroup_size(LANES)
@@ -41,119 +78,183 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
     let reached = batch_row + end_query > params.first_row && batch_row + first_query < params.first_row + params.rows;
     let end = select(0u, params.tokens, reached);
 
-    for (var i = lane.index; i < QUERIES * D4; i += LANES) {
-        let four = q[(head_start + min(first_query + i / D4, params.tokens - 1u)) * D4 + i % D4];
-        let at = i / D4 * PITCH + i % D4 * 4u;
-        for (var j = 0u; j < 4u; j++) {
-            q_tile[at + j] = four[j];
+    let own = lane.subgroup * BLOCKS * PATCH; // this subgroup's scores and weights
+    let share = lane.place % SHARE;
+    let own_query = own + lane.place / SHARE * ROW4 + share; // this invocation's
+    // The queries pass through the patch of the weights, SIDE x SIDE at a time.
+    var rows: array<vec4<X>, BLOCKS * PIECES * PATCH_FOURS>;
+    for (var b = 0u; b < BLOCKS; b++) { // unroll
+        let t = min(first_query + lane.subgroup * OWN + b * SIDE + lane.place / SHARE, params.tokens - 1u);
+        for (var i = 0u; i < PIECES * PATCH_FOURS; i++) { // unroll
+            rows[b * PIECES * PATCH_FOURS + i] = q[(head_start + t) * D4 + i * SHARE + share];
         }
     }
-    if lane.index < 4u {
-        grown_by_subgroup[lane.index] = 0u;
+    var query: array<array<Left, PIECES>, BLOCKS>;
+    for (var b = 0u; b < BLOCKS; b++) { // unroll
+        for (var i = 0u; i < PIECES; i++) { // unroll
+            for (var j = 0u; j < PATCH_FOURS; j++) { // unroll
+                weights[own_query + j * SHARE] = rows[(b * PIECES + i) * PATCH_FOURS + j];
+            }
+            workgroupBarrier();
+            query[b][i] = coopLoadT<Left>(&weights[own], ROW4);
+            workgroupBarrier();
+        }
+    }
+    var o: array<array<Sum, PIECES>, BLOCKS>;
+    var m: array<f32, BLOCKS>;
+    var l: array<f32, BLOCKS>;
+    for (var b = 0u; b < BLOCKS; b++) { // unroll
+        m[b] = MASKED;
+    }
+    var next_k = loaded_keys(head_start, 0u, lane.index);
+    for (var i = 0u; i < CHUNKS; i++) { // unroll
+        let e = lane.index + i * LANES;
+        if EXACT || e < KEYS * D4 {
+            k_tile[e / D4 * PITCH4 + e % D4] = next_k[i];
+        }
+    }
+    next_k = loaded_keys(head_start, KEYS, lane.index);
+    var next_v = loaded_values(head_start, 0u, lane.index);
+    workgroupBarrier();
+    for (var j = 0u; j < SPAN; j++) { // unroll
+        var products: array<Sum, BLOCKS>;
+        for (var i = 0u; i < PIECES; i++) { // unroll
+            // A column of the scores is a row of the keys, so D runs down the matrix.
+            let at = j * SIDE * PITCH4 + i * SIDE4;
+            let key = coopLoad<Right>(&k_tile[at], PITCH4);
+            for (var b = 0u; b < BLOCKS; b++) { // unroll
+                products[b] = coopMultiplyAdd(query[b][i], key, products[b]);
+            }
+        }
+        for (var b = 0u; b < BLOCKS; b++) { // unroll
+            let at = own + b * PATCH + j * SIDE4;
+            coopStoreT(products[b], &scores[at], ROW4);
+        }
     }
     workgroupBarrier();
-    var query: array<Left, PIECES>;
-    for (var i = 0u; i < PIECES; i++) {
-        let at = lane.subgroup * SIDE * PITCH + i * SIDE;
-        query[i] = coopLoadT<Left>(&q_tile[at], PITCH);
-    }
-
-    let own = lane.subgroup * SIDE * KEYS; // this subgroup's scores and weights
-    let own_query = own + lane.place / SHARE * KEYS;
-    let share = lane.place % SHARE;
-    var o: array<Sum, PIECES>;
-    var m = MASKED;
-    var l = 0.0;
     for (var start = 0u; start < end; start += KEYS) {
-        for (var i = lane.index; i < KEYS * D4; i += LANES) {
-            let from_row = (head_start + min(start + i / D4, params.tokens - 1u)) * D4 + i % D4;
-            let at = i / D4 * PITCH + i % D4 * 4u;
-            let key = k[from_row];
-            let value = v[from_row];
-            for (var j = 0u; j < 4u; j++) {
-                k_tile[at + j] = key[j];
-                v_tile[at + j] = value[j];
+        let ragged = start + KEYS > params.tokens;
+        var any_grown = false;
+        var rescale: array<f32, BLOCKS>;
+        for (var b = 0u; b < BLOCKS; b++) { // unroll
+            var s: array<vec4<f32>, FOURS>;
+            for (var j = 0u; j < FOURS; j++) { // unroll
+                s[j] = scores[own_query + b * PATCH + j * SHARE];
             }
-        }
-        workgroupBarrier();
-        for (var j = 0u; j < KEYS; j += SIDE) {
-            var products: array<Sum, 1>;
-            for (var i = 0u; i < PIECES; i++) {
-                // A column of the scores is a row of the keys, so D runs down the matrix.
-                let at = j * PITCH + i * SIDE;
-                products[0] = coopMultiplyAdd(query[i], coopLoad<Right>(&k_tile[at], PITCH), products[0]);
-            }
-            let at = own + j;
-            coopStoreT(products[0], &scores[at], KEYS);
-        }
-        workgroupBarrier();
-
-        // Keys past the end repeat the last key and have weight 0.
-        let keys = min(KEYS, params.tokens - start);
-        var highest = MASKED;
-        for (var j = share; j < keys; j += SHARE) {
-            highest = max(highest, scores[own_query + j] * SCALE);
-        }
-        for (var other = 1u; other < SHARE; other *= 2u) {
-            highest = max(highest, subgroupShuffleXor(highest, other));
-        }
-        let grown = highest > m + SLACK;
-        let offset = select(m, highest, grown);
-        let rescale = exp(m - offset);
-        m = offset;
-        l *= rescale;
-        for (var j = share; j < KEYS; j += SHARE) {
-            var weight = X(0.0);
-            if j < keys {
-                weight = X(exp(scores[own_query + j] * SCALE - m));
-            }
-            weights[own_query + j] = weight;
-            l += f32(weight);
-        }
-        let any_grown = subgroupAny(grown);
-        if lane.place == 0u {
-            grown_by_subgroup[lane.subgroup] = u32(any_grown);
-        }
-        // Cooperative matrices need uniform control flow, which this load provides. It is a barrier as well.
-        let flags = workgroupUniformLoad(&grown_by_subgroup);
-        if (flags[0] | flags[1] | flags[2] | flags[3]) != 0u {
-            for (var i = 0u; i < PIECES; i++) {
-                coopStoreT(o[i], &scores[own], SIDE);
-                workgroupBarrier();
-                for (var j = share; j < SIDE; j += SHARE) {
-                    scores[own + lane.place / SHARE * SIDE + j] *= rescale;
+            if ragged {
+                for (var j = 0u; j < FOURS; j++) { // unroll
+                    let first = start + (j * SHARE + share) * 4u;
+                    s[j] = select(vec4<f32>(MASKED), s[j], vec4<u32>(first, first + 1u, first + 2u, first + 3u) < vec4<u32>(params.tokens));
                 }
-                workgroupBarrier();
-                o[i] = coopLoadT<Sum>(&scores[own], SIDE);
-                workgroupBarrier();
             }
+            var tops = s[0];
+            for (var j = 1u; j < FOURS; j++) { // unroll
+                tops = max(tops, s[j]);
+            }
+            var highest = max(max(tops.x, tops.y), max(tops.z, tops.w)) * SCALE2;
+            for (var other = 1u; other < SHARE; other *= 2u) {
+                highest = max(highest, subgroupShuffleXor(highest, other));
+            }
+            let grown = highest > m[b] + SLACK;
+            any_grown |= grown;
+            let offset = select(m[b], highest, grown);
+            rescale[b] = exp2(m[b] - offset);
+            m[b] = offset;
+            var sums = vec4<f32>(0.0);
+            for (var j = 0u; j < FOURS; j++) { // unroll
+                let four = exp2(fma(s[j], vec4<f32>(SCALE2), vec4<f32>(-offset)));
+                weights[own_query + b * PATCH + j * SHARE] = vec4<X>(four);
+                sums += four;
+            }
+            l[b] = fma(l[b], rescale[b], (sums.x + sums.y) + (sums.z + sums.w));
         }
-        for (var j = 0u; j < KEYS; j += SIDE) {
-            let at = own + j;
-            let weight = coopLoadT<Left>(&weights[at], KEYS);
-            for (var i = 0u; i < PIECES; i++) {
-                let value_at = j * PITCH + i * SIDE;
-                o[i] = coopMultiplyAdd(weight, coopLoadT<Right>(&v_tile[value_at], PITCH), o[i]);
+        let grows = subgroupAny(any_grown);
+        if lane.place == 0u {
+            grown_by_subgroup[lane.subgroup] = select(0u, 1u, grows);
+        }
+        for (var i = 0u; i < CHUNKS; i++) { // unroll
+            let e = lane.index + i * LANES;
+            if EXACT || e < KEYS * D4 {
+                k_tile[e / D4 * PITCH4 + e % D4] = next_k[i];
+                v_tile[e / D4 * PITCH4 + e % D4] = next_v[i];
             }
         }
         workgroupBarrier();
-    }
-    for (var other = 1u; other < SHARE; other *= 2u) {
-        l += subgroupShuffleXor(l, other);
+        next_k = loaded_keys(head_start, start + 2u * KEYS, lane.index);
+        next_v = loaded_values(head_start, start + KEYS, lane.index);
+        // o is rescaled if a score of any subgroup has grown; at first o is 0. Cooperative matrices need uniform control
+        // flow. This is uniform, but naga sees that of loops alone.
+        var turns = 0u;
+        for (var i = 0u; i < SUBGROUPS; i++) { // unroll
+            turns |= grown_by_subgroup[i];
+        }
+        if start == 0u {
+            turns = 0u;
+        }
+        for (var turn = 0u; turn < turns; turn++) {
+            for (var b = 0u; b < BLOCKS; b++) { // unroll
+                for (var i = 0u; i < PIECES; i++) { // unroll
+                    workgroupBarrier();
+                    coopStoreT(o[b][i], &scores[own], ROW4);
+                    workgroupBarrier();
+                    for (var j = 0u; j < PATCH_FOURS; j++) { // unroll
+                        scores[own_query + j * SHARE] *= rescale[b];
+                    }
+                    workgroupBarrier();
+                    o[b][i] = coopLoadT<Sum>(&scores[own], ROW4);
+                }
+            }
+        }
+        for (var j = 0u; j < SPAN; j++) { // unroll
+            var weight: array<Left, BLOCKS>;
+            for (var b = 0u; b < BLOCKS; b++) { // unroll
+                let at = own + b * PATCH + j * SIDE4;
+                weight[b] = coopLoadT<Left>(&weights[at], ROW4);
+            }
+            for (var i = 0u; i < PIECES; i++) { // unroll
+                let at = j * SIDE * PITCH4 + i * SIDE4;
+                let value = coopLoadT<Right>(&v_tile[at], PITCH4);
+                for (var b = 0u; b < BLOCKS; b++) { // unroll
+                    o[b][i] = coopMultiplyAdd(weight[b], value, o[b][i]);
+                }
+            }
+        }
+        // The next scores; past the end, those of the last key.
+        for (var j = 0u; j < SPAN; j++) { // unroll
+            var products: array<Sum, BLOCKS>;
+            for (var i = 0u; i < PIECES; i++) { // unroll
+                // A column of the scores is a row of the keys, so D runs down the matrix.
+                let at = j * SIDE * PITCH4 + i * SIDE4;
+                let key = coopLoad<Right>(&k_tile[at], PITCH4);
+                for (var b = 0u; b < BLOCKS; b++) { // unroll
+                    products[b] = coopMultiplyAdd(query[b][i], key, products[b]);
+                }
+            }
+            for (var b = 0u; b < BLOCKS; b++) { // unroll
+                let at = own + b * PATCH + j * SIDE4;
+                coopStoreT(products[b], &scores[at], ROW4);
+            }
+        }
+        workgroupBarrier();
     }
 
-    let t = first_query + lane.subgroup * SIDE + lane.place / SHARE;
-    let row = batch_row + t;
-    let bound = t < params.tokens && row >= params.first_row && row - params.first_row < params.rows;
-    let place = ((row - params.first_row) * params.heads + head % params.heads) * HEAD_DIM;
-    for (var i = 0u; i < PIECES; i++) {
-        coopStoreT(o[i], &scores[own], SIDE);
-        workgroupBarrier();
-        if bound {
-            for (var j = share; j < SIDE; j += SHARE) {
-                y[place + i * SIDE + j] = Y(scores[own + lane.place / SHARE * SIDE + j] / l);
+    for (var b = 0u; b < BLOCKS; b++) { // unroll
+        for (var other = 1u; other < SHARE; other *= 2u) {
+            l[b] += subgroupShuffleXor(l[b], other);
+        }
+        let t = first_query + lane.subgroup * OWN + b * SIDE + lane.place / SHARE;
+        let row = batch_row + t;
+        let bound = t < params.tokens && row >= params.first_row && row - params.first_row < params.rows;
+        let place = ((row - params.first_row) * params.heads + head % params.heads) * D4;
+        for (var i = 0u; i < PIECES; i++) { // unroll
+            workgroupBarrier();
+            coopStoreT(o[b][i], &scores[own], ROW4);
+            workgroupBarrier();
+            if bound {
+                for (var j = 0u; j < PATCH_FOURS; j++) { // unroll
+                    y[place + i * SIDE4 + j * SHARE + share] = vec4<Y>(scores[own_query + j * SHARE] / l[b]);
+                }
             }
         }
-        workgroupBarrier();
     }
 }

@@ -33,7 +33,8 @@ impl Context {
 }
 
 fn compile(context: &Context, kernel: &Kernel, layout: &wgpu::BindGroupLayout, unchecked: bool) -> wgpu::ComputePipeline {
-    let module = context.shader(kernel.name, kernel.source(), unchecked);
+    let text = if context.abilities().software { kernel.source() } else { kernel.unrolled_source() };
+    let module = context.shader(kernel.name, text, unchecked);
     let layout = context.pipeline_layout(kernel.name, layout);
     let options = wgpu::PipelineCompilationOptions { zero_initialize_workgroup_memory: !unchecked, ..Default::default() };
     context.compute_pipeline(kernel.name, &layout, &module, options)

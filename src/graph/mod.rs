@@ -143,8 +143,7 @@ impl From<bool> for Constant {
 }
 
 impl Kernel {
-    /// The whole WGSL text: extensions, constants, parts. Loops that end their first line with `{ // unroll` are
-    /// unrolled if their bounds are constants.
+    /// The whole WGSL text: extensions, constants, parts.
     pub fn source(&self) -> String {
         let any = |wanted: fn(&Constant) -> bool| self.constants.iter().any(|(_, value)| wanted(value));
         let mut text = String::new();
@@ -167,7 +166,14 @@ impl Kernel {
         for part in &self.parts {
             text += part;
         }
-        unroll::unrolled(&text)
+        text
+    }
+
+    /// [`Kernel::source`] with loops unrolled whose first line ends with `{ // unroll` and whose bounds are constants.
+    /// Drivers of GPUs need that to keep the arrays that such loops index in registers. Software GPUs have no use for
+    /// it, and compile the longer text slowly.
+    pub fn unrolled_source(&self) -> String {
+        unroll::unrolled(&self.source())
     }
 }
 

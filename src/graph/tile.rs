@@ -70,11 +70,12 @@ pub enum AttentionTile {
         /// Queries of an invocation.
         queries: u32,
     },
-    /// By cooperative matrices, each subgroup as many queries as a matrix has rows; keys and values pass through
-    /// workgroup memory.
+    /// By cooperative matrices; keys and values pass through workgroup memory.
     Cooperative {
         /// Subgroups.
         subgroups: u32,
+        /// Matrices of queries of a subgroup.
+        blocks: u32,
         /// Keys that workgroup memory holds at a time.
         keys: u32,
     },
@@ -82,10 +83,10 @@ pub enum AttentionTile {
 
 impl fmt::Display for AttentionTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Tiled { lanes: workers, keys: each }
-        | Self::Direct { lanes: workers, queries: each }
-        | Self::Cooperative { subgroups: workers, keys: each }) = self;
-        f.pad(&format!("{workers} with {each}"))
+        f.pad(&match self {
+            Self::Tiled { lanes: workers, keys: each } | Self::Direct { lanes: workers, queries: each } => format!("{workers} with {each}"),
+            Self::Cooperative { subgroups, blocks, keys } => format!("{subgroups} x {blocks} with {keys}"),
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::cut::cut;
-use super::gemm::{matrices, pitch};
+use super::gemm::matrices;
 use super::rope::Heads;
 use super::{Recorder, rows_of, shared, words};
 use crate::error::{Error, GpuFailure, Result};
@@ -15,8 +15,9 @@ const GROUP: u32 = 8;
 /// Tiles for GPUs, as (lanes, keys). The first that fits is the default.
 const TILED: [(u32, u32); 8] = [(64, 32), (64, 16), (64, 8), (32, 32), (128, 32), (32, 64), (64, 64), (128, 64)];
 
-/// Tiles for cooperative matrices, as (subgroups, keys).
-const COOPERATIVE: [(u32, u32); 7] = [(4, 32), (2, 32), (4, 16), (2, 16), (1, 16), (4, 64), (2, 64)];
+/// Tiles for cooperative matrices, as (subgroups, blocks, keys), with keys in units of the matrices' side.
+const COOPERATIVE: [(u32, u32, u32); 11] =
+    [(4, 1, 4), (4, 2, 2), (2, 2, 4), (8, 1, 2), (4, 1, 2), (2, 1, 4), (1, 1, 4), (2, 1, 2), (4, 1, 1), (2, 1, 1), (1, 1, 1)];
 
 /// Operations per score in addition to its products: maximum, exponential, sum.
 const SOFTMAX_FLOPS: u64 = 4;
@@ -107,7 +108,9 @@ pub fn attention_tiles(limits: &Limits, head_dim: usize, elem: Elem) -> Vec<Atte
     if limits.tier == Tier::Direct {
         return direct(head_dim);
     }
-    let cooperative = limits.tier.cooperative().map_or_else(Vec::new, |side| cooperative(limits, head_dim, elem, side));
+    // Matrices hold f16. An f32 as two of them would need more memory than a tile of many keys has.
+    let side = limits.tier.cooperative().filter(|_| elem == Elem::F16);
+    let cooperative = side.map_or_else(Vec::new, |side| cooperative(limits, head_dim, side));
     if cooperative.is_empty() { tiled(limits, head_dim, elem) } else { cooperative }
 }
 
@@ -126,16 +129,23 @@ fn direct(head_dim: u32) -> Vec<AttentionTile> {
     sizes.into_iter().filter(|&(_, queries)| queries > 0).map(|(lanes, queries)| AttentionTile::Direct { lanes, queries }).collect()
 }
 
-fn cooperative(limits: &Limits, head_dim: u32, elem: Elem, side: u32) -> Vec<AttentionTile> {
-    if !head_dim.is_multiple_of(side) || limits.subgroup_size < side {
+fn cooperative(limits: &Limits, head_dim: u32, side: u32) -> Vec<AttentionTile> {
+    // Several invocations share a query, and each has whole vec4s of a matrix's row.
+    let share = limits.subgroup_size / side;
+    if !head_dim.is_multiple_of(side) || share == 0 || !(side / 4).is_multiple_of(share) {
         return Vec::new();
     }
-    let bytes = elem.bytes() as u32;
-    let memory = |queries: u32, keys: u32| (queries + 2 * keys) * pitch(head_dim, elem) * bytes + queries * keys * (4 + bytes);
-    let fits = |&(subgroups, keys): &(u32, u32)| {
-        memory(subgroups * side, keys) <= limits.workgroup_memory && subgroups * limits.subgroup_size <= limits.max_invocations
+    let memory = |queries: u32, keys: u32| {
+        let (tiles, scores_and_weights) = (2 * keys * (head_dim / 4 + 2) * 8, queries * (keys / 4 + 2) * (16 + 8));
+        tiles + scores_and_weights
     };
-    COOPERATIVE.into_iter().filter(fits).map(|(subgroups, keys)| AttentionTile::Cooperative { subgroups, keys }).collect()
+    let fits = |&(subgroups, blocks, keys): &(u32, u32, u32)| {
+        let flags = 4 * subgroups;
+        memory(subgroups * blocks * side, keys * side) + flags <= limits.workgroup_memory
+            && subgroups * limits.subgroup_size <= limits.max_invocations
+    };
+    let tile = |(subgroups, blocks, keys)| AttentionTile::Cooperative { subgroups, blocks, keys: keys * side };
+    COOPERATIVE.into_iter().filter(fits).map(tile).collect()
 }
 
 /// Returns the kernel for `rows` tokens, and how many queries a workgroup computes.
@@ -163,16 +173,16 @@ fn kernel(label: &str, limits: &Limits, rows: usize, head_dim: u32, [heads, y]: 
             constants.extend([("LANES", lanes.into()), ("QUERIES", queries.into()), ("GROUP", 4u32.into())]);
             (vec![shared::ATTENTION, include_str!("../../shaders/attention/direct.wgsl")], lanes * queries)
         }
-        AttentionTile::Cooperative { subgroups, keys } => {
+        AttentionTile::Cooperative { subgroups, blocks, keys } => {
             let side = limits.tier.cooperative().expect("a tier with cooperative tiles");
             constants.extend([
-                ("PITCH", pitch(head_dim, heads).into()),
                 ("KEYS", keys.into()),
+                ("BLOCKS", blocks.into()),
                 ("SUBGROUPS", subgroups.into()),
                 ("SUBGROUP_SIZE", limits.subgroup_size.into()),
             ]);
             constants.extend(matrices(side, heads));
-            (vec![shared::ATTENTION, include_str!("../../shaders/attention/cooperative.wgsl")], subgroups * side)
+            (vec![shared::ATTENTION, include_str!("../../shaders/attention/cooperative.wgsl")], subgroups * blocks * side)
         }
     };
     Ok((Kernel { name: "attention", parts, constants }, queries as usize))

@@ -194,12 +194,6 @@ impl Tile {
     }
 }
 
-/// Returns the stride between a tile's rows, in elements: `len` elements and 16 bytes of padding. The padding avoids
-/// bank conflicts, and keeps rows at the multiples of 16 bytes from which cooperative matrices are loaded.
-pub(super) fn pitch(len: u32, elem: Elem) -> u32 {
-    len + 16 / elem.bytes() as u32
-}
-
 /// Returns the aliases for cooperative matrices: left factor, right factor, and sum.
 pub(super) fn matrices(side: u32, elem: Elem) -> [(&'static str, Constant); 4] {
     [
