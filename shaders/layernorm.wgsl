@@ -7,6 +7,9 @@
 // LeVeque 1983). A one-pass variance, the difference of two large moments, would cancel. Rows of x are contiguous; rows
 // of y may be parts of longer rows. Rows past the end repeat the last row and are not stored, because all invocations
 // must take part in the sums.
+//
+// `main` is in layernorm/held.wgsl, which reads a row from memory once, or in layernorm/streamed.wgsl, which reads it
+// three times.
 @group(0) @binding(0) var<storage, read> x: array<InPack>; // [rows, C]
 @group(0) @binding(1) var<storage, read> weight: array<Pack>; // [C]
 @group(0) @binding(2) var<storage, read> bias: array<Pack>; // [C]
@@ -24,40 +27,42 @@ struct Params {
 }
 @group(0) @binding(4) var<uniform> params: Params;
 
-@compute @workgroup_size(LANES)
-fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
-    let row = group.x * (LANES / ROW_LANES) + lane.index / ROW_LANES;
-    let place = lane.index % ROW_LANES;
-    let start = params.from_pack + min(row, params.rows - 1u) * params.packs;
-    let width = f32(params.packs * PACK);
+struct Row {
+    index: u32,
+    start: u32, // its first pack in x
+    result_start: u32, // its first pack in y
+    place: u32, // the first pack of this invocation
+}
 
-    var sum = Pack(0.0);
-    for (var i = place; i < params.packs; i += ROW_LANES) {
-        sum += Pack(x[start + i]);
-    }
-    let first_mean = sum_over_lanes(lane, vec2<f32>(total(sum), 0.0)).x / width;
+fn row_of(group: u32, lane: u32) -> Row {
+    let index = group * (LANES / ROW_LANES) + lane / ROW_LANES;
+    let start = params.from_pack + min(index, params.rows - 1u) * params.packs;
+    return Row(index, start, params.to_pack + index * params.pitch, lane % ROW_LANES);
+}
 
-    sum = Pack(0.0);
-    var squares = Pack(0.0);
-    for (var i = place; i < params.packs; i += ROW_LANES) {
-        let centred = Pack(x[start + i]) - first_mean;
-        sum += centred;
-        squares += centred * centred;
-    }
-    let moments = sum_over_lanes(lane, vec2<f32>(total(sum), total(squares))) / width;
-    let mean = first_mean + moments.x;
+fn width() -> f32 {
+    return f32(params.packs * PACK);
+}
+
+// The mean estimated from the sums of this row's invocations.
+fn mean_of(lane: Lane, sum: Pack) -> f32 {
+    return sum_over_lanes(lane, vec2<f32>(total(sum), 0.0)).x / width();
+}
+
+// The corrected mean, and 1 / sqrt(var + EPS), from the sums of the row centred by its first mean.
+fn mean_and_scale(lane: Lane, first_mean: f32, sum: Pack, squares: Pack) -> vec2<f32> {
+    let moments = sum_over_lanes(lane, vec2<f32>(total(sum), total(squares))) / width();
     let variance = moments.y - moments.x * moments.x;
-
-    if row < params.rows {
-        var scale = 1.0 / sqrt(variance + EPS);
-        if variance > 3.4e38 {
-            // The sum of squares overflowed f32. Dividing by it would silently turn the row into its bias, so the row
-            // becomes NaN.
-            scale = bitcast<f32>(0x7fc00000u | params.rows);
-        }
-        let to = params.to_pack + row * params.pitch;
-        for (var i = place; i < params.packs; i += ROW_LANES) {
-            y[to + i] = OutPack(finish((Pack(x[start + i]) - mean) * scale * weight[i] + bias[i]));
-        }
+    var scale = 1.0 / sqrt(variance + EPS);
+    if variance > 3.4e38 {
+        // The sum of squares overflowed f32. Dividing by it would silently turn the row into its bias, so the row
+        // becomes NaN.
+        scale = bitcast<f32>(0x7fc00000u | params.rows);
     }
+    return vec2<f32>(first_mean + moments.x, scale);
+}
+
+// Pack i of the result.
+fn result(pack: Pack, i: u32, mean: f32, scale: f32) -> OutPack {
+    return OutPack(finish((pack - mean) * scale * weight[i] + bias[i]));
 }

@@ -4,6 +4,7 @@
 mod device;
 
 use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context as Task, Poll, Waker};
 use std::time::Duration;
 
@@ -20,26 +21,42 @@ use meddino::tensor::relative_l2;
 use meddino::vit::features::{Features, Request};
 use meddino::vit::source::ModelSource;
 
+/// Held while a test has a device, so that the tests of this file run one after another.
+///
+/// NVIDIA's driver (580, Linux) locks up the process if one thread destroys a device or an instance (`vkDestroyDevice`,
+/// `eglTerminate`) while others use theirs: each waits inside the driver for another. Variables are dropped in reverse
+/// order, so a test declares its [`Host`] first, and the lock outlives everything made from the device.
+type Alone = MutexGuard<'static, ()>;
+
+fn alone() -> Alone {
+    static DEVICE: Mutex<()> = Mutex::new(());
+    // A test that failed leaves nothing behind that could harm the next one.
+    DEVICE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A program that owns its device.
 struct Host {
     adapter: wgpu::Adapter,
     device: wgpu::Device,
     queue: wgpu::Queue,
+    /// The last field, because fields are dropped in order.
+    _alone: Alone,
 }
 
-fn adapter() -> Option<wgpu::Adapter> {
+fn adapter() -> Option<(Alone, wgpu::Adapter)> {
+    let alone = alone();
     // Reports a skip, or fails if a GPU is required.
     device::context()?;
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
-    Some(pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default())).expect("an adapter"))
+    Some((alone, pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default())).expect("an adapter")))
 }
 
 impl Host {
     fn new() -> Option<Self> {
-        let adapter = adapter()?;
+        let (alone, adapter) = adapter()?;
         let (device, queue) =
             pollster::block_on(adapter.request_device(&embedding::descriptor(&adapter).expect("enough"))).expect("a device");
-        Some(Self { adapter, device, queue })
+        Some(Self { adapter, device, queue, _alone: alone })
     }
 
     fn lend(&self) -> Context {
@@ -345,7 +362,7 @@ fn inputs_that_do_not_fit_are_refused() {
 
 #[test]
 fn a_device_with_too_low_limits_is_refused_by_name() {
-    let Some(adapter) = adapter() else { return };
+    let Some((_alone, adapter)) = adapter() else { return };
     let required_limits = wgpu::Limits { max_storage_buffers_per_shader_stage: 4, ..wgpu::Limits::defaults() };
     let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
     let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("a device");

@@ -10,6 +10,10 @@ use crate::graph::{Constant, Cost, Dispatch, Elem, Kernel, Limits, TensorId, Tie
 /// Operations per element: mean 1, moments of the centred row 4, result 4.
 const FLOPS: u64 = 9;
 
+/// The most packs of a row that an invocation keeps in registers: 32 f32. Software GPUs keep none, because the CPU's
+/// caches hold the row.
+const MOST_HELD: u32 = 8;
+
 /// What the kernel does to a normalised element before it stores it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Finish {
@@ -165,8 +169,16 @@ fn kernel(limits: &Limits, c: usize, [x, y]: [Elem; 2], finish: Finish, eps: f32
     parts.extend(finish);
     parts.push(include_str!("../../shaders/layernorm.wgsl"));
     let (in_pack, out_pack) = (Constant::Elem(x, width), Constant::Elem(y, width));
-    let constants =
+    let mut constants =
         vec![("LANES", LANES.into()), ("ROW_LANES", row_lanes.into()), ("EPS", eps.into()), ("InPack", in_pack), ("OutPack", out_pack)];
+    let packs = (c / width) as u32;
+    let held = packs.div_ceil(row_lanes);
+    if held <= MOST_HELD && limits.tier != Tier::Direct {
+        constants.extend([("HELD", held.into()), ("WHOLE", packs.is_multiple_of(row_lanes).into())]);
+        parts.push(include_str!("../../shaders/layernorm/held.wgsl"));
+    } else {
+        parts.push(include_str!("../../shaders/layernorm/streamed.wgsl"));
+    }
     (Kernel { name: "layernorm", parts, constants }, (LANES / row_lanes) as usize)
 }
 

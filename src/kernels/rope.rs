@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::cut::cut;
-use super::{LANES, Recorder, rows_of, shared, words};
+use super::{LANES, Recorder, pack, rows_of, shared, words};
 use crate::error::Result;
-use crate::graph::{Cost, Dispatch, Elem, Kernel, TensorId};
+use crate::graph::{Constant, Cost, Dispatch, Elem, Kernel, TensorId};
 
 /// Queries, keys and values by head, each [B, N, T, D]. They are three tensors because each must fit a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,10 +52,11 @@ impl Recorder {
     fn head_major(&mut self, label: &str, qkv: TensorId, table: TensorId, part: usize, shape: Shape, bf16: bool) -> Result<TensorId> {
         let Shape { batch, tokens, heads, head_dim, .. } = shape;
         let (c3, half) = (3 * heads * head_dim, head_dim / 2);
+        let packs = half / pack(half).1;
         let elems = [self.elem_of(qkv), self.elem()];
         let [qkv_bytes, y_bytes] = elems.map(Elem::bytes);
         // The grid covers all heads along y, bound or not.
-        let most = if heads <= self.limits.reach(1) { self.limits.reach(LANES as usize) / half } else { 0 };
+        let most = if heads <= self.limits.reach(1) { self.limits.reach(LANES as usize) / packs } else { 0 };
         let row_cost = Cost { flops: (3 * heads * head_dim) as u64, bytes: (heads * head_dim * (qkv_bytes + y_bytes)) as u64 };
         let rows = cut(&self.limits, label, batch * tokens, &[c3 * qkv_bytes], most, self.affordable(row_cost, 1))?;
         let bound_heads = cut(&self.limits, label, batch * heads, &[tokens * head_dim * y_bytes], usize::MAX, usize::MAX)?;
@@ -65,11 +66,11 @@ impl Recorder {
                 let elements = (rows.len() * heads * head_dim) as u64;
                 self.push(Dispatch {
                     label: label.to_owned(),
-                    kernel: kernel(part < 2, bf16, elems),
+                    kernel: kernel(half, part < 2, bf16, elems),
                     reads: vec![rows_of(qkv, rows, c3), self.graph.view(table)],
                     write: rows_of(y, bound, tokens * head_dim),
-                    params: words(&[tokens, shape.prefix, heads, half, part, rows.start, rows.len(), bound.start, bound.len()]),
-                    workgroups: [(rows.len() * half).div_ceil(LANES as usize) as u32, heads as u32, 1],
+                    params: words(&[tokens, shape.prefix, heads, part, rows.start, rows.len(), bound.start, bound.len()]),
+                    workgroups: [(rows.len() * packs).div_ceil(LANES as usize) as u32, heads as u32, 1],
                     cost: Cost { flops: if part < 2 { 3 * elements } else { 0 }, bytes: elements * (qkv_bytes + y_bytes) as u64 },
                 });
             }
@@ -83,16 +84,19 @@ fn overlap(rows: &Range<usize>, tokens: usize, bound: &Range<usize>, heads: usiz
     rows.start / tokens <= (bound.end - 1) / heads && bound.start / heads <= (rows.end - 1) / tokens
 }
 
-fn kernel(rotate: bool, bf16: bool, [qkv, y]: [Elem; 2]) -> Kernel {
+/// Returns the kernel for heads whose halves have `half` elements.
+fn kernel(half: usize, rotate: bool, bf16: bool, [qkv, y]: [Elem; 2]) -> Kernel {
+    let (part, width) = pack(half);
     Kernel {
         name: "rope",
-        parts: vec![shared::BF16, include_str!("../../shaders/rope.wgsl")],
+        parts: vec![part, shared::BF16, include_str!("../../shaders/rope.wgsl")],
         constants: vec![
             ("LANES", LANES.into()),
+            ("HALF", ((half / width) as u32).into()),
             ("ROTATE", rotate.into()),
             ("BF16", (rotate && bf16).into()),
-            ("X", qkv.into()),
-            ("Y", y.into()),
+            ("InPack", Constant::Elem(qkv, width)),
+            ("OutPack", Constant::Elem(y, width)),
         ],
     }
 }

@@ -81,8 +81,12 @@ fn layernorm_of_rows_of_any_length() {
     }
     check_layernorm(&mut table, own, 201, 768);
     check_layernorm(&mut table, own, 1029, 128);
+    // Invocations keep at most 8 packs in registers: rows of that many, with and without a rest, and longer rows.
+    for c in [511, 513, 2044, 2048, 2052] {
+        check_layernorm(&mut table, own, 3, c);
+    }
     for (_, tier) in table.tiers() {
-        for c in [4, 5, 20, 63, 64, 65, 252, 256, 516, 768] {
+        for c in [4, 5, 20, 63, 64, 65, 252, 256, 516, 768, 2048, 2052] {
             check_layernorm(&mut table, tier, 5, c);
         }
         check_layernorm(&mut table, Limits { max_binding: 8 << 10, max_workgroups: 64, ..tier }, 131, 20);
