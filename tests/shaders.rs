@@ -10,24 +10,29 @@ use meddino::kernels::{
     Columns, Epilogue, Field, Heads, Mask, Mosaic, Recorder, Values, attention_tiles, product_tiles, texture_read, texture_write,
 };
 
-/// Records each operation in each of its forms, for rows of `c` elements (a multiple of 4 or not).
+/// Records each operation in each of its forms, for rows of `c` elements (a multiple of 4 or not). Products have 7 and 8
+/// columns.
 fn record(limits: Limits, c: usize) -> Recorder {
     let mut g = Recorder::new(limits);
     let mut operand = |shape: &[usize]| g.tensor_of(limits.elem, "t", shape, Role::Input);
-    let (x, weight, qkv) = (operand(&[2, 5, c]), operand(&[7, c]), operand(&[2, 5, 3 * 64]));
+    let (x, qkv) = (operand(&[2, 5, c]), operand(&[2, 5, 3 * 64]));
+    let layers = [7, 8].map(|n| (n, operand(&[n, c])));
     let pixels = operand(&[32, 7]);
     let heads = Heads { q: operand(&[2, 2, 5, 32]), k: operand(&[2, 2, 5, 32]), v: operand(&[2, 2, 5, 32]) };
     let mut tensor = |shape: &[usize]| g.tensor("t", shape, Role::Input);
-    let (stream, residual, vector) = (tensor(&[2, 5, c]), tensor(&[2, 5, 7]), tensor(&[7]));
+    let (stream, vector) = (tensor(&[2, 5, c]), tensor(&[7]));
+    let layers = layers.map(|(n, weight)| (weight, tensor(&[n]), tensor(&[2, 5, n])));
     let (wide, one, storage, mask) = (tensor(&[c]), tensor(&[1, 1, c]), tensor(&[1, 2, c]), tensor(&[2, 5]));
     let (weights, places) = (tensor(&[4, 8]), tensor(&[1, 4]));
     let (rows, long) = (tensor(&[3, 512]), tensor(&[512]));
     let (image, kernel) = (tensor(&[2, 3, 9, 8]), tensor(&[7, 3, 4, 4]));
     let (directions, taps) = (tensor(&[3, c]), tensor(&[2, 5]));
     let table = tensor(&[2, 4, 16]);
-    let scaled = Epilogue::BiasLayerScaleResidual { bias: vector, gamma: vector, residual };
-    for epilogue in [Epilogue::None, Epilogue::Bias(vector), Epilogue::BiasGelu(vector), scaled] {
-        g.matmul("matmul", x, weight, epilogue).unwrap();
+    for (weight, bias, residual) in layers {
+        let scaled = Epilogue::BiasLayerScaleResidual { bias, gamma: bias, residual };
+        for epilogue in [Epilogue::None, Epilogue::Bias(bias), Epilogue::BiasGelu(bias), scaled] {
+            g.matmul("matmul", x, weight, epilogue).unwrap();
+        }
     }
     g.gelu("gelu", wide).unwrap();
     g.layernorm("layernorm", stream, wide, wide, 1e-6).unwrap();

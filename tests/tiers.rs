@@ -72,7 +72,7 @@ fn against_pytorch(goldens: &[&str]) {
 fn each_tier_precision_and_tile_geometry_is_its_own_method() {
     let model = Model::seeded(0, ModelSize::Micro);
     let mut contexts = tiers();
-    let tile = ProductTile { rows: 32, cols: 64, split: ProductSplit::Tiled { depth: 8, sums: [4, 4] } };
+    let tile = ProductTile { rows: 32, cols: 64, split: ProductSplit::Tiled { depth: 8, sums: [4, 4], groups: 1 } };
     let tiles = Tiles { many: TileChoice::of_products(tile), ..Tiles::DEFAULT };
     contexts.extend(contexts.first().map(|first| first.with_tiles(tiles)));
     let methods: Vec<String> = contexts.iter().map(|context| Backbone::on(&model, context).expect("a backbone").method()).collect();

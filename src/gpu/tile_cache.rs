@@ -173,7 +173,7 @@ mod tests {
     }
 
     fn some_tiles() -> Tiles {
-        let product = ProductTile { rows: 32, cols: 64, split: ProductSplit::Tiled { depth: 16, sums: [4, 4] } };
+        let product = ProductTile { rows: 32, cols: 64, split: ProductSplit::Tiled { depth: 16, sums: [4, 4], groups: 1 } };
         Tiles {
             few: TileChoice::of_products(product),
             many: TileChoice::of_attention(AttentionTile::Tiled { lanes: 32, keys: 64 }),
@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn geometries_that_no_kernel_has_change_nothing() {
         let Some(context) = device() else { return };
-        let product = ProductTile { rows: 7, cols: 0, split: ProductSplit::Tiled { depth: 3, sums: [0, 0] } };
+        let product = ProductTile { rows: 7, cols: 0, split: ProductSplit::Tiled { depth: 3, sums: [0, 0], groups: 1 } };
         let wild = TileChoice {
             wide: Some(product),
             narrow: Some(product),

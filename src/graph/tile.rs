@@ -26,6 +26,8 @@ pub enum ProductSplit {
         depth: u32,
         /// Rows and columns of an invocation.
         sums: [u32; 2],
+        /// Groups of invocations, each of which sums its share of every `depth`.
+        groups: u32,
     },
     /// Without workgroup memory: each invocation reads both factors from the bindings.
     Direct {
@@ -46,7 +48,8 @@ impl fmt::Display for ProductTile {
         let Self { rows, cols, split } = self;
         f.pad(&match split {
             ProductSplit::Direct { sums: [m, n] } => format!("{rows} x {cols} by {m} x {n}"),
-            ProductSplit::Tiled { depth, sums: [m, n] } => format!("{rows} x {cols} x {depth} by {m} x {n}"),
+            ProductSplit::Tiled { depth, sums: [m, n], groups: 1 } => format!("{rows} x {cols} x {depth} by {m} x {n}"),
+            ProductSplit::Tiled { depth, sums: [m, n], groups } => format!("{rows} x {cols} x {depth} by {m} x {n} in {groups} groups"),
             ProductSplit::Cooperative { depth, subgroups: [m, n, k] } => format!("{rows} x {cols} x {depth} by {m} x {n} x {k}"),
         })
     }
@@ -152,12 +155,14 @@ mod tests {
 
     #[test]
     fn tiles_are_chosen_by_rows_and_written_by_their_sizes() {
-        let tiled = ProductTile { rows: 64, cols: 32, split: ProductSplit::Tiled { depth: 16, sums: [4, 2] } };
+        let tiled = ProductTile { rows: 64, cols: 32, split: ProductSplit::Tiled { depth: 16, sums: [4, 2], groups: 1 } };
         let tiles = Tiles { few: TileChoice::of_products(tiled), ..Tiles::DEFAULT };
         assert_eq!((tiles.of(Tiles::FEW).product(1), tiles.of(Tiles::FEW + 1).product(1)), (Some(tiled), None));
         let wide = TileChoice { wide: Some(tiled), ..TileChoice::DEFAULT };
         assert_eq!((wide.product(TileChoice::WIDE), wide.product(TileChoice::WIDE - 1)), (Some(tiled), None));
         assert_eq!(tiled.to_string(), "64 x 32 x 16 by 4 x 2");
+        let grouped = ProductSplit::Tiled { depth: 16, sums: [4, 2], groups: 2 };
+        assert_eq!(ProductTile { split: grouped, ..tiled }.to_string(), "64 x 32 x 16 by 4 x 2 in 2 groups");
         assert_eq!(ProductTile { split: ProductSplit::Direct { sums: [4, 2] }, ..tiled }.to_string(), "64 x 32 by 4 x 2");
         assert_eq!(AttentionTile::Tiled { lanes: 64, keys: 32 }.to_string(), "64 with 32");
     }

@@ -201,15 +201,22 @@ impl Tolerance {
     /// an f32 sum is a random walk, so it grows with the square root of the number of terms in one running sum.
     pub fn of_sums(k: usize, panel: usize) -> Self {
         let walk = (k as f64 * panel as f64 / 64.0).sqrt();
-        Self { atol: 3e-7 * walk, rtol: 1e-6, l2: 5e-7 }
+        Self { atol: 3e-7 * walk, rtol: 1e-6, l2: FEW_TERMS.max(running(panel)) }
     }
 
-    /// Returns the tolerance of sums in the variant `limits`, if every addition is rounded to nearest. Cooperative
-    /// matrices add all of K in one running sum.
+    /// Returns the tolerance of sums in the variant `limits`, if every addition is rounded to nearest. Kernels with tiles
+    /// and cooperative matrices add all of K in one running sum.
     fn of_variant(k: usize, limits: &Limits) -> Self {
-        let Some(_) = limits.tier.cooperative() else { return Self::of_sums(k, SHADER_PANEL) };
+        if limits.tier == Tier::Direct {
+            return Self::of_sums(k, SHADER_PANEL);
+        }
         let sums = Self::of_sums(k, k.max(SHADER_PANEL));
-        Self { l2: sums.l2 * (k as f64 / SHADER_PANEL as f64).sqrt().max(1.0), ..sums }
+        if limits.tier.cooperative().is_some() {
+            return Self { l2: FEW_TERMS * (k as f64 / SHADER_PANEL as f64).sqrt().max(1.0), ..sums };
+        }
+        // The errors of many panels even out in an element, but those of one running sum depend on its course. So the
+        // worst element is off by more: up to six of its standard deviations, where sums have one of sqrt(K) / 3.
+        Self { atol: sums.atol.max(6.0 * running(k) * (k as f64).sqrt() / 3.0), ..sums }
     }
 
     /// Returns the tolerance if the device adds `side` products at a time to the running sum and truncates.
@@ -237,8 +244,17 @@ impl Tolerance {
 /// One unit in the last place of an f32, relative to its value, at most.
 pub const ULP: f64 = f32::EPSILON as f64;
 
-/// The number of terms of one running sum in the shaders, and on the CPU (`cpu/gemm.rs`).
-pub const SHADER_PANEL: usize = 64;
+/// Returns the most relative L2 of running sums of `terms` terms: an addition is off by at most ULP / sqrt(12) of the sum so
+/// far, in the root mean square, and on average the sum so far has half the variance of the last one.
+fn running(terms: usize) -> f64 {
+    ULP / 12f64.sqrt() * (terms as f64 / 2.0).sqrt()
+}
+
+/// The tolerance of relative L2 where a running sum has few terms.
+const FEW_TERMS: f64 = 5e-7;
+
+/// The number of terms of one running sum in the shaders without tiles, and on the CPU (`cpu/product.rs`).
+const SHADER_PANEL: usize = 64;
 pub const CPU_PANEL: usize = 128;
 
 /// Requires the same bits.

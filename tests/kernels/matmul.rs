@@ -188,13 +188,14 @@ fn check_geometries(family: Family, operands: Operands) {
         let own: Vec<_> = all.iter().skip(turn).step_by(FORMS.len()).cloned().collect();
         // Rows and weights are cut into pieces that end within a tile.
         let forced = each(&own, "forced", force);
+        // The long K is a multiple of every tile's depth, so that no step along K is past its end.
         let (first, checks, shapes, in_pieces) = match operands {
-            Operands::ByOnes => (turn, Checks::With, [[1, 15, 31], [140, 64, 130]], [70, 16, 13]),
-            Operands::ByFours => (turn + 2, Checks::Without, [[65, 66, 36], [129, 130, 132]], [70, 150, 20]),
+            Operands::ByOnes => (turn, Checks::With, &[[1, 15, 31], [140, 64, 130]][..], [70, 16, 13]),
+            Operands::ByFours => (turn + 2, Checks::Without, &[[65, 66, 36], [129, 130, 132], [49, 36, 3072]][..], [70, 150, 20]),
         };
         let form = [FORMS[first % FORMS.len()]];
         table.run(checks);
-        for shape in shapes {
+        for &shape in shapes {
             check(&mut table, shape, &form, &own);
         }
         check(&mut table, in_pieces, &form, &forced);

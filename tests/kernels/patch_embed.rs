@@ -4,7 +4,7 @@ use meddino::graph::Limits;
 use meddino::vit::weights::Linear;
 use meddino::{Tensor, cpu};
 
-use crate::cases::{CPU_PANEL, SHADER_PANEL, Table, Tolerance, noise};
+use crate::cases::{CPU_PANEL, Table, Tolerance, noise};
 
 #[derive(Clone, Copy, Debug)]
 struct Shape {
@@ -51,7 +51,8 @@ fn check(table: &mut Table, shape: Shape, variants: &[(&str, Limits)]) {
     table.twin(&format!("{shape:?}"), Tolerance::of_sums(k, CPU_PANEL), &want, twin.data());
     for &(variant, limits) in variants {
         let name = format!("{variant} {shape:?}, bindings of {}", limits.max_binding);
-        table.check(&name, limits, Tolerance::of_sums(k, SHADER_PANEL), &want, |case| {
+        let tolerance = table.sums(k, &limits);
+        table.check(&name, limits, tolerance, &want, |case| {
             let image = case.input("image", &[batch, planes, height, width], &image);
             let weight = case.input("weight", &[embed_dim, channels, patch, patch], &weight);
             let bias = case.input("bias", &[embed_dim], &bias);
