@@ -46,9 +46,17 @@ class Engine:
         return {"host_s": host / batch, "device_s": device and device / batch}
 
 
-def timed(run, runs):
-    """Warms up once, then returns the median of `runs`."""
+def warm(run, least=0.3):
+    """Runs at least once, and until an idle GPU has left its low clock."""
+    end = time.perf_counter() + least
     run()
+    while time.perf_counter() < end:
+        run()
+
+
+def timed(run, runs):
+    """Warms up, then returns the median of `runs`."""
+    warm(run)
     seconds = []
     for _ in range(runs):
         start = time.perf_counter()

@@ -196,18 +196,18 @@ impl Gpu {
         let image = image.into();
         let forward = self.prepared(image.shape(), None, request).await?;
         forward.write(image, None)?;
-        let mut times = Vec::with_capacity(runs + 1);
-        for _ in 0..=runs {
+        forward.executable.warm("timing the pass").await?;
+        let mut times = Vec::with_capacity(runs);
+        for _ in 0..runs {
             let started = Instant::now();
             forward.executable.run()?;
             self.context.done("timing the pass").await?;
             times.push(started.elapsed());
         }
-        // The first run includes the copy of the images to the device.
-        Ok(times.split_off(1))
+        Ok(times)
     }
 
-    /// Runs a batch once to warm up and once a dispatch at a time, and reports where the time goes.
+    /// Runs a batch until the device is warm, then once a dispatch at a time, and reports where the time goes.
     ///
     /// # Errors
     /// As [`Gpu::forward`].
@@ -224,7 +224,7 @@ impl Gpu {
         let image = image.into();
         let forward = self.prepared(image.shape(), mask, request).await?;
         forward.write(image, mask)?;
-        forward.executable.run()?;
+        forward.executable.warm("profiling").await?;
         forward.executable.profile_async().await
     }
 

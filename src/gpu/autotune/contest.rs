@@ -6,6 +6,7 @@ use std::time::Duration;
 use web_time::Instant;
 
 use super::super::context::Context;
+use super::super::executable::WARM;
 use super::super::tune::most_between_kernels;
 use super::Trial;
 use super::bench::{Bench, Subject, TRYING};
@@ -91,6 +92,11 @@ async fn race(bench: &Bench<'_>, entrants: &mut [Entrant], once: f64) -> Result<
     let mut entrants: Vec<&mut Entrant> = entrants.iter_mut().filter(|entrant| entrant.problem.is_none()).collect();
     let series = bench.series(entrants.iter().map(|entrant| entrant.limits).collect()).await?;
     let times = (LONG_ENOUGH.as_secs_f64() / once).clamp(1.0, MOST_TIMES) as usize;
+    // An idle GPU runs at a low clock, at which the first tiles would look slow.
+    let warming = Instant::now();
+    while !entrants.is_empty() && warming.elapsed() < WARM {
+        bench.time_in(&series, 0, times).await?;
+    }
     let started = Instant::now();
     let mut fastest = f64::INFINITY;
     for round in 0..ROUNDS {
