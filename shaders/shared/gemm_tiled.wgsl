@@ -131,8 +131,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             workgroupBarrier();
         }
         for (var j = 0u; j < COLS4; j++) { // unroll
-            const at = i * COLS + 4u * j;
-            let four = vec4<f32>(sums[at], sums[at + 1u], sums[at + 2u], sums[at + 3u]);
+            let four = vec4<f32>(
+                sums[i * COLS + 4u * j],
+                sums[i * COLS + 4u * j + 1u],
+                sums[i * COLS + 4u * j + 2u],
+                sums[i * COLS + 4u * j + 3u],
+            );
             if GROUPS > 1u {
                 tile[j * THREADS + lane] = four;
             } else {

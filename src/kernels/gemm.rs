@@ -238,7 +238,8 @@ mod tests {
                 assert!(steps % k == 0 && (m * n * k * subgroup) % (steps * side / 4) == 0, "{sizes:?}");
             }
         }
-        let nvidia = Limits { tier: Tier::Cooperative16, subgroup_size: 32, workgroup_memory: 48 << 10, max_invocations: 1024, ..Limits::DEFAULT };
+        let nvidia =
+            Limits { tier: Tier::Cooperative16, subgroup_size: 32, workgroup_memory: 48 << 10, max_invocations: 1024, ..Limits::DEFAULT };
         assert_eq!(product_tiles(&nvidia, Elem::F16).len(), COOPERATIVE.len());
         assert_eq!(product_tiles(&nvidia, Elem::F16)[0].to_string(), "144 x 128 x 64 by 3 x 2 x 1");
         assert_eq!(product_tiles(&nvidia, Elem::F32)[0].to_string(), "96 x 128 x 32 by 2 x 4 x 1");
@@ -252,7 +253,10 @@ mod tests {
         assert_eq!(product_tiles(&small, Elem::F32), [tiled(TILED[0])], "the plainest, whatever the device says");
         let narrow = Limits { max_invocations: 128, ..Limits::DEFAULT };
         let of_narrow = product_tiles(&narrow, Elem::F32);
-        assert!(of_narrow.len() > 1 && of_narrow[1..].iter().all(|&size| Tile::new(size, &narrow, Elem::F32).invocations() <= 128), "{of_narrow:?}");
+        assert!(
+            of_narrow.len() > 1 && of_narrow[1..].iter().all(|&size| Tile::new(size, &narrow, Elem::F32).invocations() <= 128),
+            "{of_narrow:?}"
+        );
     }
 
     #[test]

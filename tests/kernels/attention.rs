@@ -185,7 +185,7 @@ fn every_tier_of_cooperative_matrices_has_heads_of_any_size() {
 
 /// Returns a family with every geometry for heads of `head_dim` that it may use, except the first.
 fn geometries(table: &Table, family: Family, head_dim: usize) -> Vec<(String, Limits)> {
-    table.geometries(family, |own| attention_tiles(own, head_dim, own.elem), |tile| TileChoice::of_attention(tile))
+    table.geometries(family, |own| attention_tiles(own, head_dim, own.elem), TileChoice::of_attention)
 }
 
 fn check_geometries(table: &mut Table, head_dim: usize, all: &[(String, Limits)]) {

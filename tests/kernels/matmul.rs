@@ -183,7 +183,7 @@ fn force(own: Limits) -> Limits {
 /// operands by fours.
 fn check_geometries(family: Family, operands: Operands) {
     let mut table = Table::new("matmul");
-    let all = table.geometries(family, |own| product_tiles(own, own.elem), |tile| TileChoice::of_products(tile));
+    let all = table.geometries(family, |own| product_tiles(own, own.elem), TileChoice::of_products);
     for turn in 0..FORMS.len() {
         let own: Vec<_> = all.iter().skip(turn).step_by(FORMS.len()).cloned().collect();
         // Rows and weights are cut into pieces that end within a tile.
