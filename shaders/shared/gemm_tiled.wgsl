@@ -100,13 +100,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             xs = loaded_x(first_row, place, start + TILE_K4 + column);
             ws = loaded_w(first_col, place, start + TILE_K4 + column);
         }
-        for (var k4 = part; k4 < TILE_K4; k4 += GROUPS) {
+        for (var k4 = 0u; k4 < TILE_K4; k4 += GROUPS) {
+            let x_at = (k4 + part) * PITCH_M + own_row;
+            let w_at = W_TILE + (k4 + part) * PITCH_N + own_col;
             var w: array<vec4<f32>, COLS>;
             for (var j = 0u; j < COLS; j++) { // unroll
-                w[j] = tile[W_TILE + k4 * PITCH_N + own_col + j * THREADS_N];
+                w[j] = tile[w_at + j * THREADS_N];
             }
             for (var i = 0u; i < ROWS; i++) { // unroll
-                let x = tile[k4 * PITCH_M + own_row + i * THREADS_M];
+                let x = tile[x_at + i * THREADS_M];
                 // One step along K after another, so that no product waits for the one before.
                 for (var j = 0u; j < COLS; j++) { // unroll
                     sums[i * COLS + j] = fma(x.x, w[j].x, sums[i * COLS + j]);

@@ -17,9 +17,9 @@ pub(super) struct Tile {
 }
 
 /// Tiles for GPUs, as [rows, cols, depth, rows and cols of an invocation, groups along K]. The first suits most: 256
-/// invocations of 4 x 4 sums, and 9 KiB of workgroup memory. Then large tiles with many sums an invocation, which are
-/// faster where the device has the registers; their order is that of their speeds on an NVIDIA H200 for 3141 rows. Then
-/// small tiles, which keep more cores busy when there are few rows, in groups, which keep each core busy.
+/// invocations of 4 x 4 sums, and 9 KiB of workgroup memory. The next five have more sums an invocation, so that they
+/// use each loaded value more often, and are faster where the device has the registers. The last four are for few rows:
+/// small tiles keep more cores busy, and groups give each core enough invocations.
 const TILED: [[u32; 6]; 10] = [
     [64, 64, 16, 4, 4, 1],
     [144, 128, 16, 9, 8, 1],
