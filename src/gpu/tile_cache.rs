@@ -174,10 +174,7 @@ mod tests {
 
     fn some_tiles() -> Tiles {
         let product = ProductTile { rows: 32, cols: 64, split: ProductSplit::Tiled { depth: 16, sums: [4, 4], groups: 1 } };
-        Tiles {
-            few: TileChoice::of_products(product),
-            many: TileChoice::of_attention(AttentionTile::Tiled { lanes: 32, keys: 64 }),
-        }
+        Tiles { few: TileChoice::of_products(product), many: TileChoice::of_attention(AttentionTile::Tiled { lanes: 32, keys: 64 }) }
     }
 
     #[test]
@@ -250,11 +247,8 @@ mod tests {
     fn geometries_that_no_kernel_has_change_nothing() {
         let Some(context) = device() else { return };
         let product = ProductTile { rows: 7, cols: 0, split: ProductSplit::Tiled { depth: 3, sums: [0, 0], groups: 1 } };
-        let wild = TileChoice {
-            wide: Some(product),
-            narrow: Some(product),
-            attention: Some(AttentionTile::Tiled { lanes: 0, keys: u32::MAX }),
-        };
+        let wild =
+            TileChoice { wide: Some(product), narrow: Some(product), attention: Some(AttentionTile::Tiled { lanes: 0, keys: u32::MAX }) };
         let context = context.with_tiles(Tiles { few: wild, many: wild });
         let mut g = crate::kernels::Recorder::new(*context.limits());
         let [x, w] = [(); 2].map(|()| g.tensor("factor", [70, 36], crate::graph::Role::Input));

@@ -168,13 +168,7 @@ mod tests {
         let nothing = Abilities::default();
         assert_eq!(nothing.ladder(Elem::F32), [Tier::Baseline]);
         assert!(nothing.ladder(Elem::F16).is_empty(), "no f16, no tier over f16");
-        let gpu = Abilities {
-            f16: true,
-            subgroups: true,
-            subgroup_size: Some(32),
-            cooperative: vec![16],
-            ..nothing.clone()
-        };
+        let gpu = Abilities { f16: true, subgroups: true, subgroup_size: Some(32), cooperative: vec![16], ..nothing.clone() };
         assert_eq!(gpu.ladder(Elem::F16), [Tier::Cooperative16, Tier::Subgroups, Tier::Baseline]);
         assert_eq!(gpu.ladder(Elem::F32), [Tier::Cooperative16, Tier::Subgroups, Tier::Baseline]);
         assert!(!gpu.run(Tier::Cooperative8, Elem::F32) && !gpu.run(Tier::Cooperative8, Elem::F16));

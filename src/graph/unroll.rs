@@ -44,7 +44,8 @@ fn expanded(text: &str, names: &Names<'_>) -> String {
     while let Some(mark) = rest.find(MARK) {
         let (line, body) = (rest[..mark].rfind('\n').map_or(0, |end| end + 1), mark + MARK.len());
         let rounds = rounds(rest[line..mark].trim(), names);
-        let Some((variable, values, end)) = rounds.zip(closing(&rest[body..])).map(|((name, values), end)| (name, values, body + end)) else {
+        let Some((variable, values, end)) = rounds.zip(closing(&rest[body..])).map(|((name, values), end)| (name, values, body + end))
+        else {
             out += &rest[..body];
             rest = &rest[body..];
             continue;
@@ -157,8 +158,15 @@ mod tests {
         let text = "for (var i = 0u; i < 3u; i += 2u) { // unroll\nfor (var j = i; j < i + 2u; j++) { // unroll\nf(i, j);\n}\n}\n";
         let text = unrolled(text);
         let calls: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
-        let pair = |i: u32, j: u32| format!("{{ const j = {j}u;|f(i, j);|}}|").replace('|', "\n") + if j % 2 == 1 { "}\n" } else { "" } + if i + j == 1 { "" } else { "" };
-        assert_eq!(calls.join("\n") + "\n", format!("{{ const i = 0u;\n{}{}{{ const i = 2u;\n{}{}", pair(0, 0), pair(0, 1), pair(2, 2), pair(2, 3)));
+        let pair = |i: u32, j: u32| {
+            format!("{{ const j = {j}u;|f(i, j);|}}|").replace('|', "\n")
+                + if j % 2 == 1 { "}\n" } else { "" }
+                + if i + j == 1 { "" } else { "" }
+        };
+        assert_eq!(
+            calls.join("\n") + "\n",
+            format!("{{ const i = 0u;\n{}{}{{ const i = 2u;\n{}{}", pair(0, 0), pair(0, 1), pair(2, 2), pair(2, 3))
+        );
     }
 
     #[test]
@@ -181,7 +189,9 @@ mod tests {
     #[test]
     fn expressions_follow_the_usual_order() {
         let names = Names::from([("A", 7), ("B_2", 3)]);
-        for (text, want) in [("A - B_2 * 2u", Some(1)), ("(A + 1u) / 2u % B_2", Some(1)), ("A B_2", None), ("", None), ("(A", None), ("X", None)] {
+        for (text, want) in
+            [("A - B_2 * 2u", Some(1)), ("(A + 1u) / 2u % B_2", Some(1)), ("A B_2", None), ("", None), ("(A", None), ("X", None)]
+        {
             assert_eq!(evaluated(text, &names), want, "{text}");
         }
     }
