@@ -301,10 +301,12 @@ pub(super) mod tests {
     #[test]
     fn a_planted_fault_is_caught_and_fallen_back_from() {
         let faults = [
-            (Tier::Cooperative8, Elem::F16, "a matrix product", "&w_tile[at], TILE_PITCH)", "&w_tile[at], TILE_PITCH - 8u)"),
-            (Tier::Cooperative8, Elem::F16, "attention", "&k_tile[at], PITCH)", "&k_tile[at], PITCH - 8u)"),
-            (Tier::Cooperative8, Elem::F16, "attention", "&v_tile[value_at], PITCH)", "&v_tile[value_at], PITCH - 8u)"),
-            (Tier::Cooperative16, Elem::F16, "a matrix product", "&x_tile[at], TILE_PITCH)", "&x_tile[at], TILE_PITCH - 8u)"),
+            (Tier::Cooperative8, Elem::F16, "a matrix product", "&w_tile[at], PITCH4)", "&w_tile[at], PITCH4 - 2u)"),
+            (Tier::Cooperative8, Elem::F16, "attention", "&k_tile[at], PITCH4)", "&k_tile[at], PITCH4 - 2u)"),
+            (Tier::Cooperative8, Elem::F16, "attention", "&v_tile[at], PITCH4)", "&v_tile[at], PITCH4 - 2u)"),
+            (Tier::Cooperative16, Elem::F16, "a matrix product", "&x_tile[at], PITCH4)", "&x_tile[at], PITCH4 - 2u)"),
+            (Tier::Cooperative8, Elem::F32, "a matrix product", "small * (1.0 / 2048.0)", "small"),
+            (Tier::Cooperative16, Elem::F32, "a matrix product", "(four - high) * 2048.0", "four - high"),
             (Tier::Subgroups, Elem::F32, "layer normalisation", "subgroupAdd(value)", "value"),
             (Tier::Baseline, Elem::F16, "a matrix product", "x[row * (params.k / 4u) + k4]", "x[row * (params.k / 4u)]"),
         ];

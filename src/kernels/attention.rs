@@ -15,9 +15,10 @@ const GROUP: u32 = 8;
 /// Tiles for GPUs, as (lanes, keys). The first that fits is the default.
 const TILED: [(u32, u32); 8] = [(64, 32), (64, 16), (64, 8), (32, 32), (128, 32), (32, 64), (64, 64), (128, 64)];
 
-/// Tiles for cooperative matrices, as (subgroups, blocks, keys), with keys in units of the matrices' side.
-const COOPERATIVE: [(u32, u32, u32); 11] =
-    [(4, 1, 4), (4, 2, 2), (2, 2, 4), (8, 1, 2), (4, 1, 2), (2, 1, 4), (1, 1, 4), (2, 1, 2), (4, 1, 1), (2, 1, 1), (1, 1, 1)];
+/// Tiles for cooperative matrices, as (subgroups, blocks, keys), with keys in units of the matrices' side. The first is the
+/// fastest on an NVIDIA H200. Tiles of one or two subgroups compute wrongly there, for a reason that is not known yet, so
+/// none is listed.
+const COOPERATIVE: [(u32, u32, u32); 7] = [(4, 1, 1), (8, 1, 1), (4, 2, 1), (8, 1, 2), (4, 2, 2), (4, 1, 2), (4, 1, 4)];
 
 /// Operations per score in addition to its products: maximum, exponential, sum.
 const SOFTMAX_FLOPS: u64 = 4;

@@ -45,8 +45,8 @@ const DIRECT: [[u32; 4]; 4] = [[16, 128, 16, 16], [8, 128, 8, 16], [16, 64, 16, 
 const COOPERATIVE: [[u32; 6]; 13] = [
     [3, 4, 4, 3, 2, 1],
     [4, 2, 4, 2, 4, 1],
-    [3, 2, 2, 2, 4, 1],
     [3, 3, 2, 2, 2, 2],
+    [3, 2, 2, 2, 4, 1],
     [4, 2, 2, 2, 4, 1],
     [3, 3, 4, 2, 2, 1],
     [3, 4, 2, 3, 2, 1],
@@ -242,7 +242,7 @@ mod tests {
             Limits { tier: Tier::Cooperative16, subgroup_size: 32, workgroup_memory: 48 << 10, max_invocations: 1024, ..Limits::DEFAULT };
         assert_eq!(product_tiles(&nvidia, Elem::F16).len(), COOPERATIVE.len());
         assert_eq!(product_tiles(&nvidia, Elem::F16)[0].to_string(), "144 x 128 x 64 by 3 x 2 x 1");
-        assert_eq!(product_tiles(&nvidia, Elem::F32)[0].to_string(), "96 x 128 x 32 by 2 x 4 x 1");
+        assert_eq!(product_tiles(&nvidia, Elem::F32)[0].to_string(), "96 x 96 x 32 by 2 x 2 x 2");
         let roomy = Limits { workgroup_memory: 32 << 10, ..Limits::DEFAULT };
         assert_eq!(product_tiles(&roomy, Elem::F32).len(), TILED.len());
         // The limits of every WebGPU device allow the first tile and all but the largest.
