@@ -7,7 +7,7 @@ use common::{Golden, f32_tolerance, max_abs, uniform};
 use meddino::Tensor;
 use meddino::error::GpuFailure;
 use meddino::gpu::{Context, Gpu, Selection};
-use meddino::graph::{Elem, Limits};
+use meddino::graph::{Elem, Limits, Tier};
 use meddino::tensor::relative_l2;
 use meddino::vit::config::{Config, RopePrecision};
 use meddino::vit::features::{Features, Request};
@@ -405,6 +405,9 @@ fn the_cpu_names_the_block_whose_values_exceed_f32() {
 #[test]
 fn the_gpu_reports_values_that_exceed_f32() {
     let Some(context) = device::context() else { return };
+    // Without cooperative matrices, which hold less than f32.
+    let tier = if context.abilities().subgroups { Tier::Subgroups } else { Tier::Baseline };
+    let context = context.tuned(Elem::F32, Some(tier)).unwrap();
     let (config, weights) = open("seeded:0:tiny", RopePrecision::F32);
     let image = image([1, 1, 32, 32]);
     let huge = scaled(&weights, |w| &mut w.blocks[1].mlp.fc2.weight, 1e38);
@@ -421,6 +424,21 @@ fn the_gpu_reports_values_that_exceed_f32() {
             "{message}"
         );
     }
+}
+
+/// Cooperative matrices hold an f32 as two f16.
+#[test]
+fn values_that_exceed_cooperative_matrices_are_an_error_that_advises_another_tier() {
+    let Some(context) = device::context() else { return };
+    let cooperative = |tier: &Tier| tier.cooperative().is_some() && context.abilities().run(*tier, Elem::F32);
+    let Some(tier) = Tier::ALL.into_iter().find(cooperative) else { return };
+    let (config, weights) = open("seeded:0:tiny", RopePrecision::F32);
+    let (image, request) = (image([1, 1, 32, 32]), Request::default());
+    let hidden = scaled(&weights, |w| &mut w.blocks[0].mlp.fc1.weight, 3e5);
+    let run = |tier| Gpu::new(&context.tuned(Elem::F32, Some(tier)).unwrap(), &config, &hidden).unwrap().forward(&image, None, &request);
+    let message = run(tier).unwrap_err().to_string();
+    assert!(message.starts_with("tier: ") && message.contains("65504") && message.contains("`tier` subgroups"), "{message}");
+    assert!(run(Tier::Subgroups).is_ok());
 }
 
 #[test]

@@ -45,7 +45,7 @@ impl Reading {
             Part { shape: executable.graph().info(id).shape.clone(), readback, values: None }
         };
         let parts = outputs(forward).map(part).collect();
-        Self { grid, range: context.limits().elem.into(), forward: forward.clone(), parts }
+        Self { grid, range: context.limits().into(), forward: forward.clone(), parts }
     }
 
     /// Returns the features, once every part is read.

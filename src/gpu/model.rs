@@ -286,7 +286,7 @@ impl PreparedForward {
         let begin = |id: &TensorId| self.executable.begin(*id);
         Ok(ArrivingFeatures {
             grid,
-            range: self.executable.context().limits().elem.into(),
+            range: self.executable.context().limits().into(),
             clocked,
             x_norm: begin(x_norm)?,
             x_prenorm: x_prenorm.as_ref().map(begin).transpose()?,

@@ -17,7 +17,7 @@ impl FoldBackend for Scorer {
     }
 
     fn overflow(&self) -> Error {
-        overflow("scores", self.context().limits().elem.into(), None)
+        overflow("scores", self.context().limits().into(), None)
     }
 
     fn bytes(&self, tiles: [usize; 4], size: [usize; 2]) -> Result<u64> {

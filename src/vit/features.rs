@@ -2,7 +2,7 @@
 
 use super::config::{Config, Grid};
 use crate::error::{Error, Result};
-use crate::graph::Elem;
+use crate::graph::{Elem, Limits};
 use crate::tensor::Tensor;
 
 /// The outputs to compute in addition to the normalised tokens of the last block.
@@ -68,18 +68,21 @@ impl Features {
     }
 }
 
-/// The type whose range limits the values between operations. Sums are always in f32.
+/// What limits the values between operations. Sums are always in f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Range {
     F32,
     F16,
+    /// f32, but the factors of a product are split into two f16.
+    SplitF32,
 }
 
-impl From<Elem> for Range {
-    fn from(elem: Elem) -> Self {
-        match elem {
-            Elem::F32 => Self::F32,
+impl From<&Limits> for Range {
+    fn from(limits: &Limits) -> Self {
+        match limits.elem {
             Elem::F16 => Self::F16,
+            Elem::F32 if limits.tier.cooperative().is_some() => Self::SplitF32,
+            Elem::F32 => Self::F32,
         }
     }
 }
@@ -108,6 +111,12 @@ pub(crate) fn overflow(results: &str, range: Range, first: Option<&str>) -> Erro
         Range::F16 => Error::option(
             "precision",
             format!("the {results} are not finite{first}: values on their way passed the range of f16 (65504); use `precision` f32"),
+        ),
+        Range::SplitF32 => Error::option(
+            "tier",
+            format!(
+                "the {results} are not finite{first}: a factor of a matrix product may have passed the range of f16 (65504), which cooperative matrices hold; use `tier` subgroups"
+            ),
         ),
         Range::F32 => {
             let more = if first.is_empty() { "; `backend` cpu says in which block" } else { "" };
