@@ -111,11 +111,11 @@ cat "$out/devices.txt" | tee -a "$log"
 
 # ---- tests ---------------------------------------------------------------------------------------------------------
 
-# run_tests NAME ARGUMENTS...
+# run_tests NAME ARGUMENTS... runs tests beside the others: a driver compiles shaders on one core at a time.
 run_tests() {
     local name=$1
     shift
-    (cd "$root" && MEDDINO_CACHE='' with_limit 240 "tests: $name $*" "$bin/$name" "$@" >>"$log" 2>&1) || true
+    (cd "$root" && MEDDINO_CACHE='' with_limit 240 "tests: $name $*" "$bin/$name" "$@" >"$unpacked/$name $*.tests" 2>&1) &
 }
 if wanted tests; then
     ignored=(--include-ignored)
@@ -132,6 +132,8 @@ if wanted tests; then
         run_tests lib gpu::tile_cache
         run_tests gpu
     fi
+    wait || true
+    cat "$unpacked"/*.tests >>"$log"
     grep '^SKIPPED' "$log" | sort | uniq -c || true
 fi
 
@@ -171,7 +173,7 @@ tune() { one tune.jsonl "tune $1 $2" 120 "$meddino" -q tune --backend gpu --tier
 
 if wanted tune; then
     # The tiers and precisions that `auto` chooses come first.
-    for pair in subgroups:f32 cooperative16:f16 cooperative8:f16 subgroups:f16 baseline:f32 baseline:f16 direct:f32; do
+    for pair in cooperative16:f32 cooperative16:f16 cooperative8:f32 cooperative8:f16 subgroups:f32 subgroups:f16 baseline:f32 baseline:f16 direct:f32; do
         tier=${pair%:*} precision=${pair#*:}
         [ "$tier" != direct ] || [ -n "$software" ] || continue
         [ -z "$quick" ] || [ "$tier" = direct ] || continue
