@@ -186,7 +186,7 @@ fn errors_in_a_shard_name_it() {
                 let twice = s.shards[0]["cls_token"].clone();
                 s.shards[1].insert("cls_token".into(), twice);
             },
-            &["cls_token stands twice", FIRST, SECOND],
+            &["cls_token occurs twice", FIRST, SECOND],
         ),
         (|s| s.shards[0].get_mut("cls_token").expect("a tensor").0 = vec![64], &["cls_token [64] instead of [1, 1, 64]", FIRST]),
         (|s| drop(s.map.insert("cls_token".into(), SECOND.into())), &["cls_token should be in it", FIRST, SECOND]),

@@ -445,7 +445,7 @@ fn tune_stores_its_results_and_a_bad_record_is_ignored() {
     assert!(tuned.status.success(), "{}", text(&tuned.stderr));
     let report: serde_json::Value = serde_json::from_slice(&tuned.stdout).expect("JSON");
     let trials = report["trials"].as_array().expect("a list");
-    for kernel in ["products", "attention"] {
+    for kernel in ["wide products", "narrow products", "attention"] {
         let of_kernel = trials.iter().filter(|trial| trial["kernel"] == kernel);
         assert_eq!(of_kernel.clone().filter(|trial| trial["taken"] == true).count(), 2, "one for few rows, one for many: {report:#}");
         assert!(
@@ -471,7 +471,7 @@ fn tune_stores_its_results_and_a_bad_record_is_ignored() {
     let tuned = with_cache("tune --backend gpu", Path::new(""));
     let (table, messages) = (text(&tuned.stdout), text(&tuned.stderr));
     assert!(tuned.status.success() && messages.contains("the result is not saved, because MEDDINO_CACHE is empty"), "{messages}");
-    assert!(table.starts_with("kernel") && table.matches("  taken").count() == 4, "{table}");
+    assert!(table.starts_with("kernel") && table.matches("  taken").count() == 6, "{table}");
     assert!(!text(&with_cache(features, Path::new("")).stderr).contains("is ignored"));
     let refused = desk.run("tune --backend cpu");
     assert!(refused.status.code() == Some(1) && text(&refused.stderr).contains("--backend gpu"), "{}", text(&refused.stderr));

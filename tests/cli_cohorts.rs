@@ -132,7 +132,7 @@ fn links_are_followed_and_skipped_files_are_reported() {
     assert_eq!(names(&desk, "o"), ["P1.safetensors", "P2.safetensors", "manifest.jsonl", "y.safetensors"]);
     for line in [
         "warning: cohort/lost.nii: a dangling link; it is skipped",
-        "warning: cohort/again: a link back to a folder that it lies in; it is skipped",
+        "warning: cohort/again: a link back to a folder that contains it; it is skipped",
         "warning: cohort: 2 files are not scans that meddino can read: 1 .mha, 1 .nrrd",
     ] {
         assert!(messages.contains(line), "{messages}");

@@ -101,7 +101,7 @@ def geometries(folder):
             first, taken = trials[0], next(trial for trial in trials if trial["taken"])
             bad = sum(trial["problem"] is not None for trial in trials)
             gain = "" if None in (first["median_s"], taken["median_s"]) else f", {first['median_s'] / taken['median_s']:.2f} times the first's speed"
-            print(f"  {kernel:<10} {rows:>5} rows: {taken['geometry']}{gain}" + (f", {bad} not used" if bad else ""))
+            print(f"  {kernel:<15} {rows:>5} rows: {taken['geometry']}{gain}" + (f", {bad} not used" if bad else ""))
 
 
 if __name__ == "__main__":

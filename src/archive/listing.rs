@@ -92,7 +92,7 @@ pub fn folder_of(path: &Path) -> &Path {
 pub fn enter(folder: &Path, above: &[PathBuf]) -> Result<PathBuf, String> {
     match folder.canonicalize() {
         Err(e) => Err(unreadable(&e)),
-        Ok(real) if above.contains(&real) => Err("a link back to a folder that it lies in".into()),
+        Ok(real) if above.contains(&real) => Err("a link back to a folder that contains it".into()),
         Ok(_) if above.len() > MAX_DEPTH => Err(format!("a folder deeper than {MAX_DEPTH}")),
         Ok(real) => Ok(real),
     }
@@ -156,7 +156,7 @@ mod tests {
         let others: Vec<_> =
             below.others.iter().map(|other| (names(std::slice::from_ref(&other.path)).remove(0), other.why.as_str())).collect();
         let want =
-            [("in/dangling", "a dangling link"), ("in/deep/back", "a link back to a folder that it lies in"), ("in/socket", "a socket")];
+            [("in/dangling", "a dangling link"), ("in/deep/back", "a link back to a folder that contains it"), ("in/socket", "a socket")];
         assert_eq!(others, want.map(|(path, why)| (path.to_string(), why)));
         assert!(Listing::of(&at("missing")).is_err());
     }

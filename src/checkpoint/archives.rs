@@ -36,7 +36,7 @@ impl Archives {
         for name in archive.tensors().keys() {
             if let Some(&other) = self.places.get(name) {
                 let (name, first, second) = (printable(name), printable(&self.files[other].0), printable(shard));
-                return Err(format!("{name} stands twice, in the shards {first} and {second}; keep the shards of one model together"));
+                return Err(format!("{name} occurs twice, in the shards {first} and {second}; keep the shards of one model together"));
             }
         }
         for (name, stored) in archive.tensors() {

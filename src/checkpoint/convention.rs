@@ -96,7 +96,7 @@ fn stack(name: &str, parts: [Option<String>; 3], recipes: &mut BTreeMap<String, 
     let (_, kind) = name.rsplit_once('.').unwrap_or_default();
     if kind == "bias" || parts.iter().all(Option::is_some) {
         if recipes.insert(name.to_string(), Recipe::Stacked(parts)).is_some() {
-            return Err(format!("{name} stands in it both as one and as q, k and v; keep one of them"));
+            return Err(format!("{name} is in it both as one and as q, k and v; keep one of them"));
         }
     } else {
         recipes.extend(parts.into_iter().flatten().map(|raw| (raw.clone(), Recipe::Whole(raw))));

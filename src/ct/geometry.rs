@@ -63,7 +63,7 @@ impl Geometry {
         stored.nifti.as_deref().map_or(Ok(()), nifti::check_sizes)?;
         if !affine.is_usable() {
             return Err(format!(
-                "its affine makes no sense: {affine}, expected finite numbers and three independent directions; mend its header"
+                "its affine makes no sense: {affine}, expected finite numbers and three independent directions; correct its header"
             ));
         }
         check_shape(stored.shape)?;

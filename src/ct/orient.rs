@@ -35,9 +35,9 @@ impl Orient {
         if !affine.is_usable() {
             let nonsense = format!("its affine makes no sense: {affine}, expected finite numbers and three independent directions");
             if self == Self::Lps {
-                return Err(format!("{nonsense}; mend its header, or read the slices as they are stored with `orient` stored"));
+                return Err(format!("{nonsense}; correct its header, or read the slices as they are stored with `orient` stored"));
             }
-            stored.warnings.push(format!("{nonsense}; where its voxels lie is not known"));
+            stored.warnings.push(format!("{nonsense}; the position of its voxels is not known"));
             stored.affine = None;
             return Ok(stored);
         }
@@ -46,7 +46,7 @@ impl Orient {
             let angle = turn.off_axis(&affine);
             if angle > OBLIQUE {
                 let text = format!(
-                    "oblique: its axes lie up to {angle:.1} degrees off the patient's; slices follow the nearest ones, not resampled"
+                    "oblique: its axes are up to {angle:.1} degrees off the patient's; slices follow the nearest ones, not resampled"
                 );
                 stored.warnings.push(text);
             }

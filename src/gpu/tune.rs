@@ -83,7 +83,7 @@ impl Context {
             // Without this check a device that is gone would fail every test.
             self.checked_async("testing kernels", || Ok(())).await?;
             let warning = format!(
-                "{name} computes wrongly with kernels of tier {tier} over {}, which are not used: {problem}; a newer driver may mend it",
+                "{name} computes wrongly with kernels of tier {tier} over {}, which are not used: {problem}; a newer driver may fix it",
                 elem.name()
             );
             log::warn!("{warning}");

@@ -82,7 +82,11 @@ pub fn product_tiles(limits: &Limits, elem: Elem) -> Vec<ProductTile> {
         tile.memory() <= limits.workgroup_memory && tile.invocations() <= limits.max_invocations
     };
     if let Some(side) = limits.tier.cooperative() {
-        let found: Vec<_> = COOPERATIVE.map(|sizes| cooperative(sizes, side)).into_iter().filter(fits).collect();
+        let mut found: Vec<_> = COOPERATIVE.map(|sizes| cooperative(sizes, side)).into_iter().filter(fits).collect();
+        // Three products by matrices can be slower than one without, where a device's matrices are not much faster.
+        if elem == Elem::F32 {
+            found.extend(TILED.map(tiled).into_iter().filter(fits));
+        }
         if !found.is_empty() {
             return found;
         }
@@ -242,7 +246,9 @@ mod tests {
             Limits { tier: Tier::Cooperative16, subgroup_size: 32, workgroup_memory: 48 << 10, max_invocations: 1024, ..Limits::DEFAULT };
         assert_eq!(product_tiles(&nvidia, Elem::F16).len(), COOPERATIVE.len());
         assert_eq!(product_tiles(&nvidia, Elem::F16)[0].to_string(), "144 x 128 x 64 by 3 x 2 x 1");
-        assert_eq!(product_tiles(&nvidia, Elem::F32)[0].to_string(), "96 x 96 x 32 by 2 x 2 x 2");
+        let of_f32 = product_tiles(&nvidia, Elem::F32);
+        assert_eq!(of_f32[0].to_string(), "96 x 96 x 32 by 2 x 2 x 2");
+        assert!(of_f32.contains(&tiled(TILED[0])), "without matrices, for devices where that is faster");
         let roomy = Limits { workgroup_memory: 32 << 10, ..Limits::DEFAULT };
         assert_eq!(product_tiles(&roomy, Elem::F32).len(), TILED.len());
         // The limits of every WebGPU device allow the first tile and all but the largest.

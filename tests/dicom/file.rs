@@ -71,8 +71,8 @@ fn the_position_in_the_patient_is_checked() {
         (missing(tags::PIXEL_SPACING), Ok((-974.0, "PixelSpacing is missing"))),
         (text(tags::IMAGE_POSITION_PATIENT, VR::DS, "1\\2"), Err("ImagePositionPatient is '1\\2': expected 3 finite numbers")),
         (text(tags::IMAGE_POSITION_PATIENT, VR::DS, "1e9\\0\\0"), Err("no patient is there")),
-        (missing(tags::IMAGE_POSITION_PATIENT), Ok((-974.0, "it does not say how it lies in the patient"))),
-        (missing(tags::IMAGE_ORIENTATION_PATIENT), Ok((-974.0, "it does not say how it lies in the patient"))),
+        (missing(tags::IMAGE_POSITION_PATIENT), Ok((-974.0, "it does not state its orientation"))),
+        (missing(tags::IMAGE_ORIENTATION_PATIENT), Ok((-974.0, "it does not state its orientation"))),
         (text(tags::IMAGE_ORIENTATION_PATIENT, VR::DS, "0\\0\\0\\0\\0\\0"), Err("expected two unit vectors at a right angle")),
         (text(tags::IMAGE_ORIENTATION_PATIENT, VR::DS, "1\\0\\0\\1\\0\\0"), Err("expected two unit vectors at a right angle")),
     ]);

@@ -140,7 +140,10 @@ fn an_uneven_stack_is_read_with_a_warning_that_names_the_place() {
                 save(first, &f.join("b"));
                 [0.0, 2.0].into_iter().for_each(|z| save(ct(z), &f.join(z.to_string())));
             },
-            Ok((&[0.0, 6.0, 2.0], &["1 of 4 slices lie where another one lies (the first at -10.0, -20.0, 1.0 mm, a) and are left out"])),
+            Ok((
+                &[0.0, 6.0, 2.0],
+                &["1 of 4 slices have the position of another one (the first at -10.0, -20.0, 1.0 mm, a) and are left out"],
+            )),
         ),
         (
             "gantry tilt",
@@ -179,7 +182,9 @@ fn a_damaged_slice_is_an_error() {
                 save(ct(1.0), &f.join("b"));
                 cut(&f.join("b"), 1);
             },
-            Err(&["b: its pixel data is cut off: 1 x 4 x 6 pixels of 16 bits need 48 bytes, 47 are there; mend the file, or move it away"]),
+            Err(&[
+                "b: its pixel data is cut off: 1 x 4 x 6 pixels of 16 bits need 48 bytes, 47 are there; repair the file, or move it away",
+            ]),
         ),
         (
             "cut off in a series that is not chosen",
@@ -302,7 +307,7 @@ fn links_are_followed_and_pipes_do_not_block() {
     })
     .expect("five slices");
     assert_eq!(slices, [0.0, 1.0, 2.0, 3.0, 4.0].map(hu));
-    assert!(warned.contains("left out, as it cannot be used: back: a link back to a folder that it lies in, and 1 more"), "{warned}");
+    assert!(warned.contains("left out, as it cannot be used: back: a link back to a folder that contains it, and 1 more"), "{warned}");
     let folder = tempfile::tempdir().expect("a folder");
     let pipe = folder.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());

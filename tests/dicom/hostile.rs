@@ -25,7 +25,7 @@ fn damaged_rle_is_refused() {
         (whole[..whole.len() - 8].to_vec(), "a segment holds"),
         (edited(0, 3), "3 segments where 2 should be"),
         (edited(0, 255), "255 segments where 2 should be"),
-        (edited(4, 255), "a segment lies outside of it"),
+        (edited(4, 255), "a segment is outside of it"),
         (edited(8, 64), "a segment holds 0 pixels where 24 should be"),
     ] {
         let mut object = ct(5.0);

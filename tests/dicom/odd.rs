@@ -119,9 +119,9 @@ fn sequences_do_not_nest_without_end() {
     let error = read(&path, None).expect_err("too deep");
     assert!(error.contains("damaged before its pixel data: its sequences nest without end"), "{error}");
     for (raw, expected) in [
-        (ITEM_END.to_vec(), "a stray element (FFFE,E00D) stands at byte"),
-        (SEQUENCE_END.to_vec(), "a stray element (FFFE,E0DD) stands at byte"),
-        (long(PRIVATE, b"SQ", UNDEFINED, &short(PRIVATE, b"LO", b"X ")), "element (0009,1001) stands where an item should begin"),
+        (ITEM_END.to_vec(), "a stray element (FFFE,E00D) is at byte"),
+        (SEQUENCE_END.to_vec(), "a stray element (FFFE,E0DD) is at byte"),
+        (long(PRIVATE, b"SQ", UNDEFINED, &short(PRIVATE, b"LO", b"X ")), "element (0009,1001) is where an item should begin"),
         (long([0, 0x52, 0x30, 0x92], b"SQ", 8, &implicit(ITEM, &[0; 100])[..8]), "a sequence or item at byte"),
         (long(PRIVATE, b"OB", 1 << 30, b""), "element (0009,1001) claims 1073741824 bytes where"),
     ] {
@@ -295,7 +295,7 @@ fn a_damaged_header_counts_by_the_elements_before_the_damage() {
     cut_behind(ct(31.0), position, "unlike.x");
     let error = read(folder.path(), None).expect_err("a slice of this one is");
     assert!(
-        error.contains("unlike.x: damaged before its pixel data: element (0020,0032) claims 10 bytes where 1 are left; mend"),
+        error.contains("unlike.x: damaged before its pixel data: element (0020,0032) claims 10 bytes where 1 are left; repair"),
         "{error}"
     );
 }

@@ -39,7 +39,7 @@ fn frames_with_one_position_lie_the_stated_distance_apart() {
             let (slices, warned) = read(path, None).expect("three slices");
             assert_eq!(slices, order.map(hu), "{extra:?}");
             assert!(
-                warned.contains("one ImagePositionPatient for all frames: they are taken to lie")
+                warned.contains("one ImagePositionPatient for all frames: they are assumed to be")
                     && warned.contains("SpacingBetweenSlices"),
                 "{warned}"
             );
@@ -56,8 +56,8 @@ fn frames_without_a_distance_or_a_position_are_read_in_order() {
     for (extra, missing, warning) in [
         (&[][..], &[][..], "no SpacingBetweenSlices: they are read in their order, how far apart they are is unknown"),
         (&[(DISTANCE, "0")], &[], "no SpacingBetweenSlices: they are read in their order"),
-        (&[(DISTANCE, "2.5")], &[POSITION, ORIENTATION], "it does not say how it lies in the patient"),
-        (&[(DISTANCE, "2.5")], &[ORIENTATION], "it does not say how it lies in the patient"),
+        (&[(DISTANCE, "2.5")], &[POSITION, ORIENTATION], "it does not state its orientation"),
+        (&[(DISTANCE, "2.5")], &[ORIENTATION], "it does not state its orientation"),
     ] {
         save(classic(extra, missing), &path);
         for path in [path.as_path(), folder.path()] {
@@ -94,9 +94,9 @@ fn files_with_one_position_are_sorted_by_instance_number_if_the_distance_is_know
         (
             &[][..],
             Some([0.0, 0.0, 2.5, 7.0]),
-            "its 4 slices all have one ImagePositionPatient (at -10.0, -20.0, 7.0 mm): they are taken to lie 2.5 mm apart",
+            "its 4 slices all have one ImagePositionPatient (at -10.0, -20.0, 7.0 mm): they are assumed to be 2.5 mm apart",
         ),
-        (&[POSITION], None, "its 4 slices have no ImagePositionPatient or no ImageOrientationPatient: they are taken to lie 2.5 mm apart"),
+        (&[POSITION], None, "its 4 slices have no ImagePositionPatient or no ImageOrientationPatient: they are assumed to be 2.5 mm apart"),
         (&[POSITION, ORIENTATION], None, "its 4 slices have no ImagePositionPatient"),
     ] {
         let folder = files(&[(DISTANCE, "2.5")], missing, counted);

@@ -41,7 +41,7 @@ fn check(name: &str, objects: Vec<InMemDicomObject>, expected: &[(&str, &str, &[
     for (choice, _, ids) in expected {
         let (slices, warned) = read(folder.path(), Some(choice)).unwrap_or_else(|e| panic!("{name}, {choice}: {e}"));
         assert_eq!(slices, ids.iter().map(|&id| hu(id)).collect::<Vec<_>>(), "{name}, {choice}: {warned}");
-        assert!(!warned.contains("lie where another one lies"), "{name}, {choice}: {warned}");
+        assert!(!warned.contains("have the position of another one"), "{name}, {choice}: {warned}");
     }
     if expected.len() > 1 {
         let error = read(folder.path(), None).expect_err(name);
@@ -209,7 +209,7 @@ fn a_stack_of_several_parts_is_reported() {
     let parts = two(tags::ACQUISITION_NUMBER, ["1", "2"], 6.0);
     parts.into_iter().enumerate().for_each(|(index, object)| save(object, &folder.path().join(index.to_string())));
     let (_, warned) = read(folder.path(), None).expect("one stack");
-    assert_eq!(warned, "it is put together from 2 parts that lie one behind another: acquisition 1 to 2");
+    assert_eq!(warned, "it is put together from 2 parts, one behind another: acquisition 1 to 2");
 }
 
 #[test]

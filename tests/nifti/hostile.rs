@@ -146,7 +146,7 @@ fn invalid_positions() {
         let error = scan.oriented(Orient::Lps).expect_err(name).to_string();
         assert!(error.contains("its affine makes no sense: [[") && error.contains("`orient` stored"), "{error}");
         let mut scan = folder.open(name, &file.bytes()).oriented(Orient::Stored).unwrap_or_else(|e| panic!("{e}"));
-        assert!(scan.warnings().iter().any(|w| w.contains("where its voxels lie is not known")), "{name}: {:?}", scan.warnings());
+        assert!(scan.warnings().iter().any(|w| w.contains("the position of its voxels is not known")), "{name}: {:?}", scan.warnings());
         assert_eq!(scan.affine(), None, "{name}");
         assert_eq!(scan.read_slice(1).expect("a slice").data()[0], 80.0, "{name}");
     }
@@ -166,7 +166,7 @@ fn unusual_files_get_warnings() {
     // A rotation by 1 in 100 about the third axis: 0.57 degrees.
     let oblique = with(|f| (f.srow[1], f.srow[4]) = (-0.01, 0.01));
     assert!(
-        warnings(&oblique, Orient::Lps).starts_with("oblique: its axes lie up to 0.6 degrees off"),
+        warnings(&oblique, Orient::Lps).starts_with("oblique: its axes are up to 0.6 degrees off"),
         "{}",
         warnings(&oblique, Orient::Lps)
     );

@@ -200,7 +200,7 @@ fn an_invalid_qform_is_corrected_with_a_warning() {
 fn without_sform_and_qform_a_warning_states_the_assumption() {
     let scan = open(&qform().with(|f| f.qform_code = 0));
     assert_eq!(rows(&scan), [[-0.5, 0.0, 0.0, 0.75], [0.0, 0.75, 0.0, -0.75], [0.0, 0.0, 2.0, -1.0]]);
-    assert!(warned(&scan, "does not say how it lies"), "{:?}", scan.warnings());
+    assert!(warned(&scan, "does not state its orientation"), "{:?}", scan.warnings());
     assert_eq!(scan.about()[1], ("affine_from", "assumption".to_owned()));
 }
 

@@ -94,7 +94,7 @@ fn checkpoint(source: WeightsSource, tell: &mut dyn FnMut(Loading)) -> Result<St
     let WeightsSource::Named(name) = source else {
         let path = Hub::from_env()?.fetch(&RELEASED, &mut |event| match event {
             Event::Receiving { done, size } => tell(Loading::Download { done, size }),
-            Event::Retrying { problem, pause } => tell(Loading::Waiting(format!("{problem}; trying again in {} s", pause.as_secs()))),
+            Event::Retrying { problem, pause } => tell(Loading::Waiting(format!("{problem}; retrying in {} s", pause.as_secs()))),
             Event::Waiting => tell(Loading::Waiting("another program is downloading the same file".into())),
             _ => {}
         })?;

@@ -39,14 +39,14 @@ pub fn run(args: &Tune, terminal: &Terminal) -> Result<()> {
 }
 
 fn table(trials: &[Trial]) -> Result<()> {
-    result(format_args!("{:<10} {:>5}  {:<26} {:>10} {:>9}", "kernel", "rows", "geometry", "ms", "GFLOP/s"))?;
+    result(format_args!("{:<15} {:>5}  {:<38} {:>10} {:>9}", "kernel", "rows", "geometry", "ms", "GFLOP/s"))?;
     for trial in trials {
         let Trial { kernel, rows, geometry, flops, taken, .. } = trial;
         let outcome = match &trial.outcome {
             Ok(seconds) => format!("{:>10.3} {:>9.0}{}", seconds * 1e3, *flops as f64 / seconds / 1e9, if *taken { "  taken" } else { "" }),
             Err(problem) => format!("not used: {problem}"),
         };
-        result(format_args!("{kernel:<10} {rows:>5}  {geometry:<26} {outcome}"))?;
+        result(format_args!("{kernel:<15} {rows:>5}  {geometry:<38} {outcome}"))?;
     }
     Ok(())
 }

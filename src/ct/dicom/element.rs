@@ -281,7 +281,7 @@ impl<'a> Elements<'a> {
                 self.look()?;
                 Ok(Some(Event::Item))
             }
-            (tag, _) => Err(format!("{} stands where an item should begin, at byte {}", named(tag), self.at - 8)),
+            (tag, _) => Err(format!("{} is where an item should begin, at byte {}", named(tag), self.at - 8)),
         }
     }
 
@@ -314,7 +314,7 @@ impl<'a> Elements<'a> {
                     self.open.pop();
                     Ok(Event::ItemEnd)
                 }
-                _ => Err(format!("a stray {} stands at byte {begin}", named(tag))),
+                _ => Err(format!("a stray {} is at byte {begin}", named(tag))),
             };
         }
         let vr = Some([head[4], head[5]]).filter(|_| !writing.implicit);

@@ -288,7 +288,7 @@ fn spread(planes: &mut [Option<Plane>], distance: Option<f64>) -> Result<Option<
     if let Some(mm) = distance {
         planes.iter_mut().enumerate().for_each(|(index, plane)| *plane = Some(first.moved(mm * index as f64)));
         return Ok(Some(format!(
-            "one ImagePositionPatient for all frames: they are taken to lie {mm} mm apart (SpacingBetweenSlices), in their order"
+            "one ImagePositionPatient for all frames: they are assumed to be {mm} mm apart (SpacingBetweenSlices), in their order"
         )));
     }
     // Slices without a position are taken to be axial.

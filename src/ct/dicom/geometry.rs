@@ -37,7 +37,7 @@ impl Stack {
         }
         let mut frames = in_places_of_their_own(frames, &mut warnings)?;
         let Some(first) = frames[0].plane else {
-            warnings.push("it does not say how it lies in the patient: taken to lie as DICOM shows axial slices".into());
+            warnings.push("it does not state its orientation: assumed to be stored as DICOM shows axial slices".into());
             return Ok(Self { frames, affine: None, warnings, has_gap: false });
         };
         let normal = first.normal();
@@ -80,7 +80,7 @@ fn in_places_of_their_own(mut frames: Vec<Frame>, warnings: &mut Vec<String>) ->
     let count = frames.len();
     let are_frames = frames.iter().any(|frame| frame.image.frames > 1);
     let problem = match first {
-        None if are_frames => format!("its {count} frames do not say where each of them lies"),
+        None if are_frames => format!("its {count} frames do not state their positions"),
         None => format!("its {count} slices have no ImagePositionPatient or no ImageOrientationPatient"),
         Some(plane) => format!("its {count} slices all have one ImagePositionPatient ({})", at(Some(plane.position))),
     };
@@ -96,7 +96,7 @@ fn in_places_of_their_own(mut frames: Vec<Frame>, warnings: &mut Vec<String>) ->
                 frame.plane = frame.plane.map(|plane| plane.moved(mm * index as f64));
             }
             warnings.push(format!(
-                "{problem}: they are taken to lie {mm} mm apart (SpacingBetweenSlices), in the order of InstanceNumber, which may be upside down"
+                "{problem}: they are assumed to be {mm} mm apart (SpacingBetweenSlices), in the order of InstanceNumber, which may be upside down"
             ));
             return Ok(frames);
         }
@@ -124,7 +124,7 @@ fn without_duplicates(frames: Vec<Frame>, depth: impl Fn(&Frame) -> f64, warning
     settle(&mut place, &mut kept, &mut dropped);
     if let Some(first) = dropped.first() {
         warnings.push(format!(
-            "{} of {before} slices lie where another one lies (the first {}, {}) and are left out; nothing tells which is right, and the first by instance number, then by UID, is kept",
+            "{} of {before} slices have the position of another one (the first {}, {}) and are left out; nothing tells which is right, and the first by instance number, then by UID, is kept",
             dropped.len(),
             at(first.plane.map(|plane| plane.position)),
             first.image.name(),
@@ -190,7 +190,7 @@ fn tilted(planes: &[Plane], normal: [f64; 3], warnings: &mut Vec<String>) {
 fn affine(frames: &[Frame], planes: &[Plane], normal: [f64; 3], warnings: &mut Vec<String>) -> Result<Option<Affine>, String> {
     let ([first, ..], [frame, ..]) = (planes, frames) else { return Ok(None) };
     let Some([between_rows, between_columns]) = frame.spacing else {
-        warnings.push("PixelSpacing is missing: where its pixels lie in the patient is unknown".into());
+        warnings.push("PixelSpacing is missing: the position of its pixels in the patient is unknown".into());
         return Ok(None);
     };
     let step: [f64; 3] = match planes {

@@ -265,7 +265,7 @@ fn by_value(group: Group, index: usize) -> Vec<Group> {
             let (name, unit) = (TRAITS[index].name, TRAITS[index].unit);
             stack
                 .warnings
-                .push(format!("it is put together from {} parts that lie one behind another: {name} {first} to {last}{unit}", parts.len()));
+                .push(format!("it is put together from {} parts, one behind another: {name} {first} to {last}{unit}", parts.len()));
         }
         stack
     };
@@ -295,7 +295,7 @@ fn by_own_value(group: Group, index: usize) -> Vec<Group> {
         return ranked.into_iter().map(|frames| group.with(frames)).collect();
     }
     let name = TRAITS[index].name;
-    let unclear = format!("several slices lie in one place and differ in {name}, and it cannot be told which ones belong together");
+    let unclear = format!("several slices have one position and differ in {name}, and it cannot be told which ones belong together");
     vec![Group { unclear: Some(unclear), ..group }]
 }
 

@@ -101,7 +101,7 @@ fn stored(stack: Stack, series: &Series, found: &Found) -> Result<StoredScan, St
     if let [first, others @ ..] = &missing[..] {
         let is_known = if first.series.is_some() { "" } else { "; by its name it may be a slice of this scan" };
         let more = if others.is_empty() { String::new() } else { format!(", and {} more like it", others.len()) };
-        return Err(format!("{}{more}{is_known}; mend the file, or move it away to go on without it", named(first)));
+        return Err(format!("{}{more}{is_known}; repair the file, or move it away to continue without it", named(first)));
     }
     let Stack { frames, affine, mut warnings, .. } = stack;
     if let [first, others @ ..] = &unusable[..] {

@@ -22,7 +22,7 @@ pub(super) fn decode(fragment: &[u8], pixels: usize, width: usize) -> Result<Vec
     let mut raw = vec![0; pixels * width];
     for segment in 0..width {
         let end = if segment + 1 == width { fragment.len() } else { word(segment + 2) };
-        let packed = fragment.get(word(segment + 1)..end).ok_or("its RLE Lossless is damaged: a segment lies outside of it")?;
+        let packed = fragment.get(word(segment + 1)..end).ok_or("its RLE Lossless is damaged: a segment is outside of it")?;
         let plane = unpack(packed, pixels);
         if plane.len() != pixels {
             return Err(format!("its RLE Lossless is damaged: a segment holds {} pixels where {pixels} should be", plane.len()));

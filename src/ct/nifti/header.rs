@@ -79,7 +79,7 @@ fn parse(bytes: &[u8]) -> Result<NiftiHeader, String> {
         return Err(not_nifti("it ends inside its header"));
     }
     let header = NiftiHeader::from_reader(bytes)
-        .map_err(|_| not_nifti("its magic is neither n+1 nor ni1 (Analyze 7.5 does not say how it lies)"))?;
+        .map_err(|_| not_nifti("its magic is neither n+1 nor ni1 (Analyze 7.5 does not state an orientation)"))?;
     // The `nifti` crate derives the byte order from `dim[0]`, so the stated length must agree with that order.
     if header.sizeof_hdr != LENGTH as i32 {
         return Err(format!("broken header: dim[0] is no number of axes from 1 to 7 in the byte order of its length, {LENGTH}"));

@@ -96,7 +96,7 @@ pub(super) fn files(path: &Path) -> Result<(PathBuf, Option<PathBuf>), String> {
         found.ok_or_else(|| {
             let missing = bare.with_extension(kind);
             let missing = missing.file_name().unwrap_or_default().display();
-            format!("one file of a .hdr/.img pair, of which {missing} is missing; both must lie in one folder")
+            format!("one file of a .hdr/.img pair, of which {missing} is missing; both must be in one folder")
         })
     };
     if ends_in(&bare, "hdr") {

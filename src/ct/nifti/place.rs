@@ -37,7 +37,7 @@ pub(super) fn affine(header: &mut Header, warnings: &mut Vec<String>) -> (Affine
         (qform::affine(raw, voxel_size(raw)), "qform")
     } else {
         warnings.push(
-            "its header does not say how it lies (sform_code and qform_code are 0): columns are taken to run to the left, rows to anterior, \
+            "its header does not state its orientation (sform_code and qform_code are 0): columns are taken to run to the left, rows to anterior, \
              slices to superior, as nibabel does; look at a slice, and read it with `orient` stored if that is wrong"
                 .into(),
         );
@@ -63,7 +63,7 @@ pub(in crate::ct) fn check_sizes(raw: &NiftiHeader) -> Result<(), String> {
     if raw.sform_code != 0 || sizes.iter().all(|size| *size != 0.0 && size.is_finite()) {
         return Ok(());
     }
-    Err(format!("its header gives voxels of {sizes:?} mm (pixdim): what they are resampled to would be wrong; mend its header"))
+    Err(format!("its header gives voxels of {sizes:?} mm (pixdim): what they are resampled to would be wrong; correct its header"))
 }
 
 fn sform(raw: &NiftiHeader) -> Affine {
@@ -90,7 +90,7 @@ fn compare(raw: &NiftiHeader, sform: &Affine, warnings: &mut Vec<String>) {
         let shown = |sizes: [f64; 3]| sizes.map(|size| (size as f32).to_string()).join(" x ");
         warnings.push(format!(
             "its header gives two sizes of voxels (columns, rows, slices): {} by pixdim, {} by its sform; segment takes pixdim, as nnU-Net's readers do, and all \
-             else the sform: mend the one that is wrong",
+             else the sform: correct the one that is wrong",
             shown(sizes),
             shown(lengths)
         ));
@@ -105,7 +105,7 @@ fn compare(raw: &NiftiHeader, sform: &Affine, warnings: &mut Vec<String>) {
         "as nibabel does, where SimpleITK takes the qform"
     };
     warnings.push(format!(
-        "its sform and its qform say that it lies in two places: {sform} and {qform}; the sform was taken, {takers}: mend the one that is wrong"
+        "its sform and its qform give it two positions: {sform} and {qform}; the sform was taken, {takers}: correct the one that is wrong"
     ));
 }
 

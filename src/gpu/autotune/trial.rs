@@ -3,7 +3,7 @@
 /// One tile of one kernel, tried.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    /// `products` or `attention`.
+    /// `wide products`, `narrow products` or `attention`.
     pub kernel: &'static str,
     /// Rows of the products, tokens of the attention.
     pub rows: usize,

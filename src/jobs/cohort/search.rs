@@ -371,7 +371,7 @@ mod tests {
         let want = ["in/P1", "in/P2", "in/loop/elsewhere/P1", "in/loop/elsewhere/x.npy", "in/x.npy"];
         assert_eq!(desk.names(&found.scans), want);
         let unusable: Vec<_> = found.unusable.iter().map(|other| (name(&other.path), other.why.as_str())).collect();
-        let back = "a link back to a folder that it lies in";
+        let back = "a link back to a folder that contains it";
         for other in [("lost.nii", "a dangling link"), ("pipe.nii", "a named pipe"), ("in", back)] {
             assert!(unusable.contains(&(other.0.into(), other.1)), "{unusable:?}");
         }
