@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use meddino::ct::{Orient, Volume};
+use meddino::jobs::{Cohort, Observer};
 use meddino::vit::config::ModelSize;
 use meddino::vit::model::Model;
 
@@ -25,6 +26,16 @@ impl Log for Recorder {
     }
 
     fn flush(&self) {}
+}
+
+/// Keeps the warnings of a job.
+#[derive(Default)]
+struct Told(Mutex<Vec<String>>);
+
+impl Observer for Told {
+    fn warn(&self, text: &str) {
+        self.0.lock().unwrap().push(text.to_owned());
+    }
 }
 
 /// Takes the records since the last call.
@@ -77,4 +88,12 @@ fn each_warning_is_logged_once() {
     let turned = volume.oriented(Orient::Lps).expect("axes");
     assert!(turned.warnings().len() > count, "{:?}", turned.warnings());
     assert_eq!(logged(), expected("meddino::ct::volume", &path.display().to_string(), &turned.warnings()[count..]));
+
+    // A job's own warnings reach its observer as well.
+    std::fs::write(folder.path().join("notes.txt"), "no scan").expect("a file");
+    let observer = Told::default();
+    let cases = Cohort::new([folder.path()]).cases(&folder.path().join("out"), |name| name, &observer).expect("cases");
+    let told = observer.0.into_inner().unwrap();
+    assert_eq!((cases.len(), told.len()), (1, 1), "{told:?}");
+    assert_eq!(logged(), [(Level::Warn, "meddino::jobs::observer".to_owned(), told[0].clone())]);
 }

@@ -7,7 +7,7 @@ use super::case::Case;
 use super::engine::{Engine, ModelChoice, OpenModel};
 use super::input::{Input, View};
 use super::memory::{self, ByteSize};
-use super::observer::{Cancel, Observer, UnderWay, check};
+use super::observer::{Cancel, Observer, UnderWay, check, warn};
 use super::slices::Slices;
 use crate::archive::{Dtype, sha256};
 use crate::error::{Error, Result};
@@ -270,7 +270,7 @@ fn note_earlier_run(file: &FeatureFile, target: &Path, method: &str, count: usiz
 fn keep_unfinished(file: FeatureFile, error: &Error, count: usize, observer: &dyn Observer) {
     match error {
         Error::Gpu { .. } if file.written() > 0 => {
-            observer.warn(&format!("{} of {count} slices are kept; repeat the command to resume", file.written()));
+            warn(observer, &format!("{} of {count} slices are kept; repeat the command to resume", file.written()));
             file.keep();
         }
         Error::Cancelled if observer.cancelled() == Some(Cancel::Keep) => file.keep(),

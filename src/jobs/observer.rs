@@ -68,6 +68,13 @@ pub trait Observer: Sync {
 
 impl Observer for () {}
 
+/// Gives a warning of the job itself to its observer and to the `log` crate. Warnings of a scan, a model or a device are
+/// logged where they arise.
+pub(super) fn warn(observer: &dyn Observer, text: &str) {
+    log::warn!("{text}");
+    observer.warn(text);
+}
+
 /// Checks whether the observer cancels the job.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::case::Case;
 use super::engine::ModelChoice;
 use super::input::{Input, View};
-use super::observer::Observer;
+use super::observer::{Observer, warn};
 use super::slices::Slices;
 use super::tokens::Tokens;
 use crate::ct::Window;
@@ -95,10 +95,10 @@ fn scan_of(features: &StoredFeatures, path: &Path, case: &Case, observer: &dyn O
         return Err(Error::input(name, problem));
     }
     if input.sha256()?.as_ref() != features.metadata().get("input_sha256") {
-        observer.warn(&format!(
-            "{name}: the features in {} were computed from other content; maps may be drawn over the wrong scan",
-            path.display()
-        ));
+        warn(
+            observer,
+            &format!("{name}: the features in {} were computed from other content; maps may be drawn over the wrong scan", path.display()),
+        );
     }
     Ok(input)
 }

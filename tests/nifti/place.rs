@@ -102,7 +102,7 @@ fn contradicting_positions_get_a_warning() {
     ];
     for (name, file, expected) in cases {
         let scan = open(&file);
-        assert_eq!(warned(&scan, "two places"), expected.is_some(), "{name}: {:?}", scan.warnings());
+        assert_eq!(warned(&scan, "two positions"), expected.is_some(), "{name}: {:?}", scan.warnings());
         let affines = [format!("{}", scan.affine().expect("an affine")), "[0.0, 0.0, 2.0, 30.0]".into()];
         assert!(
             expected.iter().all(|part| warned(&scan, part) && affines.iter().all(|a| warned(&scan, a))),
@@ -113,7 +113,7 @@ fn contradicting_positions_get_a_warning() {
     // A qform cannot hold a shear. One that equals the sform without its shear contradicts nothing; the numbers are
     // nibabel's for this sform.
     let stripped = agreeing().with(sheared).with(|f| f.quatern[0] = -0.062_459_317);
-    assert!(!warned(&open(&stripped), "two places"), "{:?}", open(&stripped).warnings());
+    assert!(!warned(&open(&stripped), "two positions"), "{:?}", open(&stripped).warnings());
 }
 
 #[test]

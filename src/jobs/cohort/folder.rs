@@ -7,7 +7,7 @@ use super::manifest::{Manifest, Work};
 use super::shard::Shard;
 use crate::error::{Error, Result};
 use crate::jobs::case::Case;
-use crate::jobs::observer::{Observer, check};
+use crate::jobs::observer::{Observer, check, warn};
 use crate::jobs::reads::{make_folder, read_of};
 use crate::jobs::text::name_text;
 use crate::output::Targets;
@@ -128,12 +128,15 @@ impl<'a> OutputFolder<'a> {
             observer.note(&format!("{finished_before} of {total} cases are skipped, because an earlier run finished them"));
         }
         if let Some(first) = self.left_over.first() {
-            observer.warn(&format!(
-                "{}: {} files beside the outputs are left from an earlier run with other settings, for example {}; they were not changed",
-                self.outputs.folder.display(),
-                self.left_over.len(),
-                first.display()
-            ));
+            warn(
+                observer,
+                &format!(
+                    "{}: {} files beside the outputs are left from an earlier run with other settings, for example {}; they were not changed",
+                    self.outputs.folder.display(),
+                    self.left_over.len(),
+                    first.display()
+                ),
+            );
         }
     }
 
@@ -147,12 +150,15 @@ impl<'a> OutputFolder<'a> {
         // The series of a folder share one input, so their names are not compared.
         let renamed: Vec<_> = self.cases.iter().filter(|case| case.tail.is_empty()).filter_map(renamed).collect();
         if let Some((before, now)) = renamed.first() {
-            observer.warn(&format!(
-                "{}: {} of the cases have outputs of another name here, for example {before}, now {now}, because names contain as few folders \
+            warn(
+                observer,
+                &format!(
+                    "{}: {} of the cases have outputs of another name here, for example {before}, now {now}, because names contain as few folders \
                  as make them unique, and the set of cases has changed; the old files stay; set `names` to keep names stable",
-                self.outputs.folder.display(),
-                renamed.len()
-            ));
+                    self.outputs.folder.display(),
+                    renamed.len()
+                ),
+            );
         }
     }
 

@@ -12,7 +12,7 @@ use super::shard::Shard;
 use crate::archive::{open_own, open_plain, sha256_of_file};
 use crate::error::{Error, Result};
 use crate::jobs::name::tail;
-use crate::jobs::observer::Observer;
+use crate::jobs::observer::{Observer, warn};
 use crate::jobs::text::name_text;
 use crate::output::is_manifest_name;
 
@@ -138,9 +138,9 @@ impl Manifest {
         }
         match unread[..] {
             [] => {}
-            [line] => observer.warn(&format!("{}: line {line} cannot be read and is ignored", path.display())),
+            [line] => warn(observer, &format!("{}: line {line} cannot be read and is ignored", path.display())),
             [first, ..] => {
-                observer.warn(&format!("{}: {} lines cannot be read and are ignored, from line {first} on", path.display(), unread.len()));
+                warn(observer, &format!("{}: {} lines cannot be read and are ignored, from line {first} on", path.display(), unread.len()));
             }
         }
     }

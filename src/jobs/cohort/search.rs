@@ -9,7 +9,7 @@ use crate::archive::{Listing, Other, enter, unreadable};
 use crate::ct;
 use crate::error::{Error, Result};
 use crate::jobs::name::ENDINGS;
-use crate::jobs::observer::Observer;
+use crate::jobs::observer::{Observer, warn};
 use crate::jobs::reads::{is_output, is_own};
 use crate::jobs::text::name_text;
 
@@ -198,31 +198,37 @@ impl Found {
     /// Warns `observer` of everything in `folder` that was skipped, once for each kind.
     pub fn report(&self, folder: &Path, observer: &dyn Observer) {
         let unusable = self.unusable.iter().map(|other| format!("{}: {}", other.path.display(), other.why));
-        unusable.take(NAMED).for_each(|text| observer.warn(&format!("{text}; it is skipped")));
+        unusable.take(NAMED).for_each(|text| warn(observer, &format!("{text}; it is skipped")));
         let more = self.unusable.len().saturating_sub(NAMED);
         if more > 0 {
-            observer.warn(&format!("{}: {more} more such entries are skipped", folder.display()));
+            warn(observer, &format!("{}: {more} more such entries are skipped", folder.display()));
         }
         if !self.others.is_empty() {
-            observer.warn(&format!("{}: {}", folder.display(), self.describe_others()));
+            warn(observer, &format!("{}: {}", folder.display(), self.describe_others()));
         }
         if let Some(first) = self.in_except.first() {
             let (count, is) = (self.in_except.len(), if self.in_except.len() == 1 { "scan is" } else { "scans are" });
-            observer.warn(&format!(
-                "{}: {count} {is} in the output folder and skipped, for example {}; give another output folder, or move the scans",
-                folder.display(),
-                first.display()
-            ));
+            warn(
+                observer,
+                &format!(
+                    "{}: {count} {is} in the output folder and skipped, for example {}; give another output folder, or move the scans",
+                    folder.display(),
+                    first.display()
+                ),
+            );
         }
         let below = |first: &Path| first.strip_prefix(folder).unwrap_or(first).display().to_string();
         for (paths, what) in [(&self.labels, "in folders of labels"), (&self.ours, "that meddino wrote")] {
             if let Some(first) = paths.first() {
                 let (count, first) = (counted(paths.len()), below(first));
-                observer.warn(&format!(
-                    "{}: {count} {what} {} skipped, for example {first}; to use a file, give its path: `include` './{first}'",
-                    folder.display(),
-                    if paths.len() == 1 { "is" } else { "are" }
-                ));
+                warn(
+                    observer,
+                    &format!(
+                        "{}: {count} {what} {} skipped, for example {first}; to use a file, give its path: `include` './{first}'",
+                        folder.display(),
+                        if paths.len() == 1 { "is" } else { "are" }
+                    ),
+                );
             }
         }
     }
