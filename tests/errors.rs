@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use meddino::Result;
-use meddino::archive::{ArchiveWriter, Dtype, Stored};
+use meddino::archive::{ArchiveWriter, Dtype, TensorHeader};
 use meddino::ct::{Images, Volume};
 use meddino::maps::BasisFile;
 use meddino::output::StoredFeatures;
@@ -43,7 +43,7 @@ fn a_missing_file_is_told_from_a_damaged_one() {
 #[cfg(target_os = "linux")]
 fn a_full_disk_is_told_from_a_name_that_is_taken() {
     let write = |target: &Path| {
-        let tensors = [("x".to_owned(), Stored { shape: vec![1 << 16], dtype: Dtype::F32 })];
+        let tensors = [("x".to_owned(), TensorHeader { shape: vec![1 << 16], dtype: Dtype::F32 })];
         let mut file = ArchiveWriter::create(target, &tensors, &BTreeMap::new())?;
         file.write(0, 0, &vec![1.0; 1 << 16])?;
         file.finish()

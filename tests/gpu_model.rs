@@ -373,7 +373,8 @@ fn a_pending_future_may_be_dropped_or_lose_its_device() {
         Ok(features) => assert!(same_bits(&features, &want)),
         Err(problem) => assert!(problem.to_string().starts_with("gpu: "), "{problem}"),
     }
-    assert!(pollster::block_on(gpu.forward_async(&image, None, &request)).unwrap_err().to_string().contains("was lost"));
+    let message = pollster::block_on(gpu.forward_async(&image, None, &request)).unwrap_err().to_string();
+    assert!(message.contains("was lost"), "{message}");
 }
 
 /// A copy of the weights in which the tensor that `change` returns is multiplied by `factor`.

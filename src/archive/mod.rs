@@ -60,7 +60,7 @@ const MAX_HEADER: u64 = 16 << 20;
 
 /// Shape and element type of a stored tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
+pub struct TensorHeader {
     /// Extents, outermost first.
     pub shape: Vec<usize>,
     /// Element type.
@@ -78,7 +78,7 @@ pub struct Archive {
     /// Behind a lock, because a read moves the cursor.
     bytes: Mutex<Box<dyn ReadSeek>>,
     header: Metadata,
-    tensors: BTreeMap<String, Stored>,
+    tensors: BTreeMap<String, TensorHeader>,
     metadata: BTreeMap<String, String>,
     /// Offset of the tensors' first byte in the file.
     data_start: u64,
@@ -118,7 +118,7 @@ impl Archive {
             return Err(format!("is {length} bytes long where its header describes {want}; download it again").into());
         }
         let stored = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
-            (name, Stored { shape: info.shape.clone(), dtype: info.dtype.into() })
+            (name, TensorHeader { shape: info.shape.clone(), dtype: info.dtype.into() })
         };
         let tensors = header.tensors().into_iter().map(stored).collect();
         let metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
@@ -126,7 +126,7 @@ impl Archive {
     }
 
     /// Returns shape and type of every tensor, by name.
-    pub fn tensors(&self) -> &BTreeMap<String, Stored> {
+    pub fn tensors(&self) -> &BTreeMap<String, TensorHeader> {
         &self.tensors
     }
 

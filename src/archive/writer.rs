@@ -5,7 +5,7 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype as FileDtype, Metadata, TensorInfo};
 
-use super::Stored;
+use super::TensorHeader;
 use super::partial::Partial;
 use crate::error::{Error, Result};
 
@@ -25,7 +25,7 @@ const PIECE: usize = 1 << 20;
 #[derive(Debug)]
 struct Region {
     name: String,
-    stored: Stored,
+    stored: TensorHeader,
     /// Offset of the tensor's first byte in the file.
     start: u64,
     /// Length in bytes.
@@ -37,7 +37,7 @@ impl ArchiveWriter {
     ///
     /// # Errors
     /// If a type is not f32, f16 or bf16, the file cannot be written there, or another run is writing it.
-    pub fn create(path: &Path, tensors: &[(String, Stored)], metadata: &BTreeMap<String, String>) -> Result<Self> {
+    pub fn create(path: &Path, tensors: &[(String, TensorHeader)], metadata: &BTreeMap<String, String>) -> Result<Self> {
         Self::resume(path, tensors, metadata, "")
     }
 
@@ -46,7 +46,7 @@ impl ArchiveWriter {
     ///
     /// # Errors
     /// As [`ArchiveWriter::create`].
-    pub fn resume(path: &Path, tensors: &[(String, Stored)], metadata: &BTreeMap<String, String>, method: &str) -> Result<Self> {
+    pub fn resume(path: &Path, tensors: &[(String, TensorHeader)], metadata: &BTreeMap<String, String>, method: &str) -> Result<Self> {
         let (header, regions) = layout(tensors, metadata).map_err(|problem| Error::output(path.display(), problem))?;
         let data_len = regions.iter().map(|r| r.len).sum();
         Ok(Self { file: Partial::open(path, &header, data_len, method)?, regions })
@@ -65,7 +65,7 @@ impl ArchiveWriter {
     }
 
     /// Returns name, shape and type of each tensor, in the file's order.
-    pub fn tensors(&self) -> impl Iterator<Item = (&str, &Stored)> {
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &TensorHeader)> {
         self.regions.iter().map(|r| (r.name.as_str(), &r.stored))
     }
 
@@ -118,15 +118,15 @@ impl ArchiveWriter {
 }
 
 /// Returns the bytes of the file before its values, and the region of each tensor.
-fn layout(tensors: &[(String, Stored)], metadata: &BTreeMap<String, String>) -> Result<(Vec<u8>, Vec<Region>), String> {
+fn layout(tensors: &[(String, TensorHeader)], metadata: &BTreeMap<String, String>) -> Result<(Vec<u8>, Vec<Region>), String> {
     let (mut end, mut infos, mut regions) = (0, Vec::new(), Vec::new());
-    for (name, Stored { shape, dtype }) in tensors {
+    for (name, TensorHeader { shape, dtype }) in tensors {
         let start = end;
         end += shape.iter().product::<usize>() * dtype.size().unwrap_or_default();
         infos.push((name.clone(), TensorInfo { dtype: FileDtype::try_from(*dtype)?, shape: shape.clone(), data_offsets: (start, end) }));
         regions.push(Region {
             name: name.clone(),
-            stored: Stored { shape: shape.clone(), dtype: *dtype },
+            stored: TensorHeader { shape: shape.clone(), dtype: *dtype },
             start: start as u64,
             len: (end - start) as u64,
         });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::container::Container;
 use super::names::printable;
-use crate::archive::{Archive, Stored};
+use crate::archive::{Archive, TensorHeader};
 use crate::tensor::Tensor;
 
 /// Open files and the union of their tensors.
@@ -12,7 +12,7 @@ use crate::tensor::Tensor;
 pub(super) struct Archives {
     /// Each file with its name, which is empty for a single file.
     files: Vec<(String, Archive)>,
-    tensors: BTreeMap<String, Stored>,
+    tensors: BTreeMap<String, TensorHeader>,
     /// Maps a tensor's name to the index in `files` of the file that holds it.
     places: BTreeMap<String, usize>,
 }
@@ -60,7 +60,7 @@ impl Archives {
     }
 
     /// Returns the tensors of all files.
-    pub fn tensors(&self) -> &BTreeMap<String, Stored> {
+    pub fn tensors(&self) -> &BTreeMap<String, TensorHeader> {
         &self.tensors
     }
 

@@ -42,7 +42,7 @@ use std::io::{Cursor, Read, Seek};
 #[cfg(feature = "files")]
 use std::path::{Path, PathBuf};
 
-use crate::archive::Stored;
+use crate::archive::TensorHeader;
 #[cfg(feature = "files")]
 use crate::archive::{identity, sha256};
 #[cfg(feature = "files")]
@@ -96,7 +96,7 @@ struct Decoder {
 
 /// The source of a checkpoint's values.
 enum Origin {
-    Stored { reader: Box<Reader>, recipes: BTreeMap<String, Recipe> },
+    TensorHeader { reader: Box<Reader>, recipes: BTreeMap<String, Recipe> },
     Seed(u64),
 }
 
@@ -161,7 +161,7 @@ impl Checkpoint {
             warnings,
             periods: None,
             decoder: Decoder::of(&decoder),
-            origin: Origin::Stored { reader: Box::new(reader), recipes },
+            origin: Origin::TensorHeader { reader: Box::new(reader), recipes },
             #[cfg(feature = "files")]
             files: Vec::new(),
             #[cfg(feature = "files")]
@@ -181,7 +181,7 @@ impl Checkpoint {
 
     /// Reads the stored periods for comparison. A failure is only a warning, because the model recomputes the periods.
     fn read_periods(&mut self, raw: &str) {
-        let Origin::Stored { reader, .. } = &self.origin else { return };
+        let Origin::TensorHeader { reader, .. } = &self.origin else { return };
         let short = reader.tensors().get(raw).is_some_and(|t| t.shape.len() == 1 && t.shape[0] <= 1024);
         match if short { reader.read(raw) } else { Err("is no short list".into()) } {
             Ok(values) => self.periods = Some(values),
@@ -277,7 +277,7 @@ impl Checkpoint {
     #[cfg(feature = "files")]
     pub fn training(&self) -> Result<Training> {
         let training = match (&self.layout, &self.origin) {
-            (Layout::NnUnet { trainer }, Origin::Stored { reader, .. }) => Training::of(reader, trainer.as_deref()),
+            (Layout::NnUnet { trainer }, Origin::TensorHeader { reader, .. }) => Training::of(reader, trainer.as_deref()),
             _ => Err(format!("is no nnU-Net checkpoint ({})", self.layout)),
         };
         training.map_err(|problem| Error::checkpoint(&self.source_name, problem))
@@ -295,7 +295,7 @@ impl Checkpoint {
         let entry = entry.ok_or_else(|| fail("is not in it".into()))?;
         let tensor = match &self.origin {
             Origin::Seed(seed) => seeded::tensor(*seed, name, &entry.shape),
-            Origin::Stored { reader, recipes } => {
+            Origin::TensorHeader { reader, recipes } => {
                 let recipe = recipes.get(name).unwrap_or_else(|| &self.decoder.recipes[name]);
                 Tensor::new(entry.shape.clone(), recipe.read(reader).map_err(fail)?)
             }
@@ -312,7 +312,7 @@ impl Checkpoint {
     /// Returns the name of the shard that holds the first raw tensor of the parameter `name`, or `None` if the
     /// checkpoint is not sharded or has no such parameter.
     pub fn shard_of(&self, name: &str) -> Option<&str> {
-        let Origin::Stored { reader, recipes } = &self.origin else { return None };
+        let Origin::TensorHeader { reader, recipes } = &self.origin else { return None };
         reader.shard_of(recipes.get(name)?.sources().first()?)
     }
 
@@ -336,7 +336,7 @@ impl Checkpoint {
     /// If the bytes cannot be read.
     #[cfg(feature = "files")]
     pub fn sha256(&self) -> Result<Option<String>> {
-        let Origin::Stored { reader, .. } = &self.origin else { return Ok(None) };
+        let Origin::TensorHeader { reader, .. } = &self.origin else { return Ok(None) };
         let identity = match &self.files[..] {
             [] => reader.hashes().map_err(|e| e.to_string()).map(|mut pieces| {
                 pieces.extend(self.config.iter().map(|text| ("config.json".into(), sha256(text.as_bytes()))));
@@ -351,12 +351,12 @@ impl Checkpoint {
 
 impl Decoder {
     fn of(names: &names::Names) -> Self {
-        let entry = |(name, (_, stored)): (&String, &(&String, &Stored))| Entry {
+        let entry = |(name, (_, stored)): (&String, &(&String, &TensorHeader))| Entry {
             name: name.clone(),
             shape: stored.shape.clone(),
             dtype: stored.dtype,
         };
-        let recipe = |(name, (raw, _)): (&String, &(&String, &Stored))| (name.clone(), Recipe::Whole((*raw).clone()));
+        let recipe = |(name, (raw, _)): (&String, &(&String, &TensorHeader))| (name.clone(), Recipe::Whole((*raw).clone()));
         Self { entries: names.iter().map(entry).collect(), recipes: names.iter().map(recipe).collect() }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::archive::Stored;
+use crate::archive::TensorHeader;
 
 /// Maps a name without wrapping to the name in the file and the tensor.
-pub(super) type Names<'a> = BTreeMap<String, (&'a String, &'a Stored)>;
+pub(super) type Names<'a> = BTreeMap<String, (&'a String, &'a TensorHeader)>;
 
 /// A tensor of the file that is not a parameter of the backbone.
 #[derive(Clone, Debug, PartialEq, Eq)]

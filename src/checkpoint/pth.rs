@@ -15,7 +15,7 @@ use tempfile::{NamedTempFile, TempPath};
 
 use super::container::Container;
 use super::kind::Kind;
-use crate::archive::{Dtype, Stored, sha256_of_file};
+use crate::archive::{Dtype, TensorHeader, sha256_of_file};
 
 /// The most bytes of pickle that are parsed. The pickle of `checkpoint_final.pth` with its training log takes a few MB
 /// at most. A hostile pickle takes about eighty times its size once parsed.
@@ -29,7 +29,7 @@ const SLACK: u64 = 64 << 20;
 pub(super) struct PthFile {
     path: PathBuf,
     reader: PytorchReader,
-    tensors: BTreeMap<String, Stored>,
+    tensors: BTreeMap<String, TensorHeader>,
     /// The temporary file at `path`, if the bytes did not come from a file.
     #[expect(dead_code, reason = "removes the file when it is dropped")]
     temporary: Option<TempPath>,
@@ -71,7 +71,7 @@ impl PthFile {
             )
         })?;
         let describe = |(name, tensor): (&String, &pytorch_reader::Tensor)| {
-            (name.clone(), Stored { shape: tensor.shape().to_vec(), dtype: dtype(tensor.dtype()) })
+            (name.clone(), TensorHeader { shape: tensor.shape().to_vec(), dtype: dtype(tensor.dtype()) })
         };
         let tensors: BTreeMap<_, _> = reader.tensors().iter().map(describe).collect();
         let claimed = reader.tensors().values().fold(0u64, |sum, t| sum.saturating_add(t.byte_len() as u64));
@@ -87,7 +87,7 @@ impl PthFile {
         if self.reader.metadata().format_type == FileFormat::Zip { Container::Zip } else { Container::Legacy }
     }
 
-    pub fn tensors(&self) -> &BTreeMap<String, Stored> {
+    pub fn tensors(&self) -> &BTreeMap<String, TensorHeader> {
         &self.tensors
     }
 

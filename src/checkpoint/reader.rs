@@ -12,7 +12,7 @@ use super::container::Container;
 use super::kind::Kind;
 #[cfg(feature = "files")]
 use super::pth::PthFile;
-use crate::archive::{Archive, Stored};
+use crate::archive::{Archive, TensorHeader};
 
 /// An open checkpoint of any container.
 pub(super) enum Reader {
@@ -55,7 +55,7 @@ impl Reader {
     }
 
     /// Returns every tensor of the checkpoint. Nested names are joined by dots.
-    pub fn tensors(&self) -> &BTreeMap<String, Stored> {
+    pub fn tensors(&self) -> &BTreeMap<String, TensorHeader> {
         match self {
             Self::Safetensors(archives) => archives.tensors(),
             #[cfg(feature = "files")]

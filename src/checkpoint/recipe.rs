@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::reader::Reader;
-use crate::archive::{Dtype, Stored};
+use crate::archive::{Dtype, TensorHeader};
 
 /// Name, shape and stored type of one parameter of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Recipe {
     }
 
     /// Returns name, shape and type of the assembled parameter, and checks that its parts have equal shapes.
-    pub fn entry(&self, name: &str, tensors: &BTreeMap<String, Stored>) -> Result<Entry, String> {
+    pub fn entry(&self, name: &str, tensors: &BTreeMap<String, TensorHeader>) -> Result<Entry, String> {
         let sources = self.sources();
         let first = &tensors[sources[0]];
         if let Some(other) = sources.iter().find(|s| tensors[**s].shape != first.shape) {

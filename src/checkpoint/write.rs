@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::Checkpoint;
-use crate::archive::{ArchiveWriter, Dtype, Stored};
+use crate::archive::{ArchiveWriter, Dtype, TensorHeader};
 use crate::error::Result;
 
 /// Writes every parameter of `checkpoint` to `path` as `dtype` (f32, f16 or bf16), under its name, with `metadata` in
@@ -23,7 +23,7 @@ pub fn write_safetensors(
     metadata: &BTreeMap<String, String>,
     mut check: impl FnMut() -> Result<()>,
 ) -> Result<()> {
-    let stored = |entry: &super::Entry| (entry.name.clone(), Stored { shape: entry.shape.clone(), dtype });
+    let stored = |entry: &super::Entry| (entry.name.clone(), TensorHeader { shape: entry.shape.clone(), dtype });
     let tensors: Vec<_> = checkpoint.entries().iter().map(stored).collect();
     let mut file = ArchiveWriter::create(path, &tensors, metadata)?;
     for (i, entry) in checkpoint.entries().iter().enumerate() {

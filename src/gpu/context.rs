@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+#[cfg(not(target_arch = "wasm32"))]
+use std::time::{Duration, Instant};
 
 #[cfg(not(target_arch = "wasm32"))]
 use super::blocking::block_on;
@@ -260,9 +262,26 @@ impl Context {
         let (internal, validation, memory) = (internal.await, validation.await, memory.await);
         // The out-of-memory error takes precedence, because it causes the validation errors that follow.
         let Some(error) = memory.or(internal).or(validation) else { return self.alive(doing).and(value) };
-        // A lost device first makes every call invalid, and reports its loss only when it is polled.
-        self.poll(doing, wgpu::PollType::Poll)?;
+        self.news_of_loss(doing)?;
         Err(self.explain(doing, error))
+    }
+
+    /// Returns the error of a device that is lost. A lost device first makes every call invalid. It reports the loss
+    /// only when it is polled, and perhaps to another thread that polls at the moment, so this waits a little.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn news_of_loss(&self, doing: &str) -> Result<()> {
+        const LONG_ENOUGH: Duration = Duration::from_millis(50);
+        let started = Instant::now();
+        while started.elapsed() < LONG_ENOUGH {
+            self.poll(doing, wgpu::PollType::Poll)?;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.alive(doing)
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    fn news_of_loss(&self, doing: &str) -> Result<()> {
+        self.alive(doing)
     }
 
     /// Returns whether the creation of the next object should fail. Only tests let objects fail.

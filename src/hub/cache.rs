@@ -18,7 +18,7 @@ use crate::error::Error;
 
 use super::event::Trouble;
 use super::file::{HubFile, Identity};
-use super::settings::Settings;
+use super::settings::HubSettings;
 
 /// The location of one repository file in the cache, whether or not the file exists yet.
 pub struct Folder {
@@ -58,9 +58,9 @@ impl Found {
 pub struct Lock(#[expect(dead_code, reason = "the lock goes with the file")] Option<File>);
 
 impl Folder {
-    pub fn new(settings: &Settings, file: &HubFile) -> Self {
+    pub fn new(settings: &HubSettings, file: &HubFile) -> Self {
         let repository = format!("models--{}", file.repository.replace('/', "--"));
-        let Settings { cache, symlinks, offline, .. } = settings;
+        let HubSettings { cache, symlinks, offline, .. } = settings;
         Self { cache: cache.clone(), repository, file: file.file, revision: file.revision, symlinks: *symlinks, offline: *offline }
     }
 

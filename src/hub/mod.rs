@@ -38,7 +38,7 @@ pub use file::{HubFile, Identity, RELEASED};
 use cache::{Folder, Found};
 use event::Trouble;
 use remote::Remote;
-use settings::Settings;
+use settings::HubSettings;
 use transfer::Transfer;
 
 /// Number of new bytes that make an attempt count as progress, so that the pauses start again from the first.
@@ -56,7 +56,7 @@ pub fn released(progress: &mut dyn FnMut(Event)) -> Result<PathBuf> {
 /// A hub and the local cache of its files.
 #[derive(Clone, Debug)]
 pub struct Hub {
-    settings: Settings,
+    settings: HubSettings,
     pauses: Vec<Duration>,
 }
 
@@ -78,7 +78,7 @@ impl Hub {
     /// # Errors
     /// If a variable has an invalid value, or there is no home folder for the cache.
     pub fn from_vars(var: impl Fn(&str) -> Option<OsString>) -> Result<Self> {
-        Ok(Self { settings: Settings::from_vars(&var)?, pauses: [1, 2, 4, 8].map(Duration::from_secs).to_vec() })
+        Ok(Self { settings: HubSettings::from_vars(&var)?, pauses: [1, 2, 4, 8].map(Duration::from_secs).to_vec() })
     }
 
     /// Sets the pauses between attempts. There is one attempt more than there are pauses.

@@ -13,14 +13,14 @@ use ureq::{Agent, Body};
 use super::cache::is_hex;
 use super::event::Trouble;
 use super::file::HubFile;
-use super::settings::Settings;
+use super::settings::HubSettings;
 
 /// About as many redirects as `requests` and browsers follow.
 const MAX_REDIRECTS: usize = 20;
 
 /// A file of the hub.
 pub struct Remote<'a> {
-    settings: &'a Settings,
+    settings: &'a HubSettings,
     file: &'a HubFile,
     /// The path OWNER/NAME/resolve/REVISION/FILE under the endpoint.
     url: Uri,
@@ -39,7 +39,7 @@ pub struct Described {
 }
 
 impl<'a> Remote<'a> {
-    pub fn new(settings: &'a Settings, file: &'a HubFile) -> Self {
+    pub fn new(settings: &'a HubSettings, file: &'a HubFile) -> Self {
         let revision = file.revision.unwrap_or("main");
         let url = format!("{}/{}/resolve/{revision}/{}", settings.endpoint_text(), file.repository, file.file);
         Self { settings, file, url: url.parse().expect("an address with a path added") }

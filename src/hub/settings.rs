@@ -16,7 +16,7 @@ const ENDPOINT: &str = "https://huggingface.co";
 
 /// The settings that the environment variables give.
 #[derive(Clone)]
-pub struct Settings {
+pub struct HubSettings {
     /// Address of the hub, `http(s)://HOST[:PORT][/PATH]`, without a slash at its end.
     pub endpoint: Uri,
     /// The cache folder, which holds a folder for each repository.
@@ -34,10 +34,10 @@ pub struct Settings {
     pub download_timeout: Duration,
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for HubSettings {
     /// Leaves the token out, because a token must not appear in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
+        f.debug_struct("HubSettings")
             .field("endpoint", &self.endpoint)
             .field("cache", &self.cache)
             .field("token", &self.token.as_ref().map(|_| "..."))
@@ -49,7 +49,7 @@ impl fmt::Debug for Settings {
 /// Looks a variable up.
 type Var<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-impl Settings {
+impl HubSettings {
     pub fn from_vars(var: Var<'_>) -> Result<Self> {
         let home = hf_home(var);
         let folder = |names: &[&str], default: &str| {

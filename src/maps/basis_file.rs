@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Basis;
 use super::basis::COMPONENTS;
-use crate::archive::{Archive, ArchiveWriter, Dtype, Stored};
+use crate::archive::{Archive, ArchiveWriter, Dtype, TensorHeader};
 use crate::error::{Error, Problem, Result};
 use crate::tensor::Tensor;
 
@@ -34,7 +34,8 @@ impl BasisFile {
         let limits = Tensor::new([2], vec![self.limits.0, self.limits.1]);
         let Basis { mean, components, variance } = &self.basis;
         let tensors = [("mean", mean), ("components", components), ("variance", variance), ("limits", &limits)];
-        let stored = |(name, tensor): &(&str, &Tensor)| (name.to_string(), Stored { shape: tensor.shape().to_vec(), dtype: Dtype::F32 });
+        let stored =
+            |(name, tensor): &(&str, &Tensor)| (name.to_string(), TensorHeader { shape: tensor.shape().to_vec(), dtype: Dtype::F32 });
         let mut file = ArchiveWriter::create(path, &tensors.iter().map(stored).collect::<Vec<_>>(), &self.metadata)?;
         for (index, (_, tensor)) in tensors.iter().enumerate() {
             file.write(index, 0, tensor.data())?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::format::Format;
 use super::tensors::Output;
-use crate::archive::{ArchiveWriter, Dtype, Stored};
+use crate::archive::{ArchiveWriter, Dtype, TensorHeader};
 use crate::error::Result;
 use crate::vit::config::{Config, Grid};
 use crate::vit::features::Features;
@@ -64,7 +64,7 @@ impl FeatureFile {
         format.check(&kept)?;
         let image = |output: &Output| output.shape(config, contents.grid);
         let stored =
-            |output: &Output| (output.to_string(), Stored { shape: [vec![images], image(output)].concat(), dtype: contents.dtype });
+            |output: &Output| (output.to_string(), TensorHeader { shape: [vec![images], image(output)].concat(), dtype: contents.dtype });
         let file = ArchiveWriter::resume(&path, &kept.iter().map(stored).collect::<Vec<_>>(), &metadata, method)?;
         let outputs: Vec<_> = kept.iter().map(|o| (*o, image(o).iter().product())).collect();
         let written = usize::try_from(file.resumed()).unwrap_or(usize::MAX).min(images);

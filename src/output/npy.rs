@@ -6,7 +6,7 @@ use std::path::Path;
 
 use npyz::WriterBuilder;
 
-use crate::archive::{ArchiveWriter, Dtype, NewFile, Stored};
+use crate::archive::{ArchiveWriter, Dtype, NewFile, TensorHeader};
 use crate::error::{Error, Problem, Result};
 
 /// Copies the only tensor of `from` to the `.npy` file at `path`. The `.json` file of the same name, which holds the
@@ -35,7 +35,7 @@ pub(super) fn write(path: &Path, from: &mut ArchiveWriter, metadata: &BTreeMap<S
 }
 
 /// Returns NumPy's name of the type, and the shape.
-pub(super) fn described(stored: &Stored) -> (&'static str, Vec<u64>) {
+pub(super) fn described(stored: &TensorHeader) -> (&'static str, Vec<u64>) {
     let descr = match stored.dtype {
         Dtype::F32 => "<f4",
         Dtype::F16 => "<f2",

@@ -208,7 +208,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::archive::{ArchiveWriter, Dtype, Stored};
+    use crate::archive::{ArchiveWriter, Dtype, TensorHeader};
 
     #[test]
     fn what_others_wrote_is_not_ours() {
@@ -216,7 +216,7 @@ mod tests {
         let at = |name: &str| folder.path().join(name);
         let safetensors = |name: &str, metadata: &[(&str, &str)]| {
             let metadata: BTreeMap<_, _> = metadata.iter().map(|(key, text)| (key.to_string(), text.to_string())).collect();
-            let stored = [("x".to_string(), Stored { shape: vec![1], dtype: Dtype::F32 })];
+            let stored = [("x".to_string(), TensorHeader { shape: vec![1], dtype: Dtype::F32 })];
             ArchiveWriter::create(&at(name), &stored, &metadata).and_then(ArchiveWriter::finish).expect("written");
         };
         safetensors("ours", &[("meddino", "0.1.0")]);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::order::Order;
-use crate::archive::{ArchiveWriter, Dtype, Stored};
+use crate::archive::{ArchiveWriter, Dtype, TensorHeader};
 use crate::ct::Scratch;
 use crate::error::Result;
 use crate::tensor::TensorView;
@@ -31,7 +31,7 @@ impl ProbabilityFile {
     /// If the file cannot be written there.
     pub fn create(path: &Path, classes: usize, shape: [usize; 3], order: [usize; 3], metadata: BTreeMap<String, String>) -> Result<Self> {
         let [s, h, w] = shape;
-        let stored = Stored { shape: vec![classes, s, h, w], dtype: Dtype::F32 };
+        let stored = TensorHeader { shape: vec![classes, s, h, w], dtype: Dtype::F32 };
         let file = ArchiveWriter::create(path, &[("probabilities".into(), stored)], &metadata)?;
         let order = Order(order);
         let scratches = || (0..classes).map(|_| Scratch::new(order.of(shape))).collect::<Result<Vec<_>>>();

@@ -175,7 +175,7 @@ impl StoredFeatures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::{ArchiveWriter, Dtype, Stored};
+    use crate::archive::{ArchiveWriter, Dtype, TensorHeader};
 
     /// Writes and opens a file of two slices of 2 x 3 patches of 16 pixels with 2 channels. `change` edits the metadata
     /// and values first.
@@ -193,7 +193,7 @@ mod tests {
         change(&mut metadata, &mut values);
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("x.safetensors");
-        let stored = (PATCHES.to_string(), Stored { shape: shape.to_vec(), dtype });
+        let stored = (PATCHES.to_string(), TensorHeader { shape: shape.to_vec(), dtype });
         let mut file = ArchiveWriter::create(&path, &[stored], &metadata).expect("created");
         file.write(0, 0, &values).expect("written");
         file.finish().expect("named");

@@ -153,8 +153,8 @@ mod tests {
             assert!(!lost.are_finite(), "{lost:?}");
         }
         let taps = vec![("patch_embed".to_owned(), good), ("blocks.0".to_owned(), bad.clone()), ("blocks.1".to_owned(), bad)];
-        let told = Features { taps, ..fine }.overflow(Range::F16).to_string();
-        assert!(told.contains("from blocks.0 on") && told.contains("65504") && told.contains("`precision` f32"), "{told}");
+        let message = Features { taps, ..fine }.overflow(Range::F16).to_string();
+        assert!(message.contains("from blocks.0 on") && message.contains("65504") && message.contains("`precision` f32"), "{message}");
     }
 
     #[test]

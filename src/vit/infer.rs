@@ -62,18 +62,18 @@ fn infer(checkpoint: &Checkpoint) -> Result<Config, String> {
         rope_base: hints.rope_base.unwrap_or(100.0),
     };
     check(&config)?;
-    let said = [
+    let stated = [
         ("width", hints.embed_dim, config.embed_dim),
         ("depth", hints.depth, config.depth),
         ("MLP width", hints.ffn_dim, config.ffn_dim),
         ("number of registers", hints.n_storage_tokens, config.n_storage_tokens),
         ("patch size", hints.patch_size, config.patch_size),
     ];
-    for (what, said, found) in said {
-        if said.is_some_and(|said| said != found) {
+    for (what, stated, found) in stated {
+        if stated.is_some_and(|stated| stated != found) {
             return Err(format!(
                 "its configuration says {what} {}, its weights have {found}; they do not belong together",
-                said.unwrap_or(0)
+                stated.unwrap_or(0)
             ));
         }
     }

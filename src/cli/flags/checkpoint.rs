@@ -35,22 +35,22 @@ pub struct Convert {
     pub overwrite: bool,
     /// Data type of the stored weights
     #[arg(long, default_value = "f32")]
-    pub dtype: Stored,
+    pub dtype: WeightsDtype,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-pub enum Stored {
+pub enum WeightsDtype {
     F32,
     F16,
     Bf16,
 }
 
-impl From<Stored> for Dtype {
-    fn from(stored: Stored) -> Self {
+impl From<WeightsDtype> for Dtype {
+    fn from(stored: WeightsDtype) -> Self {
         match stored {
-            Stored::F32 => Self::F32,
-            Stored::F16 => Self::F16,
-            Stored::Bf16 => Self::Bf16,
+            WeightsDtype::F32 => Self::F32,
+            WeightsDtype::F16 => Self::F16,
+            WeightsDtype::Bf16 => Self::Bf16,
         }
     }
 }

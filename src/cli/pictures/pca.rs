@@ -21,7 +21,7 @@ const SHARED: [&str; 3] = ["checkpoint_sha256", "rope", "preprocessing"];
 
 /// One slice's whitened scores, and the values at the ends of its colour range.
 #[derive(Clone)]
-pub struct Scores {
+pub struct Projection {
     /// [P, 3]
     scores: Tensor,
     limits: (f32, f32),
@@ -55,7 +55,7 @@ fn draw(args: &Pca, terminal: &Terminal) -> Result<Vec<PathBuf>> {
     let scored = match basis_file {
         Some(file) => {
             warn_of_differences(&file, &provenance, args.basis.as_deref().unwrap_or(Path::new("")));
-            each_slice(&source, &mut scene, terminal, |tokens| Ok(Scores { scores: file.basis.scores(tokens), limits: file.limits }))?
+            each_slice(&source, &mut scene, terminal, |tokens| Ok(Projection { scores: file.basis.scores(tokens), limits: file.limits }))?
         }
         None if one_basis => {
             let (basis, scored) = shared(&source, &mut scene, folder_of(&output), terminal)?;
@@ -76,7 +76,7 @@ fn draw(args: &Pca, terminal: &Terminal) -> Result<Vec<PathBuf>> {
     })
 }
 
-impl Scores {
+impl Projection {
     /// Returns a function that paints these scores.
     pub fn paint(self) -> Box<Paint<'static>> {
         Box::new(move |panel: &Panel, canvas: &mut Canvas, alpha| panel.components(canvas, alpha, &self.scores, self.limits))
@@ -84,12 +84,12 @@ impl Scores {
 }
 
 /// Projects one slice's `tokens` [P, C] onto their own principal components.
-pub fn scores_alone(tokens: &Tensor) -> Result<Scores> {
+pub fn scores_alone(tokens: &Tensor) -> Result<Projection> {
     let mut moments = Moments::new(tokens.cols());
     moments.add(tokens);
     let basis = complete(moments.basis()?);
     let scores = basis.scores(tokens);
-    Ok(Scores { limits: limits(&scores), scores })
+    Ok(Projection { limits: limits(&scores), scores })
 }
 
 /// Returns the scores of every slice, which `of` computes from the slice's tokens.
@@ -97,8 +97,8 @@ fn each_slice(
     source: &TokenSource,
     scene: &mut Scene,
     observer: &dyn Observer,
-    mut of: impl FnMut(&Tensor) -> Result<Scores> + Send,
-) -> Result<Vec<Scores>> {
+    mut of: impl FnMut(&Tensor) -> Result<Projection> + Send,
+) -> Result<Vec<Projection>> {
     let mut scored = Vec::new();
     source.each(scene.scan.as_mut(), &scene.slices, observer, |tokens| {
         scored.push(of(&tokens)?);
@@ -109,7 +109,7 @@ fn each_slice(
 
 /// Returns the components of all slices' tokens together, and every slice's scores in them. Until the components are
 /// known, the tokens are kept on disk in `folder`.
-fn shared(source: &TokenSource, scene: &mut Scene, folder: &Path, observer: &dyn Observer) -> Result<(Basis, Vec<Scores>)> {
+fn shared(source: &TokenSource, scene: &mut Scene, folder: &Path, observer: &dyn Observer) -> Result<(Basis, Vec<Projection>)> {
     let width = source.width();
     let mut moments = Moments::new(width);
     let mut spool = TensorSpool::new(folder, &[scene.mesh.grid.patches(), width])?;
@@ -125,7 +125,7 @@ fn shared(source: &TokenSource, scene: &mut Scene, folder: &Path, observer: &dyn
         (lo.min(least), hi.max(greatest))
     };
     let limits = scores.iter().fold((f32::INFINITY, f32::NEG_INFINITY), wider);
-    Ok((basis, scores.into_iter().map(|scores| Scores { scores, limits }).collect()))
+    Ok((basis, scores.into_iter().map(|scores| Projection { scores, limits }).collect()))
 }
 
 /// Returns the basis, and warns if it has fewer than three components.
