@@ -39,10 +39,10 @@ pub struct Executable {
     steps: Vec<Step>,
 }
 
-/// One dispatch, ready to be encoded.
 /// How long a GPU works before it is timed. An idle GPU runs at a low clock, and takes a part of this to leave it.
 pub(super) const WARM: Duration = Duration::from_millis(200);
 
+/// One dispatch, ready to be encoded.
 #[derive(Debug)]
 struct Step {
     pipeline: wgpu::ComputePipeline,

@@ -109,7 +109,7 @@ pub fn attention_tiles(limits: &Limits, head_dim: usize, elem: Elem) -> Vec<Atte
     if limits.tier == Tier::Direct {
         return direct(head_dim);
     }
-    // Matrices hold f16. An f32 as two of them would need more memory than a tile of many keys has.
+    // Matrices hold f16, and the shader splits no f32 into two.
     let side = limits.tier.cooperative().filter(|_| elem == Elem::F16);
     let cooperative = side.map_or_else(Vec::new, |side| cooperative(limits, head_dim, side));
     if cooperative.is_empty() { tiled(limits, head_dim, elem) } else { cooperative }
@@ -136,15 +136,12 @@ fn cooperative(limits: &Limits, head_dim: u32, side: u32) -> Vec<AttentionTile> 
     if !head_dim.is_multiple_of(side) || share == 0 || !(side / 4).is_multiple_of(share) {
         return Vec::new();
     }
-    let memory = |queries: u32, keys: u32| {
-        let (tiles, scores_and_weights) = (2 * keys * (head_dim / 4 + 2) * 8, queries * (keys / 4 + 2) * (16 + 8));
-        tiles + scores_and_weights
+    // Keys and values, scores and weights, and a flag of each subgroup.
+    let memory = |(subgroups, blocks, keys): (u32, u32, u32)| {
+        let keys = keys * side;
+        2 * keys * (head_dim / 4 + 2) * 8 + subgroups * blocks * side * (keys / 4 + 2) * (16 + 8) + 4 * subgroups
     };
-    let fits = |&(subgroups, blocks, keys): &(u32, u32, u32)| {
-        let flags = 4 * subgroups;
-        memory(subgroups * blocks * side, keys * side) + flags <= limits.workgroup_memory
-            && subgroups * limits.subgroup_size <= limits.max_invocations
-    };
+    let fits = |&tile: &(u32, u32, u32)| memory(tile) <= limits.workgroup_memory && tile.0 * limits.subgroup_size <= limits.max_invocations;
     let tile = |(subgroups, blocks, keys)| AttentionTile::Cooperative { subgroups, blocks, keys: keys * side };
     COOPERATIVE.into_iter().filter(fits).map(tile).collect()
 }

@@ -1,6 +1,6 @@
 //! `meddino bench`: measures the speed of single batches.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use meddino::Result;
 use meddino::jobs::peak_resident_bytes;
@@ -12,9 +12,6 @@ use super::subject::Subject;
 use crate::cli::flags::Bench;
 use crate::cli::terminal::Terminal;
 use crate::cli::terminal::say::result;
-
-/// How long a GPU works before it is timed, because an idle one runs at a low clock.
-const WARM: Duration = Duration::from_millis(300);
 
 /// The results of the benchmark.
 struct Measured {
@@ -48,15 +45,12 @@ fn measure(args: &Bench, terminal: &Terminal) -> Result<Measured> {
         backbone.features(&images, None, &request)?;
         Ok(started.elapsed().as_secs_f64() / batch as f64)
     };
-    let on_cpu = backbone.threads().is_some();
-    let warming = Instant::now();
     run()?;
-    while !on_cpu && warming.elapsed() < WARM {
-        run()?;
-    }
-    let seconds = (0..args.runs).map(|_| run()).collect::<Result<Vec<_>>>()?;
+    // A GPU is timed alone first, because that leaves it at its working clock.
     let times = backbone.pass_times(&images, &request, args.runs as usize)?;
+    let seconds = (0..args.runs).map(|_| run()).collect::<Result<Vec<_>>>()?;
     let device_seconds = times.map(|times| ascending(times.iter().map(|time| time.as_secs_f64() / batch as f64).collect()));
+    let on_cpu = backbone.threads().is_some();
     let bytes = if on_cpu { peak_resident_bytes() } else { backbone.planned_bytes(images.shape(), 1, &request)? };
     Ok(Measured {
         seconds: ascending(seconds),

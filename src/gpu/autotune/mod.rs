@@ -146,7 +146,7 @@ fn tokens(model: &Config, side: usize) -> Result<usize> {
     Ok(model.prefix_tokens() + model.grid(side, side)?.patches())
 }
 
-/// The products of a block with more columns than rows have elements, without what follows them.
+/// The products of a block that count as wide ([`TileChoice::WIDE`]), without what follows them.
 fn wide_products(model: &Config, rows: usize) -> Subject<'static> {
     let (c, hidden) = (model.embed_dim, model.ffn_dim);
     let record = &|g: &mut Recorder, inputs: &[TensorId]| {
@@ -156,7 +156,7 @@ fn wide_products(model: &Config, rows: usize) -> Subject<'static> {
     Subject { kernel: "wide products", rows, inputs: vec![vec![rows, c], vec![3 * c, c], vec![hidden, c]], record }
 }
 
-/// The other products of a block.
+/// The products of a block that count as narrow.
 fn narrow_products(model: &Config, rows: usize) -> Subject<'static> {
     let (c, hidden) = (model.embed_dim, model.ffn_dim);
     let record = &|g: &mut Recorder, inputs: &[TensorId]| {
