@@ -163,6 +163,12 @@ impl Problem {
         Self { text: text.to_string(), cause: Some(cause.into()) }
     }
 
+    /// Replaces the text, and keeps the cause. `text` must include the text of the problem.
+    #[must_use]
+    pub fn reworded(self, text: impl Display) -> Self {
+        Self { text: text.to_string(), cause: self.cause }
+    }
+
     /// Puts `place`, where the problem was found, before its text: `place: problem`.
     #[must_use]
     pub fn within(self, place: impl Display) -> Self {
@@ -203,13 +209,6 @@ impl From<io::Error> for Problem {
 impl From<serde_json::Error> for Problem {
     fn from(error: serde_json::Error) -> Self {
         Self::caused_by(error.to_string(), error)
-    }
-}
-
-/// Keeps the text and drops the cause.
-impl From<Problem> for String {
-    fn from(problem: Problem) -> Self {
-        problem.text
     }
 }
 

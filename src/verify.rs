@@ -239,7 +239,7 @@ impl Golden {
     }
 
     fn read(&self, name: &str) -> Result<Tensor> {
-        self.archive.read(name).map_err(|problem| Error::input(&self.name, format!("{name}: {problem}")))
+        self.archive.read(name).map_err(|problem| Error::input(&self.name, problem.within(name)))
     }
 }
 

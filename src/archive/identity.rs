@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::sha256::{sha256, sha256_of_file};
+use crate::error::Problem;
 
 /// Returns the SHA-256 that identifies `files`, which are all the files that were read of `root`. If `root` itself is
 /// the only file, returns the file's SHA-256, as `sha256sum` prints it. Otherwise returns the SHA-256 over the hash and
@@ -10,15 +11,15 @@ use super::sha256::{sha256, sha256_of_file};
 ///
 /// # Errors
 /// If a file cannot be read. The text names the file.
-pub fn identity(root: &Path, files: &[PathBuf]) -> Result<String, String> {
+pub fn identity(root: &Path, files: &[PathBuf]) -> Result<String, Problem> {
     if let [file] = files
         && file == root
     {
-        return sha256_of_file(file).map_err(|e| e.to_string());
+        return Ok(sha256_of_file(file)?);
     }
     let mut all = Vec::new();
     for file in files {
-        let hash = sha256_of_file(file).map_err(|e| format!("{}: {e}", file.display()))?;
+        let hash = sha256_of_file(file).map_err(|e| Problem::from(e).within(file.display()))?;
         all.extend_from_slice(hash.as_bytes());
         for part in file.strip_prefix(root).unwrap_or(file).components() {
             // No name contains a zero byte or a slash, so that `/` and 0 separate names unambiguously. The same names
@@ -56,7 +57,7 @@ mod tests {
         }
         fs::write(at("b"), "3").expect("written");
         assert_ne!(of(&["a", "b"]), both);
-        let error = identity(folder.path(), &[at("a"), at("missing")]).expect_err("no such file");
+        let error = identity(folder.path(), &[at("a"), at("missing")]).expect_err("no such file").to_string();
         assert!(error.contains("missing: "), "{error}");
     }
 }

@@ -72,8 +72,8 @@ trait ReadSeek: Read + Seek + Send {}
 
 impl<T: Read + Seek + Send> ReadSeek for T {}
 
-/// An open safetensors file. Errors are plain texts, because the caller that opened the file knows its name and
-/// purpose.
+/// An open safetensors file. Its errors do not name the file, because the caller that opened it knows its name
+/// and purpose.
 pub struct Archive {
     /// Behind a lock, because a read moves the cursor.
     bytes: Mutex<Box<dyn ReadSeek>>,
@@ -139,7 +139,7 @@ impl Archive {
     ///
     /// # Errors
     /// If the file has no such tensor, the tensor's type is not f64, f32, f16 or bf16, or the file cannot be read.
-    pub fn read(&self, name: &str) -> Result<Tensor, String> {
+    pub fn read(&self, name: &str) -> Result<Tensor, Problem> {
         let shape = self.tensors.get(name).ok_or("is not in the file")?.shape.clone();
         let len = shape.iter().product();
         Ok(Tensor::new(shape, self.read_part(name, 0, len)?))
@@ -152,7 +152,7 @@ impl Archive {
     ///
     /// # Panics
     /// If the tensor has fewer than `first + len` elements.
-    pub fn read_part(&self, name: &str, first: usize, len: usize) -> Result<Vec<f32>, String> {
+    pub fn read_part(&self, name: &str, first: usize, len: usize) -> Result<Vec<f32>, Problem> {
         let stored = self.tensors.get(name).ok_or("is not in the file")?;
         let size = stored.dtype.size().ok_or_else(|| format!("its elements are {}; expected f32, f16, bf16 or f64", stored.dtype))?;
         let (from, to) = self.header.info(name).ok_or("is not in the file")?.data_offsets;
@@ -160,8 +160,8 @@ impl Archive {
         let mut part = vec![0; len * size];
         let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         let start = SeekFrom::Start(self.data_start + (from + first * size) as u64);
-        bytes.seek(start).and_then(|_| bytes.read_exact(&mut part)).map_err(|e| e.to_string())?;
-        stored.dtype.decode(&part)
+        bytes.seek(start).and_then(|_| bytes.read_exact(&mut part))?;
+        Ok(stored.dtype.decode(&part)?)
     }
 
     /// Returns the SHA-256 of all bytes of the file, in lower-case hexadecimal.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::container::Container;
 use super::names::printable;
 use crate::archive::{Archive, TensorHeader};
+use crate::error::Problem;
 use crate::tensor::Tensor;
 
 /// Open files and the union of their tensors.
@@ -77,9 +78,12 @@ impl Archives {
     }
 
     /// Reads the values of tensor `name`.
-    pub fn read(&self, name: &str) -> Result<Tensor, String> {
+    pub fn read(&self, name: &str) -> Result<Tensor, Problem> {
         let (shard, archive) = &self.files[*self.places.get(name).ok_or("is not in the file")?];
-        archive.read(name).map_err(|problem| if shard.is_empty() { problem } else { format!("(in {}) {problem}", printable(shard)) })
+        archive.read(name).map_err(|problem| {
+            let text = if shard.is_empty() { problem.to_string() } else { format!("(in {}) {problem}", printable(shard)) };
+            problem.reworded(text)
+        })
     }
 
     /// Returns each file's name and the SHA-256 of its bytes.

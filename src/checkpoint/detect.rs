@@ -7,6 +7,7 @@ use super::names::{Ignored, Names, printable};
 use super::reader::Reader;
 use super::refuse;
 use super::wrapping::Wrapping;
+use crate::error::Problem;
 
 /// A file's tensors without the wrapping around their names.
 pub(super) struct Contents<'a> {
@@ -22,7 +23,7 @@ pub(super) struct Contents<'a> {
 }
 
 /// Finds the layout of an open file.
-pub(super) fn detect(reader: &Reader) -> Result<Contents<'_>, String> {
+pub(super) fn detect(reader: &Reader) -> Result<Contents<'_>, Problem> {
     let is_nnunet = reader.tensors().keys().any(|name| name.starts_with("network_weights."));
     let nnunet = if is_nnunet { Some(Layout::NnUnet { trainer: reader.top_level_string("trainer_name")? }) } else { None };
     if let Some(Layout::NnUnet { trainer }) = &nnunet {

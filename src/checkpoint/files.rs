@@ -41,7 +41,7 @@ fn shards(path: &Path, index: &Index) -> Result<Reader, Problem> {
         let fail = |problem: Problem| problem.within(format_args!("shard {shard}"));
         let file = path.with_file_name(shard);
         let mut reader = open_plain(&file).map_err(|e| fail(Problem::caused_by(format!("{e}; put every shard beside the index"), e)))?;
-        match Kind::of(&mut reader).map_err(|problem| fail(problem.into()))? {
+        match Kind::of(&mut reader).map_err(fail)? {
             Kind::Safetensors => archives.add(shard, Archive::from_reader(reader).map_err(fail)?)?,
             _ => {
                 return Err(fail(
@@ -60,8 +60,8 @@ pub(super) fn config_beside(path: &Path) -> PathBuf {
 }
 
 /// Reads the text of the `config.json` beside `path`, or `None` if there is no such file.
-pub(super) fn config_json(path: &Path) -> Result<Option<String>, String> {
-    let fail = |e: io::Error| format!("config.json beside it cannot be read: {e}");
+pub(super) fn config_json(path: &Path) -> Result<Option<String>, Problem> {
+    let fail = |e: io::Error| Problem::from(e).within("config.json beside it cannot be read");
     match read_short(&config_beside(path), MAX_CONFIG) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(fail(e)),

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::layout::Layout;
 use super::names::printable;
 use crate::archive::Dtype;
+use crate::error::Problem;
 
 /// The metadata key under which this crate writes a model's configuration, as JSON, into a safetensors file.
 pub const CONFIG_KEY: &str = "meddino.config";
@@ -45,18 +46,18 @@ pub struct Hints {
 pub(super) fn gather(
     layout: &Layout,
     metadata: &BTreeMap<String, String>,
-    config: impl FnOnce() -> Result<Option<String>, String>,
-) -> Result<(Hints, Vec<String>), String> {
+    config: impl FnOnce() -> Result<Option<String>, Problem>,
+) -> Result<(Hints, Vec<String>), Problem> {
     match layout {
         Layout::Meddino => {
             let text = metadata.get(CONFIG_KEY).map_or("", String::as_str);
-            let json = serde_json::from_str(text).map_err(|e| format!("its metadata {CONFIG_KEY} is damaged: {e}"))?;
+            let json = serde_json::from_str(text).map_err(|e| Problem::from(e).within(format_args!("its metadata {CONFIG_KEY} is damaged")))?;
             let config: Meddino = parsed(json).map_err(|problem| format!("its metadata {CONFIG_KEY} {problem}"))?;
             Ok((config.hints(), Vec::new()))
         }
         Layout::HuggingFace => match config()? {
             Some(text) => {
-                let json = serde_json::from_str(&text).map_err(|e| format!("config.json beside it is damaged: {e}"))?;
+                let json = serde_json::from_str(&text).map_err(|e| Problem::from(e).within("config.json beside it is damaged"))?;
                 let hints = parsed(json).and_then(HuggingFace::hints);
                 Ok((hints.map_err(|problem| format!("its config.json {problem}"))?, Vec::new()))
             }

@@ -2,6 +2,8 @@
 
 use std::io::{Read, Seek};
 
+use crate::error::Problem;
+
 /// Number of bytes that are inspected. A tar archive has its magic number at byte 257.
 const HEAD: u64 = 512;
 
@@ -17,12 +19,12 @@ pub(super) enum Kind {
 
 impl Kind {
     /// Detects what `reader` holds, and rewinds it to its start.
-    pub fn of(reader: &mut (impl Read + Seek)) -> Result<Self, String> {
+    pub fn of(reader: &mut (impl Read + Seek)) -> Result<Self, Problem> {
         let mut head = Vec::new();
-        reader.rewind().map_err(|e| e.to_string())?;
-        reader.by_ref().take(HEAD).read_to_end(&mut head).map_err(|e| e.to_string())?;
-        reader.rewind().map_err(|e| e.to_string())?;
-        Self::of_head(&head)
+        reader.rewind()?;
+        reader.by_ref().take(HEAD).read_to_end(&mut head)?;
+        reader.rewind()?;
+        Ok(Self::of_head(&head)?)
     }
 
     fn of_head(head: &[u8]) -> Result<Self, String> {

@@ -45,9 +45,7 @@ use std::path::{Path, PathBuf};
 use crate::archive::TensorHeader;
 #[cfg(feature = "files")]
 use crate::archive::{identity, sha256};
-#[cfg(feature = "files")]
-use crate::error::Problem;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::tensor::Tensor;
 
 pub use crate::archive::Dtype;
@@ -145,7 +143,7 @@ impl Checkpoint {
     }
 
     /// Opens the checkpoint that `reader` holds. `config` returns the text of its `config.json`, if there is one.
-    fn read(reader: Reader, source_name: &str, config: impl FnOnce() -> Result<Option<String>, String>) -> Result<Self, String> {
+    fn read(reader: Reader, source_name: &str, config: impl FnOnce() -> Result<Option<String>, Problem>) -> Result<Self, Problem> {
         let detect::Contents { layout, convention, names, decoder, mut ignored, mut warnings } = detect::detect(&reader)?;
         let (hints, unsaid) = hints::gather(&layout, &reader.metadata(), config)?;
         warnings.extend(unsaid);
@@ -278,7 +276,7 @@ impl Checkpoint {
     pub fn training(&self) -> Result<Training> {
         let training = match (&self.layout, &self.origin) {
             (Layout::NnUnet { trainer }, Origin::TensorHeader { reader, .. }) => Training::of(reader, trainer.as_deref()),
-            _ => Err(format!("is no nnU-Net checkpoint ({})", self.layout)),
+            _ => Err(format!("is no nnU-Net checkpoint ({})", self.layout).into()),
         };
         training.map_err(|problem| Error::checkpoint(&self.source_name, problem))
     }
@@ -289,7 +287,10 @@ impl Checkpoint {
     /// # Errors
     /// If there is no such parameter, its bytes cannot be read or are damaged, or a value is NaN or infinite.
     pub fn load(&self, name: &str) -> Result<Tensor> {
-        let fail = |problem: String| Error::checkpoint(&self.source_name, format!("tensor {name} {problem}"));
+        let fail = |problem: Problem| {
+            let text = format!("tensor {name} {problem}");
+            Error::checkpoint(&self.source_name, problem.reworded(text))
+        };
         let decoder = |entry: &&Entry| entry.name == name;
         let entry = self.entry(name).or_else(|| self.decoder.entries.iter().find(decoder));
         let entry = entry.ok_or_else(|| fail("is not in it".into()))?;
@@ -304,7 +305,9 @@ impl Checkpoint {
             None => Ok(tensor),
             Some(i) => {
                 let v = tensor.data()[i];
-                Err(fail(format!("holds {v} at index {i}; every weight must be finite: the file is damaged or its training diverged")))
+                Err(fail(
+                    format!("holds {v} at index {i}; every weight must be finite: the file is damaged or its training diverged").into(),
+                ))
             }
         }
     }
@@ -338,14 +341,14 @@ impl Checkpoint {
     pub fn sha256(&self) -> Result<Option<String>> {
         let Origin::TensorHeader { reader, .. } = &self.origin else { return Ok(None) };
         let identity = match &self.files[..] {
-            [] => reader.hashes().map_err(|e| e.to_string()).map(|mut pieces| {
+            [] => reader.hashes().map_err(Problem::from).map(|mut pieces| {
                 pieces.extend(self.config.iter().map(|text| ("config.json".into(), sha256(text.as_bytes()))));
                 files::identity_of(&pieces)
             }),
             [file] => identity(file, &self.files),
             [first, ..] => identity(first.parent().unwrap_or(first), &self.files),
         };
-        identity.map(Some).map_err(|problem| Error::checkpoint(&self.source_name, format!("cannot be read to its end: {problem}")))
+        identity.map(Some).map_err(|problem| Error::checkpoint(&self.source_name, problem.within("cannot be read to its end")))
     }
 }
 

@@ -16,6 +16,7 @@ use tempfile::{NamedTempFile, TempPath};
 use super::container::Container;
 use super::kind::Kind;
 use crate::archive::{Dtype, TensorHeader, sha256_of_file};
+use crate::error::Problem;
 
 /// The most bytes of pickle that are parsed. The pickle of `checkpoint_final.pth` with its training log takes a few MB
 /// at most. A hostile pickle takes about eighty times its size once parsed.
@@ -37,8 +38,8 @@ pub(super) struct PthFile {
 
 impl PthFile {
     /// Opens the file at `path`, which is of this `kind`.
-    pub fn open(path: &Path, kind: Kind) -> Result<Self, String> {
-        let length = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
+    pub fn open(path: &Path, kind: Kind) -> Result<Self, Problem> {
+        let length = std::fs::metadata(path)?.len();
         if kind == Kind::Zip {
             check_zip(path)?;
         }
@@ -47,9 +48,11 @@ impl PthFile {
 
     /// Opens the PyTorch file that `reader` holds. The bytes are copied into a temporary file, because `pytorch-reader`
     /// reads tensors only from files.
-    pub fn copy(reader: &mut (impl Read + Seek), kind: Kind) -> Result<Self, String> {
+    pub fn copy(reader: &mut (impl Read + Seek), kind: Kind) -> Result<Self, Problem> {
         let fail = |e: io::Error| {
-            format!("cannot be copied into a temporary file in {}: {e}; name another folder in TMPDIR", env::temp_dir().display())
+            let text =
+                format!("cannot be copied into a temporary file in {}: {e}; name another folder in TMPDIR", env::temp_dir().display());
+            Problem::caused_by(text, e)
         };
         let mut file = NamedTempFile::new().map_err(fail)?;
         io::copy(reader, &mut file).map_err(fail)?;
@@ -63,12 +66,13 @@ impl PthFile {
         sha256_of_file(&self.path)
     }
 
-    fn read_headers(path: &Path, length: u64) -> Result<Self, String> {
+    fn read_headers(path: &Path, length: u64) -> Result<Self, Problem> {
         let reader = PytorchReader::new(path).map_err(|e| {
-            format!(
+            let text = format!(
                 "cannot be read as a PyTorch file: {e}; if it holds more than tensors and plain values, save its weights alone \
                  (Python: torch.save(torch.load(FILE)[\"state_dict\"], \"weights.pth\"))"
-            )
+            );
+            Problem::caused_by(text, e)
         })?;
         let describe = |(name, tensor): (&String, &pytorch_reader::Tensor)| {
             (name.clone(), TensorHeader { shape: tensor.shape().to_vec(), dtype: dtype(tensor.dtype()) })
@@ -78,7 +82,8 @@ impl PthFile {
         if claimed > length.saturating_mul(4).saturating_add(SLACK) {
             return Err(format!(
                 "its tensors claim {claimed} bytes, in a file of {length}; if it is to be trusted, save it with contiguous tensors"
-            ));
+            )
+            .into());
         }
         Ok(Self { path: path.to_path_buf(), reader, tensors, temporary: None })
     }
@@ -96,25 +101,26 @@ impl PthFile {
     ///
     /// # Errors
     /// If the file cannot be read again.
-    pub fn top_level(&self, key: &str) -> Result<Option<PickleValue>, String> {
+    pub fn top_level(&self, key: &str) -> Result<Option<PickleValue>, Problem> {
         match PytorchReader::read_pickle_data(&self.path, Some(key)) {
             Ok(value) => Ok(Some(value)),
             Err(PytorchError::KeyNotFound(_) | PytorchError::InvalidFormat(_)) => Ok(None),
-            Err(e) => Err(format!("cannot be read again for its {key}: {e}")),
+            Err(e) => Err(Problem::caused_by(format!("cannot be read again for its {key}: {e}"), e)),
         }
     }
 
     /// Reads the bytes of tensor `name`, contiguous and row-major whatever its strides in the file are.
-    pub fn read(&self, name: &str) -> Result<Vec<u8>, String> {
-        self.reader.get(name).ok_or("is not in the file")?.read().map_err(|e| e.to_string())
+    pub fn read(&self, name: &str) -> Result<Vec<u8>, Problem> {
+        self.reader.get(name).ok_or("is not in the file")?.read().map_err(|e| Problem::caused_by(e.to_string(), e))
     }
 }
 
 /// Checks the sizes that the entries of a zip archive claim against the file's length.
-fn check_zip(path: &Path) -> Result<(), String> {
-    let file = File::open(path).map_err(|e| e.to_string())?;
-    let length = file.metadata().map_err(|e| e.to_string())?.len();
-    let damaged = |e: zip::result::ZipError| format!("its zip archive is damaged or cut short ({e}); download it again");
+fn check_zip(path: &Path) -> Result<(), Problem> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let damaged =
+        |e: zip::result::ZipError| Problem::caused_by(format!("its zip archive is damaged or cut short ({e}); download it again"), e);
     let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(damaged)?;
     for i in 0..archive.len() {
         let entry = archive.by_index_raw(i).map_err(damaged)?;
@@ -124,7 +130,8 @@ fn check_zip(path: &Path) -> Result<(), String> {
             return Err(format!(
                 "its entry {name} claims {} bytes, in a file of {length}; it is damaged or not to be trusted",
                 entry.size()
-            ));
+            )
+            .into());
         }
     }
     Ok(())

@@ -13,6 +13,7 @@ use super::kind::Kind;
 #[cfg(feature = "files")]
 use super::pth::PthFile;
 use crate::archive::{Archive, TensorHeader};
+use crate::error::Problem;
 
 /// An open checkpoint of any container.
 pub(super) enum Reader {
@@ -24,7 +25,7 @@ pub(super) enum Reader {
 impl Reader {
     /// Opens the file at `path`, which is of this `kind`.
     #[cfg(feature = "files")]
-    pub fn open(path: &std::path::Path, kind: Kind) -> Result<Self, String> {
+    pub fn open(path: &std::path::Path, kind: Kind) -> Result<Self, Problem> {
         match kind {
             Kind::Safetensors => Ok(Self::Safetensors(Archives::one(Archive::open(path)?))),
             Kind::Zip | Kind::Pickle => Ok(Self::Pth(PthFile::open(path, kind)?)),
@@ -33,7 +34,7 @@ impl Reader {
     }
 
     /// Opens the checkpoint that `reader` holds.
-    pub fn new(mut reader: impl Read + Seek + Send + 'static) -> Result<Self, String> {
+    pub fn new(mut reader: impl Read + Seek + Send + 'static) -> Result<Self, Problem> {
         match Kind::of(&mut reader)? {
             Kind::Safetensors => Ok(Self::Safetensors(Archives::one(Archive::from_reader(reader)?))),
             Kind::Json => Err("is JSON, not a checkpoint; hand an index of shards to checkpoint::Shards::with_index".into()),
@@ -83,7 +84,7 @@ impl Reader {
 
     /// Returns the value under a top-level key of a pickled dictionary, if it is a string.
     #[cfg(feature = "files")]
-    pub fn top_level_string(&self, key: &str) -> Result<Option<String>, String> {
+    pub fn top_level_string(&self, key: &str) -> Result<Option<String>, Problem> {
         match self.top_level(key)? {
             Some(PickleValue::String(text)) => Ok(Some(text)),
             _ => Ok(None),
@@ -93,13 +94,13 @@ impl Reader {
     /// Returns `None`, because safetensors hold no pickled dictionary.
     #[cfg(not(feature = "files"))]
     #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "a pickle may fail")]
-    pub fn top_level_string(&self, _key: &str) -> Result<Option<String>, String> {
+    pub fn top_level_string(&self, _key: &str) -> Result<Option<String>, Problem> {
         Ok(None)
     }
 
     /// Returns the value under a top-level key of a pickled dictionary, if there is one.
     #[cfg(feature = "files")]
-    pub fn top_level(&self, key: &str) -> Result<Option<PickleValue>, String> {
+    pub fn top_level(&self, key: &str) -> Result<Option<PickleValue>, Problem> {
         match self {
             Self::Safetensors(_) => Ok(None),
             Self::Pth(file) => file.top_level(key),
@@ -107,7 +108,7 @@ impl Reader {
     }
 
     /// Reads the values of tensor `name`, row-major. Only the bytes of this tensor are read.
-    pub fn read(&self, name: &str) -> Result<Vec<f32>, String> {
+    pub fn read(&self, name: &str) -> Result<Vec<f32>, Problem> {
         let raw = self.tensors().get(name).ok_or_else(|| "is not in the file".to_string())?;
         let values = match self {
             Self::Safetensors(archives) => archives.read(name)?.into_data(),
@@ -116,7 +117,7 @@ impl Reader {
         };
         let want: usize = raw.shape.iter().product();
         if values.len() != want {
-            return Err(format!("holds {} values where its shape {:?} has {want}", values.len(), raw.shape));
+            return Err(format!("holds {} values where its shape {:?} has {want}", values.len(), raw.shape).into());
         }
         Ok(values)
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::reader::Reader;
 use crate::archive::{Dtype, TensorHeader};
+use crate::error::Problem;
 
 /// Name, shape and stored type of one parameter of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,8 +73,13 @@ impl Recipe {
     }
 
     /// Reads the values, row-major.
-    pub fn read(&self, reader: &Reader) -> Result<Vec<f32>, String> {
-        let read = |raw: &String| reader.read(raw).map_err(|problem| format!("({raw} in the file) {problem}"));
+    pub fn read(&self, reader: &Reader) -> Result<Vec<f32>, Problem> {
+        let read = |raw: &String| {
+            reader.read(raw).map_err(|problem| {
+                let text = format!("({raw} in the file) {problem}");
+                problem.reworded(text)
+            })
+        };
         match self {
             Self::Whole(raw) | Self::Squeezed(raw) => read(raw),
             Self::Stacked(parts) => {
@@ -93,7 +99,8 @@ impl Recipe {
             Self::Masked { bias, mask } => {
                 let (mut values, mask_values) = (read(bias)?, read(mask)?);
                 if let Some(v) = mask_values.iter().find(|v| !v.is_finite()) {
-                    return Err(format!("cannot be made: its mask {mask} holds {v}, as of a model whose weights were never initialised"));
+                    let text = format!("cannot be made: its mask {mask} holds {v}, as of a model whose weights were never initialised");
+                    return Err(text.into());
                 }
                 values.iter_mut().zip(mask_values).for_each(|(v, m)| *v *= m);
                 Ok(values)

@@ -74,9 +74,9 @@ impl Shards {
         let opened = match Kind::of(&mut reader) {
             Ok(Kind::Safetensors) => Archive::from_reader(reader),
             Ok(_) => Err("is no safetensors file; save the model with safetensors shards (Python: safe_serialization=True)".into()),
-            Err(problem) => Err(problem.into()),
+            Err(problem) => Err(problem),
         };
-        let archive = opened.map_err(|problem| self.error(format!("shard {}: {problem}", printable(shard))))?;
+        let archive = opened.map_err(|problem| self.error(problem.within(format_args!("shard {}", printable(shard)))))?;
         self.archives.add(shard, archive).map_err(|problem| self.error(problem))
     }
 
@@ -95,7 +95,7 @@ impl Shards {
     /// shard.
     pub fn finish(self) -> Result<Checkpoint> {
         let Self { source_name, index, config, archives } = self;
-        let checked = index.map_or(Ok(()), |index| index.check(&archives));
+        let checked = index.map_or(Ok(()), |index| index.check(&archives).map_err(Problem::from));
         let opened = checked.and_then(|()| Checkpoint::read(Reader::Safetensors(archives), &source_name, || Ok(config.clone())));
         let opened = opened.map_err(|problem| Error::checkpoint(source_name, problem))?;
         #[cfg(feature = "files")]

@@ -4,6 +4,7 @@ use pytorch_reader::PickleValue;
 
 use super::names::printable;
 use super::reader::Reader;
+use crate::error::Problem;
 
 /// How an nnU-Net checkpoint was trained.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,18 +19,18 @@ pub struct Training {
 }
 
 impl Training {
-    pub(super) fn of(reader: &Reader, trainer: Option<&str>) -> Result<Self, String> {
+    pub(super) fn of(reader: &Reader, trainer: Option<&str>) -> Result<Self, Problem> {
         let missing = |key: &str| format!("holds no {key}: it is no whole nnU-Net checkpoint");
         let configuration = match reader.top_level("init_args")? {
             Some(PickleValue::Dict(mut args)) => args.remove("configuration"),
             _ => None,
         };
-        let Some(PickleValue::String(configuration)) = configuration else { return Err(missing("init_args.configuration")) };
+        let Some(PickleValue::String(configuration)) = configuration else { return Err(missing("init_args.configuration").into()) };
         let mirror_axes = match reader.top_level("inference_allowed_mirroring_axes")? {
-            None => return Err(missing("inference_allowed_mirroring_axes")),
+            None => return Err(missing("inference_allowed_mirroring_axes").into()),
             Some(PickleValue::None) => Vec::new(),
             Some(PickleValue::List(axes)) => axes.iter().map(axis).collect::<Result<_, _>>()?,
-            Some(other) => return Err(wrong(&other)),
+            Some(other) => return Err(wrong(&other).into()),
         };
         Ok(Self { trainer: trainer.ok_or_else(|| missing("trainer_name"))?.to_string(), configuration, mirror_axes })
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::nifti;
 use crate::archive::Listing;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 
 /// Returns every file that a reader of the scan `path` may open, sorted. For a folder these are all files below it, for
 /// a NIfTI pair both files. The identity of a scan is computed from the contents of these files, and no output may
@@ -14,9 +14,9 @@ use crate::error::{Error, Result};
 /// If `path` cannot be read, or is one file of a pair and the other file is missing.
 pub fn files_of(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
     let path = path.as_ref();
-    let fail = |problem: String| Error::input(path.display(), problem);
+    let fail = |problem: Problem| Error::input(path.display(), problem);
     if path.is_dir() {
-        return Ok(Listing::below(path).map_err(|e| fail(e.to_string()))?.files);
+        return Ok(Listing::below(path).map_err(|e| fail(e.into()))?.files);
     }
     let mut files = vec![path.to_path_buf()];
     if nifti::is_nifti(path) {

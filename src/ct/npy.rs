@@ -2,7 +2,7 @@
 //! header, because either may be damaged.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use half::f16;
@@ -73,17 +73,17 @@ impl Npy {
         StoredScan { about, ..StoredScan::of_slices(self.shape, Box::new(self)) }
     }
 
-    fn read_bytes(&mut self, at: u64, len: usize) -> Result<Vec<u8>, String> {
+    fn read_bytes(&mut self, at: u64, len: usize) -> Result<Vec<u8>, Problem> {
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(len).map_err(|_| format!("no memory for {len} bytes"))?;
         bytes.resize(len, 0);
-        self.file.seek(SeekFrom::Start(at)).and_then(|_| self.file.read_exact(&mut bytes)).map_err(|e| e.to_string())?;
+        self.file.seek(SeekFrom::Start(at)).and_then(|_| self.file.read_exact(&mut bytes))?;
         Ok(bytes)
     }
 
     /// Returns slice `index` of a Fortran-ordered array as row-major bytes. Element (s, h, w) is stored at s + S (h + H
     /// w).
-    fn gather(&mut self, index: usize) -> Result<Vec<u8>, String> {
+    fn gather(&mut self, index: usize) -> Result<Vec<u8>, Problem> {
         let ([slices, height, width], item) = (self.shape, self.item);
         let whole = match self.whole.take() {
             Some(whole) => whole,
@@ -97,7 +97,7 @@ impl Npy {
 }
 
 impl Slices for Npy {
-    fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, String> {
+    fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, Problem> {
         let [_, height, width] = self.shape;
         let len = height * width * self.item;
         let bytes = match self.order {
@@ -110,26 +110,28 @@ impl Slices for Npy {
 
 /// Reads everything before the values: magic, version, length and the header's text. The text's numbers and nesting are
 /// checked here, before it is parsed.
-fn read_header(file: &mut File, length: u64) -> Result<Vec<u8>, String> {
+fn read_header(file: &mut File, length: u64) -> Result<Vec<u8>, Problem> {
     let mut head = Vec::new();
-    file.take(12).read_to_end(&mut head).map_err(|e| e.to_string())?;
+    file.take(12).read_to_end(&mut head)?;
     if !head.starts_with(b"\x93NUMPY") {
         return Err("not a .npy file: it does not begin as one".into());
     }
     let (prefix, text) = match *head {
         [_, _, _, _, _, _, 1, _, a, b, ..] => (10, u64::from(u16::from_le_bytes([a, b]))),
         [_, _, _, _, _, _, 2 | 3, _, a, b, c, d] => (12, u64::from(u32::from_le_bytes([a, b, c, d]))),
-        [_, _, _, _, _, _, version, ..] if head.len() == 12 => return Err(format!("unknown .npy version {version}: expected 1, 2 or 3")),
+        [_, _, _, _, _, _, version, ..] if head.len() == 12 => {
+            return Err(format!("unknown .npy version {version}: expected 1, 2 or 3").into());
+        }
         _ => return Err("broken .npy header: the file ends inside it".into()),
     };
     if text > MAX_HEADER {
-        return Err(format!("broken .npy header: it claims {text} bytes, an array of numbers needs less than {MAX_HEADER}"));
+        return Err(format!("broken .npy header: it claims {text} bytes, an array of numbers needs less than {MAX_HEADER}").into());
     }
     if prefix + text > length {
         return Err("broken .npy header: the file ends inside it".into());
     }
     head.resize((prefix + text) as usize, 0);
-    file.seek(SeekFrom::Start(0)).and_then(|_| file.read_exact(&mut head)).map_err(|e: io::Error| e.to_string())?;
+    file.seek(SeekFrom::Start(0)).and_then(|_| file.read_exact(&mut head))?;
     check_text(&String::from_utf8_lossy(&head[prefix as usize..]))?;
     Ok(head)
 }
@@ -187,7 +189,7 @@ fn item_size(dtype: &DType) -> Result<usize, String> {
 }
 
 /// Decodes stored values as f32. Values of i32, i64, u32, u64 and f64 are rounded to nearest.
-fn decode(dtype: &DType, bytes: &[u8]) -> Result<Vec<f32>, String> {
+fn decode(dtype: &DType, bytes: &[u8]) -> Result<Vec<f32>, Problem> {
     let DType::Plain(kind) = dtype else { unreachable!("checked when the file was opened") };
     match (kind.type_char(), kind.size_field()) {
         (TypeChar::Int, 1) => values::<i8>(dtype, bytes, f32::from),
@@ -204,11 +206,11 @@ fn decode(dtype: &DType, bytes: &[u8]) -> Result<Vec<f32>, String> {
     }
 }
 
-fn values<T: Deserialize>(dtype: &DType, mut bytes: &[u8], to_f32: impl Fn(T) -> f32) -> Result<Vec<f32>, String> {
+fn values<T: Deserialize>(dtype: &DType, mut bytes: &[u8], to_f32: impl Fn(T) -> f32) -> Result<Vec<f32>, Problem> {
     let reader = T::reader(dtype).map_err(|e| e.to_string())?;
     let mut hu = Vec::with_capacity(bytes.len() / size_of::<T>());
     while !bytes.is_empty() {
-        hu.push(to_f32(reader.read_one(&mut bytes).map_err(|e| e.to_string())?));
+        hu.push(to_f32(reader.read_one(&mut bytes)?));
     }
     Ok(hu)
 }

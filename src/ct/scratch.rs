@@ -3,7 +3,7 @@
 use super::source::Slices;
 use super::spool::Spool;
 use super::volume::Volume;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 
 /// An unnamed temporary file of slices of H x W values, in the folder that `TMPDIR` names. Slices are written one after
 /// another, and then read in any order.
@@ -51,7 +51,7 @@ impl Scratch {
 }
 
 impl Slices for Scratch {
-    fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, String> {
+    fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, Problem> {
         let len = self.shape[1] * self.shape[2];
         let mut values = vec![0.0; len];
         self.spool.read_at((index * len) as u64 * 4, bytemuck::cast_slice_mut(&mut values))?;
@@ -59,6 +59,6 @@ impl Slices for Scratch {
     }
 }
 
-fn fail(problem: String) -> Error {
+fn fail(problem: Problem) -> Error {
     Error::output("a temporary file", problem)
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::affine::Affine;
+use crate::error::Problem;
 
 /// The largest side of a slice that a reader accepts. A slice of 16384 x 16384 takes 1 GiB as f32.
 pub(super) const MAX_SLICE_SIDE: usize = 16_384;
@@ -46,6 +47,7 @@ impl StoredScan {
 ///
 /// ```
 /// use meddino::ct::{Affine, Geometry, PatientAxes, Slices, Volume};
+/// use meddino::error::Problem;
 ///
 /// /// A scan of 16-bit integers.
 /// struct Integers {
@@ -54,7 +56,7 @@ impl StoredScan {
 /// }
 ///
 /// impl Slices for Integers {
-///     fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, String> {
+///     fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, Problem> {
 ///         Ok(self.values[index * self.pixels..][..self.pixels].iter().map(|v| f32::from(*v)).collect())
 ///     }
 /// }
@@ -71,8 +73,9 @@ pub trait Slices: Send {
     /// number of values.
     ///
     /// # Errors
-    /// A description of the problem without the scan's name, which [`super::Volume`] adds.
-    fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, String>;
+    /// A description of the problem without the scan's name, which [`super::Volume`] adds. An I/O error converts with `?`,
+    /// and stays the source of the error that [`super::Volume::read_slice`] returns.
+    fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, Problem>;
 }
 
 impl fmt::Debug for dyn Slices {

@@ -1,5 +1,6 @@
 //! An unnamed temporary file, for a scan that is read in a different order than it is stored in.
 
+use crate::error::Problem;
 #[cfg(feature = "files")]
 use std::fs::File;
 #[cfg(not(feature = "files"))]
@@ -26,8 +27,8 @@ impl Spool {
     ///
     /// # Errors
     /// If no file can be created in the temporary folder.
-    pub fn new(needed: u64) -> Result<Self, String> {
-        let store = store().map_err(|e| trouble(needed, &e))?;
+    pub fn new(needed: u64) -> Result<Self, Problem> {
+        let store = store().map_err(|e| trouble(needed, e))?;
         Ok(Self { store, needed })
     }
 
@@ -35,16 +36,16 @@ impl Spool {
     ///
     /// # Errors
     /// If the disk is full or fails.
-    pub fn write_at(&mut self, at: u64, bytes: &[u8]) -> Result<(), String> {
-        self.store.seek(SeekFrom::Start(at)).and_then(|_| self.store.write_all(bytes)).map_err(|e| trouble(self.needed, &e))
+    pub fn write_at(&mut self, at: u64, bytes: &[u8]) -> Result<(), Problem> {
+        self.store.seek(SeekFrom::Start(at)).and_then(|_| self.store.write_all(bytes)).map_err(|e| trouble(self.needed, e))
     }
 
     /// Fills `bytes` with the data at offset `at`.
     ///
     /// # Errors
     /// If the disk fails.
-    pub fn read_at(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), String> {
-        self.store.seek(SeekFrom::Start(at)).and_then(|_| self.store.read_exact(bytes)).map_err(|e| trouble(self.needed, &e))
+    pub fn read_at(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), Problem> {
+        self.store.seek(SeekFrom::Start(at)).and_then(|_| self.store.read_exact(bytes)).map_err(|e| trouble(self.needed, e))
     }
 }
 
@@ -60,12 +61,15 @@ fn store() -> io::Result<Store> {
 }
 
 #[cfg(feature = "files")]
-fn trouble(needed: u64, error: &io::Error) -> String {
+fn trouble(needed: u64, error: io::Error) -> Problem {
     let (folder, mib) = (std::env::temp_dir(), needed.div_ceil(1 << 20));
-    format!("a temporary file of {mib} MiB in {} failed: {error}; make room there, or name another folder in TMPDIR", folder.display())
+    let text =
+        format!("a temporary file of {mib} MiB in {} failed: {error}; make room there, or name another folder in TMPDIR", folder.display());
+    Problem::caused_by(text, error)
 }
 
 #[cfg(not(feature = "files"))]
-fn trouble(needed: u64, error: &io::Error) -> String {
-    format!("{} MiB of memory for the turned scan failed: {error}", needed.div_ceil(1 << 20))
+fn trouble(needed: u64, error: io::Error) -> Problem {
+    let text = format!("{} MiB of memory for the turned scan failed: {error}", needed.div_ceil(1 << 20));
+    Problem::caused_by(text, error)
 }

@@ -3,6 +3,7 @@
 use super::affine::Affine;
 use super::source::{MAX_SLICE_SIDE, Slices, StoredScan};
 use super::spool::Spool;
+use crate::error::Problem;
 
 /// The most bytes of a scan that are buffered while it is spooled in another order. The buffer holds at least one
 /// slice.
@@ -121,7 +122,7 @@ struct Turned {
 }
 
 impl Slices for Turned {
-    fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, String> {
+    fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, Problem> {
         let Turn { from, flip } = self.turn;
         let across = from[2];
         let index = if flip[2] { length(self.shape, across) - 1 - index } else { index };
@@ -135,7 +136,7 @@ impl Slices for Turned {
 
 impl Turned {
     /// Reads plane `index` across the stored column or row axis: [S, others].
-    fn read_spooled(&mut self, index: usize) -> Result<Vec<f32>, String> {
+    fn read_spooled(&mut self, index: usize) -> Result<Vec<f32>, Problem> {
         let mut spool = match self.spool.take() {
             Some(spool) => spool,
             None => self.fill_spool()?,
@@ -149,7 +150,7 @@ impl Turned {
 
     /// Reads every stored slice into a new spool. A bounded number of slices is buffered, so that each write is longer
     /// than one line.
-    fn fill_spool(&mut self) -> Result<Spool, String> {
+    fn fill_spool(&mut self) -> Result<Spool, Problem> {
         let [slices, height, width] = self.shape;
         let across = self.turn.from[2];
         let (planes, others) = (length(self.shape, across), length(self.shape, 1 - across));
@@ -192,7 +193,7 @@ fn rearranged(values: Vec<f32>, [height, width]: [usize; 2], transpose: bool, fl
     turned
 }
 
-fn zeros(len: usize) -> Result<Vec<f32>, String> {
+fn zeros(len: usize) -> Result<Vec<f32>, Problem> {
     let mut values = Vec::new();
     values.try_reserve_exact(len).map_err(|_| format!("no memory for {len} values"))?;
     values.resize(len, 0.0);

@@ -15,7 +15,7 @@ use super::orient::Orient;
 use super::phantom;
 use super::source::{Slices, StoredScan};
 use super::turn::Turn;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::tensor::Tensor;
 
 /// S slices of H x W pixels in Hounsfield units, all of one size.
@@ -36,7 +36,7 @@ struct Memory<V> {
 }
 
 impl<V: AsRef<[f32]> + Send> Slices for Memory<V> {
-    fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, String> {
+    fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, Problem> {
         Ok(self.hu.as_ref()[index * self.pixels..][..self.pixels].to_vec())
     }
 }

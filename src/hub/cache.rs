@@ -14,7 +14,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::archive::{NewFile, sha256_of_file};
-use crate::error::Error;
+use crate::error::{Error, Problem};
 
 use super::event::Trouble;
 use super::file::{HubFile, Identity};
@@ -143,7 +143,7 @@ impl Folder {
     }
 
     fn make(&self, folder: &Path) -> Result<(), Trouble> {
-        fs::create_dir_all(folder).map_err(|e| self.cannot_write(&e))
+        fs::create_dir_all(folder).map_err(|e| self.cannot_write(e))
     }
 
     fn locks(&self) -> PathBuf {
@@ -153,7 +153,7 @@ impl Folder {
     /// Waits until no other process fetches `sha256`. Calls `waiting` first if another process does.
     pub fn lock(&self, sha256: &str, waiting: impl FnOnce()) -> Result<Lock, Trouble> {
         let path = self.locks().join(format!("{sha256}.lock"));
-        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|e| self.cannot_write(&e))?;
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|e| self.cannot_write(e))?;
         let locked = match file.try_lock() {
             Err(TryLockError::WouldBlock) => {
                 waiting();
@@ -167,7 +167,7 @@ impl Folder {
             // Some network file systems do not support locks. Two processes then write the same bytes to the same
             // places, and the SHA-256 check catches any damage.
             Err(e) if e.kind() == ErrorKind::Unsupported => Ok(Lock(None)),
-            Err(e) => Err(Trouble::Lasting(format!("{} cannot be locked: {e}", path.display()))),
+            Err(e) => Err(Trouble::Lasting(Problem::from(e).within(format_args!("{} cannot be locked", path.display())))),
         }
     }
 
@@ -188,7 +188,7 @@ impl Folder {
             }
         };
         // The reference is written last, so that every process that follows it finds the file.
-        linked.map_err(|e| self.cannot_write(&e))?;
+        linked.map_err(|e| self.cannot_write(e))?;
         if self.revision.is_none() {
             self.set_main(commit)?;
         }
@@ -209,18 +209,19 @@ impl Folder {
             file.write_at(0, commit.as_bytes())?;
             file.commit()
         };
-        write().map_err(|e: Error| Trouble::Lasting(e.to_string()))
+        write().map_err(|e: Error| Trouble::Lasting(Problem::caused_by(e.to_string(), e)))
     }
 
     /// Creates the error for a cache folder that cannot be written to because of `error`.
-    pub fn cannot_write(&self, error: &io::Error) -> Trouble {
+    pub fn cannot_write(&self, error: io::Error) -> Trouble {
         let remedy = match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
                 "make room there, or set HF_HOME to a folder with more; what has come is kept, and the next run resumes"
             }
             _ => "set HF_HOME to a folder that can be written to",
         };
-        Trouble::Lasting(format!("cannot be written into the cache {}: {error}; {remedy}", self.cache.display()))
+        let text = format!("cannot be written into the cache {}: {error}; {remedy}", self.cache.display());
+        Trouble::Lasting(Problem::caused_by(text, error))
     }
 }
 

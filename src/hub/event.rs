@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::error::Problem;
+
 /// A progress event of a fetch.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -33,7 +35,7 @@ pub enum Event {
 /// Why an attempt failed.
 pub(super) enum Trouble {
     /// A temporary failure, such as a lost connection or a busy server. A retry may succeed.
-    Passing(String),
+    Passing(Problem),
     /// A permanent failure. A retry cannot succeed.
-    Lasting(String),
+    Lasting(Problem),
 }

@@ -146,7 +146,7 @@ impl Hub {
     /// If the file is not cached and the hub must not be asked, cannot be reached, does not have the file, or refuses
     /// it; if the download differs from what the hub promised (length, SHA-256); or if the cache cannot be written.
     pub fn fetch(&self, file: &HubFile, progress: &mut dyn FnMut(Event)) -> Result<PathBuf> {
-        let fail = |problem: String| Error::checkpoint(format_args!("{} of {}", file.file, file.repository), problem);
+        let fail = |problem: Problem| Error::checkpoint(format_args!("{} of {}", file.file, file.repository), problem);
         let folder = Folder::new(&self.settings, file);
         let found = folder.find();
         if let Found::Pinned(path) = &found {
@@ -159,11 +159,11 @@ impl Hub {
                 return Err(fail(format!(
                     "is in the cache {cache} in several versions, of the commits {commits}; refs/main names none of them, and HF_HUB_OFFLINE forbids to ask which \
                      is meant: name its path in snapshots"
-                )));
+                ).into()));
             }
             Found::Nowhere if self.settings.offline => {
                 let cache = self.settings.cache.display();
-                return Err(fail(format!("is not in the cache {cache}, and HF_HUB_OFFLINE forbids to fetch it")));
+                return Err(fail(format!("is not in the cache {cache}, and HF_HUB_OFFLINE forbids to fetch it").into()));
             }
             Found::Several(_) | Found::Nowhere => {}
         }
@@ -185,9 +185,10 @@ impl Hub {
             let Some(&pause) = pauses.next() else {
                 let attempts = self.pauses.len() + 1;
                 let kept = if transfer.done() > 0 { "; what has come is kept, and the next run resumes" } else { "" };
-                return Err(fail(format!("{problem} (after {attempts} attempts without progress{kept})")));
+                let text = format!("{problem} (after {attempts} attempts without progress{kept})");
+                return Err(fail(problem.reworded(text)));
             };
-            transfer.say(Event::Retrying { problem, pause });
+            transfer.say(Event::Retrying { problem: problem.to_string(), pause });
             sleep(pause);
         }
     }

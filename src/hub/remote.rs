@@ -14,6 +14,7 @@ use super::cache::is_hex;
 use super::event::Trouble;
 use super::file::HubFile;
 use super::settings::HubSettings;
+use crate::error::Problem;
 
 /// About as many redirects as `requests` and browsers follow.
 const MAX_REDIRECTS: usize = 20;
@@ -60,10 +61,9 @@ impl<'a> Remote<'a> {
         if let (Some(wanted), Some(commit)) = (self.file.revision, commit)
             && commit != wanted
         {
-            return Err(Trouble::Lasting(format!(
-                "{} answers with the commit {commit:?}, expected {wanted}; look at HF_ENDPOINT",
-                self.url
-            )));
+            return Err(Trouble::Lasting(
+                format!("{} answers with the commit {commit:?}, expected {wanted}; look at HF_ENDPOINT", self.url).into(),
+            ));
         }
         match (commit, sha256, length.and_then(|n| n.parse().ok())) {
             (Some(commit), Some(sha256), Some(size @ 1..)) if is_hex(commit, 40) && is_hex(sha256, 64) => {
@@ -74,7 +74,7 @@ impl<'a> Remote<'a> {
                  {length:?} ({}); look at HF_ENDPOINT and at the network's proxy",
                 self.url,
                 text(headers, CONTENT_TYPE.as_str()).unwrap_or("of no type"),
-            ))),
+            ).into())),
         }
     }
 
@@ -90,7 +90,9 @@ impl<'a> Remote<'a> {
         let (url, response) = self.follow(&agent, &Method::GET, url, &headers, |_| false)?;
         let is_page = text(response.headers(), CONTENT_TYPE.as_str()).is_some_and(|kind| kind.starts_with("text/html"));
         if is_page && response.status().is_success() {
-            return Err(Trouble::Lasting(format!("{} sends a web page in its place; does the network ask for a login?", shown(&url))));
+            return Err(Trouble::Lasting(
+                format!("{} sends a web page in its place; does the network ask for a login?", shown(&url)).into(),
+            ));
         }
         Ok(response)
     }
@@ -129,8 +131,11 @@ impl<'a> Remote<'a> {
             if let Some(token) = self.settings.token.as_ref().filter(|_| self.is_hub(&url)) {
                 request = request.header(AUTHORIZATION, format!("Bearer {token}"));
             }
-            let request = request.body(()).map_err(|e| Trouble::Lasting(format!("{} cannot be asked: {e}", shown(&url))))?;
-            let response = agent.run(request).map_err(|e| no_answer(&url, &e))?;
+            let request = request.body(()).map_err(|e| {
+                let text = format!("{} cannot be asked: {e}", shown(&url));
+                Trouble::Lasting(Problem::caused_by(text, e))
+            })?;
+            let response = agent.run(request).map_err(|e| no_answer(&url, e))?;
             let redirects = response.status().is_redirection() && response.headers().contains_key(LOCATION);
             if !redirects || enough(response.headers()) {
                 return match response.status() {
@@ -140,7 +145,7 @@ impl<'a> Remote<'a> {
             }
             url = location(&url, response.headers())?;
         }
-        Err(Trouble::Lasting(format!("{} leads from redirect to redirect, {MAX_REDIRECTS} of them; look at HF_ENDPOINT", self.url)))
+        Err(Trouble::Lasting(format!("{} leads from redirect to redirect, {MAX_REDIRECTS} of them; look at HF_ENDPOINT", self.url).into()))
     }
 
     /// Returns whether `url` belongs to the hub: same scheme, host and port.
@@ -157,36 +162,41 @@ impl<'a> Remote<'a> {
         match status.as_u16() {
             401 | 403 if self.is_hub(url) => {
                 let page = format!("{}/{}", self.settings.endpoint_text(), self.file.repository);
-                Trouble::Lasting(match self.settings.token {
+                let problem = match self.settings.token {
                     None => format!(
                         "{page} is not open to all ({status}): accept its terms there, then log in with `hf auth login` or set HF_TOKEN"
                     ),
                     Some(_) => format!(
                         "{page} is closed to this token ({status}): accept its terms there, and see whether HF_TOKEN is still valid"
                     ),
-                })
+                };
+                Trouble::Lasting(problem.into())
             }
-            404 | 410 => Trouble::Lasting(format!("is not at {address} ({status}); look at HF_ENDPOINT, and whether the file has moved")),
+            404 | 410 => {
+                Trouble::Lasting(format!("is not at {address} ({status}); look at HF_ENDPOINT, and whether the file has moved").into())
+            }
             // An expired signed address (403), or a server that is temporarily busy or broken.
-            403 | 408 | 425 | 429 | 500..=599 => Trouble::Passing(format!("{address} answers {status}")),
-            _ => Trouble::Lasting(format!("{address} answers {status}")),
+            403 | 408 | 425 | 429 | 500..=599 => Trouble::Passing(format!("{address} answers {status}").into()),
+            _ => Trouble::Lasting(format!("{address} answers {status}").into()),
         }
     }
 }
 
 /// Describes why there is no response, and decides whether a retry may succeed.
-fn no_answer(url: &Uri, error: &ureq::Error) -> Trouble {
-    let reason: &dyn std::fmt::Display = if let ureq::Error::Io(io) = error { io } else { error };
-    let problem = format!("{} cannot be reached: {reason}", shown(url));
+fn no_answer(url: &Uri, error: ureq::Error) -> Trouble {
+    let url = shown(url);
+    let reached = |reason: &dyn std::fmt::Display| format!("{url} cannot be reached: {reason}");
     match error {
         // The server's certificate is signed by no trusted authority.
-        ureq::Error::Io(io) if io.kind() == ErrorKind::InvalidData => {
-            Trouble::Lasting(format!("{problem}; if the network looks into TLS, SSL_CERT_FILE names the file of its certificate"))
+        ureq::Error::Io(e) if e.kind() == ErrorKind::InvalidData => {
+            let text = format!("{}; if the network looks into TLS, SSL_CERT_FILE names the file of its certificate", reached(&e));
+            Trouble::Lasting(Problem::caused_by(text, e))
         }
-        ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::ConnectionFailed | ureq::Error::Protocol(_) => {
-            Trouble::Passing(problem)
+        ureq::Error::Io(e) => Trouble::Passing(Problem::caused_by(reached(&e), e)),
+        e @ (ureq::Error::Timeout(_) | ureq::Error::ConnectionFailed | ureq::Error::Protocol(_)) => {
+            Trouble::Passing(Problem::caused_by(reached(&e), e))
         }
-        _ => Trouble::Lasting(problem),
+        e => Trouble::Lasting(Problem::caused_by(reached(&e), e)),
     }
 }
 
@@ -202,7 +212,10 @@ fn location(base: &Uri, headers: &HeaderMap) -> Result<Uri, Trouble> {
         _ if target.starts_with('?') => format!("{scheme}://{host}{}{target}", base.path()),
         _ => format!("{scheme}://{host}{}/{target}", base.path().rsplit_once('/').map_or("", |(folder, _)| folder)),
     };
-    absolute.parse().map_err(|e| Trouble::Lasting(format!("{} redirects to {target:?}, which is no address: {e}", shown(base))))
+    absolute.parse().map_err(|e| {
+        let text = format!("{} redirects to {target:?}, which is no address: {e}", shown(base));
+        Trouble::Lasting(Problem::caused_by(text, e))
+    })
 }
 
 /// Formats an address for messages. The query is left out, because it may hold a signature.

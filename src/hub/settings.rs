@@ -10,7 +10,7 @@ use std::time::Duration;
 use ureq::http::Uri;
 use ureq::tls::{Certificate, PemItem, parse_pem};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 
 const ENDPOINT: &str = "https://huggingface.co";
 
@@ -149,8 +149,11 @@ fn authorities(var: Var<'_>) -> Result<Option<Vec<Certificate<'static>>>> {
     let Some((name, file)) = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"].iter().find_map(|name| Some((name, path(var, name)?))) else {
         return Ok(None);
     };
-    let fail = |problem: String| Error::option(name, format!("{} {problem}", file.display()));
-    let pem = fs::read(&file).map_err(|e| fail(format!("cannot be read: {e}")))?;
+    let fail = |problem: Problem| {
+        let text = format!("{} {problem}", file.display());
+        Error::option(name, problem.reworded(text))
+    };
+    let pem = fs::read(&file).map_err(|e| fail(Problem::from(e).within("cannot be read")))?;
     let certificates: Vec<_> =
         parse_pem(&pem).filter_map(|item| if let Ok(PemItem::Certificate(c)) = item { Some(c) } else { None }).collect();
     if certificates.is_empty() { Err(fail("holds no certificate; expected a file of PEM".into())) } else { Ok(Some(certificates)) }

@@ -13,6 +13,7 @@ use super::cache::Folder;
 use super::event::{Event, Trouble};
 use super::remote::{Described, Remote, text};
 use crate::archive::sha256_of_file;
+use crate::error::Problem;
 
 /// Number of bytes read and written at once.
 const PIECE: usize = 1 << 18;
@@ -56,14 +57,14 @@ impl<'a> Transfer<'a> {
         let partial = blob.with_extension("incomplete");
         let resumed = self.receive(remote, described, &partial)?;
         self.check(&partial, sha256, resumed)?;
-        fs::rename(&partial, &blob).map_err(|e| self.folder.cannot_write(&e))?;
+        fs::rename(&partial, &blob).map_err(|e| self.folder.cannot_write(e))?;
         self.folder.link(sha256, commit)
     }
 
     /// Fetches the bytes that `partial` lacks. Returns whether `partial` held some of them before.
     fn receive(&mut self, remote: &Remote, described: &Described, partial: &Path) -> Result<bool, Trouble> {
         let size = described.size;
-        let cannot_write = |e: io::Error| self.folder.cannot_write(&e);
+        let cannot_write = |e: io::Error| self.folder.cannot_write(e);
         let mut file = File::options().create(true).truncate(false).write(true).open(partial).map_err(cannot_write)?;
         let kept = file.metadata().map_err(cannot_write)?.len();
         let mut from = if kept > size { 0 } else { kept };
@@ -71,11 +72,11 @@ impl<'a> Transfer<'a> {
             let response = remote.bytes(&described.url, from, self.etag.as_deref())?;
             from = match start(&response, from, size) {
                 Ok(start) => start,
-                Err(problem) if from == 0 => return Err(Trouble::Lasting(problem)),
+                Err(problem) if from == 0 => return Err(Trouble::Lasting(problem.into())),
                 Err(problem) => {
                     file.set_len(0).map_err(cannot_write)?;
                     (self.done, self.etag) = (0, None);
-                    return Err(Trouble::Passing(format!("{problem}; it is fetched from the start")));
+                    return Err(Trouble::Passing(format!("{problem}; it is fetched from the start").into()));
                 }
             };
             self.etag = text(response.headers(), ETAG.as_str()).filter(|etag| etag.starts_with('"')).map(Into::into);
@@ -87,7 +88,7 @@ impl<'a> Transfer<'a> {
             self.copy(response, &mut file, size)?;
         }
         self.done = size;
-        file.sync_all().map_err(|e| self.folder.cannot_write(&e))?;
+        file.sync_all().map_err(|e| self.folder.cannot_write(e))?;
         Ok(from > 0)
     }
 
@@ -99,14 +100,17 @@ impl<'a> Transfer<'a> {
             self.say(Event::Receiving { done: self.done, size });
             let read = match body.read(&mut piece) {
                 Ok(0) if self.done == size => return Ok(()),
-                Ok(0) => return Err(Trouble::Passing(format!("the server stopped after {} of {size} bytes", self.done))),
+                Ok(0) => return Err(Trouble::Passing(format!("the server stopped after {} of {size} bytes", self.done).into())),
                 Ok(read) => read,
-                Err(e) => return Err(Trouble::Passing(format!("the connection broke after {} of {size} bytes: {e}", self.done))),
+                Err(e) => {
+                    let place = format!("the connection broke after {} of {size} bytes", self.done);
+                    return Err(Trouble::Passing(Problem::from(e).within(place)));
+                }
             };
             if self.done + read as u64 > size {
-                return Err(Trouble::Lasting(format!("the server sends more than the {size} bytes that it promised")));
+                return Err(Trouble::Lasting(format!("the server sends more than the {size} bytes that it promised").into()));
             }
-            file.write_all(&piece[..read]).map_err(|e| self.folder.cannot_write(&e))?;
+            file.write_all(&piece[..read]).map_err(|e| self.folder.cannot_write(e))?;
             self.done += read as u64;
         }
     }
@@ -114,14 +118,14 @@ impl<'a> Transfer<'a> {
     /// Checks the SHA-256 of `partial` and removes the file if it differs from `promised`. Bytes of an earlier attempt
     /// may be the cause, so a mismatch after a resume allows a retry.
     fn check(&mut self, partial: &Path, promised: &str, resumed: bool) -> Result<(), Trouble> {
-        let found = sha256_of_file(partial).map_err(|e| self.folder.cannot_write(&e))?;
+        let found = sha256_of_file(partial).map_err(|e| self.folder.cannot_write(e))?;
         if found == promised {
             return Ok(());
         }
-        fs::remove_file(partial).map_err(|e| self.folder.cannot_write(&e))?;
+        fs::remove_file(partial).map_err(|e| self.folder.cannot_write(e))?;
         (self.done, self.etag) = (0, None);
         let problem = format!("what came is damaged and was removed: expected the SHA-256 {promised}, found {found}");
-        Err(if resumed { Trouble::Passing(problem) } else { Trouble::Lasting(problem) })
+        Err(if resumed { Trouble::Passing(problem.into()) } else { Trouble::Lasting(problem.into()) })
     }
 }
 

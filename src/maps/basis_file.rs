@@ -58,13 +58,13 @@ impl BasisFile {
             Some(shape) => return Err(format!("components: expected [{COMPONENTS}, C], C from 1 to {MAX_WIDTH}, found {shape:?}").into()),
             None => return Err("holds no components; expected a file that `meddino pca` wrote (`save_basis`)".into()),
         };
-        let read = |name: &str, shape: &[usize]| -> Result<Tensor, String> {
+        let read = |name: &str, shape: &[usize]| -> Result<Tensor, Problem> {
             let stored = archive.tensors().get(name).ok_or_else(|| format!("holds no {name}"))?;
             if stored.shape != shape {
-                return Err(format!("{name}: expected {shape:?}, found {:?}", stored.shape));
+                return Err(format!("{name}: expected {shape:?}, found {:?}", stored.shape).into());
             }
-            let tensor = archive.read(name).map_err(|problem| format!("{name}: {problem}"))?;
-            if tensor.data().iter().all(|v| v.is_finite()) { Ok(tensor) } else { Err(format!("{name} holds NaN or infinity")) }
+            let tensor = archive.read(name).map_err(|problem| problem.within(name))?;
+            if tensor.data().iter().all(|v| v.is_finite()) { Ok(tensor) } else { Err(format!("{name} holds NaN or infinity").into()) }
         };
         let basis = Basis {
             mean: read("mean", &[width])?,

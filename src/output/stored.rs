@@ -163,11 +163,11 @@ impl StoredFeatures {
     pub fn patches(&self, position: usize) -> Result<Tensor> {
         let [s, p, c] = self.shape;
         assert!(position < s, "image {position} of {s}");
-        let fail = |problem: String| Error::input(&self.name, format!("{PATCHES}: {problem}"));
+        let fail = |problem: Problem| Error::input(&self.name, problem.within(PATCHES));
         let values = self.archive.read_part(PATCHES, position * p * c, p * c).map_err(fail)?;
         match values.iter().filter(|v| !v.is_finite()).count() {
             0 => Ok(Tensor::new([p, c], values)),
-            n => Err(fail(format!("slice {} holds {n} values that are NaN or infinite", self.slices[position]))),
+            n => Err(fail(format!("slice {} holds {n} values that are NaN or infinite", self.slices[position]).into())),
         }
     }
 }

@@ -393,4 +393,5 @@ fn a_full_disk_is_reported() {
     // Every write to /dev/full fails with "no space left".
     std::os::unix::fs::symlink("/dev/full", &partial).expect("linked");
     says(&machine.fail(), &["cannot be written into the cache", "make room there, or set HF_HOME"]);
+    assert_eq!(machine.cause(), Some(std::io::ErrorKind::StorageFull));
 }

@@ -11,6 +11,7 @@ mod transfer;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -70,6 +71,11 @@ impl Machine {
 
     fn listen(&self, progress: &mut dyn FnMut(Event)) -> Result<PathBuf, String> {
         self.hub().fetch(&RELEASED, progress).map_err(|e| e.to_string())
+    }
+
+    /// Fetches, which must fail. Returns the kind of the I/O error behind the failure.
+    fn cause(&self) -> Option<ErrorKind> {
+        self.hub().fetch(&RELEASED, &mut |_| {}).expect_err("a failure").io_kind()
     }
 
     /// Fetches, which must fail. Returns the message.

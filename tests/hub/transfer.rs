@@ -1,6 +1,7 @@
 //! Downloads: progress, resuming, and servers that misbehave.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use meddino::hub::Event;
@@ -239,6 +240,7 @@ fn a_server_that_does_not_answer_like_a_hub_is_refused() {
     let message = nobody.fail();
     says(&message, &["http://127.0.0.1:1", "cannot be reached", "4 attempts"]);
     assert!(!message.contains("resumes"), "nothing has come: {message}");
+    assert_eq!(nobody.cause(), Some(ErrorKind::ConnectionRefused));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use meddino::backbone::{Choice, Tuning};
 use meddino::ct::{Affine, Geometry, Orient, PatientAxes, Size, Slices, Volume, Window, prepare};
+use meddino::error::Problem;
 use meddino::nnunet::{Folds, Prepared, Results, Tiling};
 use meddino::output::LabelFile;
 use meddino::segmenter::Segmenter;
@@ -38,7 +39,7 @@ fn file(rows: [[f32; 4]; 3], sizes: [f32; 3]) -> Nifti {
 struct Integers(Vec<i16>);
 
 impl Slices for Integers {
-    fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, String> {
+    fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, Problem> {
         let pixels = SHAPE[1] * SHAPE[2];
         let slice = self.0.get(index * pixels..(index + 1) * pixels).ok_or("no such slice")?;
         Ok(slice.iter().map(|v| f32::from(*v)).collect())

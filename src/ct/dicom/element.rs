@@ -5,6 +5,7 @@
 
 use std::io::{BufReader, Read, Seek, SeekFrom};
 
+use crate::error::Problem;
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 
@@ -156,9 +157,9 @@ impl<'a> Elements<'a> {
     ///
     /// # Errors
     /// If `start` cannot be reached.
-    pub fn new(reader: &'a mut dyn ReadSeek, start: u64, end: u64, writing: Writing, followed: &'a [Tag]) -> Result<Self, String> {
+    pub fn new(reader: &'a mut dyn ReadSeek, start: u64, end: u64, writing: Writing, followed: &'a [Tag]) -> Result<Self, Problem> {
         let mut reader = BufReader::new(reader);
-        reader.seek(SeekFrom::Start(start)).map_err(|e| e.to_string())?;
+        reader.seek(SeekFrom::Start(start))?;
         let root = Open { kind: Kind::Item, bound: end.max(start), is_measured: true, writing };
         Ok(Self { reader, at: start, rest: 0, open: Vec::new(), root, followed })
     }
@@ -172,7 +173,7 @@ impl<'a> Elements<'a> {
     ///
     /// # Errors
     /// If the file cannot be read, ends inside an element, or holds fewer bytes than a length states.
-    pub fn next(&mut self) -> Result<Option<Event>, String> {
+    pub fn next(&mut self) -> Result<Option<Event>, Problem> {
         let rest = std::mem::take(&mut self.rest);
         self.skip(rest)?;
         loop {
@@ -199,10 +200,10 @@ impl<'a> Elements<'a> {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn value(&mut self, most: u64) -> Result<Vec<u8>, String> {
+    pub fn value(&mut self, most: u64) -> Result<Vec<u8>, Problem> {
         let length = self.rest.min(most);
         let mut bytes = vec![0; length as usize];
-        self.reader.read_exact(&mut bytes).map_err(|e| e.to_string())?;
+        self.reader.read_exact(&mut bytes)?;
         self.at += length;
         self.rest -= length;
         Ok(bytes)
@@ -213,35 +214,35 @@ impl<'a> Elements<'a> {
     }
 
     /// Skips bytes that the file is known to hold.
-    fn skip(&mut self, bytes: u64) -> Result<(), String> {
+    fn skip(&mut self, bytes: u64) -> Result<(), Problem> {
         let step = i64::try_from(bytes).map_err(|e| e.to_string())?;
-        self.reader.seek_relative(step).map_err(|e| e.to_string())?;
+        self.reader.seek_relative(step)?;
         self.at += bytes;
         Ok(())
     }
 
     /// Reads the eight bytes at `ahead` bytes from here without moving. Returns `None` if they reach beyond `bound`.
-    fn peek(&mut self, ahead: u64, bound: u64) -> Result<Option<[u8; 8]>, String> {
+    fn peek(&mut self, ahead: u64, bound: u64) -> Result<Option<[u8; 8]>, Problem> {
         if self.at.checked_add(ahead + 8).is_none_or(|end| end > bound) {
             return Ok(None);
         }
         let mut head = [0; 8];
         let ahead = i64::try_from(ahead).map_err(|e| e.to_string())?;
-        self.reader.seek_relative(ahead).map_err(|e| e.to_string())?;
-        self.reader.read_exact(&mut head).map_err(|e| e.to_string())?;
-        self.reader.seek_relative(-ahead - 8).map_err(|e| e.to_string())?;
+        self.reader.seek_relative(ahead)?;
+        self.reader.read_exact(&mut head)?;
+        self.reader.seek_relative(-ahead - 8)?;
         Ok(Some(head))
     }
 
     /// Reads the eight bytes that begin an element or item.
-    fn head(&mut self, bound: u64) -> Result<[u8; 8], String> {
+    fn head(&mut self, bound: u64) -> Result<[u8; 8], Problem> {
         let head = self.peek(0, bound)?.ok_or_else(|| format!("it ends inside an element at byte {}", self.at))?;
         self.skip(8)?;
         Ok(head)
     }
 
     /// Opens a sequence, an item or fragments of this length. `None` means up to a delimiter.
-    fn begin(&mut self, kind: Kind, length: Option<u32>, writing: Writing) -> Result<(), String> {
+    fn begin(&mut self, kind: Kind, length: Option<u32>, writing: Writing) -> Result<(), Problem> {
         if self.open.len() >= MAX_NESTING {
             return Err("its sequences nest without end".into());
         }
@@ -263,7 +264,7 @@ impl<'a> Elements<'a> {
 
     /// Reads the next item or fragment, or the end of the sequence or fragments. Returns `None` for a skipped fragment
     /// and for the end of fragments.
-    fn item(&mut self, top: Open) -> Result<Option<Event>, String> {
+    fn item(&mut self, top: Open) -> Result<Option<Event>, Problem> {
         let head = self.head(top.bound)?;
         let length = top.writing.length(head);
         match (top.writing.tag(head), top.kind) {
@@ -281,13 +282,13 @@ impl<'a> Elements<'a> {
                 self.look()?;
                 Ok(Some(Event::Item))
             }
-            (tag, _) => Err(format!("{} is where an item should begin, at byte {}", named(tag), self.at - 8)),
+            (tag, _) => Err(format!("{} is where an item should begin, at byte {}", named(tag), self.at - 8).into()),
         }
     }
 
     /// Detects by an item's first element whether the item has VRs. Some writers put items with VRs into sequences
     /// without VRs, or the other way round.
-    fn look(&mut self) -> Result<(), String> {
+    fn look(&mut self) -> Result<(), Problem> {
         let top = self.top();
         let writing = top.writing;
         let Some(head) = self.peek(0, top.bound)? else { return Ok(()) };
@@ -303,7 +304,7 @@ impl<'a> Elements<'a> {
     }
 
     /// Reads the next element of a data set or item, or the item's end.
-    fn element(&mut self, top: Open) -> Result<Event, String> {
+    fn element(&mut self, top: Open) -> Result<Event, Problem> {
         let Open { bound, writing, .. } = top;
         let begin = self.at;
         let head = self.head(bound)?;
@@ -314,7 +315,7 @@ impl<'a> Elements<'a> {
                     self.open.pop();
                     Ok(Event::ItemEnd)
                 }
-                _ => Err(format!("a stray {} is at byte {begin}", named(tag))),
+                _ => Err(format!("a stray {} is at byte {begin}", named(tag)).into()),
             };
         }
         let vr = Some([head[4], head[5]]).filter(|_| !writing.implicit);
@@ -323,7 +324,7 @@ impl<'a> Elements<'a> {
             Some(vr) if LONG.contains(&&vr) => {
                 let mut length = [0; 4];
                 self.inside(4, bound).ok_or_else(|| format!("it ends inside {} at byte {begin}", named(tag)))?;
-                self.reader.read_exact(&mut length).map_err(|e| e.to_string())?;
+                self.reader.read_exact(&mut length)?;
                 self.at += 4;
                 (Some(vr), writing.u32(length))
             }
@@ -355,7 +356,7 @@ impl<'a> Elements<'a> {
 
     /// Returns the VR and length of an element whose VR is unknown. Such an element has a 16-bit length, or a 32-bit
     /// length after two zero bytes, or no VR at all. The right reading is the one after which another element begins.
-    fn unknown(&mut self, tag: Tag, vr: [u8; 2], head: [u8; 8], top: Open) -> Result<(Option<[u8; 2]>, u32), String> {
+    fn unknown(&mut self, tag: Tag, vr: [u8; 2], head: [u8; 8], top: Open) -> Result<(Option<[u8; 2]>, u32), Problem> {
         let writing = top.writing;
         let short = (Some(*b"UN"), 0, u32::from(writing.u16([head[6], head[7]])));
         let implicit = (None, 0, writing.length(head));
@@ -370,12 +371,12 @@ impl<'a> Elements<'a> {
                 return Ok((vr, length));
             }
         }
-        Err(format!("{} has the unknown VR {:?}, and no length that fits", named(tag), String::from_utf8_lossy(&vr)))
+        Err(format!("{} has the unknown VR {:?}, and no length that fits", named(tag), String::from_utf8_lossy(&vr)).into())
     }
 
     /// Returns whether another element, a delimiter or the end follows a value of `length` bytes that begins `ahead`
     /// bytes from here.
-    fn goes_on(&mut self, tag: Tag, ahead: u64, length: u32, top: Open) -> Result<bool, String> {
+    fn goes_on(&mut self, tag: Tag, ahead: u64, length: u32, top: Open) -> Result<bool, Problem> {
         let is_measured = length != UNDEFINED;
         let next = ahead + if is_measured { u64::from(length) } else { 0 };
         if self.at.checked_add(next) == Some(top.bound) {

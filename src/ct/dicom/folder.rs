@@ -30,7 +30,7 @@ pub(super) struct Broken {
     pub path: PathBuf,
     /// The UID of its series, if that could be read.
     pub series: Option<String>,
-    pub problem: String,
+    pub problem: Problem,
 }
 
 /// The kind of a DICOM file.
@@ -53,7 +53,11 @@ impl Found {
             let listing = Listing::below(path).map_err(|e| Problem::from(e).within("the folder cannot be read"))?;
             found.in_folder = true;
             listing.files.iter().for_each(|path| found.add(path));
-            found.broken.extend(listing.others.into_iter().map(|other| Broken { path: other.path, series: None, problem: other.why }));
+            found.broken.extend(listing.others.into_iter().map(|other| Broken {
+                path: other.path,
+                series: None,
+                problem: other.why.into(),
+            }));
         } else {
             found.add(path);
         }
@@ -62,11 +66,11 @@ impl Found {
         Ok(found)
     }
 
-    /// Returns the unusable files that may be slices of `stack`, of the series `uid`, and then the other unusable files
-    /// of unknown series. The caller must not leave out the first group, because the rest would pass for a whole scan.
-    pub fn missing(&self, stack: &Stack, uid: &str) -> (Vec<&Broken>, Vec<&Broken>) {
+    /// Takes out the unusable files that may be slices of `stack`, of the series `uid`, and then the other unusable
+    /// files of unknown series. The caller must not leave out the first group, because the rest would pass for a whole scan.
+    pub fn missing(&mut self, stack: &Stack, uid: &str) -> (Vec<Broken>, Vec<Broken>) {
         let files = StackFiles::of(stack);
-        let (of_series, others): (Vec<_>, Vec<_>) = self.broken.iter().partition(|broken| match &broken.series {
+        let (of_series, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.broken).into_iter().partition(|broken| match &broken.series {
             Some(series) => series == uid,
             None => files.may_include(&broken.path, &self.folders),
         });
@@ -76,14 +80,17 @@ impl Found {
     fn add(&mut self, path: &Path) {
         let mut broken = |series, problem| self.broken.push(Broken { path: path.to_owned(), series, problem });
         match is_dicom(path) {
-            Err(problem) => return broken(None, format!("it cannot be read ({problem})")),
+            Err(problem) => {
+                let text = format!("it cannot be read ({problem})");
+                return broken(None, problem.reworded(text));
+            }
             Ok(false) if path.metadata().is_ok_and(|about| about.len() == 0) => return broken(None, "it is empty".into()),
             Ok(false) => return self.leave_out("no DICOM".into(), path),
             Ok(true) => {}
         }
         match sheltered(|| Header::read(path)) {
             Err(problem) => broken(None, problem),
-            Ok(header) => match kind(path, &header) {
+            Ok(mut header) => match kind(path, &mut header) {
                 Ok(Kind::Ct(frames)) => self.frames.extend(frames),
                 Ok(Kind::Other(why)) => self.leave_out(why, path),
                 // The search of the folder finds the listed files anyway.
@@ -179,7 +186,8 @@ fn pattern(path: &Path) -> String {
 }
 
 /// Returns the kind of a file.
-fn kind(path: &Path, header: &Header) -> Result<Kind, String> {
+fn kind(path: &Path, header: &mut Header) -> Result<Kind, Problem> {
+    let damage = header.damage.take();
     let class = header.text(tags::SOP_CLASS_UID).or(header.text(tags::MEDIA_STORAGE_SOP_CLASS_UID)).unwrap_or_default();
     let is_ct_class =
         [uids::CT_IMAGE_STORAGE, uids::ENHANCED_CT_IMAGE_STORAGE, uids::LEGACY_CONVERTED_ENHANCED_CT_IMAGE_STORAGE].contains(&class);
@@ -190,11 +198,11 @@ fn kind(path: &Path, header: &Header) -> Result<Kind, String> {
     match header.text(tags::MODALITY) {
         Some("CT") => {}
         Some(modality) => return Ok(Kind::Other(format!("modality {modality}, no CT"))),
-        None if is_ct_class || header.damage.is_some() => {}
+        None if is_ct_class || damage.is_some() => {}
         None => return other("DICOM without a modality"),
     }
-    if let Some(damage) = &header.damage {
-        return Err(damage.clone());
+    if let Some(damage) = damage {
+        return Err(damage);
     }
     let image_type = header.frame_text(0, tags::IMAGE_TYPE).unwrap_or_default();
     if image_type.split('\\').any(|word| matches!(word.trim(), "LOCALIZER" | "SCOUT")) {
@@ -211,7 +219,7 @@ fn kind(path: &Path, header: &Header) -> Result<Kind, String> {
     if class == uids::SECONDARY_CAPTURE_IMAGE_STORAGE && header.frame_text(0, tags::RESCALE_SLOPE).is_none() {
         return other("secondary capture");
     }
-    frame::frames(path, header).map(Kind::Ct)
+    Ok(Kind::Ct(frame::frames(path, header)?))
 }
 
 #[cfg(test)]

@@ -159,7 +159,7 @@ pub(super) struct Header {
     /// Whether the file is a DICOMDIR, which lists the files of a medium.
     pub is_directory: bool,
     /// What is damaged before the pixel data. The elements before the damage were read.
-    pub damage: Option<String>,
+    pub damage: Option<Problem>,
     /// How the stated transfer syntax differs from the actual encoding, which is the one used.
     pub contradiction: Option<String>,
     values: HashMap<(Scope, Tag), String>,
@@ -178,9 +178,9 @@ enum Beginning {
 
 /// Returns how the file begins, if it begins like DICOM: with "DICM" after a preamble or at once, or, without either,
 /// with the first element.
-fn beginning(reader: &mut impl Read) -> Result<Option<Beginning>, String> {
+fn beginning(reader: &mut impl Read) -> Result<Option<Beginning>, Problem> {
     let mut head = Vec::new();
-    reader.take(132).read_to_end(&mut head).map_err(|e| e.to_string())?;
+    reader.take(132).read_to_end(&mut head)?;
     Ok(match &head[..] {
         [.., b'D', b'I', b'C', b'M'] if head.len() == 132 => Some(Beginning::Meta(132)),
         [b'D', b'I', b'C', b'M', ..] => Some(Beginning::Meta(4)),
@@ -209,9 +209,9 @@ pub(super) fn is_dicom(path: &Path) -> Result<bool, Problem> {
 
 impl Encoding {
     /// Reads the meta information and the first element. Also returns how the two contradict each other, if they do.
-    fn of(path: &Path) -> Result<(Self, OpenFile, Option<String>), String> {
+    fn of(path: &Path) -> Result<(Self, OpenFile, Option<String>), Problem> {
         let mut file = open(path)?;
-        let length = file.metadata().map_err(|e| e.to_string())?.len();
+        let length = file.metadata()?.len();
         let (start, uid) = match beginning(&mut file)? {
             None => return Err("no DICOM: it does not begin as one".into()),
             Some(Beginning::Bare) => (0, None),
@@ -256,22 +256,22 @@ impl Encoding {
     ///
     /// # Errors
     /// If the file cannot be read, or inflates beyond [`MAX_INFLATED`].
-    pub fn open(&self, path: &Path) -> Result<OpenFile, String> {
+    pub fn open(&self, path: &Path) -> Result<OpenFile, Problem> {
         let mut file = open(path)?;
         match self.transfer_syntax.codec() {
             Codec::Dataset(Some(adapter)) if self.is_deflated => {
-                file.seek(SeekFrom::Start(self.start)).map_err(|e| e.to_string())?;
+                file.seek(SeekFrom::Start(self.start))?;
                 let mut inflated = Vec::new();
                 let inflating = adapter.adapt_reader(Box::new(file)).take(MAX_INFLATED + 1).read_to_end(&mut inflated);
-                inflating.map_err(|e| format!("its deflated data set is damaged: {e}"))?;
+                inflating.map_err(|e| Problem::from(e).within("its deflated data set is damaged"))?;
                 if inflated.len() as u64 > MAX_INFLATED {
-                    return Err(format!("its deflated data set is beyond {MAX_INFLATED} bytes"));
+                    return Err(format!("its deflated data set is beyond {MAX_INFLATED} bytes").into());
                 }
                 Ok(OpenFile { length: inflated.len() as u64, reader: Box::new(Cursor::new(inflated)) })
             }
-            Codec::Dataset(None) if self.is_deflated => Err(format!("files in {} cannot be read", self.transfer_syntax.name())),
+            Codec::Dataset(None) if self.is_deflated => Err(format!("files in {} cannot be read", self.transfer_syntax.name()).into()),
             _ => {
-                let length = file.metadata().map_err(|e| e.to_string())?.len();
+                let length = file.metadata()?.len();
                 Ok(OpenFile { reader: Box::new(file), length })
             }
         }
@@ -279,16 +279,16 @@ impl Encoding {
 }
 
 /// Reads the eight bytes at `at`, or returns `None` if there are fewer.
-fn head_at(reader: &mut (impl Read + Seek), at: u64) -> Result<Option<[u8; 8]>, String> {
-    reader.seek(SeekFrom::Start(at)).map_err(|e| e.to_string())?;
+fn head_at(reader: &mut (impl Read + Seek), at: u64) -> Result<Option<[u8; 8]>, Problem> {
+    reader.seek(SeekFrom::Start(at))?;
     let mut head = Vec::new();
-    reader.take(8).read_to_end(&mut head).map_err(|e| e.to_string())?;
+    reader.take(8).read_to_end(&mut head)?;
     Ok(head.try_into().ok())
 }
 
 /// Returns the offset of the data set after the meta information at `at`, and the transfer syntax, if the file names
 /// one. Does not trust the stated length of the group.
-fn meta(file: &mut File, at: u64, length: u64) -> Result<(u64, Option<String>), String> {
+fn meta(file: &mut File, at: u64, length: u64) -> Result<(u64, Option<String>), Problem> {
     let is_meta = |head: Option<[u8; 8]>| head.is_some_and(|head| head[..2] == [2, 0]);
     let head = head_at(file, at)?;
     if !is_meta(head) {
@@ -312,7 +312,7 @@ fn meta(file: &mut File, at: u64, length: u64) -> Result<(u64, Option<String>), 
         }
     };
     match problem {
-        Some(problem) if is_meta(head_at(file, end)?) => Err(format!("its meta information is damaged: {problem}")),
+        Some(problem) if is_meta(head_at(file, end)?) => Err(problem.within("its meta information is damaged")),
         _ => Ok((end, uid)),
     }
 }
@@ -322,7 +322,7 @@ impl Header {
     ///
     /// # Errors
     /// If the file cannot be read, or is damaged at its beginning.
-    pub fn read(path: &Path) -> Result<Self, String> {
+    pub fn read(path: &Path) -> Result<Self, Problem> {
         let (encoding, mut bytes, contradiction) = Encoding::of(path)?;
         let mut header = Self {
             encoding,
@@ -337,7 +337,7 @@ impl Header {
         let walked = header.walk(&mut elements);
         let start = elements.position();
         match walked {
-            Err(problem) => header.damage = Some(format!("damaged before its pixel data: {problem}")),
+            Err(problem) => header.damage = Some(problem.within("damaged before its pixel data")),
             Ok(None) => {}
             Ok(Some(Length(length))) => {
                 header.pixels = Some(PixelData { start, length: length.map(u64::from), available: bytes.length.saturating_sub(start) });
@@ -351,7 +351,7 @@ impl Header {
 
     /// Collects the values of [`ELEMENTS`] up to the pixel data. Returns the length of the pixel data, or `None` if
     /// there is no pixel data.
-    fn walk(&mut self, elements: &mut Elements) -> Result<Option<Length>, String> {
+    fn walk(&mut self, elements: &mut Elements) -> Result<Option<Length>, Problem> {
         let mut inside: Vec<(Tag, u32)> = Vec::new();
         while let Some(event) = elements.next()? {
             match event {
@@ -370,7 +370,7 @@ impl Header {
     }
 
     /// Keeps the element's value if it is one of [`ELEMENTS`], and not empty.
-    fn take(&mut self, element: Element, scope: Option<Scope>, elements: &mut Elements) -> Result<(), String> {
+    fn take(&mut self, element: Element, scope: Option<Scope>, elements: &mut Elements) -> Result<(), Problem> {
         // Group 0004 belongs to a DICOMDIR, which lists the files of a medium.
         self.is_directory |= element.tag.group() == 4;
         let Some(scope) = scope else { return Ok(()) };
@@ -386,12 +386,12 @@ impl Header {
     }
 
     /// Reads the compression from the first fragment's own header, and uses it if the transfer syntax says otherwise.
-    fn compare(&mut self, bytes: &mut OpenFile, start: u64) -> Result<(), String> {
+    fn compare(&mut self, bytes: &mut OpenFile, start: u64) -> Result<(), Problem> {
         let length = |head: [u8; 8]| u64::from(u32::from_le_bytes([head[4], head[5], head[6], head[7]]));
         let Some(table) = head_at(&mut bytes.reader, start)? else { return Ok(()) };
         let Some(first) = head_at(&mut bytes.reader, start.saturating_add(8 + length(table)))? else { return Ok(()) };
         let mut head = Vec::new();
-        (&mut bytes.reader).take(length(first).min(MAX_PICTURE_HEAD)).read_to_end(&mut head).map_err(|e| e.to_string())?;
+        (&mut bytes.reader).take(length(first).min(MAX_PICTURE_HEAD)).read_to_end(&mut head)?;
         let (claimed, Some(found)) = (self.encoding.transfer_syntax, codestream::compression(&head)) else { return Ok(()) };
         if codestream::family(claimed.uid()) == codestream::family(found) {
             return Ok(());

@@ -67,7 +67,7 @@ pub fn open(path: &Path, choice: Option<&str>) -> Result<StoredScan> {
         let table = series::table(&groups);
         let index = series::choose(&table, choice)?;
         let stack = Stack::of(groups.swap_remove(index))?;
-        Ok(stored(stack, &table[index], &found)?)
+        stored(stack, &table[index], found)
     };
     open().map_err(|problem| Error::input(path.display(), problem))
 }
@@ -78,16 +78,17 @@ fn find(path: &Path) -> Result<Found, Problem> {
     if !found.frames.is_empty() {
         return Ok(found);
     }
-    let problem: String = match (&found.broken[..], found.left_out()) {
-        ([broken, ..], left_out) if path.is_dir() => {
+    let left_out = found.left_out();
+    Err(match (found.broken.into_iter().next(), left_out) {
+        (Some(broken), left_out) if path.is_dir() => {
             let others = left_out.map(|left_out| format!("; {left_out}")).unwrap_or_default();
-            format!("no CT slice can be read; {}{others}", named(broken))
+            let text = format!("no CT slice can be read; {}{others}", named(&broken));
+            broken.problem.reworded(text)
         }
-        ([broken, ..], _) => broken.problem.clone(),
-        ([], Some(left_out)) => format!("holds no CT slice; {left_out}"),
-        ([], None) => "the folder is empty".into(),
-    };
-    Err(problem.into())
+        (Some(broken), _) => broken.problem,
+        (None, Some(left_out)) => format!("holds no CT slice; {left_out}").into(),
+        (None, None) => "the folder is empty".into(),
+    })
 }
 
 fn named(broken: &Broken) -> String {
@@ -96,12 +97,14 @@ fn named(broken: &Broken) -> String {
 }
 
 /// Returns the stack in the form that all readers share. `series` is its row in the table.
-fn stored(stack: Stack, series: &Series, found: &Found) -> Result<StoredScan, String> {
+fn stored(stack: Stack, series: &Series, mut found: Found) -> Result<StoredScan, Problem> {
     let (missing, unusable) = found.missing(&stack, &series.uid);
-    if let [first, others @ ..] = &missing[..] {
+    let others = missing.len().saturating_sub(1);
+    if let Some(first) = missing.into_iter().next() {
         let is_known = if first.series.is_some() { "" } else { "; by its name it may be a slice of this scan" };
-        let more = if others.is_empty() { String::new() } else { format!(", and {} more like it", others.len()) };
-        return Err(format!("{}{more}{is_known}; repair the file, or move it away to continue without it", named(first)));
+        let more = if others == 0 { String::new() } else { format!(", and {others} more like it") };
+        let text = format!("{}{more}{is_known}; repair the file, or move it away to continue without it", named(&first));
+        return Err(first.problem.reworded(text));
     }
     let Stack { frames, affine, mut warnings, .. } = stack;
     if let [first, others @ ..] = &unusable[..] {
@@ -154,13 +157,13 @@ struct Reader {
 }
 
 impl Slices for Reader {
-    fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, String> {
+    fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, Problem> {
         let frame = &self.frames[index];
         let same = |&(last, _): &(usize, Fragments)| std::sync::Arc::ptr_eq(&self.frames[last].image, &frame.image);
         let mut known = self.known.take().filter(same).map(|(_, fragments)| fragments);
         let stored = pixels::read(&frame.image, frame.index, &mut known);
         self.known = known.map(|fragments| (index, fragments));
-        let stored = stored.map_err(|problem| format!("slice {index} ({}): {problem}", frame.image.name()))?;
+        let stored = stored.map_err(|problem| problem.within(format_args!("slice {index} ({})", frame.image.name())))?;
         Ok(frame.rescale.hu(stored.into_iter()))
     }
 }

@@ -11,6 +11,7 @@ use super::frame::{Image, PixelFormat};
 use super::header::{OpenFile, chain};
 use super::shelter::sheltered;
 use super::{codestream, rle};
+use crate::error::Problem;
 
 /// A picture of up to this many pixels may be encoded in arbitrarily few bytes: 4096 x 4096, more than any scanner
 /// makes.
@@ -38,7 +39,7 @@ pub(super) struct Fragments {
 ///
 /// # Errors
 /// If the file cannot be read, or its pixels cannot be decoded.
-pub(super) fn read(image: &Image, index: u32, known: &mut Option<Fragments>) -> Result<Vec<i64>, String> {
+pub(super) fn read(image: &Image, index: u32, known: &mut Option<Fragments>) -> Result<Vec<i64>, Problem> {
     let mut bytes = image.encoding.open(&image.path)?;
     let syntax = image.encoding.transfer_syntax;
     let format = image.format;
@@ -62,14 +63,14 @@ pub(super) fn read(image: &Image, index: u32, known: &mut Option<Fragments>) -> 
 }
 
 /// Reads `length` bytes from `start`. Checks first that the file holds them.
-fn take(bytes: &mut OpenFile, start: u64, length: u64) -> Result<Vec<u8>, String> {
+fn take(bytes: &mut OpenFile, start: u64, length: u64) -> Result<Vec<u8>, Problem> {
     if start.checked_add(length).is_none_or(|end| end > bytes.length) {
-        return Err(format!("its pixel data is cut off: {length} bytes at {start} reach beyond its {} bytes", bytes.length));
+        return Err(format!("its pixel data is cut off: {length} bytes at {start} reach beyond its {} bytes", bytes.length).into());
     }
     let mut taken = Vec::new();
     taken.try_reserve_exact(length as usize).map_err(|_| format!("no memory for {length} bytes"))?;
-    bytes.reader.seek(SeekFrom::Start(start)).map_err(|e| e.to_string())?;
-    (&mut bytes.reader).take(length).read_to_end(&mut taken).map_err(|e| e.to_string())?;
+    bytes.reader.seek(SeekFrom::Start(start))?;
+    (&mut bytes.reader).take(length).read_to_end(&mut taken)?;
     if taken.len() as u64 != length {
         return Err("the file ends inside its pixel data".into());
     }
@@ -88,7 +89,7 @@ fn values(raw: &[u8], bits: u16, writing: Writing, format: PixelFormat) -> Vec<i
 impl Fragments {
     /// Walks the items from the header of the first item at `start`: the basic offset table, then fragments, up to the
     /// delimiter.
-    fn list(bytes: &mut OpenFile, start: u64) -> Result<Self, String> {
+    fn list(bytes: &mut OpenFile, start: u64) -> Result<Self, Problem> {
         let mut parts = Vec::new();
         let mut at = start;
         // Some files lack the final delimiter.
@@ -98,7 +99,7 @@ impl Fragments {
             match head[..4] {
                 [0xFE, 0xFF, 0x00, 0xE0] => parts.push(Fragment { start: at + 8, length }),
                 [0xFE, 0xFF, 0xDD, 0xE0] => break,
-                _ => return Err(format!("its pixel data is damaged: no fragment begins at byte {at}")),
+                _ => return Err(format!("its pixel data is damaged: no fragment begins at byte {at}").into()),
             }
             at += 8 + length;
         }
@@ -113,7 +114,7 @@ impl Fragments {
 
     /// Returns the encoded bytes of frame `index` of `frames`: all fragments of a single frame, one fragment per frame,
     /// or the fragments that the offset table gives.
-    fn of_frame(&self, bytes: &mut OpenFile, index: u32, frames: u32) -> Result<Vec<u8>, String> {
+    fn of_frame(&self, bytes: &mut OpenFile, index: u32, frames: u32) -> Result<Vec<u8>, Problem> {
         let (index, frames) = (index as usize, frames as usize);
         let first = self.parts[0].start;
         let parts = if frames == 1 {
@@ -126,7 +127,7 @@ impl Fragments {
             let to = self.parts.partition_point(|part| part.start < begin(index + 1));
             self.parts.get(from..to).unwrap_or_default()
         } else {
-            return Err(format!("{} fragments hold {frames} frames, and no offset table says which", self.parts.len()));
+            return Err(format!("{} fragments hold {frames} frames, and no offset table says which", self.parts.len()).into());
         };
         let mut encoded = Vec::new();
         for part in parts {
@@ -185,7 +186,7 @@ impl PixelDataObject for Encoded<'_> {
 }
 
 /// Decodes the stored values of a frame.
-fn decode(uid: &str, encoded: &[u8], format: PixelFormat) -> Result<Vec<i64>, String> {
+fn decode(uid: &str, encoded: &[u8], format: PixelFormat) -> Result<Vec<i64>, Problem> {
     use dicom_encoding::TransferSyntaxIndex;
     let syntax = dicom_transfer_syntax_registry::TransferSyntaxRegistry.get(uid).ok_or("unknown transfer syntax")?;
     let name = syntax.name();
@@ -198,13 +199,13 @@ fn decode(uid: &str, encoded: &[u8], format: PixelFormat) -> Result<Vec<i64>, St
             uids::JPEGLS_LOSSLESS | uids::JPEGLS_NEAR_LOSSLESS => "build meddino with the feature jpeg-ls, or convert",
             _ => "convert",
         };
-        return Err(format!("its pixels are in {name}, which is not read: {hint} the file to Explicit VR Little Endian"));
+        return Err(format!("its pixels are in {name}, which is not read: {hint} the file to Explicit VR Little Endian").into());
     };
     // A picture of nothing but air is short. But a few damaged bytes must not cause an allocation of any size that they
     // claim.
     if format.len() > ANY_PIXELS && format.len() / MAX_RATIO > encoded.len() {
         let PixelFormat { rows, columns, .. } = format;
-        return Err(format!("its {name} of {} bytes is too short for {rows} x {columns} pixels: the file is damaged", encoded.len()));
+        return Err(format!("its {name} of {} bytes is too short for {rows} x {columns} pixels: the file is damaged", encoded.len()).into());
     }
     // The codecs trust that a picture has the size that the file states, so check it first.
     let picture = codestream::picture(encoded).ok_or_else(|| format!("its {name} is damaged: it does not begin as a picture"))?;
@@ -215,16 +216,17 @@ fn decode(uid: &str, encoded: &[u8], format: PixelFormat) -> Result<Vec<i64>, St
         return Err(format!(
             "its {name} holds {found:?} rows, columns and components of {bits} bits, where the file says {expected:?} of {}",
             format.allocated
-        ));
+        )
+        .into());
     }
     let bits = if picture.bits <= 8 { 8 } else { 16 };
     let mut raw = Vec::new();
     let object = Encoded { uid, bytes: encoded, format, bits };
-    let decoded = sheltered(|| codec.decode_frame(&object, 0, &mut raw).map_err(|e| chain(&e)));
-    decoded.map_err(|problem| format!("its {name} cannot be decoded: {problem}"))?;
+    let decoded = sheltered(|| codec.decode_frame(&object, 0, &mut raw).map_err(|e| Problem::caused_by(chain(&e), e)));
+    decoded.map_err(|problem| problem.within(format_args!("its {name} cannot be decoded")))?;
     let expected = format.len() * usize::from(bits / 8);
     if raw.len() != expected {
-        return Err(format!("its {name} is damaged: {} bytes were decoded where {expected} should be", raw.len()));
+        return Err(format!("its {name} is damaged: {} bytes were decoded where {expected} should be", raw.len()).into());
     }
     Ok(values(&raw, bits, Writing::EXPLICIT, format))
 }

@@ -54,7 +54,7 @@ impl NiftiFile {
     ///
     /// # Errors
     /// If the file cannot be read or inflated. A file that ends early is not an error.
-    pub fn first(&mut self, len: usize) -> Result<Vec<u8>, String> {
+    pub fn first(&mut self, len: usize) -> Result<Vec<u8>, Problem> {
         let mut bytes = vec![0; len];
         let (found, error) = match &mut self.storage {
             Storage::Plain(file) => fill(file, &mut bytes),
@@ -67,7 +67,7 @@ impl NiftiFile {
         };
         bytes.truncate(found);
         match error {
-            Some(e) if e.kind() != io::ErrorKind::UnexpectedEof => Err(format!("its gzip data are damaged: {e}")),
+            Some(e) if e.kind() != io::ErrorKind::UnexpectedEof => Err(Problem::from(e).within("its gzip data are damaged")),
             _ => Ok(bytes),
         }
     }
@@ -94,12 +94,12 @@ impl NiftiFile {
     /// # Errors
     /// If the file cannot be read or ends too early, if its gzip data are damaged, or if there is no room for a
     /// temporary file.
-    pub fn read_at(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), String> {
+    pub fn read_at(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), Problem> {
         if matches!(self.storage, Storage::Gzip { at: passed, .. } if at < passed) {
             self.spool()?;
         }
         match &mut self.storage {
-            Storage::Plain(file) => file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(bytes)).map_err(|e| e.to_string()),
+            Storage::Plain(file) => file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(bytes)).map_err(Problem::from),
             Storage::Gzip { .. } => {
                 self.skip_to(at)?;
                 self.inflate(bytes)
@@ -109,9 +109,9 @@ impl NiftiFile {
     }
 
     /// Inflates all needed bytes, from the beginning, into a temporary file.
-    fn spool(&mut self) -> Result<(), String> {
+    fn spool(&mut self) -> Result<(), Problem> {
         let Storage::Gzip { inflate, .. } = &self.storage else { return Ok(()) };
-        self.storage = Storage::inflating(inflate.again()).map_err(|e| e.to_string())?;
+        self.storage = Storage::inflating(inflate.again())?;
         let mut spool = Spool::new(self.end)?;
         let mut chunk = vec![0; CHUNK as usize];
         for at in (0..self.end).step_by(CHUNK as usize) {
@@ -123,7 +123,7 @@ impl NiftiFile {
         Ok(())
     }
 
-    fn skip_to(&mut self, to: u64) -> Result<(), String> {
+    fn skip_to(&mut self, to: u64) -> Result<(), Problem> {
         let mut chunk = vec![0; CHUNK as usize];
         while let Storage::Gzip { at, .. } = self.storage
             && at < to
@@ -135,18 +135,18 @@ impl NiftiFile {
 
     /// Inflates the next bytes of a gzip file. Once the last needed byte is inflated, verifies the checksum of its
     /// member.
-    fn inflate(&mut self, bytes: &mut [u8]) -> Result<(), String> {
+    fn inflate(&mut self, bytes: &mut [u8]) -> Result<(), Problem> {
         let Storage::Gzip { inflate, at } = &mut self.storage else { unreachable!("a gzip file that is read forwards") };
         let (found, error) = fill(inflate, bytes);
         *at += found as u64;
         if found < bytes.len() {
             return Err(match error.filter(|e| e.kind() != io::ErrorKind::UnexpectedEof) {
-                Some(e) => format!("its gzip data are damaged after {at} inflated bytes: {e}"),
-                None => format!("its gzip data end after {at} inflated bytes of {}: the file is damaged or was cut short", self.end),
+                Some(e) => Problem::from(e).within(format_args!("its gzip data are damaged after {at} inflated bytes")),
+                None => format!("its gzip data end after {at} inflated bytes of {}: the file is damaged or was cut short", self.end).into(),
             });
         }
         if *at == self.end {
-            inflate.check().map_err(|e| format!("its gzip data are damaged: {e}"))?;
+            inflate.check().map_err(|e| Problem::from(e).within("its gzip data are damaged"))?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use nifti::{Endianness, NiftiHeader, NiftiType};
 
 use super::file::NiftiFile;
 use crate::ct::source::MAX_SLICE_SIDE;
+use crate::error::Problem;
 
 /// The header's length in bytes: `sizeof_hdr`.
 const LENGTH: usize = 348;
@@ -37,7 +38,7 @@ pub(super) struct Header {
 impl Header {
     /// # Errors
     /// If the file is not NIfTI-1, or does not hold a single volume of real numbers.
-    pub fn read(file: &mut NiftiFile) -> Result<Self, String> {
+    pub fn read(file: &mut NiftiFile) -> Result<Self, Problem> {
         let bytes = file.first(LENGTH)?;
         let mut raw = parse(&bytes)?;
         let mut warnings = Vec::new();

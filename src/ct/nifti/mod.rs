@@ -75,7 +75,7 @@ impl Nifti {
 }
 
 impl Slices for Nifti {
-    fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, String> {
+    fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, Problem> {
         let [_, height, width] = self.header.shape;
         let len = height * width * self.header.kind.size_of();
         let mut bytes = Vec::new();
@@ -87,7 +87,7 @@ impl Slices for Nifti {
 }
 
 /// Returns the file with the header, and the file with the voxels if that is a separate one.
-pub(super) fn files(path: &Path) -> Result<(PathBuf, Option<PathBuf>), String> {
+pub(super) fn files(path: &Path) -> Result<(PathBuf, Option<PathBuf>), Problem> {
     let ends_in = |path: &Path, ending: &str| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(ending));
     let bare = if ends_in(path, "gz") { path.with_extension("") } else { path.to_path_buf() };
     let other = |kind: &str| {
