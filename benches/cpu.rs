@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use meddino::Tensor;
-use meddino::cpu::{self, Bf16, Epilogue, Layer, Precision};
+use meddino::cpu::{self, Bf16, Epilogue, FactorType, Layer};
 use meddino::vit::config::ModelSize;
 use meddino::vit::config::{Config, Grid};
 use meddino::vit::features::Request;
@@ -28,8 +28,8 @@ fn row(group: &mut BenchmarkGroup<WallTime>, name: &str, throughput: Throughput,
 }
 
 /// The precisions of this machine, f32 and if available bf16, each with the suffix of its rows' names.
-fn precisions() -> impl Iterator<Item = (Precision, &'static str)> {
-    [(Precision::F32, "")].into_iter().chain(Bf16::here().map(|bf16| (Precision::Bf16(bf16), " bf16")))
+fn precisions() -> impl Iterator<Item = (FactorType, &'static str)> {
+    [(FactorType::F32, "")].into_iter().chain(Bf16::here().map(|bf16| (FactorType::Bf16(bf16), " bf16")))
 }
 
 /// The linear layers and attention.
@@ -55,7 +55,7 @@ fn products(criterion: &mut Criterion) {
         }
         let rotated = noise(1, &[3, 1, heads, t, config.head_dim()]);
         row(&mut group, &format!("attention{suffix}"), Throughput::Elements((4 * t * t * c) as u64), || {
-            Tensor::made(|y| cpu::attention(&rotated, precision, y))
+            Tensor::filled_by(|y| cpu::attention(&rotated, precision, y))
         });
     }
     group.finish();
@@ -69,11 +69,11 @@ fn elementwise(criterion: &mut Criterion) {
     let qkv = noise(1, &[1, t, 3 * c]);
     let angles = table(&config, GRID);
     row(&mut group, "rope", Throughput::Bytes((4 * 2 * 3 * t * c) as u64), || {
-        Tensor::made(|y| cpu::rope(&qkv, &angles, heads, config.prefix_tokens(), config.rope, y))
+        Tensor::filled_by(|y| cpu::rope(&qkv, &angles, heads, config.prefix_tokens(), config.rope, y))
     });
     let (x, norm) = (noise(1, &[1, t, c]), Norm { weight: noise(2, &[c]), bias: noise(3, &[c]) });
     row(&mut group, "layernorm", Throughput::Bytes((4 * 2 * t * c) as u64), || {
-        Tensor::made(|y| cpu::layernorm(&x, &norm, config.norm_eps, y))
+        Tensor::filled_by(|y| cpu::layernorm(&x, &norm, config.norm_eps, y))
     });
     let x = noise(1, &[1, t, hidden]);
     row(&mut group, "gelu", Throughput::Bytes((4 * 2 * t * hidden) as u64), || {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use meddino::Tensor;
 use meddino::gpu::{Context, Gpu, Selection};
 use meddino::graph::{Elem, Tier};
-use meddino::verify::Row;
+use meddino::verify::TapDistance;
 use meddino::vit::config::ModelSize;
 use meddino::vit::features::Request;
 use meddino::vit::model::Model;
@@ -44,7 +44,7 @@ fn main() {
     });
 
     let results: Vec<Tensor> = families.iter().map(|f| f.gpu.forward(&image, None, &request).expect("features").x_norm).collect();
-    let apart = Row::new("x_norm", &results[1], &results[0]).relative_l2;
+    let apart = TapDistance::new("x_norm", &results[1], &results[0]).relative_l2;
     assert!(apart < 2e-4, "the two differ by {apart:.2e}");
     for _ in 0..runs {
         for family in &mut families {

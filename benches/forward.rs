@@ -11,7 +11,7 @@ use meddino::Tensor;
 use meddino::gpu::{Context, Executable, Gpu, GpuWeights, Selection};
 use meddino::graph::{Graph, Role, TensorId, plan};
 use meddino::kernels::Recorder;
-use meddino::verify::Row;
+use meddino::verify::TapDistance;
 use meddino::vit::config::ModelSize;
 use meddino::vit::config::{Config, Grid};
 use meddino::vit::features::Request;
@@ -46,7 +46,7 @@ fn block(context: &Context, config: &Config, weights: &Weights<Tensor>, grid: Gr
     // The CPU's block maps one tap of an image to the next.
     let image = noise(1, &[1, 3, grid.rows * config.patch_size, grid.cols * config.patch_size]);
     let table_values = rope::table(config, grid);
-    let weights = meddino::cpu::layers(weights.clone(), meddino::cpu::Precision::F32);
+    let weights = meddino::cpu::layers(weights.clone(), meddino::cpu::FactorType::F32);
     let patches = meddino::cpu::patch_embed(&image, &weights.patch_embed, config.patch_size);
     let before = meddino::cpu::tokens(&patches, &weights.cls_token, weights.storage_tokens.as_ref(), None);
     let shallow = Config { depth: 1, ..config.clone() };
@@ -57,7 +57,7 @@ fn block(context: &Context, config: &Config, weights: &Weights<Tensor>, grid: Gr
     executable.write(x, 0, before.data()).expect("written");
     executable.run().expect("a run");
     let got = executable.read_all(&[y]).expect("a result").remove(0);
-    let error = Row::new("block", &got, &want).relative_l2;
+    let error = TapDistance::new("block", &got, &want).relative_l2;
     assert!(error < 2e-4, "the block is wrong: relative L2 {error:.2e}");
     (executable, y)
 }
@@ -93,9 +93,10 @@ fn benches(criterion: &mut Criterion) {
     let (image, request) = (noise(1, &[1, 1, 224, 224]), Request::default());
     let gpu = Gpu::new(&context, &config, &weights).expect("room for the weights");
     let got = gpu.forward(&image, None, &request).expect("features");
-    let want = meddino::cpu::forward(&meddino::cpu::layers(weights.clone(), meddino::cpu::Precision::F32), &config, &image, None, &request)
-        .expect("features");
-    let error = Row::new("x_norm", &got.x_norm, &want.x_norm).relative_l2;
+    let want =
+        meddino::cpu::forward(&meddino::cpu::layers(weights.clone(), meddino::cpu::FactorType::F32), &config, &image, None, &request)
+            .expect("features");
+    let error = TapDistance::new("x_norm", &got.x_norm, &want.x_norm).relative_l2;
     assert!(error < 2e-4, "the forward pass is wrong: relative L2 {error:.2e}");
     let input = forward::Input { batch: 1, channels: 1, height: 224, width: 224, masked: false };
     let (graph, _) = forward::record(&config, *context.limits(), input, &request).expect("within the limits");

@@ -16,7 +16,7 @@ use meddino::gpu::{Context, Executable, GpuWeights, Selection};
 use meddino::graph::{Elem, Role, TensorId, plan};
 use meddino::kernels::{Epilogue, Field, Heads, Mosaic, Recorder, Values, taps};
 use meddino::maps::{Moments, cosine};
-use meddino::verify::Row;
+use meddino::verify::TapDistance;
 use meddino::vit::config::{Config, Grid, RopePrecision};
 use meddino::vit::decoder::{DECODER_EPS, Decoder, Shape};
 use meddino::vit::rope::table;
@@ -68,7 +68,7 @@ impl Case {
         executable.run().expect("the kernel runs");
         let got: Vec<f32> = executable.read_all(&self.results).expect("results are read").into_iter().flat_map(Tensor::into_data).collect();
         let flat = |values: Vec<f32>| Tensor::new([values.len()], values);
-        let error = Row::new(self.name, &flat(got), &flat(self.want)).relative_l2;
+        let error = TapDistance::new(self.name, &flat(got), &flat(self.want)).relative_l2;
         assert!(error <= TOLERANCE, "{}: {error:.1e} from its twin: not worth timing", self.name);
 
         let mut group = criterion.benchmark_group(self.name);
@@ -140,7 +140,7 @@ fn layernorm(context: &Context, config: &Config, tokens: usize) -> Case {
     let mut case = Case::new("layernorm", context);
     let ids = [&x, &norm.weight, &norm.bias].map(|values| case.input(values));
     let y = case.recorder.layernorm("layernorm", ids[0], ids[1], ids[2], config.norm_eps).expect("recorded");
-    case.done(&[y], Tensor::made(|y| cpu::layernorm(&x, &norm, config.norm_eps, y)))
+    case.done(&[y], Tensor::filled_by(|y| cpu::layernorm(&x, &norm, config.norm_eps, y)))
 }
 
 /// A slice of one tile whose pixels all have the weight 1.
@@ -193,9 +193,9 @@ fn decode(context: &Context, config: &Config, grid: Grid) -> [Case; 3] {
         .collect();
     let whole_to = onto(&mut whole, CLASSES, grid, side);
     scores::decode(&mut whole.recorder, &d, &pieces, &whole_to).expect("recorded");
-    let layers = cpu::decoder_layers(decoder, cpu::Precision::F32);
+    let layers = cpu::decoder_layers(decoder, cpu::FactorType::F32);
     [
-        layernorm_gelu.done(&[y], Tensor::made(|y| cpu::layernorm_gelu(&x, &norm, DECODER_EPS, y))),
+        layernorm_gelu.done(&[y], Tensor::filled_by(|y| cpu::layernorm_gelu(&x, &norm, DECODER_EPS, y))),
         mosaic.done(&[to.sums], Tensor::new([CLASSES, pixels], want)),
         whole.done(&[whole_to.sums], cpu::decode(&layers, &[&tokens], grid)),
     ]
@@ -214,7 +214,7 @@ fn gelu(context: &Context, config: &Config, tokens: usize) -> Case {
 fn rope_and_attention(context: &Context, config: &Config, grid: Grid) -> [Case; 2] {
     let (n, d, t) = (config.num_heads, config.head_dim(), config.prefix_tokens() + grid.patches());
     let (qkv, angles) = (noise(1, &[1, t, 3 * n * d]), table(config, grid));
-    let rotated = Tensor::made(|y| cpu::rope(&qkv, &angles, n, config.prefix_tokens(), config.rope, y));
+    let rotated = Tensor::filled_by(|y| cpu::rope(&qkv, &angles, n, config.prefix_tokens(), config.rope, y));
     let mut rope = Case::new("rope", context);
     let ids = [&qkv, &angles].map(|values| rope.input(values));
     let heads = rope.recorder.rope("rope", ids[0], ids[1], n, config.rope == RopePrecision::Bf16).expect("recorded");
@@ -224,7 +224,7 @@ fn rope_and_attention(context: &Context, config: &Config, grid: Grid) -> [Case; 
         attention.input(&Tensor::new([1, n, t, d], values))
     });
     let y = attention.recorder.attention("attention", Heads { q, k, v }).expect("recorded");
-    let want = Tensor::made(|y| cpu::attention(&rotated, cpu::Precision::F32, y));
+    let want = Tensor::filled_by(|y| cpu::attention(&rotated, cpu::FactorType::F32, y));
     [rope.done(&[heads.q, heads.k, heads.v], rotated), attention.done(&[y], want)]
 }
 

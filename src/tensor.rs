@@ -32,8 +32,8 @@ impl Tensor {
         Self::zeros([0])
     }
 
-    /// Makes an empty tensor and lets `write` fill it: `Tensor::made(|y| layernorm(&x, &norm, eps, y))`.
-    pub fn made(write: impl FnOnce(&mut Self)) -> Self {
+    /// Makes an empty tensor and lets `write` fill it: `Tensor::filled_by(|y| layernorm(&x, &norm, eps, y))`.
+    pub fn filled_by(write: impl FnOnce(&mut Self)) -> Self {
         let mut tensor = Self::empty();
         write(&mut tensor);
         tensor

@@ -58,7 +58,7 @@ impl Tolerance {
 
 /// The differences between two runs at one tap.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
+pub struct TapDistance {
     /// The tap's name: `patch_embed`, `blocks.3`, `layers.5`, `x_prenorm`, `x_norm_clstoken`, ...
     pub tap: String,
     /// `|got - want| / |want|` over the whole tap.
@@ -69,7 +69,7 @@ pub struct Row {
     pub cosine: f64,
 }
 
-impl Row {
+impl TapDistance {
     /// Compares `got` with `want`. Both have the same shape, whose innermost axis is a token. Sums are in f64; a NaN in
     /// either makes the result NaN.
     ///
@@ -109,14 +109,14 @@ pub struct Report {
     /// A readable title, such as `CPU against PyTorch`.
     pub title: String,
     /// One row for each tap.
-    pub rows: Vec<Row>,
+    pub rows: Vec<TapDistance>,
     /// The bounds for every row.
     pub tolerance: Tolerance,
 }
 
 impl Report {
     /// Returns the first row that is out of tolerance, if any.
-    pub fn first_off(&self) -> Option<&Row> {
+    pub fn first_off(&self) -> Option<&TapDistance> {
         self.rows.iter().find(|row| !row.passes(self.tolerance))
     }
 }
@@ -155,10 +155,10 @@ pub fn taps(features: &Features) -> Vec<(String, Tensor)> {
 ///
 /// # Panics
 /// If the runs have different taps, which is a programmer's mistake.
-pub fn compare(got: &Features, want: &Features) -> Vec<Row> {
+pub fn compare(got: &Features, want: &Features) -> Vec<TapDistance> {
     let rows = taps(got).into_iter().zip(taps(want)).map(|((name, got), (want_name, want))| {
         assert_eq!(name, want_name, "both runs must answer the same request");
-        Row::new(name, &got, &want)
+        TapDistance::new(name, &got, &want)
     });
     rows.collect()
 }
@@ -215,7 +215,7 @@ impl Golden {
     ///
     /// # Errors
     /// If a name is not a tap of this model, a shape differs, or a tensor cannot be read.
-    pub fn compare(&self, got: &Features, config: &Config) -> Result<Vec<Row>> {
+    pub fn compare(&self, got: &Features, config: &Config) -> Result<Vec<TapDistance>> {
         let taps = taps(got);
         let unknown = self.names.iter().find(|n| !taps.iter().any(|(tap, _)| tap == base(n).0));
         if let Some(unknown) = unknown {
@@ -232,7 +232,7 @@ impl Golden {
                         format!("{name} is {:?}; this model and image give {:?}", want.shape(), got.shape()),
                     ));
                 }
-                rows.push(Row::new(name, &got, &want));
+                rows.push(TapDistance::new(name, &got, &want));
             }
         }
         Ok(rows)
@@ -271,17 +271,17 @@ mod tests {
     #[test]
     fn a_row_measures_the_distance_of_two_taps() {
         let want = Tensor::new([2, 2], vec![3.0, 4.0, 0.0, 1.0]);
-        let row = Row::new("x", &Tensor::new([2, 2], vec![3.0, 4.0, 1.0, 0.0]), &want);
+        let row = TapDistance::new("x", &Tensor::new([2, 2], vec![3.0, 4.0, 1.0, 0.0]), &want);
         assert!((row.relative_l2 - (2.0_f64 / 26.0).sqrt()).abs() < 1e-12);
         assert!((row.largest - 1.0).abs() < 1e-12 && row.cosine.abs() < 1e-12);
-        let same = Row::new("x", &want, &want);
+        let same = TapDistance::new("x", &want, &want);
         assert!(same.passes(Tolerance { relative_l2: 0.0, cosine: -1.0 }) && (same.cosine - 1.0).abs() < 1e-12);
     }
 
     #[test]
     fn a_nan_never_passes() {
         let want = Tensor::new([1, 3], vec![1.0, 2.0, 3.0]);
-        let row = Row::new("x", &Tensor::new([1, 3], vec![1.0, f32::NAN, 3.0]), &want);
+        let row = TapDistance::new("x", &Tensor::new([1, 3], vec![1.0, f32::NAN, 3.0]), &want);
         assert!(!row.passes(Tolerance { relative_l2: f64::MAX, cosine: -1.0 }) && row.largest.is_nan() && row.cosine.is_nan());
     }
 

@@ -6,7 +6,7 @@ mod common;
 
 use common::{Golden, uniform};
 use meddino::Tensor;
-use meddino::cpu::{self, Bf16, Epilogue, Layer, Precision};
+use meddino::cpu::{self, Bf16, Epilogue, FactorType, Layer};
 use meddino::tensor::relative_l2;
 use meddino::vit::config::ModelSize;
 use meddino::vit::features::Request;
@@ -15,12 +15,12 @@ use meddino::vit::source::ModelSource;
 use meddino::vit::weights::Linear;
 use rayon::ThreadPoolBuilder;
 
-fn bf16() -> Option<Precision> {
+fn bf16() -> Option<FactorType> {
     let here = Bf16::here();
     if here.is_none() {
         eprintln!("SKIPPED: this machine has no AVX512-BF16");
     }
-    here.map(Precision::Bf16)
+    here.map(FactorType::Bf16)
 }
 
 /// Values that bf16 holds exactly.
@@ -36,7 +36,7 @@ fn layers_of_any_size() {
     for [m, n, k] in [[1, 1, 1], [12, 32, 2], [13, 33, 7], [217, 65, 64], [201, 96, 768], [5, 40, 3072]] {
         let (x, weight, bias) = (exact("x", &[m, k]), exact("weight", &[n, k]), exact("bias", &[n]));
         let layer = Layer::new(Linear { weight: weight.clone(), bias: Some(bias.clone()) }, precision);
-        let y = Tensor::made(|y| cpu::matmul(&x, &layer, Epilogue::Bias, y));
+        let y = Tensor::filled_by(|y| cpu::matmul(&x, &layer, Epilogue::Bias, y));
         let dot = |(a, b): (&[f32], &[f32])| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
         let want: Vec<f64> = x
             .data()
@@ -55,7 +55,7 @@ fn attention_of_any_size() {
     let Some(precision) = bf16() else { return };
     for (heads, t, d) in [(1, 1, 4), (2, 7, 12), (3, 33, 20), (2, 121, 64), (2, 201, 64), (1, 401, 80)] {
         let qkv = exact("qkv", &[3, 2, heads, t, d]);
-        let [got, want] = [precision, Precision::F32].map(|precision| Tensor::made(|y| cpu::attention(&qkv, precision, y)));
+        let [got, want] = [precision, FactorType::F32].map(|precision| Tensor::filled_by(|y| cpu::attention(&qkv, precision, y)));
         let error = relative_l2(got.data(), want.data());
         assert!(error < 4e-3, "{heads} heads of {t} x {d}: relative L2 {error:.1e}");
     }

@@ -113,7 +113,7 @@ fn every_tap_equals_the_cpu() {
                 let patches = shape[0] * (shape[2] / 16) * (shape[3] / 16);
                 let mask: Option<Vec<bool>> = masked.then(|| (0..patches).map(|p| p % 3 == 1).collect());
                 let want = meddino::cpu::forward(
-                    &meddino::cpu::layers(weights.clone(), meddino::cpu::Precision::F32),
+                    &meddino::cpu::layers(weights.clone(), meddino::cpu::FactorType::F32),
                     &config,
                     &image,
                     mask.as_deref(),
@@ -225,8 +225,9 @@ fn a_batch_that_is_too_large_is_refused_and_the_next_call_works() {
     assert_eq!(device::kind(&error), Some(GpuFailure::TooLarge));
     assert!(refused.contains("bytes") && refused.contains("8388608") && refused.contains("`batch`"), "{refused}");
     let small = image([1, 1, 32, 32]);
-    let want = meddino::cpu::forward(&meddino::cpu::layers(weights.clone(), meddino::cpu::Precision::F32), &config, &small, None, &request)
-        .unwrap();
+    let want =
+        meddino::cpu::forward(&meddino::cpu::layers(weights.clone(), meddino::cpu::FactorType::F32), &config, &small, None, &request)
+            .unwrap();
     assert_close(&gpu.forward(&small, None, &request).unwrap(), &want, 2e-6);
 }
 
@@ -385,7 +386,7 @@ fn scaled(weights: &Weights<Tensor>, change: impl FnOnce(&mut Weights<Tensor>) -
 }
 
 fn on_the_cpu(config: &Config, weights: Weights<Tensor>, image: &Tensor) -> meddino::Result<Features> {
-    meddino::cpu::forward(&meddino::cpu::layers(weights, meddino::cpu::Precision::F32), config, image, None, &Request::default())
+    meddino::cpu::forward(&meddino::cpu::layers(weights, meddino::cpu::FactorType::F32), config, image, None, &Request::default())
 }
 
 #[test]

@@ -221,7 +221,7 @@ fn on_the_cpu(source: &str, image: &Tensor, request: &Request) -> Features {
 
 fn masked_on_the_cpu(source: &str, image: &Tensor, mask: Option<&[bool]>, request: &Request) -> Features {
     let model = ModelSource::parse(source).and_then(|source| source.open()).expect("seeded weights");
-    let layers = cpu::layers(model.weights().expect("seeded weights"), cpu::Precision::F32);
+    let layers = cpu::layers(model.weights().expect("seeded weights"), cpu::FactorType::F32);
     cpu::forward(&layers, model.config(), image, mask, request).expect("features")
 }
 

@@ -1,6 +1,6 @@
 //! The planner on random graphs and on the model's graph.
 
-use meddino::graph::{Cost, Dispatch, Footprint, Graph, Kernel, Limits, Place, Plan, Role, TensorId, TensorInfo, View, plan};
+use meddino::graph::{BufferPlace, Cost, Dispatch, Footprint, Graph, Kernel, Limits, Plan, Role, TensorId, TensorInfo, View, plan};
 use meddino::vit::config::Config;
 use meddino::vit::features::Request;
 use meddino::vit::forward::{Input, record};
@@ -54,8 +54,8 @@ fn random_graph(seed: u64) -> Graph {
 fn simulate(graph: &Graph, planned: &Plan) {
     let mut slots: Vec<Vec<Option<(TensorId, usize)>>> = planned.slots().iter().map(|&bytes| vec![None; bytes as usize / 4]).collect();
     let buffer_of = |id: TensorId| match planned.place(id) {
-        Place::Slot(slot) => Some(slot),
-        Place::Weight | Place::Own | Place::Nowhere => None,
+        BufferPlace::Slot(slot) => Some(slot),
+        BufferPlace::Weight | BufferPlace::Own | BufferPlace::Nowhere => None,
     };
     for step in graph.steps() {
         for read in &step.reads {
@@ -84,7 +84,7 @@ fn no_live_tensor_is_overwritten_in_random_graphs() {
         let Footprint { slots, lower_bound, live, .. } = planned.bytes();
         assert!(slots >= lower_bound && lower_bound >= live, "seed {seed}: {:?}", planned.bytes());
         assert_eq!(slots, planned.slots().iter().sum::<u64>());
-        let intermediates = graph.ids().filter(|&id| matches!(planned.place(id), Place::Slot(_))).count();
+        let intermediates = graph.ids().filter(|&id| matches!(planned.place(id), BufferPlace::Slot(_))).count();
         shared += intermediates - planned.slots().len();
     }
     assert!(shared > 300, "slots are hardly shared: {shared}");
@@ -97,9 +97,9 @@ fn roles_decide_who_owns_a_buffer() {
     for id in graph.ids() {
         let touched = graph.steps().iter().any(|s| s.write.tensor == id || s.reads.iter().any(|r| r.tensor == id));
         let fits = match (graph.info(id).role, planned.place(id)) {
-            (Role::Weight, Place::Weight) | (Role::Input | Role::Output, Place::Own) => true,
-            (Role::Intermediate, Place::Slot(slot)) => touched && planned.slots()[slot] >= graph.info(id).bytes(),
-            (Role::Intermediate, Place::Nowhere) => !touched,
+            (Role::Weight, BufferPlace::Weight) | (Role::Input | Role::Output, BufferPlace::Own) => true,
+            (Role::Intermediate, BufferPlace::Slot(slot)) => touched && planned.slots()[slot] >= graph.info(id).bytes(),
+            (Role::Intermediate, BufferPlace::Nowhere) => !touched,
             _ => false,
         };
         assert!(fits, "{:?} in {:?}", graph.info(id), planned.place(id));

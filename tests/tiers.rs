@@ -8,7 +8,7 @@ use meddino::Tensor;
 use meddino::backbone::Backbone;
 use meddino::gpu::{Context, Gpu};
 use meddino::graph::{Elem, Limits, ProductSplit, ProductTile, Tier, TileChoice, Tiles};
-use meddino::verify::{self, Row, Tolerance};
+use meddino::verify::{self, TapDistance, Tolerance};
 use meddino::vit::config::{Config, ModelSize, RopePrecision};
 use meddino::vit::features::{Features, Request};
 use meddino::vit::model::Model;
@@ -37,7 +37,7 @@ fn tolerance(elem: Elem, config: &Config) -> Tolerance {
 }
 
 /// Prints the worst row of a run, and returns a message if the run exceeds its tolerance.
-fn judge(context: &Context, title: &str, config: &Config, rows: &[Row]) -> Option<String> {
+fn judge(context: &Context, title: &str, config: &Config, rows: &[TapDistance]) -> Option<String> {
     let (tier, elem) = (context.limits().tier, context.limits().elem);
     let worst = rows.iter().max_by(|a, b| a.relative_l2.total_cmp(&b.relative_l2)).expect("rows");
     let cosine = rows.iter().map(|row| 1.0 - row.cosine).fold(0.0, f64::max);
@@ -110,7 +110,7 @@ fn micro_equals_the_cpu_at_every_tap() {
         let request = Request { prenorm: true, layers: (0..model.config().depth).collect(), taps: true };
         let shape = [2, 3, 71, 50];
         let image = Tensor::new(shape, uniform("image", shape.iter().product(), 0));
-        let weights = meddino::cpu::layers(model.weights().expect("seeded weights"), meddino::cpu::Precision::F32);
+        let weights = meddino::cpu::layers(model.weights().expect("seeded weights"), meddino::cpu::FactorType::F32);
         let want = meddino::cpu::forward(&weights, model.config(), &image, None, &request).expect("features");
         for context in tiers() {
             let rows = verify::compare(&run(&context, &model, &image, None, &request), &want);
@@ -132,9 +132,14 @@ fn a_few_large_channels_do_not_drown_the_others() {
     }
     let request = Request { prenorm: true, ..Request::default() };
     let image = Tensor::new([1, 3, 64, 80], uniform("image", 3 * 64 * 80, 0));
-    let want =
-        meddino::cpu::forward(&meddino::cpu::layers(weights.clone(), meddino::cpu::Precision::F32), model.config(), &image, None, &request)
-            .expect("features");
+    let want = meddino::cpu::forward(
+        &meddino::cpu::layers(weights.clone(), meddino::cpu::FactorType::F32),
+        model.config(),
+        &image,
+        None,
+        &request,
+    )
+    .expect("features");
     // Only the small channels are compared.
     let others = |features: &Features| {
         let x = features.x_prenorm.as_ref().expect("asked for");
@@ -145,7 +150,7 @@ fn a_few_large_channels_do_not_drown_the_others() {
     for context in tiers() {
         let gpu = Gpu::new(&context, model.config(), &weights).expect("room for the weights");
         let got = gpu.forward(&image, None, &request).expect("features");
-        off.extend(judge(&context, "large channels", model.config(), &[Row::new("the others", &others(&got), &others(&want))]));
+        off.extend(judge(&context, "large channels", model.config(), &[TapDistance::new("the others", &others(&got), &others(&want))]));
     }
     assert!(off.is_empty(), "beyond their tolerance:\n{}", off.join("\n"));
 }

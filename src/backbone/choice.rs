@@ -68,7 +68,7 @@ impl Choice {
 /// The backend that a [`Choice`] resolves to: the CPU with its precision, or an opened GPU.
 pub(crate) enum Device {
     #[cfg(feature = "cpu")]
-    Cpu(cpu::Precision),
+    Cpu(cpu::FactorType),
     Gpu(Box<Context>),
 }
 

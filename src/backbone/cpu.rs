@@ -20,7 +20,7 @@ pub(super) struct Cpu {
 }
 
 impl Cpu {
-    pub fn new(config: &Config, weights: Weights<Tensor>, precision: cpu::Precision) -> Self {
+    pub fn new(config: &Config, weights: Weights<Tensor>, precision: cpu::FactorType) -> Self {
         Self { config: config.clone(), weights: cpu::layers(weights, precision) }
     }
 }
@@ -41,8 +41,8 @@ impl Backend for Cpu {
 
     fn tuning(&self) -> Tuning {
         let precision = match self.weights.patch_embed.precision() {
-            cpu::Precision::F32 => Precision::F32,
-            cpu::Precision::Bf16(_) => Precision::Bf16,
+            cpu::FactorType::F32 => Precision::F32,
+            cpu::FactorType::Bf16(_) => Precision::Bf16,
         };
         Tuning { precision, tier: None }
     }

@@ -124,7 +124,7 @@ impl Backbone {
     /// Loads weights onto the CPU without a checkpoint, for tests.
     #[cfg(all(test, feature = "cpu"))]
     pub(crate) fn from_weights(config: &Config, weights: crate::vit::weights::Weights<crate::tensor::Tensor>) -> Self {
-        Self::of(config, cpu::Cpu::new(config, weights, crate::cpu::Precision::F32))
+        Self::of(config, cpu::Cpu::new(config, weights, crate::cpu::FactorType::F32))
     }
 
     /// Returns the model's sizes and precisions.

@@ -45,15 +45,15 @@ impl Tuning {
     /// # Errors
     /// If a tier is set, or the CPU does not support the precision.
     #[cfg(feature = "cpu")]
-    pub(super) fn on_the_cpu(self) -> Result<cpu::Precision> {
+    pub(super) fn on_the_cpu(self) -> Result<cpu::FactorType> {
         if self.tier.is_some() {
             return Err(Error::option("tier", "the CPU's kernels have no tiers; choose a GPU with `backend` gpu, or leave `tier` out"));
         }
         match self.precision {
-            Precision::F32 => Ok(cpu::Precision::F32),
+            Precision::F32 => Ok(cpu::FactorType::F32),
             Precision::F16 => Err(Error::option("precision", "f16 needs a GPU; choose one with `backend` gpu, or take f32 or bf16")),
             Precision::Bf16 => cpu::Bf16::here()
-                .map(cpu::Precision::Bf16)
+                .map(cpu::FactorType::Bf16)
                 .ok_or_else(|| Error::option("precision", "bf16 needs a CPU with AVX512-BF16, and this CPU does not have it; take f32")),
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use meddino::backbone::{Backbone, Choice, Precision, Tuning};
 use meddino::gpu::{Context, TileCache};
 use meddino::jobs::{Input, View, one_case, open_model};
-use meddino::verify::{Golden, Report, Row, Tolerance, compare};
+use meddino::verify::{Golden, Report, TapDistance, Tolerance, compare};
 use meddino::vit::config::RopePrecision;
 use meddino::vit::features::Request;
 use meddino::{Error, Result, Tensor};
@@ -32,7 +32,7 @@ pub fn run(args: &Verify, terminal: &Terminal) -> Result<()> {
     let tuning = args.kernels.tuning();
     let gpu = if tuning.precision == Precision::Bf16 { None } else { gpu(args)? };
     let mut first_failure = None;
-    let mut show = |title: String, rope: RopePrecision, precision: Precision, rows: Vec<Row>| {
+    let mut show = |title: String, rope: RopePrecision, precision: Precision, rows: Vec<TapDistance>| {
         let report = Report { title: format!("{title}, {} RoPE", rope.name()), rows, tolerance: Tolerance::of(precision, rope) };
         if first_failure.is_none() {
             first_failure = report.first_off().map(|row| format!("{}, first at {}", report.title, row.tap));

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::bf16::{pairs_along, pairs_down};
 use super::dot::Bf16;
-use super::matmul::Precision;
+use super::matmul::FactorType;
 use super::product::{COLS, PANEL, ROWS, Tile, add_eight_simd, interleave, pack, panel_simd, tile_simd};
 use super::simd::{Softmax, softmax_columns, softmax_columns_simd};
 use super::window::Windows;
@@ -32,21 +32,21 @@ const HEAD_DIM: usize = 64;
 const CHANNELS: usize = 8;
 
 /// q, k, v as [3, B, N, T, D] into out [B, T, C]: `softmax(q k^T / sqrt D) v` for each head, heads side by side in C.
-pub fn attention(qkv: &Tensor, precision: Precision, out: &mut Tensor) {
+pub fn attention(qkv: &Tensor, precision: FactorType, out: &mut Tensor) {
     let &[3, batch, heads, t, d] = qkv.shape() else { panic!("q, k, v are [3, B, N, T, D], not {:?}", qkv.shape()) };
     let (q, kv) = qkv.data().split_at(batch * heads * t * d);
     let (k, v) = kv.split_at(batch * heads * t * d);
     let (v, width) = padded(v, d);
     let out = out.resize([batch, t, heads * d]);
     match precision {
-        Precision::F32 => each_head(q, [heads, t, d], out, |head, columns| {
+        FactorType::F32 => each_head(q, [heads, t, d], out, |head, columns| {
             let (k, v) = (&k[head * t * d..][..t * d], &v[head * t * width..][..t * width]);
             let mut scores: ScoreTile = [0.0; KEYS * QUERIES];
             for (k, v) in k.chunks(KEYS * d).zip(v.chunks(KEYS * width)) {
                 columns.iter_mut().for_each(|columns| step(k, v, d, &mut scores, columns));
             }
         }),
-        Precision::Bf16(bf16) => {
+        FactorType::Bf16(bf16) => {
             let (half, pairs) = (d.div_ceil(2), t.div_ceil(2));
             let k = pairs_along(k, d);
             let mut v_pairs = vec![0; batch * heads * pairs * width];

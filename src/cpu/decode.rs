@@ -1,6 +1,6 @@
 //! The segmentation decoder, written as its definition reads.
 
-use super::{Epilogue, Layer, Precision, layernorm_gelu, matmul, mosaic};
+use super::{Epilogue, FactorType, Layer, layernorm_gelu, matmul, mosaic};
 use crate::tensor::Tensor;
 use crate::vit::config::Grid;
 use crate::vit::decoder::{DECODER_EPS, Decoder, FAN};
@@ -9,7 +9,7 @@ use crate::vit::decoder::{DECODER_EPS, Decoder, FAN};
 const PATCHES: usize = 216;
 
 /// Packs a decoder's weights for [`decode`].
-pub fn decoder_layers(decoder: Decoder<Tensor>, precision: Precision) -> Decoder<Tensor, Layer> {
+pub fn decoder_layers(decoder: Decoder<Tensor>, precision: FactorType) -> Decoder<Tensor, Layer> {
     decoder.map_linears(|linear| Layer::new(linear, precision))
 }
 

@@ -74,9 +74,9 @@ fn pass(
 
         tap(format!("blocks.{i}"), &x);
         if request.layers.contains(&i) {
-            layers.push((i, Tensor::made(|y| layernorm(&x, &weights.norm, eps, y))));
+            layers.push((i, Tensor::filled_by(|y| layernorm(&x, &weights.norm, eps, y))));
         }
     }
-    let x_norm = Tensor::made(|y| layernorm(&x, &weights.norm, eps, y));
+    let x_norm = Tensor::filled_by(|y| layernorm(&x, &weights.norm, eps, y));
     Ok(Features { grid, x_norm, x_prenorm: request.prenorm.then_some(x), layers, taps })
 }

@@ -24,7 +24,7 @@ thread_local! {
 
 /// The type of the factors of products. Sums are always f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precision {
+pub enum FactorType {
     /// f32.
     #[default]
     F32,
@@ -57,11 +57,11 @@ impl Weight {
 
 impl Layer {
     /// Packs a weight [N, ..], whose axes after the first count as one, and a bias `[N]`.
-    pub fn new(Linear { weight, bias }: Linear<Tensor>, precision: Precision) -> Self {
+    pub fn new(Linear { weight, bias }: Linear<Tensor>, precision: FactorType) -> Self {
         let k = weight.data().len() / weight.shape()[0];
         let weight = match precision {
-            Precision::F32 => Weight::F32(Strips::of_transposed(weight.data(), k)),
-            Precision::Bf16(bf16) => Weight::Bf16(bf16, Pairs::of_transposed(weight.data(), k)),
+            FactorType::F32 => Weight::F32(Strips::of_transposed(weight.data(), k)),
+            FactorType::Bf16(bf16) => Weight::Bf16(bf16, Pairs::of_transposed(weight.data(), k)),
         };
         Self { weight, bias }
     }
@@ -72,10 +72,10 @@ impl Layer {
     }
 
     /// The type of the factors of the layer's products.
-    pub fn precision(&self) -> Precision {
+    pub fn precision(&self) -> FactorType {
         match self.weight {
-            Weight::F32(_) => Precision::F32,
-            Weight::Bf16(bf16, _) => Precision::Bf16(bf16),
+            Weight::F32(_) => FactorType::F32,
+            Weight::Bf16(bf16, _) => FactorType::Bf16(bf16),
         }
     }
 }
@@ -83,12 +83,12 @@ impl Layer {
 /// In f32.
 impl From<Linear<Tensor>> for Layer {
     fn from(linear: Linear<Tensor>) -> Self {
-        Self::new(linear, Precision::F32)
+        Self::new(linear, FactorType::F32)
     }
 }
 
 /// Packs a model's weights for [`forward`](super::forward).
-pub fn layers(weights: Weights<Tensor>, precision: Precision) -> Weights<Tensor, Layer> {
+pub fn layers(weights: Weights<Tensor>, precision: FactorType) -> Weights<Tensor, Layer> {
     weights.map_linears(|linear| Layer::new(linear, precision))
 }
 

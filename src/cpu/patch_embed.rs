@@ -23,5 +23,5 @@ pub fn patch_embed<'a>(image: impl Into<TensorView<'a>>, proj: &Layer, p: usize)
             line.copy_from_slice(&image.data()[start..start + p]);
         }
     });
-    Tensor::made(|y| matmul(&unfolded, proj, Epilogue::Bias, y)).reshaped([batch, rows * cols, c])
+    Tensor::filled_by(|y| matmul(&unfolded, proj, Epilogue::Bias, y)).reshaped([batch, rows * cols, c])
 }

@@ -14,7 +14,7 @@ use super::readback::Readback;
 use super::stamps::{Clocked, Stamps};
 use super::weights::{GpuWeights, decoded, encoded};
 use crate::error::{Error, GpuFailure, Result};
-use crate::graph::{Constant, Dispatch, Elem, Graph, Place, Plan, TensorId, View};
+use crate::graph::{BufferPlace, Constant, Dispatch, Elem, Graph, Plan, TensorId, View};
 use crate::tensor::Tensor;
 
 /// The most declared FLOPs in one submission of [`Executable::run`]. A slow GPU (0.2 TFLOP/s) finishes them in about a
@@ -338,10 +338,10 @@ fn buffers(context: &Context, graph: &Graph, plan: &Plan, weights: &GpuWeights) 
     let place = |id| {
         let info = graph.info(id);
         Ok(match plan.place(id) {
-            Place::Slot(slot) => Some(slots[slot].clone()),
-            Place::Nowhere => None,
-            Place::Own => Some(buffer(&info.label, info.bytes(), wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC)),
-            Place::Weight => match weights.get(&info.label) {
+            BufferPlace::Slot(slot) => Some(slots[slot].clone()),
+            BufferPlace::Nowhere => None,
+            BufferPlace::Own => Some(buffer(&info.label, info.bytes(), wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC)),
+            BufferPlace::Weight => match weights.get(&info.label) {
                 Some(buffer) if buffer.size() == info.bytes() => Some(buffer.clone()),
                 Some(buffer) => {
                     let (label, bytes, size) = (&info.label, info.bytes(), buffer.size());

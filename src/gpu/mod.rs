@@ -48,7 +48,7 @@ pub use devices::{Auto, DeviceReport, Devices, Kind, Selection, devices_async};
 pub use executable::Executable;
 pub use model::{Gpu, Pending};
 pub use needs::{REQUIRED, Required, WANTED, Wanted, descriptor};
-pub use profile::{Profile, Row, Timed};
+pub use profile::{Profile, ProfileRow, Timed};
 pub use readback::Readback;
 pub use scorer::{ScoredSlice, Scorer};
 pub use stamps::Span;

@@ -41,7 +41,7 @@ pub struct Timed {
 
 /// The sums over the dispatches of one kernel or one block.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct ProfileRow {
     /// The kernel's name, or the block's, such as `blocks.3`.
     pub name: String,
     /// The number of dispatches.
@@ -52,7 +52,7 @@ pub struct Row {
     pub cost: Cost,
 }
 
-impl Row {
+impl ProfileRow {
     /// Returns the speed in 1e9 floating-point operations per second.
     pub fn gflops(&self) -> f64 {
         rate(self.cost.flops, self.time)
@@ -72,14 +72,14 @@ fn rate(amount: u64, time: Duration) -> f64 {
 
 impl Profile {
     /// Returns a row for each kernel, the longest time first.
-    pub fn by_kernel(&self) -> Vec<Row> {
+    pub fn by_kernel(&self) -> Vec<ProfileRow> {
         let mut rows = self.grouped(|timed| timed.kernel);
         rows.sort_by_key(|row| std::cmp::Reverse(row.time));
         rows
     }
 
     /// Returns a row for each block, and for each tap outside the blocks, in the order of execution.
-    pub fn by_block(&self) -> Vec<Row> {
+    pub fn by_block(&self) -> Vec<ProfileRow> {
         self.grouped(|timed| block(&timed.label))
     }
 
@@ -88,12 +88,12 @@ impl Profile {
         self.dispatches.iter().flatten().max_by_key(|timed| timed.time)
     }
 
-    fn grouped<'a>(&'a self, key: impl Fn(&'a Timed) -> &'a str) -> Vec<Row> {
-        let mut rows: Vec<Row> = Vec::new();
+    fn grouped<'a>(&'a self, key: impl Fn(&'a Timed) -> &'a str) -> Vec<ProfileRow> {
+        let mut rows: Vec<ProfileRow> = Vec::new();
         for timed in self.dispatches.iter().flatten() {
             let name = key(timed);
             let at = rows.iter().position(|row| row.name == name).unwrap_or_else(|| {
-                rows.push(Row { name: name.to_owned(), dispatches: 0, time: Duration::ZERO, cost: Cost::default() });
+                rows.push(ProfileRow { name: name.to_owned(), dispatches: 0, time: Duration::ZERO, cost: Cost::default() });
                 rows.len() - 1
             });
             let row = &mut rows[at];
@@ -114,7 +114,7 @@ fn block(label: &str) -> &str {
 impl fmt::Display for Profile {
     /// Writes two tables, by kernel and by block, and the longest dispatch.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whole = Row { name: "all".to_owned(), dispatches: 0, time: self.wall, cost: self.cost };
+        let whole = ProfileRow { name: "all".to_owned(), dispatches: 0, time: self.wall, cost: self.cost };
         writeln!(f, "{}: {:.2} ms by the host's clock, {:.1} GFLOP/s", self.device, millis(self.wall), whole.gflops())?;
         if self.dispatches.is_none() {
             return writeln!(f, "This device has no timestamps, so single kernels cannot be timed.");
@@ -226,7 +226,7 @@ mod tests {
             timed("blocks.1.attn.qkv", "matmul", 3),
             timed("blocks.10.attn.qkv", "matmul", 4),
         ]));
-        let names = |rows: &[Row]| rows.iter().map(|row| (row.name.clone(), row.time.as_millis())).collect::<Vec<_>>();
+        let names = |rows: &[ProfileRow]| rows.iter().map(|row| (row.name.clone(), row.time.as_millis())).collect::<Vec<_>>();
         assert_eq!(names(&profile.by_kernel()), [("matmul".into(), 7), ("layernorm".into(), 2), ("patch_embed".into(), 1)]);
         assert_eq!(names(&profile.by_block()), [("patch_embed".into(), 1), ("blocks.1".into(), 5), ("blocks.10".into(), 4)]);
         let matmul = &profile.by_kernel()[0];

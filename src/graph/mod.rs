@@ -9,7 +9,7 @@ mod tier;
 mod tile;
 mod unroll;
 
-pub use plan::{Footprint, Place, Plan, plan};
+pub use plan::{BufferPlace, Footprint, Plan, plan};
 pub use tier::{Abilities, Elem, Tier};
 pub use tile::{AttentionTile, ProductSplit, ProductTile, TileChoice, Tiles};
 

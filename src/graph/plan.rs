@@ -9,7 +9,7 @@ use crate::error::{Error, GpuFailure, Result};
 
 /// Where a tensor lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum BufferPlace {
     /// In the buffer that the shared weights have under the tensor's name.
     Weight,
     /// In a buffer that no other tensor uses: inputs and outputs.
@@ -49,14 +49,14 @@ impl Footprint {
 /// A place for every tensor of a graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    places: Vec<Place>,
+    places: Vec<BufferPlace>,
     slots: Vec<u64>,
     bytes: Footprint,
 }
 
 impl Plan {
     /// Where this tensor lives.
-    pub fn place(&self, id: TensorId) -> Place {
+    pub fn place(&self, id: TensorId) -> BufferPlace {
         self.places[id.index()]
     }
 
@@ -113,11 +113,11 @@ pub fn plan(graph: &Graph, limits: &Limits) -> Result<Plan> {
     Ok(Plan { places, slots, bytes })
 }
 
-fn place(role: Role, slot: Option<usize>) -> Place {
+fn place(role: Role, slot: Option<usize>) -> BufferPlace {
     match role {
-        Role::Weight => Place::Weight,
-        Role::Input | Role::Output => Place::Own,
-        Role::Intermediate => slot.map_or(Place::Nowhere, Place::Slot),
+        Role::Weight => BufferPlace::Weight,
+        Role::Input | Role::Output => BufferPlace::Own,
+        Role::Intermediate => slot.map_or(BufferPlace::Nowhere, BufferPlace::Slot),
     }
 }
 

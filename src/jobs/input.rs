@@ -7,7 +7,7 @@ use super::observer::Observer;
 use crate::archive::sha256;
 use crate::ct::{Images, Orient, Size, Volume, Window, prepare, resize, resized};
 use crate::error::{Error, Result};
-use crate::output::{Place, Preprocessing};
+use crate::output::{ImagePlace, Preprocessing};
 use crate::tensor::Tensor;
 
 /// The preprocessing from a scan to images.
@@ -233,10 +233,10 @@ impl Input {
     }
 
     /// Returns the positions of the patches of `slices` in patient space; none if the input has no affine.
-    pub fn place(&self, slices: &[usize], patch_size: usize) -> Option<Place> {
+    pub fn place(&self, slices: &[usize], patch_size: usize) -> Option<ImagePlace> {
         let Content::Scan(scan) = &self.content else { return None };
         let [_, _, height, width] = self.shape();
-        scan.affine().map(|&affine| Place {
+        scan.affine().map(|&affine| ImagePlace {
             affine,
             slice: (scan.height(), scan.width()),
             image: (height, width),

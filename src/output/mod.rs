@@ -24,7 +24,7 @@ pub use format::Format;
 #[cfg(feature = "readers")]
 pub use labels::LabelFile;
 pub use ours::{WRITTEN_BY, is_manifest_name, is_ours};
-pub use place::Place;
+pub use place::ImagePlace;
 #[cfg(feature = "readers")]
 pub use probabilities::ProbabilityFile;
 pub use provenance::{Preprocessing, Provenance};

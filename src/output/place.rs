@@ -4,7 +4,7 @@ use crate::ct::Affine;
 
 /// Maps patches to the scan that their images were made from, and to patient space.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Place {
+pub struct ImagePlace {
     /// The affine of the scan after orientation: from (column, row, slice) to millimetres.
     pub affine: Affine,
     /// Height and width of a slice in pixels.
@@ -17,7 +17,7 @@ pub struct Place {
     pub slices: Vec<usize>,
 }
 
-impl Place {
+impl ImagePlace {
     /// Returns the affine from (patch column, patch row, position in the file's list of slices) to a patch's centre in
     /// RAS+ mm, or `None` if the distances between the file's slices differ.
     ///
@@ -70,9 +70,9 @@ mod tests {
 
     /// Columns 0.5 mm to the left, rows 2 mm to posterior, slices 3 mm up; slices of 64 x 96 pixels, resized to 32 x
     /// 32.
-    fn place(slices: &[usize]) -> Place {
+    fn place(slices: &[usize]) -> ImagePlace {
         let affine = Affine::from_columns([-0.5, 0.0, 0.0], [0.0, -2.0, 0.0], [0.0, 0.0, 3.0], [100.0, 50.0, -7.0]);
-        Place { affine, slice: (64, 96), image: (32, 32), patch_size: 16, slices: slices.to_vec() }
+        ImagePlace { affine, slice: (64, 96), image: (32, 32), patch_size: 16, slices: slices.to_vec() }
     }
 
     #[test]
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn without_a_resize_patches_are_of_sixteen_pixels() {
-        let whole = Place { image: (64, 96), ..place(&[0]) };
+        let whole = ImagePlace { image: (64, 96), ..place(&[0]) };
         let patch = whole.patch_affine().expect("one slice");
         assert_eq!(patch.apply([0.0, 0.0, 0.0]), [100.0 - 7.5 * 0.5, 50.0 - 7.5 * 2.0, -7.0]);
         assert_eq!(patch.spacing(), [8.0, 32.0, 3.0]);
@@ -101,6 +101,6 @@ mod tests {
         assert_eq!(place.patch_steps(), [[-24.0, 0.0, 0.0], [0.0, -64.0, 0.0]]);
         let (x, y) = (100.0 - 23.5 * 0.5, 50.0 - 15.5 * 2.0);
         assert!(place.slice_positions().iter().all(|p| p[..2] == [x, y]));
-        assert_eq!(Place { slices: vec![3, 3], ..place }.patch_affine(), None, "twice the same slice spans nothing");
+        assert_eq!(ImagePlace { slices: vec![3, 3], ..place }.patch_affine(), None, "twice the same slice spans nothing");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::ours::WRITTEN_BY;
-use super::place::Place;
+use super::place::ImagePlace;
 use crate::ct::{Orient, Size, Window};
 use crate::vit::config::{Config, Grid};
 
@@ -60,7 +60,7 @@ pub struct Provenance {
     /// The scan's slices that are in the file, in the file's order. They are counted from 0, after orientation.
     pub slices: Vec<usize>,
     /// The positions of the patches, if the scan states its own position.
-    pub place: Option<Place>,
+    pub place: Option<ImagePlace>,
     /// Height and width of the model's input image, in pixels.
     pub image: (usize, usize),
     /// The model's patch grid of that image.
@@ -135,7 +135,7 @@ impl Provenance {
     }
 }
 
-fn placed(place: &Place) -> Vec<(&'static str, String)> {
+fn placed(place: &ImagePlace) -> Vec<(&'static str, String)> {
     let affine = ("affine", place.affine.to_string());
     match place.patch_affine() {
         Some(patch) => vec![affine, ("patch_affine", patch.to_string())],
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
     use crate::ct::Affine;
 
-    fn provenance(window: Window, place: Option<Place>) -> Provenance {
+    fn provenance(window: Window, place: Option<ImagePlace>) -> Provenance {
         Provenance {
             input: "scan.nii".into(),
             input_sha256: None,
@@ -191,13 +191,13 @@ mod tests {
         assert_eq!(json_of(&unknown, "scan"), json!({"format": "NIfTI-1"}));
 
         let affine = Affine::from_columns([-1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.5], [0.0, 0.0, 0.0]);
-        let place = Place { affine, slice: (32, 32), image: (32, 32), patch_size: 16, slices: vec![0, 1, 5] };
+        let place = ImagePlace { affine, slice: (32, 32), image: (32, 32), patch_size: 16, slices: vec![0, 1, 5] };
         let listed = provenance(Window::DEMO, Some(place.clone())).metadata();
         assert_eq!(json_of(&listed, "slice_positions"), json!([[-7.5, -7.5, 0.0], [-7.5, -7.5, 1.5], [-7.5, -7.5, 7.5]]));
         assert_eq!(json_of(&listed, "patch_steps"), json!([[-16.0, 0.0, 0.0], [0.0, -16.0, 0.0]]));
         assert!(!listed.contains_key("patch_affine"));
 
-        let stepped = provenance(Window::DEMO, Some(Place { slices: vec![1, 3], ..place })).metadata();
+        let stepped = provenance(Window::DEMO, Some(ImagePlace { slices: vec![1, 3], ..place })).metadata();
         let want = json!([[-16.0, 0.0, 0.0, -7.5], [0.0, -16.0, 0.0, -7.5], [0.0, 0.0, 3.0, 1.5], [0.0, 0.0, 0.0, 1.0]]);
         assert_eq!(json_of(&stepped, "patch_affine"), want);
         assert!(stepped.contains_key("affine") && !stepped.contains_key("slice_positions"));

@@ -137,7 +137,7 @@ impl Segmenter {
 
 /// Loads one network of the results onto the CPU.
 #[cfg(feature = "cpu")]
-async fn on_cpu(results: &Results, network: &Network, tuning: Tuning, precision: crate::cpu::Precision) -> Result<cpu::CpuFold> {
+async fn on_cpu(results: &Results, network: &Network, tuning: Tuning, precision: crate::cpu::FactorType) -> Result<cpu::CpuFold> {
     let request = network.request();
     Ok(cpu::CpuFold {
         encoder: Backbone::tuned_async(&network.model, Choice::Cpu, tuning).await?,
@@ -184,7 +184,7 @@ mod tests {
         let fold = || -> Result<Fold> {
             let Some(context) = context else {
                 let encoder = Backbone::from_weights(&config, weights.clone());
-                let decoder = cpu::decoder_layers(decoder.clone(), cpu::Precision::F32);
+                let decoder = cpu::decoder_layers(decoder.clone(), cpu::FactorType::F32);
                 let (request, channels) = (Request { layers: vec![0], ..Request::default() }, shape.channels.clone());
                 let fold = CpuFold { encoder, decoder, request, takes_last: false, channels, classes: 2, parameters: 0 };
                 return Ok(Fold::Cpu(Box::new(fold)));

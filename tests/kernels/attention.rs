@@ -64,7 +64,7 @@ fn check_over(elem: Elem, table: &mut Table, shape: Shape, peak: f32, variants: 
             &format!("{shape:?}, peak {peak}"),
             tolerance,
             &want,
-            Tensor::made(|y| cpu::attention(&heads_first, cpu::Precision::F32, y)).data(),
+            Tensor::filled_by(|y| cpu::attention(&heads_first, cpu::FactorType::F32, y)).data(),
         );
     }
     for &(variant, limits) in variants.iter().filter(|(_, limits)| limits.elem == elem) {

@@ -1,7 +1,7 @@
 //! Compares the segmentation decoder with its definition on whole maps: transposed convolutions, LayerNorm over
 //! channels, GELU, a 1 x 1 convolution.
 
-use meddino::cpu::{Precision, decode, decoder_layers};
+use meddino::cpu::{FactorType, decode, decoder_layers};
 use meddino::graph::Limits;
 use meddino::kernels::{Columns, Mosaic};
 use meddino::vit::config::Grid;
@@ -105,7 +105,7 @@ fn check(table: &mut Table, batch: usize, grid: Grid, prefix: usize, layers: usi
         .flat_map(|(patch, layer)| layer.data()[(patch / grid.patches() * tokens + prefix + patch % grid.patches()) * c..][..c].to_vec())
         .collect();
     check_recorded(table, (batch, grid), channels, &decoder, &rows, &want);
-    let decoder = decoder_layers(decoder, Precision::F32);
+    let decoder = decoder_layers(decoder, FactorType::F32);
     let got = decode(&decoder, &layers.iter().collect::<Vec<_>>(), grid);
     let side = 1 << (channels.len() - 1);
     assert_eq!(got.shape(), [batch, classes, grid.rows * side, grid.cols * side]);
@@ -303,9 +303,9 @@ fn layernorm_gelu_is_gelu_of_layernorm() {
         let values = [(1, rows * c), (2, c), (3, c)].map(|(seed, n)| noise(seed, n));
         let x = Tensor::new([rows, c], values[0].clone());
         let norm = Norm { weight: Tensor::new([c], values[1].clone()), bias: Tensor::new([c], values[2].clone()) };
-        let mut want = Tensor::made(|y| cpu::layernorm(&x, &norm, DECODER_EPS, y));
+        let mut want = Tensor::filled_by(|y| cpu::layernorm(&x, &norm, DECODER_EPS, y));
         cpu::gelu(want.data_mut());
-        let got = Tensor::made(|y| cpu::layernorm_gelu(&x, &norm, DECODER_EPS, y));
+        let got = Tensor::filled_by(|y| cpu::layernorm_gelu(&x, &norm, DECODER_EPS, y));
         table.twin(&format!("{rows} x {c}"), EXACT, &wide(want.data()), got.data());
         for limits in &variants {
             let stored = noise_of(limits.elem, 1, rows * c);

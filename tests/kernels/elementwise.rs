@@ -60,7 +60,7 @@ fn check_layernorm(table: &mut Table, limits: Limits, rows: usize, c: usize) {
     let want = layernorm(&x, &weight, &bias, eps);
     let tolerance = Tolerance { atol: 1e-6, rtol: 1e-6, l2: 4e-7 };
     let norm = Norm { weight: Tensor::new([c], weight.clone()), bias: Tensor::new([c], bias.clone()) };
-    let twin = Tensor::made(|y| cpu::layernorm(&Tensor::new([1, rows, c], x.clone()), &norm, eps, y));
+    let twin = Tensor::filled_by(|y| cpu::layernorm(&Tensor::new([1, rows, c], x.clone()), &norm, eps, y));
     table.twin(&format!("{rows} x {c}"), tolerance, &want, twin.data());
     let name = format!("{} over {}, {rows} x {c}, bindings of {}", limits.tier, limits.elem.name(), limits.max_binding);
     table.check(&name, limits, tolerance.stored(limits.elem), &want, |case| {

@@ -61,7 +61,7 @@ fn check(table: &mut Table, shape: Shape, limits: Limits) {
         let precision = if rounded { RopePrecision::Bf16 } else { RopePrecision::F32 };
         let token_major = Tensor::new([batch, tokens, 3 * heads * head_dim], qkv.clone());
         let angles_table = Tensor::new([2, patches, head_dim / 2], angles.clone());
-        let twin = Tensor::made(|y| cpu::rope(&token_major, &angles_table, heads, prefix, precision, y));
+        let twin = Tensor::filled_by(|y| cpu::rope(&token_major, &angles_table, heads, prefix, precision, y));
         if limits.elem == Elem::F32 {
             table.twin(&format!("{shape:?}, bf16 {rounded}"), tolerance, &want, twin.data());
         }

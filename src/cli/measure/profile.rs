@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use meddino::archive::NewFile;
-use meddino::gpu::{Profile, Row};
+use meddino::gpu::{Profile, ProfileRow};
 use meddino::jobs::Engine;
 use meddino::output::WRITTEN_BY;
 use meddino::vit::features::Request;
@@ -44,7 +44,7 @@ fn write(path: &Path, value: &Value) -> Result<()> {
 
 fn to_json(profile: &Profile, image: &[usize]) -> Value {
     let has_dispatches = profile.dispatches.is_some();
-    let rows = |rows: Vec<Row>| has_dispatches.then(|| rows.iter().map(row).collect::<Vec<_>>());
+    let rows = |rows: Vec<ProfileRow>| has_dispatches.then(|| rows.iter().map(row).collect::<Vec<_>>());
     let longest = profile.longest().map(|timed| json!({ "label": timed.label, "kernel": timed.kernel, "ms": millis(timed.time) }));
     json!({
         "device": profile.device,
@@ -60,7 +60,7 @@ fn to_json(profile: &Profile, image: &[usize]) -> Value {
     })
 }
 
-fn row(row: &Row) -> Value {
+fn row(row: &ProfileRow) -> Value {
     json!({
         "name": row.name,
         "dispatches": row.dispatches,
