@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use meddino::gpu::REQUIRED;
-use meddino::graph::{Elem, Kernel, Limits, Role, Tier, TileChoice, Tiles};
+use meddino::graph::{Constant, Elem, Kernel, Limits, Role, Tier, TileChoice, Tiles};
 use meddino::kernels::{
     Columns, Epilogue, Field, Heads, Mask, Mosaic, Recorder, Values, attention_tiles, product_tiles, texture_read, texture_write,
 };
@@ -66,14 +66,18 @@ fn geometries(base: Limits) -> Vec<Limits> {
     std::iter::once(base).chain(others.map(|choice| Limits { tiles: Tiles { few: choice, many: choice }, ..base })).collect()
 }
 
-/// The kernels of every form and tier in f32 and f16, keyed by their source.
-fn variants() -> BTreeMap<String, Kernel> {
-    let tiers = Tier::ALL.into_iter().flat_map(|tier| [Elem::F32, Elem::F16].map(|elem| (tier, elem)));
-    let limits = tiers.map(|(tier, elem)| Limits { tier, elem, subgroup_size: 32, ..Limits::DEFAULT });
-    let forms = limits.flat_map(geometries).flat_map(|limits| [8, 7].map(|c| record(limits, c)));
+/// The kernels of a tier in every form, in f32 and f16, keyed by their source.
+fn variants_of(tier: Tier) -> BTreeMap<String, Kernel> {
+    let limits = [Elem::F32, Elem::F16].map(|elem| Limits { tier, elem, subgroup_size: 32, ..Limits::DEFAULT });
+    let forms = limits.into_iter().flat_map(geometries).flat_map(|limits| [8, 7].map(|c| record(limits, c)));
     let kernels = forms.flat_map(|g| g.graph().steps().iter().map(|s| s.kernel.clone()).collect::<Vec<_>>());
     let copies = [1, 2, 3, 4].map(texture_write).into_iter().chain([texture_read()]);
     kernels.chain(copies).map(|kernel| (kernel.source(), kernel)).collect()
+}
+
+/// The kernels of every tier.
+fn variants() -> BTreeMap<String, Kernel> {
+    Tier::ALL.into_iter().flat_map(variants_of).collect()
 }
 
 #[test]
@@ -111,9 +115,7 @@ fn needs(source: &str) -> naga::valid::Capabilities {
 }
 
 fn check(source: &str) -> Result<(), String> {
-    let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
-    let mut validator = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), needs(source));
-    validator.validate(&module).map_err(|e| e.emit_to_string(source))?;
+    let (module, _) = parsed(source)?;
     let bound = module.global_variables.iter().filter(|(_, v)| matches!(v.space, naga::AddressSpace::Storage { .. })).count() as u64;
     let required = |name: &str| REQUIRED.iter().find(|r| r.limit == name).expect("it is required").least;
     if bound > required("max_storage_buffers_per_shader_stage") {
@@ -133,6 +135,70 @@ fn check(source: &str) -> Result<(), String> {
         return Err(format!("entry {}, {invocations} invocations, {memory} bytes of workgroup memory", entry.name));
     }
     Ok(())
+}
+
+/// Every kernel that Metal or DX12 can be given is written in their languages. Software GPUs, which DX12 has too, get the
+/// text before its loops are unrolled.
+#[test]
+fn every_kernel_of_a_portable_tier_is_written_for_metal_and_dx12() {
+    let mut problems = Vec::new();
+    for tier in Tier::ALL.into_iter().filter(|tier| !tier.needs_vulkan()) {
+        for (source, kernel) in variants_of(tier) {
+            if has_matrices(&kernel) {
+                problems.push(format!("{tier}, {}: cooperative matrices are for Vulkan alone", kernel.name));
+            }
+            for text in [source, kernel.unrolled_source()] {
+                let written = [("Metal", to_msl(&text)), ("DX12", to_hlsl(&text))];
+                let failed = written.into_iter().filter_map(|(api, written)| Some((api, written.err()?)));
+                problems
+                    .extend(failed.map(|(api, problem)| format!("{tier}, {} for {api}: {problem} {:?}", kernel.name, kernel.constants)));
+            }
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// The rule of the tiers excludes what naga cannot write for DX12, and nothing else. For Metal naga writes these kernels
+/// too, but passes a pointer to a vec4 where `simdgroup_load` wants one to a scalar.
+#[test]
+fn kernels_with_matrices_are_for_vulkan_alone() {
+    for tier in Tier::ALL.into_iter().filter(|tier| tier.needs_vulkan()) {
+        let (with, without): (Vec<Kernel>, Vec<Kernel>) = variants_of(tier).into_values().partition(has_matrices);
+        assert!(!with.is_empty(), "{tier} has kernels with matrices");
+        let written = |kernel: &Kernel| to_hlsl(&kernel.unrolled_source()).is_ok();
+        assert!(!with.iter().any(written) && without.iter().all(written), "{tier}");
+    }
+}
+
+fn has_matrices(kernel: &Kernel) -> bool {
+    kernel.constants.iter().any(|(_, value)| matches!(value, Constant::Matrix(..)))
+}
+
+fn parsed(source: &str) -> Result<(naga::Module, naga::valid::ModuleInfo), String> {
+    let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
+    let mut validator = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), needs(source));
+    let info = validator.validate(&module).map_err(|e| e.emit_to_string(source))?;
+    Ok((module, info))
+}
+
+/// Metal 3.0: what a Mac with macOS 13 runs.
+fn to_msl(source: &str) -> Result<String, String> {
+    use naga::back::msl;
+    let (module, info) = parsed(source)?;
+    let options = msl::Options { lang_version: (3, 0), zero_initialize_workgroup_memory: false, ..msl::Options::default() };
+    msl::write_string(&module, &info, &options, &msl::PipelineOptions::default()).map(|(text, _)| text).map_err(|e| e.to_string())
+}
+
+/// Shader model 6.2, the first that has f16.
+fn to_hlsl(source: &str) -> Result<String, String> {
+    use naga::back::hlsl;
+    let (module, info) = parsed(source)?;
+    let options =
+        hlsl::Options { shader_model: hlsl::ShaderModel::V6_2, zero_initialize_workgroup_memory: false, ..hlsl::Options::default() };
+    let (mut text, pipeline) = (String::new(), hlsl::PipelineOptions::default());
+    let reflection = hlsl::Writer::new(&mut text, &options, &pipeline).write(&module, &info, None).map_err(|e| e.to_string())?;
+    reflection.entry_point_names.into_iter().collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;
+    Ok(text)
 }
 
 #[test]

@@ -82,8 +82,9 @@ impl Kind {
 pub(super) fn abilities(info: &wgpu::AdapterInfo, features: wgpu::Features, matrices: &[wgpu::CooperativeMatrixProperties]) -> Abilities {
     let subgroups = features.contains(wgpu::Features::SUBGROUP);
     let fixed = info.subgroup_min_size == info.subgroup_max_size;
-    // Tiles are vec4s, from which naga loads matrices rightly for Vulkan alone.
-    let cooperative = features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) && info.backend == wgpu::Backend::Vulkan;
+    let cooperative = features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+    let is_vulkan = info.backend == wgpu::Backend::Vulkan;
+    let allowed = |side: &u32| Tier::ALL.iter().any(|tier| tier.cooperative() == Some(*side) && (is_vulkan || !tier.needs_vulkan()));
     let matrix = |m: &wgpu::CooperativeMatrixProperties| {
         let square = m.m_size == m.n_size && m.n_size == m.k_size;
         let types = (m.ab_type, m.cr_type) == (wgpu::CooperativeScalarType::F16, wgpu::CooperativeScalarType::F32);
@@ -94,7 +95,7 @@ pub(super) fn abilities(info: &wgpu::AdapterInfo, features: wgpu::Features, matr
         f16: features.contains(wgpu::Features::SHADER_F16),
         subgroups,
         subgroup_size: (subgroups && fixed).then_some(info.subgroup_min_size),
-        cooperative: if cooperative { matrices.iter().filter_map(matrix).collect() } else { Vec::new() },
+        cooperative: if cooperative { matrices.iter().filter_map(matrix).filter(allowed).collect() } else { Vec::new() },
     }
 }
 

@@ -85,6 +85,12 @@ impl Tier {
             Self::Cooperative16 => Some(16),
         }
     }
+
+    /// Whether the tier's kernels are for Vulkan alone. Cooperative matrices are loaded from tiles of vec4s, which naga
+    /// translates rightly for no other API.
+    pub fn needs_vulkan(self) -> bool {
+        self.cooperative().is_some()
+    }
 }
 
 impl fmt::Display for Tier {
