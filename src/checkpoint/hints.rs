@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::layout::Layout;
 use super::names::printable;
+use super::refuse;
 use crate::archive::Dtype;
 use crate::error::Problem;
 
@@ -66,6 +67,10 @@ pub(super) fn gather(
                 vec!["no config.json beside it: heads and epsilon are taken as in every published DINOv3; put its config.json in the same folder".into()],
             )),
         },
+        Layout::NnUnet { trainer: Some(trainer) } if let Some(parent) = refuse::parent(trainer) => {
+            let trainer = printable(trainer);
+            Ok((Hints::default(), vec![format!("was trained by {trainer}; its weights are taken as those of {parent}'s network")]))
+        }
         Layout::NnUnet { trainer: None } => Ok((Hints::default(), vec!["no trainer_name in it: taken for a MedDINOv3 trainer's".into()])),
         _ => Ok((Hints::default(), Vec::new())),
     }

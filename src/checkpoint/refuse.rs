@@ -65,10 +65,17 @@ fn is_chunked(name: &str) -> bool {
     parts.next() == Some("blocks") && is_number(parts.next()) && is_number(parts.next())
 }
 
-/// Refuses nnU-Net trainers that train a different network.
+/// Returns the trainer that `name` is named after, as nnU-Net names subclasses: `..._Trainer_250epochs`. None for a
+/// supported trainer itself.
+pub(super) fn parent(name: &str) -> Option<&'static str> {
+    TRAINERS.into_iter().find(|trainer| name.len() > trainer.len() && name.starts_with(trainer))
+}
+
+/// Refuses nnU-Net trainers that train a different network. A subclass of a supported trainer passes; the shapes of its
+/// weights are checked when they are read.
 pub(super) fn trainer(name: Option<&str>) -> Result<(), String> {
     match name {
-        Some(name) if !TRAINERS.contains(&name) => {
+        Some(name) if !TRAINERS.contains(&name) && parent(name).is_none() => {
             let why = if name.to_lowercase().contains("flexict") { " (FlexiCT is another model family)" } else { "" };
             let name = printable(name);
             Err(format!("was trained by {name}{why}, whose network is not MedDINOv3's. Supported trainers: {}", TRAINERS.join(", ")))

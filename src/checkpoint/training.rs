@@ -14,7 +14,7 @@ pub struct Training {
     /// `init_args.configuration`: the configuration, among those in the plans, that the model was trained with.
     pub configuration: String,
     /// `inference_allowed_mirroring_axes`: the axes of an image (0 rows, 1 columns) along which it may be mirrored;
-    /// empty if training did not mirror.
+    /// empty if training did not mirror, or the file does not say.
     pub mirror_axes: Vec<usize>,
 }
 
@@ -27,8 +27,7 @@ impl Training {
         };
         let Some(PickleValue::String(configuration)) = configuration else { return Err(missing("init_args.configuration").into()) };
         let mirror_axes = match reader.top_level("inference_allowed_mirroring_axes")? {
-            None => return Err(missing("inference_allowed_mirroring_axes").into()),
-            Some(PickleValue::None) => Vec::new(),
+            None | Some(PickleValue::None) => Vec::new(),
             Some(PickleValue::List(axes)) => axes.iter().map(axis).collect::<Result<_, _>>()?,
             Some(other) => return Err(wrong(&other).into()),
         };

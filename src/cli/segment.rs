@@ -1,12 +1,13 @@
 //! `meddino segment`: segments scans with a fine-tuned network and writes label maps.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use meddino::jobs::{
     Case, Cohort, LabelReport, OutputFolder, Outputs, Scan, SegmentJob, Settings, Shard, beside_labels, name_text, read_of,
     segment_targets, without_channel,
 };
-use meddino::nnunet::Results;
+use meddino::nnunet::{Region, Results};
 use meddino::{Error, Result};
 use serde_json::json;
 
@@ -88,19 +89,34 @@ fn segment(job: &SegmentJob, args: &Segment, case: &Case, scan: Scan, target: &P
 
 /// Prints the path of a case's labels and the size of each label. A case that an earlier run finished has no report.
 fn show(job: &SegmentJob, args: &Segment, case: &Case, target: &Path, report: Option<&LabelReport>) -> Result<()> {
-    let names = &job.results().dataset.labels;
+    let dataset = &job.results().dataset;
     let ml = |voxels: u64| voxels as f64 * report.map_or(0.0, |report| report.voxel_ml);
-    let volumes = report.map(|report| names.iter().zip(&report.voxels).enumerate().skip(1).map(|(label, (name, n))| (label, name, *n)));
-    let volumes: Option<Vec<_>> = volumes.map(Iterator::collect);
+    let labels: Option<Vec<(usize, &String, u64)>> = report.map(|report| {
+        let labels = dataset.labels.iter().zip(&report.voxels).enumerate().skip(1);
+        labels.filter(|(_, (name, _))| !name.is_empty()).map(|(label, (name, n))| (label, name, *n)).collect()
+    });
+    let of_region = |region: &Region| {
+        let voxels = |label: &u16| report.map_or(0, |report| report.voxels.get(usize::from(*label)).copied().unwrap_or(0));
+        region.labels.iter().map(voxels).sum::<u64>()
+    };
     if args.also.json {
         let row =
             |(label, name, voxels): &(usize, &String, u64)| json!({"label": label, "name": name, "voxels": voxels, "ml": ml(*voxels)});
-        let labels = volumes.map(|volumes| volumes.iter().map(row).collect::<Vec<_>>());
-        return result(json!({"input": case.text(), "output": name_text(target), "labels": labels}));
+        let mut line = json!({"input": case.text(), "output": name_text(target), "labels": labels.map(|labels| labels.iter().map(row).collect::<Vec<_>>())});
+        if !dataset.regions.is_empty() {
+            let row = |region: &Region| json!({"name": region.name, "labels": region.labels, "voxels": of_region(region), "ml": ml(of_region(region))});
+            line["regions"] = report.map(|_| dataset.regions.iter().map(row).collect::<Vec<_>>()).into();
+        }
+        return result(line);
     }
     result(target.display())?;
-    let Some(volumes) = volumes else { return Ok(()) };
-    let width = volumes.iter().map(|(_, name, _)| name.chars().count()).max().unwrap_or(0).max("name".len());
-    result(format_args!("  label  {:width$}  {:>10}  {:>10}", "name", "voxels", "ml"))?;
-    volumes.iter().try_for_each(|(label, name, n)| result(format_args!("  {label:>5}  {name:width$}  {n:>10}  {:>10.2}", ml(*n))))
+    let Some(labels) = labels else { return Ok(()) };
+    let regions = dataset.regions.iter().map(|region| &region.name);
+    let width =
+        labels.iter().map(|(_, name, _)| *name).chain(regions).map(|name| name.chars().count()).max().unwrap_or(0).max("name".len());
+    let first = if dataset.regions.is_empty() { "label".len() } else { "region".len() };
+    let row = |label: &dyn Display, name: &str, n: u64| result(format_args!("  {label:>first$}  {name:width$}  {n:>10}  {:>10.2}", ml(n)));
+    result(format_args!("  {:>first$}  {:width$}  {:>10}  {:>10}", "label", "name", "voxels", "ml"))?;
+    labels.iter().try_for_each(|(label, name, n)| row(label, name, *n))?;
+    dataset.regions.iter().try_for_each(|region| row(&"region", &region.name, of_region(region)))
 }

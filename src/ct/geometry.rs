@@ -4,6 +4,7 @@ use super::affine::Affine;
 #[cfg(feature = "readers")]
 use super::nifti;
 use super::source::StoredScan;
+use super::turn::Turn;
 use crate::error::{Error, Result};
 
 /// The most voxels along an axis. Label maps are NIfTI-1, which stores sizes as signed 16-bit integers.
@@ -98,6 +99,14 @@ impl Geometry {
     /// Returns the affine from (column, row, slice) to mm in the patient, RAS+.
     pub fn affine(&self) -> &Affine {
         &self.affine
+    }
+
+    /// Returns the sides of the patient to which columns, rows and slices run most nearly, a letter each (`LPS`), as
+    /// nibabel's `aff2axcodes` gives them.
+    pub fn axes(&self) -> String {
+        let turn = Turn::to_ras(&self.affine).back();
+        let sides = [["R", "L"], ["A", "P"], ["S", "I"]];
+        (0..3).map(|axis| sides[turn.from[axis]][usize::from(turn.flip[axis])]).collect()
     }
 
     /// Returns the distance between slices, rows and columns, in mm. For a NIfTI file this is its `pixdim`, which

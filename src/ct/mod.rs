@@ -52,5 +52,6 @@ pub use prepare::{Size, prepare};
 pub use resize::{resize, resized, taps};
 pub use scratch::Scratch;
 pub use source::Slices;
+pub use turn::Turn;
 pub use volume::Volume;
 pub use window::Window;

@@ -11,16 +11,65 @@ const BUFFER: usize = 64 << 20;
 
 /// A permutation of the axes (0 column, 1 row, 2 slice), and which of them are reversed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Turn {
+pub struct Turn {
     /// For each new axis, the stored axis that it comes from.
-    pub from: [usize; 3],
+    pub(super) from: [usize; 3],
     /// For each new axis, whether it runs against the stored one.
-    pub flip: [bool; 3],
+    pub(super) flip: [bool; 3],
 }
 
 impl Turn {
     /// The identity.
-    const NONE: Self = Self { from: [0, 1, 2], flip: [false; 3] };
+    pub const NONE: Self = Self { from: [0, 1, 2], flip: [false; 3] };
+
+    /// Returns the permutation whose new slices, rows and columns are the stored axes `order` (0 slices, 1 rows, 2
+    /// columns).
+    ///
+    /// # Panics
+    /// If `order` is not a permutation of 0, 1 and 2.
+    pub fn of_order(order: [usize; 3]) -> Self {
+        assert!((0..3).all(|axis| order.contains(&axis)), "{order:?} is no order of the axes");
+        Self { from: [2, 1, 0].map(|axis| 2 - order[axis]), flip: [false; 3] }
+    }
+
+    /// Returns the turn that first does this turn and then `next`.
+    #[must_use]
+    pub fn then(self, next: Self) -> Self {
+        let of = |axis: usize| (self.from[next.from[axis]], self.flip[next.from[axis]] != next.flip[axis]);
+        Self { from: [0, 1, 2].map(|axis| of(axis).0), flip: [0, 1, 2].map(|axis| of(axis).1) }
+    }
+
+    /// Returns the turn that undoes this one.
+    #[must_use]
+    pub fn back(self) -> Self {
+        let new = [0, 1, 2].map(|axis| self.from.iter().position(|from| *from == axis).expect("a permutation"));
+        Self { from: new, flip: new.map(|axis| self.flip[axis]) }
+    }
+
+    /// Returns the stored values of each axis, `[slices, rows, columns]`, in the order of the turned axes. They may be
+    /// counts or distances.
+    pub fn of_axes<T: Copy>(self, stored: [T; 3]) -> [T; 3] {
+        [2, 1, 0].map(|axis| stored[2 - self.from[axis]])
+    }
+
+    /// Returns the stored [slice, row, column] of the voxel at `index`, which is in the turned order. `shape` is the
+    /// stored [S, H, W].
+    pub fn stored_index(self, index: [usize; 3], shape: [usize; 3]) -> [usize; 3] {
+        let mut stored = [0; 3];
+        for axis in 0..3 {
+            let (from, at) = (self.from[axis], index[2 - axis]);
+            stored[2 - from] = if self.flip[axis] { length(shape, from) - 1 - at } else { at };
+        }
+        stored
+    }
+
+    /// Returns the turn after which columns run most nearly to the right, rows to anterior and slices to superior, as
+    /// in nibabel's `as_reoriented(io_orientation(affine))`.
+    ///
+    /// `affine` must be usable.
+    pub fn to_ras(affine: &Affine) -> Self {
+        Self::to_lps(affine).then(Self { flip: [true, true, false], ..Self::NONE })
+    }
 
     /// Returns the turn after which columns run most nearly to the left, rows to posterior and slices to superior.
     /// Stored axes are matched in order of their alignment, the best aligned first. Each takes the patient's axis
@@ -49,7 +98,7 @@ impl Turn {
     }
 
     /// Returns the largest angle between a turned axis and the patient's axis, in degrees.
-    pub fn off_axis(&self, affine: &Affine) -> f64 {
+    pub(super) fn off_axis(&self, affine: &Affine) -> f64 {
         let angle = |patient: usize| {
             let step = affine.column(self.from[patient]);
             let across = (0..3).filter(|&i| i != patient).map(|i| step[i] * step[i]).sum::<f64>().sqrt();
@@ -59,7 +108,7 @@ impl Turn {
     }
 
     /// Returns the affine after the turn. `shape` is the stored [S, H, W].
-    pub fn affine(&self, affine: &Affine, shape: [usize; 3]) -> Affine {
+    pub(super) fn affine(&self, affine: &Affine, shape: [usize; 3]) -> Affine {
         let mut origin = affine.column(3);
         let columns = [0, 1, 2].map(|axis| {
             let step = affine.column(self.from[axis]);
@@ -78,7 +127,7 @@ impl Turn {
     ///
     /// # Errors
     /// If a slice would be too large.
-    pub fn apply(self, stored: StoredScan) -> Result<StoredScan, String> {
+    pub(super) fn apply(self, stored: StoredScan) -> Result<StoredScan, String> {
         if self == Self::NONE {
             return Ok(stored);
         }

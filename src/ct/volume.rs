@@ -114,19 +114,13 @@ impl Volume {
         Ok(Self { name: self.name, stored })
     }
 
-    /// Permutes the volume's axes. `order` names the source axis (0 slices, 1 rows, 2 columns) of the new slices, rows
-    /// and columns.
+    /// Permutes and reverses the volume's axes.
     ///
     /// Memory and temporary files are used as described for [`Volume::oriented`].
     ///
     /// # Errors
     /// If a slice would be too large.
-    ///
-    /// # Panics
-    /// If `order` is not a permutation of 0, 1 and 2.
-    pub fn transposed(self, order: [usize; 3]) -> Result<Self> {
-        assert!((0..3).all(|axis| order.contains(&axis)), "{order:?} is no order of the axes");
-        let turn = Turn { from: [2, 1, 0].map(|axis| 2 - order[axis]), flip: [false; 3] };
+    pub fn turned(self, turn: Turn) -> Result<Self> {
         let stored = turn.apply(self.stored).map_err(|problem| Error::input(&self.name, problem))?;
         Ok(Self { name: self.name, stored })
     }

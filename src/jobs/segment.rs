@@ -1,7 +1,8 @@
 //! Segmentation of scans with a network that was fine-tuned in nnU-Net, into label files or into memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::case::Case;
@@ -11,12 +12,15 @@ use super::pipeline;
 use super::reads::is_own;
 use crate::archive::{Listing, sha256};
 use crate::backbone::{Choice, Tuning};
-use crate::ct::{Geometry, Volume};
+use crate::ct::{Geometry, Turn, Volume};
 use crate::error::{Error, Result};
 use crate::nnunet::{Frame, Prepared, Results, Segmented, Tiling};
 use crate::output::{LabelFile, ProbabilityFile, Targets, WRITTEN_BY};
 use crate::segmenter::Segmenter;
 use crate::tensor::Tensor;
+
+/// How DICOM series and most converted scans are stored: columns run to the left, rows to posterior, slices to superior.
+const USUAL: &str = "LPS";
 
 /// All settings of a segmentation job, except the networks and the scan.
 #[derive(Clone, Debug)]
@@ -29,7 +33,7 @@ pub struct SegmentRecipe {
     pub step_size: f64,
     /// Whether to average scores over mirrored tiles, along the axes that the networks' training allows.
     pub mirror: bool,
-    /// Whether to return the probability of every class beside the labels.
+    /// Whether to return the probability of every label, or of every region, beside the labels.
     pub probabilities: bool,
     /// Number of a slice's tiles in a batch; none for as many as the memory allows.
     pub batch: Option<usize>,
@@ -160,7 +164,8 @@ pub struct LabelMap {
     pub shape: [usize; 3],
     /// The label of each voxel, row-major.
     pub labels: Vec<u16>,
-    /// The probability of each class at each voxel, [K, S, H, W], if the recipe requests them.
+    /// The probability of each label, or of each region if the networks have regions, at each voxel, [K, S, H, W], if the
+    /// recipe requests them.
     pub probabilities: Option<Tensor>,
 }
 
@@ -183,6 +188,8 @@ pub struct SegmentJob {
     results: Results,
     tiling: Tiling,
     segmenter: Segmenter,
+    /// The orientations of scans that were noted.
+    noted: Mutex<BTreeSet<String>>,
 }
 
 impl SegmentJob {
@@ -196,7 +203,7 @@ impl SegmentJob {
         let tiling = Tiling::new(results.configuration.tile, recipe.step_size, mirror_axes);
         let segmenter = Segmenter::new(&results, &recipe.backend, recipe.tuning)?;
         segmenter.warnings().iter().for_each(|warning| observer.warn(warning));
-        Ok(Self { recipe, results, tiling, segmenter })
+        Ok(Self { recipe, results, tiling, segmenter, noted: Mutex::default() })
     }
 
     /// Returns the networks' results folder.
@@ -218,9 +225,9 @@ impl SegmentJob {
     /// If the scan cannot be read or does not fit the networks, a file cannot be written, or the device fails.
     /// [`Error::Cancelled`] if `observer` cancels; then no file is left.
     pub fn write(&self, scan: Scan, target: &Path, observer: &dyn Observer) -> Result<LabelReport> {
-        let ready = self.prepare(scan)?;
+        let ready = self.prepare(scan, observer)?;
         let _under_way = UnderWay::new(observer);
-        let mut files = LabelFiles::create(target, &ready.geometry, self)?;
+        let mut files = LabelFiles::create(target, &ready, self)?;
         let report = self.each_slice(ready, observer, |segmented, _| files.push(&segmented))?;
         files.finish()?;
         Ok(report)
@@ -231,25 +238,41 @@ impl SegmentJob {
     /// # Errors
     /// As [`SegmentJob::write`], except for errors of files.
     pub fn compute(&self, scan: Scan, observer: &dyn Observer) -> Result<(LabelMap, LabelReport)> {
-        let (shape, order) = (scan.geometry.shape(), self.results.configuration.transpose);
+        let shape = scan.geometry.shape();
         let voxels = shape.iter().product();
         let probabilities = self.recipe.probabilities.then(|| Tensor::zeros([&[self.segmenter.classes()][..], &shape].concat()));
         let mut map = LabelMap { shape, labels: vec![0; voxels], probabilities };
-        let ready = self.prepare(scan)?;
+        let ready = self.prepare(scan, observer)?;
+        let turn = ready.prepared.turn();
         let _under_way = UnderWay::new(observer);
         let report = self.each_slice(ready, observer, |segmented, index| {
-            map.put(&segmented, index, order);
+            map.put(&segmented, index, turn);
             Ok(())
         })?;
         Ok((map, report))
     }
 
     /// Reads the scan once for preprocessing, and chooses the batch.
-    fn prepare(&self, scan: Scan) -> Result<Ready> {
+    fn prepare(&self, scan: Scan, observer: &dyn Observer) -> Result<Ready> {
         let Scan { volume, geometry } = scan;
-        let prepared = Prepared::new(volume, geometry.spacing(), &self.results.configuration)?;
+        self.note_orientation(&volume, &geometry, observer);
+        let prepared = Prepared::new(volume, &geometry, &self.results.configuration)?;
         let batch = self.batch(prepared.frame())?;
         Ok(Ready { prepared, geometry, batch })
+    }
+
+    /// Notes once for each orientation that the networks get a scan as it is stored, if that is not the usual way.
+    fn note_orientation(&self, volume: &Volume, geometry: &Geometry, observer: &dyn Observer) {
+        let (reader, stored) = (self.results.configuration.reader, geometry.axes());
+        let is_new = || self.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(stored.clone());
+        if !reader.reorients() && stored != USUAL && is_new() {
+            observer.note(&format!(
+                "{}: is stored as {stored} (columns, rows, slices run to these sides), and {USUAL} is usual; the plans' reader, {}, gives the \
+                 network slices as they are stored, so the network must have been trained on scans that are stored so",
+                volume.name(),
+                reader.name()
+            ));
+        }
     }
 
     /// Segments a scan slice by slice along the first axis in the network's order, and passes each slice and its number
@@ -261,8 +284,8 @@ impl SegmentJob {
         mut take: impl FnMut(Segmented, usize) -> Result<()> + Send,
     ) -> Result<LabelReport> {
         let Ready { mut prepared, geometry, batch } = ready;
-        let (frame, classes) = (prepared.frame().clone(), self.segmenter.classes());
-        let (mut voxels, mut done, count) = (vec![0; classes], 0, frame.shape[0]);
+        let (frame, dataset) = (prepared.frame().clone(), &self.results.dataset);
+        let (mut voxels, mut done, count) = (vec![0; dataset.labels.len()], 0, frame.shape[0]);
         let started = Instant::now();
         observer.progress(0, count);
         let mut slices = 0..count;
@@ -271,7 +294,7 @@ impl SegmentJob {
             |slice| {
                 check(observer)?;
                 let scores = slice.map(|slice| self.segmenter.slice(&slice, &self.tiling, batch, || check(observer))).transpose()?;
-                Ok(frame.restore(scores.as_ref(), classes, self.recipe.probabilities))
+                Ok(frame.restore(scores.as_ref(), dataset, self.recipe.probabilities))
             },
             |segmented: Segmented| {
                 check(observer)?;
@@ -310,14 +333,13 @@ struct Ready {
 }
 
 impl LabelMap {
-    /// Stores slice `index` of the axis `order[0]`, whose rows run along `order[1]` and columns along `order[2]`.
-    fn put(&mut self, segmented: &Segmented, index: usize, order: [usize; 3]) {
+    /// Stores slice `index` of the scan after `turn`.
+    fn put(&mut self, segmented: &Segmented, index: usize, turn: Turn) {
         let [_, rows, columns] = self.shape;
         let voxels: usize = self.shape.iter().product();
-        let width = self.shape[order[2]];
+        let [_, _, width] = turn.of_axes(self.shape);
         for (position, label) in segmented.labels.iter().enumerate() {
-            let mut at = [0; 3];
-            [at[order[0]], at[order[1]], at[order[2]]] = [index, position / width, position % width];
+            let at = turn.stored_index([index, position / width, position % width], self.shape);
             let voxel = (at[0] * rows + at[1]) * columns + at[2];
             self.labels[voxel] = *label;
             if let (Some(volume), Some(slice)) = (&mut self.probabilities, &segmented.probabilities) {
@@ -335,17 +357,23 @@ struct LabelFiles {
 }
 
 impl LabelFiles {
-    fn create(target: &Path, geometry: &Geometry, job: &SegmentJob) -> Result<Self> {
-        let (classes, order) = (job.segmenter.classes(), job.results.configuration.transpose);
+    fn create(target: &Path, ready: &Ready, job: &SegmentJob) -> Result<Self> {
+        let Ready { prepared, geometry, .. } = ready;
+        let (dataset, turn) = (&job.results.dataset, prepared.turn());
+        let outputs = if dataset.regions.is_empty() {
+            ("labels", serde_json::json!(dataset.labels))
+        } else {
+            ("regions", serde_json::json!(dataset.regions.iter().map(|region| &region.name).collect::<Vec<_>>()))
+        };
         let metadata = || {
             BTreeMap::from([
                 (WRITTEN_BY.to_string(), env!("CARGO_PKG_VERSION").to_string()),
-                ("labels".to_string(), serde_json::json!(job.results.dataset.labels).to_string()),
+                (outputs.0.to_string(), outputs.1.to_string()),
             ])
         };
-        let create = |path: PathBuf| ProbabilityFile::create(&path, classes, geometry.shape(), order, metadata());
+        let create = |path: PathBuf| ProbabilityFile::create(&path, dataset.outputs(), geometry.shape(), turn, metadata());
         let probabilities = job.recipe.probabilities.then(|| create(beside_labels(target, "npz"))).transpose()?;
-        Ok(Self { labels: LabelFile::create(target, geometry, classes, order)?, probabilities })
+        Ok(Self { labels: LabelFile::create(target, geometry, dataset.labels.len(), turn)?, probabilities })
     }
 
     fn push(&mut self, segmented: &Segmented) -> Result<()> {
@@ -381,11 +409,11 @@ mod tests {
         let mut map = LabelMap { shape: [2, 3, 4], labels: vec![0; 24], probabilities: None };
         // Each slice has a fixed column; its rows run along the slices and its columns along the rows. A label is the
         // index of its voxel.
-        let order = [2, 0, 1];
+        let turn = Turn::of_order([2, 0, 1]);
         for column in 0..4 {
             let voxel = |position: usize| (position / 3 * 3 + position % 3) * 4 + column;
             let labels = (0..6).map(|position| voxel(position) as u16).collect();
-            map.put(&Segmented { labels, probabilities: None }, column, order);
+            map.put(&Segmented { labels, probabilities: None }, column, turn);
         }
         assert_eq!(map.labels, (0..24).collect::<Vec<u16>>());
     }

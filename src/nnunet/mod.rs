@@ -10,15 +10,17 @@ mod dataset;
 mod json;
 mod plans;
 mod prepare;
+mod reader;
 mod resample;
 mod restore;
 mod results;
 mod spacing;
 mod tiles;
 
-pub use dataset::Dataset;
+pub use dataset::{Dataset, Region};
 pub use plans::{Configuration, CtNormalization};
 pub use prepare::{Frame, Prepared};
+pub use reader::Reader;
 pub use restore::Segmented;
 pub use results::{Folds, Network, Results};
 pub use tiles::{TilePass, Tiling};

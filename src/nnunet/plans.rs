@@ -8,15 +8,14 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::json::{Stated, read, short};
+use super::reader::Reader;
 use super::spacing::Separate;
+use crate::ct::{Geometry, Turn};
 use crate::error::Result;
 use crate::vit::config::MAX_SIDE;
 
 /// The longest chain of configurations that inherit from each other. nnU-Net itself writes chains of one.
 const MAX_CHAIN: usize = 16;
-
-/// nnU-Net's readers that return a scan as it is stored, as [z, y, x].
-const READERS: [&str; 2] = ["SimpleITKIO", "NibabelIO"];
 
 /// One configuration of the plans, for slices of one CT channel.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,7 +32,10 @@ pub struct Configuration {
     pub(super) separate_scores: Separate,
     /// How intensities are normalised.
     pub ct: CtNormalization,
-    /// `transpose_forward`: for each new axis, the stored axis (0 slices, 1 rows, 2 columns) that it comes from.
+    /// `image_reader_writer`: how scans are read.
+    pub reader: Reader,
+    /// `transpose_forward`: for each new axis, the axis (0 slices, 1 rows, 2 columns) that it comes from, after the
+    /// reader has turned the scan.
     pub transpose: [usize; 3],
 }
 
@@ -94,10 +96,9 @@ struct Resampling {
     is_seg: Value,
     #[serde(default)]
     order: Value,
-    /// Listed only to keep it out of `others`. It is the order of splines across slices, and slices are never resampled
-    /// in that direction here.
-    #[serde(default, rename = "order_z")]
-    _order_z: Value,
+    /// The order of splines across the axis of the largest spacing.
+    #[serde(default)]
+    order_z: Value,
     #[serde(default = "never")]
     force_separate_z: Stated<Option<bool>>,
     #[serde(default)]
@@ -169,7 +170,13 @@ impl Configuration {
     /// # Errors
     /// If the file cannot be read, has no such configuration, or asks for something unsupported.
     pub fn open(path: &Path, name: &str) -> Result<Self> {
-        read(path, |plans: PlansFile| Self::of(&plans, name))
+        read(path, |plans: PlansFile, _| Self::of(&plans, name))
+    }
+
+    /// Returns the turn from a scan as it is stored to the network's axes: the reader's turn, then
+    /// [`Configuration::transpose`].
+    pub fn turn(&self, geometry: &Geometry) -> Turn {
+        self.reader.turn(geometry).then(Turn::of_order(self.transpose))
     }
 
     fn of(plans: &PlansFile, name: &str) -> Result<Self, String> {
@@ -197,6 +204,7 @@ impl Configuration {
                 1,
             )?,
             ct: normalisation(&plans.foreground_intensity_properties_per_channel)?,
+            reader: reader(&plans.image_reader_writer)?,
             transpose,
         })
     }
@@ -248,11 +256,18 @@ fn refuse(plans: &PlansFile, entry: &ConfigurationEntry) -> Result<(), String> {
         _ => return Err(entry.normalization_schemes.unlike("normalization_schemes", "[\"CTNormalization\"]")),
     }
     only("preprocessor_name", &entry.preprocessor_name, &["DefaultPreprocessor"], "another one may do anything to a scan")?;
-    only("image_reader_writer", &plans.image_reader_writer, &READERS, "another one gives axes or values in another way")?;
     if plans.label_manager.meaning.is_none() {
         return Ok(());
     }
     only("label_manager", &plans.label_manager, &["LabelManager"], "another one turns scores into labels in another way")
+}
+
+/// Returns the reader that the plans name.
+fn reader(stated: &Stated<String>) -> Result<Reader, String> {
+    let names = Reader::ALL.map(Reader::name);
+    only("image_reader_writer", stated, &names, "another one gives axes or values in another way")?;
+    let found = Reader::ALL.into_iter().find(|reader| stated.found == reader.name());
+    Ok(found.expect("one of them"))
 }
 
 /// Refuses a value of `key` that is not among `served`.
@@ -284,7 +299,7 @@ fn resampling(key: &str, function: &Stated<String>, stated: &Stated<Resampling>,
         threshold => *threshold.required("separate_z_anisotropy_threshold", "a number")?,
     };
     match arguments.force_separate_z.meaning {
-        Some(forced) => Ok(Separate { forced, threshold }),
+        Some(forced) => Ok(Separate { forced, threshold, is_nearest: arguments.order_z.is_null() || arguments.order_z == 0 }),
         None => problem("force_separate_z to be null, true or false".into()),
     }
 }

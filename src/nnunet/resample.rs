@@ -91,6 +91,11 @@ fn transposed(values: &[f64], width: usize) -> Vec<f64> {
     out
 }
 
+/// Returns the pixel of `from` that is nearest to pixel `i` of `to`, as SciPy's `map_coordinates` of order 0 takes it.
+pub(super) fn nearest(i: usize, from: usize, to: usize) -> usize {
+    ((centre(i, from, to).max(0.0) + 0.5) as usize).min(from - 1)
+}
+
 /// Returns the linear interpolation of pixel `i` of `to` among `from` pixels: the pixels before and after it, and the
 /// weight of the pixel after it. Beyond the ends, the last pixel is repeated.
 pub(super) fn between(i: usize, from: usize, to: usize) -> (usize, usize, f64) {

@@ -122,9 +122,12 @@ impl Results {
         let (_, first) = &self.folds[0];
         for (name, network) in &self.folds {
             let fail = |problem: String| Err(Error::checkpoint(self.path(name).display(), problem));
-            let (classes, labels) = (network.decoder.classes, self.dataset.labels.len());
-            if classes != labels {
-                return fail(format!("tells {classes} classes apart, but dataset.json names {labels} labels; they do not belong together"));
+            let (classes, outputs) = (network.decoder.classes, self.dataset.outputs());
+            if classes != outputs {
+                let kind = if self.dataset.regions.is_empty() { "labels" } else { "regions" };
+                return fail(format!(
+                    "tells {classes} classes apart, but dataset.json names {outputs} {kind}; they do not belong together"
+                ));
             }
             let same = network.training.trainer == first.training.trainer && network.training.configuration == first.training.configuration;
             if !same || network.decoder != first.decoder || network.model.config() != first.model.config() {

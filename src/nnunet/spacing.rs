@@ -1,8 +1,9 @@
-//! Voxel spacing: the number of voxels after resampling, and whether a scan is resampled slice by slice.
+//! Voxel spacing: the number of voxels after resampling, and the axis that is resampled separately.
 
 use crate::vit::config::MAX_SIDE;
 
-/// The rule for when nnU-Net resamples slice by slice, with the slices across the axis of the largest spacing.
+/// The rule for when nnU-Net resamples the axis of the largest spacing separately: planes across this axis one by one, by
+/// splines, and then along the axis by nearest neighbour.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Separate {
     /// `force_separate_z`: always, never, or, if none, when the spacings differ by more than `threshold`.
@@ -10,18 +11,20 @@ pub(super) struct Separate {
     /// The ratio of the largest to the smallest spacing, before or after resampling, above which slices are resampled
     /// one by one.
     pub threshold: f64,
+    /// Whether `order_z` is 0, which is nearest neighbour, along the axis of the largest spacing.
+    pub is_nearest: bool,
 }
 
 impl Separate {
     /// nnU-Net's `ANISO_THRESHOLD`.
     pub const THRESHOLD: f64 = 3.0;
 
-    /// Returns whether resampling from spacing `old` to `new` [z, y, x] is done slice by slice.
+    /// Returns the axis (0 slices, 1 rows, 2 columns) that is resampled separately from spacing `old` to `new`
+    /// [z, y, x], or none if all axes are resampled together.
     ///
     /// # Errors
-    /// If nnU-Net would resample separately across rows or columns, because their spacing is the largest and differs
-    /// from the others as the rule says. It would use nearest neighbours there, which is not supported.
-    pub fn by_slice(self, old: [f64; 3], new: [f64; 3]) -> Result<bool, String> {
+    /// If rows or columns would be resampled separately by splines, not by nearest neighbour.
+    pub fn axis(self, old: [f64; 3], new: [f64; 3]) -> Result<Option<usize>, String> {
         let greatest = |s: [f64; 3]| s.into_iter().fold(0.0, f64::max);
         let differs = |s: &[f64; 3]| greatest(*s) / s.iter().copied().fold(f64::INFINITY, f64::min) > self.threshold;
         let deciding = match self.forced {
@@ -29,19 +32,19 @@ impl Separate {
             Some(true) => Some(old),
             None => [old, new].into_iter().find(differs),
         };
-        let Some(spacing) = deciding else { return Ok(false) };
+        let Some(spacing) = deciding else { return Ok(None) };
         let coarse: Vec<usize> = (0..3).filter(|&axis| spacing[axis] >= greatest(spacing)).collect();
         match coarse[..] {
-            [0] => Ok(true),
-            [axis] => {
+            [axis @ (1 | 2)] if !self.is_nearest => {
                 let name = ["slices", "rows", "columns"][axis];
                 let [z, y, x] = spacing;
                 Err(format!(
-                    "its spacing is {z} x {y} x {x} mm (slices, rows, columns): across {name}, nnU-Net would take nearest neighbours, which is not supported; \
-                     store it with thin {name} (as axial slices)"
+                    "its spacing is {z} x {y} x {x} mm (slices, rows, columns): the plans ask for splines across {name} (order_z), and only nearest \
+                     neighbours (order_z 0) are supported there; store it with thin {name} (as axial slices)"
                 ))
             }
-            _ => Ok(false),
+            [axis] => Ok(Some(axis)),
+            _ => Ok(None),
         }
     }
 }
@@ -65,23 +68,27 @@ mod tests {
 
     #[test]
     fn slices_are_resampled_alone_where_nnunet_does_so() {
-        let auto = Separate { forced: None, threshold: Separate::THRESHOLD };
+        let auto = Separate { forced: None, threshold: Separate::THRESHOLD, is_nearest: true };
         let thin = [0.7, 0.7];
-        for (old, by_slice) in [
-            ([1.5, 0.7, 0.7], Some(false)),
-            ([2.0, 0.7, 0.7], Some(false)),
-            ([2.2, 0.7, 0.7], Some(true)),
+        for (old, axis) in [
+            ([1.5, 0.7, 0.7], None),
+            ([2.0, 0.7, 0.7], None),
+            ([2.2, 0.7, 0.7], Some(0)),
             // Two coarse axes: neither is resampled separately.
-            ([5.0, 5.0, 1.0], Some(false)),
-            ([1.0, 5.0, 1.0], None),
+            ([5.0, 5.0, 1.0], None),
+            ([1.0, 5.0, 1.0], Some(1)),
+            ([0.9, 0.9, 2.8], Some(2)),
             // Only the new spacing is anisotropic.
-            ([2.2, 1.0, 1.0], Some(true)),
+            ([2.2, 1.0, 1.0], Some(0)),
         ] {
-            assert_eq!(auto.by_slice(old, [old[0], thin[0], thin[1]]).ok(), by_slice, "{old:?}");
+            assert_eq!(auto.axis(old, [old[0], thin[0], thin[1]]), Ok(axis), "{old:?}");
         }
         let [never, always] = [false, true].map(|forced| Separate { forced: Some(forced), ..auto });
-        assert_eq!(never.by_slice([9.0, 1.0, 1.0], [9.0, 1.0, 1.0]), Ok(false));
-        assert_eq!(always.by_slice([1.1, 1.0, 1.0], [1.1, 1.0, 1.0]), Ok(true));
+        assert_eq!(never.axis([9.0, 1.0, 1.0], [9.0, 1.0, 1.0]), Ok(None));
+        assert_eq!(always.axis([1.1, 1.0, 1.0], [1.1, 1.0, 1.0]), Ok(Some(0)));
+        let splines = Separate { is_nearest: false, ..auto };
+        assert_eq!(splines.axis([9.0, 1.0, 1.0], [9.0, 1.0, 1.0]), Ok(Some(0)));
+        assert!(splines.axis([1.0, 9.0, 1.0], [1.0, 9.0, 1.0]).is_err());
     }
 
     #[test]

@@ -6,10 +6,9 @@ use std::path::Path;
 use flate2::write::GzEncoder;
 use flate2::{Compression, Crc, GzBuilder};
 
-use super::order::Order;
 use super::ours::{COMMENT, CRC, DESCRIP};
 use crate::archive::NewFile;
-use crate::ct::{Geometry, Scratch};
+use crate::ct::{Geometry, Scratch, Turn};
 use crate::error::{Error, Result};
 
 /// The largest number of labels, background included, that nnU-Net writes as one byte each.
@@ -23,8 +22,8 @@ pub struct LabelFile {
     voxels: Voxels,
     crc: Crc,
     is_wide: bool,
-    /// The slices so far and the order of their axes, if slices do not come in the file's order.
-    turned: Option<(Scratch, Order)>,
+    /// The slices so far and the turn of their axes, if slices do not come in the file's order.
+    turned: Option<(Scratch, Turn)>,
 }
 
 #[derive(Debug)]
@@ -37,13 +36,12 @@ impl LabelFile {
     /// Starts the file at `path` for `classes` labels, numbered from 0. The file is compressed if `path` ends in `.gz`.
     /// Each label takes one byte, or two bytes if there are more than 255.
     ///
-    /// The slices passed to [`LabelFile::push`] follow each other along the axis `order[0]` of the scan (0 slices, 1
-    /// rows, 2 columns), with rows along `order[1]` and columns along `order[2]`. Unless this is the scan's own order,
-    /// the slices first go into a temporary file.
+    /// The slices passed to [`LabelFile::push`] are those of the scan after `turn`. Unless `turn` is
+    /// [`Turn::NONE`], the slices first go into a temporary file.
     ///
     /// # Errors
     /// If the file cannot be written there.
-    pub fn create(path: impl AsRef<Path>, geometry: &Geometry, classes: usize, order: [usize; 3]) -> Result<Self> {
+    pub fn create(path: impl AsRef<Path>, geometry: &Geometry, classes: usize, turn: Turn) -> Result<Self> {
         let path = path.as_ref();
         let mut file = NewFile::create(path)?;
         let stream = file.stream().try_clone().map_err(|e| file.failed(e))?;
@@ -52,8 +50,7 @@ impl LabelFile {
         let gzip = GzBuilder::new().comment(format!("{COMMENT}{}", env!("CARGO_PKG_VERSION")));
         let voxels = if is_gzip { Voxels::Gzip(Box::new(gzip.write(buffer, Compression::default()))) } else { Voxels::Plain(buffer) };
         let is_wide = classes > BYTE;
-        let order = Order(order);
-        let turned = if order.is_own() { None } else { Some((Scratch::new(order.of(geometry.shape()))?, order)) };
+        let turned = if turn == Turn::NONE { None } else { Some((Scratch::new(turn.of_axes(geometry.shape()))?, turn)) };
         let mut labels = Self { file, voxels, crc: Crc::new(), is_wide, turned };
         labels.write_all(&geometry.nifti_labels(if is_wide { 2 } else { 1 }))?;
         Ok(labels)
@@ -90,8 +87,8 @@ impl LabelFile {
     /// # Errors
     /// If the disk is full or fails.
     pub fn finish(mut self) -> Result<()> {
-        if let Some((scratch, order)) = self.turned.take() {
-            let mut volume = scratch.into_volume("labels").transposed(order.back())?;
+        if let Some((scratch, turn)) = self.turned.take() {
+            let mut volume = scratch.into_volume("labels").turned(turn.back())?;
             for index in 0..volume.slices() {
                 let slice = volume.read_slice(index)?;
                 self.write(slice.data().iter().map(|v| *v as u16))?;

@@ -8,8 +8,6 @@ mod labels;
 mod npy;
 #[cfg(feature = "readers")]
 mod npz;
-#[cfg(feature = "readers")]
-mod order;
 mod ours;
 mod place;
 #[cfg(feature = "readers")]

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::order::Order;
 use crate::archive::{ArchiveWriter, Dtype, TensorHeader};
-use crate::ct::Scratch;
+use crate::ct::{Scratch, Turn};
 use crate::error::Result;
 use crate::tensor::TensorView;
 
@@ -19,23 +18,22 @@ pub struct ProbabilityFile {
     /// The shape [K, S, H, W], in the scan's axis order.
     shape: [usize; 4],
     written: usize,
-    /// The slices so far, by class, and the order of their axes, if slices do not come in the scan's order.
-    turned: Option<(Vec<Scratch>, Order)>,
+    /// The slices so far, by class, and the turn of their axes, if slices do not come in the scan's order.
+    turned: Option<(Vec<Scratch>, Turn)>,
 }
 
 impl ProbabilityFile {
-    /// Starts the file at `path` for `classes` classes of a scan of `shape` [S, H, W]. Its slices come in `order`, as
+    /// Starts the file at `path` for `classes` classes of a scan of `shape` [S, H, W]. Its slices come after `turn`, as
     /// for [`super::LabelFile::create`].
     ///
     /// # Errors
     /// If the file cannot be written there.
-    pub fn create(path: &Path, classes: usize, shape: [usize; 3], order: [usize; 3], metadata: BTreeMap<String, String>) -> Result<Self> {
+    pub fn create(path: &Path, classes: usize, shape: [usize; 3], turn: Turn, metadata: BTreeMap<String, String>) -> Result<Self> {
         let [s, h, w] = shape;
         let stored = TensorHeader { shape: vec![classes, s, h, w], dtype: Dtype::F32 };
         let file = ArchiveWriter::create(path, &[("probabilities".into(), stored)], &metadata)?;
-        let order = Order(order);
-        let scratches = || (0..classes).map(|_| Scratch::new(order.of(shape))).collect::<Result<Vec<_>>>();
-        let turned = if order.is_own() { None } else { Some((scratches()?, order)) };
+        let scratches = || (0..classes).map(|_| Scratch::new(turn.of_axes(shape))).collect::<Result<Vec<_>>>();
+        let turned = if turn == Turn::NONE { None } else { Some((scratches()?, turn)) };
         Ok(Self { path: path.to_path_buf(), file, metadata, shape: [classes, s, h, w], written: 0, turned })
     }
 
@@ -63,9 +61,9 @@ impl ProbabilityFile {
     /// # Errors
     /// If the disk is full or fails.
     pub fn finish(mut self) -> Result<()> {
-        if let Some((scratches, order)) = self.turned.take() {
+        if let Some((scratches, turn)) = self.turned.take() {
             for (class, scratch) in scratches.into_iter().enumerate() {
-                let mut volume = scratch.into_volume("probabilities").transposed(order.back())?;
+                let mut volume = scratch.into_volume("probabilities").turned(turn.back())?;
                 for slice in 0..volume.slices() {
                     self.write(class, slice, volume.read_slice(slice)?.data())?;
                 }

@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, map_coordinates
 from skimage.transform import resize
 
 from reference import forward
@@ -55,18 +55,31 @@ def box_of(data):
 
 
 def separate(old, new):
-    """Whether nnU-Net resamples each slice on its own, which it does where spacings differ more than threefold."""
-    return max(old) / min(old) > 3 or max(new) / min(new) > 3
+    """The axis that nnU-Net resamples separately: that of the largest spacing, where spacings differ more than
+    threefold."""
+    for spacing in (old, new):
+        if max(spacing) / min(spacing) > 3:
+            coarse = np.flatnonzero(np.isclose(spacing, max(spacing), rtol=0, atol=0))
+            return coarse[0] if len(coarse) == 1 else None
+    return None
 
 
-def resample(data, shape, by_slice, order):
-    """data [Z, H, W] in its own type -> [Z, *shape]."""
+def resample(data, shape, axis, order):
+    """data [Z, H, W] in its own type -> [Z, *shape]. Planes across `axis` are resampled one by one, and then the axis by
+    nearest neighbour."""
     if data.shape[1:] == tuple(shape):
         return data
     kw = dict(order=order, mode="edge", anti_aliasing=False)
-    if by_slice:
-        return np.stack([resize(s.astype(float), shape, **kw) for s in data]).astype(data.dtype)
-    return resize(data.astype(float), (len(data), *shape), **kw).astype(data.dtype)
+    shape = (len(data), *shape)
+    if axis is None:
+        return resize(data.astype(float), shape, **kw).astype(data.dtype)
+    plane = [n for a, n in enumerate(shape) if a != axis]
+    planes = np.stack([resize(p.astype(float), plane, **kw) for p in np.moveaxis(data, axis, 0)], axis)
+    if planes.shape != shape:
+        scales = [a / b for a, b in zip(planes.shape, shape)]
+        at = [s * (m + 0.5) - 0.5 for s, m in zip(scales, np.mgrid[tuple(slice(n) for n in shape)])]
+        planes = map_coordinates(planes, at, order=0, mode="nearest")
+    return planes.astype(data.dtype)
 
 
 def starts(size, tile, step):
@@ -124,29 +137,48 @@ def logits(folds, padded, tile, multiscale, axes, step):
 
 
 def segment(folder, scan, fold_names, mirror=True, step=0.5, checkpoint="checkpoint_final.pth"):
-    """-> labels [z, y, x] and probabilities [K, z, y, x], in the scan's storage order."""
+    """-> labels [z, y, x], probabilities [K, z, y, x], in the scan's storage order, and the scan."""
     plans = json.loads((folder / "plans.json").read_text())
     files = [torch.load(folder / f"fold_{f}" / checkpoint, weights_only=False, map_location="cpu") for f in fold_names]
     cfg = configuration(plans, files[0]["init_args"]["configuration"])
     axes = (files[0]["inference_allowed_mirroring_axes"] or ()) if mirror else ()
     image = nib.load(scan)
-    stored = np.asarray(image.dataobj).transpose(2, 1, 0)
+    given = image
+    if plans["image_reader_writer"] == "NibabelIOWithReorient":
+        given = image.as_reoriented(nib.orientations.io_orientation(image.affine))
     order, back = plans["transpose_forward"], plans["transpose_backward"]
-    spacing = [float(image.header.get_zooms()[2 - a]) for a in order]
-    data = stored.transpose(order)
+    spacing = [float(given.header.get_zooms()[2 - a]) for a in order]
+    data = np.asarray(given.dataobj).transpose(2, 1, 0).transpose(order)
     padded, box, cropped, pads = prepare(plans, cfg, data, spacing)
     folds = [{k.removeprefix("module."): v.float() for k, v in f["network_weights"].items()} for f in files]
     multiscale = "multiscale" in files[0]["trainer_name"]
     out = logits(folds, padded, cfg["patch_size"], multiscale, axes, step).numpy()
     (t, b), (le, r) = pads
     out = out[:, :, t : out.shape[2] - b, le : out.shape[3] - r]
-    by_slice = separate(spacing, [spacing[0], *cfg["spacing"]])
-    out = np.stack([resample(o, cropped[1:], by_slice, 1) for o in out])
-    prob = torch.softmax(torch.from_numpy(out).float(), 0).numpy()
-    labels, probs = np.zeros(data.shape, np.uint8), np.zeros((len(prob), *data.shape), np.float32)
-    probs[0] = 1
-    labels[box], probs[(slice(None), *box)] = prob.argmax(0), prob
-    return labels.transpose(back), probs.transpose([0, *(1 + b for b in back)]), image
+    axis = separate([spacing[0], *cfg["spacing"]], spacing)
+    out = np.stack([resample(o, cropped[1:], axis, 1) for o in out])
+    labels, probs = np.zeros(data.shape, np.uint8), np.zeros((len(out), *data.shape), np.float32)
+    dataset = json.loads((folder / "dataset.json").read_text())
+    if any(isinstance(v, list) and len(v) > 1 for v in dataset["labels"].values()):
+        prob = torch.sigmoid(torch.from_numpy(out).float()).numpy()
+        inside = np.zeros(prob.shape[1:], np.uint8)
+        for region, label in zip(prob, dataset["regions_class_order"], strict=True):
+            inside[region > 0.5] = label
+        labels[box] = inside
+    else:
+        prob = torch.softmax(torch.from_numpy(out).float(), 0).numpy()
+        probs[0] = 1
+        labels[box] = prob.argmax(0)
+    probs[(slice(None), *box)] = prob
+    labels, probs = labels.transpose(back), probs.transpose([0, *(1 + b for b in back)])
+    to_stored = nib.orientations.ornt_transform(nib.orientations.io_orientation(given.affine), nib.orientations.io_orientation(image.affine))
+
+    def turned(values):
+        return nib.orientations.apply_orientation(values.transpose(2, 1, 0), to_stored).transpose(2, 1, 0)
+
+    if given is not image:
+        labels, probs = turned(labels), np.stack([turned(p) for p in probs])
+    return labels, probs, image
 
 
 def main():

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use crate::desk::{Desk, text};
-use crate::{BIASED, MULTISCALE, SINGLE, common, copied, edit, results, scan};
+use crate::{BIASED, MULTISCALE, SINGLE, common, copied, edit, labels, results, scan};
 
 type Change = Box<dyn Fn(&Path)>;
 /// The case's name, the change to a folder, the flags, and a part of the expected error.
@@ -111,7 +111,12 @@ fn unsupported_plans_are_refused_by_name() {
         ("normalisation", plans("CTNormalization", "ZScoreNormalization"), "", "only CTNormalization is supported"),
         ("channels", plans("\"CTNormalization\"", "\"CTNormalization\", \"CTNormalization\""), "", "is for 2 channels"),
         ("a preprocessor", plans("DefaultPreprocessor", "OtherPreprocessor"), "", "only DefaultPreprocessor is supported"),
-        ("a reader", plans("SimpleITKIO", "NibabelIOWithReorient"), "", "only SimpleITKIO or NibabelIO is supported"),
+        (
+            "a reader",
+            plans("SimpleITKIO", "NaturalImage2DIO"),
+            "",
+            "only SimpleITKIO or NibabelIO or SimpleITKIOWithReorient or NibabelIOWithReorient is supported",
+        ),
         ("a label manager", plans("\"LabelManager\"", "\"OtherManager\""), "", "only LabelManager is supported"),
         (
             "a resampler",
@@ -150,8 +155,32 @@ fn unsupported_datasets_checkpoints_and_flags_are_refused_by_name() {
             "",
             "tells 4 classes apart, but dataset.json names 5 labels",
         ),
-        ("regions", dataset("\"spleen\": 3", "\"spleen\": [2, 3]"), "", "is trained on regions"),
-        ("regions by class", dataset("\"numTraining\"", "\"regions_class_order\": [1, 2], \"numTraining\""), "", "is trained on regions"),
+        (
+            "regions without an order",
+            dataset("\"spleen\": 3", "\"spleen\": [2, 3]"),
+            "",
+            "holds no regions_class_order; expected a label for each",
+        ),
+        (
+            "another order",
+            dataset("\"spleen\": 3", "\"spleen\": [2, 3]}, \"regions_class_order\": [1, 2], \"x\": {\"y\": 0"),
+            "",
+            "says regions_class_order [1,2] for 3 regions; expected a label above 0 for each",
+        ),
+        (
+            "too few outputs",
+            dataset("\"spleen\": 3", "\"spleen\": [2, 3]}, \"regions_class_order\": [1, 2, 3], \"x\": {\"y\": 0"),
+            "",
+            "tells 4 classes apart, but dataset.json names 3 regions",
+        ),
+        (
+            "no number",
+            dataset("\"spleen\": 3", "\"spleen\": [2, -3]"),
+            "",
+            "says label spleen [2,-3]; expected whole numbers from 0 to 65535",
+        ),
+        ("an empty list", dataset("\"spleen\": 3", "\"spleen\": []"), "", "says label spleen []; expected whole numbers"),
+        ("a low ignored label", dataset("\"spleen\": 3", "\"spleen\": 3, \"ignore\": 2"), "", "expected ignore to be the highest label"),
         ("two channels", dataset("\"0\": \"CT\"", "\"0\": \"CT\", \"1\": \"PET\""), "", "2 channels; only one, CT, is supported"),
         ("other files", dataset(".nii.gz", ".mha"), "", "file_ending \".mha\"; only .nii.gz and .nii are supported"),
         ("a flat checkpoint", file("fold_0/checkpoint_final.pth", "fixtures/micro/flat.pth"), "", "is no nnU-Net checkpoint (flat"),
@@ -170,12 +199,6 @@ fn unsupported_datasets_checkpoints_and_flags_are_refused_by_name() {
         ),
         ("a decoder's tensor", pickle("up_projection.decode.2.1.bias", "up_projection.decode.2.1.bigs"), "", "decode.2.1.bias is missing"),
         ("no configuration in it", pickle("configuration", "configuratiom"), "", "holds no init_args.configuration"),
-        (
-            "no axes in it",
-            pickle("inference_allowed_mirroring_axes", "inference_allowed_mirroring_eyes"),
-            "",
-            "holds no inference_allowed_mirroring_axes",
-        ),
         ("a step of nothing", nothing(), "--step-size 0", "step-size: 0 is not from 0.01 to 1"),
         ("little memory", nothing(), "--max-memory 1MiB", "max-memory: 1 MiB are too few: one tile of 64 x 80 needs"),
     ];
@@ -192,16 +215,36 @@ fn paths_that_are_no_results_folder_are_refused() {
     }
 }
 
-/// The label that training ignored does not count, numbers may be stored as texts, and older files use `modality`.
+/// The label that training ignored does not count, numbers may be stored as texts or alone in a list, older files use
+/// `modality`, and Python writes NaN. All give the same labels.
 #[test]
 fn other_spellings_are_understood() {
-    for change in [
-        dataset("\"spleen\": 3", "\"spleen\": \"3\", \"ignore\": 4"),
-        dataset("channel_names", "modality"),
-        plans("SimpleITKIO", "NibabelIO"),
-    ] {
+    let run = |change: Change, flags: &str| {
         let desk = Desk::new();
         change(&copied(&desk, MULTISCALE));
-        desk.succeed(&format!("segment -m model -f 0 --disable-tta -i {} -o labels.nii.gz --backend cpu", scan("thin").display()));
+        let output = desk.run(&format!("segment -m model -f 0 {flags} -i {} -o labels.nii.gz --backend cpu", scan("thin").display()));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        (labels(desk.path("labels.nii.gz")), text(&output.stderr))
+    };
+    let (want, messages) = run(nothing(), "--disable-tta");
+    // The scan is stored as RAS.
+    assert!(messages.contains("is stored as RAS (columns, rows, slices run to these sides), and LPS is usual"), "{messages}");
+    for change in [
+        dataset("\"spleen\": 3", "\"spleen\": \"3\", \"ignore\": 4"),
+        dataset("\"spleen\": 3", "\"spleen\": [3]}, \"regions_class_order\": [3, 2, 1], \"x\": {\"y\": 0"),
+        dataset("channel_names", "modality"),
+        plans("SimpleITKIO", "NibabelIO"),
+        plans("\"median\": 70.0", "\"median\": NaN, \"x\": [-Infinity, Infinity]"),
+    ] {
+        assert_eq!(run(change, "--disable-tta").0, want);
     }
+    // Without axes in the checkpoint nothing is mirrored.
+    let (labels, _) = run(pickle("inference_allowed_mirroring_axes", "inference_allowed_mirroring_eyes"), "");
+    assert_eq!(labels, want);
+    let subclass = concat!("meddinov3_base_primus_multiscale_Trainer", "_250epochs");
+    let (labels, messages) = run(pickle(MULTISCALE, subclass), "--disable-tta");
+    assert!(
+        labels == want && messages.contains("was trained by meddinov3_base_primus_multiscale_Trainer_250epochs; its weights"),
+        "{messages}"
+    );
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use dicom_core::VR;
 use dicom_dictionary_std::tags;
 use flate2::read::GzDecoder;
-use meddino::ct::{Orient, Volume};
+use meddino::ct::{Orient, Turn, Volume};
 use meddino::output::LabelFile;
 
 use crate::desk::Desk;
@@ -251,7 +251,8 @@ fn many_labels_take_two_bytes() {
     for (classes, bits) in [(2_u32, 8), (255, 8), (256, 16), (257, 16), (65_536, 16)] {
         let of = |i: usize| (i as u32 * 37 % classes) as u16;
         for (order, shape) in [([0, 1, 2], [3, 20, 24]), ([2, 0, 1], [24, 3, 20]), ([1, 2, 0], [20, 24, 3])] {
-            let mut file = LabelFile::create(desk.path("labels.nii.gz"), &geometry, classes as usize, order).expect("created");
+            let mut file =
+                LabelFile::create(desk.path("labels.nii.gz"), &geometry, classes as usize, Turn::of_order(order)).expect("created");
             let [slices, rows, columns] = shape;
             for slice in 0..slices {
                 let mut labels = Vec::new();

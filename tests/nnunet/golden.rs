@@ -63,7 +63,7 @@ fn check_on(backend: &str, run: &str, model: &Path, case: &str, flags: &str) {
     let wrong: Vec<usize> = (0..labels.len()).filter(|&i| labels[i] != golden.labels[i]).collect();
     let clear = wrong.iter().filter(|i| !golden.ties[**i]).count();
     assert_eq!(clear, 0, "{run}: voxels that are no near ties, of {}", labels.len());
-    for class in 0..4_u16 {
+    for class in 0..5_u16 {
         let count = |labels: &[u16]| labels.iter().filter(|label| **label == class).count();
         let (got, want) = (count(&labels), count(&golden.labels));
         let both = labels.iter().zip(&golden.labels).filter(|(got, want)| **got == class && **want == class).count();
@@ -120,4 +120,38 @@ fn plans_that_transpose() {
         edit(&plans, &format!("\"{key}\": [\n  0,\n  1,\n  2\n ]"), &format!("\"{key}\": [1, 0, 2]"));
     }
     check("coronal", &model, "coronal", "-f 0");
+    edit(&plans, "\"SimpleITKIO\"", "\"NibabelIOWithReorient\"");
+    check("turned_coronal", &model, "coronal", "-f 0 --disable-tta");
+}
+
+/// The scan is tilted, and its thick slices are stored as columns.
+#[test]
+fn readers_that_reorient() {
+    for reader in ["NibabelIOWithReorient", "SimpleITKIOWithReorient"] {
+        let desk = Desk::new();
+        let model = copied(&desk, MULTISCALE);
+        edit(&model.join("plans.json"), "SimpleITKIO", reader);
+        check("turned", &model, "turned", "-f 0 --disable-tta");
+    }
+}
+
+#[test]
+fn thick_rows_and_thick_columns() {
+    check("rows", &results(MULTISCALE), "rows", "-f 0 --disable-tta");
+    check("columns", &results(MULTISCALE), "columns", "-f 0 --disable-tta");
+}
+
+/// Replaces the labels of a results folder by regions, which overlap. One is a plain number, one a list of one.
+pub fn with_regions(model: &Path) {
+    let labels =
+        r#""organ": [1, 2, 3], "lesion": [3, 2], "vessel": 4, "core": [2]}, "regions_class_order": [1, 3, 4, 2], "others": {"x": 3"#;
+    edit(&model.join("dataset.json"), "\"liver\": 1,\n  \"kidney\": 2,\n  \"spleen\": 3", labels);
+}
+
+#[test]
+fn regions_that_overlap() {
+    let desk = Desk::new();
+    let model = copied(&desk, MULTISCALE);
+    with_regions(&model);
+    check("regions", &model, "thick", "-f 0 --disable-tta");
 }

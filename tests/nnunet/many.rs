@@ -63,6 +63,27 @@ fn a_summary_counts_voxels_and_millilitres() {
     }
 }
 
+/// A label that is a part of a region is called so, and a region counts all of its labels.
+#[test]
+fn regions_are_counted_beside_labels() {
+    let desk = desk();
+    crate::golden::with_regions(&crate::copied(&desk, MULTISCALE));
+    let line = "segment -m model -f 0 --disable-tta -i imagesTs/thick_0000.nii.gz -o labels.nii.gz --backend cpu";
+    let shown = desk.succeed(line);
+    let rows: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
+    let heads: Vec<String> = rows.iter().skip(2).map(|row| row[..row.len() - 2].join(" ")).collect();
+    let labels = ["1 organ only", "2 core", "3 lesion only", "4 vessel"];
+    let regions = ["region organ", "region lesion", "region vessel", "region core"];
+    assert_eq!(heads, [&labels[..], &regions[..]].concat(), "{shown}");
+    let voxels = crate::labels(desk.path("labels.nii.gz"));
+    let count = |of: &[u16]| voxels.iter().filter(|label| of.contains(label)).count();
+    let summary: Value = serde_json::from_str(&desk.succeed(&format!("{line} --json"))).expect("JSON");
+    for (region, labels) in summary["regions"].as_array().expect("regions").iter().zip([&[1, 2, 3][..], &[2, 3], &[4], &[2]]) {
+        assert_eq!(region["labels"], serde_json::json!(labels));
+        assert_eq!(region["voxels"], count(labels), "{region}");
+    }
+}
+
 #[test]
 fn a_case_that_fails_does_not_stop_the_others() {
     let desk = desk();

@@ -50,15 +50,15 @@ impl Slices for Integers {
 fn segmented(volume: Volume, network: &(Results, Segmenter), target: &Path) -> (Vec<u16>, Vec<u8>) {
     let (results, segmenter) = network;
     let geometry = volume.geometry().expect("it lies somewhere");
-    let mut prepared = Prepared::new(volume, geometry.spacing(), &results.configuration).expect("prepared");
-    let (frame, order) = (prepared.frame().clone(), results.configuration.transpose);
+    let mut prepared = Prepared::new(volume, &geometry, &results.configuration).expect("prepared");
+    let (frame, turn) = (prepared.frame().clone(), prepared.turn());
     let tiling = Tiling::new(results.configuration.tile, 0.5, &[]);
-    let mut file = LabelFile::create(target, &geometry, segmenter.classes(), order).expect("created");
+    let mut file = LabelFile::create(target, &geometry, segmenter.classes(), turn).expect("created");
     let mut labels = Vec::new();
     for index in 0..frame.shape[0] {
         let slice = prepared.slice(index).expect("read");
         let scores = slice.map(|slice| segmenter.slice(&slice, &tiling, 1, || Ok(())).expect("scores"));
-        let restored = frame.restore(scores.as_ref(), segmenter.classes(), false);
+        let restored = frame.restore(scores.as_ref(), &results.dataset, false);
         file.push(&restored.labels).expect("written");
         labels.extend(restored.labels);
     }

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use meddino::archive::Dtype;
-use meddino::ct::{Images, Volume, files_of, series};
+use meddino::ct::{Images, Turn, Volume, files_of, series};
 use meddino::nnunet::{Folds, Results};
 use meddino::output::{Contents, FeatureFile, Format, LabelFile, Output, ProbabilityFile, StoredFeatures, Targets, is_ours};
 use meddino::picture::{Canvas, write_png};
@@ -59,11 +59,11 @@ fn outputs_are_written_and_recognised() -> Result<()> {
     let at = |before: &str, after: &str| desk.path(".").join(name(before, after));
     fs::write(at("scan", ".nii"), Nifti::numbered().bytes()).expect("written");
     let geometry = Volume::open(at("scan", ".nii"))?.geometry()?;
-    let mut labels = LabelFile::create(at("labels", ".nii.gz"), &geometry, 2, [0, 1, 2])?;
+    let mut labels = LabelFile::create(at("labels", ".nii.gz"), &geometry, 2, Turn::NONE)?;
     (0..2).try_for_each(|_| labels.push(&[1; 12]))?;
     labels.finish()?;
     assert_eq!(read(&mut Volume::open(at("labels", ".nii.gz"))?), [1.0; 24]);
-    let mut probabilities = ProbabilityFile::create(&at("labels", ".npz"), 1, geometry.shape(), [0, 1, 2], BTreeMap::new())?;
+    let mut probabilities = ProbabilityFile::create(&at("labels", ".npz"), 1, geometry.shape(), Turn::NONE, BTreeMap::new())?;
     (0..2).try_for_each(|_| probabilities.push(&Tensor::zeros([1, 3, 4])))?;
     probabilities.finish()?;
     let (config, grid) = (Config::micro(), Grid { rows: 1, cols: 1 });

@@ -8,9 +8,9 @@ use crate::{MULTISCALE, results};
 
 fn prepared(path: &str) -> Prepared {
     let volume = Volume::open(data(path)).expect("a scan");
-    let spacing = volume.geometry().expect("it lies somewhere").spacing();
+    let geometry = volume.geometry().expect("it lies somewhere");
     let configuration = Configuration::open(&results(MULTISCALE).join("plans.json"), "2d_small").expect("plans");
-    Prepared::new(volume, spacing, &configuration).expect("prepared")
+    Prepared::new(volume, &geometry, &configuration).expect("prepared")
 }
 
 /// Splines overshoot at steps, so values are clamped to the range of the slice or of the whole scan.

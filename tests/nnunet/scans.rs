@@ -34,11 +34,6 @@ fn invalid_scans_are_refused() {
         ),
         ("a flat affine", scan_of([2, 20, 24], 2.0, noise).with(|n| n.srow[10] = 0.0).bytes(), "its affine makes no sense"),
         ("no such affine", scan_of([2, 20, 24], 2.0, noise).with(|n| n.srow[0] = f32::NAN).bytes(), "its affine makes no sense"),
-        (
-            "thick rows",
-            scan_of([4, 20, 24], 1.0, noise).with(|n| (n.srow[5], n.pixdim[2]) = (5.0, 5.0)).bytes(),
-            "across rows, nnU-Net would take nearest neighbours",
-        ),
         ("huge pixels", scan_of([4, 20, 24], 1e3, noise).with(|n| n.pixdim[1..3].fill(900.0)).bytes(), "its spacing is wrong"),
         ("cut short", scan_of([4, 20, 24], 1.0, noise).bytes()[..900].to_vec(), "the file is damaged"),
     ];
@@ -145,6 +140,17 @@ fn several_scans_may_not_be_written_to_one_file() {
     fs::copy(scan("thin"), desk.path("labels.nii.gz")).expect("copied");
     let stderr = text(&desk.run(&line("labels.nii.gz")).stderr);
     assert!(stderr.contains("would take the place of the scan, labels.nii.gz"), "{stderr}");
+}
+
+/// Thick rows are resampled by nearest neighbour; other plans are refused.
+#[test]
+fn splines_across_thick_rows_are_refused() {
+    let desk = Desk::new();
+    edit(&copied(&desk, MULTISCALE).join("plans.json"), "\"order_z\": 0", "\"order_z\": 1");
+    let run = |input: &str| desk.run(&format!("segment -m model -f 0 --disable-tta --backend cpu -i {input} -o labels.nii.gz"));
+    let stderr = text(&run(&scan("rows").display().to_string()).stderr);
+    assert!(stderr.contains("the plans ask for splines across rows (order_z), and only nearest neighbours"), "{stderr}");
+    assert!(run(&scan("thick").display().to_string()).status.success(), "thick slices are not resampled across each other");
 }
 
 /// `force_separate_z` of the plans decides whether slices are resampled one by one or together.
