@@ -13,7 +13,7 @@ use std::process::Stdio;
 use common::Golden;
 use desk::{Desk, hu, text};
 use meddino::Tensor;
-use meddino::cpu::Bf16;
+use meddino::cpu::{Bf16, InstructionSet};
 use meddino::ct::{Size, Volume, Window, prepare};
 use meddino::graph::{Elem, Tier};
 use meddino::vit::config::{Config, Grid, RopePrecision};
@@ -120,6 +120,43 @@ fn a_converted_checkpoint_gives_the_same_features_and_its_hash() {
         desk.succeed(&format!("convert seeded:0:micro -o half.safetensors --dtype {dtype}"));
         assert!(desk.succeed("inspect half.safetensors").contains(&format!("(33 {dtype})")));
     }
+}
+
+/// The instruction sets that round a product and a sum once give the same bits, and an unfinished file of one may be
+/// finished by another.
+#[test]
+fn fused_instruction_sets_give_the_same_features() {
+    let desk = Desk::new();
+    let of = |set: InstructionSet| {
+        let line = format!("features phantom --size 96 -c seeded:0:tiny -o {set}.safetensors");
+        let output = desk.command(&line).env("MEDDINO_CPU", set.to_string()).output().expect("the command starts");
+        assert!(output.status.success(), "{set}: {}", text(&output.stderr));
+        desk.read(&format!("{set}.safetensors")).0
+    };
+    let fused = |set: &InstructionSet| set.is_fused();
+    let features: Vec<_> = InstructionSet::of_this_cpu().filter(fused).map(of).collect();
+    assert!(features.windows(2).all(|two| two[0] == two[1]), "the features differ");
+    assert!(features.is_empty() || of(InstructionSet::Portable) != features[0], "the variable chooses nothing");
+}
+
+#[test]
+fn an_instruction_set_that_the_cpu_lacks_is_refused() {
+    let desk = Desk::new();
+    for (set, problem) in
+        [("sse9", "MEDDINO_CPU: sse9 is no instruction set that meddino knows; this CPU has "), (missing(), "MEDDINO_CPU: ")]
+    {
+        for line in ["features phantom --size 32 -c seeded:0:micro -o out.safetensors", "devices"] {
+            let output = desk.command(line).env("MEDDINO_CPU", set).output().expect("the command starts");
+            assert_eq!(output.status.code(), Some(1), "{line}");
+            assert!(text(&output.stderr).contains(problem), "{line}: {}", text(&output.stderr));
+        }
+    }
+    assert!(desk.succeed("devices").contains("portable; "));
+}
+
+/// A set of another architecture.
+fn missing() -> &'static str {
+    if cfg!(target_arch = "x86_64") { "neon" } else { "avx2" }
 }
 
 fn sha256(path: &Path) -> String {

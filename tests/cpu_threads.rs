@@ -51,6 +51,11 @@ fn small_models_and_ragged_images() {
 }
 
 #[test]
+fn lower_instruction_sets() {
+    common::on_lower_sets(&["small_models_and_ragged_images"]);
+}
+
+#[test]
 fn the_real_model() {
     check("seeded:0", [1, 1, 160, 240]);
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Golden, f32_tolerance};
+use common::{Golden, f32_tolerance, on_lower_sets};
 use meddino::backbone::{Backbone, Choice};
 use meddino::vit::config::RopePrecision;
 use meddino::vit::source::ModelSource;
@@ -52,6 +52,11 @@ fn tiny_with_sides_that_are_no_multiple_of_a_patch() {
 #[test]
 fn tiny_masked() {
     check("tiny_b2_48x80_rope-bf16_masked");
+}
+
+#[test]
+fn lower_instruction_sets() {
+    on_lower_sets(&["base_at_224_with_f32_rope", "tiny_"]);
 }
 
 /// The tolerance for bf16 RoPE does not hide that a backend rounds nothing.

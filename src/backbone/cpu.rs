@@ -31,11 +31,11 @@ impl Backend for Cpu {
             Precision::F32 => String::new(),
             precision => format!(", {precision}"),
         };
-        format!("CPU ({} threads{precision})", rayon::current_num_threads())
+        format!("CPU ({} threads, {}{precision})", rayon::current_num_threads(), cpu::InstructionSet::in_use())
     }
 
     fn method(&self) -> String {
-        let rounding = if cpu::is_fused() { "fused" } else { "separate" };
+        let rounding = if cpu::InstructionSet::in_use().is_fused() { "fused" } else { "separate" };
         format!("device CPU, {}, {}; sums {rounding}", std::env::consts::ARCH, std::env::consts::OS)
     }
 

@@ -132,7 +132,7 @@ impl Backbone {
         &self.config
     }
 
-    /// Returns a readable name of the device, such as `CPU (2 threads)`.
+    /// Returns a readable name of the device, such as `CPU (2 threads, avx2)`.
     pub fn device(&self) -> String {
         self.backend.device()
     }

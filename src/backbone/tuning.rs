@@ -43,12 +43,13 @@ impl Tuning {
     /// Returns the CPU's precision.
     ///
     /// # Errors
-    /// If a tier is set, or the CPU does not support the precision.
+    /// If a tier is set, the CPU does not support the precision, or `MEDDINO_CPU` names no instruction set of this CPU.
     #[cfg(feature = "cpu")]
     pub(super) fn on_the_cpu(self) -> Result<cpu::FactorType> {
         if self.tier.is_some() {
             return Err(Error::option("tier", "the CPU's kernels have no tiers; choose a GPU with `backend` gpu, or leave `tier` out"));
         }
+        cpu::InstructionSet::chosen()?;
         match self.precision {
             Precision::F32 => Ok(cpu::FactorType::F32),
             Precision::F16 => Err(Error::option("precision", "f16 needs a GPU; choose one with `backend` gpu, or take f32 or bf16")),

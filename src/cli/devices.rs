@@ -1,17 +1,21 @@
-//! `meddino devices`: the GPU adapters of this machine and the backend that `auto` chooses.
+//! `meddino devices`: the GPU adapters and the CPU of this machine, and the backend that `auto` chooses.
 
 use meddino::Result;
+use meddino::cpu::InstructionSet;
 use meddino::gpu::{Auto, DeviceReport, devices};
 
 use super::terminal::say::result;
 
-/// Prints every adapter, then the choice of `auto`.
+/// Prints every adapter and the CPU, then the choice of `auto`.
 pub fn run() -> Result<()> {
     let found = devices();
     for device in &found.list {
         result(device)?;
         describe(device)?;
     }
+    let sets = InstructionSet::of_this_cpu().map(|set| set.to_string()).collect::<Vec<_>>().join(", ");
+    result("CPU")?;
+    result(format_args!("   sets       {sets}; {} is used", InstructionSet::chosen()?))?;
     match found.auto() {
         Auto::Gpu(index) => result(format_args!("--backend auto takes device {index}")),
         Auto::Cpu if found.list.is_empty() => result("no GPU found; --backend auto takes the CPU"),

@@ -3,14 +3,16 @@
 #![allow(clippy::needless_lifetimes, reason = "pulp's macro makes a struct of the arguments, which needs their lifetime named")]
 
 use std::borrow::Cow;
+use std::slice;
 
-use pulp::{Arch, Simd};
+use pulp::Simd;
 use rayon::prelude::*;
 
 use super::bf16::{pairs_along, pairs_down};
 use super::dot::Bf16;
 use super::matmul::FactorType;
-use super::product::{COLS, PANEL, ROWS, Tile, add_eight_simd, interleave, pack, panel_simd, tile_simd};
+use super::product::{CHANNELS, COLS, PANEL, ROWS, Tile, add_products_simd, interleave, pack, panel_simd, tiles_simd};
+use super::set::arch;
 use super::simd::{Softmax, softmax_columns, softmax_columns_simd};
 use super::window::Windows;
 use crate::tensor::Tensor;
@@ -28,8 +30,6 @@ type ScoreTile = [f32; KEYS * QUERIES];
 type WeightTile = [u32; KEYS / 2 * QUERIES];
 /// Channels of a head in every ViT of this family. Rows of k with this stride are read without packing.
 const HEAD_DIM: usize = 64;
-/// Channels of v that are summed together.
-const CHANNELS: usize = 8;
 
 /// q, k, v as [3, B, N, T, D] into out [B, T, C]: `softmax(q k^T / sqrt D) v` for each head, heads side by side in C.
 pub fn attention(qkv: &Tensor, precision: FactorType, out: &mut Tensor) {
@@ -129,18 +129,16 @@ fn padded(v: &[f32], d: usize) -> (Cow<'_, [f32]>, usize) {
 }
 
 /// Adds some keys and their values: k [keys, D], v [keys, W].
-#[pulp::with_simd(step = Arch::new())]
+#[pulp::with_simd(step = arch())]
 #[inline(always)]
 fn step_simd<'a, S: Simd>(simd: S, k: &'a [f32], v: &'a [f32], d: usize, scores: &'a mut ScoreTile, columns: &'a mut Columns) {
-    let (keys, width) = (k.len() / d, d.next_multiple_of(CHANNELS));
+    let keys = k.len() / d;
     for (k, scores) in k.chunks(ROWS * d).zip(scores.as_chunks_mut().0) {
         scores_simd(simd, k, d, &columns.q, scores);
     }
     let scores = &mut scores[..keys * QUERIES];
     softmax_columns_simd(simd, scores, &mut columns.softmax, &mut columns.sums);
-    for (group, sums) in columns.sums.chunks_exact_mut(CHANNELS * QUERIES).enumerate() {
-        add_eight_simd(simd, v, width, group * CHANNELS, scores, sums);
-    }
+    add_products_simd(simd, v, scores, &mut columns.sums);
 }
 
 /// Computes a tile of scores from k [keys, D] with at most ROWS rows and q [D, QUERIES].
@@ -152,7 +150,7 @@ fn scores_simd<S: Simd>(simd: S, k: &[f32], d: usize, q: &[f32], scores: &mut Ti
     }
     let mut panels = vec![[[0.0; PANEL]; ROWS]; d.div_ceil(PANEL)];
     pack(k, d, &mut panels);
-    tile_simd(simd, &panels, q, scores);
+    tiles_simd(simd, &panels, q, slice::from_mut(scores));
 }
 
 /// [`step`] with the factors of both products in bf16, `[k, v, queries]`: k [keys, D/2] pairs along, v [keys/2, W]

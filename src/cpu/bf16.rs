@@ -8,10 +8,11 @@
 )]
 #![allow(clippy::needless_lifetimes, reason = "pulp's macro makes a struct of the arguments, which needs their lifetime named")]
 
-use pulp::{Arch, Simd};
+use pulp::Simd;
 use rayon::prelude::*;
 
 use super::product::{COLS, interleave};
+use super::set::arch;
 
 /// The bf16 nearest to v, ties to even. The code has no branch, so that the compiler vectorises loops over it.
 #[inline(always)]
@@ -36,7 +37,7 @@ pub fn pairs_along(rows: &[f32], k: usize) -> Vec<u32> {
     out
 }
 
-#[pulp::with_simd(along = Arch::new())]
+#[pulp::with_simd(along = arch())]
 #[inline(always)]
 fn along_simd<'a, S: Simd>(_simd: S, rows: &'a [f32], k: usize, out: &'a mut [u32]) {
     for (out, row) in out.chunks_exact_mut(k.div_ceil(2)).zip(rows.chunks_exact(k)) {
@@ -51,7 +52,7 @@ fn along_simd<'a, S: Simd>(_simd: S, rows: &'a [f32], k: usize, out: &'a mut [u3
 }
 
 /// Pairs each even row of `width` with the row below it, an odd last row with zeros: [ceil(rows / 2), width].
-#[pulp::with_simd(pairs_down = Arch::new())]
+#[pulp::with_simd(pairs_down = arch())]
 #[inline(always)]
 pub fn pairs_down_simd<'a, S: Simd>(_simd: S, rows: &'a [f32], width: usize, out: &'a mut [u32]) {
     for (out, two) in out.chunks_exact_mut(width).zip(rows.chunks(2 * width)) {

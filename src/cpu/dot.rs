@@ -37,12 +37,15 @@ mod avx512 {
     use std::array::from_fn;
 
     use super::Bf16;
+    use crate::cpu::InstructionSet;
     use crate::cpu::product::{COLS, ROWS, Tile};
 
     impl Bf16 {
-        /// The proof, if this machine has the instruction.
+        /// The proof, if this machine has the instruction and a lower set is not chosen.
         pub fn here() -> Option<Self> {
-            let has = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16");
+            let has = InstructionSet::in_use() == InstructionSet::Avx512
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bf16");
             has.then_some(Self(()))
         }
 

@@ -7,14 +7,14 @@ use rayon::prelude::*;
 
 use super::bf16::{Pairs, pairs_along};
 use super::dot::Bf16;
-use super::product::{COLS, PANEL, Panel, ROWS, Strips, Tile, pack, tile};
+use super::product::{COLS, PANEL, Panel, ROWS, Strips, Tile, pack, tiles};
 use super::simd;
 use super::window::Windows;
 use crate::tensor::Tensor;
 use crate::vit::weights::{Linear, Weights};
 
-/// Rows packed at a time. They are still cached when they are multiplied.
-const BAND_ROWS: usize = 18 * ROWS;
+/// Tiles below one another whose rows are packed at a time. They are still cached when they are multiplied.
+const BAND_TILES: usize = 18;
 
 thread_local! {
     /// The packed rows of the current product. Each thread keeps this memory, because allocating it anew would cost
@@ -130,74 +130,72 @@ fn add(y: &mut [f32], row: &[f32]) {
     y.iter_mut().zip(row).for_each(|(y, v)| *y += v);
 }
 
-/// Computes `x [M, K] weight [K, N]` for y [M, N], a tile at a time. `finish(tile, column)` applies the epilogue to a
-/// tile whose first column is `column`. `store(y, row)` then writes each row of the tile.
+/// Computes `x [M, K] weight [K, N]` for y [M, N], some tiles at a time. `finish(tile, column)` applies the epilogue to
+/// a tile whose first column is `column`. `store(y, row)` then writes each row of the tile.
 fn product(x: &[f32], weight: &Weight, y: &mut [f32], finish: impl Fn(&mut Tile, usize) + Sync, store: impl Fn(&mut [f32], &[f32]) + Sync) {
     let [k, n] = weight.shape();
-    let height = task_rows([x.len() / k, n]);
+    let height = task_tiles([x.len() / k, n]);
     match weight {
         Weight::F32(strips) => {
             // Packs some rows at a time, which stay in the caches while the whole weight is read.
-            for (x, y) in x.chunks(BAND_ROWS * k).zip(y.chunks_mut(BAND_ROWS * n)) {
+            for (x, y) in x.chunks(BAND_TILES * ROWS * k).zip(y.chunks_mut(BAND_TILES * ROWS * n)) {
                 let (mut panels, tile_panels) = (PANELS.take(), k.div_ceil(PANEL));
                 panels.resize(x.len().div_ceil(ROWS * k) * tile_panels, [[0.0; PANEL]; ROWS]);
                 panels.par_chunks_mut(tile_panels).zip(x.par_chunks(ROWS * k)).for_each(|(panels, x)| pack(x, k, panels));
-                let lhs = |row: usize| &panels[row / ROWS * tile_panels..][..tile_panels];
-                share([x.len() / k, n], height, y, |rows, strip, sums| tile(lhs(rows.start), strips.strip(strip), sums), &finish, &store);
+                let make = |rows: Range<usize>, strip, sums: &mut [Tile]| {
+                    tiles(&panels[rows.start / ROWS * tile_panels..rows.end.div_ceil(ROWS) * tile_panels], strips.strip(strip), sums);
+                };
+                share([x.len() / k, n], height, y, make, &finish, &store);
                 PANELS.set(panels);
             }
         }
         Weight::Bf16(bf16, pairs) => {
             let (x, half) = (pairs_along(x, k), k.div_ceil(2));
-            share(
-                [x.len() / half, n],
-                height,
-                y,
-                |rows, strip, sums| bf16.tile(&x[rows.start * half..rows.end * half], half, pairs.strip(strip), sums),
-                &finish,
-                &store,
-            );
+            let make = |rows: Range<usize>, strip, sums: &mut [Tile]| {
+                let x = x[rows.start * half..rows.end * half].chunks(ROWS * half);
+                x.zip(sums).for_each(|(x, sums)| bf16.tile(x, half, pairs.strip(strip), sums));
+            };
+            share([x.len() / half, n], height, y, make, &finish, &store);
         }
     }
 }
 
-/// The most rows of a product [M, N] that one task computes for one strip of the weight.
+/// The most tiles of a product [M, N] that one task computes for one strip of the weight.
 ///
 /// With 768 columns the rows of nine tiles fill a third of a second-level cache of 1 MB, and stay there while strip
 /// after strip is read. Twice as many often do not, because some of their pages share cache sets. A product of at most
 /// twice these rows is one task high if it has strips enough for all threads, so that every strip is read once.
-fn task_rows([m, n]: [usize; 2]) -> usize {
+fn task_tiles([m, n]: [usize; 2]) -> usize {
     let shares_well = n.div_ceil(COLS) >= 8 * rayon::current_num_threads();
-    if m <= BAND_ROWS && shares_well { BAND_ROWS } else { BAND_ROWS / 2 }
+    if m <= BAND_TILES * ROWS && shares_well { BAND_TILES } else { BAND_TILES / 2 }
 }
 
-/// Computes y [M, N] a tile at a time on all threads, with at most `height` rows per task. `make(rows, strip, tile)`
-/// computes a tile; `finish` and `store` are those of [`product`].
+/// Computes y [M, N] on all threads, with at most `height` tiles of one strip per task. `make(rows, strip, tiles)`
+/// computes the tiles of some rows; `finish` and `store` are those of [`product`].
 fn share(
     [m, n]: [usize; 2],
     height: usize,
     y: &mut [f32],
-    make: impl Fn(Range<usize>, usize, &mut Tile) + Sync,
+    make: impl Fn(Range<usize>, usize, &mut [Tile]) + Sync,
     finish: &(impl Fn(&mut Tile, usize) + Sync),
     store: &(impl Fn(&mut [f32], &[f32]) + Sync),
 ) {
     assert_eq!(m * n, y.len(), "[{m}, {n}]");
     // Tasks have equal sizes, in whole tiles.
-    let task = m.div_ceil(m.div_ceil(height).max(1)).next_multiple_of(ROWS);
+    let task = m.div_ceil(m.div_ceil(height * ROWS).max(1)).next_multiple_of(ROWS);
     let y = Windows::new(y, n, task, COLS);
     let strips = n.div_ceil(COLS);
     let tasks = (0..m.div_ceil(task)).into_par_iter().flat_map(|group| (0..strips).into_par_iter().map(move |strip| (group, strip)));
     tasks.for_each(|(group, strip)| {
-        let mut sums: Tile = [0.0; ROWS * COLS];
         let mut window = y.take(group, strip);
-        for first in (0..window.rows()).step_by(ROWS) {
-            let rows = ROWS.min(window.rows() - first);
-            let from = group * task + first;
-            make(from..from + rows, strip, &mut sums);
-            finish(&mut sums, strip * COLS);
-            for (i, row) in sums.chunks_exact(COLS).enumerate().take(rows) {
-                let y = window.row(first + i);
-                store(y, &row[..y.len()]);
+        let rows = window.rows();
+        let mut sums = vec![[0.0; ROWS * COLS]; rows.div_ceil(ROWS)];
+        make(group * task..group * task + rows, strip, &mut sums);
+        for (tile, sums) in sums.iter_mut().enumerate() {
+            finish(sums, strip * COLS);
+            for (row, sums) in (tile * ROWS..rows).zip(sums.chunks_exact(COLS)) {
+                let y = window.row(row);
+                store(y, &sums[..y.len()]);
             }
         }
     });

@@ -16,6 +16,7 @@ mod patch_embed;
 mod product;
 mod rope;
 mod scalar;
+mod set;
 mod simd;
 mod tokens;
 mod window;
@@ -30,7 +31,7 @@ pub use matmul::{Epilogue, FactorType, Layer, layers, matmul};
 pub use mosaic::mosaic;
 pub use patch_embed::patch_embed;
 pub use rope::rope;
-pub use simd::is_fused;
+pub use set::InstructionSet;
 pub use tokens::tokens;
 
 /// Runs `work` inside the rayon pool. From outside the pool, every kernel would put the caller to sleep and wake it

@@ -1,16 +1,30 @@
 //! Matrix products of packed operands, the building blocks of every product of the model.
 //!
 //! The right operand is packed in [`Strips`] of [K, COLS], the left in [`Panel`]s. A tile, ROWS x COLS of the result,
-//! is summed in registers. Each step along K multiplies one row of the strip by one value of each row of the left
-//! operand.
+//! is divided into blocks whose sums an instruction set has registers for:
+//!
+//! | set | registers | block |
+//! |---|---|---|
+//! | AVX-512 | 32 of 16 numbers | 12 x 32, the whole tile |
+//! | AVX2 | 16 of 8 | 6 x 16 |
+//! | NEON | 32 of 4 | 6 x 16 |
+//! | WebAssembly | at least 16 of 4 | 6 x 8 |
+//! | portable | the compiler decides | 4 x 8 |
+//!
+//! Each step along K multiplies one row of the strip by one value of each row of the left operand. Every sum of a
+//! result has the same order for all blocks, and operands are packed in the same way.
 #![allow(
     clippy::inline_always,
     reason = "what a function for an instruction set calls must be inlined into it, or it is compiled for the build's target"
 )]
 #![allow(clippy::needless_lifetimes, reason = "pulp's macro makes a struct of the arguments, which needs their lifetime named")]
 
-use pulp::{Arch, Simd};
+use std::array::from_fn;
+
+use pulp::Simd;
 use rayon::prelude::*;
+
+use super::set::arch;
 
 /// Rows of a tile.
 pub const ROWS: usize = 12;
@@ -20,6 +34,9 @@ pub const COLS: usize = 32;
 /// Products along K are summed in panels of this length, each from zero. One f32 sum over thousands of products would
 /// double the error of the features (relative L2 against f64 2e-6 instead of 1e-6 on seeded weights).
 pub const PANEL: usize = 128;
+
+/// Widths of left operands of [`add_products`] are multiples of this.
+pub const CHANNELS: usize = 8;
 
 /// A panel of a left operand's ROWS rows. The stride is known at compile time, so one register addresses all rows.
 pub type Panel = [[f32; PANEL]; ROWS];
@@ -80,12 +97,16 @@ pub fn pack(rows: &[f32], k: usize, out: &mut [Panel]) {
     }
 }
 
-/// Computes a tile, `lhs strip`, from lhs [ROWS, K] in panels, each summed from zero.
-#[pulp::with_simd(tile = Arch::new())]
+/// Computes tiles below one another, `lhs strip`, from the lhs panels of each tile, [ceil(K / PANEL)], one tile after
+/// another. A panel of the strip is in the first-level cache while all tiles use it. Each panel is summed from zero.
+#[pulp::with_simd(tiles = arch())]
 #[inline(always)]
-pub fn tile_simd<'a, S: Simd>(simd: S, lhs: &'a [Panel], strip: &'a [f32], out: &'a mut Tile) {
-    for (i, (panel, strip)) in lhs.iter().zip(strip.chunks(PANEL * COLS)).enumerate() {
-        panel_simd(simd, panel, strip, i == 0, out);
+pub fn tiles_simd<'a, S: Simd>(simd: S, lhs: &'a [Panel], strip: &'a [f32], out: &'a mut [Tile]) {
+    let panels = strip.len().div_ceil(PANEL * COLS);
+    for (i, strip) in strip.chunks(PANEL * COLS).enumerate() {
+        for (lhs, out) in lhs.chunks_exact(panels).zip(out.iter_mut()) {
+            panel_simd(simd, &lhs[i], strip, i == 0, out);
+        }
     }
 }
 
@@ -94,16 +115,16 @@ pub fn tile_simd<'a, S: Simd>(simd: S, lhs: &'a [Panel], strip: &'a [f32], out: 
 #[inline(always)]
 pub fn panel_simd<S: Simd, const LENGTH: usize>(simd: S, lhs: &[[f32; LENGTH]; ROWS], strip: &[f32], is_first: bool, out: &mut Tile) {
     match S::F32_LANES {
-        16 => rows_in_groups::<S, LENGTH, ROWS, 2>(simd, lhs, strip, is_first, out),
-        8 => rows_in_groups::<S, LENGTH, 3, 4>(simd, lhs, strip, is_first, out),
-        4 => rows_in_groups::<S, LENGTH, 3, 8>(simd, lhs, strip, is_first, out),
-        _ => rows_in_groups::<S, LENGTH, 1, 32>(simd, lhs, strip, is_first, out),
+        16 => blocks::<S, LENGTH, ROWS, 2>(simd, lhs, strip, is_first, out),
+        4 if cfg!(target_arch = "aarch64") => blocks::<S, LENGTH, 6, 4>(simd, lhs, strip, is_first, out),
+        8 | 4 => blocks::<S, LENGTH, 6, 2>(simd, lhs, strip, is_first, out),
+        _ => blocks::<S, LENGTH, 4, 8>(simd, lhs, strip, is_first, out),
     }
 }
 
-/// [`panel_simd`] for R rows at a time.
+/// [`panel_simd`] for R rows and VECTORS registers of columns at a time.
 #[inline(always)]
-fn rows_in_groups<S: Simd, const LENGTH: usize, const R: usize, const VECTORS: usize>(
+fn blocks<S: Simd, const LENGTH: usize, const R: usize, const VECTORS: usize>(
     simd: S,
     lhs: &[[f32; LENGTH]; ROWS],
     strip: &[f32],
@@ -111,81 +132,118 @@ fn rows_in_groups<S: Simd, const LENGTH: usize, const R: usize, const VECTORS: u
     out: &mut Tile,
 ) {
     for (lhs, out) in lhs.as_chunks::<R>().0.iter().zip(out.chunks_exact_mut(R * COLS)) {
-        rows::<S, LENGTH, R, VECTORS>(simd, lhs, strip, is_first, out);
+        for part in 0..COLS / (VECTORS * S::F32_LANES) {
+            block::<S, LENGTH, R, VECTORS>(simd, lhs, strip, part, is_first, out);
+        }
     }
 }
 
-/// [`panel_simd`] for R rows of VECTORS registers each. The sums stay in registers throughout.
+/// [`panel_simd`] for R rows, and for part `part` of the columns, which is VECTORS registers. The sums stay in registers
+/// throughout.
 #[inline(always)]
-fn rows<S: Simd, const LENGTH: usize, const R: usize, const VECTORS: usize>(
+fn block<S: Simd, const LENGTH: usize, const R: usize, const VECTORS: usize>(
     simd: S,
     lhs: &[[f32; LENGTH]; R],
     strip: &[f32],
+    part: usize,
     is_first: bool,
     out: &mut [f32],
 ) {
     assert!(strip.len() <= LENGTH * COLS, "{} values for {LENGTH} rows", strip.len());
     let mut sums = [[simd.splat_f32s(0.0); VECTORS]; R];
     for (p, rhs) in strip.chunks_exact(COLS).enumerate().take(LENGTH) {
-        let rhs: &[S::f32s; VECTORS] = S::as_simd_f32s(rhs).0.try_into().expect("COLS values");
-        for i in 0..R {
-            let a = simd.splat_f32s(lhs[i][p]);
-            for j in 0..VECTORS {
-                sums[i][j] = simd.mul_add_e_f32s(a, rhs[j], sums[i][j]);
-            }
-        }
+        multiply_add(simd, from_fn(|i| lhs[i][p]), part_of::<S, VECTORS>(rhs, part), &mut sums);
     }
-    if is_first {
-        for (out, sums) in out.chunks_exact_mut(COLS).zip(&sums) {
-            S::as_mut_simd_f32s(out).0.copy_from_slice(sums);
-        }
-    } else {
-        add(simd, &sums, out);
-    }
+    store::<S, R, VECTORS>(simd, &sums, part, is_first, out);
 }
 
-/// `out += lhs^T strip`, with `out` [8, COLS] and columns `first..first + 8` of lhs [K, width]. K is summed in one go.
-#[pulp::with_simd(add_eight = Arch::new())]
+/// `out += lhs^T strip`, with out [W, COLS], lhs [K, W] and strip [K, COLS]. W is a multiple of [`CHANNELS`], and K is
+/// summed in one go.
+#[pulp::with_simd(add_products = arch())]
 #[inline(always)]
-pub fn add_eight_simd<'a, S: Simd>(simd: S, lhs: &'a [f32], width: usize, first: usize, strip: &'a [f32], out: &'a mut [f32]) {
+pub fn add_products_simd<'a, S: Simd>(simd: S, lhs: &'a [f32], strip: &'a [f32], out: &'a mut [f32]) {
     match S::F32_LANES {
-        16 => columns::<S, 8, 2>(simd, lhs, width, first, strip, out),
-        8 => (0..8).step_by(2).for_each(|i| columns::<S, 2, 4>(simd, lhs, width, first + i, strip, &mut out[i * COLS..])),
-        4 => (0..8).step_by(2).for_each(|i| columns::<S, 2, 8>(simd, lhs, width, first + i, strip, &mut out[i * COLS..])),
-        _ => (0..8).for_each(|i| columns::<S, 1, 32>(simd, lhs, width, first + i, strip, &mut out[i * COLS..])),
-    }
+        16 => add_blocks::<S, 8, 2>(simd, lhs, strip, 0, out),
+        4 if cfg!(target_arch = "aarch64") => {
+            let rest = add_blocks::<S, 6, 4>(simd, lhs, strip, 0, out);
+            add_blocks::<S, 2, 8>(simd, lhs, strip, rest, out)
+        }
+        8 | 4 => {
+            let rest = add_blocks::<S, 6, 2>(simd, lhs, strip, 0, out);
+            add_blocks::<S, 2, 4>(simd, lhs, strip, rest, out)
+        }
+        _ => add_blocks::<S, 4, 8>(simd, lhs, strip, 0, out),
+    };
 }
 
-/// [`rows`] for R columns of a left operand, from `first` on.
+/// [`add_products`] for groups of R columns of lhs from `first` on, as many as there are, and for VECTORS registers at
+/// a time. Returns the first column that is left.
 #[inline(always)]
-fn columns<S: Simd, const R: usize, const VECTORS: usize>(
+fn add_blocks<S: Simd, const R: usize, const VECTORS: usize>(simd: S, lhs: &[f32], strip: &[f32], first: usize, out: &mut [f32]) -> usize {
+    let width = out.len() / COLS;
+    let groups = (width - first) / R;
+    for (group, out) in out[first * COLS..].chunks_exact_mut(R * COLS).enumerate() {
+        for part in 0..COLS / (VECTORS * S::F32_LANES) {
+            add_block::<S, R, VECTORS>(simd, lhs, width, first + group * R, strip, part, out);
+        }
+    }
+    first + groups * R
+}
+
+/// [`block`] for R columns of a left operand, from `first` on, added to what is there.
+#[inline(always)]
+fn add_block<S: Simd, const R: usize, const VECTORS: usize>(
     simd: S,
     lhs: &[f32],
     width: usize,
     first: usize,
     strip: &[f32],
+    part: usize,
     out: &mut [f32],
 ) {
     let mut sums = [[simd.splat_f32s(0.0); VECTORS]; R];
     for (lhs, rhs) in lhs.chunks_exact(width).zip(strip.chunks_exact(COLS)) {
         let lhs: &[f32; R] = lhs[first..first + R].try_into().expect("R columns");
-        let rhs: &[S::f32s; VECTORS] = S::as_simd_f32s(rhs).0.try_into().expect("COLS values");
-        for i in 0..R {
-            let a = simd.splat_f32s(lhs[i]);
-            for j in 0..VECTORS {
-                sums[i][j] = simd.mul_add_e_f32s(a, rhs[j], sums[i][j]);
-            }
-        }
+        multiply_add(simd, *lhs, part_of::<S, VECTORS>(rhs, part), &mut sums);
     }
-    add(simd, &sums, out);
+    store::<S, R, VECTORS>(simd, &sums, part, false, out);
 }
 
-/// `out += sums`
+/// `sums += lhs rhs`: one number a row, and VECTORS registers of columns.
 #[inline(always)]
-fn add<S: Simd, const R: usize, const VECTORS: usize>(simd: S, sums: &[[S::f32s; VECTORS]; R], out: &mut [f32]) {
+fn multiply_add<S: Simd, const R: usize, const VECTORS: usize>(
+    simd: S,
+    lhs: [f32; R],
+    rhs: &[S::f32s; VECTORS],
+    sums: &mut [[S::f32s; VECTORS]; R],
+) {
+    for i in 0..R {
+        let a = simd.splat_f32s(lhs[i]);
+        for j in 0..VECTORS {
+            sums[i][j] = simd.mul_add_e_f32s(a, rhs[j], sums[i][j]);
+        }
+    }
+}
+
+/// Part `part` of a row of COLS, which is VECTORS registers.
+#[inline(always)]
+fn part_of<S: Simd, const VECTORS: usize>(row: &[f32], part: usize) -> &[S::f32s; VECTORS] {
+    &S::as_simd_f32s(row).0.as_chunks().0[part]
+}
+
+/// `out = sums` for part `part` of the columns of out [R, COLS] if it is the first, else `out += sums`.
+#[inline(always)]
+fn store<S: Simd, const R: usize, const VECTORS: usize>(
+    simd: S,
+    sums: &[[S::f32s; VECTORS]; R],
+    part: usize,
+    is_first: bool,
+    out: &mut [f32],
+) {
     for (out, sums) in out.chunks_exact_mut(COLS).zip(sums) {
-        for (out, &sum) in S::as_mut_simd_f32s(out).0.iter_mut().zip(sums) {
-            *out = simd.add_f32s(*out, sum);
+        let out = &mut S::as_mut_simd_f32s(out).0.as_chunks_mut::<VECTORS>().0[part];
+        for (out, &sum) in out.iter_mut().zip(sums) {
+            *out = if is_first { sum } else { simd.add_f32s(*out, sum) };
         }
     }
 }
@@ -200,14 +258,15 @@ mod tests {
 
     #[test]
     fn tiles_equal_their_definition_at_every_length() {
-        for (k, m) in [(1, 12), (2, 1), (31, 11), (64, 12), (127, 2), (128, 12), (129, 7), (300, 12)] {
+        for (k, m) in [(1, 12), (2, 1), (31, 11), (64, 12), (127, 2), (128, 12), (129, 7), (300, 12), (300, 31), (128, 24)] {
             let (rows, cols) = (values(m * k, 0.37), values((COLS - 5) * k, 0.91));
             let strips = Strips::of_transposed(&cols, k);
-            let mut out = [7.0; ROWS * COLS];
-            let mut panels = vec![[[0.0; PANEL]; ROWS]; k.div_ceil(PANEL)];
-            pack(&rows, k, &mut panels);
-            tile(&panels, strips.strip(0), &mut out);
-            for (i, got) in out.iter().enumerate().take(m * COLS) {
+            let (tile_panels, count) = (k.div_ceil(PANEL), m.div_ceil(ROWS));
+            let mut panels = vec![[[0.0; PANEL]; ROWS]; count * tile_panels];
+            panels.chunks_mut(tile_panels).zip(rows.chunks(ROWS * k)).for_each(|(panels, rows)| pack(rows, k, panels));
+            let mut out = vec![[7.0; ROWS * COLS]; count];
+            tiles(&panels, strips.strip(0), &mut out);
+            for (i, got) in out.as_flattened().iter().enumerate().take(m * COLS) {
                 let dot = |(a, b): (&[f32], &[f32])| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
                 let want = rows.chunks(k).nth(i / COLS).zip(cols.chunks(k).nth(i % COLS)).map_or(0.0, dot);
                 assert!((f64::from(*got) - want).abs() < 1e-5, "{k}: {got} for {want} at {i}");
@@ -216,16 +275,16 @@ mod tests {
     }
 
     #[test]
-    fn eight_columns_are_added_to_what_is_there() {
-        let (k, width) = (37, 24);
-        let (lhs, strip) = (values(k * width, 0.37), values(k * COLS, 0.91));
-        for first in [0, 8, 16] {
-            let mut out = values(8 * COLS, 0.11);
+    fn products_are_added_to_what_is_there() {
+        let k = 37;
+        for width in [8, 16, 24, 32, 64, 80] {
+            let (lhs, strip) = (values(k * width, 0.37), values(k * COLS, 0.91));
+            let mut out = values(width * COLS, 0.11);
             let before = out.clone();
-            add_eight(&lhs, width, first, &strip, &mut out);
+            add_products(&lhs, &strip, &mut out);
             for (i, (got, before)) in out.iter().zip(before).enumerate() {
-                let dot: f64 = (0..k).map(|p| f64::from(lhs[p * width + first + i / COLS]) * f64::from(strip[p * COLS + i % COLS])).sum();
-                assert!((f64::from(*got) - f64::from(before) - dot).abs() < 1e-5, "{first} at {i}");
+                let dot: f64 = (0..k).map(|p| f64::from(lhs[p * width + i / COLS]) * f64::from(strip[p * COLS + i % COLS])).sum();
+                assert!((f64::from(*got) - f64::from(before) - dot).abs() < 1e-5, "{width} at {i}");
             }
         }
     }

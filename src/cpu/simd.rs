@@ -7,19 +7,14 @@
 #![allow(clippy::inline_always, reason = "see above")]
 #![allow(clippy::needless_lifetimes, reason = "pulp's macro makes a struct of the arguments, which needs their lifetime named")]
 
-use pulp::{Arch, Simd};
+use pulp::Simd;
 
 use super::product::{COLS, Tile};
 use super::scalar;
+use super::set::arch;
 
 /// Partial sums of a reduction: two registers of AVX-512. The number is fixed, so that all machines give the same bits.
 const LANES: usize = 32;
-
-/// Whether this machine multiplies and adds with one rounding, which decides the last bits of every result. The
-/// registers' width does not matter.
-pub fn is_fused() -> bool {
-    !matches!(Arch::new(), Arch::Scalar)
-}
 
 /// The sum of `(x - mean)^POWER` in f64, from `LANES` partial sums; POWER is 1 or 2.
 #[inline(always)]
@@ -61,7 +56,7 @@ impl Softmax {
 
 /// Replaces scores [keys, COLS] by `exp(score - m)`, with m the largest score of their column so far. Rescales `sums`
 /// [.., COLS] from the previous m to the new one.
-#[pulp::with_simd(softmax_columns = Arch::new())]
+#[pulp::with_simd(softmax_columns = arch())]
 #[inline(always)]
 pub fn softmax_columns_simd<'a, S: Simd>(simd: S, scores: &'a mut [f32], softmax: &'a mut Softmax, sums: &'a mut [f32]) {
     if fuses::<S>() { step::<S, true>(simd, scores, softmax, sums) } else { step::<S, false>(simd, scores, softmax, sums) }
@@ -107,7 +102,7 @@ fn step<S: Simd, const FUSED: bool>(simd: S, scores: &mut [f32], softmax: &mut S
 }
 
 /// `y = gelu(y)`
-#[pulp::with_simd(gelu = Arch::new())]
+#[pulp::with_simd(gelu = arch())]
 #[inline(always)]
 pub fn gelu_simd<'a, S: Simd>(_simd: S, y: &'a mut [f32]) {
     for v in y {
@@ -116,7 +111,7 @@ pub fn gelu_simd<'a, S: Simd>(_simd: S, y: &'a mut [f32]) {
 }
 
 /// `tile + bias`, where `bias` begins at the tile's first column.
-#[pulp::with_simd(add_bias = Arch::new())]
+#[pulp::with_simd(add_bias = arch())]
 #[inline(always)]
 pub fn add_bias_simd<'a, S: Simd>(_simd: S, tile: &'a mut Tile, bias: &'a [f32]) {
     let bias = columns(bias);
@@ -128,7 +123,7 @@ pub fn add_bias_simd<'a, S: Simd>(_simd: S, tile: &'a mut Tile, bias: &'a [f32])
 }
 
 /// `gelu(tile + bias)`
-#[pulp::with_simd(bias_gelu = Arch::new())]
+#[pulp::with_simd(bias_gelu = arch())]
 #[inline(always)]
 pub fn bias_gelu_simd<'a, S: Simd>(_simd: S, tile: &'a mut Tile, bias: &'a [f32]) {
     let bias = columns(bias);
@@ -141,7 +136,7 @@ pub fn bias_gelu_simd<'a, S: Simd>(_simd: S, tile: &'a mut Tile, bias: &'a [f32]
 }
 
 /// `(tile + bias) gamma`
-#[pulp::with_simd(bias_scale = Arch::new())]
+#[pulp::with_simd(bias_scale = arch())]
 #[inline(always)]
 pub fn bias_scale_simd<'a, S: Simd>(simd: S, tile: &'a mut Tile, bias: &'a [f32], gamma: &'a [f32]) {
     let (bias, gamma) = (columns(bias), columns(gamma));
@@ -165,15 +160,15 @@ fn columns(values: &[f32]) -> [f32; COLS] {
     columns
 }
 
-/// Whether this instruction set multiplies and adds in one instruction. All that `pulp` chooses do, except the
-/// plainest.
+/// Whether this instruction set multiplies and adds in one instruction, as
+/// [`InstructionSet::is_fused`](super::set::InstructionSet::is_fused) says.
 #[inline(always)]
 fn fuses<S: Simd>() -> bool {
-    S::F32_LANES >= 8 || cfg!(target_arch = "aarch64")
+    !S::IS_SCALAR && cfg!(not(target_arch = "wasm32"))
 }
 
 /// `(x - mean) / sqrt(var + eps) * weight + bias` into y, with mean and (biased) variance in f64, in two passes.
-#[pulp::with_simd(layernorm = Arch::new())]
+#[pulp::with_simd(layernorm = arch())]
 #[inline(always)]
 pub fn layernorm_simd<'a, S: Simd>(_simd: S, x: &'a [f32], weight: &'a [f32], bias: &'a [f32], eps: f32, y: &'a mut [f32]) {
     let n = x.len() as f64;
@@ -187,6 +182,7 @@ pub fn layernorm_simd<'a, S: Simd>(_simd: S, x: &'a [f32], weight: &'a [f32], bi
 
 #[cfg(test)]
 mod tests {
+    use super::super::set::InstructionSet;
     use super::*;
 
     #[test]
@@ -232,7 +228,7 @@ mod tests {
         let bits = |x: &[f32]| x.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         let mut wide = x.clone();
         gelu(&mut wide);
-        let fused = is_fused();
+        let fused = InstructionSet::in_use().is_fused();
         assert_eq!(
             bits(&wide),
             bits(&x.iter().map(|&v| if fused { scalar::gelu::<true>(v) } else { scalar::gelu::<false>(v) }).collect::<Vec<_>>())

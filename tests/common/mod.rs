@@ -2,8 +2,10 @@
 #![allow(dead_code, reason = "each test file uses its own part of this module")]
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use meddino::Tensor;
+use meddino::cpu::InstructionSet;
 use meddino::tensor::relative_l2;
 use meddino::vit::config::{Config, RopePrecision};
 use meddino::vit::features::{Features, Request};
@@ -29,6 +31,18 @@ pub fn f32_tolerance(config: &Config) -> f64 {
         RopePrecision::F32 => 2e-6,
         RopePrecision::Bf16 if config.depth <= 3 => 5e-5,
         RopePrecision::Bf16 => 4e-4,
+    }
+}
+
+/// Runs tests of the calling program again, those whose names contain one of `names`, with each instruction set of this
+/// CPU below the one in use. A process uses one set, so each run is a process of its own.
+pub fn on_lower_sets(names: &[&str]) {
+    let in_use = InstructionSet::in_use();
+    for set in InstructionSet::of_this_cpu().skip_while(|set| *set != in_use).skip(1) {
+        let tests = std::env::current_exe().expect("this program");
+        let run = Command::new(tests).args(names).env("MEDDINO_CPU", set.to_string()).output().expect("it starts");
+        let text = String::from_utf8_lossy(&run.stdout);
+        assert!(run.status.success() && !text.contains("running 0 tests"), "{set}: {text}");
     }
 }
 
