@@ -100,6 +100,19 @@ fn devices_names_the_adapter_that_auto_chooses() {
     let folder = tempfile::tempdir().expect("a folder");
     let output = meddino(folder.path(), "devices");
     assert!(output.status.success() && stdout(&output).contains("--backend auto takes"), "{}{}", stdout(&output), stderr(&output));
+    let none = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meddino"));
+        command.current_dir(&folder).env("VK_DRIVER_FILES", "/dev/null").env("WGPU_BACKEND", "vulkan");
+        command
+    };
+    let output = none().arg("devices").output().expect("started");
+    assert!(stdout(&output).ends_with("--backend auto takes the CPU, because no GPU was found\n"), "{}", stderr(&output));
+    let features = ["features", "phantom", "-c", "seeded:0:micro", "--size", "32", "-o", "x.safetensors", "--backend"];
+    let output = none().args(features).arg("auto").output().expect("started");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let output = none().args(features).arg("gpu").output().expect("started");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("no adapter found"), "{}", stderr(&output));
     let output = meddino(folder.path(), "verify -c seeded:0:micro --device no-such-device");
     assert_eq!(output.status.code(), Some(1));
     let message = stderr(&output);

@@ -16,11 +16,11 @@ pub use self::tuning::{Precision, Tuning};
 pub use crate::gpu::Pending;
 
 use self::backend::{Backend, Batch};
-use crate::error::Result;
+use crate::error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::gpu::block_on;
 use crate::gpu::{Context, Gpu, Profile};
-use crate::tensor::TensorView;
+use crate::tensor::{Tensor, TensorView};
 use crate::vit::config::Config;
 use crate::vit::features::{Features, Request};
 use crate::vit::model::Model;
@@ -58,6 +58,7 @@ use crate::vit::model::Model;
 pub struct Backbone {
     config: Config,
     backend: Box<dyn Backend>,
+    warnings: Vec<String>,
 }
 
 impl Backbone {
@@ -92,10 +93,41 @@ impl Backbone {
     /// # Errors
     /// As [`Backbone::new_async`], or if the backend does not support that precision or tier.
     pub async fn tuned_async(model: &Model, choice: Choice, tuning: Tuning) -> Result<Self> {
-        match choice.device(tuning).await? {
-            Device::Gpu(context) => Self::on_async(model, &context).await,
+        let mut attempts = choice.attempts(tuning).await;
+        loop {
+            let device = attempts.device().await?;
+            match Self::on_device(model, device, attempts.may_go_on()).await {
+                Ok(backbone) => return Ok(Self { warnings: attempts.warnings(&backbone.warnings), ..backbone }),
+                Err(error) => attempts.failed(error)?,
+            }
+        }
+    }
+
+    /// Loads a model's weights onto a device. If `try_out`, a small image is computed, so that a device that refuses a
+    /// kernel of the model, or is lost at its first batch, is an error here.
+    async fn on_device(model: &Model, device: Device, try_out: bool) -> Result<Self> {
+        match device {
+            Device::Gpu(context) => {
+                let backbone = Self::on_async(model, &context).await?;
+                if try_out {
+                    backbone.try_out().await?;
+                }
+                Ok(backbone)
+            }
             #[cfg(feature = "cpu")]
             Device::Cpu(precision) => Ok(Self::of(model.config(), cpu::Cpu::new(model.config(), model.weights()?, precision))),
+        }
+    }
+
+    /// Computes one image of two by two patches.
+    ///
+    /// # Errors
+    /// If the device fails. Values out of range are no failure of the device.
+    async fn try_out(&self) -> Result<()> {
+        let side = 2 * self.config.patch_size;
+        match self.features_async(&Tensor::zeros([1, 1, side, side]), None, &Request::default()).await {
+            Err(error @ Error::Gpu { .. }) => Err(error),
+            _ => Ok(()),
         }
     }
 
@@ -118,12 +150,12 @@ impl Backbone {
     }
 
     fn of(config: &Config, backend: impl Backend + 'static) -> Self {
-        Self { config: config.clone(), backend: Box::new(backend) }
+        Self { config: config.clone(), warnings: backend.warnings().to_vec(), backend: Box::new(backend) }
     }
 
     /// Loads weights onto the CPU without a checkpoint, for tests.
     #[cfg(all(test, feature = "cpu"))]
-    pub(crate) fn from_weights(config: &Config, weights: crate::vit::weights::Weights<crate::tensor::Tensor>) -> Self {
+    pub(crate) fn from_weights(config: &Config, weights: crate::vit::weights::Weights<Tensor>) -> Self {
         Self::of(config, cpu::Cpu::new(config, weights, crate::cpu::FactorType::F32))
     }
 
@@ -237,9 +269,9 @@ impl Backbone {
         self.backend.tuning()
     }
 
-    /// Returns warnings for the user; see [`Context::warnings`].
+    /// Returns warnings for the user: the devices that [`Choice::Auto`] passed over, and [`Context::warnings`].
     pub fn warnings(&self) -> &[String] {
-        self.backend.warnings()
+        &self.warnings
     }
 
     /// Measures the FLOP/s of one large matrix product on a GPU, with the model's own kernels and precision. `None` on

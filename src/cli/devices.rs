@@ -1,12 +1,12 @@
-//! `meddino devices`: the GPU adapters and the CPU of this machine, and the backend that `auto` chooses.
+//! `meddino devices`: the GPU adapters and the CPU of this machine, and the order in which `auto` tries them.
 
 use meddino::Result;
 use meddino::cpu::InstructionSet;
-use meddino::gpu::{Auto, DeviceReport, devices};
+use meddino::gpu::{DeviceReport, Ranked, devices};
 
 use super::terminal::say::result;
 
-/// Prints every adapter and the CPU, then the choice of `auto`.
+/// Prints every adapter and the CPU, then the order in which `auto` tries them, and why.
 pub fn run() -> Result<()> {
     let found = devices();
     for device in &found.list {
@@ -16,11 +16,20 @@ pub fn run() -> Result<()> {
     let sets = InstructionSet::of_this_cpu().map(|set| set.to_string()).collect::<Vec<_>>().join(", ");
     result("CPU")?;
     result(format_args!("   sets       {sets}; {} is used", InstructionSet::chosen()?))?;
-    match found.auto() {
-        Auto::Gpu(index) => result(format_args!("--backend auto takes device {index}")),
-        Auto::Cpu if found.list.is_empty() => result("no GPU found; --backend auto takes the CPU"),
-        Auto::Cpu => result("--backend auto takes the CPU, because it is faster than a software GPU"),
+    let (tried, never): (Vec<_>, Vec<_>) = found.ranking().into_iter().partition(|ranked| !ranked.standing.is_below_cpu());
+    let line = |Ranked { device, standing }: &Ranked| result(format_args!("   device {} ({}): {standing}", device.index, device.backend));
+    if tried.is_empty() {
+        result(format_args!("--backend auto takes the CPU{}", if never.is_empty() { ", because no GPU was found" } else { "" }))?;
+    } else {
+        result("--backend auto takes the first of these that works:")?;
+        tried.iter().try_for_each(line)?;
+        result("   the CPU")?;
     }
+    if !never.is_empty() {
+        result("--backend auto never takes:")?;
+        never.iter().try_for_each(line)?;
+    }
+    Ok(())
 }
 
 fn describe(device: &DeviceReport) -> Result<()> {

@@ -12,6 +12,7 @@ use super::needs;
 use super::pipelines::Pipelines;
 #[cfg(not(target_arch = "wasm32"))]
 use super::poller::Poller;
+use super::report;
 use crate::error::{Error, GpuFailure, Problem, Result};
 use crate::graph::{Abilities, Elem, Limits, Tier};
 
@@ -127,7 +128,7 @@ impl Context {
         };
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(refused)?;
         let mut context = Self::from_host(device, queue)?;
-        context.abilities = devices::abilities(&context.info, context.device.features(), &adapter.cooperative_matrix_properties());
+        context.abilities = report::abilities(&context.info, context.device.features(), &adapter.cooperative_matrix_properties());
         context.watch();
         if let Some(Limits { tier, max_work, .. }) = limits {
             context.limits.tier = if tier == Tier::Direct { tier } else { Tier::Baseline };
@@ -147,8 +148,8 @@ impl Context {
         let info = device.adapter_info();
         needs::check(&info.name, &device.limits())?;
         Ok(Self {
-            limits: devices::limits_of(&device.limits(), info.device_type),
-            abilities: devices::abilities(&info, device.features(), &[]),
+            limits: report::limits_of(&device.limits(), info.device_type),
+            abilities: report::abilities(&info, device.features(), &[]),
             warnings: Vec::new(),
             faults: Arc::default(),
             counts: Arc::default(),
@@ -201,6 +202,13 @@ impl Context {
     /// Returns warnings for the user, such as tiers of kernels that failed their self-test on this device.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// The same device, whose warnings begin with `first`.
+    #[must_use]
+    pub(crate) fn warned(mut self, first: Vec<String>) -> Self {
+        self.warnings.splice(..0, first);
+        self
     }
 
     /// Returns the same device with its own cache of pipelines, which compiles the kernels of this crate without naga's
@@ -434,7 +442,7 @@ fn experimental(features: wgpu::Features) -> wgpu::ExperimentalFeatures {
 /// Returns the adapter's limits, cut to `bound`.
 fn narrowed(mut limits: wgpu::Limits, bound: Option<Limits>) -> wgpu::Limits {
     let Some(bound) = bound else { return limits };
-    let tight = bound.min(devices::limits_of(&limits, wgpu::DeviceType::Other));
+    let tight = bound.min(report::limits_of(&limits, wgpu::DeviceType::Other));
     limits.max_storage_buffer_binding_size = tight.max_binding;
     limits.max_buffer_size = tight.max_buffer;
     limits.min_storage_buffer_offset_alignment = tight.alignment as u32;

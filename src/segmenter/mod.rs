@@ -26,6 +26,7 @@ use crate::tensor::{Tensor, TensorView};
 pub struct Segmenter {
     folds: Vec<Fold>,
     classes: usize,
+    warnings: Vec<String>,
 }
 
 impl Segmenter {
@@ -43,10 +44,21 @@ impl Segmenter {
     /// # Errors
     /// If a tensor cannot be read, or the backend is not available or does not support that precision or tier.
     pub async fn new_async(results: &Results, choice: &Choice, tuning: Tuning) -> Result<Self> {
-        let device = choice.clone().device(tuning).await?;
+        let mut attempts = choice.clone().attempts(tuning).await;
+        loop {
+            let device = attempts.device().await?;
+            match Self::on_device(results, &device, tuning).await {
+                Ok(segmenter) => return Ok(Self { warnings: attempts.warnings(segmenter.first().warnings()), ..segmenter }),
+                Err(error) => attempts.failed(error)?,
+            }
+        }
+    }
+
+    #[cfg_attr(not(feature = "cpu"), expect(unused_variables, reason = "only the CPU reads the tuning here"))]
+    async fn on_device(results: &Results, device: &Device, tuning: Tuning) -> Result<Self> {
         let mut folds = Vec::with_capacity(results.folds.len());
         for (_, network) in &results.folds {
-            folds.push(match &device {
+            folds.push(match device {
                 Device::Gpu(context) => {
                     let (config, weights, decoder) = (network.model.config(), network.model.weights()?, network.decoder_weights()?);
                     Fold::Gpu(Box::new(Scorer::new_async(context, config, &weights, &network.decoder, &decoder).await?))
@@ -55,7 +67,7 @@ impl Segmenter {
                 Device::Cpu(precision) => Fold::Cpu(Box::new(on_cpu(results, network, tuning, *precision).await?)),
             });
         }
-        Ok(Self { folds, classes: results.folds[0].1.decoder.classes })
+        Ok(Self { folds, classes: results.folds[0].1.decoder.classes, warnings: Vec::new() })
     }
 
     /// Returns the number of scores per pixel, K.
@@ -113,9 +125,9 @@ impl Segmenter {
         if scores.is_finite() { Ok(scores) } else { Err(self.first().overflow()) }
     }
 
-    /// Returns the backend's warnings for the user.
+    /// Returns warnings for the user: the devices that [`Choice::Auto`] passed over, and those of the backend.
     pub fn warnings(&self) -> &[String] {
-        self.first().warnings()
+        &self.warnings
     }
 
     /// Returns whether the networks run on the CPU.
@@ -191,7 +203,7 @@ mod tests {
             };
             Ok(Fold::Gpu(Box::new(Scorer::new(context, &config, &weights, &shape, &decoder)?)))
         };
-        Ok(Segmenter { folds: vec![fold()?, fold()?], classes: 2 })
+        Ok(Segmenter { folds: vec![fold()?, fold()?], classes: 2, warnings: Vec::new() })
     }
 
     fn scores(segmenter: &Segmenter, check: impl FnMut() -> Result<()>) -> Result<Tensor> {

@@ -31,7 +31,7 @@ pub struct Model {
 /// The backend and its tuning.
 #[derive(clap::Args)]
 pub struct Compute {
-    /// Where to compute; auto takes a real GPU if there is one, else the CPU
+    /// Where to compute; auto takes the best GPU that works, else the CPU
     #[arg(long, default_value = "auto")]
     pub backend: Backend,
     /// Which GPU; implies --backend gpu
