@@ -153,8 +153,8 @@ impl<'a> OutputFolder<'a> {
             warn(
                 observer,
                 &format!(
-                    "{}: {} of the cases have outputs of another name here, for example {before}, now {now}, because names contain as few folders \
-                 as make them unique, and the set of cases has changed; the old files stay; set `names` to keep names stable",
+                    "{}: {} of the cases have outputs of another name here, for example {before}, now {now}, because the set of cases \
+                 has changed, and names contain only the folders that tell cases apart; the old files stay; set `names` to keep names stable",
                     self.outputs.folder.display(),
                     renamed.len()
                 ),
