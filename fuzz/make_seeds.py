@@ -2,7 +2,7 @@
 
     python fuzz/make_seeds.py
 
-Needs numpy, pydicom with its codecs (pylibjpeg, pylibjpeg-openjpeg) and SimpleITK. The checkpoint seeds are headers of
+Needs numpy, pydicom with its codecs (pylibjpeg, pylibjpeg-openjpeg), pynrrd and SimpleITK. The checkpoint seeds are headers of
 the files in tests/fixtures/micro.
 """
 
@@ -273,5 +273,23 @@ def jsons():
         put("text", str(number), text)
 
 
-for make in (niftis, dicoms, npys, safetensors, pickles, jsons):
+def text_formats():
+    sys.path.insert(0, str(HERE))
+    import text_formats as made
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x"
+        for target, name, write, options in [
+            ("nrrd", "f8_big", made.nrrd_file, {"kind": "f8", "big": True}),
+            ("nrrd", "i2_gzip", made.nrrd_file, {"kind": "i2", "encoding": "gzip", "skip": 3}),
+            ("nrrd", "u1_ras", made.nrrd_file, {"kind": "u1", "space": "right-anterior-superior", "lines": 2}),
+            ("nrrd", "spacings", made.nrrd_file, {"kind": "u4", "space": None, "place": False, "extra": "spacings: 1 2 3", "skip": -1}),
+            ("metaimage", "f4_big", made.meta_file, {"kind": "f4", "big": True}),
+            ("metaimage", "i2_zlib", made.meta_file, {"kind": "i2", "packed": True}),
+            ("metaimage", "u1_bare", made.meta_file, {"kind": "u1", "place": False, "spacing": "ElementSize"}),
+        ]:
+            write(path, **options)
+            put(target, name, path.read_bytes())
+
+
+for make in (niftis, text_formats, dicoms, npys, safetensors, pickles, jsons):
     make()

@@ -233,7 +233,7 @@ fn errors_are_reported_in_one_line() {
     desk.npy("inf.npy", &nan);
     fs::write(desk.path("picture.png"), b"\x89PNG\r\n\x1a\n").expect("written");
     fs::write(desk.path("noise.pth"), [7; 999]).expect("written");
-    fs::write(desk.path("scan.nrrd"), "NRRD0004\n").expect("written");
+    fs::write(desk.path("scan.mnc"), "NRRD0004\n").expect("written");
     desk.images("two_channels.safetensors", &Tensor::zeros([1, 2, 32, 32]));
     desk.images("fine.safetensors", &Tensor::zeros([1, 3, 32, 32]));
     let before = desk.files();
@@ -247,7 +247,7 @@ fn errors_are_reported_in_one_line() {
         (format!("features nan.npy {micro}"), 1, "slice 2 holds 1 values that are no HU, the first at row 1, column 1: NaN"),
         (format!("features inf.npy {micro}"), 1, "column 1: inf"),
         (format!("features picture.png {micro}"), 1, "no HU"),
-        (format!("features scan.nrrd {micro}"), 1, "not a scan that can be read: expected a name ending in .npy"),
+        (format!("features scan.mnc {micro}"), 1, "not a scan that can be read: expected a name ending in .npy"),
         (format!("features missing.nrrd {micro}"), 1, "error: input missing.nrrd: "),
         (format!("features missing.npy {micro}"), 1, "error: input missing.npy: "),
         (format!("features two_channels.safetensors {micro}"), 1, "this model takes [B, 3, H, W] or [B, 1, H, W]"),

@@ -126,14 +126,14 @@ fn links_are_followed_and_skipped_files_are_reported() {
     symlink("../real/x.nii", desk.path("cohort/y.nii")).expect("linked");
     symlink("gone", desk.path("cohort/lost.nii")).expect("linked");
     symlink(".", desk.path("cohort/again")).expect("linked");
-    fs::write(desk.path("cohort/scan.mha"), "ObjectType = Image").expect("written");
-    fs::write(desk.path("cohort/other.nrrd"), "NRRD0004").expect("written");
+    fs::write(desk.path("cohort/scan.gipl"), "ObjectType = Image").expect("written");
+    fs::write(desk.path("cohort/other.mnc"), "NRRD0004").expect("written");
     let messages = done(&desk, "features cohort --out-dir o");
     assert_eq!(names(&desk, "o"), ["P1.safetensors", "P2.safetensors", "manifest.jsonl", "y.safetensors"]);
     for line in [
         "warning: cohort/lost.nii: a dangling link; it is skipped",
         "warning: cohort/again: a link back to a folder that contains it; it is skipped",
-        "warning: cohort: 2 files are not scans that meddino can read: 1 .mha, 1 .nrrd",
+        "warning: cohort: 2 files are not scans that meddino can read: 1 .gipl, 1 .mnc",
     ] {
         assert!(messages.contains(line), "{messages}");
     }

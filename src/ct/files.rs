@@ -2,26 +2,30 @@
 
 use std::path::{Path, PathBuf};
 
-use super::nifti;
+use super::{metaimage, nifti, nrrd};
 use crate::archive::Listing;
 use crate::error::{Error, Problem, Result};
 
 /// Returns every file that a reader of the scan `path` may open, sorted. For a folder these are all files below it, for
-/// a NIfTI pair both files. The identity of a scan is computed from the contents of these files, and no output may
+/// a header and its voxels in two files both. The identity of a scan is computed from the contents of these files, and no output may
 /// overwrite one of them.
 ///
 /// # Errors
-/// If `path` cannot be read, or is one file of a pair and the other file is missing.
+/// If `path` cannot be read or its header does not name the file of its voxels, or if it is one file of a NIfTI pair and
+/// the other file is missing.
 pub fn files_of(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
     let path = path.as_ref();
     let fail = |problem: Problem| Error::input(path.display(), problem);
     if path.is_dir() {
         return Ok(Listing::below(path).map_err(|e| fail(e.into()))?.files);
     }
-    let mut files = vec![path.to_path_buf()];
-    if nifti::is_nifti(path) {
-        files = nifti::files(path).map(|(head, image)| [head].into_iter().chain(image).collect()).map_err(fail)?;
-    }
+    let (head, data) = match () {
+        () if nifti::is_nifti(path) => nifti::files(path).map_err(fail)?,
+        () if nrrd::is_nrrd(path) => (path.into(), nrrd::data_file(path).map_err(fail)?),
+        () if metaimage::is_metaimage(path) => (path.into(), metaimage::data_file(path).map_err(fail)?),
+        () => (path.into(), None),
+    };
+    let mut files: Vec<PathBuf> = [head].into_iter().chain(data).collect();
     files.sort();
     Ok(files)
 }

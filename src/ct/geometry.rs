@@ -2,6 +2,8 @@
 
 use super::affine::Affine;
 #[cfg(feature = "readers")]
+use super::grid::Grid;
+#[cfg(feature = "readers")]
 use super::nifti;
 use super::source::StoredScan;
 use super::turn::Turn;
@@ -33,6 +35,9 @@ pub struct Geometry {
     /// The header of the scan's NIfTI file. Label maps repeat it.
     #[cfg(feature = "readers")]
     pub(super) nifti: Option<Box<::nifti::NiftiHeader>>,
+    /// The grid of the scan's MetaImage file. Label maps repeat it.
+    #[cfg(feature = "readers")]
+    pub(super) grid: Option<Box<Grid>>,
 }
 
 impl Geometry {
@@ -54,11 +59,13 @@ impl Geometry {
             spacing: [slice, row, column],
             #[cfg(feature = "readers")]
             nifti: None,
+            #[cfg(feature = "readers")]
+            grid: None,
         })
     }
 
     pub(super) fn of(stored: &StoredScan) -> Result<Self, String> {
-        let unknown = "does not say how far its voxels are apart, in mm: give the scan as NIfTI or DICOM";
+        let unknown = "does not say how far its voxels are apart, in mm: give the scan as NIfTI, NRRD, MetaImage or DICOM";
         let affine = stored.affine.ok_or(unknown)?;
         #[cfg(feature = "readers")]
         stored.nifti.as_deref().map_or(Ok(()), nifti::check_sizes)?;
@@ -69,7 +76,11 @@ impl Geometry {
         }
         check_shape(stored.shape)?;
         #[cfg(feature = "readers")]
-        let [column, row, slice] = stored.nifti.as_deref().map_or(affine.spacing(), |header| nifti::spacing(header, &affine));
+        let [column, row, slice] = match (stored.nifti.as_deref(), stored.grid.as_deref()) {
+            (Some(header), _) => nifti::spacing(header, &affine),
+            (_, Some(grid)) => grid.spacing,
+            _ => affine.spacing(),
+        };
         #[cfg(not(feature = "readers"))]
         let [column, row, slice] = affine.spacing();
         Ok(Self {
@@ -78,6 +89,8 @@ impl Geometry {
             spacing: [slice, row, column],
             #[cfg(feature = "readers")]
             nifti: stored.nifti.clone(),
+            #[cfg(feature = "readers")]
+            grid: stored.grid.clone(),
         })
     }
 
@@ -87,6 +100,8 @@ impl Geometry {
             affine: Some(self.affine),
             #[cfg(feature = "readers")]
             nifti: self.nifti.clone(),
+            #[cfg(feature = "readers")]
+            grid: self.grid.clone(),
             ..StoredScan::of_slices(self.shape, slices)
         }
     }

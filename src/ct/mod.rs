@@ -16,27 +16,41 @@
 
 mod affine;
 #[cfg(feature = "readers")]
+mod bytes;
+#[cfg(feature = "readers")]
 mod dicom;
 #[cfg(feature = "readers")]
 mod files;
 mod geometry;
+#[cfg(feature = "readers")]
+mod grid;
+#[cfg(feature = "readers")]
+mod header_lines;
 #[cfg(feature = "files")]
 mod images;
 #[cfg(feature = "readers")]
 mod label_header;
 #[cfg(feature = "readers")]
+mod metaimage;
+#[cfg(feature = "readers")]
 mod nifti;
 #[cfg(feature = "readers")]
 mod npy;
+#[cfg(feature = "readers")]
+mod nrrd;
 mod orient;
 mod phantom;
 mod prepare;
 mod resize;
+#[cfg(feature = "readers")]
+mod scalar;
 mod scratch;
 mod source;
 mod spool;
 mod turn;
 mod volume;
+#[cfg(feature = "readers")]
+mod voxels;
 mod window;
 
 pub use affine::{Affine, PatientAxes};

@@ -20,6 +20,9 @@ pub(super) struct StoredScan {
     /// The header of a NIfTI file, which label maps of the scan repeat. None after the axes are reordered.
     #[cfg(feature = "readers")]
     pub nifti: Option<Box<nifti::NiftiHeader>>,
+    /// The grid of a MetaImage file, which label maps of the scan repeat. None after the axes are reordered.
+    #[cfg(feature = "readers")]
+    pub grid: Option<Box<super::grid::Grid>>,
     /// Warnings about properties that may affect the result. Each is a sentence without the file's name.
     pub warnings: Vec<String>,
     /// The values.
@@ -35,6 +38,8 @@ impl StoredScan {
             about: Vec::new(),
             #[cfg(feature = "readers")]
             nifti: None,
+            #[cfg(feature = "readers")]
+            grid: None,
             warnings: Vec::new(),
             slices,
         }

@@ -144,6 +144,8 @@ impl Turn {
             affine,
             #[cfg(feature = "readers")]
             nifti: None,
+            #[cfg(feature = "readers")]
+            grid: None,
             slices: Box::new(slices),
             ..stored
         })

@@ -8,13 +8,13 @@ use super::affine::Affine;
 use super::dicom;
 use super::geometry::Geometry;
 #[cfg(feature = "readers")]
-use super::nifti::{Nifti, is_nifti};
-#[cfg(feature = "readers")]
 use super::npy::Npy;
 use super::orient::Orient;
 use super::phantom;
 use super::source::{Slices, StoredScan};
 use super::turn::Turn;
+#[cfg(feature = "readers")]
+use super::{metaimage, nifti, nrrd};
 use crate::error::{Error, Problem, Result};
 use crate::tensor::Tensor;
 
@@ -46,7 +46,8 @@ impl Volume {
     /// of CT slices. Other formats are recognised by the file's extension, in any case:
     ///
     /// - `.npy` with [H, W] or [S, H, W] of any numeric dtype, assumed to be in HU;
-    /// - `.nii`, `.nii.gz` or one of a pair `.hdr` and `.img`: NIfTI-1 of any real dtype, scaled as its header says.
+    /// - `.nii`, `.nii.gz` or one of a pair `.hdr` and `.img`: NIfTI-1 of any real dtype, scaled as its header says;
+    /// - `.nrrd` or `.nhdr` (NRRD, raw or gzip), `.mha` or `.mhd` (MetaImage, compressed or not), of any real dtype.
     ///
     /// Only headers are read, and slices keep their stored orientation until [`Volume::oriented`]. A compressed NIfTI
     /// file is decompressed while slices are requested in order. When the same or an earlier slice is requested, the
@@ -62,13 +63,15 @@ impl Volume {
         match ending.as_str() {
             "npy" => Ok(Self::logged(name, Npy::open(path)?.stored())),
             _ if dicom::is_dicom(path)? => Ok(Self::logged(name, dicom::open(path, None)?)),
-            _ if is_nifti(path) => Ok(Self::logged(name, Nifti::open(path)?)),
+            _ if nifti::is_nifti(path) => Ok(Self::logged(name, nifti::open(path)?)),
+            _ if nrrd::is_nrrd(path) => Ok(Self::logged(name, nrrd::open(path)?)),
+            _ if metaimage::is_metaimage(path) => Ok(Self::logged(name, metaimage::open(path)?)),
             "png" | "jpg" | "jpeg" | "bmp" | "gif" | "tif" | "tiff" | "webp" => {
                 Err(Error::input(name, "a picture holds shades of gray after somebody's windowing, and no HU; give the scan itself"))
             }
             _ => Err(Error::input(
                 name,
-                "not a scan that can be read: expected a name ending in .npy (HU), .nii, .nii.gz, .hdr or .img, a DICOM file or a folder of them",
+                "not a scan that can be read: expected a name ending in .npy (HU), .nii, .nii.gz, .hdr, .img, .nrrd, .nhdr, .mha or .mhd, a DICOM file or a folder of them",
             )),
         }
     }

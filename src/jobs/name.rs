@@ -6,7 +6,7 @@ use super::text::name_text;
 
 /// Endings of scan files. `.nii.gz` comes before `.nii` and `.hdr.gz` before `.hdr`, so that the longest ending
 /// matches.
-pub(super) const ENDINGS: &[&str] = &[".nii.gz", ".nii", ".hdr.gz", ".hdr", ".npy", ".safetensors"];
+pub(super) const ENDINGS: &[&str] = &[".nii.gz", ".nii", ".hdr.gz", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd", ".npy", ".safetensors"];
 
 /// Returns the suffix of a case's name if the case is the series `series` of several.
 pub(super) fn tail(series: &str) -> String {

@@ -3,8 +3,10 @@
 mod checkpoint;
 mod dicom;
 mod json;
+mod metaimage;
 mod nifti;
 mod npy;
+mod nrrd;
 mod safetensors;
 mod text;
 mod tiles;
@@ -44,6 +46,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "nifti", read: nifti::plain, per_byte: 16, fixed: 4 * MIB },
     Target { name: "nifti_gz", read: nifti::gzip, per_byte: 16 * INFLATED, fixed: 4 * MIB },
     Target { name: "nifti_pair", read: nifti::pair, per_byte: 16, fixed: 4 * MIB },
+    // A header of short fields takes some dozens of bytes a byte.
+    Target { name: "nrrd", read: nrrd::read, per_byte: 16 * INFLATED, fixed: 4 * MIB },
+    Target { name: "metaimage", read: metaimage::read, per_byte: 16 * INFLATED, fixed: 4 * MIB },
     // A deflated file inflates, and a compressed picture of up to 4096 x 4096 pixels may be of any length.
     Target { name: "dicom", read: dicom::file, per_byte: 32 * INFLATED, fixed: 768 * MIB },
     Target { name: "dicom_folder", read: dicom::folder, per_byte: 32 * INFLATED, fixed: 768 * MIB },

@@ -30,11 +30,11 @@ use super::model::Model;
 /// unfinished file.
 #[derive(clap::Args)]
 pub struct Features {
-    /// The scan: NIfTI, DICOM, .npy, .safetensors, a folder of those, or phantom
+    /// The scan: NIfTI, NRRD, MetaImage, DICOM, .npy, .safetensors, a folder of those, or phantom
     ///
-    /// NIfTI is .nii, .nii.gz, or .hdr with .img. DICOM is a file, or a folder with one series. A .npy file holds HU as
-    /// [H, W] or [S, H, W]. A .safetensors file holds `image` [B, C, H, W], already normalised. The word phantom stands
-    /// for a built-in synthetic thorax slice.
+    /// NIfTI is .nii, .nii.gz, or .hdr with .img. NRRD is .nrrd or .nhdr, MetaImage .mha or .mhd. DICOM is a file, or a
+    /// folder with one series. A .npy file holds HU as [H, W] or [S, H, W]. A .safetensors file holds `image`
+    /// [B, C, H, W], already normalised. The word phantom stands for a built-in synthetic thorax slice.
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
     #[command(flatten)]

@@ -25,9 +25,10 @@ pub struct Segment {
     /// The results folder, TRAINER__PLANS__CONFIGURATION: plans.json, dataset.json and fold_K/checkpoint_final.pth
     #[arg(short, long, value_name = "RESULTS_FOLDER")]
     pub model: PathBuf,
-    /// The scans: NIfTI, DICOM, or a folder of those, such as nnU-Net's imagesTs
+    /// The scans: NIfTI, NRRD, MetaImage, DICOM, or a folder of those, such as nnU-Net's imagesTs
     ///
-    /// NIfTI is .nii, .nii.gz, or .hdr with .img. DICOM is a file, or a folder with one series.
+    /// NIfTI is .nii, .nii.gz, or .hdr with .img. NRRD is .nrrd or .nhdr, MetaImage .mha or .mhd. DICOM is a file, or a
+    /// folder with one series.
     #[arg(short, long, required = true, num_args = 1.., value_name = "INPUT")]
     pub input: Vec<PathBuf>,
     #[command(flatten)]

@@ -126,6 +126,7 @@ fn stored(stack: Stack, series: &Series, mut found: Found) -> Result<StoredScan,
         affine,
         about,
         nifti: None,
+        grid: None,
         warnings,
         slices: Box::new(Reader { frames, known: None }),
     })

@@ -3,7 +3,8 @@
 
 use nifti::{Endianness, NiftiHeader, NiftiType};
 
-use super::file::NiftiFile;
+use crate::ct::bytes::Bytes;
+use crate::ct::scalar::Scalar;
 use crate::ct::source::MAX_SLICE_SIDE;
 use crate::error::Problem;
 
@@ -21,8 +22,8 @@ pub(super) struct Header {
     pub raw: NiftiHeader,
     /// [S, H, W]: the file's axes k, j, i. No side is 0.
     pub shape: [usize; 3],
-    /// How a voxel is stored: a real number of at most 64 bits.
-    pub kind: NiftiType,
+    /// How a voxel is stored.
+    pub scalar: Scalar,
     pub is_big_endian: bool,
     /// A value is `stored * slope + intercept`. Slope is 1 and intercept 0 if the file gives none.
     pub slope: f64,
@@ -38,7 +39,7 @@ pub(super) struct Header {
 impl Header {
     /// # Errors
     /// If the file is not NIfTI-1, or does not hold a single volume of real numbers.
-    pub fn read(file: &mut NiftiFile) -> Result<Self, Problem> {
+    pub fn read(file: &mut Bytes) -> Result<Self, Problem> {
         let bytes = file.first(LENGTH)?;
         let mut raw = parse(&bytes)?;
         let mut warnings = Vec::new();
@@ -47,7 +48,7 @@ impl Header {
         let (slope, intercept) = scaling(&raw)?;
         Ok(Self {
             shape: shape(&raw)?,
-            kind: kind(&raw)?,
+            scalar: scalar(&raw)?,
             is_big_endian: raw.endianness == Endianness::Big,
             slope,
             intercept,
@@ -56,11 +57,6 @@ impl Header {
             raw,
             warnings,
         })
-    }
-
-    /// Returns the number of bytes of all voxels. The checks of the shape keep it below 2^15 * 2^14 * 2^14 * 2^3.
-    pub fn voxel_bytes(&self) -> u64 {
-        self.shape.iter().map(|&n| n as u64).product::<u64>() * self.kind.size_of() as u64
     }
 }
 
@@ -125,16 +121,25 @@ fn shape(raw: &NiftiHeader) -> Result<[usize; 3], String> {
     Ok([slices, height, width])
 }
 
-fn kind(raw: &NiftiHeader) -> Result<NiftiType, String> {
+fn scalar(raw: &NiftiHeader) -> Result<Scalar, String> {
     use NiftiType::{Complex64, Complex128, Complex256, Float128, Rgb24, Rgba32};
-    match raw.data_type() {
-        Ok(Rgb24 | Rgba32) => Err("its voxels are colours (RGB), and no HU: give the scan itself".into()),
-        Ok(Complex64 | Complex128 | Complex256) => Err("its voxels are complex numbers, and no HU".into()),
-        Ok(Float128) => Err("its voxels are floats of 128 bits; save it as float32 first".into()),
-        Ok(kind) => Ok(kind),
-        Err(_) if raw.datatype == 1 => Err("its voxels are single bits: a mask, and no HU".into()),
-        Err(_) => Err(format!("broken header: unknown datatype {}", raw.datatype)),
-    }
+    Ok(match raw.data_type() {
+        Ok(NiftiType::Uint8) => Scalar::U8,
+        Ok(NiftiType::Int8) => Scalar::I8,
+        Ok(NiftiType::Uint16) => Scalar::U16,
+        Ok(NiftiType::Int16) => Scalar::I16,
+        Ok(NiftiType::Uint32) => Scalar::U32,
+        Ok(NiftiType::Int32) => Scalar::I32,
+        Ok(NiftiType::Uint64) => Scalar::U64,
+        Ok(NiftiType::Int64) => Scalar::I64,
+        Ok(NiftiType::Float32) => Scalar::F32,
+        Ok(NiftiType::Float64) => Scalar::F64,
+        Ok(Rgb24 | Rgba32) => return Err("its voxels are colours (RGB), and no HU: give the scan itself".into()),
+        Ok(Complex64 | Complex128 | Complex256) => return Err("its voxels are complex numbers, and no HU".into()),
+        Ok(Float128) => return Err("its voxels are floats of 128 bits; save it as float32 first".into()),
+        Err(_) if raw.datatype == 1 => return Err("its voxels are single bits: a mask, and no HU".into()),
+        Err(_) => return Err(format!("broken header: unknown datatype {}", raw.datatype)),
+    })
 }
 
 /// Returns slope and intercept. In the standard and in nibabel, a slope of 0 means that there is none. nibabel also

@@ -119,7 +119,8 @@ impl Search<'_> {
             // The reader of the slices reports other files beside and below them.
             return Ok(());
         }
-        rest.into_iter().for_each(|path| self.other(path, &files));
+        let voxels = voxel_files(&files);
+        rest.into_iter().filter(|path| !voxels.contains(*path)).for_each(|path| self.other(path, &files));
         for path in folders.iter().filter(|path| !is_hidden(path)) {
             if !self.excludes(path) {
                 self.descend(path, place);
@@ -284,6 +285,12 @@ fn is_dicom(path: &Path) -> Result<bool, String> {
     })
 }
 
+/// Returns the files in which headers among `files` (.nhdr and .mhd) say that their voxels are.
+fn voxel_files(files: &[PathBuf]) -> Vec<PathBuf> {
+    let is_header = |path: &&PathBuf| [".nhdr", ".mhd"].iter().any(|ending| name(path).to_lowercase().ends_with(ending));
+    files.iter().filter(is_header).filter_map(|header| ct::files_of(header).ok()).flatten().collect()
+}
+
 /// Returns whether `path` is the .img file of a .hdr file in `files`.
 fn is_half(path: &Path, files: &[PathBuf]) -> bool {
     let name = name(path).to_lowercase();
@@ -345,7 +352,7 @@ mod tests {
             (".hidden.npy", b""),
             ("DICOMDIR", &whole),
             ("deep/er/c.nii", b""),
-            ("deep/scan.MHA", b"ObjectType = Image"),
+            ("deep/scan.GIPL", b"ObjectType = Image"),
             ("series/0", &whole),
             ("series/1", &whole),
             ("series/notes.doc", b"reported by the reader"),
@@ -357,8 +364,8 @@ mod tests {
         let found = search(desk.0.path(), Wanted { except: Some(&out), ..Wanted::default() }).expect("searched");
         assert_eq!(desk.names(&found.scans), ["a.npy", "b.nii.gz", "bare", "deep/er/c.nii", "pair.hdr", "series"]);
         let others: Vec<_> = found.others.iter().map(|(ending, count)| (ending.as_str(), *count)).collect();
-        assert_eq!(others, [(".mha", 1), (".txt", 1), ("without an ending", 1)]);
-        assert_eq!(found.describe_others(), "3 files are not scans that meddino can read: 1 .mha, 1 .txt, 1 without an ending");
+        assert_eq!(others, [(".gipl", 1), (".txt", 1), ("without an ending", 1)]);
+        assert_eq!(found.describe_others(), "3 files are not scans that meddino can read: 1 .gipl, 1 .txt, 1 without an ending");
     }
 
     #[test]

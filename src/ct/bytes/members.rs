@@ -1,37 +1,50 @@
-//! Inflates the members of a gzip file (RFC 1952) one after another, as if they were one.
+//! Inflates a zlib stream (RFC 1950), or the members of a gzip file (RFC 1952) one after another as if they were one.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
-use flate2::bufread::GzDecoder;
+use flate2::bufread::{GzDecoder, ZlibDecoder};
 
-/// The first bytes of every member.
+use super::packing::Packing;
+
+/// The first bytes of every member of a gzip file.
 pub(super) const MAGIC: [u8; 2] = [0x1F, 0x8B];
 
-/// A gzip file that is read from its beginning.
+/// Compressed bytes of a file, inflated from their beginning.
 #[derive(Debug)]
 pub(super) struct Members {
     file: File,
+    start: u64,
+    packing: Packing,
     /// `None` after the last member.
-    member: Option<GzDecoder<BufReader<File>>>,
+    member: Option<Member>,
+}
+
+#[derive(Debug)]
+enum Member {
+    Gzip(GzDecoder<BufReader<File>>),
+    Zlib(ZlibDecoder<BufReader<File>>),
 }
 
 impl Members {
+    /// Inflates the bytes of `file` from the offset `start` on, as zlib or as gzip.
+    ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn new(mut file: File) -> io::Result<Self> {
-        file.seek(SeekFrom::Start(0))?;
+    pub fn new(mut file: File, start: u64, packing: Packing) -> io::Result<Self> {
+        file.seek(SeekFrom::Start(start))?;
         let input = BufReader::with_capacity(1 << 16, file.try_clone()?);
-        Ok(Self { file, member: Some(GzDecoder::new(input)) })
+        let member = if packing == Packing::Zlib { Member::Zlib(ZlibDecoder::new(input)) } else { Member::Gzip(GzDecoder::new(input)) };
+        Ok(Self { file, start, packing, member: Some(member) })
     }
 
-    /// Opens the same file from its beginning again. This reader must not be used any more, because both share one file
+    /// Opens the same bytes from their beginning again. This reader must not be used any more, because both share one file
     /// position.
     ///
     /// # Errors
     /// If the file cannot be read.
     pub fn again(&self) -> io::Result<Self> {
-        Self::new(self.file.try_clone()?)
+        Self::new(self.file.try_clone()?, self.start, self.packing)
     }
 
     /// Checks the length and the checksum of the current member, if the member is inflated to its end. Does not read
@@ -46,7 +59,8 @@ impl Members {
     /// Moves to the next member and skips zero padding before it. Bytes that do not begin a member are not part of the
     /// gzip file, which ends before them.
     fn next(&mut self) -> io::Result<()> {
-        let Some(mut input) = self.member.take().map(GzDecoder::into_inner) else { return Ok(()) };
+        let Some(Member::Gzip(member)) = self.member.take() else { return Ok(()) };
+        let mut input = member.into_inner();
         let mut begin = [0];
         while input.read(&mut begin)? == 1 {
             if begin[0] == 0 {
@@ -56,11 +70,20 @@ impl Members {
             let found = input.read(&mut second)?;
             if [begin[0], second[0]] == MAGIC {
                 input.seek_relative(-1 - found as i64)?;
-                self.member = Some(GzDecoder::new(input));
+                self.member = Some(Member::Gzip(GzDecoder::new(input)));
             }
             break;
         }
         Ok(())
+    }
+}
+
+impl Read for Member {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Gzip(member) => member.read(into),
+            Self::Zlib(member) => member.read(into),
+        }
     }
 }
 

@@ -1,0 +1,99 @@
+//! The lines of a text header, which precede voxels in the same file or in another one.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use crate::archive::open_plain;
+use crate::error::Problem;
+
+/// The longest header that is accepted, in bytes. Headers of scans have a few hundred, with metadata some thousands.
+const MAX_HEADER: u64 = 1 << 20;
+
+/// A file that begins with lines of text.
+#[derive(Debug)]
+pub(super) struct HeaderLines {
+    file: BufReader<File>,
+    /// The offset of the next line, in bytes.
+    at: u64,
+}
+
+impl HeaderLines {
+    /// # Errors
+    /// If the file does not exist or cannot be read.
+    pub fn open(path: &Path) -> Result<Self, Problem> {
+        Ok(Self { file: BufReader::new(open_plain(path)?), at: 0 })
+    }
+
+    /// Returns the next line without the spaces around it, or `None` at the end of the file. Bytes that are not UTF-8
+    /// are replaced.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or the header is longer than any header of a scan.
+    pub fn next(&mut self) -> Result<Option<String>, Problem> {
+        let mut line = Vec::new();
+        let read = (&mut self.file).take(MAX_HEADER).read_until(b'\n', &mut line)?;
+        self.at += read as u64;
+        if self.at > MAX_HEADER || read as u64 == MAX_HEADER {
+            return Err(format!("broken header: it does not end within {MAX_HEADER} bytes").into());
+        }
+        Ok((read > 0).then(|| String::from_utf8_lossy(&line).trim().to_owned()))
+    }
+
+    /// Returns the file, and the offset of what follows the lines that were read.
+    pub fn rest(self) -> (File, u64) {
+        (self.file.into_inner(), self.at)
+    }
+}
+
+/// Returns the offset of what follows `lines` lines of `file` after the offset `start`.
+///
+/// # Errors
+/// If the file cannot be read or has fewer lines.
+pub(super) fn after_lines(file: &mut File, start: u64, lines: u64) -> Result<u64, Problem> {
+    file.seek(SeekFrom::Start(start))?;
+    let mut reader = BufReader::new(file);
+    let mut at = start;
+    for line in 0..lines {
+        let passed = reader.skip_until(b'\n')?;
+        if passed == 0 {
+            return Err(format!("its header says that {lines} lines precede the voxels, but only {line} are there").into());
+        }
+        at += passed as u64;
+    }
+    Ok(at)
+}
+
+/// Returns the numbers in `text`, which must be `N` of them, separated by `separator` or by spaces.
+pub(super) fn numbers<const N: usize>(text: &str, separator: char) -> Option<[f64; N]> {
+    let words = text.split(|c: char| c == separator || c.is_whitespace()).filter(|word| !word.is_empty());
+    let numbers: Vec<f64> = words.map(|word| word.parse().ok()).collect::<Option<_>>()?;
+    numbers.try_into().ok()
+}
+
+/// Returns [S, H, W] from the sizes of the axes, the fastest first: a slice has two axes, a volume three.
+///
+/// # Errors
+/// If there is another number of axes, or a side is 0 or too long.
+pub(super) fn shape(sizes: &[u64]) -> Result<[usize; 3], String> {
+    let max = super::source::MAX_SLICE_SIDE;
+    let [width, height, slices] = match *sizes {
+        [width, height] => [width, height, 1],
+        [width, height, slices] => [width, height, slices],
+        _ => {
+            return Err(format!(
+                "expected three axes (columns, rows, slices) of one number a voxel, found {}: {sizes:?}; split it into volumes first",
+                sizes.len()
+            ));
+        }
+    };
+    if sizes.contains(&0) {
+        return Err(format!("broken header: {sizes:?} voxels along its axes, expected at least 1 each"));
+    }
+    if width.max(height) > max as u64 {
+        return Err(format!("slices of {height} x {width} are beyond {max} pixels a side"));
+    }
+    let slices = usize::try_from(slices).ok().filter(|slices| slices.checked_mul(max * max).is_some());
+    let slices = slices.ok_or_else(|| format!("broken header: {sizes:?} voxels along its axes are more than a file can hold"))?;
+    Ok([slices, height as usize, width as usize])
+}
