@@ -33,7 +33,8 @@ fn many(args: &Segment, cohort: &Cohort, results: Results, terminal: &Terminal) 
     let ending = results.dataset.file_ending.clone();
     let files = |target: &Path| files(args, target, recipe.files(target));
     let outputs = Outputs { folder: &args.output, ending: &ending[1..], files: &files, kept: without_channel };
-    let targets = segment_targets(&args.model, args.overwrite)?;
+    let mut targets = segment_targets(&args.model, args.overwrite)?;
+    targets.reads("the codes of labels", &args.dicom_seg.seg_codes);
     let cases = OutputFolder::open(cohort, outputs, args.shard.unwrap_or(Shard::ALL), targets, terminal)?;
     let checkpoint = results.sha256()?;
     let job = SegmentJob::open(results, recipe.clone(), terminal)?;
@@ -53,8 +54,10 @@ fn single(args: &Segment, cohort: &Cohort, results: Results, terminal: &Terminal
     };
     let mut targets = segment_targets(&args.model, args.overwrite)?;
     targets.reads("the scan", read_of(&case.input)?);
+    targets.reads("the codes of labels", &args.dicom_seg.seg_codes);
     files(args, &args.output, recipe.files(&args.output)).iter().try_for_each(|target| targets.writes(target))?;
     let scan = Scan::open(case, terminal)?;
+    recipe.seg_header(&scan, &results)?;
     let job = SegmentJob::open(results, recipe, terminal)?;
     let report = segment(&job, args, case, scan, &args.output, terminal)?;
     show(&job, args, case, &args.output, Some(&report))

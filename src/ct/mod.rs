@@ -20,6 +20,8 @@ mod bytes;
 #[cfg(feature = "readers")]
 mod dicom;
 #[cfg(feature = "readers")]
+mod dicom_images;
+#[cfg(feature = "readers")]
 mod files;
 mod geometry;
 #[cfg(feature = "readers")]
@@ -56,6 +58,8 @@ mod window;
 pub use affine::{Affine, PatientAxes};
 #[cfg(feature = "readers")]
 pub use dicom::{Series, is_dicom, series};
+#[cfg(feature = "readers")]
+pub use dicom_images::{DicomImages, SliceImage, StoredText};
 #[cfg(feature = "readers")]
 pub use files::files_of;
 pub use geometry::Geometry;

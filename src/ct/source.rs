@@ -23,6 +23,9 @@ pub(super) struct StoredScan {
     /// The grid of a MetaImage file, which label maps of the scan repeat. None after the axes are reordered.
     #[cfg(feature = "readers")]
     pub grid: Option<Box<super::grid::Grid>>,
+    /// The DICOM images of the slices. None after the axes are reordered.
+    #[cfg(feature = "readers")]
+    pub dicom: Option<std::sync::Arc<super::dicom_images::DicomImages>>,
     /// Warnings about properties that may affect the result. Each is a sentence without the file's name.
     pub warnings: Vec<String>,
     /// The values.
@@ -40,6 +43,8 @@ impl StoredScan {
             nifti: None,
             #[cfg(feature = "readers")]
             grid: None,
+            #[cfg(feature = "readers")]
+            dicom: None,
             warnings: Vec::new(),
             slices,
         }

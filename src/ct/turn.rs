@@ -146,6 +146,8 @@ impl Turn {
             nifti: None,
             #[cfg(feature = "readers")]
             grid: None,
+            #[cfg(feature = "readers")]
+            dicom: None,
             slices: Box::new(slices),
             ..stored
         })

@@ -2,10 +2,14 @@
 
 #[cfg(feature = "readers")]
 use std::path::Path;
+#[cfg(feature = "readers")]
+use std::sync::Arc;
 
 use super::affine::Affine;
 #[cfg(feature = "readers")]
 use super::dicom;
+#[cfg(feature = "readers")]
+use super::dicom_images::DicomImages;
 use super::geometry::Geometry;
 #[cfg(feature = "readers")]
 use super::npy::Npy;
@@ -221,6 +225,12 @@ impl Volume {
     /// Returns the format and other identifying facts, as (name, text).
     pub fn about(&self) -> &[(&'static str, String)] {
         &self.stored.about
+    }
+
+    /// Returns the DICOM images of the slices, if the scan is DICOM with known places and its axes are as stored.
+    #[cfg(feature = "readers")]
+    pub fn dicom(&self) -> Option<&Arc<DicomImages>> {
+        self.stored.dicom.as_ref()
     }
 
     /// Returns warnings about properties that may affect the result, a sentence each.

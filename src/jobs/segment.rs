@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::case::Case;
@@ -10,12 +10,13 @@ use super::memory::{self, ByteSize};
 use super::observer::{Observer, UnderWay, check};
 use super::pipeline;
 use super::reads::is_own;
+use super::text::name_text;
 use crate::archive::{Listing, sha256};
 use crate::backbone::{Choice, Tuning};
-use crate::ct::{Geometry, Turn, Volume};
+use crate::ct::{DicomImages, Geometry, Turn, Volume};
 use crate::error::{Error, Result};
 use crate::nnunet::{Frame, Prepared, Results, Segmented, Tiling};
-use crate::output::{LabelFile, ProbabilityFile, Targets, WRITTEN_BY};
+use crate::output::{LabelFile, ProbabilityFile, SegFile, SegHeader, SegSettings, Targets, WRITTEN_BY};
 use crate::segmenter::Segmenter;
 use crate::tensor::Tensor;
 
@@ -35,6 +36,8 @@ pub struct SegmentRecipe {
     pub mirror: bool,
     /// Whether to return the probability of every label, or of every region, beside the labels.
     pub probabilities: bool,
+    /// The DICOM SEG to write beside the labels, if any.
+    pub seg: Option<SegSettings>,
     /// Number of a slice's tiles in a batch; none for as many as the memory allows.
     pub batch: Option<usize>,
     /// The memory limit that sets the batch if `batch` is none.
@@ -45,7 +48,7 @@ impl Default for SegmentRecipe {
     /// Returns the defaults of `nnUNetv2_predict`.
     fn default() -> Self {
         let (backend, tuning) = (Choice::default(), Tuning::default());
-        Self { backend, tuning, step_size: 0.5, mirror: true, probabilities: false, batch: None, max_memory: None }
+        Self { backend, tuning, step_size: 0.5, mirror: true, probabilities: false, seg: None, batch: None, max_memory: None }
     }
 }
 
@@ -65,15 +68,42 @@ impl SegmentRecipe {
     /// Returns the SHA-256 of the settings that decide a case's files: the recipe, and the caller's own settings in
     /// `more`. The device and the networks do not count.
     pub fn settings_sha256(&self, more: &str) -> String {
-        let Self { tuning, step_size, mirror, probabilities, .. } = self;
-        let settings = format!("{} {step_size} {} {probabilities}{more}", tuning.precision, !mirror);
+        let Self { tuning, step_size, mirror, probabilities, seg, .. } = self;
+        let seg = seg.as_ref().map(|seg| format!(" {}", seg.text())).unwrap_or_default();
+        let settings = format!("{} {step_size} {} {probabilities}{seg}{more}", tuning.precision, !mirror);
         sha256(format!("{} segment {settings}", env!("CARGO_PKG_VERSION")).as_bytes())
     }
 
     /// Returns the files of a case whose label file is `target`. The label file is the last one.
     pub fn files(&self, target: &Path) -> Vec<PathBuf> {
-        self.probabilities.then(|| beside_labels(target, "npz")).into_iter().chain([target.into()]).collect()
+        let probabilities = self.probabilities.then(|| beside_labels(target, "npz"));
+        let seg = self.seg.is_some().then(|| beside_labels(target, "dcm"));
+        probabilities.into_iter().chain(seg).chain([target.into()]).collect()
     }
+
+    /// Returns the header of the DICOM SEG of `scan`, or none if the recipe asks for no SEG.
+    ///
+    /// # Errors
+    /// If the scan is not DICOM or lacks what a SEG refers to, or the codes are those of other labels than `results`
+    /// has.
+    pub fn seg_header(&self, scan: &Scan, results: &Results) -> Result<Option<SegHeader>> {
+        let Some(settings) = &self.seg else { return Ok(None) };
+        let labels = &results.dataset.labels;
+        settings.codes.check(labels)?;
+        let Some(images) = &scan.dicom else {
+            let problem = "is no DICOM series, to whose images a DICOM SEG refers; give the series itself, or leave out `seg`";
+            return Err(Error::input(scan.volume.name(), problem));
+        };
+        SegHeader::new(scan.volume.name(), images, labels, &network_name(results), settings).map(Some)
+    }
+}
+
+/// Returns the name of the data set's folder, `DatasetNNN_NAME`, or else that of the results folder in it.
+fn network_name(results: &Results) -> String {
+    let folder = results.folder().canonicalize().unwrap_or_else(|_| results.folder().into());
+    let names = [folder.parent(), Some(folder.as_path())].map(|path| path.and_then(Path::file_name).map(name_text));
+    let [data_set, own] = names.map(Option::unwrap_or_default);
+    if data_set.starts_with("Dataset") { data_set } else { own }
 }
 
 /// Returns the path `NAME.ENDING` beside `NAME.nii.gz`.
@@ -105,6 +135,8 @@ pub fn segment_targets(results: &Path, overwrite: bool) -> Result<Targets> {
 pub struct Scan {
     volume: Volume,
     geometry: Geometry,
+    /// The images of a DICOM scan, slice by slice.
+    dicom: Option<Arc<DicomImages>>,
 }
 
 impl Scan {
@@ -124,8 +156,8 @@ impl Scan {
     /// # Errors
     /// If the volume has no geometry.
     pub fn from_volume(volume: Volume) -> Result<Self> {
-        let geometry = volume.geometry()?;
-        Ok(Self { volume, geometry })
+        let (geometry, dicom) = (volume.geometry()?, volume.dicom().cloned());
+        Ok(Self { volume, geometry, dicom })
     }
 }
 
@@ -203,6 +235,10 @@ impl SegmentJob {
         let tiling = Tiling::new(results.configuration.tile, recipe.step_size, mirror_axes);
         let segmenter = Segmenter::new(&results, &recipe.backend, recipe.tuning)?;
         segmenter.warnings().iter().for_each(|warning| observer.warn(warning));
+        let uncoded = recipe.seg.as_ref().map(|seg| seg.codes.without_code(&results.dataset.labels)).unwrap_or_default();
+        if !uncoded.is_empty() {
+            observer.note(&format!("DICOM SEG: no code is known for {}, coded as Tissue; give codes with `seg_codes`", uncoded.join(", ")));
+        }
         Ok(Self { recipe, results, tiling, segmenter, noted: Mutex::default() })
     }
 
@@ -225,9 +261,10 @@ impl SegmentJob {
     /// If the scan cannot be read or does not fit the networks, a file cannot be written, or the device fails.
     /// [`Error::Cancelled`] if `observer` cancels; then no file is left.
     pub fn write(&self, scan: Scan, target: &Path, observer: &dyn Observer) -> Result<LabelReport> {
+        let seg = self.recipe.seg_header(&scan, &self.results)?;
         let ready = self.prepare(scan, observer)?;
         let _under_way = UnderWay::new(observer);
-        let mut files = LabelFiles::create(target, &ready, self)?;
+        let mut files = LabelFiles::create(target, &ready, seg, self)?;
         let report = self.each_slice(ready, observer, |segmented, _| files.push(&segmented))?;
         files.finish()?;
         Ok(report)
@@ -254,7 +291,7 @@ impl SegmentJob {
 
     /// Reads the scan once for preprocessing, and chooses the batch.
     fn prepare(&self, scan: Scan, observer: &dyn Observer) -> Result<Ready> {
-        let Scan { volume, geometry } = scan;
+        let Scan { volume, geometry, .. } = scan;
         self.note_orientation(&volume, &geometry, observer);
         let prepared = Prepared::new(volume, &geometry, &self.results.configuration)?;
         let batch = self.batch(prepared.frame())?;
@@ -354,10 +391,11 @@ impl LabelMap {
 struct LabelFiles {
     labels: LabelFile,
     probabilities: Option<ProbabilityFile>,
+    seg: Option<SegFile>,
 }
 
 impl LabelFiles {
-    fn create(target: &Path, ready: &Ready, job: &SegmentJob) -> Result<Self> {
+    fn create(target: &Path, ready: &Ready, seg: Option<SegHeader>, job: &SegmentJob) -> Result<Self> {
         let Ready { prepared, geometry, .. } = ready;
         let (dataset, turn) = (&job.results.dataset, prepared.turn());
         let outputs = if dataset.regions.is_empty() {
@@ -373,19 +411,22 @@ impl LabelFiles {
         };
         let create = |path: PathBuf| ProbabilityFile::create(&path, dataset.outputs(), geometry.shape(), turn, metadata());
         let probabilities = job.recipe.probabilities.then(|| create(beside_labels(target, "npz"))).transpose()?;
-        Ok(Self { labels: LabelFile::create(target, geometry, dataset.labels.len(), turn)?, probabilities })
+        let seg = seg.map(|header| SegFile::create(beside_labels(target, "dcm"), header, dataset.labels.len(), turn)).transpose()?;
+        Ok(Self { labels: LabelFile::create(target, geometry, dataset.labels.len(), turn)?, probabilities, seg })
     }
 
     fn push(&mut self, segmented: &Segmented) -> Result<()> {
         if let (Some(file), Some(probabilities)) = (&mut self.probabilities, &segmented.probabilities) {
             file.push(probabilities)?;
         }
+        self.seg.as_mut().map(|seg| seg.push(&segmented.labels)).transpose()?;
         self.labels.push(&segmented.labels)
     }
 
     /// Finishes the label file last, because an existing label file means that the case is done.
     fn finish(self) -> Result<()> {
         self.probabilities.map(ProbabilityFile::finish).transpose()?;
+        self.seg.map(SegFile::finish).transpose()?;
         self.labels.finish()
     }
 }

@@ -1,5 +1,7 @@
 //! Writes features into files, and reads patch tokens back from them. A file is written completely or not at all.
 
+#[cfg(feature = "readers")]
+mod dicom_seg;
 mod features;
 mod format;
 #[cfg(feature = "readers")]
@@ -17,6 +19,8 @@ mod stored;
 mod targets;
 mod tensors;
 
+#[cfg(feature = "readers")]
+pub use dicom_seg::{SegCodes, SegFile, SegHeader, SegKind, SegSettings};
 pub use features::{Contents, FeatureFile};
 pub use format::Format;
 #[cfg(feature = "readers")]

@@ -18,6 +18,12 @@ pub(super) const COMMENT: &str = "written by meddino ";
 #[cfg(feature = "readers")]
 pub(super) const CRC: &str = " crc32 ";
 
+/// The start of the preamble of a DICOM SEG.
+pub(super) const DICOM_MARK: &str = "meddino ";
+
+/// The length of a DICOM file's preamble, after which "DICM" stands.
+const PREAMBLE: usize = 128;
+
 /// The key under which outputs store the version of the program that wrote them: in the metadata of safetensors, in
 /// JSON, and in the metadata of `.npz`.
 pub const WRITTEN_BY: &str = "meddino";
@@ -26,7 +32,6 @@ pub const WRITTEN_BY: &str = "meddino";
 pub(super) const DESCRIP: Range<usize> = 148..228;
 
 /// Offset of the first voxel in a label map.
-#[cfg(feature = "readers")]
 const VOXELS: u64 = 352;
 
 /// Number of bytes read of every file at first: enough for a NIfTI header.
@@ -45,16 +50,16 @@ pub(super) enum Origin {
     Others,
     /// This program converted a checkpoint into this file, and the original may be gone.
     Checkpoint,
-    /// This program wrote the label map, and somebody has saved other labels in it since.
+    /// This program wrote the label map or DICOM SEG, and somebody has saved other labels in it since.
     Changed,
-    /// This program computed the file from a scan, and nobody has changed it since. Only label maps are checked for
-    /// changes, because only label maps are corrected by hand. An empty file counts as well, because replacing it loses
+    /// This program computed the file from a scan, and nobody has changed it since. Only label maps and DICOM
+    /// SEGs are checked for changes, because only they are corrected by hand. An empty file counts as well, because replacing it loses
     /// nothing.
     AsWritten,
 }
 
 impl Origin {
-    /// Returns the origin of the file at `path`. Reads an uncompressed label map completely.
+    /// Returns the origin of the file at `path`. Reads an uncompressed label map or a DICOM SEG completely.
     pub fn of(path: &Path) -> Self {
         match Kind::of(path) {
             None => Self::Others,
@@ -65,8 +70,8 @@ impl Origin {
     }
 }
 
-/// Returns whether this program wrote the file at `path`: features, a basis, a converted checkpoint, a label map,
-/// probabilities, a picture or a profile. An empty file counts as well, because replacing it loses nothing. A file that
+/// Returns whether this program wrote the file at `path`: features, a basis, a converted checkpoint, a label map, a
+/// DICOM SEG, probabilities, a picture or a profile. An empty file counts as well, because replacing it loses nothing. A file that
 /// cannot be read does not count.
 pub fn is_ours(path: impl AsRef<Path>) -> bool {
     Kind::of(path.as_ref()).is_some()
@@ -75,7 +80,7 @@ pub fn is_ours(path: impl AsRef<Path>) -> bool {
 /// The kind of output in a file, as the file's contents show it.
 enum Kind {
     Checkpoint,
-    /// A label map, with the first bytes of its file.
+    /// A label map or a DICOM SEG, with the first bytes of its file.
     Labels(Vec<u8>),
     Other,
 }
@@ -93,7 +98,7 @@ impl Kind {
             [0x89, b'P', b'N', b'G', ..] => other(is_picture(&self::head(path, HEAD)?)),
             [b'{', ..] => other(is_json(path)),
             [_, _, _, _, _, _, _, _, b'{', ..] => Self::of_archive(&Archive::open(path).ok()?),
-            _ => is_label_map(&head).then_some(Self::Labels(head)),
+            _ => (is_label_map(&head) || is_seg(&head)).then_some(Self::Labels(head)),
         }
     }
 
@@ -120,9 +125,18 @@ fn head(path: &Path, most: u64) -> Option<Vec<u8>> {
     Some(head)
 }
 
-/// Returns whether nobody has saved the label map at `path`, which begins with `head`, since this program wrote it.
+/// Returns whether nobody has saved the labels at `path`, which begin with `head`, since this program wrote them.
 fn bears_mark(path: &Path, head: &[u8]) -> bool {
-    if head.starts_with(&[0x1f, 0x8b]) { has_comment(head) } else { has_crc(path, head) }
+    match head {
+        [0x1f, 0x8b, ..] => has_comment(head),
+        _ if is_seg(head) => has_crc(path, &head[..PREAMBLE], PREAMBLE as u64 + 4),
+        _ => has_crc(path, &head[DESCRIP], VOXELS),
+    }
+}
+
+/// Returns whether the preamble of a DICOM file names this program.
+fn is_seg(head: &[u8]) -> bool {
+    head.starts_with(DICOM_MARK.as_bytes()) && head.get(PREAMBLE..PREAMBLE + 4).is_some_and(|magic| magic == b"DICM")
 }
 
 /// Returns whether the field `descrip` of a NIfTI-1 header names this program.
@@ -151,17 +165,17 @@ fn has_comment(head: &[u8]) -> bool {
     gzip.header().and_then(flate2::GzHeader::comment).is_some_and(|comment| comment.starts_with(COMMENT.as_bytes()))
 }
 
-/// Returns whether the voxels have the checksum that the header states.
+/// Returns whether the bytes from `start` on have the checksum that `about` states.
 #[cfg(feature = "readers")]
-fn has_crc(path: &Path, head: &[u8]) -> bool {
-    let about = String::from_utf8_lossy(&head[DESCRIP]);
+fn has_crc(path: &Path, about: &[u8], start: u64) -> bool {
+    let about = String::from_utf8_lossy(about);
     let stated = about.trim_end_matches('\0').split_once(CRC).and_then(|(_, crc)| u32::from_str_radix(crc, 16).ok());
     let found = || -> std::io::Result<u32> {
         let mut file = File::open(path)?;
-        file.seek(SeekFrom::Start(VOXELS))?;
-        let mut voxels = flate2::CrcReader::new(BufReader::new(file));
-        std::io::copy(&mut voxels, &mut std::io::sink())?;
-        Ok(voxels.crc().sum())
+        file.seek(SeekFrom::Start(start))?;
+        let mut bytes = flate2::CrcReader::new(BufReader::new(file));
+        std::io::copy(&mut bytes, &mut std::io::sink())?;
+        Ok(bytes.crc().sum())
     };
     stated.is_some() && stated == found().ok()
 }
@@ -172,7 +186,7 @@ fn has_comment(_: &[u8]) -> bool {
 }
 
 #[cfg(not(feature = "readers"))]
-fn has_crc(_: &Path, _: &[u8]) -> bool {
+fn has_crc(_: &Path, _: &[u8], _: u64) -> bool {
     false
 }
 

@@ -9,6 +9,7 @@ mod hostile;
 mod make;
 mod odd;
 mod order;
+mod seg;
 mod series;
 mod stacks;
 

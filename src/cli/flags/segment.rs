@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use meddino::jobs::{ByteSize, SegmentRecipe, Shard};
 use meddino::nnunet::Folds;
+use meddino::output::{SegCodes, SegKind, SegSettings};
 use meddino::picture::Gray;
 use meddino::{Error, Result};
 
@@ -56,6 +57,8 @@ pub struct Segment {
     pub disable_tta: bool,
     #[command(flatten)]
     pub also: Also,
+    #[command(flatten)]
+    pub dicom_seg: DicomSeg,
     /// Process part I of N of the cases, for job arrays; the parts may share an output folder
     #[arg(long, value_name = "I/N")]
     pub shard: Option<Shard>,
@@ -95,6 +98,38 @@ pub struct Also {
     pub json: bool,
 }
 
+/// DICOM SEG beside the labels.
+#[derive(clap::Args)]
+pub struct DicomSeg {
+    /// Also write the labels as DICOM SEG to NAME.dcm, for a DICOM series
+    ///
+    /// The file refers to every image of the series, takes over patient and study, and holds one binary segment for each
+    /// label that is found.
+    #[arg(long)]
+    pub seg: bool,
+    /// Write the DICOM SEG as Label Map Segmentation, of DICOM 2024, which few viewers read yet
+    #[arg(long, requires = "seg")]
+    pub labelmap: bool,
+    /// Names and codes of the labels in the DICOM SEG: a JSON file such as dcmqi's itkimage2segimage reads
+    ///
+    /// A label that the file does not describe has the SNOMED code of its name, for common organs and lesions, or else
+    /// the code of any tissue.
+    #[arg(long, value_name = "FILE", requires = "seg")]
+    pub seg_codes: Option<PathBuf>,
+}
+
+impl DicomSeg {
+    /// Returns the settings of the DICOM SEG, if the flags ask for one.
+    fn settings(&self) -> Result<Option<SegSettings>> {
+        if !self.seg {
+            return Ok(None);
+        }
+        let kind = if self.labelmap { SegKind::LabelMap } else { SegKind::Binary };
+        let codes = self.seg_codes.as_ref().map(SegCodes::open).transpose()?.unwrap_or_default();
+        Ok(Some(SegSettings { kind, codes }))
+    }
+}
+
 impl Segment {
     /// Returns the folds that the flags choose.
     pub fn folds(&self) -> Result<Folds> {
@@ -117,6 +152,7 @@ impl Segment {
             step_size: self.step_size,
             mirror: !self.disable_tta,
             probabilities: self.also.save_probabilities,
+            seg: self.dicom_seg.settings()?,
             batch: self.batch.map(|batch| batch as usize),
             max_memory: self.max_memory,
         };

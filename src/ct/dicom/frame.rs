@@ -29,12 +29,17 @@ pub(super) struct Image {
     pub format: PixelFormat,
     /// How many frames the file holds.
     pub frames: u32,
+    /// SOPClassUID.
+    pub class: String,
+    /// SOPInstanceUID.
     pub uid: String,
     pub series: String,
     pub series_number: Option<i64>,
     pub description: String,
     /// SpacingBetweenSlices, or else SliceThickness, in mm. Used for a stack of one slice.
     pub thickness: Option<f64>,
+    /// SliceThickness in mm.
+    pub slice_thickness: Option<f64>,
     /// SpacingBetweenSlices in mm, negative if slices follow one another against the normal.
     pub distance: Option<f64>,
     /// Reasons why its HU or positions may differ from what is expected.
@@ -212,11 +217,13 @@ impl Image {
             pixels,
             format,
             frames,
+            class: header.text(tags::SOP_CLASS_UID).or(header.text(tags::MEDIA_STORAGE_SOP_CLASS_UID)).unwrap_or_default().into(),
             uid: text(tags::SOP_INSTANCE_UID),
             series: text(tags::SERIES_INSTANCE_UID),
             series_number: header.integer(tags::SERIES_NUMBER, "SeriesNumber").unwrap_or_default(),
             description: text(tags::SERIES_DESCRIPTION),
             thickness: positive(tags::SPACING_BETWEEN_SLICES).or_else(|| positive(tags::SLICE_THICKNESS)),
+            slice_thickness: positive(tags::SLICE_THICKNESS),
             distance: distance(header),
             doubts: header.contradiction.clone().into_iter().chain(doubt(header)).chain(uncompressed).collect(),
         })

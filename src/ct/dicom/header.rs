@@ -209,7 +209,7 @@ pub(super) fn is_dicom(path: &Path) -> Result<bool, Problem> {
 
 impl Encoding {
     /// Reads the meta information and the first element. Also returns how the two contradict each other, if they do.
-    fn of(path: &Path) -> Result<(Self, OpenFile, Option<String>), Problem> {
+    pub fn of(path: &Path) -> Result<(Self, OpenFile, Option<String>), Problem> {
         let mut file = open(path)?;
         let length = file.metadata()?.len();
         let (start, uid) = match beginning(&mut file)? {
@@ -248,7 +248,7 @@ impl Encoding {
     }
 
     /// Returns the offset of the data set in [`OpenFile`].
-    fn data_set(&self) -> u64 {
+    pub fn data_set(&self) -> u64 {
         if self.is_deflated { 0 } else { self.start }
     }
 

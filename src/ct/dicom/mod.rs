@@ -16,6 +16,7 @@ mod frame;
 mod geometry;
 mod group;
 mod header;
+mod images;
 mod pixels;
 mod rle;
 mod series;
@@ -24,6 +25,7 @@ mod traits;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use self::folder::{Broken, Found};
 use self::frame::Frame;
@@ -127,6 +129,7 @@ fn stored(stack: Stack, series: &Series, mut found: Found) -> Result<StoredScan,
         about,
         nifti: None,
         grid: None,
+        dicom: affine.and_then(|_| images::images(&frames)).map(Arc::new),
         warnings,
         slices: Box::new(Reader { frames, known: None }),
     })
@@ -160,7 +163,7 @@ struct Reader {
 impl Slices for Reader {
     fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, Problem> {
         let frame = &self.frames[index];
-        let same = |&(last, _): &(usize, Fragments)| std::sync::Arc::ptr_eq(&self.frames[last].image, &frame.image);
+        let same = |&(last, _): &(usize, Fragments)| Arc::ptr_eq(&self.frames[last].image, &frame.image);
         let mut known = self.known.take().filter(same).map(|(_, fragments)| fragments);
         let stored = pixels::read(&frame.image, frame.index, &mut known);
         self.known = known.map(|fragments| (index, fragments));
