@@ -4,10 +4,11 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use meddino::jobs::{
-    Case, Cohort, LabelReport, OutputFolder, Outputs, Scan, SegmentJob, Settings, Shard, beside_labels, name_text, read_of,
-    segment_targets, without_channel,
+    Case, Cohort, LabelReport, OutputFolder, Outputs, Scan, SegmentJob, Settings, Shard, beside_labels, label_statistics, name_text,
+    read_of, segment_targets, without_channel,
 };
 use meddino::nnunet::{Region, Results};
+use meddino::output::{StatisticsTable, Targets};
 use meddino::{Error, Result};
 use serde_json::json;
 
@@ -35,12 +36,17 @@ fn many(args: &Segment, cohort: &Cohort, results: Results, terminal: &Terminal) 
     let outputs = Outputs { folder: &args.output, ending: &ending[1..], files: &files, kept: without_channel };
     let mut targets = segment_targets(&args.model, args.overwrite)?;
     targets.reads("the codes of labels", &args.dicom_seg.seg_codes);
+    let mut table = Table::create(args, &mut targets)?;
     let cases = OutputFolder::open(cohort, outputs, args.shard.unwrap_or(Shard::ALL), targets, terminal)?;
     let checkpoint = results.sha256()?;
     let job = SegmentJob::open(results, recipe.clone(), terminal)?;
     let settings = Settings { sha256: recipe.settings_sha256(&format!(" {} {}", args.also.overlay, args.also.gray)), checkpoint };
     let work = |case: &Case, target: &Path| segment(&job, args, case, Scan::open(case, terminal)?, target, terminal);
-    let report = cases.run(&settings, terminal, work, |case, target, report| show(&job, args, case, target, report.as_ref()))?;
+    let report = cases.run(&settings, terminal, work, |case, target, report| {
+        show(&job, args, case, target, report.as_ref())?;
+        table.add(&job, case, target)
+    })?;
+    table.write()?;
     Failure::of_cases(&report)
 }
 
@@ -56,11 +62,46 @@ fn single(args: &Segment, cohort: &Cohort, results: Results, terminal: &Terminal
     targets.reads("the scan", read_of(&case.input)?);
     targets.reads("the codes of labels", &args.dicom_seg.seg_codes);
     files(args, &args.output, recipe.files(&args.output)).iter().try_for_each(|target| targets.writes(target))?;
+    let mut table = Table::create(args, &mut targets)?;
     let scan = Scan::open(case, terminal)?;
     recipe.seg_header(&scan, &results)?;
     let job = SegmentJob::open(results, recipe, terminal)?;
     let report = segment(&job, args, case, scan, &args.output, terminal)?;
-    show(&job, args, case, &args.output, Some(&report))
+    show(&job, args, case, &args.output, Some(&report))?;
+    table.add(&job, case, &args.output)?;
+    table.write()
+}
+
+/// The table of statistics, if the flags ask for it.
+struct Table<'a> {
+    args: &'a Segment,
+    rows: StatisticsTable,
+}
+
+impl<'a> Table<'a> {
+    /// Checks that the file may be written.
+    fn create(args: &'a Segment, targets: &mut Targets) -> Result<Self> {
+        if let Some(path) = &args.also.statistics {
+            if !path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv")) {
+                return Err(Error::option("--statistics", format!("expected a name ending in .csv, found {}", path.display())));
+            }
+            targets.writes(path)?;
+        }
+        Ok(Self { args, rows: StatisticsTable::default() })
+    }
+
+    /// Adds a case whose labels are in the file `target`.
+    fn add(&mut self, job: &SegmentJob, case: &Case, target: &Path) -> Result<()> {
+        if self.args.also.statistics.is_some() {
+            let dataset = &job.results().dataset;
+            self.rows.push(&case.text(), &dataset.labels, &label_statistics(case, target, dataset)?);
+        }
+        Ok(())
+    }
+
+    fn write(&self) -> Result<()> {
+        self.args.also.statistics.as_ref().map_or(Ok(()), |path| self.rows.write(path, self.args.overwrite))
+    }
 }
 
 fn is_file_name(output: &Path) -> bool {

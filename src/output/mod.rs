@@ -15,6 +15,7 @@ mod place;
 #[cfg(feature = "readers")]
 mod probabilities;
 mod provenance;
+mod statistics;
 mod stored;
 mod targets;
 mod tensors;
@@ -30,6 +31,7 @@ pub use place::ImagePlace;
 #[cfg(feature = "readers")]
 pub use probabilities::ProbabilityFile;
 pub use provenance::{Preprocessing, Provenance};
+pub use statistics::{LabelStatistics, StatisticsTable};
 pub use stored::StoredFeatures;
 pub use targets::Targets;
 pub use tensors::Output;

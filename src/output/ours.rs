@@ -7,6 +7,7 @@ use std::io::{BufReader, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 
+use super::statistics;
 use crate::archive::{Archive, open_plain};
 
 /// The start of the gzip comment of a label map. A program that saves the map again drops the comment, because it
@@ -71,8 +72,8 @@ impl Origin {
 }
 
 /// Returns whether this program wrote the file at `path`: features, a basis, a converted checkpoint, a label map, a
-/// DICOM SEG, probabilities, a picture or a profile. An empty file counts as well, because replacing it loses nothing. A file that
-/// cannot be read does not count.
+/// DICOM SEG, probabilities, a table of statistics, a picture or a profile. An empty file counts as well, because
+/// replacing it loses nothing. A file that cannot be read does not count.
 pub fn is_ours(path: impl AsRef<Path>) -> bool {
     Kind::of(path.as_ref()).is_some()
 }
@@ -96,6 +97,7 @@ impl Kind {
             [b'P', b'K', 3, 4, ..] => other(is_npz(path)),
             [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => other(is_json(&path.with_extension("json"))),
             [0x89, b'P', b'N', b'G', ..] => other(is_picture(&self::head(path, HEAD)?)),
+            [b'c', b'a', b's', b'e', ..] => other(head.starts_with(statistics::HEADER.as_bytes())),
             [b'{', ..] => other(is_json(path)),
             [_, _, _, _, _, _, _, _, b'{', ..] => Self::of_archive(&Archive::open(path).ok()?),
             _ => (is_label_map(&head) || is_seg(&head)).then_some(Self::Labels(head)),
@@ -250,6 +252,8 @@ mod tests {
             ("ours.json", br#"{"meddino": "0.1.0"}"#.to_vec()),
             ("other.json", br#"{"a": {"meddino": 1}}"#.to_vec()),
             ("cut.json", br#"{"meddino": "0"#.to_vec()),
+            ("ours.csv", statistics::HEADER.as_bytes().to_vec()),
+            ("other.csv", b"case,label,name,voxels,remarks\n".to_vec()),
             ("text", b"meddino 0.1.0".to_vec()),
             ("x.npy", b"\x93NUMPY\x01\0".to_vec()),
             ("ours.npy", b"\x93NUMPY\x01\0".to_vec()),
@@ -259,11 +263,24 @@ mod tests {
         ] {
             fs::write(at(name), bytes).expect("written");
         }
-        for ours in ["ours", "converted", "empty", "labels.nii", "ours.json", "ours.npy"] {
+        for ours in ["ours", "converted", "empty", "labels.nii", "ours.json", "ours.npy", "ours.csv"] {
             assert!(is_ours(at(ours)), "{ours}");
         }
-        let others =
-            ["other", "fsl.nii", "short.nii", "other.json", "cut.json", "text", "x.npy", "cut.png", "cut.zip", "cut.gz", "missing", "."];
+        let others = [
+            "other",
+            "fsl.nii",
+            "short.nii",
+            "other.json",
+            "other.csv",
+            "cut.json",
+            "text",
+            "x.npy",
+            "cut.png",
+            "cut.zip",
+            "cut.gz",
+            "missing",
+            ".",
+        ];
         for other in others {
             assert!(!is_ours(at(other)), "{other}");
         }

@@ -63,6 +63,51 @@ fn a_summary_counts_voxels_and_millilitres() {
     }
 }
 
+#[test]
+fn statistics_are_those_of_the_label_maps() {
+    let desk = desk();
+    desk.succeed(&line("-i imagesTs/thin_0000.nii.gz --statistics t.csv"));
+    // The table grows by a case; the other one is finished already.
+    desk.succeed(&line("-i imagesTs --statistics t.csv"));
+    let table = fs::read_to_string(desk.path("t.csv")).expect("read");
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows.len(), 7, "{table}");
+    assert_eq!(rows[0][..6], ["case", "label", "name", "voxels", "ml", "mean_hu"]);
+    let voxels = crate::labels(desk.path("out/thin.nii.gz"));
+    let mut hu = Vec::new();
+    let mut volume = Volume::open(scan("thin")).expect("a scan");
+    let [height, width] = [volume.height(), volume.width()];
+    (0..volume.slices()).for_each(|slice| hu.extend_from_slice(volume.read_slice(slice).expect("a slice").data()));
+    for row in rows.iter().filter(|row| row[0].contains("thin")) {
+        let label: u16 = row[1].parse().expect("a label");
+        let own: Vec<usize> = (0..voxels.len()).filter(|i| voxels[*i] == label).collect();
+        assert_eq!(row[3], own.len().to_string());
+        let mean = own.iter().map(|i| f64::from(hu[*i])).sum::<f64>() / own.len() as f64;
+        assert!((row[5].parse::<f64>().expect("a number") - mean).abs() < 1e-3, "{row:?}, not {mean}");
+        // Voxels are 2 x 1.1 x 1.1 mm.
+        let extent = |at: &dyn Fn(usize) -> usize, mm: f64| {
+            let (first, last) = (own.iter().map(|i| at(*i)).min().expect("a voxel"), own.iter().map(|i| at(*i)).max().expect("a voxel"));
+            (last + 1 - first) as f64 * mm
+        };
+        let want = [extent(&|i| i % width, 1.1), extent(&|i| i / width % height, 1.1), extent(&|i| i / width / height, 2.0)];
+        for (text, want) in row[6..9].iter().zip(want) {
+            assert!((text.parse::<f64>().expect("a number") - want).abs() < 1e-3, "{row:?}, not {want}");
+        }
+        let share: f64 = row[9].parse().expect("a number");
+        assert!(share > 0.0 && share <= 1.0, "{row:?}");
+    }
+    // A table that lacks a case does not replace this one, and neither is another file replaced.
+    fs::write(desk.path("notes.csv"), "name,remark\n").expect("written");
+    for (flags, says) in [("t.csv", "the line '"), ("notes.csv", "notes.csv"), ("t.txt", "ending in .csv")] {
+        let output = desk.run(&line(&format!("-i imagesTs/thick_0000.nii.gz --statistics {flags}")));
+        let message = text(&output.stderr);
+        assert!(!output.status.success(), "{flags}");
+        assert!(message.contains(says) && fs::read_to_string(desk.path("t.csv")).expect("read") == table, "{message}");
+    }
+    desk.succeed(&line("-i imagesTs/thick_0000.nii.gz --statistics t.csv --overwrite"));
+    assert_eq!(fs::read_to_string(desk.path("t.csv")).expect("read").lines().count(), 4);
+}
+
 /// A label that is a part of a region is called so, and a region counts all of its labels.
 #[test]
 fn regions_are_counted_beside_labels() {
