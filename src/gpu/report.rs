@@ -67,7 +67,7 @@ pub(super) fn abilities(info: &wgpu::AdapterInfo, features: wgpu::Features, matr
 /// An adapter with its abilities and limits.
 #[derive(Clone, Debug)]
 pub struct DeviceReport {
-    /// The index that [`Selection::Index`] takes.
+    /// The index that [`Selection::Index`](super::Selection::Index) takes.
     pub index: usize,
     /// The adapter's name, as the driver reports it.
     pub name: String,
