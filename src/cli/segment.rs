@@ -106,7 +106,7 @@ impl<'a> Table<'a> {
 
 fn is_file_name(output: &Path) -> bool {
     let name = output.to_string_lossy().to_lowercase();
-    !output.is_dir() && [".nii.gz", ".nii"].iter().any(|ending| name.ends_with(ending))
+    !output.is_dir() && [".nii.gz", ".nii", ".nrrd", ".mha"].iter().any(|ending| name.ends_with(ending))
 }
 
 /// Returns the job's files, plus the overlay if the flags ask for it. The label file is the last one.

@@ -33,6 +33,8 @@ mod images;
 #[cfg(feature = "readers")]
 mod label_header;
 #[cfg(feature = "readers")]
+mod label_text;
+#[cfg(feature = "readers")]
 mod metaimage;
 #[cfg(feature = "readers")]
 mod nifti;

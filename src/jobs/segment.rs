@@ -252,7 +252,7 @@ impl SegmentJob {
         self.segmenter.device()
     }
 
-    /// Segments `scan` into the file `target`, `.nii.gz` or `.nii`. Also writes probabilities if the recipe requests
+    /// Segments `scan` into the file `target`, `.nii.gz`, `.nii`, `.nrrd` or `.mha`. Also writes probabilities if the recipe requests
     /// them.
     ///
     /// Replaces existing files; check with [`Targets`] first whether that is allowed.

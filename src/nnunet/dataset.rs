@@ -13,7 +13,7 @@ use crate::error::Result;
 const MAX_LABELS: usize = 65_535;
 
 /// The supported file extensions of label maps.
-const ENDINGS: [&str; 2] = [".nii.gz", ".nii"];
+const ENDINGS: [&str; 4] = [".nii.gz", ".nii", ".nrrd", ".mha"];
 
 /// The labels that a network was trained on, and the file extension of its data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Dataset {
     pub labels: Vec<String>,
     /// The regions, in the order of the network's outputs. Empty if the network has one output a label.
     pub regions: Vec<Region>,
-    /// `file_ending`: `.nii.gz` or `.nii`.
+    /// `file_ending`: `.nii.gz`, `.nii`, `.nrrd` or `.mha`.
     pub file_ending: String,
 }
 
@@ -115,7 +115,7 @@ impl Dataset {
         }
         let file_ending = file.file_ending.required("file_ending", "a text")?;
         if !ENDINGS.contains(&file_ending.as_str()) {
-            return Err(format!("says file_ending {}; only {} are supported", file.file_ending.shown(), ENDINGS.join(" and ")));
+            return Err(format!("says file_ending {}; only {} are supported", file.file_ending.shown(), ENDINGS.join(", ")));
         }
         let entries = entries(file, &keys_in_order(text, "labels"))?;
         let is_region = |name: &String| file.labels.meaning.as_ref().is_some_and(|labels| labels[name].is_region());

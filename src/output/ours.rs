@@ -35,8 +35,8 @@ pub(super) const DESCRIP: Range<usize> = 148..228;
 /// Offset of the first voxel in a label map.
 const VOXELS: u64 = 352;
 
-/// Number of bytes read of every file at first: enough for a NIfTI header.
-const GLANCE: u64 = 512;
+/// Number of bytes read of every file at first: enough for the header of a label map in any format.
+const GLANCE: u64 = 1024;
 
 /// Number of bytes read of a file in which other texts may precede the mark.
 const HEAD: u64 = 64 << 10;
@@ -54,8 +54,8 @@ pub(super) enum Origin {
     /// This program wrote the label map or DICOM SEG, and somebody has saved other labels in it since.
     Changed,
     /// This program computed the file from a scan, and nobody has changed it since. Only label maps and DICOM
-    /// SEGs are checked for changes, because only they are corrected by hand. An empty file counts as well, because replacing it loses
-    /// nothing.
+    /// SEGs are checked for changes, because only they are corrected by hand. An empty file counts as well, because
+    /// replacing it loses nothing.
     AsWritten,
 }
 
@@ -100,7 +100,7 @@ impl Kind {
             [b'c', b'a', b's', b'e', ..] => other(head.starts_with(statistics::HEADER.as_bytes())),
             [b'{', ..] => other(is_json(path)),
             [_, _, _, _, _, _, _, _, b'{', ..] => Self::of_archive(&Archive::open(path).ok()?),
-            _ => (is_label_map(&head) || is_seg(&head)).then_some(Self::Labels(head)),
+            _ => (is_label_map(&head) || is_seg(&head) || text_mark(&head).is_some()).then_some(Self::Labels(head)),
         }
     }
 
@@ -129,11 +129,27 @@ fn head(path: &Path, most: u64) -> Option<Vec<u8>> {
 
 /// Returns whether nobody has saved the labels at `path`, which begin with `head`, since this program wrote them.
 fn bears_mark(path: &Path, head: &[u8]) -> bool {
+    if let Some((mark, length)) = text_mark(head) {
+        return has_crc(path, mark, length);
+    }
     match head {
         [0x1f, 0x8b, ..] => has_comment(head),
         _ if is_seg(head) => has_crc(path, &head[..PREAMBLE], PREAMBLE as u64 + 4),
         _ => has_crc(path, &head[DESCRIP], VOXELS),
     }
+}
+
+/// Returns the comment in the header of an NRRD or MetaImage file that names this program, and the header's length.
+fn text_mark(head: &[u8]) -> Option<(&[u8], u64)> {
+    let (comment, end): (&[u8], &[u8]) = match head {
+        [b'N', b'R', b'R', b'D', ..] => (b"# meddino ", b"\n\n"),
+        [b'O', b'b', b'j', b'e', b'c', b't', ..] => (b"Comment = meddino ", b"ElementDataFile = LOCAL\n"),
+        _ => return None,
+    };
+    let find = |text: &[u8]| head.windows(text.len()).position(|window| window == text);
+    let (line, length) = (find(comment)?, find(end)? + end.len());
+    let mark = head[line..].split(|byte| *byte == b'\n').next()?;
+    Some((mark, length as u64))
 }
 
 /// Returns whether the preamble of a DICOM file names this program.
@@ -254,6 +270,10 @@ mod tests {
             ("cut.json", br#"{"meddino": "0"#.to_vec()),
             ("ours.csv", statistics::HEADER.as_bytes().to_vec()),
             ("other.csv", b"case,label,name,voxels,remarks\n".to_vec()),
+            ("ours.nrrd", b"NRRD0004\n# meddino 0.1.0 crc32 0\ntype: uchar\n\n".to_vec()),
+            ("other.nrrd", b"NRRD0004\n# 3D Slicer\ntype: uchar\n\n".to_vec()),
+            ("ours.mha", b"ObjectType = Image\nComment = meddino 0.1.0 crc32 0\nElementDataFile = LOCAL\n".to_vec()),
+            ("cut.mha", b"ObjectType = Image\nComment = meddino 0.1.0 crc32 0\n".to_vec()),
             ("text", b"meddino 0.1.0".to_vec()),
             ("x.npy", b"\x93NUMPY\x01\0".to_vec()),
             ("ours.npy", b"\x93NUMPY\x01\0".to_vec()),
@@ -263,7 +283,7 @@ mod tests {
         ] {
             fs::write(at(name), bytes).expect("written");
         }
-        for ours in ["ours", "converted", "empty", "labels.nii", "ours.json", "ours.npy", "ours.csv"] {
+        for ours in ["ours", "converted", "empty", "labels.nii", "ours.json", "ours.npy", "ours.csv", "ours.nrrd", "ours.mha"] {
             assert!(is_ours(at(ours)), "{ours}");
         }
         let others = [
@@ -272,6 +292,8 @@ mod tests {
             "short.nii",
             "other.json",
             "other.csv",
+            "other.nrrd",
+            "cut.mha",
             "cut.json",
             "text",
             "x.npy",

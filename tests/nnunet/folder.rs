@@ -182,7 +182,7 @@ fn unsupported_datasets_checkpoints_and_flags_are_refused_by_name() {
         ("an empty list", dataset("\"spleen\": 3", "\"spleen\": []"), "", "says label spleen []; expected whole numbers"),
         ("a low ignored label", dataset("\"spleen\": 3", "\"spleen\": 3, \"ignore\": 2"), "", "expected ignore to be the highest label"),
         ("two channels", dataset("\"0\": \"CT\"", "\"0\": \"CT\", \"1\": \"PET\""), "", "2 channels; only one, CT, is supported"),
-        ("other files", dataset(".nii.gz", ".mha"), "", "file_ending \".mha\"; only .nii.gz and .nii are supported"),
+        ("other files", dataset(".nii.gz", ".tif"), "", "file_ending \".tif\"; only .nii.gz, .nii, .nrrd, .mha are supported"),
         ("a flat checkpoint", file("fold_0/checkpoint_final.pth", "fixtures/micro/flat.pth"), "", "is no nnU-Net checkpoint (flat"),
         ("another network's fold", file("fold_1/checkpoint_final.pth", BIASED_PTH), "", "is of another network than fold_0"),
         (

@@ -241,6 +241,43 @@ fn a_turned_scan_has_the_geometry_of_its_affine() {
     assert_eq!(again.affine(), turned.affine());
 }
 
+/// The lines of a text header that place the voxels.
+fn text_place(path: &Path) -> Vec<String> {
+    let bytes = fs::read(path).expect("labels");
+    let names = ["space", "sizes", "TransformMatrix", "Offset", "ElementSpacing", "DimSize"];
+    let lines = bytes.split(|byte| *byte == b'\n').take(16).map(|line| String::from_utf8_lossy(line).into_owned());
+    lines.filter(|line| names.iter().any(|name| line.starts_with(name))).collect()
+}
+
+#[test]
+fn nrrd_and_metaimage_labels_lie_where_the_scan_lies() {
+    let desk = Desk::new();
+    // An oblique scan whose columns and rows are not whole numbers apart.
+    let (sin, cos) = 0.3_f32.sin_cos();
+    let mut scan = blank();
+    scan.sform_code = 1;
+    scan.srow = [-0.7 * cos, -0.9 * sin, 0.0, 81.3, 0.7 * sin, -0.9 * cos, 0.0, -12.7, 0.0, 0.0, 2.3, -401.9];
+    scan.pixdim = [1.0, 0.7, 0.9, 2.3, 0.0, 0.0, 0.0, 0.0];
+    fs::write(desk.path("scan.nii"), scan.bytes()).expect("written");
+    let place = |name: &str| Volume::open(desk.path(name)).expect("opened").affine().expect("a place").rows;
+    segment(&desk, &desk.path("scan.nii"), "labels.nii");
+    let (rows, voxels) = (place("scan.nii"), crate::labels(desk.path("labels.nii")));
+    assert!(voxels.iter().any(|label| *label != 0));
+    for ending in ["nrrd", "mha"] {
+        let name = format!("labels.{ending}");
+        segment(&desk, &desk.path("scan.nii"), &name);
+        assert_eq!(crate::labels(desk.path(&name)), voxels, "{name}");
+        for (found, want) in place(&name).as_flattened().iter().zip(rows.as_flattened()) {
+            assert!((found - want).abs() < 1e-6 * want.abs().max(1.0), "{name}: {found} for {want}");
+        }
+        // Labels of a scan in the same format repeat its numbers.
+        let again = format!("again.{ending}");
+        segment(&desk, &desk.path(&name), &again);
+        assert_eq!(text_place(&desk.path(&again)), text_place(&desk.path(&name)), "{name}");
+        assert!(text_place(&desk.path(&name)).len() >= 4);
+    }
+}
+
 /// Labels take two bytes if one byte cannot hold them.
 #[test]
 fn many_labels_take_two_bytes() {
@@ -249,24 +286,28 @@ fn many_labels_take_two_bytes() {
     let geometry = Volume::open(desk.path("scan.nii")).and_then(|scan| scan.geometry()).expect("a scan");
     // nnU-Net takes two bytes from 255 labels besides the background on.
     for (classes, bits) in [(2_u32, 8), (255, 8), (256, 16), (257, 16), (65_536, 16)] {
-        let of = |i: usize| (i as u32 * 37 % classes) as u16;
-        for (order, shape) in [([0, 1, 2], [3, 20, 24]), ([2, 0, 1], [24, 3, 20]), ([1, 2, 0], [20, 24, 3])] {
-            let mut file =
-                LabelFile::create(desk.path("labels.nii.gz"), &geometry, classes as usize, Turn::of_order(order)).expect("created");
-            let [slices, rows, columns] = shape;
-            for slice in 0..slices {
-                let mut labels = Vec::new();
-                for place in 0..rows * columns {
-                    let mut index = [0; 3];
-                    (index[order[0]], index[order[1]], index[order[2]]) = (slice, place / columns, place % columns);
-                    labels.push(of((index[0] * 20 + index[1]) * 24 + index[2]));
+        for ending in ["nii.gz", "nrrd", "mha"] {
+            let path = desk.path(&format!("labels.{ending}"));
+            let of = |i: usize| (i as u32 * 37 % classes) as u16;
+            for (order, shape) in [([0, 1, 2], [3, 20, 24]), ([2, 0, 1], [24, 3, 20]), ([1, 2, 0], [20, 24, 3])] {
+                let mut file = LabelFile::create(&path, &geometry, classes as usize, Turn::of_order(order)).expect("created");
+                let [slices, rows, columns] = shape;
+                for slice in 0..slices {
+                    let mut labels = Vec::new();
+                    for place in 0..rows * columns {
+                        let mut index = [0; 3];
+                        (index[order[0]], index[order[1]], index[order[2]]) = (slice, place / columns, place % columns);
+                        labels.push(of((index[0] * 20 + index[1]) * 24 + index[2]));
+                    }
+                    file.push(&labels).expect("written");
                 }
-                file.push(&labels).expect("written");
+                file.finish().expect("written");
+                let want: Vec<u16> = (0..3 * 20 * 24).map(of).collect();
+                assert_eq!(crate::labels(&path), want, "{classes} {order:?} {ending}");
+                if ending == "nii.gz" {
+                    assert_eq!(inflated(&path)[72], bits, "{classes}");
+                }
             }
-            file.finish().expect("written");
-            let want: Vec<u16> = (0..3 * 20 * 24).map(of).collect();
-            assert_eq!(crate::labels(desk.path("labels.nii.gz")), want, "{classes} {order:?}");
-            assert_eq!(inflated(&desk.path("labels.nii.gz"))[72], bits, "{classes}");
         }
     }
 }

@@ -11,7 +11,7 @@ use meddino::{Error, Result};
 use super::cohort::Cohort;
 use super::model::Compute;
 
-/// Segment scans with a network that was fine-tuned in nnU-Net, into NIfTI label maps on the scans' voxel grids
+/// Segment scans with a network that was fine-tuned in nnU-Net, into label maps on the scans' voxel grids
 ///
 /// Reads the results folder of one of MedDINOv3's Primus trainers (a 2D configuration with one CT channel) and works as
 /// nnUNetv2_predict does: same preprocessing, tiles, mirroring and folds. Prints the path of each label map and a table
@@ -34,7 +34,10 @@ pub struct Segment {
     pub input: Vec<PathBuf>,
     #[command(flatten)]
     pub cohort: Cohort,
-    /// Folder for the label maps, created if missing; or, for a single scan, a .nii.gz or .nii file
+    /// Folder for the label maps, created if missing; or, for a single scan, a .nii.gz, .nii, .nrrd or
+    /// .mha file
+    ///
+    /// In a folder, label maps have the format that the network's dataset.json names (file_ending).
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
     /// Replace any existing output
