@@ -22,6 +22,7 @@ mod names;
 mod nifti;
 mod prepared;
 mod scans;
+mod seg;
 
 use std::fs;
 use std::path::{Path, PathBuf};
