@@ -9,6 +9,8 @@
     python benches/peers/run.py --backend gpu --carried target/peers --out benches/results/gpu_f32.json
     python benches/peers/run.py --backend gpu --carried target/peers --precision f16 --out benches/results/gpu_f16.json
 
+MEDDINO_CPU=avx2 holds meddino, PyTorch and OpenVINO to AVX2 on a CPU that has more.
+
 Needs torch, numpy and safetensors; onnx and onnxscript for the ONNX engines; onnxruntime and openvino on a CPU.
 An engine that cannot run here is listed with the reason, in the table and in the JSON.
 
@@ -43,6 +45,15 @@ import model
 TOLERANCE = {"f32": 2e-5, "bf16": 3e-2, "f16": 3e-2}  # any bf16 in the pass costs at least 1e-3
 
 
+def held():
+    """The environment in which libraries keep to the instruction set that MEDDINO_CPU names. oneDNN (in PyTorch and
+    OpenVINO), MKL and PyTorch's own kernels obey. ONNX Runtime and candle have no such switch."""
+    env = dict(os.environ)
+    if env.get("MEDDINO_CPU") == "avx2":
+        env |= {"ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+    return env
+
+
 class Worker:
     """An engine in its own process (worker.py). If it ends early or takes longer than `limit` seconds, it is not
     measured, and `reason` says why."""
@@ -53,7 +64,7 @@ class Worker:
         job = {"module": module, "options": options, "case": case, "out": self.out}
         command = [sys.executable, os.path.join(common.here, "worker.py"), json.dumps(job)]
         self.log = open(os.path.join(case["folder"], f"{name.replace(' ', '_')}.log"), "w+")
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, start_new_session=True)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, start_new_session=True, env=held())
         self.version = (self.answer() or {}).get("version")
 
     def answer(self):
@@ -210,7 +221,8 @@ def machine(a):
         "nvidia_smi": output_of("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"),
         "devices": json.loads(devices) if devices else output_of(a.binary, "devices"),
     }
-    return {"cpu": cpu_name(), "cores": os.cpu_count(), "threads": a.threads, **({"gpu": gpu} if a.backend == "gpu" else {})}
+    held_to = {"instruction_set": os.environ["MEDDINO_CPU"]} if os.environ.get("MEDDINO_CPU") else {}
+    return {"cpu": cpu_name(), "cores": os.cpu_count(), "threads": a.threads, **held_to, **({"gpu": gpu} if a.backend == "gpu" else {})}
 
 
 def arguments():
