@@ -7,7 +7,7 @@ use meddino::jobs::{
     Case, Cohort, LabelReport, OutputFolder, Outputs, Scan, SegmentJob, Settings, Shard, beside_labels, label_statistics, name_text,
     read_of, segment_targets, without_channel,
 };
-use meddino::nnunet::{Region, Results};
+use meddino::nnunet::{LABEL_ENDINGS, Region, Results};
 use meddino::output::{StatisticsTable, Targets};
 use meddino::{Error, Result};
 use serde_json::json;
@@ -106,7 +106,7 @@ impl<'a> Table<'a> {
 
 fn is_file_name(output: &Path) -> bool {
     let name = output.to_string_lossy().to_lowercase();
-    !output.is_dir() && [".nii.gz", ".nii", ".nrrd", ".mha"].iter().any(|ending| name.ends_with(ending))
+    !output.is_dir() && LABEL_ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
 /// Returns the job's files, plus the overlay if the flags ask for it. The label file is the last one.

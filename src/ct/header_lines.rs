@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::archive::open_plain;
 use crate::error::Problem;
@@ -44,6 +44,29 @@ impl HeaderLines {
     pub fn rest(self) -> (File, u64) {
         (self.file.into_inner(), self.at)
     }
+}
+
+/// Returns the open file of the voxels, and the offset of its data: the file `data` from its beginning, or else the rest
+/// of the header's own file.
+///
+/// # Errors
+/// If `data` cannot be opened.
+pub(super) fn data(data: Option<PathBuf>, rest: (File, u64)) -> Result<(File, u64), Problem> {
+    let Some(data) = data else { return Ok(rest) };
+    let file = open_plain(&data).map_err(|e| Problem::from(e).within(format_args!("its data file {}", data.display())))?;
+    Ok((file, 0))
+}
+
+/// Returns the offset of the voxels, which are the last `voxel_bytes` of `file`.
+///
+/// # Errors
+/// If the file's length is unknown, or the voxels would begin before the offset `start`.
+pub(super) fn counted_from_end(file: &File, start: u64, voxel_bytes: u64) -> Result<u64, Problem> {
+    let length = file.metadata()?.len();
+    let begin = length.checked_sub(voxel_bytes).filter(|begin| *begin >= start);
+    Ok(begin.ok_or_else(|| {
+        format!("its header promises {voxel_bytes} bytes of voxels at the end of its file, which has {length}: the file is damaged")
+    })?)
 }
 
 /// Returns the offset of what follows `lines` lines of `file` after the offset `start`.

@@ -16,6 +16,11 @@ pub(super) enum Scalar {
 }
 
 impl Scalar {
+    /// Returns the bytes of a volume of `shape` [S, H, W], or `u64::MAX` if they are more.
+    pub fn bytes_of(self, shape: [usize; 3]) -> u64 {
+        shape.iter().fold(self.size() as u64, |bytes, &side| bytes.saturating_mul(side as u64))
+    }
+
     /// Returns the size of a value in bytes.
     pub fn size(self) -> usize {
         match self {

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use self::header::Header;
 use super::bytes::{Bytes, Packing, begins_as_gzip};
+use super::header_lines;
 use super::source::StoredScan;
 use super::voxels::Voxels;
-use crate::archive::open_plain;
 use crate::error::{Error, Problem, Result};
 
 /// Returns whether `path` has the name of a MetaImage file: `.mha` or `.mhd`, in upper or lower case.
@@ -38,11 +38,8 @@ fn checked(path: &Path) -> Result<StoredScan, Problem> {
     let is_big_endian = header.is_big_endian(scalar, &mut warnings)?;
     header.warn_of_scale(&mut warnings);
     let grid = header.grid(&mut warnings)?;
-    let (file, start) = match header.data_file(path)? {
-        None => (file, start),
-        Some(data) => (open_plain(&data).map_err(|e| Problem::from(e).within(format_args!("its data file {}", data.display())))?, 0),
-    };
-    let voxel_bytes = shape.iter().map(|&side| side as u64).product::<u64>().saturating_mul(scalar.size() as u64);
+    let (file, start) = header_lines::data(header.data_file(path)?, (file, start))?;
+    let voxel_bytes = scalar.bytes_of(shape);
     let bytes = voxels(&header, file, start, voxel_bytes)?;
     let slices = Voxels { scalar, is_big_endian, ..Voxels::new(bytes, shape) }.checked(&mut warnings)?;
     let about = vec![("format", "MetaImage".to_owned())];
@@ -58,9 +55,7 @@ fn voxels(header: &Header, mut file: File, start: u64, voxel_bytes: u64) -> Resu
     let start = match (header.header_size()?, compressed) {
         (Some(0), _) => start,
         (Some(size), _) => size,
-        (None, None) => length.checked_sub(voxel_bytes).filter(|begin| *begin >= start).ok_or_else(|| {
-            format!("its header promises {voxel_bytes} bytes of voxels at the end of its file, which has {length}: the file is damaged")
-        })?,
+        (None, None) => header_lines::counted_from_end(&file, start, voxel_bytes)?,
         (None, Some(_)) => {
             return Err("says HeaderSize -1 and CompressedData True, but only plain voxels can be counted from the end of a file".into());
         }

@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 
 use self::header::{Encoding, Header};
 use super::bytes::{Bytes, Packing, begins_as_gzip};
-use super::header_lines::after_lines;
+use super::header_lines::{self, after_lines};
 use super::source::StoredScan;
 use super::voxels::Voxels;
-use crate::archive::open_plain;
 use crate::error::{Error, Problem, Result};
 
 /// Returns whether `path` has the name of a NRRD file: `.nrrd` or `.nhdr`, in upper or lower case.
@@ -38,12 +37,9 @@ fn checked(path: &Path) -> Result<StoredScan, Problem> {
     let mut warnings = Vec::new();
     let (shape, scalar) = (header.shape()?, header.scalar()?);
     let is_big_endian = header.is_big_endian(scalar)?;
-    let voxel_bytes = shape.iter().map(|&side| side as u64).product::<u64>().saturating_mul(scalar.size() as u64);
+    let voxel_bytes = scalar.bytes_of(shape);
     let affine = place::affine(&header, &mut warnings)?;
-    let (file, start) = match header.data_file(path)? {
-        None => (file, start),
-        Some(data) => (open_plain(&data).map_err(|e| Problem::from(e).within(format_args!("its data file {}", data.display())))?, 0),
-    };
+    let (file, start) = header_lines::data(header.data_file(path)?, (file, start))?;
     let (bytes, offset) = voxels(&header, file, start, voxel_bytes)?;
     let slices = Voxels { scalar, is_big_endian, offset, ..Voxels::new(bytes, shape) }.checked(&mut warnings)?;
     let about = vec![("format", "NRRD".to_owned())];
@@ -58,11 +54,7 @@ fn voxels(header: &Header, mut file: File, start: u64, voxel_bytes: u64) -> Resu
     match (header.encoding()?, skip) {
         (Encoding::Raw, Some(skip)) => Ok((Bytes::new(file, start, Packing::Plain)?, skip)),
         (Encoding::Raw, None) => {
-            let length = file.metadata()?.len();
-            let begin = length.checked_sub(voxel_bytes).filter(|begin| *begin >= start);
-            let begin = begin.ok_or_else(|| {
-                format!("its header promises {voxel_bytes} bytes of voxels at the end of its file, which has {length}: the file is damaged")
-            })?;
+            let begin = header_lines::counted_from_end(&file, start, voxel_bytes)?;
             Ok((Bytes::new(file, begin, Packing::Plain)?, 0))
         }
         (Encoding::Gzip, None) => {
