@@ -484,7 +484,8 @@ fn tune_stores_its_results_and_a_bad_record_is_ignored() {
     let trials = report["trials"].as_array().expect("a list");
     for kernel in ["wide products", "narrow products", "attention"] {
         let of_kernel = trials.iter().filter(|trial| trial["kernel"] == kernel);
-        assert_eq!(of_kernel.clone().filter(|trial| trial["taken"] == true).count(), 2, "one for few rows, one for many: {report:#}");
+        let taken = of_kernel.clone().filter(|trial| trial["taken"] == true).count();
+        assert!([2, 3].contains(&taken), "one for few rows, one for some, and on a fast GPU one for many: {report:#}");
         assert!(
             of_kernel.clone().all(|trial| trial["median_s"].as_f64().is_some_and(|s| s > 0.0) && trial["problem"].is_null()),
             "{report:#}"

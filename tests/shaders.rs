@@ -63,7 +63,7 @@ fn geometries(base: Limits) -> Vec<Limits> {
     let attention = |tile| TileChoice::of_attention(tile);
     let products = product_tiles(&base, base.elem).into_iter().map(product);
     let others = products.chain(attention_tiles(&base, 32, base.elem).into_iter().map(attention));
-    std::iter::once(base).chain(others.map(|choice| Limits { tiles: Tiles { few: choice, many: choice }, ..base })).collect()
+    std::iter::once(base).chain(others.map(|choice| Limits { tiles: Tiles::all(choice), ..base })).collect()
 }
 
 /// The kernels of a tier in every form, in f32 and f16, keyed by their source.

@@ -56,7 +56,7 @@ impl Found {
         let products: Vec<ProductTile> = product_tiles(&limits, limits.elem);
         let attentions: Vec<AttentionTile> = attention_tiles(&limits, config.head_dim(), limits.elem);
         let at = |what: &str| format!("{}/{} {what}", limits.tier, limits.elem.name());
-        let with = |choice| Limits { tiles: Tiles { few: choice, many: choice }, ..limits };
+        let with = |choice| Limits { tiles: Tiles::all(choice), ..limits };
         for tile in products {
             for graph in model(&config, with(TileChoice::of_products(tile))) {
                 for (operation, kernel) in operations(&graph).filter(|(_, kernel)| kernel.name == "matmul") {

@@ -66,7 +66,7 @@ impl TileCache {
         let class = |name: &str| {
             TileChoice::deserialize(&tiles[name]).map_err(|problem| bad(&format!("tiles.{name} is no tile geometry: {problem}")))
         };
-        Ok(Some(Tiles { few: class("few")?, many: class("many")? }))
+        Ok(Some(Tiles { few: class("few")?, some: class("some")?, many: class("many")? }))
     }
 
     /// Keeps `tiles` for this context, in place of an earlier record.
@@ -124,7 +124,7 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 /// How records are written. A record of another format counts as none.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// A file's content, with [`Tiles`] as they are written.
 #[derive(Serialize, Deserialize)]
@@ -174,7 +174,8 @@ mod tests {
 
     fn some_tiles() -> Tiles {
         let product = ProductTile { rows: 32, cols: 64, split: ProductSplit::Tiled { depth: 16, sums: [4, 4], groups: 1 } };
-        Tiles { few: TileChoice::of_products(product), many: TileChoice::of_attention(AttentionTile::Tiled { lanes: 32, keys: 64 }) }
+        let attention = AttentionTile::Tiled { lanes: 32, keys: 64 };
+        Tiles { few: TileChoice::of_products(product), some: TileChoice::DEFAULT, many: TileChoice::of_attention(attention) }
     }
 
     #[test]
@@ -218,6 +219,7 @@ mod tests {
             ("[1]", "is no record"),
             (&good[..good.len() / 2], "is no JSON"),
             (&good.replace("64", "-64"), "tiles.few is no tile geometry"),
+            (&good.replace("\"some\"", "\"several\""), "tiles.some is no tile geometry"),
             (&good.replace("\"many\"", "\"much\""), "tiles.many is no tile geometry"),
             (&long, "bytes long"),
         ];
@@ -249,7 +251,7 @@ mod tests {
         let product = ProductTile { rows: 7, cols: 0, split: ProductSplit::Tiled { depth: 3, sums: [0, 0], groups: 1 } };
         let wild =
             TileChoice { wide: Some(product), narrow: Some(product), attention: Some(AttentionTile::Tiled { lanes: 0, keys: u32::MAX }) };
-        let context = context.with_tiles(Tiles { few: wild, many: wild });
+        let context = context.with_tiles(Tiles::all(wild));
         let mut g = crate::kernels::Recorder::new(*context.limits());
         let [x, w] = [(); 2].map(|()| g.tensor("factor", [70, 36], crate::graph::Role::Input));
         g.matmul("product", x, w, crate::kernels::Epilogue::None).unwrap();

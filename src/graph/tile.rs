@@ -132,20 +132,34 @@ impl TileChoice {
 pub struct Tiles {
     /// Up to [`Tiles::FEW`] rows, which large tiles would spread over too few of a device's cores.
     pub few: TileChoice,
-    /// More than [`Tiles::FEW`] rows.
+    /// Up to [`Tiles::SOME`] rows.
+    pub some: TileChoice,
+    /// More than [`Tiles::SOME`] rows.
     pub many: TileChoice,
 }
 
 impl Tiles {
     /// The tiles that suit most devices.
-    pub const DEFAULT: Self = Self { few: TileChoice::DEFAULT, many: TileChoice::DEFAULT };
+    pub const DEFAULT: Self = Self::all(TileChoice::DEFAULT);
 
     /// The most rows that count as few. Two images of 224 x 224 have fewer rows, one of 512 x 512 has more.
     pub const FEW: usize = 512;
 
+    /// The most rows that count as some. One image of 512 x 512 has fewer rows, one of 768 x 768 has more.
+    pub const SOME: usize = 2048;
+
+    /// The same tiles for any number of rows.
+    pub const fn all(choice: TileChoice) -> Self {
+        Self { few: choice, some: choice, many: choice }
+    }
+
     /// The tiles for this many rows of a product, or tokens of a batch.
     pub fn of(&self, rows: usize) -> TileChoice {
-        if rows <= Self::FEW { self.few } else { self.many }
+        match rows {
+            ..=Self::FEW => self.few,
+            ..=Self::SOME => self.some,
+            _ => self.many,
+        }
     }
 }
 
@@ -158,6 +172,9 @@ mod tests {
         let tiled = ProductTile { rows: 64, cols: 32, split: ProductSplit::Tiled { depth: 16, sums: [4, 2], groups: 1 } };
         let tiles = Tiles { few: TileChoice::of_products(tiled), ..Tiles::DEFAULT };
         assert_eq!((tiles.of(Tiles::FEW).product(1), tiles.of(Tiles::FEW + 1).product(1)), (Some(tiled), None));
+        let tiles = Tiles { some: TileChoice::of_products(tiled), ..Tiles::DEFAULT };
+        let [below, first, last, above] = [Tiles::FEW, Tiles::FEW + 1, Tiles::SOME, Tiles::SOME + 1].map(|rows| tiles.of(rows).product(1));
+        assert_eq!([below, first, last, above], [None, Some(tiled), Some(tiled), None]);
         let wide = TileChoice { wide: Some(tiled), ..TileChoice::DEFAULT };
         assert_eq!((wide.product(TileChoice::WIDE), wide.product(TileChoice::WIDE - 1)), (Some(tiled), None));
         assert_eq!(tiled.to_string(), "64 x 32 x 16 by 4 x 2");

@@ -378,7 +378,7 @@ impl Table {
         let with = |(name, own): (String, Limits)| {
             let all = all(&own);
             let one = |one: T| {
-                let tiles = Tiles { few: choice(one), many: choice(one) };
+                let tiles = Tiles::all(choice(one));
                 (format!("{name}, {one}"), Limits { tiles, ..own })
             };
             all.into_iter().skip(1).map(one).collect::<Vec<_>>()

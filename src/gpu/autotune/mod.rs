@@ -20,13 +20,13 @@ use crate::vit::config::Config;
 
 pub use self::trial::Trial;
 
-/// Side in pixels of the image that stands for few rows.
+/// Sides in pixels of the images that stand for few, some and many rows.
 const FEW: usize = 224;
-/// Side of the image that stands for many rows, and of the one that stands for them on slow devices.
-const MANY: [usize; 2] = [896, 512];
+const SOME: usize = 512;
+const MANY: usize = 896;
 
-/// A device is slow if it takes longer than this for the smaller image of [`MANY`]. The larger image's dispatches could
-/// then last so long that the driver resets the device.
+/// A device is slow if it takes longer than this for the image of [`SOME`] rows. The dispatches of the largest image
+/// could then last so long that the driver resets the device, so what is fastest for some rows is taken for many.
 const SLOW: Duration = Duration::from_millis(10);
 
 impl Context {
@@ -106,16 +106,17 @@ impl Context {
         let context = self.without_shader_checks();
         let model = Config::vit_base();
         let few = context.fastest(&model, FEW, &mut seen).await?;
-        let [many, fewer] = MANY;
-        let many = if context.is_slow(&model, fewer).await? { fewer } else { many };
-        Ok(Tiles { few, many: context.fastest(&model, many, &mut seen).await? })
+        let some = context.fastest(&model, SOME, &mut seen).await?;
+        let slow = context.is_slow(&model, SOME).await?;
+        let many = if slow { some } else { context.fastest(&model, MANY, &mut seen).await? };
+        Ok(Tiles { few, some, many })
     }
 
     /// The fastest tiles for an image of `side` x `side` pixels.
     async fn fastest(&self, model: &Config, side: usize, seen: &mut impl FnMut(&[Trial]) -> Result<()>) -> Result<TileChoice> {
         let limits = self.untuned();
         let rows = tokens(model, side)?;
-        let all = |choice| Limits { tiles: Tiles { few: choice, many: choice }, ..limits };
+        let all = |choice| Limits { tiles: Tiles::all(choice), ..limits };
         let products = product_tiles(&limits, limits.elem);
         let with_product = |tile| all(TileChoice::of_products(tile));
         let wide = contest::run((self, &wide_products(model, rows)), &products, with_product, seen).await?;
