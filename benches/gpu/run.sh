@@ -11,7 +11,7 @@
 #   --allow-software    measures even without a real GPU
 #
 # OUT holds log.txt (tests, and all failures), devices.txt, tune.jsonl, bench.jsonl (volumes too), profile.jsonl,
-# peers_f32.json, peers_f16.json and summary.txt. The exit code is 1 if any test or command failed. If the pack was made
+# peers.json, volume.json (a volume beside PyTorch) and summary.txt. The exit code is 1 if any test or command failed. If the pack was made
 # --with-benches, criterion's benches of single kernels run after this by:
 #   cd /tmp && /tmp/meddino-gpu/opt/meddino-gpu/bench_kernels --bench
 set -euo pipefail
@@ -208,10 +208,10 @@ if wanted peers; then
     elif ! python3 -c 'import torch' 2>/dev/null; then
         echo "peers: python3 has no torch here" >>"$not_run"
     else
-        for precision in f32 f16; do
-            with_limit 600 "peers $precision" python3 benches/peers/run.py --backend gpu --precision "$precision" --carried "$folder/peers" \
-                --binary "$meddino" --out "$out/peers_$precision.json" >>"$log" 2>&1 || true
-        done
+        with_limit 600 peers python3 benches/peers/run.py --backend gpu --precision f32,f16 --carried "$folder/peers" --binary "$meddino" \
+            --threads "$(nproc)" --warm 0.1 --pause 0.05 --limit 100 --seconds "$(left)" --log "$log" --out "$out/peers.json" >>"$log" 2>&1 || true
+        with_limit 200 "a volume beside PyTorch" python3 benches/peers/volume.py --binary "$meddino" --seconds "$(left)" --out "$out/volume.json" \
+            >>"$log" 2>&1 || true
     fi
 fi
 

@@ -17,14 +17,18 @@ def lines(folder, name):
         return [json.loads(line) for line in f if line.strip()]
 
 
-def peers(folder, precision):
-    """size, batch -> engine -> its row, and every engine that did not run."""
-    path = os.path.join(folder, f"peers_{precision}.json")
+def whole(folder, name):
+    path = os.path.join(folder, name)
     if not os.path.exists(path):
         return {}
     with open(path) as f:
-        report = json.load(f)
-    return {(case["size"], case["batch"]): case["engines"] for case in report["sizes"]}
+        return json.load(f)
+
+
+def peers(folder, precision):
+    """size, batch -> engine -> its row."""
+    cases = whole(folder, "peers.json").get("sizes", [])
+    return {(case["size"], case["batch"]): case["engines"] for case in cases if case["precision"] == precision}
 
 
 def ratio(row, key):
@@ -86,6 +90,14 @@ def times(folder):
             print(f"{row['slices']} slices of {row['size']}, {row['precision']}, batch {row['batch']}: {row['slices_per_s']:.1f} a second, {idle_text}")
 
 
+def volumes(folder):
+    report = whole(folder, "volume.json")
+    if report:
+        print(f"\n{report['slices']} slices of {report['size']}, {report['precision']}, beside PyTorch: slices a second")
+    for row in sorted(report.get("rows", []), key=lambda row: -row["slices_per_s"]):
+        print(f"  {row['engine']:<14} batch {row['batch']:>2}, {row['sink']:<6} {row['slices_per_s']:>8.1f}")
+
+
 def kernels(folder):
     for row in lines(folder, "profile.jsonl"):
         print(f"\n{row['device']}, {' x '.join(map(str, row['image']))}: {row['wall_ms']:.2f} ms")
@@ -109,5 +121,6 @@ if __name__ == "__main__":
         sys.exit(__doc__)
     targets(sys.argv[1])
     times(sys.argv[1])
+    volumes(sys.argv[1])
     geometries(sys.argv[1])
     kernels(sys.argv[1])

@@ -1,5 +1,7 @@
 """Helpers that the peers' scripts share: paths, the interface of an engine, and medians of times."""
 
+import contextlib
+import fcntl
 import glob
 import lzma
 import os
@@ -37,36 +39,46 @@ class Engine:
     def seconds(self, runs):
         """-> a dict of medians in seconds per image: `host_s`, `device_s` if the engine has it, and other values it
         reports."""
-        host = timed(self.features, runs)
+        host = self.timed(self.features, runs)
         device = self.device(runs) if self.device else None
         return self.an_image(host, device)
+
+    def warm(self, run):
+        """Runs at least once, and until an idle GPU has left its low clock."""
+        end = time.perf_counter() + self.case["warm_s"]
+        run()
+        while time.perf_counter() < end:
+            run()
+
+    def timed(self, run, runs):
+        """Warms up, then returns the median of `runs`."""
+        self.warm(run)
+        seconds = []
+        for _ in range(runs):
+            start = time.perf_counter()
+            run()
+            seconds.append(time.perf_counter() - start)
+        return statistics.median(seconds)
 
     def an_image(self, host, device):
         batch = self.case["batch"]
         return {"host_s": host / batch, "device_s": device and device / batch}
 
 
-def warm(run, least=0.3):
-    """Runs at least once, and until an idle GPU has left its low clock."""
-    end = time.perf_counter() + least
-    run()
-    while time.perf_counter() < end:
-        run()
-
-
-def timed(run, runs):
-    """Warms up, then returns the median of `runs`."""
-    warm(run)
-    seconds = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
-
-
 def summary(seconds):
     return {"median_s": statistics.median(seconds), "min_s": min(seconds)}
+
+
+@contextlib.contextmanager
+def once(path):
+    """Gives a path at which to make PATH, which then appears whole; or None if it is there. Other processes wait."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(f"{path}.lock", "w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        unfinished = None if os.path.exists(path) else f"{path}.unfinished"
+        yield unfinished
+        if unfinished:
+            os.replace(unfinished, path)
 
 
 def carried(case, name):
@@ -76,9 +88,10 @@ def carried(case, name):
     if not wheels:
         return False
     site = os.path.join(case["scratch"], "site", name)
-    if not os.path.isdir(site):
-        with zipfile.ZipFile(wheels[0]) as wheel:
-            wheel.extractall(site)
+    with once(site) as new:
+        if new:
+            with zipfile.ZipFile(wheels[0]) as wheel:
+                wheel.extractall(new)
     sys.path.insert(0, site)
     return True
 
@@ -88,9 +101,11 @@ def program(case, name):
     packed = os.path.join(case["carried"] or "", f"{name}.xz")
     if os.path.isfile(packed):
         path = os.path.join(case["scratch"], name)
-        with lzma.open(packed) as source, open(path, "wb") as out:
-            shutil.copyfileobj(source, out)
-        os.chmod(path, 0o755)
+        with once(path) as new:
+            if new:
+                with lzma.open(packed) as source, open(new, "wb") as out:
+                    shutil.copyfileobj(source, out)
+                os.chmod(new, 0o755)
         return path
     crate = name.removesuffix("-peer")
     path = os.path.join(here, crate, "target", "release", name)

@@ -1,11 +1,7 @@
 """PyTorch's model: the reference of the comparison, and the source of the ONNX files."""
 
-import contextlib
-import os
-
 import torch
 
-import common
 import model
 import reference as R
 
@@ -53,13 +49,3 @@ def reference(case):
     image = torch.from_numpy(model.read_input(case)["image"]).to(device)
     with torch.inference_mode():
         return Model(case, device=device)(image).cpu().numpy()
-
-
-def onnx(case, dtype="f32"):
-    """The path of the case's ONNX file, which the first call exports."""
-    path = os.path.join(case["folder"], f"{dtype}.onnx")
-    if not os.path.exists(path):
-        image = torch.from_numpy(model.read_input(case)["image"])
-        with contextlib.redirect_stdout(None):
-            torch.onnx.export(Model(case, dtype), (image,), path, input_names=["image"], output_names=["x"], dynamo=True, verbose=False)
-    return path

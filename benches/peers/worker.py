@@ -3,13 +3,17 @@
     worker.py JSON          an object: `module` of engines/, its `options`, the `case`
 
 Answers in lines of JSON. The first says that the features are written, or why the engine cannot run here. Then each
-number of runs on stdin is answered with their seconds. The libraries' own messages go to stderr.
+number of runs on stdin is answered with their seconds. The libraries' own messages go to stderr, and on
+SIGUSR1 the lines of code that the threads are in.
 """
 
+import faulthandler
 import importlib
 import json
 import os
+import signal
 import sys
+import traceback
 
 import numpy as np
 
@@ -22,6 +26,7 @@ def reason(error):
 
 
 def main():
+    faulthandler.register(signal.SIGUSR1)  # run.py sends it to an engine that takes too long
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     say = lambda **answer: print(json.dumps(answer), file=answers, flush=True)
@@ -33,6 +38,7 @@ def main():
         for line in sys.stdin:
             say(**engine.seconds(int(line)))
     except (Exception, SystemExit) as error:
+        traceback.print_exc()
         say(reason=reason(error))
     answers.flush()
     os._exit(0)  # skips the shutdown of drivers, in which some crash

@@ -2,29 +2,42 @@
 cannot run.
 """
 
+import dataclasses
+
 OURS = "meddino"
 
+
+@dataclasses.dataclass
+class Engine:
+    """A file of this folder with its options. `alone`: it tries kernels as it starts, so that others' work would
+    mislead it."""
+
+    module: str
+    options: dict = dataclasses.field(default_factory=dict)
+    alone: bool = False
+
+
 CPU = {
-    OURS: ("meddino", {}),
-    "PyTorch": ("pytorch", {}),
-    "torch.compile": ("pytorch", {"compiled": True}),
-    "ONNX Runtime": ("ort", {}),
-    "OpenVINO": ("openvino_cpu", {}),
-    "candle": ("candle", {}),
+    OURS: Engine("meddino"),
+    "PyTorch": Engine("pytorch"),
+    "torch.compile": Engine("pytorch", {"compiled": True}),
+    "ONNX Runtime": Engine("ort"),
+    "OpenVINO": Engine("openvino_cpu"),
+    "candle": Engine("candle"),
 }
 
 
 def gpu(precision):
     """The engines on a GPU. meddino's half precision is f16; PyTorch is measured in bf16 and in f16."""
-    torch = {"f32": ["f32"], "f16": ["bf16", "f16"]}[precision]
+    dtypes = {"f32": ["f32"], "f16": ["bf16", "f16"]}[precision]
     return {
-        OURS: ("meddino", {}),
-        **{f"PyTorch {dtype}": ("pytorch", {"dtype": dtype}) for dtype in torch},
-        f"torch.compile {torch[0]}": ("pytorch", {"dtype": torch[0], "compiled": True}),
-        "onnxruntime-webgpu": ("ort", {}),
-        "IREE": ("iree_vulkan", {}),
-        "tinygrad": ("tinygrad_webgpu", {}),
-        "burn": ("burn", {}),
+        OURS: Engine("meddino"),
+        **{f"PyTorch {dtype}": Engine("pytorch", {"dtype": dtype}) for dtype in dtypes},
+        **{f"torch.compile {dtype}": Engine("pytorch", {"dtype": dtype, "compiled": True}) for dtype in dtypes},
+        "onnxruntime-webgpu": Engine("ort"),
+        "IREE": Engine("iree_vulkan"),
+        "tinygrad": Engine("tinygrad_webgpu"),
+        "burn": Engine("burn", alone=True),
     }
 
 

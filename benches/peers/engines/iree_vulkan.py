@@ -1,29 +1,13 @@
 """IREE on Vulkan: a module that prepare.py compiled. The module is small because it gets the seeded weights at run
 time."""
 
-import json
 import os
 
 import numpy as np
-from safetensors.numpy import load_file
 
 import common
+import exported
 import model
-
-
-def stem(case):
-    """The path of the case's module in the packed folder, without its extension."""
-    return os.path.join(case["carried"] or "", "iree", f"{case['precision']}_{case['size']}_{case['batch']}_{case['depth']}")
-
-
-def parameters(case):
-    """name in the module -> array, prepared as prepare.py noted for each weight."""
-    named, at = model.weights(case), stem(case)
-    dtype = np.float16 if case["precision"] == "f16" else np.float32
-    with open(f"{at}.json") as f:
-        recipe = json.load(f)
-    weights = {name: (named[source].T if turned else named[source]).astype(dtype) for name, (source, turned) in recipe.items()}
-    return weights | load_file(f"{at}.safetensors")
 
 
 def to_host(rt, device, array):
@@ -45,8 +29,9 @@ def to_host(rt, device, array):
 class Peer(common.Engine):
     def __init__(self, case):
         super().__init__(case)
-        if not os.path.exists(f"{stem(case)}.vmfb"):
-            raise common.Unavailable(f"no {stem(case)}.vmfb: benches/peers/prepare.py compiles it")
+        module = f"{exported.stem(case)}.vmfb"
+        if not os.path.exists(module):
+            raise common.Unavailable(f"no {module}: benches/peers/prepare.py compiles it")
         common.carried(case, "iree_base_runtime")
         import iree.runtime as rt
         import iree.runtime.version
@@ -56,11 +41,11 @@ class Peer(common.Engine):
         self.on = config.device
         # a file, as a driver may refuse host memory that is not aligned to its pages
         archive = os.path.join(case["folder"], "parameters.irpa")
-        rt.save_archive_file({name: np.ascontiguousarray(array) for name, array in parameters(case).items()}, archive)
+        rt.save_archive_file({name: np.ascontiguousarray(array) for name, array in exported.parameters(case).items()}, archive)
         index = rt.ParameterIndex()
         index.load(archive)
         given = rt.create_io_parameters_module(config.vm_instance, index.create_provider("model"))
-        code = rt.VmModule.mmap(config.vm_instance, f"{stem(case)}.vmfb")
+        code = rt.VmModule.mmap(config.vm_instance, module)
         hal = rt.create_hal_module(config.vm_instance, config.device)
         self.run = rt.load_vm_modules(given, hal, code, config=config)[-1]["main_graph"]
         self.image = model.read_input(case)["image"]
@@ -70,4 +55,4 @@ class Peer(common.Engine):
 
     def device(self, runs):
         image = self.rt.asdevicearray(self.on, self.image)
-        return common.timed(lambda: self.run(image), runs)
+        return self.timed(lambda: self.run(image), runs)

@@ -3,8 +3,8 @@
 import openvino
 
 import common
+import exported
 import model
-import torch_model
 
 
 class Peer(common.Engine):
@@ -17,7 +17,7 @@ class Peer(common.Engine):
             "INFERENCE_PRECISION_HINT": case["precision"],
             "PERFORMANCE_HINT": "LATENCY",
         }
-        compiled = openvino.Core().compile_model(torch_model.onnx(case), "CPU", config)
+        compiled = openvino.Core().compile_model(exported.onnx_path(case, "f32"), "CPU", config)
         self.request = compiled.create_infer_request()
         self.x = model.read_input(case)["image"]
 

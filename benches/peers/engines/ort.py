@@ -1,8 +1,8 @@
 """ONNX Runtime: its own CPU kernels, or WebGPU from the package onnxruntime-webgpu, which takes the same import name."""
 
 import common
+import exported
 import model
-import torch_model
 
 
 class Peer(common.Engine):
@@ -19,8 +19,9 @@ class Peer(common.Engine):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = case["threads"]
         provider = "WebGpuExecutionProvider" if gpu else "CPUExecutionProvider"
-        path = torch_model.onnx(case, case["precision"])
-        self.session = onnxruntime.InferenceSession(path, options, providers=[provider], enable_fallback=False)
+        how = {"validationMode": "disabled"} if gpu else {}
+        path = exported.onnx_path(case, case["precision"])
+        self.session = onnxruntime.InferenceSession(path, options, providers=[(provider, how)], enable_fallback=False)
         if provider not in self.session.get_providers():
             raise common.Unavailable(f"{provider} did not start; there are {onnxruntime.get_available_providers()}")
         self.x = model.read_input(case)["image"]

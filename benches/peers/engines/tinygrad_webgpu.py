@@ -10,13 +10,14 @@ import model
 
 
 def find_dawn(case):
-    """Sets the library's path, because tinygrad looks only where pip would have installed it."""
+    """Sets the library's path, because tinygrad looks only where pip would have installed it, and tinygrad's cache."""
     common.carried(case, "dawn_python")
     found = importlib.util.find_spec("pydawn")
     if found is None:
         raise common.Unavailable("dawn-python was not carried along: benches/peers/pack.sh FOLDER tinygrad")
     path = os.path.join(os.path.dirname(found.origin), "lib", f"libwebgpu_dawn_{platform.machine()}.so")
-    os.environ |= {"WEBGPU_PATH": path, "DEV": "WEBGPU", "WEBGPU_BACKEND": "WGPUBackendType_Vulkan"}
+    cache = os.path.join(case["folder"], "tinygrad.db")  # its own, because several processes lock each other out
+    os.environ |= {"WEBGPU_PATH": path, "DEV": "WEBGPU", "WEBGPU_BACKEND": "WGPUBackendType_Vulkan", "CACHEDB": cache}
 
 
 def forward(w, sin, cos, depth, image):
@@ -74,4 +75,4 @@ class Peer(common.Engine):
             self.run(image)
             self.wait()
 
-        return common.timed(one, runs)
+        return self.timed(one, runs)
