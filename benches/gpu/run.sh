@@ -11,8 +11,8 @@
 #   --allow-software    measures even without a real GPU
 #
 # OUT holds log.txt (tests, and all failures), devices.txt, tune.jsonl, bench.jsonl (volumes too), profile.jsonl,
-# peers.json, volume.json (a volume beside PyTorch) and summary.txt. The exit code is 1 if any test or command failed. If the pack was made
-# --with-benches, criterion's benches of single kernels run after this by:
+# peers.json, volume.json (a volume beside PyTorch) and summary.txt. The exit code is 1 if any test or command failed.
+# If the pack was made --with-benches, criterion's benches of single kernels run after this by:
 #   cd /tmp && /tmp/meddino-gpu/opt/meddino-gpu/bench_kernels --bench
 set -euo pipefail
 

@@ -51,10 +51,10 @@ class Engine:
             run()
 
     def timed(self, run, runs):
-        """Warms up, then returns the median of `runs`."""
+        """Warms up, then returns the median of `runs`, or of fewer if they take longer than a turn may."""
         self.warm(run)
-        seconds = []
-        for _ in range(runs):
+        seconds, end = [], time.perf_counter() + self.case["turn_s"]
+        while len(seconds) < runs and (not seconds or time.perf_counter() < end):
             start = time.perf_counter()
             run()
             seconds.append(time.perf_counter() - start)

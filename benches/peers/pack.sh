@@ -5,9 +5,9 @@
 #   benches/peers/pack.sh FOLDER [onnxruntime-webgpu] [iree] [tinygrad] [burn]     (none named: all)
 #
 #   PEERS_PYTHON=3.12            the Python version of that machine, for which wheels are chosen (x86-64, Linux)
-#   PEERS_CASES=224,512,896      sizes of the ONNX files and of IREE's modules; also PEERS_BATCHES=1, PEERS_PRECISIONS=f32,f16 and
-#                                PEERS_TARGET=ampere (iree-compile's name of the GPU; empty means any Vulkan, without
-# f16)
+#   PEERS_CASES=224,512,896      sizes of the ONNX files and of IREE's modules; also PEERS_BATCHES=1 and
+#                                PEERS_PRECISIONS=f32,f16
+#   PEERS_TARGET=ampere          iree-compile's name of the GPU; it knows no Hopper. Empty: any Vulkan, without f16
 #   PYTHON=python3               a Python with torch, onnx and onnxscript, and with iree-base-compiler for iree
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

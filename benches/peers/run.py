@@ -14,8 +14,8 @@ Needs torch, numpy and safetensors; onnx for the ONNX engines, and onnxscript wh
 and openvino on a CPU. An engine that cannot run here is listed with the reason, in the table and in the JSON.
 
 On a CPU, the engines of one case start, are timed and end before the next case. On a GPU, those of all cases start
-first, as many at a time as there are cores, and then wait: a waiting engine leaves the GPU alone. An engine that tries
-kernels to choose among them (burn) starts after the others, alone.
+first, as many at a time as there are cores, and then wait: a waiting engine leaves the GPU alone. So burn, which tries
+kernels as it starts, tries them while others start.
 
 Before timing, every engine's features are compared with PyTorch's in f32 (relative L2 of x_norm, f32 RoPE). An engine
 beyond the tolerance is not timed, and the exit code is 1. Then each engine in turn warms up once and runs a few times,
@@ -182,28 +182,28 @@ def start(workers, starters):
         os.makedirs(folder)
         model.write_input(case, [t.numpy() for t in torch_model.table(case["size"])])
     with concurrent.futures.ThreadPoolExecutor(starters) as pool:
-        begun = [pool.submit(worker.start) for worker in wanted if not worker.engine.alone]
+        begun = [pool.submit(worker.start) for worker in sorted(wanted, key=lambda worker: not worker.engine.slow)]
         wants = {shape(worker): worker.case for worker in wanted}
         wants = {key: torch_model.reference(case) for key, case in wants.items()}
         concurrent.futures.wait(begun)
     for future in begun:
         future.result()
-    for worker in wanted:
-        if worker.engine.alone:
-            worker.start()
     return all([worker.judge(wants[shape(worker)]) for worker in wanted])
 
 
-def rounds_of(workers, rounds, runs, pause):
-    """name -> its answer in each round, as far as the time suffices. An engine that fails gets its reason."""
+def rounds_of(workers, rounds, runs, pause, until):
+    """name -> its answer in each round. An engine that fails gets its reason. No second round begins after `until`."""
     answers = {worker.name: [] for worker in workers}
-    for worker in workers * rounds:
-        if worker.reason or not worker.clock.left():
-            continue
-        time.sleep(pause)
-        answer = worker.seconds(runs)
-        if answer:
-            answers[worker.name].append(answer)
+    for i in range(rounds):
+        if i and time.perf_counter() > until:
+            break
+        for worker in workers:
+            if worker.reason or not worker.clock.left():
+                continue
+            time.sleep(pause)
+            answer = worker.seconds(runs)
+            if answer:
+                answers[worker.name].append(answer)
     return answers
 
 
@@ -227,9 +227,9 @@ def row(answers, ours):
     return out | {key: answers[0][key] for key in ("tier", "device") if key in answers[0]}
 
 
-def measure(case, workers, rounds, runs, pause):
+def measure(case, workers, rounds, runs, pause, until):
     """Times the case's engines in turns -> the case's entry in the report."""
-    answers = rounds_of(workers, rounds, runs, pause)
+    answers = rounds_of(workers, rounds, runs, pause, until)
     rows, not_run = {}, {}
     for worker in workers:
         given = answers[worker.name]
@@ -240,7 +240,7 @@ def measure(case, workers, rounds, runs, pause):
             rows[worker.name] = row(given, answers.get(engines.OURS)) | begun
         else:
             not_run[worker.name] = f"it is right ({worker.distance:.1e}) and started in {worker.start_s:.1f} s, but {TIME_UP if rounds else 'no rounds were asked for'}"
-    entry = {key: case[key] for key in ("size", "batch", "precision")} | {"rounds": rounds, "runs_a_round": runs}
+    entry = {key: case[key] for key in ("size", "batch", "precision")} | {"rounds": rounds, "runs_a_round": runs}  # at most
     return entry | {"engines": rows, "not_run": not_run}
 
 
@@ -299,6 +299,8 @@ def arguments():
     ap.add_argument("--carried", help="the folder that pack.sh filled")
     ap.add_argument("--limit", type=float, default=300, help="seconds that an engine may take to start, or for a round")
     ap.add_argument("--seconds", type=float, default=86400, help="for everything")
+    ap.add_argument("--after", help="begin to time once this file is there")
+    ap.add_argument("--turn", dest="turn_s", type=float, default=1e9, help="seconds after which an engine's turn begins no further run")
     ap.add_argument("--depth", type=int, default=12, help="fewer blocks, to try things out")
     ap.add_argument("--log", help="a file for what the engines' libraries say")
     ap.add_argument("--out", required=True)
@@ -312,7 +314,7 @@ def arguments():
 
 def cases(a, scratch):
     """Yields every case with its rounds and the runs of a round."""
-    shared = {key: getattr(a, key) for key in ("backend", "binary", "tier", "threads", "warm_s", "depth")}
+    shared = {key: getattr(a, key) for key in ("backend", "binary", "tier", "threads", "warm_s", "turn_s", "depth")}
     shared |= {"scratch": scratch, "carried": a.carried and os.path.abspath(a.carried), "only": [name for name in a.only.split(",") if name]}
     for entry in a.cases.split(","):
         size, rounds, runs = map(int, entry.split(":"))
@@ -326,7 +328,7 @@ def write_logs(path, workers):
     with open(path, "a") as out:
         for worker in workers:
             if worker.log():
-                out.write(f"==== {worker.stem}\n{worker.log()[-8000:]}\n")
+                out.write(f"==== {worker.stem}\n{worker.log()[-20000:]}\n")
 
 
 def measured_together(together, a, clock, report):
@@ -336,8 +338,12 @@ def measured_together(together, a, clock, report):
     try:
         right = start(everyone, a.starters)
         report["versions"] |= {worker.name: worker.version for worker in everyone if worker.version}
-        for workers, case, rounds, runs in begun:
-            report["sizes"].append(measure(case, workers, rounds, runs, a.pause))
+        while a.after and not os.path.exists(a.after) and clock.left():
+            time.sleep(0.1)
+        for i, (workers, case, rounds, runs) in enumerate(begun):
+            now = time.perf_counter()
+            until = now + (clock.end - now) / (len(begun) - i)  # each case's share of what is left
+            report["sizes"].append(measure(case, workers, rounds, runs, a.pause, until))
             show(report["sizes"][-1])
             with open(a.out, "w") as f:
                 json.dump(report, f, indent=1)

@@ -1,7 +1,7 @@
 """Slices a second through a volume, meddino and PyTorch in turns.
 
     python benches/peers/volume.py --binary target/release/meddino --out volume.json
-        [--slices 300] [--size 512] [--precision f16] [--batches 4,16] [--sinks disk,ram,array] [--rounds 3] [--seconds N]
+        [--slices 300] [--size 512] [--precision f16] [--sinks disk,ram,array] [--rounds 3] [--seconds N]
 
 Both begin with weights on the device and one batch already computed, and end when the features of every slice (class
 token, storage tokens, patch tokens, in f32) are in the sink: `disk`, one safetensors file in --folder, synchronised; `ram`,
@@ -57,8 +57,8 @@ class File:
         parts = {"x_norm_clstoken": slice(0, 1), "x_storage_tokens": slice(1, model.PREFIX), "x_norm_patchtokens": slice(model.PREFIX, None)}
         for name, tokens in parts.items():
             each = 4 * int(np.prod(self.shapes[name][1:]))
-            values, at = np.ascontiguousarray(features[:, tokens]), self.start + self.begins[name] + first * each
-            if os.pwrite(self.file.fileno(), values, at) != values.nbytes:
+            at = self.start + self.begins[name] + first * each
+            if os.pwritev(self.file.fileno(), [image[tokens] for image in features], at) != each * len(features):
                 raise OSError("the disk took a part of a batch only")
 
     def finish(self):
@@ -199,19 +199,21 @@ def rows_of(a, scratch):
     slices = np.random.default_rng(0).random((a.slices, 3, a.size, a.size), np.float32)
     folders = {"disk": a.folder, "ram": "/dev/shm"}
     rows, not_run = {}, {}
-    for batch in map(int, a.batches.split(",")):
-        for name, compiled in (("PyTorch", False), ("torch.compile", True)):
-            try:
-                engine = PyTorch(case | {"batch": batch}, a.precision, compiled)
-                check(engine, slices)
-            except Exception as error:
-                not_run[f"{name}, batch {batch}"] = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
-                continue
+    for entry in a.engines.split(","):
+        name, batch = entry.split(":")[0], int(entry.split(":")[1])
+        if name == "meddino":
             for sink in a.sinks.split(","):
-                rows[name, batch, sink] = lambda engine=engine, sink=sink: {"slices_per_s": a.slices / torch_seconds(engine, slices, sink, folders.get(sink))}
+                if sink != "array":
+                    rows[name, batch, sink] = lambda batch=batch, sink=sink: ours(a, batch, folders[sink])
+            continue
+        try:
+            engine = PyTorch(case | {"batch": batch}, a.precision, name == "torch.compile")
+            check(engine, slices)
+        except Exception as error:
+            not_run[f"{name}, batch {batch}"] = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
+            continue
         for sink in a.sinks.split(","):
-            if sink != "array":
-                rows["meddino", batch, sink] = lambda batch=batch, sink=sink: ours(a, batch, folders[sink])
+            rows[name, batch, sink] = lambda engine=engine, sink=sink: {"slices_per_s": a.slices / torch_seconds(engine, slices, sink, folders.get(sink))}
     return rows, not_run
 
 
@@ -242,12 +244,13 @@ def main():
     ap.add_argument("--slices", type=int, default=300)
     ap.add_argument("--size", type=int, default=512)
     ap.add_argument("--precision", choices=["f32", "f16"], default="f16")
-    ap.add_argument("--batches", default="4,16")
+    ap.add_argument("--engines", default="meddino:4,PyTorch:4,PyTorch:16,torch.compile:4", help="engine:batch, ...")
     ap.add_argument("--sinks", default="disk,ram,array")
     ap.add_argument("--folder", help="where the sink `disk` is; default: TMPDIR")
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--seconds", type=float, default=86400, help="no measurement begins later; what was not run is listed")
-    ap.add_argument("--after", help="begin to measure once this file is there, so that loading is over by then")
+    ap.add_argument("--loaded", help="a file to write once everything is loaded")
+    ap.add_argument("--after", help="begin to measure once this file is there")
     ap.add_argument("--depth", type=int, default=12, help="fewer blocks of PyTorch's model, to try things out")
     ap.add_argument("--out", required=True)
     a = ap.parse_args()
@@ -256,6 +259,8 @@ def main():
         sys.exit("volume.py: there is no CUDA device")
     with tempfile.TemporaryDirectory() as scratch:
         rows, not_run = rows_of(a, scratch)
+        if a.loaded:
+            open(a.loaded, "w").close()
         while a.after and not os.path.exists(a.after) and time.perf_counter() < end:
             time.sleep(0.1)
         done = measure(rows, not_run, a, end)

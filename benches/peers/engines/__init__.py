@@ -9,12 +9,11 @@ OURS = "meddino"
 
 @dataclasses.dataclass
 class Engine:
-    """A file of this folder with its options. `alone`: it tries kernels as it starts, so that others' work would
-    mislead it."""
+    """A file of this folder with its options. Engines that are `slow` to start are started first."""
 
     module: str
     options: dict = dataclasses.field(default_factory=dict)
-    alone: bool = False
+    slow: bool = False
 
 
 CPU = {
@@ -33,11 +32,11 @@ def gpu(precision):
     return {
         OURS: Engine("meddino"),
         **{f"PyTorch {dtype}": Engine("pytorch", {"dtype": dtype}) for dtype in dtypes},
-        **{f"torch.compile {dtype}": Engine("pytorch", {"dtype": dtype, "compiled": True}) for dtype in dtypes},
+        **{f"torch.compile {dtype}": Engine("pytorch", {"dtype": dtype, "compiled": True}, slow=True) for dtype in dtypes},
         "onnxruntime-webgpu": Engine("ort"),
         "IREE": Engine("iree_vulkan"),
         "tinygrad": Engine("tinygrad_webgpu"),
-        "burn": Engine("burn", alone=True),
+        "burn": Engine("burn", slow=True),
     }
 
 

@@ -4,6 +4,7 @@ reduce-overhead). TF32 is off. bf16 on a CPU is autocast's."""
 import statistics
 
 import torch
+import torch._inductor.config
 
 import common
 import model
@@ -22,10 +23,14 @@ class Peer(common.Engine):
             raise common.Unavailable("no CUDA device")
         self.autocast = self.on == "cpu" and case["precision"] == "bf16"
         net = torch_model.Model(case, dtype or "f32", self.on)
-        self.net = torch.compile(net, fullgraph=True, mode="reduce-overhead" if self.on == "cuda" else "default") if compiled else net
+        self.net = self.compiled(net) if compiled else net
         self.image = torch.from_numpy(model.read_input(case)["image"])
         for _ in range(3 if compiled else 1):  # compiled: it runs once, records CUDA's graph once, and then replays
             self.features()
+
+    def compiled(self, net):
+        torch._inductor.config.compile_threads = 4  # several workers compile at the same time
+        return torch.compile(net, fullgraph=True, mode="reduce-overhead" if self.on == "cuda" else "default")
 
     def forward(self, image):
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):

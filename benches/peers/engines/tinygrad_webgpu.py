@@ -17,7 +17,7 @@ def find_dawn(case):
         raise common.Unavailable("dawn-python was not carried along: benches/peers/pack.sh FOLDER tinygrad")
     path = os.path.join(os.path.dirname(found.origin), "lib", f"libwebgpu_dawn_{platform.machine()}.so")
     cache = os.path.join(case["folder"], "tinygrad.db")  # its own, because several processes lock each other out
-    os.environ |= {"WEBGPU_PATH": path, "DEV": "WEBGPU", "WEBGPU_BACKEND": "WGPUBackendType_Vulkan", "CACHEDB": cache}
+    os.environ |= {"WEBGPU_PATH": path, "DEV": "WEBGPU", "WEBGPU_BACKEND": "WGPUBackendType_Vulkan", "CACHEDB": cache, "PARALLEL": "0"}
 
 
 def forward(w, sin, cos, depth, image):
