@@ -6,6 +6,10 @@
 // the next keys and this step's values are laid into their tiles; and the products, which are this step's weights times
 // values, and then the next step's scores.
 //
+// shared/factors_*.wgsl says how a tile holds four elements of a factor: as PARTS packs of type F, which follow each other
+// at a distance of D elements, or of KEYS elements among the weights. Elements of q, k and v have the type X, and the
+// softmax's weights the type W. How products of two parts add up, shared/gemm_cooperative.wgsl says.
+//
 // Scores and weights pass through workgroup memory, because a shader cannot access single elements of a cooperative
 // matrix. SUBGROUP_SIZE / SIDE invocations compute the softmax of a query.
 //
@@ -28,17 +32,19 @@ const PATCH_FOURS: u32 = SIDE4 / SHARE; // vec4s of a matrix's row of an invocat
 const CHUNKS: u32 = (KEYS * D4 + LANES - 1u) / LANES; // vec4s of keys, and of values, that an invocation stages
 const EXACT: bool = CHUNKS * LANES == KEYS * D4;
 // Strides of rows in vec4s. The padding avoids bank conflicts.
-const PITCH4: u32 = D4 + 2u; // of keys and values
-const ROW4: u32 = KEYS / 4u + 2u; // of scores and weights
-const PATCH: u32 = SIDE * ROW4; // scores, or weights, of SIDE queries
+const PITCH4: u32 = PARTS * D4 + 2u; // of keys and values
+const SCORE_ROW4: u32 = KEYS / 4u + 2u;
+const WEIGHT_ROW4: u32 = PARTS * KEYS / 4u + 2u;
+const SCORE_PATCH: u32 = SIDE * SCORE_ROW4; // scores of SIDE queries
+const WEIGHT_PATCH: u32 = SIDE * WEIGHT_ROW4;
 const TILE: u32 = KEYS * PITCH4;
 const SCALE2: f32 = SCALE * 1.4426950408889634;
 const SLACK: f32 = 14.0;
 
-var<workgroup> k_tile: array<vec4<X>, TILE>;
-var<workgroup> v_tile: array<vec4<X>, TILE>;
-var<workgroup> scores: array<vec4<f32>, SUBGROUPS * BLOCKS * PATCH>;
-var<workgroup> weights: array<vec4<X>, SUBGROUPS * BLOCKS * PATCH>;
+var<workgroup> k_tile: array<vec4<F>, TILE>;
+var<workgroup> v_tile: array<vec4<F>, TILE>;
+var<workgroup> scores: array<vec4<f32>, SUBGROUPS * BLOCKS * SCORE_PATCH>;
+var<workgroup> weights: array<vec4<F>, SUBGROUPS * BLOCKS * WEIGHT_PATCH>;
 var<workgroup> grown_by_subgroup: array<u32, SUBGROUPS>;
 
 struct Lane {
@@ -78,9 +84,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
     let reached = batch_row + end_query > params.first_row && batch_row + first_query < params.first_row + params.rows;
     let end = select(0u, params.tokens, reached);
 
-    let own = lane.subgroup * BLOCKS * PATCH; // this subgroup's scores and weights
+    let own_scores = lane.subgroup * BLOCKS * SCORE_PATCH;
+    let own_weights = lane.subgroup * BLOCKS * WEIGHT_PATCH;
     let share = lane.place % SHARE;
-    let own_query = own + lane.place / SHARE * ROW4 + share; // this invocation's
+    let query_scores = own_scores + lane.place / SHARE * SCORE_ROW4 + share; // this invocation's
+    let query_weights = own_weights + lane.place / SHARE * WEIGHT_ROW4 + share;
     // The queries pass through the patch of the weights, SIDE x SIDE at a time.
     var rows: array<vec4<X>, BLOCKS * PIECES * PATCH_FOURS>;
     for (var b = 0u; b < BLOCKS; b++) { // unroll
@@ -89,15 +97,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
             rows[b * PIECES * PATCH_FOURS + i] = q[(head_start + t) * D4 + i * SHARE + share];
         }
     }
-    var query: array<array<Left, PIECES>, BLOCKS>;
+    var query: array<array<Left, PARTS * PIECES>, BLOCKS>;
     for (var b = 0u; b < BLOCKS; b++) { // unroll
         for (var i = 0u; i < PIECES; i++) { // unroll
-            for (var j = 0u; j < PATCH_FOURS; j++) { // unroll
-                weights[own_query + j * SHARE] = rows[(b * PIECES + i) * PATCH_FOURS + j];
+            for (var p = 0u; p < PARTS; p++) { // unroll
+                for (var j = 0u; j < PATCH_FOURS; j++) { // unroll
+                    let parts = x_parts(rows[(b * PIECES + i) * PATCH_FOURS + j]);
+                    weights[query_weights + j * SHARE] = parts[p];
+                }
+                workgroupBarrier();
+                query[b][i * PARTS + p] = coopLoadT<Left>(&weights[own_weights], WEIGHT_ROW4);
+                workgroupBarrier();
             }
-            workgroupBarrier();
-            query[b][i] = coopLoadT<Left>(&weights[own], ROW4);
-            workgroupBarrier();
         }
     }
     var o: array<array<Sum, PIECES>, BLOCKS>;
@@ -110,7 +121,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
     for (var i = 0u; i < CHUNKS; i++) { // unroll
         let e = lane.index + i * LANES;
         if EXACT || e < KEYS * D4 {
-            k_tile[e / D4 * PITCH4 + e % D4] = next_k[i];
+            let parts = x_parts(next_k[i]);
+            for (var p = 0u; p < PARTS; p++) { // unroll
+                k_tile[e / D4 * PITCH4 + p * D4 + e % D4] = parts[p];
+            }
         }
     }
     next_k = loaded_keys(head_start, KEYS, lane.index);
@@ -122,13 +136,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
             // A column of the scores is a row of the keys, so D runs down the matrix.
             let at = j * SIDE * PITCH4 + i * SIDE4;
             let key = coopLoad<Right>(&k_tile[at], PITCH4);
-            for (var b = 0u; b < BLOCKS; b++) { // unroll
-                products[b] = coopMultiplyAdd(query[b][i], key, products[b]);
+            if PARTS == 1u {
+                for (var b = 0u; b < BLOCKS; b++) { // unroll
+                    products[b] = coopMultiplyAdd(query[b][i * PARTS], key, products[b]);
+                }
+            } else {
+                let at_low = at + D4;
+                let key_low = coopLoad<Right>(&k_tile[at_low], PITCH4);
+                for (var b = 0u; b < BLOCKS; b++) { // unroll
+                    let small = coopMultiplyAdd(query[b][i * PARTS + PARTS - 1u], key, coopMultiplyAdd(query[b][i * PARTS], key_low, Sum()));
+                    let step = coopMultiplyAdd(query[b][i * PARTS], key, small * (1.0 / 2048.0));
+                    products[b] = products[b] + step;
+                }
             }
         }
         for (var b = 0u; b < BLOCKS; b++) { // unroll
-            let at = own + b * PATCH + j * SIDE4;
-            coopStoreT(products[b], &scores[at], ROW4);
+            let at = own_scores + b * SCORE_PATCH + j * SIDE4;
+            coopStoreT(products[b], &scores[at], SCORE_ROW4);
         }
     }
     workgroupBarrier();
@@ -139,7 +163,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
         for (var b = 0u; b < BLOCKS; b++) { // unroll
             var s: array<vec4<f32>, FOURS>;
             for (var j = 0u; j < FOURS; j++) { // unroll
-                s[j] = scores[own_query + b * PATCH + j * SHARE];
+                s[j] = scores[query_scores + b * SCORE_PATCH + j * SHARE];
             }
             if ragged {
                 for (var j = 0u; j < FOURS; j++) { // unroll
@@ -152,6 +176,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
                 tops = max(tops, s[j]);
             }
             var highest = max(max(tops.x, tops.y), max(tops.z, tops.w)) * SCALE2;
+            if PARTS > 1u {
+                // A factor beyond f16 makes an infinite score. A negative one would vanish, so it makes the result NaN.
+                var lows = s[0];
+                for (var j = 1u; j < FOURS; j++) { // unroll
+                    lows = min(lows, s[j]);
+                }
+                let lowest = min(min(lows.x, lows.y), min(lows.z, lows.w));
+                highest = select(highest, -lowest, lowest < -3e38);
+            }
             for (var other = 1u; other < SHARE; other *= 2u) {
                 highest = max(highest, subgroupShuffleXor(highest, other));
             }
@@ -163,7 +196,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
             var sums = vec4<f32>(0.0);
             for (var j = 0u; j < FOURS; j++) { // unroll
                 let four = exp2(fma(s[j], vec4<f32>(SCALE2), vec4<f32>(-offset)));
-                weights[own_query + b * PATCH + j * SHARE] = vec4<X>(four);
+                let parts = w_parts(four);
+                for (var p = 0u; p < PARTS; p++) { // unroll
+                    weights[query_weights + b * WEIGHT_PATCH + p * KEYS / 4u + j * SHARE] = parts[p];
+                }
                 sums += four;
             }
             l[b] = fma(l[b], rescale[b], (sums.x + sums.y) + (sums.z + sums.w));
@@ -175,8 +211,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
         for (var i = 0u; i < CHUNKS; i++) { // unroll
             let e = lane.index + i * LANES;
             if EXACT || e < KEYS * D4 {
-                k_tile[e / D4 * PITCH4 + e % D4] = next_k[i];
-                v_tile[e / D4 * PITCH4 + e % D4] = next_v[i];
+                let k_parts = x_parts(next_k[i]);
+                let v_parts = x_parts(next_v[i]);
+                for (var p = 0u; p < PARTS; p++) { // unroll
+                    k_tile[e / D4 * PITCH4 + p * D4 + e % D4] = k_parts[p];
+                    v_tile[e / D4 * PITCH4 + p * D4 + e % D4] = v_parts[p];
+                }
             }
         }
         workgroupBarrier();
@@ -195,27 +235,39 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
             for (var b = 0u; b < BLOCKS; b++) { // unroll
                 for (var i = 0u; i < PIECES; i++) { // unroll
                     workgroupBarrier();
-                    coopStoreT(o[b][i], &scores[own], ROW4);
+                    coopStoreT(o[b][i], &scores[own_scores], SCORE_ROW4);
                     workgroupBarrier();
                     for (var j = 0u; j < PATCH_FOURS; j++) { // unroll
-                        scores[own_query + j * SHARE] *= rescale[b];
+                        scores[query_scores + j * SHARE] *= rescale[b];
                     }
                     workgroupBarrier();
-                    o[b][i] = coopLoadT<Sum>(&scores[own], ROW4);
+                    o[b][i] = coopLoadT<Sum>(&scores[own_scores], SCORE_ROW4);
                 }
             }
         }
         for (var j = 0u; j < SPAN; j++) { // unroll
-            var weight: array<Left, BLOCKS>;
+            var weight: array<Left, PARTS * BLOCKS>;
             for (var b = 0u; b < BLOCKS; b++) { // unroll
-                let at = own + b * PATCH + j * SIDE4;
-                weight[b] = coopLoadT<Left>(&weights[at], ROW4);
+                for (var p = 0u; p < PARTS; p++) { // unroll
+                    let at = own_weights + b * WEIGHT_PATCH + p * KEYS / 4u + j * SIDE4;
+                    weight[b * PARTS + p] = coopLoadT<Left>(&weights[at], WEIGHT_ROW4);
+                }
             }
             for (var i = 0u; i < PIECES; i++) { // unroll
                 let at = j * SIDE * PITCH4 + i * SIDE4;
                 let value = coopLoadT<Right>(&v_tile[at], PITCH4);
-                for (var b = 0u; b < BLOCKS; b++) { // unroll
-                    o[b][i] = coopMultiplyAdd(weight[b], value, o[b][i]);
+                if PARTS == 1u {
+                    for (var b = 0u; b < BLOCKS; b++) { // unroll
+                        o[b][i] = coopMultiplyAdd(weight[b * PARTS], value, o[b][i]);
+                    }
+                } else {
+                    let at_low = at + D4;
+                    let value_low = coopLoadT<Right>(&v_tile[at_low], PITCH4);
+                    for (var b = 0u; b < BLOCKS; b++) { // unroll
+                        let small = coopMultiplyAdd(weight[b * PARTS + PARTS - 1u], value, coopMultiplyAdd(weight[b * PARTS], value_low, Sum()));
+                        let step = coopMultiplyAdd(weight[b * PARTS], value, small * (1.0 / 2048.0));
+                        o[b][i] = o[b][i] + step;
+                    }
                 }
             }
         }
@@ -226,13 +278,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
                 // A column of the scores is a row of the keys, so D runs down the matrix.
                 let at = j * SIDE * PITCH4 + i * SIDE4;
                 let key = coopLoad<Right>(&k_tile[at], PITCH4);
-                for (var b = 0u; b < BLOCKS; b++) { // unroll
-                    products[b] = coopMultiplyAdd(query[b][i], key, products[b]);
+                if PARTS == 1u {
+                    for (var b = 0u; b < BLOCKS; b++) { // unroll
+                        products[b] = coopMultiplyAdd(query[b][i * PARTS], key, products[b]);
+                    }
+                } else {
+                    let at_low = at + D4;
+                    let key_low = coopLoad<Right>(&k_tile[at_low], PITCH4);
+                    for (var b = 0u; b < BLOCKS; b++) { // unroll
+                        let small = coopMultiplyAdd(query[b][i * PARTS + PARTS - 1u], key, coopMultiplyAdd(query[b][i * PARTS], key_low, Sum()));
+                        let step = coopMultiplyAdd(query[b][i * PARTS], key, small * (1.0 / 2048.0));
+                        products[b] = products[b] + step;
+                    }
                 }
             }
             for (var b = 0u; b < BLOCKS; b++) { // unroll
-                let at = own + b * PATCH + j * SIDE4;
-                coopStoreT(products[b], &scores[at], ROW4);
+                let at = own_scores + b * SCORE_PATCH + j * SIDE4;
+                coopStoreT(products[b], &scores[at], SCORE_ROW4);
             }
         }
         workgroupBarrier();
@@ -248,11 +310,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
         let place = ((row - params.first_row) * params.heads + head % params.heads) * D4;
         for (var i = 0u; i < PIECES; i++) { // unroll
             workgroupBarrier();
-            coopStoreT(o[b][i], &scores[own], ROW4);
+            coopStoreT(o[b][i], &scores[own_scores], SCORE_ROW4);
             workgroupBarrier();
             if bound {
                 for (var j = 0u; j < PATCH_FOURS; j++) { // unroll
-                    y[place + i * SIDE4 + j * SHARE + share] = vec4<Y>(scores[own_query + j * SHARE] / l[b]);
+                    y[place + i * SIDE4 + j * SHARE + share] = vec4<Y>(scores[query_scores + j * SHARE] / l[b]);
                 }
             }
         }

@@ -55,7 +55,7 @@ pub enum Tier {
     Direct,
     /// The baseline, with subgroup operations for sums over a workgroup.
     Subgroups,
-    /// Cooperative matrices (tensor cores) of 8 x 8 x 8 for matrix products, and for attention over f16; the rest as with
+    /// Cooperative matrices (tensor cores) of 8 x 8 x 8 for matrix products and attention; the rest as with
     /// subgroups. An f32 factor is the sum of two f16, which costs three products and no accuracy.
     Cooperative8,
     /// The same with matrices of 16 x 16 x 16.

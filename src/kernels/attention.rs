@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::cut::cut;
-use super::gemm::matrices;
+use super::gemm::{factors, matrices, parts};
 use super::rope::Heads;
 use super::{Recorder, rows_of, shared, words};
 use crate::error::{Error, GpuFailure, Result};
@@ -109,10 +109,12 @@ pub fn attention_tiles(limits: &Limits, head_dim: usize, elem: Elem) -> Vec<Atte
     if limits.tier == Tier::Direct {
         return direct(head_dim);
     }
-    // Matrices hold f16, and the shader splits no f32 into two.
-    let side = limits.tier.cooperative().filter(|_| elem == Elem::F16);
-    let cooperative = side.map_or_else(Vec::new, |side| cooperative(limits, head_dim, side));
-    if cooperative.is_empty() { tiled(limits, head_dim, elem) } else { cooperative }
+    let mut tiles = limits.tier.cooperative().map_or_else(Vec::new, |side| cooperative(limits, head_dim, side, elem));
+    // Over f32 a device may be faster without matrices, which take three products for one.
+    if tiles.is_empty() || elem == Elem::F32 {
+        tiles.extend(tiled(limits, head_dim, elem));
+    }
+    tiles
 }
 
 fn tiled(limits: &Limits, head_dim: u32, elem: Elem) -> Vec<AttentionTile> {
@@ -130,7 +132,7 @@ fn direct(head_dim: u32) -> Vec<AttentionTile> {
     sizes.into_iter().filter(|&(_, queries)| queries > 0).map(|(lanes, queries)| AttentionTile::Direct { lanes, queries }).collect()
 }
 
-fn cooperative(limits: &Limits, head_dim: u32, side: u32) -> Vec<AttentionTile> {
+fn cooperative(limits: &Limits, head_dim: u32, side: u32, elem: Elem) -> Vec<AttentionTile> {
     // Several invocations share a query, and each has whole vec4s of a matrix's row.
     let share = limits.subgroup_size / side;
     if !head_dim.is_multiple_of(side) || share == 0 || !(side / 4).is_multiple_of(share) {
@@ -139,7 +141,8 @@ fn cooperative(limits: &Limits, head_dim: u32, side: u32) -> Vec<AttentionTile> 
     // Keys and values, scores and weights, and a flag of each subgroup.
     let memory = |(subgroups, blocks, keys): (u32, u32, u32)| {
         let keys = keys * side;
-        2 * keys * (head_dim / 4 + 2) * 8 + subgroups * blocks * side * (keys / 4 + 2) * (16 + 8) + 4 * subgroups
+        let of_query = (keys / 4 + 2) * 16 + (parts(elem) * keys / 4 + 2) * 8;
+        2 * keys * (parts(elem) * head_dim / 4 + 2) * 8 + subgroups * blocks * side * of_query + 4 * subgroups
     };
     let fits = |&tile: &(u32, u32, u32)| memory(tile) <= limits.workgroup_memory && tile.0 * limits.subgroup_size <= limits.max_invocations;
     let tile = |(subgroups, blocks, keys)| AttentionTile::Cooperative { subgroups, blocks, keys: keys * side };
@@ -179,8 +182,11 @@ fn kernel(label: &str, limits: &Limits, rows: usize, head_dim: u32, [heads, y]: 
                 ("SUBGROUPS", subgroups.into()),
                 ("SUBGROUP_SIZE", limits.subgroup_size.into()),
             ]);
-            constants.extend(matrices(side, heads));
-            (vec![shared::ATTENTION, include_str!("../../shaders/attention/cooperative.wgsl")], subgroups * blocks * side)
+            constants.extend(matrices(side));
+            // The type of the softmax's weights before they become factors.
+            constants.push(("W", Elem::F32.into()));
+            let shader = include_str!("../../shaders/attention/cooperative.wgsl");
+            (vec![shared::ATTENTION, factors(heads), shader], subgroups * blocks * side)
         }
     };
     Ok((Kernel { name: "attention", parts, constants }, queries as usize))

@@ -119,11 +119,10 @@ impl Tile {
     /// Returns the shaders of the loop, which calls `store_four` or `store` for rows of `pack` elements at a time.
     pub fn parts(self, pack: usize) -> Vec<&'static str> {
         let four = if pack == 4 { shared::FOUR_VEC4 } else { shared::FOUR_F32 };
-        let factors = if self.elem == Elem::F32 { shared::FACTORS_SPLIT } else { shared::FACTORS_WHOLE };
         match self.size.split {
             ProductSplit::Tiled { .. } => vec![four, shared::GEMM_TILED],
             ProductSplit::Direct { .. } => vec![shared::GEMM_DIRECT],
-            ProductSplit::Cooperative { .. } => vec![four, factors, shared::GEMM_COOPERATIVE],
+            ProductSplit::Cooperative { .. } => vec![four, factors(self.elem), shared::GEMM_COOPERATIVE],
         }
     }
 
@@ -158,8 +157,7 @@ impl Tile {
                     ("SUBGROUPS_K", along_k.into()),
                     ("SUBGROUP_SIZE", self.subgroup_size.into()),
                 ]);
-                constants.extend(matrices(self.side, Elem::F16));
-                constants.push(("F", Elem::F16.into()));
+                constants.extend(matrices(self.side));
             }
         }
         constants
@@ -186,8 +184,7 @@ impl Tile {
     /// Returns the stride between the rows of a cooperative tile, in vec4s of f16: `depth` elements, twice if they are
     /// split, and 16 bytes of padding, so that eight rows lie in different banks.
     fn pitch4(self, depth: u32) -> u32 {
-        let parts = if self.elem == Elem::F32 { 2 } else { 1 };
-        parts * depth / 4 + 2
+        parts(self.elem) * depth / 4 + 2
     }
 
     fn invocations(self) -> u32 {
@@ -209,14 +206,31 @@ impl Tile {
     }
 }
 
-/// Returns the aliases for cooperative matrices: left factor, right factor, and sum.
-pub(super) fn matrices(side: u32, elem: Elem) -> [(&'static str, Constant); 4] {
+/// Returns the aliases for cooperative matrices over f16: left factor, right factor, sum, and the factors' elements.
+pub(super) fn matrices(side: u32) -> [(&'static str, Constant); 5] {
     [
         ("SIDE", side.into()),
-        ("Left", Constant::Matrix(side, elem, "A")),
-        ("Right", Constant::Matrix(side, elem, "B")),
+        ("Left", Constant::Matrix(side, Elem::F16, "A")),
+        ("Right", Constant::Matrix(side, Elem::F16, "B")),
         ("Sum", Constant::Matrix(side, Elem::F32, "C")),
+        ("F", Elem::F16.into()),
     ]
+}
+
+/// Returns the shader part that makes factors of cooperative matrices from elements of type `elem`.
+pub(super) fn factors(elem: Elem) -> &'static str {
+    match elem {
+        Elem::F32 => shared::FACTORS_SPLIT,
+        Elem::F16 => shared::FACTORS_WHOLE,
+    }
+}
+
+/// Returns how many f16 hold an element of type `elem` in a factor of cooperative matrices.
+pub(super) fn parts(elem: Elem) -> u32 {
+    match elem {
+        Elem::F32 => 2,
+        Elem::F16 => 1,
+    }
 }
 
 #[cfg(test)]
