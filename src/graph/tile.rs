@@ -155,10 +155,12 @@ impl Tiles {
 
     /// The tiles for this many rows of a product, or tokens of a batch.
     pub fn of(&self, rows: usize) -> TileChoice {
-        match rows {
-            ..=Self::FEW => self.few,
-            ..=Self::SOME => self.some,
-            _ => self.many,
+        if rows <= Self::FEW {
+            self.few
+        } else if rows <= Self::SOME {
+            self.some
+        } else {
+            self.many
         }
     }
 }
