@@ -12,6 +12,14 @@ pub(crate) fn map<T: Send>(count: usize, value: impl Fn(usize) -> T + Sync + Sen
     return (0..count).map(value).collect();
 }
 
+/// Returns whether `holds` for every chunk of `length` values; the last chunk may be shorter.
+pub(crate) fn all_chunks<T: Sync>(values: &[T], length: usize, holds: impl Fn(&[T]) -> bool + Sync + Send) -> bool {
+    #[cfg(feature = "cpu")]
+    return values.par_chunks(length).all(holds);
+    #[cfg(not(feature = "cpu"))]
+    return values.chunks(length).all(holds);
+}
+
 /// Calls `fill(i, chunk)` for the `i`th chunk of `length` values; the last chunk may be shorter.
 pub(crate) fn for_each_chunk<T: Send>(values: &mut [T], length: usize, fill: impl Fn(usize, &mut [T]) + Sync + Send) {
     #[cfg(feature = "cpu")]

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::parallel;
+
 /// Row-major f32 values with a shape. Weights, images and features have this type on the host.
 #[derive(Clone, PartialEq)]
 pub struct Tensor {
@@ -79,9 +81,9 @@ impl Tensor {
     /// Returns whether no value is NaN or infinite.
     pub fn is_finite(&self) -> bool {
         // The compiler vectorises a loop without an early exit, so each chunk is checked to its end.
-        const CHUNK: usize = 4096;
+        const CHUNK: usize = 1 << 16;
         let finite = |chunk: &[f32]| chunk.iter().fold(true, |all, v| all & v.is_finite());
-        self.data.chunks(CHUNK).all(finite)
+        parallel::all_chunks(&self.data, CHUNK, finite)
     }
 
     /// Returns the extent of the innermost axis, which is the length of a row (1 for a scalar).

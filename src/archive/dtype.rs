@@ -1,5 +1,6 @@
 //! Element types of stored tensors, and their conversion from and to f32.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
@@ -61,22 +62,31 @@ impl Dtype {
         }
     }
 
-    /// Converts `values` to this type, little-endian, rounded to nearest even.
+    /// Converts `values` to this type, little-endian, rounded to nearest even. f32 values are borrowed as they are.
     ///
     /// # Errors
     /// If a finite value becomes infinite, or the type is not f32, f16 or bf16.
-    pub fn encode(self, values: &[f32]) -> Result<Vec<u8>, String> {
-        let rounded: fn(f32) -> f32 = match self {
-            Self::F32 => return Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect()),
-            Self::F16 => |v| f16::from_f32(v).to_f32(),
-            Self::Bf16 => |v| bf16::from_f32(v).to_f32(),
-            Self::F64 | Self::Other(_) => return Err(format!("weights are written as f32, f16 or bf16, not {}", self.name())),
+    pub fn encode(self, values: &[f32]) -> Result<Cow<'_, [u8]>, String> {
+        if self == Self::F32 {
+            return Ok(Cow::Borrowed(bytemuck::cast_slice(values)));
+        }
+        let mut bits = vec![0; values.len()];
+        let infinity = match self {
+            Self::F16 => {
+                bits.reinterpret_cast_mut::<f16>().convert_from_f32_slice(values);
+                f16::INFINITY.to_bits()
+            }
+            Self::Bf16 => {
+                bits.reinterpret_cast_mut::<bf16>().convert_from_f32_slice(values);
+                bf16::INFINITY.to_bits()
+            }
+            Self::F32 | Self::F64 | Self::Other(_) => return Err(format!("weights are written as f32, f16 or bf16, not {}", self.name())),
         };
-        if let Some(v) = values.iter().find(|v| v.is_finite() && !rounded(**v).is_finite()) {
+        let without_sign = |bits: u16| bits & 0x7fff;
+        if let Some((v, _)) = values.iter().zip(&bits).find(|(v, bits)| without_sign(**bits) == infinity && v.is_finite()) {
             return Err(format!("{v} is beyond the range of {}; write it as f32 (`dtype` f32)", self.name()));
         }
-        let half: fn(f32) -> u16 = if self == Self::F16 { |v| f16::from_f32(v).to_bits() } else { |v| bf16::from_f32(v).to_bits() };
-        Ok(values.iter().flat_map(|v| half(*v).to_le_bytes()).collect())
+        Ok(Cow::Owned(bytemuck::cast_slice(&bits).to_vec()))
     }
 }
 

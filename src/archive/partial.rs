@@ -1,7 +1,10 @@
 //! A file that one or more runs fill. It is kept next to its target and is renamed to the target when it is complete.
 
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::hidden::Hidden;
@@ -16,8 +19,8 @@ const TRAILER: u64 = 32;
 /// The longest method that is read, in bytes.
 const MAX_METHOD: u64 = 1 << 16;
 
-/// The shortest time between two syncs of the progress, because each sync waits for the disk.
-const SYNC_EVERY: Duration = Duration::from_millis(500);
+/// The shortest time between the starts of two syncs. They are frequent, so that little is left to sync at the end.
+const SYNC_EVERY: Duration = Duration::from_millis(100);
 
 /// The file `.NAME.partial`, of known length, next to the file NAME that it will become. It is locked against other
 /// runs.
@@ -28,13 +31,24 @@ const SYNC_EVERY: Duration = Duration::from_millis(500);
 /// run, and dropping it removes it.
 #[derive(Debug)]
 pub struct Partial {
+    /// Comes before `hidden`, so that it is dropped, and the thread has ended, before the file is unlocked.
+    sync: Sync,
     hidden: Hidden,
     /// Offset where the data end and the method begins.
     end: u64,
     method: String,
     resumed: u64,
     other_method: Option<String>,
-    synced: Option<Instant>,
+}
+
+/// A thread that syncs the data and then records their count, so that the caller need not wait for the disk. Dropping
+/// it waits for the thread.
+#[derive(Debug, Default)]
+struct Sync {
+    thread: Option<JoinHandle<io::Result<()>>>,
+    started: Option<Instant>,
+    /// Held while somebody moves and uses the file's position, which the thread's handle shares.
+    position: Arc<Mutex<()>>,
 }
 
 impl Partial {
@@ -46,7 +60,7 @@ impl Partial {
     pub fn open(target: &Path, header: &[u8], data_len: u64, method: &str) -> Result<Self> {
         let hidden = Hidden::open(target, "partial")?;
         let end = header.len() as u64 + data_len;
-        let mut partial = Self { hidden, end, method: method.into(), resumed: 0, other_method: None, synced: None };
+        let mut partial = Self { hidden, end, method: method.into(), resumed: 0, other_method: None, sync: Sync::default() };
         match partial.left_behind(header) {
             Some((done, by)) if by == method => partial.resumed = done,
             left => {
@@ -100,8 +114,7 @@ impl Partial {
     }
 
     fn write_count(&mut self, done: u64) -> Result<()> {
-        let trailer = [&MARK[..], &done.to_le_bytes(), &(!done).to_le_bytes()].concat();
-        self.write_at(self.trailer(), &trailer)
+        self.write_at(self.trailer(), &counted(done))
     }
 
     /// Writes `bytes` at `offset` from the start of the file.
@@ -109,8 +122,7 @@ impl Partial {
     /// # Errors
     /// If the disk is full or fails.
     pub fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
-        let written = self.hidden.file.seek(SeekFrom::Start(offset)).and_then(|_| self.hidden.file.write_all(bytes));
-        written.map_err(|e| self.failed(e))
+        put(&self.hidden.file, &self.sync.position, offset, bytes).map_err(|e| self.failed(e))
     }
 
     /// Fills `bytes` with the file's contents at `offset`.
@@ -118,30 +130,32 @@ impl Partial {
     /// # Errors
     /// If the disk fails.
     pub fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        let _turn = self.sync.position.lock().unwrap_or_else(PoisonError::into_inner);
         let read = self.hidden.file.seek(SeekFrom::Start(offset)).and_then(|_| self.hidden.file.read_exact(bytes));
         read.map_err(|e| self.failed(e))
     }
 
     /// Records that `done` units are written; the caller chooses the unit. A run after a crash can rely on the count,
-    /// because the data reach the disk before the count does. The count is recorded at most every 500 ms, because each
-    /// sync takes time; other calls return at once.
+    /// because the data reach the disk before the count does. Another thread waits for the disk. While it does, and
+    /// within 100 ms after it began, calls record nothing.
     ///
     /// # Errors
-    /// If the disk is full or fails.
+    /// If the disk was full or failed at an earlier count, or the system refuses a thread.
     pub fn count(&mut self, done: u64) -> Result<()> {
-        if self.synced.is_some_and(|synced| synced.elapsed() < SYNC_EVERY) {
+        if self.sync.is_busy() {
             return Ok(());
         }
-        self.hidden.file.sync_data().map_err(|e| self.failed(e))?;
-        self.synced = Some(Instant::now());
-        self.write_count(done)
+        self.sync.wait().map_err(|e| self.failed(e))?;
+        let file = self.hidden.file.try_clone().map_err(|e| self.failed(e))?;
+        self.sync.start(file, self.trailer(), done).map_err(|e| self.failed(e))
     }
 
     /// Renames the complete file to its target and replaces any file of that name.
     ///
     /// # Errors
     /// If the disk fails, or the name belongs to something that cannot be replaced.
-    pub fn commit(self) -> Result<()> {
+    pub fn commit(mut self) -> Result<()> {
+        self.sync.wait().map_err(|e| self.failed(e))?;
         // The data must reach the disk before the trailer is cut off.
         let file = &self.hidden.file;
         file.sync_all().and_then(|()| file.set_len(self.end)).map_err(|e| self.failed(e))?;
@@ -157,6 +171,46 @@ impl Partial {
     pub fn failed(&self, problem: impl Into<Problem>) -> Error {
         self.hidden.failed(problem)
     }
+}
+
+impl Sync {
+    fn is_busy(&self) -> bool {
+        let is_early = self.started.is_some_and(|started| started.elapsed() < SYNC_EVERY);
+        is_early || self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// Syncs what was written to `file` so far, and then writes the count `done` at offset `trailer`.
+    fn start(&mut self, file: File, trailer: u64, done: u64) -> io::Result<()> {
+        let position = Arc::clone(&self.position);
+        let sync = move || file.sync_data().and_then(|()| put(&file, &position, trailer, &counted(done)));
+        self.thread = Some(Builder::new().name("meddino sync".to_owned()).spawn(sync)?);
+        self.started = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Waits until the thread has ended.
+    fn wait(&mut self) -> io::Result<()> {
+        self.thread.take().map_or(Ok(()), |thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    }
+}
+
+impl Drop for Sync {
+    fn drop(&mut self) {
+        // A failed sync leaves the count of the sync before, which still holds.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Returns the trailer for a count.
+fn counted(done: u64) -> Vec<u8> {
+    [&MARK[..], &done.to_le_bytes(), &(!done).to_le_bytes()].concat()
+}
+
+/// Writes `bytes` at `offset`, while no other handle uses the shared position.
+fn put(mut file: &File, position: &Mutex<()>, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    let _turn = position.lock().unwrap_or_else(PoisonError::into_inner);
+    file.seek(SeekFrom::Start(offset))?;
+    file.write_all(bytes)
 }
 
 #[cfg(test)]

@@ -80,10 +80,10 @@ impl ArchiveWriter {
     }
 
     /// Records that `done` units are written, so that a run after a crash can rely on it; the caller chooses the unit.
-    /// The count is recorded at most every 500 ms.
+    /// The disk is waited for in the background, so not every count is recorded.
     ///
     /// # Errors
-    /// If the disk is full or fails.
+    /// If the disk was full or failed at an earlier count.
     pub fn count(&mut self, done: u64) -> Result<()> {
         self.file.count(done)
     }

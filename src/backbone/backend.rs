@@ -6,7 +6,7 @@ use super::tuning::Tuning;
 use crate::error::Result;
 use crate::gpu::{Boxed, Pending, Profile, WasmNotSendSync};
 use crate::tensor::TensorView;
-use crate::vit::features::Request;
+use crate::vit::features::{Features, Request};
 
 /// A device that computes features. The methods of the same names on [`Backbone`](super::Backbone) document the results.
 pub(super) trait Backend: WasmNotSendSync {
@@ -19,6 +19,8 @@ pub(super) trait Backend: WasmNotSendSync {
     fn planned_bytes(&self, image_shape: &[usize], pending: u64, request: &Request) -> Result<Option<u64>>;
     /// Submits a batch; if `clocked`, the device's clock times the pass.
     fn submit<'a>(&'a self, batch: Batch<'a>, clocked: bool) -> Boxed<'a, Result<Pending>>;
+    /// Takes features back whose memory a later batch may use.
+    fn reuse(&self, features: Features);
     fn pass_times<'a>(&'a self, batch: Batch<'a>, runs: usize) -> Boxed<'a, Result<Option<Vec<Duration>>>>;
     fn peak_flops(&self) -> Boxed<'_, Result<Option<f64>>>;
     fn profile<'a>(&'a self, batch: Batch<'a>) -> Boxed<'a, Result<Profile>>;

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Boxed, Pending, Profile};
 use crate::tensor::Tensor;
 use crate::vit::config::Config;
-use crate::vit::features::Request;
+use crate::vit::features::{Features, Request};
 use crate::vit::weights::Weights;
 
 /// A model's weights, packed for the CPU's matrix products.
@@ -62,6 +62,11 @@ impl Backend for Cpu {
     fn submit<'a>(&'a self, Batch { images, mask, request }: Batch<'a>, _: bool) -> Boxed<'a, Result<Pending>> {
         let features = cpu::in_pool(|| cpu::forward(&self.weights, &self.config, images, mask, request));
         Box::pin(ready(features.map(Pending::ready)))
+    }
+
+    /// Frees the memory, because a batch takes far longer to compute here than its memory to allocate.
+    fn reuse(&self, features: Features) {
+        drop(features);
     }
 
     fn pass_times<'a>(&'a self, _: Batch<'a>, _: usize) -> Boxed<'a, Result<Option<Vec<Duration>>>> {

@@ -7,7 +7,7 @@ use super::tuning::{Precision, Tuning};
 use crate::error::Result;
 use crate::gpu::{Boxed, Gpu, Pending, Profile};
 use crate::graph::{Elem, Limits};
-use crate::vit::features::Request;
+use crate::vit::features::{Features, Request};
 
 impl Backend for Gpu {
     fn device(&self) -> String {
@@ -52,6 +52,10 @@ impl Backend for Gpu {
         } else {
             Box::pin(self.submit_async(images, mask, request))
         }
+    }
+
+    fn reuse(&self, features: Features) {
+        Self::reuse(self, features);
     }
 
     fn pass_times<'a>(&'a self, batch: Batch<'a>, runs: usize) -> Boxed<'a, Result<Option<Vec<Duration>>>> {

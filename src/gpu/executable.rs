@@ -10,9 +10,10 @@ use super::blocking::block_on;
 use super::compile::Compiled;
 use super::context::Context;
 use super::pipelines::Bindings;
-use super::readback::Readback;
+use super::readback::{Idle, Readback};
+use super::spares::Spares;
 use super::stamps::{Clocked, Stamps};
-use super::weights::{GpuWeights, decoded, encoded};
+use super::weights::{GpuWeights, decode, encoded};
 use crate::error::{Error, GpuFailure, Result};
 use crate::graph::{BufferPlace, Constant, Dispatch, Elem, Graph, Plan, TensorId, View};
 use crate::tensor::Tensor;
@@ -36,6 +37,8 @@ pub struct Executable {
     plan: Plan,
     /// The buffer of each tensor; `None` if no dispatch touches the tensor.
     buffers: Vec<Option<wgpu::Buffer>>,
+    /// The idle staging buffers of each tensor.
+    idle: Vec<Idle>,
     steps: Vec<Step>,
 }
 
@@ -77,7 +80,8 @@ impl Executable {
             compiled.push(context.compiled(step, graph.is_trusted(at)).await?);
         }
         let steps = context.checked_async(PREPARING, || Ok(steps(context, &graph, &buffers, compiled))).await?;
-        Ok(Self { context: context.clone(), graph, plan, buffers, steps })
+        let idle = buffers.iter().map(|_| Idle::default()).collect();
+        Ok(Self { context: context.clone(), graph, plan, buffers, idle, steps })
     }
 
     /// Returns the graph.
@@ -239,7 +243,7 @@ impl Executable {
     /// If no dispatch touches the tensor, which is a programmer's mistake.
     pub fn read(&self, id: TensorId) -> Result<Readback> {
         let buffer = self.buffer(id).unwrap_or_else(|| panic!("{} is never written", self.graph.info(id).label));
-        Readback::begin(&self.context, buffer)
+        Readback::begin(&self.context, buffer, &self.idle[id.index()])
     }
 
     /// Copies outputs to the host; submits all copies, then blocks until all are finished.
@@ -259,7 +263,7 @@ impl Executable {
         let arriving: Vec<Arriving> = ids.iter().map(|&id| self.begin(id)).collect::<Result<_>>()?;
         let mut tensors = Vec::with_capacity(arriving.len());
         for output in arriving {
-            tensors.push(output.tensor().await?);
+            tensors.push(output.tensor(&Spares::default()).await?);
         }
         Ok(tensors)
     }
@@ -281,11 +285,12 @@ pub(super) struct Arriving {
 }
 
 impl Arriving {
-    /// Waits for the copy and returns the tensor.
-    pub async fn tensor(self) -> Result<Tensor> {
-        let bytes = self.readback.bytes().await?;
+    /// Waits for the copy and returns the tensor, in memory of `spares` if there is some.
+    pub async fn tensor(self, spares: &Spares) -> Result<Tensor> {
         let len = self.shape.iter().product();
-        Ok(Tensor::new(self.shape, decoded(&bytes, self.elem, len)))
+        let mut values = spares.take(len);
+        self.readback.read(|bytes| decode(bytes, self.elem, &mut values)).await?;
+        Ok(Tensor::new(self.shape, values))
     }
 }
 

@@ -31,6 +31,7 @@ mod ranking;
 mod readback;
 mod report;
 mod scorer;
+mod spares;
 mod stamps;
 mod texture;
 #[cfg(feature = "files")]

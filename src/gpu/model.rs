@@ -15,6 +15,7 @@ use super::context::Context;
 use super::executable::{Arriving, Executable};
 use super::prepared::{InUse, Prepared};
 use super::profile::Profile;
+use super::spares::Spares;
 use super::stamps::{Clocked, Span};
 use super::weights::GpuWeights;
 use crate::error::Result;
@@ -33,6 +34,7 @@ pub struct Gpu {
     config: Config,
     weights: GpuWeights,
     prepared: Prepared<(Input, Request), PreparedForward>,
+    spares: Spares,
 }
 
 /// A forward pass that is planned and has its GPU objects.
@@ -77,7 +79,7 @@ impl Gpu {
         let leaves = specs.leaves().into_iter().zip(weights.leaves());
         let leaves = leaves.map(|(spec, tensor)| (spec.name.as_str(), tensor, stored(spec, elem)));
         let weights = GpuWeights::upload_as_async(&context, leaves.collect()).await?;
-        Ok(Self { context, config: config.clone(), weights, prepared: Prepared::default() })
+        Ok(Self { context, config: config.clone(), weights, prepared: Prepared::default(), spares: Spares::default() })
     }
 
     /// Drops all prepared passes, so that tests can watch a preparation.
@@ -175,7 +177,13 @@ impl Gpu {
             forward.executable.run()?;
             None
         };
-        Ok(Pending::of(forward.begin(grid, clocked)?.features()))
+        Ok(Pending::of(forward.begin(grid, clocked)?.features(self.spares.clone())))
+    }
+
+    /// Takes features back whose values are no longer needed. A later batch uses their memory, which saves the time to
+    /// allocate it. At most the memory of one batch is kept.
+    pub fn reuse(&self, features: Features) {
+        self.spares.give(features);
     }
 
     /// Measures how long the pass alone takes, by the host's clock, `runs` times. The images are on the device before
@@ -309,26 +317,26 @@ struct ArrivingFeatures {
 }
 
 impl ArrivingFeatures {
-    async fn features(self) -> Result<(Features, Option<Span>)> {
+    async fn features(self, spares: Spares) -> Result<(Features, Option<Span>)> {
         let spans = match self.clocked {
             Some(clocked) => clocked.spans().await?,
             None => Vec::new(),
         };
-        let x_norm = self.x_norm.tensor().await?;
+        let x_norm = self.x_norm.tensor(&spares).await?;
         let x_prenorm = match self.x_prenorm {
-            Some(arriving) => Some(arriving.tensor().await?),
+            Some(arriving) => Some(arriving.tensor(&spares).await?),
             None => None,
         };
-        let (layers, taps) = (tensors(self.layers).await?, tensors(self.taps).await?);
+        let (layers, taps) = (tensors(self.layers, &spares).await?, tensors(self.taps, &spares).await?);
         let features = Features { grid: self.grid, x_norm, x_prenorm, layers, taps };
         if features.are_finite() { Ok((features, spans.first().copied())) } else { Err(features.overflow(self.range)) }
     }
 }
 
-async fn tensors<N>(arriving: Vec<(N, Arriving)>) -> Result<Vec<(N, Tensor)>> {
+async fn tensors<N>(arriving: Vec<(N, Arriving)>, spares: &Spares) -> Result<Vec<(N, Tensor)>> {
     let mut tensors = Vec::with_capacity(arriving.len());
     for (name, tensor) in arriving {
-        tensors.push((name, tensor.tensor().await?));
+        tensors.push((name, tensor.tensor(spares).await?));
     }
     Ok(tensors)
 }

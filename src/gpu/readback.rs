@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as Task, Poll, ready};
 
 use super::answer::Answer;
@@ -19,19 +20,44 @@ pub struct Readback {
     /// The staging buffer; `None` if the device had no memory for it.
     staging: Option<wgpu::Buffer>,
     mapped: Answer,
+    /// Where the staging buffer goes after its use.
+    idle: Option<Idle>,
     /// The context and the submission of the copy, until this future polls the device for it. `None` for a copy that a
     /// host submits, because the host polls.
     unpolled: Option<(Context, Option<wgpu::SubmissionIndex>)>,
 }
 
+/// Staging buffers of one tensor that wait for their next use. A new one costs the driver as much time as a copy, because
+/// it pins the memory. Clones share the buffers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Idle(Arc<Mutex<Vec<wgpu::Buffer>>>);
+
+/// The most staging buffers that are kept for a tensor. A pipeline that computes ahead uses as many at once.
+const KEPT: usize = 4;
+
+impl Idle {
+    fn take(&self) -> Option<wgpu::Buffer> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn give(&self, staging: wgpu::Buffer) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < KEPT {
+            kept.push(staging);
+        }
+    }
+}
+
 impl Readback {
-    /// Submits a copy of `buffer` into a staging buffer, and maps that.
-    pub(super) fn begin(context: &Context, buffer: &wgpu::Buffer) -> Result<Self> {
+    /// Submits a copy of `buffer` into a staging buffer, and maps that. The staging buffer is one of `idle`, whose
+    /// buffers have the size of `buffer`, or a new one.
+    pub(super) fn begin(context: &Context, buffer: &wgpu::Buffer, idle: &Idle) -> Result<Self> {
         context.checked(DOING, || {
             let mut encoder = context.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("readback") });
-            let readback = Self::into(staging(context, buffer), &mut encoder, buffer);
+            let staging = idle.take().unwrap_or_else(|| staging(context, buffer));
+            let readback = Self::into(staging, &mut encoder, buffer);
             let submission = context.submit([encoder.finish()]);
-            Ok(Self { unpolled: Some((context.clone(), Some(submission))), ..readback })
+            Ok(Self { idle: Some(idle.clone()), unpolled: Some((context.clone(), Some(submission))), ..readback })
         })
     }
 
@@ -44,7 +70,7 @@ impl Readback {
             Err(problem) => {
                 let mapped = Answer::default();
                 mapped.give(Err(problem));
-                Self { staging: None, mapped, unpolled: None }
+                Self { staging: None, mapped, idle: None, unpolled: None }
             }
         }
     }
@@ -56,22 +82,30 @@ impl Readback {
         encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |result| {
             sender.give(result.map_err(failed));
         });
-        Self { staging: Some(staging), mapped, unpolled: None }
+        Self { staging: Some(staging), mapped, idle: None, unpolled: None }
     }
 
-    /// Waits for the copy and returns its bytes. Dropping `self` drops the staging buffer and its mapping.
-    pub(super) async fn bytes(mut self) -> Result<Vec<u8>> {
-        poll_fn(|task| self.poll_bytes(task)).await
+    /// Waits for the copy and passes its bytes to `take`, in the memory that the device has written.
+    pub(super) async fn read<T>(mut self, take: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        poll_fn(|task| self.poll_mapped(task)).await?;
+        let taken = self.mapped_bytes(take)?;
+        if let Some((idle, staging)) = self.idle.zip(self.staging) {
+            staging.unmap();
+            idle.give(staging);
+        }
+        Ok(taken)
     }
 
-    fn poll_bytes(&mut self, task: &mut Task<'_>) -> Poll<Result<Vec<u8>>> {
+    fn poll_mapped(&mut self, task: &mut Task<'_>) -> Poll<Result<()>> {
         if let Some((context, submission)) = self.unpolled.take() {
             context.poll_until_answered(submission, &self.mapped, DOING);
         }
-        Poll::Ready(ready!(Pin::new(&mut self.mapped).poll(task)).and_then(|()| {
-            let staging = self.staging.as_ref().expect("a mapped readback has a staging buffer");
-            Ok(staging.get_mapped_range(..).map_err(failed)?.to_vec())
-        }))
+        Pin::new(&mut self.mapped).poll(task)
+    }
+
+    fn mapped_bytes<T>(&self, take: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        let staging = self.staging.as_ref().expect("a mapped readback has a staging buffer");
+        Ok(take(&staging.get_mapped_range(..).map_err(failed)?))
     }
 
     /// Blocks until the values are on the host. Polls the device meanwhile, even for a copy that a host has submitted.
@@ -102,6 +136,7 @@ impl Future for Readback {
     type Output = Result<Vec<f32>>;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
-        self.poll_bytes(task).map_ok(|bytes| bytemuck::pod_collect_to_vec(&bytes))
+        let mapped = ready!(self.poll_mapped(task));
+        Poll::Ready(mapped.and_then(|()| self.mapped_bytes(bytemuck::pod_collect_to_vec)))
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::context::Context;
-use super::readback::Readback;
+use super::readback::{Idle, Readback};
 use crate::error::Result;
 
 /// The begin and the end of some work on a device, by the device's clock. The clock's zero is the same for all spans of
@@ -77,7 +77,10 @@ impl Stamps {
             context.submit([encoder.finish()]);
             Ok(())
         })?;
-        Ok(Clocked { readback: Readback::begin(context, &self.resolved)?, period: context.queue().get_timestamp_period() })
+        Ok(Clocked {
+            readback: Readback::begin(context, &self.resolved, &Idle::default())?,
+            period: context.queue().get_timestamp_period(),
+        })
     }
 }
 
@@ -95,7 +98,7 @@ impl Clocked {
     /// # Errors
     /// If the device is lost.
     pub async fn spans(self) -> Result<Vec<Span>> {
-        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&self.readback.bytes().await?);
+        let ticks: Vec<u64> = self.readback.read(bytemuck::pod_collect_to_vec).await?;
         let period = f64::from(self.period);
         let at = |ticks: u64| Duration::from_nanos((ticks as f64 * period) as u64);
         Ok(ticks.chunks_exact(2).map(|pair| Span { begin: at(pair[0]), end: at(pair[1]) }).collect())

@@ -4,7 +4,7 @@
 use super::blocking::block_on;
 use super::context::Context;
 use super::executable::Executable;
-use super::weights::{GpuWeights, decoded, encoded};
+use super::weights::{GpuWeights, decode, encoded};
 use crate::error::{Error, GpuFailure, Result};
 use crate::graph::{Elem, Graph, Limits, Role, TensorId, Tier, Tiles, plan};
 use crate::kernels::{Epilogue, Heads, Recorder};
@@ -189,7 +189,8 @@ impl Probe {
     /// Creates an input of values in [-1, 1), and returns the values as the device stores them, as f64.
     fn input(&mut self, elem: Elem, shape: &[usize]) -> (Vec<f64>, TensorId) {
         let len: usize = shape.iter().product();
-        let values = decoded(&encoded(&pseudo_random(self.inputs.len(), len), elem), elem, len);
+        let mut values = vec![0.0; len];
+        decode(&encoded(&pseudo_random(self.inputs.len(), len), elem), elem, &mut values);
         let id = self.g.tensor_of(elem, format!("input {}", self.inputs.len()), shape, Role::Input);
         let wide = values.iter().map(|&v| f64::from(v)).collect();
         self.inputs.push((id, values));

@@ -3,11 +3,15 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
 #[cfg(not(target_arch = "wasm32"))]
 use super::blocking::block_on;
 use super::context::Context;
 use crate::error::{Error, GpuFailure, Result};
 use crate::graph::Elem;
+use crate::parallel;
 use crate::tensor::Tensor;
 
 /// The most host bytes in flight during an upload. wgpu keeps a copy of written bytes until the device has copied them.
@@ -56,7 +60,7 @@ impl GpuWeights {
         let mut in_flight = 0;
         for (name, tensor, elem) in tensors {
             if elem == Elem::F16
-                && let Some(v) = tensor.data().iter().find(|v| !half::f16::from_f32(**v).is_finite())
+                && let Some(v) = tensor.data().iter().find(|v| !f16::from_f32(**v).is_finite())
             {
                 return Err(if v.is_finite() {
                     Error::option("precision", format!("{name} holds {v}, beyond the range of f16 (65504); use `precision` f32"))
@@ -115,21 +119,25 @@ pub(super) fn encoded(values: &[f32], elem: Elem) -> Cow<'_, [u8]> {
     match elem {
         Elem::F32 => Cow::Borrowed(bytemuck::cast_slice(values)),
         Elem::F16 => {
-            let mut halves: Vec<half::f16> = values.iter().map(|&v| half::f16::from_f32(v)).collect();
-            halves.resize(halves.len().next_multiple_of(2), half::f16::ZERO);
+            let mut halves = vec![f16::ZERO; values.len().next_multiple_of(2)];
+            halves[..values.len()].convert_from_f32_slice(values);
             Cow::Owned(bytemuck::pod_collect_to_vec(&halves))
         }
     }
 }
 
-/// Returns the first `len` values of a device's buffer.
-pub(super) fn decoded(bytes: &[u8], elem: Elem, len: usize) -> Vec<f32> {
-    let mut values: Vec<f32> = match elem {
-        Elem::F32 => bytemuck::pod_collect_to_vec(bytes),
-        Elem::F16 => bytemuck::pod_collect_to_vec::<u8, half::f16>(bytes).into_iter().map(half::f16::to_f32).collect(),
-    };
-    values.truncate(len);
-    values
+/// The number of values that one task copies.
+const CHUNK: usize = 1 << 16;
+
+/// Fills `values` with the first values of a device's buffer.
+pub(super) fn decode(bytes: &[u8], elem: Elem, values: &mut [f32]) {
+    parallel::for_each_chunk(values, CHUNK, |at, to| {
+        let from = &bytes[at * CHUNK * elem.bytes()..][..to.len() * elem.bytes()];
+        match elem {
+            Elem::F32 => bytemuck::cast_slice_mut(to).copy_from_slice(from),
+            Elem::F16 => bytemuck::pod_collect_to_vec::<u8, f16>(from).convert_to_f32_slice(to),
+        }
+    });
 }
 
 /// Waits until the device has copied all written bytes, so that wgpu frees its copies on the host.

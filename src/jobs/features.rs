@@ -167,7 +167,9 @@ impl FeatureJob {
         let done = self.engine.stream(input, left, batch, &self.request, observer, |features, images| {
             file.push(&features)?;
             observer.progress(file.written(), slices.len());
-            last = Some((features, images));
+            if let Some((features, _)) = last.replace((features, images)) {
+                self.engine.backbone().reuse(features);
+            }
             Ok(())
         });
         if let Err(error) = done {

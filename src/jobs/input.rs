@@ -200,9 +200,10 @@ impl Input {
     ///
     /// # Errors
     /// If a slice cannot be read.
-    pub fn batch(&mut self, indices: impl IntoIterator<Item = usize>) -> Result<Tensor> {
+    pub fn batch(&mut self, indices: impl IntoIterator<Item = usize, IntoIter: ExactSizeIterator>) -> Result<Tensor> {
         let [_, c, h, w] = self.shape();
-        let mut values = Vec::new();
+        let indices = indices.into_iter();
+        let mut values = Vec::with_capacity(indices.len() * c * h * w);
         for index in indices {
             values.extend_from_slice(self.image(index)?.data());
         }

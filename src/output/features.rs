@@ -102,9 +102,11 @@ impl FeatureFile {
         let batch = features.x_norm.shape()[0];
         assert!(self.written + batch <= self.images, "{} + {batch} of {} images", self.written, self.images);
         for (i, (output, image)) in self.outputs.iter().enumerate() {
-            let tensor = output.of(features);
-            assert_eq!(tensor.data().len(), batch * image, "{output} of {batch} images");
-            self.file.write(i, self.written * image, tensor.data())?;
+            for at in 0..batch {
+                let values = output.of(features, at);
+                assert_eq!(values.len(), *image, "{output} of one image");
+                self.file.write(i, (self.written + at) * image, &values)?;
+            }
         }
         self.written += batch;
         self.file.count(self.written as u64)
@@ -179,10 +181,11 @@ mod tests {
         let (_, header) = SafeTensors::read_metadata(&bytes).expect("a safetensors file");
         assert_eq!(header.metadata().as_ref().expect("metadata")["note"], "\"quoted\"\n\u{e4}");
         let read = SafeTensors::deserialize(&bytes).expect("a safetensors file");
+        let images = [(&batches[0], 0), (&batches[0], 1), (&batches[1], 0)];
         for output in outputs {
             let view = read.tensor(&output.to_string()).expect("present");
             let want: Vec<u8> =
-                batches.iter().flat_map(|b| output.of(b).data().iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>()).collect();
+                images.iter().flat_map(|(batch, image)| bytemuck::pod_collect_to_vec::<f32, u8>(&output.of(batch, *image))).collect();
             assert_eq!(view.shape()[0], 3);
             assert_eq!(view.shape()[1..], output.shape(&config, grid));
             assert_eq!(view.data(), want, "{output}");

@@ -42,15 +42,20 @@ impl Output {
         }
     }
 
-    /// Returns the tensor of a batch: [B, ..].
-    pub(super) fn of(self, features: &Features) -> Cow<'_, Tensor> {
+    /// Returns the values of image `image` of a batch. Only a mean is computed; all others are borrowed.
+    pub(super) fn of(self, features: &Features, image: usize) -> Cow<'_, [f32]> {
+        let end = features.x_norm.shape()[1];
+        let prefix = end - features.grid.patches();
         match self {
-            Self::Cls => Cow::Owned(features.cls()),
-            Self::Storage => Cow::Owned(features.storage()),
-            Self::Patch => Cow::Owned(features.patches()),
-            Self::PatchMean => Cow::Owned(mean_over_tokens(&features.patches())),
-            Self::Prenorm => Cow::Borrowed(features.x_prenorm.as_ref().expect("asked for by Output::request")),
-            Self::Layer(n) => Cow::Borrowed(&features.layers.iter().find(|(i, _)| *i == n).expect("asked for by Output::request").1),
+            Self::Cls => Cow::Borrowed(tokens(&features.x_norm, image, 0, 1)),
+            Self::Storage => Cow::Borrowed(tokens(&features.x_norm, image, 1, prefix)),
+            Self::Patch => Cow::Borrowed(tokens(&features.x_norm, image, prefix, end)),
+            Self::PatchMean => Cow::Owned(mean_over_tokens(tokens(&features.x_norm, image, prefix, end), features.x_norm.cols())),
+            Self::Prenorm => Cow::Borrowed(tokens(features.x_prenorm.as_ref().expect("asked for by Output::request"), image, 0, end)),
+            Self::Layer(n) => {
+                let (_, layer) = features.layers.iter().find(|(i, _)| *i == n).expect("asked for by Output::request");
+                Cow::Borrowed(tokens(layer, image, 0, end))
+            }
         }
     }
 }
@@ -69,15 +74,19 @@ impl fmt::Display for Output {
     }
 }
 
-/// Averages over patches, [B, P, C] -> [B, C], summed in f64.
-fn mean_over_tokens(x: &Tensor) -> Tensor {
-    let &[b, p, c] = x.shape() else { panic!("tokens are [B, P, C], not {:?}", x.shape()) };
-    let mean = |image: &[f32], channel: usize| {
-        let sum: f64 = image.iter().skip(channel).step_by(c).map(|&v| f64::from(v)).sum();
-        (sum / p as f64) as f32
+/// Averages patches [P, C] over P, summed in f64.
+fn mean_over_tokens(patches: &[f32], c: usize) -> Vec<f32> {
+    let mean = |channel: usize| {
+        let sum: f64 = patches.iter().skip(channel).step_by(c).map(|&v| f64::from(v)).sum();
+        (sum / (patches.len() / c) as f64) as f32
     };
-    let data = x.data().chunks_exact(p * c).flat_map(|image| (0..c).map(move |channel| mean(image, channel))).collect();
-    Tensor::new([b, c], data)
+    (0..c).map(mean).collect()
+}
+
+/// Returns the tokens `first..end` of image `image` in `x` [B, T, C].
+fn tokens(x: &Tensor, image: usize, first: usize, end: usize) -> &[f32] {
+    let &[_, t, c] = x.shape() else { panic!("tokens are [B, T, C], not {:?}", x.shape()) };
+    &x.data()[(image * t + first) * c..(image * t + end) * c]
 }
 
 #[cfg(test)]
@@ -89,8 +98,6 @@ mod tests {
         // One image of a cls token and three patches of two channels. A sum in f32 would lose the ones.
         let x = Tensor::new([1, 4, 2], vec![9.0, 9.0, 1.0, 16_777_216.0, 2.0, 1.0, 6.0, 1.0]);
         let features = Features { grid: Grid { rows: 1, cols: 3 }, x_norm: x, x_prenorm: None, layers: Vec::new(), taps: Vec::new() };
-        let mean = Output::PatchMean.of(&features).into_owned();
-        assert_eq!(mean.shape(), [1, 2]);
-        assert_eq!(mean.data(), [3.0, 5_592_406.0]);
+        assert_eq!(*Output::PatchMean.of(&features, 0), [3.0, 5_592_406.0]);
     }
 }

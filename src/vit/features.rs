@@ -129,7 +129,8 @@ pub(crate) fn overflow(results: &str, range: Range, first: Option<&str>) -> Erro
 /// Copies `count` tokens of each image, from `first` on: [B, T, C] -> [B, count, C].
 fn tokens(x: &Tensor, first: usize, count: usize) -> Tensor {
     let &[b, t, c] = x.shape() else { panic!("tokens are [B, T, C], not {:?}", x.shape()) };
-    let data = x.data().chunks_exact(t * c).flat_map(|image| &image[first * c..(first + count) * c]).copied().collect();
+    let mut data = Vec::with_capacity(b * count * c);
+    x.data().chunks_exact(t * c).for_each(|image| data.extend_from_slice(&image[first * c..(first + count) * c]));
     Tensor::new([b, count, c], data)
 }
 

@@ -64,6 +64,7 @@ fn measure(engine: &Engine, input: &mut Input, slices: usize, batch: usize, term
             let (features, span) = pending.wait_clocked()?;
             spans.push(span);
             file.push(&features)?;
+            engine.backbone().reuse(features);
             terminal.progress(file.written(), slices);
             Ok(())
         },
