@@ -145,8 +145,10 @@ fn cooperative(limits: &Limits, head_dim: u32, side: u32, elem: Elem) -> Vec<Att
         2 * keys * (parts(elem) * head_dim / 4 + 2) * 8 + subgroups * blocks * side * of_query + 4 * subgroups
     };
     let fits = |&tile: &(u32, u32, u32)| memory(tile) <= limits.workgroup_memory && tile.0 * limits.subgroup_size <= limits.max_invocations;
+    // Two blocks of queries in two parts each take more registers than an RDNA3 card has, and are slower on an NVIDIA H100.
+    let held = |&(_, blocks, _): &(u32, u32, u32)| elem == Elem::F16 || blocks == 1;
     let tile = |(subgroups, blocks, keys)| AttentionTile::Cooperative { subgroups, blocks, keys: keys * side };
-    COOPERATIVE.into_iter().filter(fits).map(tile).collect()
+    COOPERATIVE.into_iter().filter(fits).filter(held).map(tile).collect()
 }
 
 /// Returns the kernel for `rows` tokens, and how many queries a workgroup computes.
