@@ -2,7 +2,7 @@
 
     python fuzz/make_seeds.py
 
-Needs numpy, pydicom with its codecs (pylibjpeg, pylibjpeg-openjpeg), pynrrd and SimpleITK. The checkpoint seeds are headers of
+Needs numpy, nibabel, pydicom with its codecs (pylibjpeg, pylibjpeg-openjpeg), pynrrd and SimpleITK. The checkpoint seeds are headers of
 the files in tests/fixtures/micro.
 """
 
@@ -43,6 +43,18 @@ def nifti(dtype, shape, order="<", sform=True, qform=True, magic=b"n+1\0", scali
     return head + np.arange(np.prod(shape)).astype(order + dtype).tobytes()
 
 
+def nifti_2(dtype, shape, order="<", pair=False):
+    """A NIfTI-2 file of nibabel with these values, and the four bytes that say that no extension follows."""
+    import nibabel
+    kind = nibabel.Nifti2Pair if pair else nibabel.Nifti2Image
+    image = kind(np.arange(np.prod(shape)).reshape(shape).astype(order + dtype), np.diag([-0.8, 0.7, 2.5, 1]), kind.header_class(endianness=order), dtype=order + dtype)
+    with tempfile.TemporaryDirectory() as folder:
+        nibabel.save(image, f"{folder}/x.img" if pair else f"{folder}/x.nii")
+        files = [Path(folder) / name for name in (["x.hdr", "x.img"] if pair else ["x.nii"])]
+        head, *voxels = [path.read_bytes() for path in files]
+    return head.ljust(544, b"\0") + b"".join(voxels)
+
+
 def niftis():
     for name, bytes in {
         "i2": nifti("i2", (5, 4, 3)),
@@ -53,6 +65,9 @@ def niftis():
         put("nifti", name, bytes)
         put("nifti_gz", name, bytes)
         put("nifti_pair", name, bytes.replace(b"n+1\0", b"ni1\0").replace(struct.pack("<f", 352), b"\0" * 4).replace(struct.pack(">f", 352), b"\0" * 4))
+    for target, pair in ("nifti", False), ("nifti_gz", False), ("nifti_pair", True):
+        put(target, "version_2", nifti_2("i2", (5, 4, 3), pair=pair))
+        put(target, "version_2_big", nifti_2("f8", (3, 4, 2), ">", pair))
     import gzip
     put("nifti_gz", "members", gzip.compress(nifti("i2", (5, 4, 3)), mtime=0) + gzip.compress(b"", mtime=0) + b"\0" * 12)
 

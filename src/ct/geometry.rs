@@ -5,12 +5,9 @@ use super::affine::Affine;
 use super::grid::Grid;
 #[cfg(feature = "readers")]
 use super::nifti;
-use super::source::StoredScan;
+use super::source::{MAX_SLICE_SIDE, MAX_SLICES, StoredScan};
 use super::turn::Turn;
 use crate::error::{Error, Result};
-
-/// The most voxels along an axis. Label maps are NIfTI-1, which stores sizes as signed 16-bit integers.
-const MAX_VOXELS: usize = i16::MAX as usize;
 
 /// A scan's voxel grid in patient space: its shape and affine. Label maps need nothing else to overlay the scan.
 ///
@@ -34,15 +31,15 @@ pub struct Geometry {
     spacing: [f64; 3],
     /// The header of the scan's NIfTI file. Label maps repeat it.
     #[cfg(feature = "readers")]
-    pub(super) nifti: Option<Box<::nifti::NiftiHeader>>,
+    pub(super) nifti: Option<Box<nifti::Fields>>,
     /// The grid of the scan's MetaImage file. Label maps repeat it.
     #[cfg(feature = "readers")]
     pub(super) grid: Option<Box<Grid>>,
 }
 
 impl Geometry {
-    /// Creates the geometry of a scan of `shape` [S, H, W] (slices, rows, columns), each from 1 to 32767, with the
-    /// voxel grid `affine`.
+    /// Creates the geometry of a scan of `shape` [S, H, W] (slices, rows, columns) with the voxel grid `affine`. A side
+    /// has at most 2^24 voxels, and a slice at most 2^28.
     ///
     /// # Errors
     /// If a side is 0 or too long, or the affine does not span space.
@@ -130,6 +127,18 @@ impl Geometry {
         self.spacing
     }
 
+    /// Returns the lengths of the affine's columns, which are the steps to the next slice, row and column, in mm, as a
+    /// header in the scan's format holds them: NIfTI-2 as f64, all else as f32. They differ from [`Geometry::spacing`]
+    /// where `pixdim` contradicts the sform.
+    pub fn lengths(&self) -> [f64; 3] {
+        let [column, row, slice] = self.affine.spacing();
+        #[cfg(feature = "readers")]
+        let is_f64 = self.nifti.as_deref().is_some_and(|header| header.is_f64);
+        #[cfg(not(feature = "readers"))]
+        let is_f64 = false;
+        [slice, row, column].map(|length| if is_f64 { length } else { f64::from(length as f32) })
+    }
+
     /// Returns the volume of a voxel in millilitres, based on [`Geometry::spacing`].
     pub fn voxel_ml(&self) -> f64 {
         let ([slice, row, column], lengths) = (self.spacing, self.affine.spacing());
@@ -139,11 +148,14 @@ impl Geometry {
     }
 }
 
-/// Refuses a shape with a side that a label map cannot have.
+/// Refuses a shape with a side of 0, and one that no reader accepts in any orientation.
 fn check_shape(shape: [usize; 3]) -> Result<(), String> {
-    if shape.iter().all(|n| (1..=MAX_VOXELS).contains(n)) {
+    let [slices, height, width] = shape;
+    if shape.iter().all(|n| (1..=MAX_SLICES).contains(n)) && height * width <= MAX_SLICE_SIDE * MAX_SLICE_SIDE {
         return Ok(());
     }
-    let [slices, height, width] = shape;
-    Err(format!("expected 1 to {MAX_VOXELS} slices, rows and columns, found {slices} x {height} x {width}"))
+    Err(format!(
+        "expected 1 to {MAX_SLICES} slices, rows and columns, and at most {MAX_SLICE_SIDE} x {MAX_SLICE_SIDE} pixels in a slice, found \
+         {slices} x {height} x {width}"
+    ))
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use super::source;
 use crate::archive::open_plain;
 use crate::error::Problem;
 
@@ -46,8 +47,8 @@ impl HeaderLines {
     }
 }
 
-/// Returns the open file of the voxels, and the offset of its data: the file `data` from its beginning, or else the rest
-/// of the header's own file.
+/// Returns the open file of the voxels, and the offset of its data: the file `data` from its beginning, or else the
+/// rest of the header's own file.
 ///
 /// # Errors
 /// If `data` cannot be opened.
@@ -99,24 +100,12 @@ pub(super) fn numbers<const N: usize>(text: &str, separator: char) -> Option<[f6
 /// # Errors
 /// If there is another number of axes, or a side is 0 or too long.
 pub(super) fn shape(sizes: &[u64]) -> Result<[usize; 3], String> {
-    let max = super::source::MAX_SLICE_SIDE;
-    let [width, height, slices] = match *sizes {
-        [width, height] => [width, height, 1],
-        [width, height, slices] => [width, height, slices],
-        _ => {
-            return Err(format!(
-                "expected three axes (columns, rows, slices) of one number a voxel, found {}: {sizes:?}; split it into volumes first",
-                sizes.len()
-            ));
-        }
-    };
-    if sizes.contains(&0) {
-        return Err(format!("broken header: {sizes:?} voxels along its axes, expected at least 1 each"));
+    match *sizes {
+        [width, height] => source::shape([1, height, width]),
+        [width, height, slices] => source::shape([slices, height, width]),
+        _ => Err(format!(
+            "expected three axes (columns, rows, slices) of one number a voxel, found {}: {sizes:?}; split it into volumes first",
+            sizes.len()
+        )),
     }
-    if width.max(height) > max as u64 {
-        return Err(format!("slices of {height} x {width} are beyond {max} pixels a side"));
-    }
-    let slices = usize::try_from(slices).ok().filter(|slices| slices.checked_mul(max * max).is_some());
-    let slices = slices.ok_or_else(|| format!("broken header: {sizes:?} voxels along its axes are more than a file can hold"))?;
-    Ok([slices, height as usize, width as usize])
 }

@@ -71,7 +71,7 @@ pub use orient::Orient;
 pub use prepare::{Size, prepare};
 pub use resize::{resize, resized, taps};
 pub use scratch::Scratch;
-pub use source::Slices;
+pub use source::{MAX_SLICES, Slices};
 pub use turn::Turn;
 pub use volume::Volume;
 pub use window::Window;

@@ -8,7 +8,7 @@ use std::path::Path;
 use half::f16;
 use npyz::{DType, Deserialize, NpyHeader, Order, TypeChar, TypeRead};
 
-use super::source::{MAX_SLICE_SIDE, Slices, StoredScan};
+use super::source::{self, Slices, StoredScan};
 use crate::archive::open_plain;
 use crate::error::{Error, Problem, Result};
 
@@ -171,10 +171,7 @@ fn slices(shape: &[u64]) -> Result<[usize; 3], String> {
     if s * h * w == 0 {
         return Err(format!("the array is empty: {shape:?}"));
     }
-    if h.max(w) > MAX_SLICE_SIDE as u64 {
-        return Err(format!("slices of {h} x {w} are beyond {MAX_SLICE_SIDE} pixels a side; expected [H, W] or [S, H, W]"));
-    }
-    Ok([s, h, w].map(|n| n as usize))
+    source::shape([s, h, w]).map_err(|problem| format!("{problem}; expected [H, W] or [S, H, W]"))
 }
 
 /// Returns the size of one value in bytes.

@@ -7,6 +7,26 @@ use crate::error::Problem;
 
 /// The largest side of a slice that a reader accepts. A slice of 16384 x 16384 takes 1 GiB as f32.
 pub(super) const MAX_SLICE_SIDE: usize = 16_384;
+/// The most slices that a scan may have. A volume of these sizes has 2^52 voxels, so that no offset overflows.
+pub const MAX_SLICES: usize = 1 << 24;
+
+/// Checks the sizes [S, H, W] that a file states.
+///
+/// # Errors
+/// If a side is 0 or too long.
+#[cfg(feature = "readers")]
+pub(super) fn shape([slices, height, width]: [u64; 3]) -> Result<[usize; 3], String> {
+    if [slices, height, width].contains(&0) {
+        return Err(format!("broken header: {slices} x {height} x {width} voxels (slices, rows, columns), expected at least 1 each"));
+    }
+    if width.max(height) > MAX_SLICE_SIDE as u64 {
+        return Err(format!("slices of {height} x {width} are beyond {MAX_SLICE_SIDE} pixels a side"));
+    }
+    if slices > MAX_SLICES as u64 {
+        return Err(format!("{slices} slices are beyond {MAX_SLICES}"));
+    }
+    Ok([slices, height, width].map(|side| side as usize))
+}
 
 /// A scan as its file stores it, before its axes are reordered. Every reader returns one.
 #[derive(Debug)]
@@ -19,7 +39,7 @@ pub(super) struct StoredScan {
     pub about: Vec<(&'static str, String)>,
     /// The header of a NIfTI file, which label maps of the scan repeat. None after the axes are reordered.
     #[cfg(feature = "readers")]
-    pub nifti: Option<Box<nifti::NiftiHeader>>,
+    pub nifti: Option<Box<super::nifti::Fields>>,
     /// The grid of a MetaImage file, which label maps of the scan repeat. None after the axes are reordered.
     #[cfg(feature = "readers")]
     pub grid: Option<Box<super::grid::Grid>>,
@@ -83,8 +103,8 @@ pub trait Slices: Send {
     /// number of values.
     ///
     /// # Errors
-    /// A description of the problem without the scan's name, which [`super::Volume`] adds. An I/O error converts with `?`,
-    /// and stays the source of the error that [`super::Volume::read_slice`] returns.
+    /// A description of the problem without the scan's name, which [`super::Volume`] adds. An I/O error converts with
+    /// `?`, and stays the source of the error that [`super::Volume::read_slice`] returns.
     fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, Problem>;
 }
 

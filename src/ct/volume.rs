@@ -50,7 +50,7 @@ impl Volume {
     /// of CT slices. Other formats are recognised by the file's extension, in any case:
     ///
     /// - `.npy` with [H, W] or [S, H, W] of any numeric dtype, assumed to be in HU;
-    /// - `.nii`, `.nii.gz` or one of a pair `.hdr` and `.img`: NIfTI-1 of any real dtype, scaled as its header says;
+    /// - `.nii`, `.nii.gz` or one of a pair `.hdr` and `.img`: NIfTI-1 or NIfTI-2 of any real dtype, scaled as its header says;
     /// - `.nrrd` or `.nhdr` (NRRD, raw or gzip), `.mha` or `.mhd` (MetaImage, compressed or not), of any real dtype.
     ///
     /// Only headers are read, and slices keep their stored orientation until [`Volume::oriented`]. A compressed NIfTI

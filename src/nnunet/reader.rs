@@ -45,9 +45,7 @@ impl Reader {
     /// `pixdim` are the lengths of the affine's columns.
     pub fn spacing(self, geometry: &Geometry) -> [f64; 3] {
         if self == Self::NibabelWithReorient && self.turn(geometry) != Turn::NONE {
-            let [column, row, slice] = geometry.affine().spacing();
-            // A NIfTI header holds f32.
-            return [slice, row, column].map(|length| f64::from(length as f32));
+            return geometry.lengths();
         }
         geometry.spacing()
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use flate2::{Compression, CrcWriter, GzBuilder};
 
-use super::ours::{COMMENT, CRC, DESCRIP};
+use super::ours::{COMMENT, CRC, nifti_mark};
 use crate::archive::NewFile;
 use crate::ct::{Geometry, Scratch, Turn};
 use crate::error::{Error, Result};
@@ -52,9 +52,9 @@ struct Header {
 }
 
 impl LabelFile {
-    /// Starts the file at `path` for `classes` labels, numbered from 0. The ending of `path` decides the format: `.nrrd`,
-    /// `.mha`, `.nii.gz`, else uncompressed NIfTI. The other three are compressed. Each label takes one byte, or two bytes if there are
-    /// more than 255.
+    /// Starts the file at `path` for `classes` labels, numbered from 0. The ending of `path` decides the format:
+    /// `.nrrd`, `.mha`, `.nii.gz`, else uncompressed NIfTI. The other three are compressed. Each label takes one byte,
+    /// or two bytes if there are more than 255.
     ///
     /// The slices passed to [`LabelFile::push`] are those of the scan after `turn`. Unless `turn` is
     /// [`Turn::NONE`], the slices first go into a temporary file.
@@ -85,8 +85,10 @@ impl LabelFile {
                 (Voxels::Zlib(Box::new(ZlibEncoder::new(sink(&mut file)?, Compression::default()))), header)
             }
             _ => {
-                let header = Header::write(&mut file, &geometry.nifti_labels(bytes))?;
-                (Voxels::Plain(sink(&mut file)?), Header { mark: Some(DESCRIP.start as u64), ..header })
+                let labels = geometry.nifti_labels(bytes);
+                let header =
+                    Header { mark: nifti_mark(&labels).map(|(field, _)| field.start as u64), ..Header::write(&mut file, &labels)? };
+                (Voxels::Plain(sink(&mut file)?), header)
             }
         };
         Ok(Self { file, voxels, header, is_wide, turned })

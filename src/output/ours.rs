@@ -29,11 +29,9 @@ const PREAMBLE: usize = 128;
 /// JSON, and in the metadata of `.npz`.
 pub const WRITTEN_BY: &str = "meddino";
 
-/// The byte range of `descrip` in a NIfTI-1 header.
-pub(super) const DESCRIP: Range<usize> = 148..228;
-
-/// Offset of the first voxel in a label map.
-const VOXELS: u64 = 352;
+/// Of a single file of NIfTI-1 and NIfTI-2: the magic and its offset, the byte range of `descrip`, and the offset of
+/// the voxels that follow the header.
+const NIFTI: [(&[u8], usize, Range<usize>, u64); 2] = [(b"n+1\0", 344, 148..228, 352), (b"n+2\0", 4, 240..320, 544)];
 
 /// Number of bytes read of every file at first: enough for the header of a label map in any format.
 const GLANCE: u64 = 1024;
@@ -93,14 +91,14 @@ impl Kind {
         let other = |is_ours: bool| is_ours.then_some(Self::Other);
         match &head[..] {
             [] => other(true),
-            [0x1f, 0x8b, ..] => self::head(path, HEAD).filter(|head| is_label_map(&inflated(head))).map(Self::Labels),
+            [0x1f, 0x8b, ..] => self::head(path, HEAD).filter(|head| nifti_mark(&inflated(head)).is_some()).map(Self::Labels),
             [b'P', b'K', 3, 4, ..] => other(is_npz(path)),
             [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => other(is_json(&path.with_extension("json"))),
             [0x89, b'P', b'N', b'G', ..] => other(is_picture(&self::head(path, HEAD)?)),
             [b'c', b'a', b's', b'e', ..] => other(head.starts_with(statistics::HEADER.as_bytes())),
             [b'{', ..] => other(is_json(path)),
             [_, _, _, _, _, _, _, _, b'{', ..] => Self::of_archive(&Archive::open(path).ok()?),
-            _ => (is_label_map(&head) || is_seg(&head) || text_mark(&head).is_some()).then_some(Self::Labels(head)),
+            _ => (nifti_mark(&head).is_some() || is_seg(&head) || text_mark(&head).is_some()).then_some(Self::Labels(head)),
         }
     }
 
@@ -132,11 +130,10 @@ fn bears_mark(path: &Path, head: &[u8]) -> bool {
     if let Some((mark, length)) = text_mark(head) {
         return has_crc(path, mark, length);
     }
-    match head {
-        [0x1f, 0x8b, ..] => has_comment(head),
-        _ if is_seg(head) => has_crc(path, &head[..PREAMBLE], PREAMBLE as u64 + 4),
-        _ => has_crc(path, &head[DESCRIP], VOXELS),
+    if let Some((field, voxels)) = nifti_mark(head) {
+        return has_crc(path, &head[field], voxels);
     }
+    if is_seg(head) { has_crc(path, &head[..PREAMBLE], PREAMBLE as u64 + 4) } else { has_comment(head) }
 }
 
 /// Returns the comment in the header of an NRRD or MetaImage file that names this program, and the header's length.
@@ -157,10 +154,11 @@ fn is_seg(head: &[u8]) -> bool {
     head.starts_with(DICOM_MARK.as_bytes()) && head.get(PREAMBLE..PREAMBLE + 4).is_some_and(|magic| magic == b"DICM")
 }
 
-/// Returns whether the field `descrip` of a NIfTI-1 header names this program.
-fn is_label_map(head: &[u8]) -> bool {
-    let is_nifti = head.get(344..347).is_some_and(|magic| magic == b"n+1");
-    is_nifti && head[DESCRIP].starts_with(b"meddino ")
+/// Returns the byte range of the field `descrip` of a NIfTI file and the offset of its voxels, if the field names this
+/// program.
+pub(super) fn nifti_mark(head: &[u8]) -> Option<(Range<usize>, u64)> {
+    let (.., field, voxels) = NIFTI.into_iter().find(|(magic, at, ..)| head.get(*at..).is_some_and(|head| head.starts_with(magic)))?;
+    head.get(field.clone())?.starts_with(b"meddino ").then_some((field, voxels))
 }
 
 /// Returns whether the `Software` text of a PNG picture names this program. The text is in an `iTXt` chunk that is
@@ -212,7 +210,7 @@ fn has_crc(_: &Path, _: &[u8], _: u64) -> bool {
 fn inflated(head: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     // The end of `head` may be missing. An error is ignored, because the header is at the start.
-    let _ = flate2::read::MultiGzDecoder::new(head).take(352).read_to_end(&mut bytes);
+    let _ = flate2::read::MultiGzDecoder::new(head).take(GLANCE).read_to_end(&mut bytes);
     bytes
 }
 
@@ -254,17 +252,21 @@ mod tests {
         safetensors("ours", &[("meddino", "0.1.0")]);
         safetensors("converted", &[("meddino.config", "{}")]);
         safetensors("other", &[("meddinoid", "pt"), ("format", "pt")]);
-        let nifti = |descrip: &str| {
-            let mut bytes = vec![0; 352];
-            bytes[DESCRIP][..descrip.len()].copy_from_slice(descrip.as_bytes());
-            bytes[344..348].copy_from_slice(b"n+1\0");
+        let nifti = |version: usize, descrip: &str| {
+            let (magic, at, field, voxels) = &NIFTI[version - 1];
+            let mut bytes = vec![0; *voxels as usize];
+            bytes[field.clone()][..descrip.len()].copy_from_slice(descrip.as_bytes());
+            bytes[*at..][..magic.len()].copy_from_slice(magic);
             bytes
         };
         for (name, bytes) in [
             ("empty", Vec::new()),
-            ("labels.nii", nifti("meddino 0.1.0")),
-            ("fsl.nii", nifti("FSL5.0")),
-            ("short.nii", nifti("meddino 0.1.0")[..200].to_vec()),
+            ("labels.nii", nifti(1, "meddino 0.1.0")),
+            ("labels_2.nii", nifti(2, "meddino 0.1.0")),
+            ("fsl.nii", nifti(1, "FSL5.0")),
+            ("fsl_2.nii", nifti(2, "FSL5.0")),
+            ("short.nii", nifti(1, "meddino 0.1.0")[..200].to_vec()),
+            ("short_2.nii", nifti(2, "meddino 0.1.0")[..200].to_vec()),
             ("ours.json", br#"{"meddino": "0.1.0"}"#.to_vec()),
             ("other.json", br#"{"a": {"meddino": 1}}"#.to_vec()),
             ("cut.json", br#"{"meddino": "0"#.to_vec()),
@@ -283,13 +285,17 @@ mod tests {
         ] {
             fs::write(at(name), bytes).expect("written");
         }
-        for ours in ["ours", "converted", "empty", "labels.nii", "ours.json", "ours.npy", "ours.csv", "ours.nrrd", "ours.mha"] {
+        for ours in
+            ["ours", "converted", "empty", "labels.nii", "labels_2.nii", "ours.json", "ours.npy", "ours.csv", "ours.nrrd", "ours.mha"]
+        {
             assert!(is_ours(at(ours)), "{ours}");
         }
         let others = [
             "other",
             "fsl.nii",
+            "fsl_2.nii",
             "short.nii",
+            "short_2.nii",
             "other.json",
             "other.csv",
             "other.nrrd",

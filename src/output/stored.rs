@@ -7,16 +7,13 @@ use serde_json::Value;
 
 use super::format::Format;
 use crate::archive::Archive;
-use crate::ct::{Orient, Size};
+use crate::ct::{MAX_SLICES, Orient, Size};
 use crate::error::{Error, Problem, Result};
 use crate::tensor::Tensor;
 use crate::vit::config::{Grid, MAX_SIDE};
 
 /// Name of the tensor that holds the patch tokens: [S, P, C].
 const PATCHES: &str = "x_norm_patchtokens";
-
-/// The largest slice number that is accepted. A NIfTI file has at most 32767 slices.
-const MAX_SLICE: usize = 1 << 24;
 
 /// An open `.safetensors` feature file with patch tokens. Its metadata are checked against its tensor.
 #[derive(Debug)]
@@ -85,7 +82,7 @@ impl StoredFeatures {
         if [slices.len(), rows * cols] != shape[..2] {
             return Err(format!("{PATCHES} is {shape:?}, but its metadata say {} slices of {rows} x {cols} patches", slices.len()).into());
         }
-        if let Some(slice) = slices.iter().find(|&&slice| slice > MAX_SLICE) {
+        if let Some(slice) = slices.iter().find(|&&slice| slice > MAX_SLICES) {
             return Err(format!("its metadata name slice {slice}, which no scan has").into());
         }
         let name = path.display().to_string();

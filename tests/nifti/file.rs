@@ -1,4 +1,4 @@
-//! Writes NIfTI-1 files, field by field as in `nifti1.h`.
+//! Writes NIfTI-1 and NIfTI-2 files, field by field as in `nifti1.h` and `nifti2.h`.
 
 use std::fs;
 use std::io::Write;
@@ -13,9 +13,10 @@ use tempfile::TempDir;
 #[derive(Clone)]
 pub struct Nifti {
     pub big_endian: bool,
+    /// 348 writes NIfTI-1, 540 NIfTI-2, and any other the fields of NIfTI-1.
     pub size: i32,
     /// The stored sizes: the number of axes first.
-    pub dim: [i16; 8],
+    pub dim: [i64; 8],
     pub datatype: i16,
     /// qfac first.
     pub pixdim: [f32; 8],
@@ -37,7 +38,7 @@ pub struct Nifti {
 impl Nifti {
     /// A volume of i16, [k, j, i] = `shape`, in RAS+, with voxels of 1 mm and its first voxel at the origin.
     pub fn i16(shape: [i16; 3], values: impl IntoIterator<Item = i16>) -> Self {
-        let [k, j, i] = shape;
+        let [k, j, i] = shape.map(i64::from);
         Self {
             big_endian: false,
             size: 348,
@@ -68,30 +69,42 @@ impl Nifti {
         self
     }
 
-    /// The header: 348 bytes.
+    /// The same fields as a single file of NIfTI-2.
+    pub fn as_2(&self) -> Self {
+        self.clone().with(|f| (f.size, f.vox_offset, f.magic) = (540, f.vox_offset + 192.0, *b"n+2\0"))
+    }
+
+    /// The header: 348 bytes, or 540.
     pub fn header(&self) -> Vec<u8> {
-        let mut bytes = vec![0; 348];
-        let mut put = |at: usize, value: &[u8]| {
-            // `number` takes little-endian bytes.
-            let mut value = value.to_vec();
+        let is_2 = self.size == 540;
+        let mut bytes = vec![0; if is_2 { 540 } else { 348 }];
+        let mut put = |[at_1, at_2]: [usize; 2], value: Vec<u8>| {
+            let mut value = value;
             if self.big_endian {
                 value.reverse();
             }
+            let at = if is_2 { at_2 } else { at_1 };
             bytes[at..at + value.len()].copy_from_slice(&value);
         };
-        put(0, &self.size.to_le_bytes());
-        self.dim.iter().enumerate().for_each(|(i, v)| put(40 + 2 * i, &v.to_le_bytes()));
-        put(70, &self.datatype.to_le_bytes());
-        self.pixdim.iter().enumerate().for_each(|(i, v)| put(76 + 4 * i, &v.to_le_bytes()));
-        put(108, &self.vox_offset.to_le_bytes());
-        put(112, &self.slope.to_le_bytes());
-        put(116, &self.intercept.to_le_bytes());
-        put(123, &[self.units]);
-        put(252, &self.qform_code.to_le_bytes());
-        put(254, &self.sform_code.to_le_bytes());
-        self.quatern.iter().enumerate().for_each(|(i, v)| put(256 + 4 * i, &v.to_le_bytes()));
-        self.srow.iter().enumerate().for_each(|(i, v)| put(280 + 4 * i, &v.to_le_bytes()));
-        bytes[344..].copy_from_slice(&self.magic);
+        // Numbers are narrow in NIfTI-1 and wide in NIfTI-2.
+        let size = |v: i64| if is_2 { v.to_le_bytes().to_vec() } else { (v as i16).to_le_bytes().to_vec() };
+        let float = |v: f32| if is_2 { f64::from(v).to_le_bytes().to_vec() } else { v.to_le_bytes().to_vec() };
+        let code = |v: i16| if is_2 { i32::from(v).to_le_bytes().to_vec() } else { v.to_le_bytes().to_vec() };
+        put([0, 0], self.size.to_le_bytes().to_vec());
+        self.dim.iter().enumerate().for_each(|(i, v)| put([40 + 2 * i, 16 + 8 * i], size(*v)));
+        put([70, 12], self.datatype.to_le_bytes().to_vec());
+        self.pixdim.iter().enumerate().for_each(|(i, v)| put([76 + 4 * i, 104 + 8 * i], float(*v)));
+        put([108, 168], if is_2 { (self.vox_offset as i64).to_le_bytes().to_vec() } else { float(self.vox_offset) });
+        put([112, 176], float(self.slope));
+        put([116, 184], float(self.intercept));
+        put([123, 500], if is_2 { i32::from(self.units).to_le_bytes().to_vec() } else { vec![self.units] });
+        put([252, 344], code(self.qform_code));
+        put([254, 348], code(self.sform_code));
+        let forms = self.quatern.iter().chain(&self.srow);
+        forms.enumerate().for_each(|(i, v)| put([256 + 4 * i, 352 + 8 * i], float(*v)));
+        let magic = if is_2 { [&self.magic[..], b"\r\n\x1a\n"].concat() } else { self.magic.to_vec() };
+        let at = if is_2 { 4 } else { 344 };
+        bytes[at..at + magic.len()].copy_from_slice(&magic);
         bytes
     }
 

@@ -43,16 +43,18 @@ fn headers() {
     let fine = Nifti::numbered().bytes();
     check(vec![
         ("fine.nii", fine.clone(), None),
-        ("nothing.nii", Vec::new(), Some("not a NIfTI-1 file: it is empty or ends inside its header")),
-        ("nothing.nii.gz", Vec::new(), Some("not a NIfTI-1 file")),
+        ("nothing.nii", Vec::new(), Some("not a NIfTI file: it is empty or ends inside its header")),
+        ("nothing.nii.gz", Vec::new(), Some("not a NIfTI file")),
         ("cut_header.nii", fine[..200].to_vec(), Some("it ends inside its header")),
         ("garbage.nii", vec![0x5A; 4096], Some("it begins neither as one nor as gzip")),
         ("garbage.nii.gz", vec![0x5A; 4096], Some("it begins neither as one nor as gzip")),
-        ("png.nii", b"\x89PNG\r\n\x1a\n0000000000000000".to_vec(), Some("not a NIfTI-1 file")),
-        ("nifti_2.nii", with(|f| f.size = 540), Some("NIfTI-2, which is not read here; save it as NIfTI-1")),
-        ("nifti_2_big.nii", with(|f| (f.size, f.big_endian) = (540, true)), Some("NIfTI-2")),
-        ("analyze.nii", with(|f| f.magic = [0; 4]), Some("its magic is neither n+1 nor ni1")),
-        ("mixed_endian.nii", with(|f| (f.size, f.dim[0]) = (348_i32, 768)), Some("byte order")),
+        ("png.nii", b"\x89PNG\r\n\x1a\n0000000000000000".to_vec(), Some("not a NIfTI file")),
+        (
+            "analyze.nii",
+            with(|f| f.magic = [0; 4]),
+            Some(r#"its magic is "\x00\x00\x00\x00", and neither "n+1\x00" nor "ni1\x00" of NIfTI-1"#),
+        ),
+        ("mixed_endian.nii", with(|f| (f.size, f.dim[0]) = (348, 768)), Some("byte order")),
         ("no_axes.nii", with(|f| f.dim[0] = 0), Some("0 axes, expected 1 to 7")),
         ("line.nii", with(|f| f.dim[0] = 1), Some("found a line of 4 values")),
         ("no_rows.nii", with(|f| f.dim[2] = 0), Some("[4, 0, 2] voxels along its axes")),
@@ -78,6 +80,59 @@ fn headers() {
         ("half_a_pair.hdr", fine.clone(), Some("of which half_a_pair.img is missing")),
         ("other_half.img", fine.clone(), Some("of which other_half.hdr is missing")),
     ]);
+}
+
+/// What NIfTI-2 has beyond NIfTI-1: sizes of 64 bits, and a magic that shows changed ends of lines.
+#[test]
+fn headers_of_nifti_2() {
+    let file = || Nifti::numbered().as_2();
+    let with = |change: fn(&mut Nifti)| file().with(change).bytes();
+    let fine = file().bytes();
+    let as_text = [&fine[..8], b"\n", &fine[10..]].concat();
+    let at = |offset: usize, bytes: &[u8]| {
+        let mut file = fine.clone();
+        file[offset..offset + bytes.len()].copy_from_slice(bytes);
+        file
+    };
+    let dims = |dims: [i64; 3]| with_dims(&file(), dims);
+    let huge = dims([16_384, 16_384, 1 << 24]);
+    check(vec![
+        ("fine.nii", fine.clone(), None),
+        ("fine.nii.gz", gzip(&fine), None),
+        ("fine_big.nii", with(|f| (f.big_endian, f.voxels) = (true, vec![0; 48])), None),
+        ("size_alone.nii", fine[..4].to_vec(), Some("it ends inside its header")),
+        ("cut_at_348.nii", fine[..348].to_vec(), Some("it ends inside its header")),
+        ("cut_at_539.nii.gz", gzip(&fine[..539]), Some("it ends inside its header")),
+        ("magic_of_1.nii", with(|f| f.magic = *b"n+1\0"), Some(r#"its magic is "n+1\x00\r\n\x1a\n", and neither "n+2\x00\r\n\x1a\n" nor"#)),
+        ("as_text.nii", as_text, Some("a program that changes the ends of lines damages the file")),
+        ("size_of_1.nii", with(|f| f.size = 348), Some("neither \"n+1")),
+        ("pair_alone.nii", with(|f| f.magic = *b"ni2\0"), Some("the voxels are in another file")),
+        ("no_axes.nii", with(|f| f.dim[0] = 0), Some("0 axes, expected 1 to 7")),
+        ("axes_of_another_order.nii", with(|f| f.dim[0] = 3_i64.swap_bytes()), Some("216172782113783808 axes")),
+        ("minus_one_axis.nii", with(|f| f.dim[0] = -1), Some("-1 axes")),
+        ("most_negative.nii", dims([4, 3, i64::MIN]), Some("[4, 3, -9223372036854775808] voxels along its axes")),
+        ("wide.nii", dims([16_385, 3, 2]), Some("beyond 16384 pixels a side")),
+        ("wider_than_32_bits.nii", dims([(1 << 32) + 4, 3, 2]), Some("beyond 16384 pixels a side")),
+        ("deep.nii", dims([4, 3, (1 << 24) + 1]), Some("16777217 slices are beyond 16777216")),
+        ("deepest.nii", dims([4, 3, i64::MAX]), Some("slices are beyond 16777216")),
+        ("many_volumes.nii", with(|f| f.dim = [7, 4, 3, 2, i64::MAX, i64::MAX, i64::MAX, 4]), Some("holds 18446744073709551615 volumes")),
+        ("huge.nii", huge.clone(), Some("promises 9007199254740992 bytes of voxels at byte 544, but it ends at byte 592")),
+        ("huge.nii.gz", gzip(&huge), Some("bytes of gzip cannot hold so much")),
+        ("short.nii", fine[..fine.len() - 1].to_vec(), Some("promises 48 bytes of voxels at byte 544, but it ends at byte 591")),
+        ("offset_inside.nii", at(168, &543_i64.to_le_bytes()), Some("at byte 543 (vox_offset), inside the header")),
+        ("offset_beyond.nii", at(168, &600_i64.to_le_bytes()), Some("at byte 600, but it ends at byte 592")),
+        ("offset_negative.nii", at(168, &(-544_i64).to_le_bytes()), Some("begin at byte -544")),
+        ("offset_huge.nii", at(168, &i64::MAX.to_le_bytes()), Some("(vox_offset)")),
+        ("offset_none.nii", at(168, &[0; 8]), None),
+        ("slope_nan.nii", at(176, &f64::NAN.to_le_bytes()), None),
+        ("unscaled.nii", at(184, &f64::NAN.to_le_bytes()), Some("scl_inter is NaN")),
+        ("bits.nii", with(|f| f.datatype = 1), Some("single bits: a mask, and no HU")),
+        ("half_a_pair.hdr", fine.clone(), Some("of which half_a_pair.img is missing")),
+    ]);
+}
+
+fn with_dims(file: &Nifti, [width, height, slices]: [i64; 3]) -> Vec<u8> {
+    file.clone().with(|f| f.dim[1..4].copy_from_slice(&[width, height, slices])).bytes()
 }
 
 #[test]

@@ -8,3 +8,4 @@ mod hostile;
 mod orient;
 mod place;
 mod values;
+mod version_2;

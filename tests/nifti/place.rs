@@ -4,9 +4,14 @@ use meddino::ct::Volume;
 
 use super::file::{Folder, Nifti};
 
+/// Opens the file, and checks that NIfTI-2 with the same fields says the same.
 fn open(file: &Nifti) -> Volume {
     // The folder is removed, but the file stays open.
-    Folder::new().open("a.nii", &file.bytes())
+    let open = |bytes: &[u8]| Folder::new().open("a.nii", bytes);
+    let (scan, twin) = (open(&file.bytes()), open(&file.as_2().bytes()));
+    assert_eq!(twin.about()[0], ("format", "NIfTI-2".to_owned()));
+    assert_eq!((twin.about().last(), twin.affine(), twin.warnings()), (scan.about().last(), scan.affine(), scan.warnings()));
+    scan
 }
 
 fn rows(scan: &Volume) -> [[f64; 4]; 3] {

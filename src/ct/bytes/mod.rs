@@ -74,11 +74,12 @@ impl Bytes {
         Ok(Self { storage, packing, start, length, end: u64::MAX })
     }
 
-    /// Returns the first `len` bytes, or fewer if the file is shorter.
+    /// Returns the next `len` bytes, or fewer if the file is shorter. The first call begins with the first byte, and
+    /// all calls precede [`Bytes::promise`].
     ///
     /// # Errors
     /// If the file cannot be read or inflated. A file that ends early is not an error.
-    pub fn first(&mut self, len: usize) -> Result<Vec<u8>, Problem> {
+    pub fn next(&mut self, len: usize) -> Result<Vec<u8>, Problem> {
         let mut bytes = vec![0; len];
         let (found, error) = match &mut self.storage {
             Storage::Plain(file) => fill(file, &mut bytes),
@@ -87,7 +88,7 @@ impl Bytes {
                 *at += found as u64;
                 (found, error)
             }
-            Storage::Spooled(_) => unreachable!("the first bytes are read before any other"),
+            Storage::Spooled(_) => unreachable!("headers are read before voxels"),
         };
         bytes.truncate(found);
         match error {

@@ -1,25 +1,20 @@
-//! Reads and checks what a NIfTI-1 header says about the values. Fields and codes are those of the NIfTI-1 standard,
-//! `nifti1.h`.
+//! Reads and checks what a NIfTI header says about the values. Fields and codes are those of the standards, `nifti1.h`
+//! and `nifti2.h`.
 
-use nifti::{Endianness, NiftiHeader, NiftiType};
-
+use super::fields::Fields;
+use super::layout::{Layout, NIFTI_1, NIFTI_2};
 use crate::ct::bytes::Bytes;
 use crate::ct::scalar::Scalar;
-use crate::ct::source::MAX_SLICE_SIDE;
+use crate::ct::source;
 use crate::error::Problem;
-
-/// The header's length in bytes: `sizeof_hdr`.
-const LENGTH: usize = 348;
-/// `sizeof_hdr` of NIfTI-2.
-const LENGTH_2: i32 = 540;
-/// The offset of the voxels in a single file without extensions.
-const FIRST_VOXEL: u64 = 352;
 
 /// A header that passed the checks.
 #[derive(Debug)]
 pub(super) struct Header {
+    /// The name of the format.
+    pub format: &'static str,
     /// The fields as stored, except for those that were corrected with a warning.
-    pub raw: NiftiHeader,
+    pub raw: Fields,
     /// [S, H, W]: the file's axes k, j, i. No side is 0.
     pub shape: [usize; 3],
     /// How a voxel is stored.
@@ -38,21 +33,20 @@ pub(super) struct Header {
 
 impl Header {
     /// # Errors
-    /// If the file is not NIfTI-1, or does not hold a single volume of real numbers.
+    /// If the file is not NIfTI, or does not hold a single volume of real numbers.
     pub fn read(file: &mut Bytes) -> Result<Self, Problem> {
-        let bytes = file.first(LENGTH)?;
-        let mut raw = parse(&bytes)?;
+        let (mut raw, layout, is_big_endian, is_pair) = parse(file)?;
         let mut warnings = Vec::new();
         count_of_none(&mut raw, &mut warnings);
-        let is_pair = &raw.magic == nifti::header::MAGIC_CODE_NI1;
         let (slope, intercept) = scaling(&raw)?;
         Ok(Self {
             shape: shape(&raw)?,
             scalar: scalar(&raw)?,
-            is_big_endian: raw.endianness == Endianness::Big,
+            is_big_endian,
             slope,
             intercept,
-            offset: offset(&raw, is_pair, &mut warnings)?,
+            offset: offset(&raw, layout.first_voxel() as u64, is_pair, &mut warnings)?,
+            format: layout.name,
             is_pair,
             raw,
             warnings,
@@ -60,34 +54,30 @@ impl Header {
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<NiftiHeader, String> {
-    let not_nifti = |why: &str| format!("not a NIfTI-1 file: {why}");
-    let Some(&size) = bytes.first_chunk() else { return Err(not_nifti("it is empty or ends inside its header")) };
-    match [i32::from_le_bytes(size), i32::from_be_bytes(size)] {
-        sizes if sizes.contains(&(LENGTH as i32)) => {}
-        sizes if sizes.contains(&LENGTH_2) => {
-            return Err("NIfTI-2, which is not read here; save it as NIfTI-1, for example with nibabel: \
-                        nib.save(nib.Nifti1Image.from_image(nib.load(FILE)), \"scan.nii.gz\")"
-                .into());
-        }
-        _ => return Err(not_nifti("it begins neither as one nor as gzip")),
+/// Returns the fields and their layout, whether they are big-endian, and whether the voxels are in another file.
+fn parse(file: &mut Bytes) -> Result<(Fields, &'static Layout, bool, bool), Problem> {
+    let not_nifti = |why: &str| format!("not a NIfTI file: {why}");
+    let mut bytes = file.next(NIFTI_1.length)?;
+    let Some(&size) = bytes.first_chunk() else { return Err(not_nifti("it is empty or ends inside its header").into()) };
+    let sizes = [i32::from_le_bytes(size), i32::from_be_bytes(size)];
+    let layout = [&NIFTI_1, &NIFTI_2].into_iter().find(|layout| sizes.contains(&(layout.length as i32)));
+    let layout = layout.ok_or_else(|| not_nifti("it begins neither as one nor as gzip"))?;
+    bytes.extend(file.next(layout.length - NIFTI_1.length)?);
+    if bytes.len() < layout.length {
+        return Err(not_nifti("it ends inside its header").into());
     }
-    if bytes.len() < LENGTH {
-        return Err(not_nifti("it ends inside its header"));
+    let magic = layout.magic(&bytes);
+    if magic != layout.single && magic != layout.pair {
+        return Err(not_nifti(&layout.not_its(magic)).into());
     }
-    let header = NiftiHeader::from_reader(bytes)
-        .map_err(|_| not_nifti("its magic is neither n+1 nor ni1 (Analyze 7.5 does not state an orientation)"))?;
-    // The `nifti` crate derives the byte order from `dim[0]`, so the stated length must agree with that order.
-    if header.sizeof_hdr != LENGTH as i32 {
-        return Err(format!("broken header: dim[0] is no number of axes from 1 to 7 in the byte order of its length, {LENGTH}"));
-    }
-    Ok(header)
+    let is_big_endian = sizes[0] != layout.length as i32;
+    Ok((layout.read(&bytes, is_big_endian), layout, is_big_endian, magic == layout.pair))
 }
 
 /// Replaces a length of 0 beyond the third axis with 1, as SimpleITK does, because some writers count the axes but
 /// leave their lengths empty.
-fn count_of_none(raw: &mut NiftiHeader, warnings: &mut Vec<String>) {
-    let axes = usize::from(raw.dim[0]).min(7);
+fn count_of_none(raw: &mut Fields, warnings: &mut Vec<String>) {
+    let axes = raw.dim[0].clamp(0, 7) as usize;
     for i in (4..=axes).filter(|&i| raw.dim[i] == 0).collect::<Vec<_>>() {
         warnings.push(format!("its header counts no volume (dim[{i}] is 0, of {axes} axes); one was taken"));
         raw.dim[i] = 1;
@@ -95,12 +85,10 @@ fn count_of_none(raw: &mut NiftiHeader, warnings: &mut Vec<String>) {
 }
 
 /// Returns [S, H, W] from `dim`. There must be one volume: all further axes have length 1.
-fn shape(raw: &NiftiHeader) -> Result<[usize; 3], String> {
-    // The standard defines the dimensions as signed.
-    let dim = raw.dim.map(|n| n as i16);
-    let axes = match dim[0] {
-        n @ 1..=7 => &dim[1..=n as usize],
-        n => return Err(format!("broken header: {n} axes, expected 1 to 7")),
+fn shape(raw: &Fields) -> Result<[usize; 3], String> {
+    let axes = match raw.dim[0] {
+        n @ 1..=7 => &raw.dim[1..=n as usize],
+        n => return Err(format!("broken header: {n} axes, expected 1 to 7 (dim[0], in the byte order of the header's length)")),
     };
     if axes.iter().any(|&n| n < 1) {
         return Err(format!("broken header: {axes:?} voxels along its axes, expected at least 1 each"));
@@ -108,44 +96,39 @@ fn shape(raw: &NiftiHeader) -> Result<[usize; 3], String> {
     if axes.len() < 2 {
         return Err(format!("expected a volume or a slice, found a line of {} values", axes[0]));
     }
-    let volumes: u128 = axes[2..].iter().skip(1).map(|&n| n as u128).product();
+    let volumes = axes[2..].iter().skip(1).fold(1_u64, |volumes, &n| volumes.saturating_mul(n as u64));
     if volumes > 1 {
         return Err(format!(
             "holds {volumes} volumes: {axes:?}; expected one. Split it first, for example with nibabel: nib.four_to_three"
         ));
     }
-    let [width, height, slices] = [0, 1, 2].map(|i| axes.get(i).map_or(1, |&n| n as usize));
-    if width > MAX_SLICE_SIDE || height > MAX_SLICE_SIDE {
-        return Err(format!("slices of {height} x {width} are beyond {MAX_SLICE_SIDE} pixels a side"));
-    }
-    Ok([slices, height, width])
+    source::shape([2, 1, 0].map(|i| axes.get(i).map_or(1, |&n| n as u64)))
 }
 
-fn scalar(raw: &NiftiHeader) -> Result<Scalar, String> {
-    use NiftiType::{Complex64, Complex128, Complex256, Float128, Rgb24, Rgba32};
-    Ok(match raw.data_type() {
-        Ok(NiftiType::Uint8) => Scalar::U8,
-        Ok(NiftiType::Int8) => Scalar::I8,
-        Ok(NiftiType::Uint16) => Scalar::U16,
-        Ok(NiftiType::Int16) => Scalar::I16,
-        Ok(NiftiType::Uint32) => Scalar::U32,
-        Ok(NiftiType::Int32) => Scalar::I32,
-        Ok(NiftiType::Uint64) => Scalar::U64,
-        Ok(NiftiType::Int64) => Scalar::I64,
-        Ok(NiftiType::Float32) => Scalar::F32,
-        Ok(NiftiType::Float64) => Scalar::F64,
-        Ok(Rgb24 | Rgba32) => return Err("its voxels are colours (RGB), and no HU: give the scan itself".into()),
-        Ok(Complex64 | Complex128 | Complex256) => return Err("its voxels are complex numbers, and no HU".into()),
-        Ok(Float128) => return Err("its voxels are floats of 128 bits; save it as float32 first".into()),
-        Err(_) if raw.datatype == 1 => return Err("its voxels are single bits: a mask, and no HU".into()),
-        Err(_) => return Err(format!("broken header: unknown datatype {}", raw.datatype)),
+fn scalar(raw: &Fields) -> Result<Scalar, String> {
+    Ok(match raw.datatype {
+        2 => Scalar::U8,
+        4 => Scalar::I16,
+        8 => Scalar::I32,
+        16 => Scalar::F32,
+        64 => Scalar::F64,
+        256 => Scalar::I8,
+        512 => Scalar::U16,
+        768 => Scalar::U32,
+        1024 => Scalar::I64,
+        1280 => Scalar::U64,
+        1 => return Err("its voxels are single bits: a mask, and no HU".into()),
+        128 | 2304 => return Err("its voxels are colours (RGB), and no HU: give the scan itself".into()),
+        32 | 1792 | 2048 => return Err("its voxels are complex numbers, and no HU".into()),
+        1536 => return Err("its voxels are floats of 128 bits; save it as float32 first".into()),
+        unknown => return Err(format!("broken header: unknown datatype {unknown}")),
     })
 }
 
 /// Returns slope and intercept. In the standard and in nibabel, a slope of 0 means that there is none. nibabel also
 /// ignores a slope that is not finite.
-fn scaling(raw: &NiftiHeader) -> Result<(f64, f64), String> {
-    let (slope, intercept) = (f64::from(raw.scl_slope), f64::from(raw.scl_inter));
+fn scaling(raw: &Fields) -> Result<(f64, f64), String> {
+    let (slope, intercept) = (raw.scl_slope, raw.scl_inter);
     if slope == 0.0 || !slope.is_finite() {
         return Ok((1.0, 0.0));
     }
@@ -155,20 +138,19 @@ fn scaling(raw: &NiftiHeader) -> Result<(f64, f64), String> {
     Ok((slope, intercept))
 }
 
-/// Returns the offset of the voxels, which follow the header and any extensions.
-fn offset(raw: &NiftiHeader, is_pair: bool, warnings: &mut Vec<String>) -> Result<u64, String> {
-    let offset = f64::from(raw.vox_offset);
+/// Returns the offset of the voxels, which follow the header and any extensions. In a single file they begin at byte
+/// `first` or later.
+fn offset(raw: &Fields, first: u64, is_pair: bool, warnings: &mut Vec<String>) -> Result<u64, String> {
+    let offset = raw.vox_offset;
     if !(0.0..1e15).contains(&offset) || offset.fract() != 0.0 {
         return Err(format!("broken header: voxels are said to begin at byte {offset} (vox_offset)"));
     }
     match offset as u64 {
         0 if !is_pair => {
-            warnings.push(format!("its header does not say where voxels begin (vox_offset 0); byte {FIRST_VOXEL} was taken"));
-            Ok(FIRST_VOXEL)
+            warnings.push(format!("its header does not say where voxels begin (vox_offset 0); byte {first} was taken"));
+            Ok(first)
         }
-        n @ 1..FIRST_VOXEL if !is_pair => {
-            Err(format!("broken header: voxels are said to begin at byte {n} (vox_offset), inside the header"))
-        }
+        n if n < first && !is_pair => Err(format!("broken header: voxels are said to begin at byte {n} (vox_offset), inside the header")),
         n => Ok(n),
     }
 }

@@ -1,15 +1,18 @@
-//! NIfTI-1, the format of neuroimaging and of most public CT data sets. The crate [`nifti`] reads the header. This
-//! module checks the file, finds the position of its voxels, and reads its values slice by slice.
+//! NIfTI-1 and NIfTI-2, the format of neuroimaging and of most public CT data sets. This module reads and checks the
+//! header, finds the position of the voxels, and reads values slice by slice.
 
+mod fields;
 mod header;
+mod labels;
+mod layout;
 mod place;
 mod qform;
 
 use std::path::{Path, PathBuf};
 
+pub(super) use self::fields::Fields;
 use self::header::Header;
 pub(super) use self::place::{check_sizes, spacing};
-pub(super) use self::qform::{SCANNER, add_to_sheared, set as set_qform};
 use super::bytes::Bytes;
 use super::source::StoredScan;
 use super::voxels::Voxels;
@@ -28,7 +31,7 @@ pub(super) fn is_nifti(path: &Path) -> bool {
 /// Reads and checks the header of the scan at `path`. Allocates no memory for the values.
 ///
 /// # Errors
-/// If the file cannot be read, is not NIfTI-1, holds no scalar volume, or is shorter than its header says.
+/// If the file cannot be read, is not NIfTI, holds no scalar volume, or is shorter than its header says.
 pub(super) fn open(path: &Path) -> Result<StoredScan> {
     checked(path).map_err(|problem| Error::input(path.display(), problem))
 }
@@ -51,8 +54,8 @@ fn checked(path: &Path) -> Result<StoredScan, Problem> {
     let Header { shape, scalar, is_big_endian, slope, intercept, offset, .. } = header;
     let slices = Voxels { scalar, is_big_endian, slope, intercept, offset, ..Voxels::new(voxels, shape) }.checked(&mut warnings)?;
     let (affine, place) = place::affine(&mut header, &mut warnings);
-    let about = vec![("format", "NIfTI-1".to_owned()), ("affine_from", place.to_owned())];
-    let nifti = Some(Box::new(header.raw.clone()));
+    let about = vec![("format", header.format.to_owned()), ("affine_from", place.to_owned())];
+    let nifti = Some(Box::new(header.raw));
     Ok(StoredScan { affine: Some(affine), about, nifti, warnings, ..StoredScan::of_slices(shape, Box::new(slices)) })
 }
 

@@ -1,13 +1,12 @@
-//! Determines the position of a NIfTI-1 file's voxels. The sform takes precedence over the qform, as in nibabel.
+//! Determines the position of a NIfTI file's voxels. The sform takes precedence over the qform, as in nibabel.
 //!
 //! A header gives the distance between voxels twice: as `pixdim`, which the qform uses, and as the length of the
 //! sform's columns. It also gives the position twice. If two values disagree, a warning names both. The behaviour of
 //! other readers was tested with nibabel 5.4 and SimpleITK 2.5.
 
-use nifti::NiftiHeader;
-
+use super::fields::{Fields, SCANNER};
 use super::header::Header;
-use super::qform::{self, SCANNER};
+use super::qform;
 use crate::ct::affine::Affine;
 
 /// The relative difference above which two distances disagree.
@@ -51,36 +50,36 @@ pub(super) fn affine(header: &mut Header, warnings: &mut Vec<String>) -> (Affine
 
 /// Returns the distance between columns, rows and slices in mm as nnU-Net's readers take it: from `pixdim`, whatever
 /// the sform says. An axis without a size in `pixdim` has the length of its column in `affine`, which is in mm.
-pub(in crate::ct) fn spacing(raw: &NiftiHeader, affine: &Affine) -> [f64; 3] {
+pub(in crate::ct) fn spacing(raw: &Fields, affine: &Affine) -> [f64; 3] {
     let (lengths, factor) = (affine.spacing(), unit(raw).map_or(1.0, |(_, factor)| factor));
     [0, 1, 2].map(|axis| pixdim(raw, axis).map_or(lengths[axis], |size| size * factor))
 }
 
 /// Refuses a header without an sform whose `pixdim` gives an axis no size, because the result of resampling would be
 /// wrong.
-pub(in crate::ct) fn check_sizes(raw: &NiftiHeader) -> Result<(), String> {
-    let sizes = [1, 2, 3].map(|i| raw.pixdim[i]);
+pub(in crate::ct) fn check_sizes(raw: &Fields) -> Result<(), String> {
+    let sizes = [1, 2, 3].map(|i| raw.pixdim[i] as f32);
     if raw.sform_code != 0 || sizes.iter().all(|size| *size != 0.0 && size.is_finite()) {
         return Ok(());
     }
     Err(format!("its header gives voxels of {sizes:?} mm (pixdim): what they are resampled to would be wrong; correct its header"))
 }
 
-fn sform(raw: &NiftiHeader) -> Affine {
-    Affine { rows: [raw.srow_x, raw.srow_y, raw.srow_z].map(|row| row.map(f64::from)) }
+fn sform(raw: &Fields) -> Affine {
+    Affine { rows: raw.srow }
 }
 
 /// Warns that the sform is invalid and removes it, so that nothing made from this header contains it.
-fn leave_out_sform(raw: &mut NiftiHeader, warnings: &mut Vec<String>) {
+fn leave_out_sform(raw: &mut Fields, warnings: &mut Vec<String>) {
     let form = sform(raw);
     warnings
         .push(format!("its sform makes no sense: {form}, expected finite numbers and three independent directions; its qform was taken"));
     raw.sform_code = 0;
-    [raw.srow_x, raw.srow_y, raw.srow_z] = [[0.0; 4]; 3];
+    raw.srow = [[0.0; 4]; 3];
 }
 
 /// Warns where the header contradicts the `sform` that is taken from it.
-fn compare(raw: &NiftiHeader, sform: &Affine, warnings: &mut Vec<String>) {
+fn compare(raw: &Fields, sform: &Affine, warnings: &mut Vec<String>) {
     if !sform.is_usable() {
         return;
     }
@@ -119,7 +118,7 @@ fn agree(sform: &Affine, qform: &Affine) -> bool {
 }
 
 /// Returns nibabel's affine for a header that has none: x runs to the left, and the origin is the middle of the volume.
-fn base(raw: &NiftiHeader, [slices, height, width]: [usize; 3]) -> Affine {
+fn base(raw: &Fields, [slices, height, width]: [usize; 3]) -> Affine {
     let [x, y, z] = voxel_size(raw);
     let middle = [width, height, slices].map(|n| (n - 1) as f64 / 2.0);
     let origin = [x * middle[0], -y * middle[1], -z * middle[2]];
@@ -128,25 +127,26 @@ fn base(raw: &NiftiHeader, [slices, height, width]: [usize; 3]) -> Affine {
 
 /// Returns the distance between voxels along i, j and k for a header without an sform. As in nibabel, a negative
 /// distance loses its sign and a distance of 0 becomes 1. Neither changes the direction of an axis.
-fn voxel_size(raw: &NiftiHeader) -> [f64; 3] {
-    [1, 2, 3].map(|i| f64::from(raw.pixdim[i])).map(|size| if size == 0.0 { 1.0 } else { size.abs() })
+fn voxel_size(raw: &Fields) -> [f64; 3] {
+    [1, 2, 3].map(|i| raw.pixdim[i]).map(|size| if size == 0.0 { 1.0 } else { size.abs() })
 }
 
 /// Returns the size of a voxel along `axis` in the header's unit, if the header gives one. A negative size loses its
 /// sign.
-fn pixdim(raw: &NiftiHeader, axis: usize) -> Option<f64> {
-    Some(f64::from(raw.pixdim[axis + 1]).abs()).filter(|size| size.is_finite() && *size > 0.0)
+fn pixdim(raw: &Fields, axis: usize) -> Option<f64> {
+    Some(raw.pixdim[axis + 1].abs()).filter(|size| size.is_finite() && *size > 0.0)
 }
 
 /// Returns the number of axes that have distances. A single slice has no distance to a next one.
-fn axes(raw: &NiftiHeader) -> usize {
-    usize::from(raw.dim[0]).min(3)
+fn axes(raw: &Fields) -> usize {
+    raw.dim[0].clamp(0, 3) as usize
 }
 
 /// Warns where `pixdim` is not a valid size. The value used in its place depends on whether there is an sform.
-fn warn_of_sizes(raw: &NiftiHeader, has_sform: bool, warnings: &mut Vec<String>) {
+fn warn_of_sizes(raw: &Fields, has_sform: bool, warnings: &mut Vec<String>) {
     for i in 1..=axes(raw) {
-        let size = raw.pixdim[i];
+        // As an f32, 0.7 is written with one digit.
+        let size = raw.pixdim[i] as f32;
         if size < 0.0 && size.is_finite() {
             warnings.push(format!("its header gives voxels a size of {size} (pixdim[{i}]); {} was taken", -size));
         } else if has_sform && pixdim(raw, i - 1).is_none() {
@@ -159,7 +159,7 @@ fn warn_of_sizes(raw: &NiftiHeader, has_sform: bool, warnings: &mut Vec<String>)
 
 /// Returns the unit of distances in `xyzt_units` and its length in millimetres. Returns `None` for the millimetre,
 /// which is also the unit if the header gives none.
-fn unit(raw: &NiftiHeader) -> Option<(&'static str, f64)> {
+fn unit(raw: &Fields) -> Option<(&'static str, f64)> {
     match raw.xyzt_units & 7 {
         1 => Some(("metres", 1000.0)),
         3 => Some(("micrometres", 0.001)),
@@ -167,6 +167,6 @@ fn unit(raw: &NiftiHeader) -> Option<(&'static str, f64)> {
     }
 }
 
-fn in_mm(affine: Affine, raw: &NiftiHeader) -> Affine {
+fn in_mm(affine: Affine, raw: &Fields) -> Affine {
     unit(raw).map_or(affine, |(_, factor)| Affine { rows: affine.rows.map(|row| row.map(|v| v * factor)) })
 }

@@ -1,15 +1,11 @@
-//! The qform of a NIfTI-1 header: the directions of the axes as a quaternion. A qform cannot hold shear.
+//! The qform of a NIfTI header: the directions of the axes as a quaternion. A qform cannot hold shear.
 
-use nifti::NiftiHeader;
-
+use super::fields::Fields;
 use crate::ct::affine::Affine;
 
-/// `NIFTI_XFORM_SCANNER_ANAT`, the code of a form in the scanner's own coordinates.
-pub(in crate::ct) const SCANNER: i16 = 1;
-
 /// Returns the affine by "Method 2" of `nifti1.h`, from a quaternion, voxel sizes [i, j, k] and an offset.
-pub(super) fn affine(raw: &NiftiHeader, [x, y, z]: [f64; 3]) -> Affine {
-    let [b, c, d] = [raw.quatern_b, raw.quatern_c, raw.quatern_d].map(f64::from);
+pub(super) fn affine(raw: &Fields, [x, y, z]: [f64; 3]) -> Affine {
+    let [b, c, d] = raw.quatern;
     let vector = b * b + c * c + d * d;
     let a = (1.0 - vector).max(0.0).sqrt();
     // The quaternion may have any length, as in nibabel's `quat2mat`.
@@ -22,14 +18,13 @@ pub(super) fn affine(raw: &NiftiHeader, [x, y, z]: [f64; 3]) -> Affine {
     // qfac: the standard's library takes every value that is not negative, 0 included, as 1.
     let z = if raw.pixdim[0] < 0.0 { -z } else { z };
     let column = |axis: usize, size: f64| rotation.map(|row| row[axis] * size);
-    let origin = [raw.quatern_x, raw.quatern_y, raw.quatern_z].map(f64::from);
-    Affine::from_columns(column(0, x), column(1, y), column(2, z), origin)
+    Affine::from_columns(column(0, x), column(1, y), column(2, z), raw.qoffset)
 }
 
 /// Warns if the quaternion is longer than 1.
-pub(super) fn warn(raw: &NiftiHeader, warnings: &mut Vec<String>) {
-    let length = [raw.quatern_b, raw.quatern_c, raw.quatern_d].map(|v| f64::from(v).powi(2)).iter().sum::<f64>();
-    // Headers hold f32, so the quaternion of a half turn may be slightly longer than 1.
+pub(super) fn warn(raw: &Fields, warnings: &mut Vec<String>) {
+    let length = raw.quatern.iter().map(|v| v * v).sum::<f64>();
+    // Headers may hold f32, so the quaternion of a half turn may be slightly longer than 1.
     if length > 1.0 + 1e-3 {
         warnings
             .push(format!("its qform's quaternion is of length {:.3}, where 1 is the most: only its direction was used", length.sqrt()));
@@ -37,25 +32,25 @@ pub(super) fn warn(raw: &NiftiHeader, warnings: &mut Vec<String>) {
 }
 
 /// Writes the directions of `affine`, without its shear, into the qform. The origin is the sform's.
-pub(in crate::ct) fn set(raw: &mut NiftiHeader, affine: &Affine) {
-    let (qfac, [b, c, d]) = quaternion(affine);
-    raw.pixdim[0] = qfac;
-    [raw.quatern_b, raw.quatern_c, raw.quatern_d] = [b, c, d].map(|v| v as f32);
-    [raw.quatern_x, raw.quatern_y, raw.quatern_z] = [raw.srow_x[3], raw.srow_y[3], raw.srow_z[3]];
+pub(super) fn set(raw: &mut Fields, affine: &Affine) {
+    (raw.pixdim[0], raw.quatern) = quaternion(affine);
+    raw.qoffset = raw.srow.map(|row| row[3]);
 }
 
-/// Adds a qform to a header whose only form is a sheared sform. The qform has the same axes without the shear, as
-/// nibabel's `strip_shears` makes them. SimpleITK refuses a file that has no form with axes at right angles.
-pub(in crate::ct) fn add_to_sheared(raw: &mut NiftiHeader, affine: &Affine) {
-    if raw.qform_code == 0 && raw.sform_code != 0 && affine.is_usable() && affine.is_sheared() {
-        set(raw, affine);
-        raw.qform_code = raw.sform_code;
+impl Fields {
+    /// Adds a qform to a header whose only form is a sheared sform. The qform has the same axes without the shear, as
+    /// nibabel's `strip_shears` makes them. SimpleITK refuses a file that has no form with axes at right angles.
+    pub(in crate::ct) fn add_to_sheared(&mut self, affine: &Affine) {
+        if self.qform_code == 0 && self.sform_code != 0 && affine.is_usable() && affine.is_sheared() {
+            set(self, affine);
+            self.qform_code = self.sform_code;
+        }
     }
 }
 
 /// Returns the handedness (-1 if the third axis must be reversed) and the last three numbers of the quaternion of an
 /// affine's rotation.
-fn quaternion(affine: &Affine) -> (f32, [f64; 3]) {
+fn quaternion(affine: &Affine) -> (f64, [f64; 3]) {
     let qfac = affine.volume().signum();
     let r = affine.rotation().map(|[x, y, z]| [x, y, z * qfac]);
     let [xx, yy, zz] = [r[0][0], r[1][1], r[2][2]];
@@ -73,5 +68,5 @@ fn quaternion(affine: &Affine) -> (f32, [f64; 3]) {
     };
     // Readers assume that a is positive.
     let sign = if a < 0.0 { -1.0 } else { 1.0 };
-    (qfac as f32, [b, c, d].map(|v| sign * v))
+    (qfac, [b, c, d].map(|v| sign * v))
 }
