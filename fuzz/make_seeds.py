@@ -300,10 +300,17 @@ def text_formats():
             ("nrrd", "spacings", made.nrrd_file, {"kind": "u4", "space": None, "place": False, "extra": "spacings: 1 2 3", "skip": -1}),
             ("metaimage", "f4_big", made.meta_file, {"kind": "f4", "big": True}),
             ("metaimage", "i2_zlib", made.meta_file, {"kind": "i2", "packed": True}),
+            ("nrrd", "detached", made.nrrd_file, {"kind": "i2", "big": True, "lines": 1, "skip": 2, "detached": "scan.raw"}),
+            ("nrrd", "detached_gzip", made.nrrd_file, {"kind": "u2", "encoding": "gzip", "detached": "scan.raw"}),
+            ("nrrd", "detached_last", made.nrrd_file, {"kind": "i4", "skip": -1, "detached": "scan.raw"}),
+            ("metaimage", "detached", made.meta_file, {"kind": "i2", "header_size": 11, "detached": "scan.raw"}),
+            ("metaimage", "detached_zlib", made.meta_file, {"kind": "u2", "packed": True, "detached": "scan.raw"}),
+            ("metaimage", "detached_last", made.meta_file, {"kind": "f8", "header_size": -1, "detached": "scan.raw"}),
             ("metaimage", "u1_bare", made.meta_file, {"kind": "u1", "place": False, "spacing": "ElementSize"}),
         ]:
             write(path, **options)
-            put(target, name, path.read_bytes())
+            data = path.parent / options.get("detached", "none")
+            put(target, name, path.read_bytes() + (BETWEEN + data.read_bytes() if data.exists() else b""))
 
 
 for make in (niftis, text_formats, dicoms, npys, safetensors, pickles, jsons):

@@ -66,7 +66,7 @@ def nrrd_file(path, kind, big=False, encoding="raw", name=None, space="left-post
     junk = bytes(range(200, 200 + max(skip, 0)))
     if skip == -1:
         junk = b"of any length"
-    body = b"".join(b"line %d\n" % i for i in range(lines)) + (gzip.compress(junk + data) if encoding in ("gzip", "gz") else junk + data)
+    body = b"".join(b"line %d\n" % i for i in range(lines)) + (gzip.compress(junk + data, mtime=0) if encoding in ("gzip", "gz") else junk + data)
     head = newline.join(head).encode()
     if detached:
         path.write_bytes(head + newline.encode())

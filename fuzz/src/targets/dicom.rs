@@ -2,11 +2,9 @@
 
 use meddino::ct::{Volume, series};
 
+use super::files::cut;
 use super::{Desk, volume};
 
-/// The separator between two files of a folder. Its bytes are rare in files, and its length is even, as DICOM's lengths
-/// are.
-const BETWEEN: &[u8] = b"\xFF{file}\xFF";
 /// The largest number of files in a folder.
 const FILES: usize = 12;
 
@@ -14,7 +12,7 @@ pub fn file(desk: &Desk, bytes: &[u8]) -> bool {
     volume::read(&desk.write("IM0", bytes))
 }
 
-/// Cuts the bytes at [`BETWEEN`] into files.
+/// Cuts the bytes into files.
 pub fn folder(desk: &Desk, bytes: &[u8]) -> bool {
     let mut rest = bytes;
     for number in 0..FILES {
@@ -36,12 +34,4 @@ pub fn folder(desk: &Desk, bytes: &[u8]) -> bool {
         let _ = Volume::open_series(&path, Some(&row.uid));
     }
     opened
-}
-
-/// The bytes before and after the first [`BETWEEN`].
-fn cut(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match bytes.windows(BETWEEN.len()).position(|window| window == BETWEEN) {
-        Some(at) => (&bytes[..at], Some(&bytes[at + BETWEEN.len()..])),
-        None => (bytes, None),
-    }
 }

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod dicom;
+mod files;
 mod json;
 mod metaimage;
 mod nifti;

@@ -70,7 +70,7 @@ struct Place<'a> {
 pub(super) fn search(folder: &Path, wanted: Wanted) -> Result<Found> {
     let fail = |e: std::io::Error| Error::input(folder.display(), e);
     let except = wanted.except.and_then(|path| path.canonicalize().ok());
-    let mut search = Search { root: folder, wanted, except, found: Found::default() };
+    let mut search = Search { root: folder, wanted, except, voxels: Vec::new(), found: Found::default() };
     let above = [folder.canonicalize().map_err(fail)?];
     let verdict = if wanted.include.is_empty() { Verdict::Wanted } else { Verdict::Unwanted };
     search.search(&Place { path: folder, above: &above, of_labels: false, verdict }).map_err(fail)?;
@@ -82,6 +82,8 @@ struct Search<'a> {
     root: &'a Path,
     wanted: Wanted<'a>,
     except: Option<PathBuf>,
+    /// The files in which the headers so far say that their voxels are.
+    voxels: Vec<PathBuf>,
     found: Found,
 }
 
@@ -119,8 +121,8 @@ impl Search<'_> {
             // The reader of the slices reports other files beside and below them.
             return Ok(());
         }
-        let voxels = voxel_files(&files);
-        rest.into_iter().filter(|path| !voxels.contains(*path)).for_each(|path| self.other(path, &files));
+        self.voxels.extend(voxel_files(&files));
+        rest.into_iter().for_each(|path| self.other(path, &files));
         for path in folders.iter().filter(|path| !is_hidden(path)) {
             if !self.excludes(path) {
                 self.descend(path, place);
@@ -171,7 +173,7 @@ impl Search<'_> {
     fn other(&mut self, path: &Path, files: &[PathBuf]) {
         if is_own(path) {
             self.found.ours.push(path.into());
-        } else if !is_half(path, files) {
+        } else if !is_half(path, files) && !self.voxels.iter().any(|voxels| voxels == path) {
             *self.found.others.entry(ending(path)).or_default() += 1;
         }
     }
@@ -366,6 +368,35 @@ mod tests {
         let others: Vec<_> = found.others.iter().map(|(ending, count)| (ending.as_str(), *count)).collect();
         assert_eq!(others, [(".gipl", 1), (".txt", 1), ("without an ending", 1)]);
         assert_eq!(found.describe_others(), "3 files are not scans that meddino can read: 1 .gipl, 1 .txt, 1 without an ending");
+    }
+
+    /// Files that hold the voxels of a header are part of its scan. Others with such names are reported, and so are
+    /// those of a header that is not read.
+    #[test]
+    fn data_files_of_headers_are_not_reported() {
+        let nrrd = |file: &str| format!("NRRD0004\ntype: short\ndata file: {file}\n\n").into_bytes();
+        let meta = |file: &str| format!("ObjectType = Image\nElementDataFile = {file}\n").into_bytes();
+        let desk = Desk::new(&[
+            ("a.nhdr", &nrrd("a.raw.gz")),
+            ("a.raw.gz", b"voxels"),
+            ("B.MHD", &meta("b of B.zraw")),
+            ("b of B.zraw", b"voxels"),
+            ("c.mhd", &meta("./below/c.raw")),
+            ("below/c.raw", b"voxels"),
+            ("list.mhd", &meta("LIST")),
+            ("list_1.dat", b"voxels"),
+            ("pattern.nhdr", &nrrd("p%03d.bin 1 2 1")),
+            ("p001.bin", b"voxels"),
+            ("whole.mha", &meta("LOCAL")),
+            ("case.mhd", &meta("CASE.img")),
+            ("case.img", b"voxels"),
+            ("lost.raw", b"voxels"),
+        ]);
+        let found = search(desk.0.path(), Wanted::default()).expect("searched");
+        let scans = ["B.MHD", "a.nhdr", "c.mhd", "case.mhd", "list.mhd", "pattern.nhdr", "whole.mha"];
+        assert_eq!(desk.names(&found.scans), scans);
+        let others: Vec<_> = found.others.iter().map(|(ending, count)| (ending.as_str(), *count)).collect();
+        assert_eq!(others, [(".bin", 1), (".dat", 1), (".img", 1), (".raw", 1)]);
     }
 
     #[test]
