@@ -155,3 +155,29 @@ fn regions_that_overlap() {
     with_regions(&model);
     check("regions", &model, "thick", "-f 0 --disable-tta");
 }
+
+/// Labels of regions may be any numbers. From 255 on, voxels take two bytes.
+#[test]
+fn regions_whose_labels_exceed_a_byte() {
+    let desk = Desk::new();
+    let model = copied(&desk, MULTISCALE);
+    with_regions(&model);
+    let run = |output: &str| {
+        desk.succeed(&format!("segment -m model -i {} -o {output} --backend cpu -f 0 --disable-tta", scan("thick").display()));
+        labels(desk.path(output))
+    };
+    let few = run("few.nii");
+    let header = |name: &str| std::fs::read(desk.path(name)).expect("labels")[70..74].to_vec();
+    assert_eq!(header("few.nii"), [2, 0, 8, 0], "uint8");
+    for (order, names) in [([1, 255, 40_000, 2], "far"), ([1, 254, 3, 2], "near")] {
+        edit(&model.join("dataset.json"), "[1, 3, 4, 2]", &format!("{order:?}"));
+        let want: Vec<u16> = few.iter().map(|label| if *label == 0 { 0 } else { order[[0, 3, 1, 2][usize::from(*label) - 1]] }).collect();
+        assert!(order.iter().all(|label| want.contains(label)), "{names}: each region is somewhere");
+        for ending in ["nii", "nii.gz", "nrrd", "mha"] {
+            assert!(run(&format!("{names}.{ending}")) == want, "{names}.{ending}");
+        }
+        edit(&model.join("dataset.json"), &format!("{order:?}"), "[1, 3, 4, 2]");
+    }
+    assert_eq!(header("far.nii"), [0, 2, 16, 0], "uint16");
+    assert_eq!(header("near.nii"), [2, 0, 8, 0], "uint8");
+}
