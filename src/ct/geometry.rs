@@ -2,6 +2,8 @@
 
 use super::affine::Affine;
 #[cfg(feature = "readers")]
+use super::affine::PatientAxes;
+#[cfg(feature = "readers")]
 use super::grid::Grid;
 #[cfg(feature = "readers")]
 use super::nifti;
@@ -121,6 +123,18 @@ impl Geometry {
         (0..3).map(|axis| sides[turn.from[axis]][usize::from(turn.flip[axis])]).collect()
     }
 
+    /// Returns the directions of the axes as unit vectors in RAS+: a row for each of the patient's axes, a column for
+    /// each stored axis (0 column, 1 row, 2 slice). Those of a MetaImage scan are as stored.
+    pub fn directions(&self) -> [[f64; 3]; 3] {
+        #[cfg(feature = "readers")]
+        if let Some(grid) = &self.grid {
+            let [column, row, slice] = grid.directions;
+            return PatientAxes::Lps.to_ras(std::array::from_fn(|i| [column[i], row[i], slice[i]]));
+        }
+        let lengths = self.affine.spacing();
+        self.affine.rows.map(|row| [0, 1, 2].map(|axis| row[axis] / lengths[axis]))
+    }
+
     /// Returns the distance between slices, rows and columns, in mm. For a NIfTI file this is its `pixdim`, which
     /// nnU-Net's readers use as well.
     pub fn spacing(&self) -> [f64; 3] {
@@ -137,6 +151,13 @@ impl Geometry {
         #[cfg(not(feature = "readers"))]
         let is_f64 = false;
         [slice, row, column].map(|length| if is_f64 { length } else { f64::from(length as f32) })
+    }
+
+    /// Returns whether [`Geometry::spacing`] and [`Geometry::lengths`] disagree: the scan is a NIfTI file whose
+    /// `pixdim` contradicts its sform.
+    #[cfg(feature = "readers")]
+    pub fn has_two_spacings(&self) -> bool {
+        self.spacing.into_iter().zip(self.lengths()).any(|(spacing, length)| nifti::disagree(spacing, length))
     }
 
     /// Returns the volume of a voxel in millilitres, based on [`Geometry::spacing`].

@@ -71,6 +71,26 @@ impl Turn {
         Self::to_lps(affine).then(Self { flip: [true, true, false], ..Self::NONE })
     }
 
+    /// Returns the turn after which columns run to the right, rows to anterior and slices to superior, as in
+    /// SimpleITK's `DICOMOrient`. `directions` has a row for each of the patient's axes in RAS+, and a column for each
+    /// stored axis.
+    ///
+    /// The pair of axes with the largest component is matched first, of equal ones the last in the order of the
+    /// rows. [`Turn::to_ras`] matches others where two are equal up to rounding, or an oblique scan is sheared.
+    pub fn to_ras_by_largest(directions: &[[f64; 3]; 3]) -> Self {
+        let mut turn = Self::NONE;
+        let mut pairs: Vec<(usize, usize)> = (0..9).map(|n| (n / 3, n % 3)).collect();
+        let component = |&(patient, axis): &(usize, usize)| directions[patient][axis];
+        // `max_by` returns the last of equal elements.
+        while let Some(largest) = pairs.iter().copied().max_by(|a, b| component(a).abs().total_cmp(&component(b).abs())) {
+            let (patient, axis) = largest;
+            turn.from[patient] = axis;
+            turn.flip[patient] = component(&largest) < 0.0;
+            pairs.retain(|pair| pair.0 != patient && pair.1 != axis);
+        }
+        turn
+    }
+
     /// Returns the turn after which columns run most nearly to the left, rows to posterior and slices to superior.
     /// Stored axes are matched in order of their alignment, the best aligned first. Each takes the patient's axis
     /// nearest to it among those still free, as in nibabel's `io_orientation`.

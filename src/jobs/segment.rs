@@ -20,7 +20,8 @@ use crate::output::{LabelFile, ProbabilityFile, SegFile, SegHeader, SegSettings,
 use crate::segmenter::Segmenter;
 use crate::tensor::Tensor;
 
-/// How DICOM series and most converted scans are stored: columns run to the left, rows to posterior, slices to superior.
+/// How DICOM series and most converted scans are stored: columns run to the left, rows to posterior, slices to
+/// superior.
 const USUAL: &str = "LPS";
 
 /// All settings of a segmentation job, except the networks and the scan.
@@ -196,8 +197,8 @@ pub struct LabelMap {
     pub shape: [usize; 3],
     /// The label of each voxel, row-major.
     pub labels: Vec<u16>,
-    /// The probability of each label, or of each region if the networks have regions, at each voxel, [K, S, H, W], if the
-    /// recipe requests them.
+    /// The probability of each label, or of each region if the networks have regions, at each voxel, [K, S, H, W], if
+    /// the recipe requests them.
     pub probabilities: Option<Tensor>,
 }
 
@@ -252,8 +253,8 @@ impl SegmentJob {
         self.segmenter.device()
     }
 
-    /// Segments `scan` into the file `target`, `.nii.gz`, `.nii`, `.nrrd` or `.mha`. Also writes probabilities if the recipe requests
-    /// them.
+    /// Segments `scan` into the file `target`, `.nii.gz`, `.nii`, `.nrrd` or `.mha`. Also writes probabilities if the
+    /// recipe requests them.
     ///
     /// Replaces existing files; check with [`Targets`] first whether that is allowed.
     ///
@@ -293,6 +294,7 @@ impl SegmentJob {
     fn prepare(&self, scan: Scan, observer: &dyn Observer) -> Result<Ready> {
         let Scan { volume, geometry, .. } = scan;
         self.note_orientation(&volume, &geometry, observer);
+        self.note_spacing(&volume, &geometry, observer);
         let prepared = Prepared::new(volume, &geometry, &self.results.configuration)?;
         let batch = self.batch(prepared.frame())?;
         Ok(Ready { prepared, geometry, batch })
@@ -310,6 +312,21 @@ impl SegmentJob {
                 reader.name()
             ));
         }
+    }
+
+    /// Notes the voxel sizes that the networks get if the scan's header gives two.
+    fn note_spacing(&self, volume: &Volume, geometry: &Geometry, observer: &dyn Observer) {
+        if !geometry.has_two_spacings() {
+            return;
+        }
+        let reader = self.results.configuration.reader;
+        let [slice, row, column] = reader.spacing(geometry).map(|size| size as f32);
+        let (source, why) = if reader.takes_pixdim(geometry) { ("pixdim", "") } else { ("its sform", ", which turns it") };
+        observer.note(&format!(
+            "{}: the networks get voxels of {column} x {row} x {slice} mm (columns, rows, slices), by {source}, as {} reads this scan{why}",
+            volume.name(),
+            reader.name()
+        ));
     }
 
     /// Segments a scan slice by slice along the first axis in the network's order, and passes each slice and its number

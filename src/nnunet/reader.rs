@@ -36,17 +36,21 @@ impl Reader {
 
     /// Returns the turn from a scan as it is stored to the scan as the reader gives it.
     pub fn turn(self, geometry: &Geometry) -> Turn {
-        if self.reorients() { Turn::to_ras(geometry.affine()) } else { Turn::NONE }
+        match self {
+            Self::SimpleItk | Self::Nibabel => Turn::NONE,
+            Self::SimpleItkWithReorient => Turn::to_ras_by_largest(&geometry.directions()),
+            Self::NibabelWithReorient => Turn::to_ras(geometry.affine()),
+        }
     }
 
     /// Returns the distance between the stored slices, rows and columns in mm, as the reader gives it.
-    ///
-    /// This is `pixdim` of a NIfTI file, with one exception: when nibabel turns an image, it writes a new header, whose
-    /// `pixdim` are the lengths of the affine's columns.
     pub fn spacing(self, geometry: &Geometry) -> [f64; 3] {
-        if self == Self::NibabelWithReorient && self.turn(geometry) != Turn::NONE {
-            return geometry.lengths();
-        }
-        geometry.spacing()
+        if self.takes_pixdim(geometry) { geometry.spacing() } else { geometry.lengths() }
+    }
+
+    /// Returns whether the reader takes the voxel sizes of a NIfTI file from `pixdim`. All do, with one exception: when
+    /// nibabel turns an image, it writes a new header, whose `pixdim` are the lengths of the affine's columns.
+    pub fn takes_pixdim(self, geometry: &Geometry) -> bool {
+        self != Self::NibabelWithReorient || self.turn(geometry) == Turn::NONE
     }
 }

@@ -62,7 +62,11 @@ fn contradicting_sizes_get_a_warning() {
         ("the same without a qform", agreeing().with(ones).with(alone), Some(["1 x 1 x 1 by pixdim", "0.5 x 0.75 x 2 by its sform"])),
         ("one axis", agreeing().with(|f| f.pixdim[3] = 2.5), Some(["0.5 x 0.75 x 2.5 by pixdim", "0.5 x 0.75 x 2 by its sform"])),
         ("rounded", agreeing().with(|f| f.pixdim[3] = 2.001), None),
-        ("not quite", agreeing().with(|f| f.pixdim[3] = 2.003), Some(["0.5 x 0.75 x 2.003 by pixdim", "segment takes pixdim"])),
+        (
+            "not quite",
+            agreeing().with(|f| f.pixdim[3] = 2.003),
+            Some(["0.5 x 0.75 x 2.003 by pixdim", "positions are the sform's, and volumes those of pixdim"]),
+        ),
         // A single slice has no distance to a next one.
         ("a slice", agreeing().with(|f| (f.dim[0], f.pixdim[3]) = (2, 0.0)), None),
         // Rotated and mirrored axes: only the lengths of columns and the absolute values of pixdim count.

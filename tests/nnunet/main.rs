@@ -21,6 +21,7 @@ mod names;
 #[allow(dead_code, reason = "of the file's helpers, those that write are used here")]
 mod nifti;
 mod prepared;
+mod reorient;
 mod scans;
 mod seg;
 

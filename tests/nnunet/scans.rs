@@ -54,8 +54,8 @@ fn invalid_scans_are_refused() {
     assert!(stderr.contains("does not say how far its voxels are apart"), "{stderr}");
 }
 
-/// nnU-Net's readers take voxel sizes from pixdim. With the same pixdim the labels and their millilitres are the same,
-/// whatever the lengths of the sform's columns.
+/// nnU-Net's readers that do not turn scans take voxel sizes from pixdim. With the same pixdim the labels and their
+/// millilitres are the same, whatever the lengths of the sform's columns.
 #[test]
 fn voxel_sizes_come_from_pixdim() {
     let desk = Desk::new();
@@ -90,6 +90,51 @@ fn voxel_sizes_come_from_pixdim() {
     // A pixdim of zeros gives way to the sform.
     let (got, _, messages) = run(&plain.with(|n| n.pixdim[1..4].fill(0.0)));
     assert!(got == want && messages.contains("(pixdim[1] is 0); its sform's was taken"), "{messages}");
+}
+
+/// Where pixdim contradicts the sform, a network gets the sizes of its reader, and a note says which. The choices are
+/// those of nibabel 5.4 (`as_reoriented(io_orientation(affine))` makes a new pixdim for an image that it turns) and
+/// SimpleITK 2.5 (`DICOMOrient` keeps the spacing).
+#[test]
+fn each_reader_takes_its_own_of_two_sizes() {
+    let desk = Desk::new();
+    let model = copied(&desk, MULTISCALE);
+    let plans = fs::read_to_string(model.join("plans.json")).expect("plans");
+    let scan = |is_lps: bool, pixdim: [f32; 3], sform: [f32; 3]| {
+        scan_of([3, 60, 70], 2.0, noise).with(|n| {
+            n.pixdim[1..4].copy_from_slice(&pixdim);
+            (n.srow[0], n.srow[5], n.srow[10]) = if is_lps { (-sform[0], -sform[1], sform[2]) } else { sform.into() };
+        })
+    };
+    let run = |scan: &Nifti| {
+        fs::write(desk.path("scan.nii"), scan.bytes()).expect("written");
+        let output = desk.run("segment -m model -f 0 --disable-tta -i scan.nii -o labels.nii.gz --backend cpu");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        (labels(desk.path("labels.nii.gz")), text(&output.stderr))
+    };
+    let (pixdim, sform) = ([1.0, 0.9, 2.0], [1.3, 1.2, 3.0]);
+    for (reader, is_lps, is_pixdim) in [
+        ("SimpleITKIO", true, true),
+        ("NibabelIO", true, true),
+        ("SimpleITKIOWithReorient", true, true),
+        ("SimpleITKIOWithReorient", false, true),
+        ("NibabelIOWithReorient", true, false),
+        ("NibabelIOWithReorient", false, true),
+    ] {
+        fs::write(model.join("plans.json"), plans.replace("SimpleITKIO", reader)).expect("written");
+        let (got, messages) = run(&scan(is_lps, pixdim, sform));
+        let note = if is_pixdim {
+            format!("1 x 0.9 x 2 mm (columns, rows, slices), by pixdim, as {reader} reads this scan")
+        } else {
+            format!("1.3 x 1.2 x 3 mm (columns, rows, slices), by its sform, as {reader} reads this scan, which turns it")
+        };
+        assert!(messages.contains("two sizes of voxels") && messages.contains(&note), "{reader}, LPS {is_lps}: {messages}");
+        for (sizes, is_those) in [(pixdim, is_pixdim), (sform, !is_pixdim)] {
+            let (labels, messages) = run(&scan(is_lps, sizes, sizes));
+            assert_eq!(labels == got, is_those, "{reader}, LPS {is_lps}: the labels of {sizes:?}");
+            assert!(!messages.contains("the networks get voxels of"), "{reader}: {messages}");
+        }
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub(super) use self::fields::Fields;
 use self::header::Header;
-pub(super) use self::place::{check_sizes, spacing};
+pub(super) use self::place::{check_sizes, disagree, spacing};
 use super::bytes::Bytes;
 use super::source::StoredScan;
 use super::voxels::Voxels;

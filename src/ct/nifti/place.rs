@@ -85,11 +85,11 @@ fn compare(raw: &Fields, sform: &Affine, warnings: &mut Vec<String>) {
     }
     let lengths = sform.spacing();
     let sizes = [0, 1, 2].map(|axis| pixdim(raw, axis).unwrap_or(lengths[axis]));
-    if (0..axes(raw)).any(|axis| (sizes[axis] / lengths[axis] - 1.0).abs() > SPACING) {
+    if (0..axes(raw)).any(|axis| disagree(sizes[axis], lengths[axis])) {
         let shown = |sizes: [f64; 3]| sizes.map(|size| (size as f32).to_string()).join(" x ");
         warnings.push(format!(
-            "its header gives two sizes of voxels (columns, rows, slices): {} by pixdim, {} by its sform; segment takes pixdim, as nnU-Net's readers do, and all \
-             else the sform: correct the one that is wrong",
+            "its header gives two sizes of voxels (columns, rows, slices): {} by pixdim, {} by its sform; positions are the sform's, and volumes those of \
+             pixdim: correct the one that is wrong",
             shown(sizes),
             shown(lengths)
         ));
@@ -106,6 +106,11 @@ fn compare(raw: &Fields, sform: &Affine, warnings: &mut Vec<String>) {
     warnings.push(format!(
         "its sform and its qform give it two positions: {sform} and {qform}; the sform was taken, {takers}: correct the one that is wrong"
     ));
+}
+
+/// Returns whether two distances disagree.
+pub(in crate::ct) fn disagree(a: f64, b: f64) -> bool {
+    (a / b - 1.0).abs() > SPACING
 }
 
 /// Returns whether two affines have the same directions and origin. Ignores the sform's shear, because a qform cannot
