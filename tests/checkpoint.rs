@@ -538,19 +538,35 @@ fn parts_of_models_are_refused_with_advice() {
 }
 
 #[test]
-fn nnunet_trainers_are_refused_by_name() {
-    // The pickle holds the name as a string of 40 bytes, so a name of the same length can replace it if checksums are
-    // off.
+fn nnunet_trainers_of_other_names_are_told_by_their_weights() {
+    // The pickle holds names as strings of a known length, so others of the same length can replace them if checksums
+    // are off.
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("checkpoint_final.pth");
-    let mut bytes = fs::read(fixture("nnunet.pth")).unwrap();
-    let (old, new) = (b"meddinov3_base_primus_multiscale_Trainer", b"meddinov9_base_primus_multiscale_Trainer");
-    let at = bytes.windows(old.len()).position(|w| w == old).unwrap();
-    bytes[at..at + new.len()].copy_from_slice(new);
-    clear_checksums(&mut bytes);
-    fs::write(&path, bytes).unwrap();
-    let error = error(&path);
-    assert!(error.contains("meddinov9_base_primus_multiscale_Trainer") && error.contains("dinov3_base_primus_Trainer"), "{error}");
+    let write = |changes: &[(&str, &str)]| {
+        let mut bytes = fs::read(fixture("nnunet.pth")).unwrap();
+        for (old, new) in changes {
+            assert_eq!(old.len(), new.len());
+            let places: Vec<usize> = (0..=bytes.len() - old.len()).filter(|at| bytes[*at..].starts_with(old.as_bytes())).collect();
+            assert!(!places.is_empty(), "{old}");
+            places.into_iter().for_each(|at| bytes[at..at + new.len()].copy_from_slice(new.as_bytes()));
+        }
+        clear_checksums(&mut bytes);
+        fs::write(&path, bytes).unwrap();
+    };
+    let known = "meddinov3_base_primus_multiscale_Trainer";
+    let unknown = (known, "meddinov9_base_primus_multiscale_Trainer");
+    write(&[unknown]);
+    let model = open(&path).unwrap();
+    let warnings = model.checkpoint().warnings().join("; ");
+    assert!(warnings.contains("was trained by meddinov9_base_primus_multiscale_Trainer, which is no known trainer"), "{warnings}");
+    // Without the encoder's or the decoder's names it is another network.
+    for part in [("dino_encoder.", "dino_decoder."), ("up_projection.", "op_projection.")] {
+        write(&[unknown, part]);
+        let error = error(&path);
+        assert!(error.contains("was trained by meddinov9_base_primus_multiscale_Trainer, whose network is not MedDINOv3's"), "{error}");
+        assert!(error.contains("Supported trainers: meddinov3_base_primus_multiscale_Trainer"), "{error}");
+    }
 }
 
 /// Sets every entry's CRC-32 in a zip's central directory to 0, which PyTorch writes for "not computed".

@@ -27,7 +27,7 @@ pub(super) fn detect(reader: &Reader) -> Result<Contents<'_>, Problem> {
     let is_nnunet = reader.tensors().keys().any(|name| name.starts_with("network_weights."));
     let nnunet = if is_nnunet { Some(Layout::NnUnet { trainer: reader.top_level_string("trainer_name")? }) } else { None };
     if let Some(Layout::NnUnet { trainer }) = &nnunet {
-        refuse::trainer(trainer.as_deref())?;
+        refuse::trainer(trainer.as_deref(), |part| reader.tensors().keys().any(|name| name.contains(part)))?;
     }
     refuse::parts(reader.tensors().keys())?;
     let wrapping = Wrapping::of(reader.tensors().keys())?.ok_or_else(|| unknown(reader))?;

@@ -67,12 +67,22 @@ pub(super) fn gather(
                 vec!["no config.json beside it: heads and epsilon are taken as in every published DINOv3; put its config.json in the same folder".into()],
             )),
         },
-        Layout::NnUnet { trainer: Some(trainer) } if let Some(parent) = refuse::parent(trainer) => {
-            let trainer = printable(trainer);
-            Ok((Hints::default(), vec![format!("was trained by {trainer}; its weights are taken as those of {parent}'s network")]))
-        }
+        Layout::NnUnet { trainer: Some(trainer) } => Ok((Hints::default(), said_of(trainer))),
         Layout::NnUnet { trainer: None } => Ok((Hints::default(), vec!["no trainer_name in it: taken for a MedDINOv3 trainer's".into()])),
         _ => Ok((Hints::default(), Vec::new())),
+    }
+}
+
+/// Returns what to say of nnU-Net's `trainer`: nothing if it is a supported one.
+fn said_of(trainer: &str) -> Vec<String> {
+    let name = printable(trainer);
+    match refuse::known_trainer(trainer) {
+        Some(known) if known == trainer => Vec::new(),
+        Some(parent) => vec![format!("was trained by {name}; its weights are taken as those of {parent}'s network")],
+        None => vec![format!(
+            "was trained by {name}, which is no known trainer; its weights have the names of MedDINOv3's network and are taken for one: compare its \
+             labels with nnU-Net's once"
+        )],
     }
 }
 

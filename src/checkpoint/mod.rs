@@ -56,6 +56,7 @@ pub use hints::{CONFIG_KEY, Hints};
 pub use layout::Layout;
 pub use names::Ignored;
 pub use recipe::Entry;
+pub use refuse::known_trainer;
 pub use shards::Shards;
 #[cfg(feature = "files")]
 pub use training::Training;

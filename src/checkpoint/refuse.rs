@@ -65,23 +65,24 @@ fn is_chunked(name: &str) -> bool {
     parts.next() == Some("blocks") && is_number(parts.next()) && is_number(parts.next())
 }
 
-/// Returns the trainer that `name` is named after, as nnU-Net names subclasses: `..._Trainer_250epochs`. None for a
-/// supported trainer itself.
-pub(super) fn parent(name: &str) -> Option<&'static str> {
-    TRAINERS.into_iter().find(|trainer| name.len() > trainer.len() && name.starts_with(trainer))
+/// Returns the supported trainer that `name` is, or that it is named after as nnU-Net names subclasses:
+/// `..._Trainer_250epochs`.
+pub fn known_trainer(name: &str) -> Option<&'static str> {
+    TRAINERS.into_iter().find(|trainer| name.starts_with(trainer))
 }
 
-/// Refuses nnU-Net trainers that train a different network. A subclass of a supported trainer passes; the shapes of its
-/// weights are checked when they are read.
-pub(super) fn trainer(name: Option<&str>) -> Result<(), String> {
-    match name {
-        Some(name) if !TRAINERS.contains(&name) && parent(name).is_none() => {
-            let why = if name.to_lowercase().contains("flexict") { " (FlexiCT is another model family)" } else { "" };
-            let name = printable(name);
-            Err(format!("was trained by {name}{why}, whose network is not MedDINOv3's. Supported trainers: {}", TRAINERS.join(", ")))
-        }
-        _ => Ok(()),
+/// Refuses nnU-Net trainers that train a different network. A trainer of another name passes if the file has tensors with
+/// names of the supported network, which `has` tells by a part of a name: it may be a subclass. The shapes of its weights
+/// are checked when they are read.
+pub(super) fn trainer(name: Option<&str>, has: impl Fn(&str) -> bool) -> Result<(), String> {
+    let Some(name) = name else { return Ok(()) };
+    let is_flexict = name.to_lowercase().contains("flexict");
+    if known_trainer(name).is_some() || !is_flexict && has("dino_encoder.blocks.") && has("up_projection.decode.") {
+        return Ok(());
     }
+    let why = if is_flexict { " (FlexiCT is another model family)" } else { "" };
+    let name = printable(name);
+    Err(format!("was trained by {name}{why}, whose network is not MedDINOv3's. Supported trainers: {}", TRAINERS.join(", ")))
 }
 
 /// Refuses a file that is one part of a model: a shard, or a piece of a distributed checkpoint.

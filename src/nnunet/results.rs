@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::dataset::Dataset;
 use super::plans::Configuration;
 use crate::archive::identity;
-use crate::checkpoint::{Checkpoint, Entry, Training};
+use crate::checkpoint::{Checkpoint, Entry, Training, known_trainer};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 use crate::vit::decoder::{Decoder, Shape};
@@ -15,6 +15,8 @@ use crate::vit::model::Model;
 
 /// The encoder blocks whose output the multiscale trainers feed to the decoder.
 const MULTISCALE: [usize; 4] = [2, 5, 8, 11];
+/// The blocks of the networks of these trainers.
+const DEPTH: usize = 12;
 
 /// The requested folds of a results folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,7 +63,16 @@ impl Network {
         let training = checkpoint.training()?;
         let model = Model::from_checkpoint(checkpoint)?;
         let (config, fail) = (model.config(), |problem: String| Err(Error::checkpoint(path.display(), problem)));
-        let layers = if training.trainer.contains("multiscale") { MULTISCALE.to_vec() } else { vec![config.depth - 1] };
+        // A known name decides. Else the decoder's first layer shows how many blocks it takes.
+        let is_multiscale = known_trainer(&training.trainer)
+            .map_or_else(|| Shape::inputs(model.checkpoint()) == MULTISCALE.len() * config.embed_dim, |name| name.contains("multiscale"));
+        let layers = if is_multiscale { MULTISCALE.to_vec() } else { vec![config.depth - 1] };
+        if is_multiscale && config.depth != DEPTH && known_trainer(&training.trainer).is_none() {
+            return fail(format!(
+                "was trained by {}, which is no known trainer, and has {} blocks; only with {DEPTH} is it known which of them its decoder takes",
+                training.trainer, config.depth
+            ));
+        }
         if let Some(block) = layers.iter().find(|layer| **layer >= config.depth) {
             return fail(format!("{} decodes block {block}, and this network has {}", training.trainer, config.depth));
         }

@@ -49,6 +49,12 @@ pub struct Stage<T, L = Linear<T>> {
 }
 
 impl Shape {
+    /// Returns the number of channels that the decoder in `checkpoint` takes, or 0 if it has no first layer.
+    pub fn inputs(checkpoint: &Checkpoint) -> usize {
+        let first = checkpoint.decoder().iter().find(|entry| entry.name == name(0, ".0.weight"));
+        first.and_then(|entry| entry.shape.first()).copied().unwrap_or(0)
+    }
+
     /// Infers the shape of the decoder in `checkpoint`, over `layers` of a model `embed_dim` wide whose patches have
     /// side `2^stages`.
     ///

@@ -186,10 +186,10 @@ fn unsupported_datasets_checkpoints_and_flags_are_refused_by_name() {
         ("a flat checkpoint", file("fold_0/checkpoint_final.pth", "fixtures/micro/flat.pth"), "", "is no nnU-Net checkpoint (flat"),
         ("another network's fold", file("fold_1/checkpoint_final.pth", BIASED_PTH), "", "is of another network than fold_0"),
         (
-            "another trainer",
-            pickle(MULTISCALE, "nnUNetTrainer_of_the_same_length_as_that"),
+            "a trainer of another family",
+            pickle(MULTISCALE, "flexict_base_primus_multiscale_x_Trainer"),
             "",
-            "was trained by nnUNetTrainer_of_the_same_length_as_that, whose network is not MedDINOv3's",
+            "was trained by flexict_base_primus_multiscale_x_Trainer (FlexiCT is another model family)",
         ),
         (
             "one scale for four",
@@ -241,10 +241,26 @@ fn other_spellings_are_understood() {
     // Without axes in the checkpoint nothing is mirrored.
     let (labels, _) = run(pickle("inference_allowed_mirroring_axes", "inference_allowed_mirroring_eyes"), "");
     assert_eq!(labels, want);
+    // Of a trainer of another name, the weights tell how many blocks the decoder takes.
+    let other = "nnUNetTrainer_of_the_same_length_as_that";
+    let (labels, messages) = run(pickle(MULTISCALE, other), "--disable-tta");
+    assert!(labels == want && messages.contains(&format!("was trained by {other}, which is no known trainer")), "{messages}");
     let subclass = concat!("meddinov3_base_primus_multiscale_Trainer", "_250epochs");
     let (labels, messages) = run(pickle(MULTISCALE, subclass), "--disable-tta");
     assert!(
         labels == want && messages.contains("was trained by meddinov3_base_primus_multiscale_Trainer_250epochs; its weights"),
         "{messages}"
     );
+}
+
+/// The decoder's first layer shows that it takes the last block alone.
+#[test]
+fn a_trainer_of_another_name_may_have_a_single_scale() {
+    let run = |change: Change| {
+        let desk = Desk::new();
+        change(&copied(&desk, SINGLE));
+        desk.succeed(&format!("segment -m model -f 0 --disable-tta -i {} -o labels.nii.gz --backend cpu", scan("thin").display()));
+        labels(desk.path("labels.nii.gz"))
+    };
+    assert_eq!(run(pickle(SINGLE, "my_nnUNet_multiscale_Tra7")), run(nothing()));
 }
