@@ -3,15 +3,15 @@
 #![allow(clippy::needless_lifetimes, reason = "pulp's macro makes a struct of the arguments, which needs their lifetime named")]
 
 use std::borrow::Cow;
-use std::slice;
 
 use pulp::Simd;
 use rayon::prelude::*;
 
+use super::ahead::Ahead;
 use super::bf16::{pairs_along, pairs_down};
 use super::dot::Bf16;
 use super::matmul::FactorType;
-use super::product::{CHANNELS, COLS, PANEL, ROWS, Tile, add_products_simd, interleave, pack, panel_simd, tiles_simd};
+use super::product::{CHANNELS, COLS, PANEL, ROWS, Tile, add_products_simd, interleave, pack, panel_simd, tile_simd};
 use super::set::arch;
 use super::simd::{Softmax, softmax_columns, softmax_columns_simd};
 use super::window::Windows;
@@ -145,12 +145,12 @@ fn step_simd<'a, S: Simd>(simd: S, k: &'a [f32], v: &'a [f32], d: usize, scores:
 #[inline(always)]
 fn scores_simd<S: Simd>(simd: S, k: &[f32], d: usize, q: &[f32], scores: &mut Tile) {
     if let (HEAD_DIM, Some(k)) = (d, k.as_chunks().0.first_chunk()) {
-        panel_simd::<S, HEAD_DIM>(simd, k, q, true, scores);
+        panel_simd::<S, HEAD_DIM>(simd, k, q, true, &mut Ahead::nothing(), scores);
         return;
     }
     let mut panels = vec![[[0.0; PANEL]; ROWS]; d.div_ceil(PANEL)];
     pack(k, d, &mut panels);
-    tiles_simd(simd, &panels, q, slice::from_mut(scores));
+    tile_simd(simd, &panels, q, &[], scores);
 }
 
 /// [`step`] with the factors of both products in bf16, `[k, v, queries]`: k [keys, D/2] pairs along, v [keys/2, W]

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::bf16::{Pairs, pairs_along};
 use super::dot::Bf16;
-use super::product::{COLS, PANEL, Panel, ROWS, Strips, Tile, pack, tiles};
+use super::product::{COLS, PANEL, Panel, ROWS, Strips, Tile, pack, tile};
 use super::simd;
 use super::window::Windows;
 use crate::tensor::Tensor;
@@ -130,7 +130,7 @@ fn add(y: &mut [f32], row: &[f32]) {
     y.iter_mut().zip(row).for_each(|(y, v)| *y += v);
 }
 
-/// Computes `x [M, K] weight [K, N]` for y [M, N], some tiles at a time. `finish(tile, column)` applies the epilogue to
+/// Computes `x [M, K] weight [K, N]` for y [M, N], a tile at a time. `finish(tile, column)` applies the epilogue to
 /// a tile whose first column is `column`. `store(y, row)` then writes each row of the tile.
 fn product(x: &[f32], weight: &Weight, y: &mut [f32], finish: impl Fn(&mut Tile, usize) + Sync, store: impl Fn(&mut [f32], &[f32]) + Sync) {
     let [k, n] = weight.shape();
@@ -142,18 +142,22 @@ fn product(x: &[f32], weight: &Weight, y: &mut [f32], finish: impl Fn(&mut Tile,
                 let (mut panels, tile_panels) = (PANELS.take(), k.div_ceil(PANEL));
                 panels.resize(x.len().div_ceil(ROWS * k) * tile_panels, [[0.0; PANEL]; ROWS]);
                 panels.par_chunks_mut(tile_panels).zip(x.par_chunks(ROWS * k)).for_each(|(panels, x)| pack(x, k, panels));
-                let make = |rows: Range<usize>, strip, sums: &mut [Tile]| {
-                    tiles(&panels[rows.start / ROWS * tile_panels..rows.end.div_ceil(ROWS) * tile_panels], strips.strip(strip), sums);
+                let m = x.len() / k;
+                let task_tiles = task_rows(m, height) / ROWS;
+                let make = |rows: Range<usize>, strip, sums: &mut Tile| {
+                    let lhs = &panels[rows.start / ROWS * tile_panels..][..tile_panels];
+                    // While the tiles of a task are computed, the next task's strip arrives from memory.
+                    let next = strips.part_of_next(strip, rows.start / ROWS % task_tiles, task_tiles);
+                    tile(lhs, strips.strip(strip), next, sums);
                 };
-                share([x.len() / k, n], height, y, make, &finish, &store);
+                share([m, n], height, y, make, &finish, &store);
                 PANELS.set(panels);
             }
         }
         Weight::Bf16(bf16, pairs) => {
             let (x, half) = (pairs_along(x, k), k.div_ceil(2));
-            let make = |rows: Range<usize>, strip, sums: &mut [Tile]| {
-                let x = x[rows.start * half..rows.end * half].chunks(ROWS * half);
-                x.zip(sums).for_each(|(x, sums)| bf16.tile(x, half, pairs.strip(strip), sums));
+            let make = |rows: Range<usize>, strip, sums: &mut Tile| {
+                bf16.tile(&x[rows.start * half..rows.end * half], half, pairs.strip(strip), sums);
             };
             share([x.len() / half, n], height, y, make, &finish, &store);
         }
@@ -170,30 +174,34 @@ fn task_tiles([m, n]: [usize; 2]) -> usize {
     if m <= BAND_TILES * ROWS && shares_well { BAND_TILES } else { BAND_TILES / 2 }
 }
 
-/// Computes y [M, N] on all threads, with at most `height` tiles of one strip per task. `make(rows, strip, tiles)`
-/// computes the tiles of some rows; `finish` and `store` are those of [`product`].
+/// The rows of a task, of `m` rows in all: as many tasks as `height` tiles need, of equal sizes in whole tiles.
+fn task_rows(m: usize, height: usize) -> usize {
+    m.div_ceil(m.div_ceil(height * ROWS).max(1)).next_multiple_of(ROWS)
+}
+
+/// Computes y [M, N] a tile at a time on all threads, with at most `height` tiles of one strip per task.
+/// `make(rows, strip, tile)` computes a tile; `finish` and `store` are those of [`product`].
 fn share(
     [m, n]: [usize; 2],
     height: usize,
     y: &mut [f32],
-    make: impl Fn(Range<usize>, usize, &mut [Tile]) + Sync,
+    make: impl Fn(Range<usize>, usize, &mut Tile) + Sync,
     finish: &(impl Fn(&mut Tile, usize) + Sync),
     store: &(impl Fn(&mut [f32], &[f32]) + Sync),
 ) {
     assert_eq!(m * n, y.len(), "[{m}, {n}]");
-    // Tasks have equal sizes, in whole tiles.
-    let task = m.div_ceil(m.div_ceil(height * ROWS).max(1)).next_multiple_of(ROWS);
+    let task = task_rows(m, height);
     let y = Windows::new(y, n, task, COLS);
     let strips = n.div_ceil(COLS);
     let tasks = (0..m.div_ceil(task)).into_par_iter().flat_map(|group| (0..strips).into_par_iter().map(move |strip| (group, strip)));
     tasks.for_each(|(group, strip)| {
         let mut window = y.take(group, strip);
-        let rows = window.rows();
-        let mut sums = vec![[0.0; ROWS * COLS]; rows.div_ceil(ROWS)];
-        make(group * task..group * task + rows, strip, &mut sums);
-        for (tile, sums) in sums.iter_mut().enumerate() {
-            finish(sums, strip * COLS);
-            for (row, sums) in (tile * ROWS..rows).zip(sums.chunks_exact(COLS)) {
+        let mut sums: Tile = [0.0; ROWS * COLS];
+        for first in (0..window.rows()).step_by(ROWS) {
+            let rows = first..window.rows().min(first + ROWS);
+            make(group * task + rows.start..group * task + rows.end, strip, &mut sums);
+            finish(&mut sums, strip * COLS);
+            for (row, sums) in rows.zip(sums.chunks_exact(COLS)) {
                 let y = window.row(row);
                 store(y, &sums[..y.len()]);
             }

@@ -3,6 +3,7 @@
 //! Each kernel has one file, named like its shader. This room knows the model's sizes and weights, but no graphs or
 //! devices.
 
+mod ahead;
 mod attention;
 mod bf16;
 mod decode;
