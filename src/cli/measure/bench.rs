@@ -22,8 +22,8 @@ struct Measured {
     device_seconds: Option<Vec<f64>>,
     /// FLOPs of one image: [`meddino::vit::config::Config::product_flops`].
     flops: u64,
-    /// FLOP/s of one large matrix product on the same device.
-    peak: f64,
+    /// FLOP/s of one large matrix product on the same device; none where no product uses the same instruction set.
+    peak: Option<f64>,
     /// Planned bytes on a GPU, or the process's peak memory on the CPU; none where the system does not report it.
     bytes: Option<u64>,
 }
@@ -56,7 +56,7 @@ fn measure(args: &Bench, terminal: &Terminal) -> Result<Measured> {
         seconds: ascending(seconds),
         device_seconds,
         flops: model.config().product_flops(images.shape()[1], model.config().grid(args.size, args.size)?),
-        peak: backbone.peak_flops()?.unwrap_or_else(flops_of_gemm),
+        peak: backbone.peak_flops()?.or_else(flops_of_gemm),
         bytes,
         subject,
     })
@@ -78,8 +78,9 @@ impl Measured {
         self.flops as f64 / median(&self.seconds) / 1e9
     }
 
-    fn share(&self) -> f64 {
-        self.gflops() * 1e9 / self.peak
+    /// The pass's speed as a share of one large product's.
+    fn share(&self) -> Option<f64> {
+        self.peak.map(|peak| self.gflops() * 1e9 / peak)
     }
 
     fn to_json(&self) -> Value {
@@ -90,7 +91,7 @@ impl Measured {
         json["device_s"] = json!(self.device_seconds.as_deref().map(median));
         json["gflop"] = json!(self.flops as f64 / 1e9);
         json["gflop_per_s"] = json!(self.gflops());
-        json["matmul_gflop_per_s"] = json!(self.peak / 1e9);
+        json["matmul_gflop_per_s"] = json!(self.peak.map(|peak| peak / 1e9));
         json["matmul_share"] = json!(self.share());
         json["peak_bytes"] = json!(self.bytes);
         json
@@ -103,7 +104,9 @@ impl Measured {
             result(format_args!("          {:.4} s the pass alone on the device (median)", median(seconds)))?;
         }
         result(format_args!("speed     {:.1} GFLOP/s ({:.1} GFLOP per image)", self.gflops(), self.flops as f64 / 1e9))?;
-        result(format_args!("          {:.0} % of one large product's {:.1} GFLOP/s", self.share() * 100.0, self.peak / 1e9))?;
+        if let (Some(share), Some(peak)) = (self.share(), self.peak) {
+            result(format_args!("          {:.0} % of one large product's {:.1} GFLOP/s", share * 100.0, peak / 1e9))?;
+        }
         match self.bytes {
             Some(bytes) => result(format_args!("memory    at most {} MiB", bytes >> 20)),
             None => result("memory    unknown on this system"),
