@@ -428,9 +428,9 @@ impl Table {
         }
     }
 
-    /// Panics with a list of the cases that failed.
+    /// Panics with a list of the cases that failed. Without a device, a table of the GPU's cases runs none.
     pub fn finish(self) {
-        assert!(self.ran > 0, "{}: no case ran", self.kernel);
+        assert!(self.ran > 0 || self.device.is_none(), "{}: no case ran", self.kernel);
         println!("{}: {} cases, largest error {:.2e}, largest relative L2 {:.2e}", self.kernel, self.ran, self.seen.abs, self.seen.l2);
         assert!(self.failures.is_empty(), "{} of {} cases failed:\n{}", self.failures.len(), self.ran, self.failures.join("\n"));
     }
