@@ -334,6 +334,39 @@ fn help_and_version_are_results() {
     }
 }
 
+/// Every command and flag is in the scripts and in the pages, as it is in `--help`.
+#[test]
+fn completions_and_the_manual_know_every_command() {
+    let desk = Desk::new();
+    let commands: Vec<String> = {
+        let help = desk.succeed("--help");
+        let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+        // A command's line starts with two spaces, lines of its description with more.
+        listed.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next()).map(Into::into).collect()
+    };
+    assert!(commands.len() > 12, "{commands:?}");
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = desk.succeed(&format!("completions {shell}"));
+        assert!(commands.iter().all(|command| script.contains(command.as_str())) && script.contains("save-probabilities"), "{shell}");
+    }
+    // The format of `man` escapes each hyphen.
+    let escaped = |name: &str| text(name.replace('-', "\\-").as_bytes());
+    let whole = desk.succeed("man");
+    assert!(whole.starts_with(".ie") && whole.contains(".TH meddino 1"), "{whole}");
+    for command in commands.iter().filter(|command| *command != "help") {
+        assert!(whole.contains(&escaped(&format!("meddino-{command}(1)"))), "{command}: {whole}");
+        let (page, help) = (desk.succeed(&format!("man {command}")), desk.succeed(&format!("{command} --help")));
+        assert!(page.contains(&format!(".TH meddino-{command} 1")), "{page}");
+        for flag in
+            help.split_whitespace().filter(|word| word.starts_with("--")).map(|word| word.trim_end_matches(|c: char| !c.is_alphanumeric()))
+        {
+            assert!(page.contains(&escaped(flag)), "{command} {flag}: {page}");
+        }
+    }
+    let wrong = desk.run("man teleport");
+    assert!(wrong.status.code() == Some(1) && text(&wrong.stderr).contains("expected one of features"), "{}", text(&wrong.stderr));
+}
+
 #[test]
 fn bench_reports_its_measurements() {
     let desk = Desk::new();

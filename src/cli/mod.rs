@@ -13,6 +13,7 @@ mod devices;
 mod download;
 mod features;
 mod flags;
+mod manual;
 mod measure;
 mod pictures;
 mod segment;
@@ -36,7 +37,8 @@ static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 pub fn run() -> ExitCode {
     terminal::flag_names::learn(&Args::command());
     let args = Args::parse();
-    let computes = !matches!(args.command, Command::Inspect(_) | Command::Devices | Command::Download);
+    let computes =
+        !matches!(args.command, Command::Inspect(_) | Command::Devices | Command::Download | Command::Completions(_) | Command::Man(_));
     match limits::begin(computes).map_err(Failure::from).and_then(|()| command(&args, &Terminal::new(args.quiet))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Error(Error::Cancelled)) => {
@@ -69,6 +71,8 @@ fn command(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(args, terminal)?,
         Command::Bench(args) => measure::bench(args, terminal)?,
         Command::Tune(args) => measure::tune(args, terminal)?,
+        Command::Completions(args) => manual::completions(args)?,
+        Command::Man(args) => manual::man(args)?,
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ mod cohort;
 mod demo;
 mod features;
 mod look;
+mod manual;
 mod measure;
 mod model;
 mod pictures;
@@ -16,6 +17,7 @@ use clap::{Parser, Subcommand};
 pub use checkpoint::{Convert, Inspect};
 pub use demo::Demo;
 pub use features::Features;
+pub use manual::{Completions, Man};
 pub use measure::{Bench, Tune};
 pub use pictures::{Fit, Layout, Limits, Pca, Picture, Point, Similarity, Subject};
 pub use segment::Segment;
@@ -55,4 +57,6 @@ pub enum Command {
     Demo(Demo),
     Bench(Bench),
     Tune(Tune),
+    Completions(Completions),
+    Man(Man),
 }
