@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempPath;
 
+use super::file_id::FileId;
 use super::listing::folder_of;
+use super::windows_name;
 use crate::error::{Error, Problem, Result};
 
 /// How long a run waits for another run to release the lock. Runs hold the locks of small files only briefly.
@@ -72,11 +74,11 @@ impl Hidden {
     pub fn commit(mut self) -> Result<()> {
         let done = match &mut self.place {
             Place::Beside { hidden, real, leave } => {
-                let renamed = self.file.sync_all().and_then(|()| fs::rename(&*hidden, &*real));
+                let renamed = self.file.sync_all().map_err(Problem::from).and_then(|()| replace(hidden, real));
                 *leave = renamed.is_ok();
                 renamed
             }
-            Place::Stream(_) => pour(&mut self.file, &self.target),
+            Place::Stream(_) => pour(&mut self.file, &self.target).map_err(Problem::from),
         };
         done.map_err(|e| self.failed(e))
     }
@@ -110,6 +112,18 @@ pub fn is_stream(path: &Path) -> bool {
     is_own || fs::metadata(path).is_ok_and(|about| !about.is_file() && !about.is_dir())
 }
 
+/// Renames `from` to `to`, and replaces any file of that name.
+fn replace(from: &Path, to: &Path) -> Result<(), Problem> {
+    fs::rename(from, to).map_err(|e| {
+        // Windows replaces no file that a program has open, unless that program agrees.
+        if cfg!(windows) && to.is_file() {
+            Problem::caused_by(format!("cannot be replaced ({e}); close the program that has it open"), e)
+        } else {
+            e.into()
+        }
+    })
+}
+
 /// Copies all of `from` into the existing `to`.
 fn pour(from: &mut File, to: &Path) -> io::Result<()> {
     from.seek(SeekFrom::Start(0))?;
@@ -123,6 +137,9 @@ fn resolved(target: &Path) -> Result<PathBuf, Problem> {
     // `Path::file_name` also returns a name for `out/` and `out/.`.
     if !target.as_os_str().as_encoded_bytes().ends_with(name.as_encoded_bytes()) {
         return Err("is the name of a folder; expected that of a file".into());
+    }
+    if let Some(fault) = windows_name::fault(&name.to_string_lossy()).filter(|_| cfg!(windows)) {
+        return Err(fault.into());
     }
     if !target.is_symlink() {
         return Ok(target.to_path_buf());
@@ -198,11 +215,10 @@ pub fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File, Problem>
     without_links(options);
     let cannot = |e: io::Error| Problem::from(e).within(format_args!("cannot write {name}"));
     let file = options.open(path).map_err(cannot)?;
-    let about = file.metadata().map_err(cannot)?;
-    if !about.is_file() {
+    if !file.metadata().map_err(cannot)?.is_file() {
         return Err(format!("cannot write {name}: it is no plain file; remove it").into());
     }
-    if names(&about) > 1 {
+    if FileId::of_open(&file).is_some_and(|(_, names)| names > 1) {
         return Err(format!("cannot write {name}: another file name leads to it as well (a hard link); remove it").into());
     }
     Ok(file)
@@ -225,18 +241,6 @@ fn without_links(options: &mut OpenOptions) {
 #[cfg(not(any(unix, windows)))]
 fn without_links(_: &mut OpenOptions) {}
 
-/// Returns the number of names (hard links) that the file has.
-#[cfg(unix)]
-fn names(about: &fs::Metadata) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    about.nlink()
-}
-
-#[cfg(not(unix))]
-fn names(_: &fs::Metadata) -> u64 {
-    1
-}
-
 /// Describes the run that holds the lock on `file`, with its process number where the system reports it.
 #[cfg(target_os = "linux")]
 fn holder(file: &File) -> String {
@@ -257,16 +261,11 @@ fn holder(_: &File) -> String {
     "another run".into()
 }
 
-#[cfg(unix)]
+/// Returns whether `path` still is the open `file`, and no link to it. Where open files have no identity, it must be some
+/// file.
 fn is_still(path: &Path, file: &File) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let identity = |about: &fs::Metadata| (about.dev(), about.ino());
-    matches!((fs::symlink_metadata(path), file.metadata()), (Ok(named), Ok(open)) if identity(&named) == identity(&open))
-}
-
-#[cfg(not(unix))]
-fn is_still(path: &Path, _: &File) -> bool {
-    path.exists()
+    let here = FileId::of(path).filter(|_| !path.is_symlink());
+    FileId::of_open(file).map_or(here.is_some(), |(id, _)| here == Some(id))
 }
 
 #[cfg(test)]

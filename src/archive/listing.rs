@@ -124,12 +124,11 @@ pub(super) fn kind(_: fs::FileType) -> &'static str {
     "neither a file nor a folder"
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 
     #[test]
-    #[cfg(unix)]
     fn links_are_followed_and_what_is_no_file_is_named() {
         use std::os::unix::fs::symlink;
         let root = tempfile::tempdir().expect("a folder");

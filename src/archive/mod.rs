@@ -8,6 +8,8 @@
 
 mod dtype;
 #[cfg(feature = "files")]
+mod file_id;
+#[cfg(feature = "files")]
 mod hidden;
 #[cfg(feature = "files")]
 mod identity;
@@ -21,6 +23,8 @@ mod partial;
 mod plain;
 #[cfg(feature = "files")]
 mod sha256;
+#[cfg(feature = "files")]
+mod windows_name;
 #[cfg(feature = "files")]
 mod writer;
 
@@ -37,6 +41,8 @@ use crate::error::Problem;
 use crate::tensor::Tensor;
 
 pub use dtype::Dtype;
+#[cfg(feature = "files")]
+pub use file_id::FileId;
 #[cfg(feature = "files")]
 pub use hidden::{is_stream, open_own};
 #[cfg(feature = "files")]

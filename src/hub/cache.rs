@@ -200,7 +200,14 @@ impl Folder {
     fn point(&self, path: &Path, blob: &Path) -> io::Result<()> {
         let target: PathBuf = ["..", "..", "blobs"].iter().map(AsRef::as_ref).chain(blob.file_name()).collect();
         let linked = if self.symlinks { symlink(&target, path) } else { Err(ErrorKind::Unsupported.into()) };
-        linked.or_else(|_| fs::hard_link(blob, path)).or_else(|_| fs::copy(blob, path).map(drop))
+        // Some systems make no symlink, or one that leads nowhere, without an error.
+        let linked = linked.and_then(|()| path.metadata().map(drop));
+        linked
+            .or_else(|_| {
+                let _ = fs::remove_file(path);
+                fs::hard_link(blob, path)
+            })
+            .or_else(|_| fs::copy(blob, path).map(drop))
     }
 
     fn set_main(&self, commit: &str) -> Result<(), Trouble> {

@@ -82,9 +82,10 @@ impl Desk {
     }
 }
 
-/// The text of an output stream.
+/// The text of an output stream, with `/` between the names of a path on every system.
 pub fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+    let text = String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    if cfg!(windows) { text.replace('\\', "/") } else { text }
 }
 
 /// S different slices of H x W whole HU.

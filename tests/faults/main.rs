@@ -1,6 +1,5 @@
 //! Failures outside the program: a disk that fails, a process that is killed. Inputs must stay unchanged, an output
 //! must be complete or absent, and the same command run again must give the bytes of an undisturbed run.
-#![cfg(unix)]
 
 #[cfg(target_os = "linux")]
 mod calls;

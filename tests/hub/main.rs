@@ -89,9 +89,10 @@ fn write(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).expect("written");
 }
 
-/// Asserts that `text` contains each of `parts`.
+/// Asserts that `text` contains each of `parts`, which have `/` between the names of a path.
 #[track_caller]
 fn says(text: &str, parts: &[&str]) {
+    let text = if cfg!(windows) { text.replace('\\', "/") } else { text.to_owned() };
     for part in parts {
         assert!(text.contains(part), "expected {part:?} in: {text}");
     }

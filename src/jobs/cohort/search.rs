@@ -220,7 +220,8 @@ impl Found {
                 ),
             );
         }
-        let below = |first: &Path| first.strip_prefix(folder).unwrap_or(first).display().to_string();
+        // As a pattern has it on every system.
+        let below = |first: &Path| first.strip_prefix(folder).unwrap_or(first).iter().map(name_text).collect::<Vec<_>>().join("/");
         for (paths, what) in [(&self.labels, "in folders of labels"), (&self.ours, "that meddino wrote")] {
             if let Some(first) = paths.first() {
                 let (count, first) = (counted(paths.len()), below(first));
@@ -332,7 +333,9 @@ mod tests {
         }
 
         fn names(&self, paths: &[PathBuf]) -> Vec<String> {
-            paths.iter().map(|path| name_text(path.strip_prefix(self.0.path()).expect("below"))).collect()
+            let name =
+                |path: &PathBuf| path.strip_prefix(self.0.path()).expect("below").iter().map(name_text).collect::<Vec<_>>().join("/");
+            paths.iter().map(name).collect()
         }
 
         fn scans(&self, include: &[&str], exclude: &[&str]) -> Vec<String> {

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Builds the command and the tests for 64-bit Windows, and runs them under wine, on the CPU and on the software Vulkan
+# of this machine. Without arguments: the command's tests, names and files as Windows has them, kills, the kernels'
+# tables on Vulkan, and parity with PyTorch on small models. Exits with 3 where the tools cannot be had (tests/foreign.sh).
+#
+#   tests/windows/run.sh                 the selection above
+#   tests/windows/run.sh all             every test
+#   tests/windows/run.sh ARGUMENT...     `cargo test ARGUMENT...`
+#   CARGO_TARGET_DIR=FOLDER              the build folder (default: target/windows)
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+. tests/foreign.sh
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target/windows}"
+foreign_needs "the tests on Windows" gcc-mingw-w64-x86-64 wine wine64 xvfb xauth
+wine=$(command -v /usr/lib/wine/wine64 wine64 wine | head -n 1)
+
+# A Windows of our own. Its folder for temporary files is on the drive of the project, because tests name the project's
+# files without a drive.
+export WINEPREFIX=$CARGO_TARGET_DIR/wine WINEDEBUG=${WINEDEBUG:--all}
+temporary=$CARGO_TARGET_DIR/wine-tmp
+mkdir -p "$temporary"
+if [ ! -e "$WINEPREFIX/whole" ]; then
+    xvfb-run -a "$wine" wineboot -i >/dev/null 2>&1
+    for name in TEMP TMP; do "$wine" reg add 'HKCU\Environment' /v "$name" /d "Z:${temporary//\//\\}" /f >/dev/null; done
+    if [ ! -e "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" ]; then
+        x86_64-w64-mingw32-gcc -shared -o "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" tests/windows/bcryptprimitives.c -ladvapi32
+    fi
+    touch "$WINEPREFIX/whole"
+fi
+
+export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=x86_64-w64-mingw32-gcc CC_x86_64_pc_windows_gnu=x86_64-w64-mingw32-gcc
+export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=$wine
+unset MEDDINO_REQUIRE_GPU
+# Without a display wine finds no Vulkan.
+windows_test() { (export -f foreign_cargo && xvfb-run -a bash -c 'foreign_cargo test --target x86_64-pc-windows-gnu "$@"' - "$@"); }
+
+case "$*" in
+all) windows_test --no-fail-fast ;;
+"")
+    windows_test --no-run --lib --test windows --test cli --test cli_outputs --test cli_volumes --test cli_cohorts --test faults --test kernels \
+        --test parity
+    windows_test --test windows --test cli --test cli_outputs --test cli_volumes --test cli_cohorts --test faults --test kernels
+    windows_test --lib -- archive:: output:: jobs:: cpu::
+    windows_test --test parity tiny
+    ;;
+*) windows_test "$@" ;;
+esac
