@@ -123,10 +123,7 @@ fn check(source: &str) -> Result<(), String> {
     }
     let [entry] = module.entry_points.as_slice() else { return Err("one entry point is wanted".to_owned()) };
     let invocations: u32 = entry.workgroup_size.iter().product();
-    let mut layouter = naga::proc::Layouter::default();
-    layouter.update(module.to_ctx()).map_err(|e| e.to_string())?;
-    let workgroup = module.global_variables.iter().filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup);
-    let memory: u32 = workgroup.map(|(_, v)| layouter[v.ty].size).sum();
+    let memory: u32 = workgroup_variables(&module).map(|(_, size)| size).sum();
     let axes = [required("max_compute_workgroup_size_x"), required("max_compute_workgroup_size_y"), 1];
     if entry.workgroup_size.iter().zip(axes).any(|(&size, limit)| u64::from(size) > limit) {
         return Err(format!("workgroups of {:?}", entry.workgroup_size));
@@ -135,6 +132,42 @@ fn check(source: &str) -> Result<(), String> {
         return Err(format!("entry {}, {invocations} invocations, {memory} bytes of workgroup memory", entry.name));
     }
     Ok(())
+}
+
+/// Matrices are loaded from rows that begin at multiples of 16 bytes. A driver packs workgroup variables one after another,
+/// so each must have such a size, or the next begins elsewhere.
+#[test]
+fn workgroup_variables_beside_matrices_have_multiples_of_16_bytes() {
+    let mut odd = Vec::new();
+    for (tier, elem) in [
+        (Tier::Cooperative8, Elem::F32),
+        (Tier::Cooperative8, Elem::F16),
+        (Tier::Cooperative16, Elem::F32),
+        (Tier::Cooperative16, Elem::F16),
+    ] {
+        let roomy = Limits { tier, elem, subgroup_size: 32, workgroup_memory: 48 << 10, max_invocations: 1024, ..Limits::DEFAULT };
+        let kernels = geometries(roomy).into_iter().flat_map(|limits| {
+            let g = record(limits, 8);
+            g.graph().steps().iter().map(|step| step.kernel.clone()).filter(has_matrices).collect::<Vec<_>>()
+        });
+        for kernel in kernels {
+            let (module, _) = parsed(&kernel.source()).unwrap();
+            odd.extend(
+                workgroup_variables(&module)
+                    .filter(|(_, size)| !size.is_multiple_of(16))
+                    .map(|(name, size)| format!("{tier}, {} {:?}: {name} has {size} bytes", kernel.name, kernel.constants)),
+            );
+        }
+    }
+    assert!(odd.is_empty(), "{}", odd.join("\n"));
+}
+
+/// The name and the bytes of each variable in workgroup memory.
+fn workgroup_variables(module: &naga::Module) -> impl Iterator<Item = (&str, u32)> {
+    let mut layouter = naga::proc::Layouter::default();
+    layouter.update(module.to_ctx()).expect("types of a valid module have a layout");
+    let variables = module.global_variables.iter().filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup);
+    variables.map(move |(_, v)| (v.name.as_deref().unwrap_or("?"), layouter[v.ty].size))
 }
 
 /// Every kernel that Metal or DX12 can be given is written in their languages. Software GPUs, which DX12 has too, get the

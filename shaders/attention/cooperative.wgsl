@@ -41,11 +41,15 @@ const TILE: u32 = KEYS * PITCH4;
 const SCALE2: f32 = SCALE * 1.4426950408889634;
 const SLACK: f32 = 14.0;
 
+// Every size is a multiple of 16 bytes, so that each variable begins at one, however a driver packs them. Matrices are
+// loaded in rows of 16 bytes. When flags of 8 bytes came first, an NVIDIA driver placed the tiles 8 bytes off, and results
+// were wrong.
 var<workgroup> k_tile: array<vec4<F>, TILE>;
 var<workgroup> v_tile: array<vec4<F>, TILE>;
 var<workgroup> scores: array<vec4<f32>, SUBGROUPS * BLOCKS * SCORE_PATCH>;
 var<workgroup> weights: array<vec4<F>, SUBGROUPS * BLOCKS * WEIGHT_PATCH>;
-var<workgroup> grown_by_subgroup: array<u32, SUBGROUPS>;
+// The first element is the end of the last step in which some offset grew; the others fill 16 bytes.
+var<workgroup> grown_at: array<atomic<u32>, 4>;
 
 struct Lane {
     @builtin(local_invocation_index) index: u32,
@@ -53,21 +57,20 @@ struct Lane {
     @builtin(subgroup_invocation_id) place: u32,
 }
 
-// This invocation's share of the KEYS keys from `start` on. Keys past the end repeat the last one.
-fn loaded_keys(head_start: u32, start: u32, lane: u32) -> array<vec4<X>, CHUNKS> {
+// This invocation's share of KEYS keys, whose vec4s begin at `at` for this invocation. Past the end of the head, where
+// scores are masked, it repeats the head's `last` vec4.
+fn loaded_keys(at: u32, last: u32) -> array<vec4<X>, CHUNKS> {
     var fours: array<vec4<X>, CHUNKS>;
     for (var i = 0u; i < CHUNKS; i++) { // unroll
-        let e = lane + i * LANES;
-        fours[i] = k[(head_start + min(start + e / D4, params.tokens - 1u)) * D4 + e % D4];
+        fours[i] = k[min(at + i * LANES, last)];
     }
     return fours;
 }
 
-fn loaded_values(head_start: u32, start: u32, lane: u32) -> array<vec4<X>, CHUNKS> {
+fn loaded_values(at: u32, last: u32) -> array<vec4<X>, CHUNKS> {
     var fours: array<vec4<X>, CHUNKS>;
     for (var i = 0u; i < CHUNKS; i++) { // unroll
-        let e = lane + i * LANES;
-        fours[i] = v[(head_start + min(start + e / D4, params.tokens - 1u)) * D4 + e % D4];
+        fours[i] = v[min(at + i * LANES, last)];
     }
     return fours;
 }
@@ -117,7 +120,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
     for (var b = 0u; b < BLOCKS; b++) { // unroll
         m[b] = MASKED;
     }
-    var next_k = loaded_keys(head_start, 0u, lane.index);
+    if lane.index == 0u {
+        atomicStore(&grown_at[0], 0u);
+    }
+    let last = (head_start + params.tokens) * D4 - 1u;
+    var at_values = head_start * D4 + lane.index;
+    var next_k = loaded_keys(at_values, last);
     for (var i = 0u; i < CHUNKS; i++) { // unroll
         let e = lane.index + i * LANES;
         if EXACT || e < KEYS * D4 {
@@ -127,8 +135,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
             }
         }
     }
-    next_k = loaded_keys(head_start, KEYS, lane.index);
-    var next_v = loaded_values(head_start, 0u, lane.index);
+    next_k = loaded_keys(at_values + KEYS * D4, last);
+    var next_v = loaded_values(at_values, last);
     workgroupBarrier();
     for (var j = 0u; j < SPAN; j++) { // unroll
         var products: array<Sum, BLOCKS>;
@@ -204,9 +212,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
             }
             l[b] = fma(l[b], rescale[b], (sums.x + sums.y) + (sums.z + sums.w));
         }
-        let grows = subgroupAny(any_grown);
-        if lane.place == 0u {
-            grown_by_subgroup[lane.subgroup] = select(0u, 1u, grows);
+        if any_grown {
+            atomicStore(&grown_at[0], start + KEYS);
         }
         for (var i = 0u; i < CHUNKS; i++) { // unroll
             let e = lane.index + i * LANES;
@@ -220,17 +227,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
             }
         }
         workgroupBarrier();
-        next_k = loaded_keys(head_start, start + 2u * KEYS, lane.index);
-        next_v = loaded_values(head_start, start + KEYS, lane.index);
-        // o is rescaled if a score of any subgroup has grown; at first o is 0. Cooperative matrices need uniform control
+        at_values += KEYS * D4;
+        next_k = loaded_keys(at_values + KEYS * D4, last);
+        next_v = loaded_values(at_values, last);
+        // o is rescaled if an offset of any subgroup has grown; at first o is 0. Cooperative matrices need uniform control
         // flow. This is uniform, but naga sees that of loops alone.
-        var turns = 0u;
-        for (var i = 0u; i < SUBGROUPS; i++) { // unroll
-            turns |= grown_by_subgroup[i];
-        }
-        if start == 0u {
-            turns = 0u;
-        }
+        let turns = select(0u, 1u, start != 0u && atomicLoad(&grown_at[0]) == start + KEYS);
         for (var turn = 0u; turn < turns; turn++) {
             for (var b = 0u; b < BLOCKS; b++) { // unroll
                 for (var i = 0u; i < PIECES; i++) { // unroll
