@@ -243,7 +243,7 @@ fn errors_are_reported_in_one_line() {
         (format!("features empty.npy {micro}"), 1, "error: input empty.npy: the array is empty"),
         (format!("features one.npy {micro}"), 1, "1 x 1 pixels hold no patch of 16 x 16"),
         (format!("features negative.npy {micro}"), 1, "error: input negative.npy: "),
-        (format!("features huge.npy {micro}"), 1, "the file is damaged"),
+        (format!("features huge.npy {micro}"), 1, "slices are beyond 16777216"),
         (format!("features nan.npy {micro}"), 1, "slice 2 holds 1 values that are no HU, the first at row 1, column 1: NaN"),
         (format!("features inf.npy {micro}"), 1, "column 1: inf"),
         (format!("features picture.png {micro}"), 1, "no HU"),

@@ -41,12 +41,11 @@ const DIRECT: [[u32; 4]; 4] = [[16, 128, 16, 16], [8, 128, 8, 16], [16, 64, 16, 
 /// Tiles for cooperative matrices, in units of their side: matrices of a subgroup along rows and along columns, steps
 /// along K that workgroup memory holds; then subgroups along rows, along columns and along K. The order is that of their
 /// speeds over f16 on an NVIDIA H200, for 3141 rows and then for 201. Where factors are split, so that a tile takes twice
-/// the memory, the first that fits is faster than those before it. Those of 96 rows with 128, 192 and 64 columns, the
-/// second to the fourth, divide the products of 1029 rows evenly among an H100's 132 cores.
-const COOPERATIVE: [[u32; 6]; 16] = [
+/// the memory, the first that fits is faster than those before it. The second and the third, of 96 rows,
+/// divide the products of 1029 rows evenly among an H100's 132 cores.
+const COOPERATIVE: [[u32; 6]; 15] = [
     [3, 4, 4, 3, 2, 1],
     [3, 2, 4, 2, 4, 1],
-    [3, 3, 3, 2, 4, 1],
     [3, 1, 4, 2, 4, 1],
     [4, 2, 4, 2, 4, 1],
     [3, 3, 2, 2, 2, 2],
