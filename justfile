@@ -27,6 +27,10 @@ docs:
 deny:
     cargo deny --workspace check
 
+# The archives of a release, in target/dist.
+dist:
+    packaging/dist.sh
+
 # Criterion benchmarks.
 bench:
     cargo bench

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Makes what a release consists of, in target/dist:
+# - an archive for Linux, whose command needs nothing but a C library of 2018 or later (glibc 2.28)
+# - an archive for 64-bit Windows
+# - the source crate
+# - SHA256SUMS of them
+# An archive has the command and the licences of all that is linked into it; the one for Linux also has the pages of the
+# manual and the completions of shells. zig links for the old C library; it and cargo-zigbuild come as Python packages. Windows needs the tools of
+# tests/foreign.sh. What cannot be had is named, its archive is left out, and the exit code is 3.
+#
+#   packaging/dist.sh [linux] [windows] [source]   (default: all three)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tests/foreign.sh
+[ $# -gt 0 ] || set -- linux windows source
+version=$(cargo metadata --locked --no-deps --format-version 1 | python3 -c 'import json, sys
+print(next(p["version"] for p in json.load(sys.stdin)["packages"] if p["name"] == "meddino"))')
+dist=$PWD/target/dist
+mkdir -p "$dist"
+status=0
+
+# archive_folder NAME TARGET COMMAND: makes the folder of an archive, all but its manual and completions.
+archive_folder() {
+    local folder=$dist/$1
+    rm -rf "$folder" && mkdir -p "$folder"
+    install -m 755 "$3" "$folder/"
+    cp README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE "$folder/"
+    python3 packaging/licences.py "$2" >"$folder/LICENCES-OF-DEPENDENCIES.txt"
+}
+
+linux() {
+    local target=x86_64-unknown-linux-gnu name=meddino-$version-x86_64-linux tools=$PWD/target/tools shell page
+    export PATH="$tools/bin:$PATH" PYTHONPATH="$tools${PYTHONPATH:+:$PYTHONPATH}"
+    if ! cargo-zigbuild --version >/dev/null 2>&1; then
+        python3 -m pip install --quiet --target "$tools" ziglang cargo-zigbuild ||
+            { echo "SKIPPED: the archive for Linux, because zig cannot be installed with pip" >&2; status=3; return; }
+    fi
+    cargo zigbuild --release --locked --target "$target.2.28"
+    archive_folder "$name" "$target" "${CARGO_TARGET_DIR:-target}/$target/release/meddino"
+    local command=$dist/$name/meddino
+    mkdir "$dist/$name"/{completions,man}
+    for shell in bash fish zsh; do "$command" completions "$shell" >"$dist/$name/completions/meddino.$shell"; done
+    "$command" man >"$dist/$name/man/meddino.1"
+    for page in $("$command" --help | awk '/^Commands:/ { on = 1; next } on && !NF { exit } on && /^  [a-z]/ && $1 != "help" { print $1 }'); do
+        "$command" man "$page" >"$dist/$name/man/meddino-$page.1"
+    done
+    (cd "$dist" && tar --sort=name --owner=0 --group=0 --numeric-owner -czf "$name.tar.gz" "$name")
+    rm -r "${dist:?}/$name"
+}
+
+windows() {
+    local target=x86_64-pc-windows-gnu name=meddino-$version-x86_64-windows
+    (foreign_needs "the archive for Windows" gcc-mingw-w64-x86-64) || { status=$?; return; }
+    CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=x86_64-w64-mingw32-gcc CC_x86_64_pc_windows_gnu=x86_64-w64-mingw32-gcc \
+        CARGO_TARGET_DIR=target/windows foreign_cargo build --release --target "$target"
+    archive_folder "$name" "$target" "target/windows/$target/release/meddino.exe"
+    (cd "$dist" && rm -f "$name.zip" && python3 -m zipfile -c "$name.zip" "$name")
+    rm -r "${dist:?}/$name"
+}
+
+source_crate() {
+    cargo package --locked --allow-dirty --no-verify
+    cp "${CARGO_TARGET_DIR:-target}/package/meddino-$version.crate" "$dist/"
+}
+
+for part; do
+    case $part in
+    linux | windows) "$part" ;;
+    source) source_crate ;;
+    *) echo "dist.sh: expected linux, windows or source; found $part" >&2; exit 2 ;;
+    esac
+done
+cd "$dist"
+find . -maxdepth 1 -name 'meddino-*' -type f -printf '%P\n' | sort | xargs sha256sum | tee SHA256SUMS
+du -h ./meddino-*
+exit "$status"
