@@ -135,8 +135,12 @@ fn invalid_geometries_are_refused_by_name() {
         (new([1.0; 3], [0.0; 3], flat).err(), "direction: expected three independent directions"),
         (matrix([0.0, 0.0, 0.0, 2.0]).err(), "affine: expected finite numbers"),
         (Geometry::new([3, 4, 5], infinite).err(), "affine: expected finite numbers"),
-        (Geometry::new([3, 0, 5], usable).err(), "shape: expected 1 to 32767 slices, rows and columns, found 3 x 0 x 5"),
-        (Geometry::new([40_000, 1, 1], usable).err(), "shape: "),
+        (
+            Geometry::new([3, 0, 5], usable).err(),
+            "shape: expected 1 to 16777216 slices, rows and columns, and at most 16384 x 16384 pixels in a slice, found 3 x 0 x 5",
+        ),
+        (Geometry::new([16_777_217, 1, 1], usable).err(), "shape: "),
+        (Geometry::new([1, 16_384, 16_385], usable).err(), "shape: "),
     ];
     for (error, start) in cases {
         let text = error.unwrap_or_else(|| panic!("taken: {start}")).to_string();
