@@ -5,8 +5,8 @@
 # - the source crate
 # - SHA256SUMS of them
 # An archive has the command and the licences of all that is linked into it; the one for Linux also has the pages of the
-# manual and the completions of shells. zig links for the old C library; it and cargo-zigbuild come as Python packages. Windows needs the tools of
-# tests/foreign.sh. What cannot be had is named, its archive is left out, and the exit code is 3.
+# manual and the completions of shells. zig links for the old C library; it and cargo-zigbuild come as Python packages.
+# Windows needs the tools of tests/foreign.sh. What cannot be had is named, its archive is left out, and the exit code is 3.
 #
 #   packaging/dist.sh [linux] [windows] [source]   (default: all three)
 set -euo pipefail
