@@ -345,8 +345,15 @@ fn completions_and_the_manual_know_every_command() {
         listed.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next()).map(Into::into).collect()
     };
     assert!(commands.len() > 12, "{commands:?}");
-    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+    for (shell, its_own) in [
+        ("bash", "complete -F _meddino"),
+        ("elvish", "edit:completion"),
+        ("fish", "complete -c meddino"),
+        ("powershell", "Register-ArgumentCompleter"),
+        ("zsh", "#compdef meddino"),
+    ] {
         let script = desk.succeed(&format!("completions {shell}"));
+        assert!(script.contains(its_own), "{shell}: {script}");
         assert!(commands.iter().all(|command| script.contains(command.as_str())) && script.contains("save-probabilities"), "{shell}");
     }
     // The format of `man` escapes each hyphen.
