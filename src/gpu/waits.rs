@@ -5,6 +5,8 @@
 //! own thread. A blocking form polls on the thread that it blocks.
 
 #[cfg(not(target_arch = "wasm32"))]
+use std::sync::Arc;
+#[cfg(not(target_arch = "wasm32"))]
 use std::time::Duration;
 
 use super::answer::Answer;
@@ -42,7 +44,10 @@ impl Context {
         if is_blocking() {
             return self.poll_and_wait(submission, answer, doing);
         }
-        let (context, answer, doing) = (self.clone(), answer.clone(), doing.to_owned());
+        // The job's context must not keep alive the poller that runs the job: dropping that poller waits for the job.
+        let mut context = self.clone();
+        context.poller = Arc::default();
+        let (answer, doing) = (answer.clone(), doing.to_owned());
         self.poller.run(Box::new(move || context.poll_and_wait(submission, &answer, &doing)));
     }
 
