@@ -108,7 +108,7 @@ mod settings;
 mod source;
 mod texture;
 
-pub use crate::gpu::{Context, Gpu, REQUIRED, Readback, WANTED, descriptor, wgpu};
+pub use crate::gpu::{Context, Devices, Gpu, REQUIRED, Readback, Selection, WANTED, descriptor, wgpu};
 pub use crate::graph::Elem;
 pub use input::{ImageInput, PassInput, SliceInput};
 pub use layout::TokenLayout;

@@ -48,6 +48,25 @@ pub struct Devices {
 }
 
 impl Devices {
+    /// Reports adapters that a host has listed, so that the host can choose among them as this engine does. The index
+    /// of each report is the adapter's index in `adapters`.
+    pub fn of(adapters: &[wgpu::Adapter]) -> Self {
+        Self { list: adapters.iter().enumerate().map(|(index, adapter)| DeviceReport::new(index, adapter)).collect() }
+    }
+
+    /// Returns the adapters that a selection may mean, best first. [`Selection::Auto`] may mean every adapter of
+    /// [`Devices::ranking`], unless an environment variable selects one; any other selection means one adapter.
+    ///
+    /// # Errors
+    /// As [`Devices::select`].
+    pub fn candidates(&self, selection: &Selection) -> Result<Vec<&DeviceReport>> {
+        let resolved = resolve(selection);
+        if *selection == Selection::Auto && resolved == Selection::HighPerformance && !self.list.is_empty() {
+            return Ok(self.ranking().into_iter().map(|ranked| ranked.device).collect());
+        }
+        self.select(&resolved).map(|device| vec![device])
+    }
+
     /// Returns the adapters in the order in which [`Choice::Auto`](crate::backbone::Choice::Auto) tries them, those that
     /// it never takes last. Adapters without compute shaders are left out.
     pub fn ranking(&self) -> Vec<Ranked<'_>> {
@@ -129,8 +148,7 @@ pub(super) async fn adapters() -> (Devices, Vec<wgpu::Adapter>) {
             adapters = wgpu::Instance::new(descriptor).enumerate_adapters(backends).await;
         }
     }
-    let list = adapters.iter().enumerate().map(|(index, adapter)| DeviceReport::new(index, adapter)).collect();
-    (Devices { list }, adapters)
+    (Devices::of(&adapters), adapters)
 }
 
 /// Replaces [`Selection::Auto`] by the selection that the environment variables ask for.
@@ -179,6 +197,10 @@ mod tests {
             assert!(message.contains("no adapter matches"), "{message}");
             assert!(message.contains("2: Intel Iris (Vulkan, integrated GPU)"), "{message}");
         }
+        let all =
+            |devices: &Devices, selection| devices.candidates(&selection).map(|found| found.iter().map(|d| d.index).collect::<Vec<_>>());
+        assert_eq!(all(&laptop(), Selection::Name("intel".into())).unwrap(), [2]);
+        assert!(all(&Devices { list: Vec::new() }, Selection::Auto).is_err());
         assert!(Devices { list: Vec::new() }.select(&Selection::Auto).unwrap_err().to_string().contains("no adapter found"));
     }
 }

@@ -13,7 +13,7 @@ use self::fold::Fold;
 #[cfg(feature = "cpu")]
 use crate::backbone::Backbone;
 use crate::backbone::{Choice, Device, Tuning};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::Scorer;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::gpu::block_on;
@@ -47,15 +47,17 @@ impl Segmenter {
         let mut attempts = choice.clone().attempts(tuning).await;
         loop {
             let device = attempts.device().await?;
-            match Self::on_device(results, &device, tuning).await {
+            match Self::on_device(results, &device, tuning, attempts.may_go_on()).await {
                 Ok(segmenter) => return Ok(Self { warnings: attempts.warnings(segmenter.first().warnings()), ..segmenter }),
                 Err(error) => attempts.failed(error)?,
             }
         }
     }
 
+    /// Loads the weights of every fold onto a device. If `try_out`, a small tile is computed, so that a device that
+    /// refuses a kernel of the networks, or is lost at its first batch, is an error here.
     #[cfg_attr(not(feature = "cpu"), expect(unused_variables, reason = "only the CPU reads the tuning here"))]
-    async fn on_device(results: &Results, device: &Device, tuning: Tuning) -> Result<Self> {
+    async fn on_device(results: &Results, device: &Device, tuning: Tuning, try_out: bool) -> Result<Self> {
         let mut folds = Vec::with_capacity(results.folds.len());
         for (_, network) in &results.folds {
             folds.push(match device {
@@ -67,7 +69,24 @@ impl Segmenter {
                 Device::Cpu(precision) => Fold::Cpu(Box::new(on_cpu(results, network, tuning, *precision).await?)),
             });
         }
-        Ok(Self { folds, classes: results.folds[0].1.decoder.classes, warnings: Vec::new() })
+        let first = &results.folds[0].1;
+        let segmenter = Self { folds, classes: first.decoder.classes, warnings: Vec::new() };
+        if try_out {
+            segmenter.try_out(2 * first.model.config().patch_size).await?;
+        }
+        Ok(segmenter)
+    }
+
+    /// Computes one tile [side, side].
+    ///
+    /// # Errors
+    /// If the device fails. Values out of range are no failure of the device.
+    async fn try_out(&self, side: usize) -> Result<()> {
+        let tiling = Tiling::new([side, side], 0.5, &[]);
+        match self.slice_async(&Tensor::zeros([side, side]), &tiling, 1, || Ok(())).await {
+            Err(error @ Error::Gpu { .. }) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Returns the number of scores per pixel, K.
@@ -234,6 +253,17 @@ mod tests {
         };
         let failed = each_object_fails(&context, forget, |()| scores(&ready, || Ok(())), |got| *got == want);
         assert!(failed > 50, "{failed} objects of two folds failed");
+    }
+
+    /// The trial fails with the device, and not because of values out of range.
+    #[test]
+    fn the_trial_of_a_device_fails_with_the_device() {
+        let Some(context) = paced() else { return };
+        let out_of_range = segmenter(Some(&context), 3e38).unwrap();
+        block_on(out_of_range.try_out(32)).unwrap();
+        context.device().destroy();
+        let error = block_on(out_of_range.try_out(32)).unwrap_err();
+        assert!(matches!(error, Error::Gpu { .. }), "{error}");
     }
 
     /// The device is lost before the first batch of tiles, or between two batches.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use meddino::ct::Size;
+use meddino::embedding::Selection;
 
 /// Shows a CT scan and its MedDINOv3 features.
 ///
@@ -22,6 +23,10 @@ pub struct Args {
     /// weights, if they are in the Hugging Face cache; the window can download them]
     #[arg(short, long, value_name = "CHECKPOINT")]
     pub checkpoint: Option<String>,
+    /// GPU that draws the window and computes the features: a number or part of a name from `meddino devices`,
+    /// low-power, or high-performance [default: the first in the order of `meddino devices` that works]
+    #[arg(long, default_value = "auto", hide_default_value = true)]
+    pub device: Selection,
     /// Size of the image that the model gets: native (the slice's own), N (for N x N) or HxW; larger images give finer
     /// features
     #[arg(long, default_value = "native")]

@@ -28,7 +28,10 @@ impl Engine {
     /// Loads `checkpoint` onto the window's device.
     fn open(checkpoint: &str, device: &RenderState) -> Result<Self> {
         let model = ModelSource::parse(checkpoint).and_then(|source| source.open())?;
-        let context = Context::from_host(device.device.clone(), device.queue.clone())?.tuned(Elem::F32, None)?;
+        let context = Context::from_host(device.device.clone(), device.queue.clone())?;
+        // `tuned` compares faster kernels with the plainest ones, and trusts those.
+        context.self_test()?;
+        let context = context.tuned(Elem::F32, None)?;
         let gpu = Gpu::new(&context, model.config(), &model.weights()?)?;
         let warnings = [model.checkpoint().warnings(), model.warnings(), context.warnings()].concat();
         Ok(Self { name: checkpoint.into(), gpu, warnings })

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
             .with_inner_size([1100.0, 800.0])
             .with_min_inner_size([640.0, 480.0])
             .with_drag_and_drop(true),
-        wgpu_options: device::configuration(),
+        wgpu_options: device::configuration(args.device.clone()),
         renderer: eframe::Renderer::Wgpu,
         ..Default::default()
     };
