@@ -77,7 +77,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Loads the model onto the host's device.
     let model = ModelSource::parse(&checkpoint).and_then(|source| source.open())?;
     let context = Context::from_host(host.device.clone(), host.queue.clone())?;
-    let gpu = Gpu::new(&context, model.config(), &model.weights()?)?;
+    let gpu = Gpu::open(&context, &model)?;
     let settings = PassSettings { frame: Some(BUDGET), ..PassSettings::new(SliceInput::new(host.size.0, host.size.1)) };
     let mut pass = Pass::new(&gpu, &settings)?;
     let (layout, loaded) = (pass.layout(), gpu.context().submissions());

@@ -146,7 +146,12 @@ impl Backbone {
     /// # Errors
     /// If a tensor cannot be read, or the weights do not fit the device.
     pub async fn on_async(model: &Model, context: &Context) -> Result<Self> {
-        Ok(Self::of(model.config(), Gpu::new_async(context, model.config(), &model.weights()?).await?))
+        Ok(Self::from_gpu(Gpu::open_async(context, model).await?))
+    }
+
+    /// Wraps a model that is on a GPU already, such as one of a [`ShardLoader`](crate::gpu::ShardLoader).
+    pub fn from_gpu(gpu: Gpu) -> Self {
+        Self::of(&gpu.config().clone(), gpu)
     }
 
     fn of(config: &Config, backend: impl Backend + 'static) -> Self {

@@ -32,6 +32,10 @@ pub struct Hints {
     pub n_storage_tokens: Option<usize>,
     /// Side of a patch in pixels.
     pub patch_size: Option<usize>,
+    /// Channels of the image.
+    pub in_chans: Option<usize>,
+    /// Whether `attn.qkv` should have a bias.
+    pub qkv_bias: Option<bool>,
     /// Whether the weights should have a mask token.
     pub mask_token: Option<bool>,
     /// LayerNorm's epsilon.
@@ -145,6 +149,8 @@ struct Meddino {
     ffn_dim: Option<Count>,
     n_storage_tokens: Option<Count>,
     patch_size: Option<Count>,
+    in_chans: Option<Count>,
+    qkv_bias: Option<Value>,
     mask_token: Option<Value>,
     norm_eps: Option<Positive>,
     rope_base: Option<Positive>,
@@ -160,6 +166,8 @@ impl Meddino {
             ffn_dim: count(self.ffn_dim),
             n_storage_tokens: count(self.n_storage_tokens),
             patch_size: count(self.patch_size),
+            in_chans: count(self.in_chans),
+            qkv_bias: self.qkv_bias.as_ref().and_then(Value::as_bool),
             mask_token: self.mask_token.as_ref().and_then(Value::as_bool),
             norm_eps: positive(self.norm_eps),
             rope_base: positive(self.rope_base),

@@ -9,7 +9,7 @@ use super::names::printable;
 
 /// A parsed index.
 #[derive(Debug, Deserialize)]
-pub(super) struct Index {
+pub(crate) struct Index {
     /// Tensor -> file name of its shard.
     weight_map: BTreeMap<String, String>,
 }
@@ -33,11 +33,21 @@ impl Index {
         self.weight_map.values().map(String::as_str).collect()
     }
 
+    /// Returns the names of the tensors that the index lists for `shard`.
+    pub fn tensors_of(&self, shard: &str) -> impl Iterator<Item = &str> {
+        self.weight_map.iter().filter(move |(_, at)| *at == shard).map(|(name, _)| name.as_str())
+    }
+
+    /// Returns the shard that the index lists for a tensor.
+    pub fn shard_of(&self, tensor: &str) -> Option<&str> {
+        self.weight_map.get(tensor).map(String::as_str)
+    }
+
     /// Checks the added shards against the index.
     ///
     /// # Errors
     /// If a shard is missing, or a tensor is not in the shard that the index names.
-    pub fn check(&self, archives: &Archives) -> Result<(), String> {
+    pub(super) fn check(&self, archives: &Archives) -> Result<(), String> {
         if let Some(shard) = self.shards().iter().find(|shard| !archives.has(shard)) {
             return Err(format!("shard {}: it is missing, and the index lists it; add every shard", printable(shard)));
         }

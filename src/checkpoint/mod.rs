@@ -19,6 +19,7 @@ mod convention;
 mod detect;
 #[cfg(feature = "files")]
 mod files;
+mod finite;
 mod hints;
 mod index;
 mod kind;
@@ -30,6 +31,7 @@ mod reader;
 mod recipe;
 mod refuse;
 mod seeded;
+mod shard;
 mod shards;
 #[cfg(feature = "files")]
 mod training;
@@ -53,10 +55,13 @@ pub use container::Container;
 #[cfg(feature = "files")]
 pub use files::files_of;
 pub use hints::{CONFIG_KEY, Hints};
+pub(crate) use index::Index;
 pub use layout::Layout;
 pub use names::Ignored;
+pub(crate) use names::printable;
 pub use recipe::Entry;
 pub use refuse::known_trainer;
+pub(crate) use shard::OwnShard;
 pub use shards::Shards;
 #[cfg(feature = "files")]
 pub use training::Training;
@@ -302,15 +307,7 @@ impl Checkpoint {
                 Tensor::new(entry.shape.clone(), recipe.read(reader).map_err(fail)?)
             }
         };
-        match tensor.data().iter().position(|v| !v.is_finite()) {
-            None => Ok(tensor),
-            Some(i) => {
-                let v = tensor.data()[i];
-                Err(fail(
-                    format!("holds {v} at index {i}; every weight must be finite: the file is damaged or its training diverged").into(),
-                ))
-            }
-        }
+        finite::finite(tensor).map_err(|problem| fail(problem.into()))
     }
 
     /// Returns the name of the shard that holds the first raw tensor of the parameter `name`, or `None` if the

@@ -17,7 +17,7 @@ pub struct Ignored {
 }
 
 /// Makes a name from a file safe to print on a terminal: cuts it to 80 characters and replaces control characters.
-pub(super) fn printable(name: &str) -> String {
+pub(crate) fn printable(name: &str) -> String {
     let short: String = name.chars().take(80).map(|c| if c.is_control() { '?' } else { c }).collect();
     if name.chars().nth(80).is_some() { short + "..." } else { short }
 }

@@ -5,16 +5,16 @@ use std::io::{Cursor, Read, Seek};
 use super::Checkpoint;
 use super::archives::Archives;
 use super::index::Index;
-use super::kind::Kind;
 use super::names::printable;
 use super::reader::Reader;
-use crate::archive::Archive;
+use super::shard;
 use crate::error::{Error, Problem, Result};
 
 /// The safetensors shards of one model, added one by one in any order. [`Shards::finish`] turns them into a
 /// [`Checkpoint`].
 ///
-/// Adding a shard reads its header. The shard's tensors are read on demand, so its reader is kept until then.
+/// Adding a shard reads its header. The shard's tensors are read on demand, so its reader is kept until then. A program
+/// that has no memory for all shards uses [`ShardLoader`](crate::gpu::ShardLoader), which uploads each at once.
 ///
 /// ```
 /// use meddino::checkpoint::Shards;
@@ -70,12 +70,8 @@ impl Shards {
     /// # Errors
     /// If the shard cannot be read, is not a complete safetensors file, was added already, or holds a tensor that
     /// another shard holds, too. Each error names the shard.
-    pub fn add(&mut self, shard: &str, mut reader: impl Read + Seek + Send + 'static) -> Result<()> {
-        let opened = match Kind::of(&mut reader) {
-            Ok(Kind::Safetensors) => Archive::from_reader(reader),
-            Ok(_) => Err("is no safetensors file; save the model with safetensors shards (Python: safe_serialization=True)".into()),
-            Err(problem) => Err(problem),
-        };
+    pub fn add(&mut self, shard: &str, reader: impl Read + Seek + Send + 'static) -> Result<()> {
+        let opened = shard::open(reader);
         let archive = opened.map_err(|problem| self.error(problem.within(format_args!("shard {}", printable(shard)))))?;
         self.archives.add(shard, archive).map_err(|problem| self.error(problem))
     }

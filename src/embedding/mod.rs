@@ -19,7 +19,7 @@
 //! // Once a model: load it. Loading submits and waits, and may be done on a thread of its own.
 //! let model = Model::open("MedDINOv3-B-CT3M.pth")?;
 //! let context = Context::from_host(device.clone(), queue.clone())?;
-//! let gpu = Gpu::new(&context, model.config(), &model.weights()?)?;
+//! let gpu = Gpu::open(&context, &model)?;
 //!
 //! // Once a size of slices: allocate.
 //! let frame = Duration::from_millis(8);
@@ -89,9 +89,9 @@
 //!
 //! A host reads results into its memory without a wait: [`Pass::read`] and [`TokenMap::read`] record a copy and return
 //! futures. They are ready after the device has run the host's submission and the host has polled the device; a browser
-//! polls on its own. [`Pass::read`] gives an error if the features are not finite. Loading ([`Gpu::new`]), tuning
+//! polls on its own. [`Pass::read`] gives an error if the features are not finite. Loading ([`Gpu::open`]), tuning
 //! ([`Context::tuned`]) and preparing ([`Pass::new`]) do wait. They also have forms that return futures, which a
-//! browser requires ([`Gpu::new_async`]).
+//! browser requires ([`Gpu::open_async`]).
 //!
 //! # Memory
 //! The weights of a model are on the device once: 343 MB for ViT-B in f32, half of that in f16. [`Pass::bytes`] returns

@@ -31,6 +31,7 @@ mod ranking;
 mod readback;
 mod report;
 mod scorer;
+mod shards;
 mod spares;
 mod stamps;
 mod texture;
@@ -56,6 +57,7 @@ pub use ranking::{Ranked, Standing};
 pub use readback::Readback;
 pub use report::{DeviceReport, Kind};
 pub use scorer::{ScoredSlice, Scorer};
+pub use shards::ShardLoader;
 pub use stamps::Span;
 pub(crate) use texture::TextureCopy;
 #[cfg(feature = "files")]

@@ -17,13 +17,14 @@ use super::prepared::{InUse, Prepared};
 use super::profile::Profile;
 use super::spares::Spares;
 use super::stamps::{Clocked, Span};
-use super::weights::GpuWeights;
+use super::weights::{GpuWeights, Upload};
 use crate::error::Result;
 use crate::graph::{Footprint, Graph, Plan, TensorId, plan};
 use crate::tensor::{Tensor, TensorView};
 use crate::vit::config::{Config, Grid};
 use crate::vit::features::{Features, Range, Request};
 use crate::vit::forward::{Forward, Input, record, stored};
+use crate::vit::model::Model;
 use crate::vit::rope;
 use crate::vit::weights::Weights;
 
@@ -45,7 +46,30 @@ struct PreparedForward {
 }
 
 impl Gpu {
-    /// Uploads a model's weights.
+    /// Loads a model onto a device, one parameter after another: the host holds one parameter, and at most about 64 MiB
+    /// that the device has not copied yet.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read, the device is out of memory or lost, or a weight is larger than its largest buffer.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn open(context: &Context, model: &Model) -> Result<Self> {
+        block_on(Self::open_async(context, model))
+    }
+
+    /// [`Gpu::open`] as a future.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read, the device is out of memory or lost, or a weight is larger than its largest buffer.
+    pub async fn open_async(context: &Context, model: &Model) -> Result<Self> {
+        let mut upload = Upload::new(context);
+        for spec in Weights::specs(model.config()).leaves() {
+            let tensor = model.checkpoint().load(&spec.name)?;
+            upload.add(&spec.name, &tensor, stored(spec, context.limits().elem)).await?;
+        }
+        Self::assembled(context.without_shader_checks(), model.config(), upload.finish().await?).await
+    }
+
+    /// Uploads weights that are in memory.
     ///
     /// # Errors
     /// If the device is out of memory or lost, or a weight is larger than its largest buffer.
@@ -73,12 +97,20 @@ impl Gpu {
     }
 
     async fn on(context: Context, config: &Config, weights: &Weights<Tensor>) -> Result<Self> {
-        let context = context.paced(config).await?;
         let specs = Weights::specs(config);
         let elem = context.limits().elem;
         let leaves = specs.leaves().into_iter().zip(weights.leaves());
         let leaves = leaves.map(|(spec, tensor)| (spec.name.as_str(), tensor, stored(spec, elem)));
         let weights = GpuWeights::upload_as_async(&context, leaves.collect()).await?;
+        Self::assembled(context, config, weights).await
+    }
+
+    /// Makes a model of weights that are on the device.
+    ///
+    /// # Errors
+    /// If the device is out of memory or lost.
+    pub(super) async fn assembled(context: Context, config: &Config, weights: GpuWeights) -> Result<Self> {
+        let context = context.paced(config).await?;
         Ok(Self { context, config: config.clone(), weights, prepared: Prepared::default(), spares: Spares::default() })
     }
 

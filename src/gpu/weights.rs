@@ -56,45 +56,16 @@ impl GpuWeights {
     /// # Errors
     /// As [`GpuWeights::upload_async`], or if a value is not finite or beyond the range of f16.
     pub async fn upload_as_async(context: &Context, tensors: Vec<(&str, &Tensor, Elem)>) -> Result<Self> {
-        let mut weights = Self::default();
-        let mut in_flight = 0;
+        let mut upload = Upload::new(context);
         for (name, tensor, elem) in tensors {
-            if elem == Elem::F16
-                && let Some(v) = tensor.data().iter().find(|v| !f16::from_f32(**v).is_finite())
-            {
-                return Err(if v.is_finite() {
-                    Error::option("precision", format!("{name} holds {v}, beyond the range of f16 (65504); use `precision` f32"))
-                } else {
-                    Error::option("weights", format!("{name} holds {v}, and every weight must be finite"))
-                });
-            }
-            let bytes: &[u8] = &encoded(tensor.data(), elem);
-            let size = bytes.len() as u64;
-            if size > context.limits().max_buffer {
-                return Err(Error::gpu(
-                    GpuFailure::Unsupported,
-                    format!(
-                        "{name} takes {size} bytes, and this device's largest buffer is {}; use `backend` cpu",
-                        context.limits().max_buffer
-                    ),
-                ));
-            }
-            let doing = format!("uploading {name}");
-            let upload = || {
-                let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-                let buffer = context.buffer(name, size, usage);
-                context.queue().write_buffer(&buffer, 0, bytes);
-                Ok(buffer)
-            };
-            weights.buffers.insert(name.to_owned(), context.checked_async(&doing, upload).await?);
-            in_flight += size;
-            if in_flight > IN_FLIGHT {
-                settle(context).await?;
-                in_flight = 0;
-            }
+            upload.add(name, tensor, elem).await?;
         }
-        settle(context).await?;
-        Ok(weights)
+        upload.finish().await
+    }
+
+    /// Adds the buffers of `others`.
+    pub(super) fn extend(&mut self, others: Self) {
+        self.buffers.extend(others.buffers);
     }
 
     /// Uses an existing buffer for a parameter, such as the output of another graph or of a host.
@@ -110,6 +81,73 @@ impl GpuWeights {
     /// Returns the bytes of all buffers on the device.
     pub fn bytes(&self) -> u64 {
         self.buffers.values().map(wgpu::Buffer::size).sum()
+    }
+}
+
+/// An upload of parameters one after another, so that the caller need not hold them all. Dropping it frees the buffers
+/// on the device.
+pub(super) struct Upload<'a> {
+    context: &'a Context,
+    weights: GpuWeights,
+    /// Bytes of which wgpu may still keep a copy.
+    in_flight: u64,
+}
+
+impl<'a> Upload<'a> {
+    pub fn new(context: &'a Context) -> Self {
+        Self { context, weights: GpuWeights::default(), in_flight: 0 }
+    }
+
+    /// Uploads one parameter, with its elements converted to `elem`.
+    ///
+    /// # Errors
+    /// As [`GpuWeights::upload_as_async`].
+    pub async fn add(&mut self, name: &str, tensor: &Tensor, elem: Elem) -> Result<()> {
+        let context = self.context;
+        if elem == Elem::F16 {
+            check_range(name, tensor)?;
+        }
+        let bytes: &[u8] = &encoded(tensor.data(), elem);
+        let size = bytes.len() as u64;
+        let largest = context.limits().max_buffer;
+        if size > largest {
+            let problem = format!("{name} takes {size} bytes, and this device's largest buffer is {largest}; use `backend` cpu");
+            return Err(Error::gpu(GpuFailure::Unsupported, problem));
+        }
+        let create = || {
+            let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+            let buffer = context.buffer(name, size, usage);
+            context.queue().write_buffer(&buffer, 0, bytes);
+            Ok(buffer)
+        };
+        let buffer = context.checked_async(&format!("uploading {name}"), create).await?;
+        self.weights.buffers.insert(name.to_owned(), buffer);
+        self.in_flight += size;
+        if self.in_flight > IN_FLIGHT {
+            settle(context).await?;
+            self.in_flight = 0;
+        }
+        Ok(())
+    }
+
+    /// Waits until the device has every byte, and returns the buffers.
+    ///
+    /// # Errors
+    /// If the device is out of memory or lost.
+    pub async fn finish(self) -> Result<GpuWeights> {
+        settle(self.context).await?;
+        Ok(self.weights)
+    }
+}
+
+/// Checks that f16 can hold every value of a parameter.
+fn check_range(name: &str, tensor: &Tensor) -> Result<()> {
+    match tensor.data().iter().find(|v| !f16::from_f32(**v).is_finite()) {
+        None => Ok(()),
+        Some(v) if v.is_finite() => {
+            Err(Error::option("precision", format!("{name} holds {v}, beyond the range of f16 (65504); use `precision` f32")))
+        }
+        Some(v) => Err(Error::option("weights", format!("{name} holds {v}, and every weight must be finite"))),
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::config::{Config, META_NORM_EPS, NORM_EPS, RopePrecision};
-use crate::checkpoint::{Checkpoint, Dtype, Layout};
+use crate::checkpoint::{CONFIG_KEY, Checkpoint, Dtype, Hints, Layout};
 use crate::error::{Error, Result};
 
 /// The largest extents that are accepted; a larger one means a damaged file. They are several times those of DINOv3's
@@ -33,6 +33,30 @@ impl Config {
     pub fn infer(checkpoint: &Checkpoint) -> Result<Self> {
         infer(checkpoint).map_err(|problem| Error::checkpoint(checkpoint.source_name(), problem))
     }
+
+    /// Returns the configuration that the metadata of this crate's own files states.
+    ///
+    /// # Errors
+    /// If the metadata leaves a field out, or states sizes that [`Config::infer`] refuses.
+    pub(super) fn stated(hints: &Hints) -> Result<Self, String> {
+        let missing = |field: &str| format!("its metadata {CONFIG_KEY} does not state {field}; write the file again with meddino");
+        let size = |field: &str, value: Option<usize>| value.ok_or_else(|| missing(field));
+        let config = Self {
+            embed_dim: size("embed_dim", hints.embed_dim)?,
+            depth: size("depth", hints.depth)?,
+            num_heads: size("num_heads", hints.num_heads)?,
+            ffn_dim: size("ffn_dim", hints.ffn_dim)?,
+            n_storage_tokens: size("n_storage_tokens", hints.n_storage_tokens)?,
+            patch_size: size("patch_size", hints.patch_size)?,
+            in_chans: size("in_chans", hints.in_chans)?,
+            qkv_bias: hints.qkv_bias.ok_or_else(|| missing("qkv_bias"))?,
+            mask_token: hints.mask_token.ok_or_else(|| missing("mask_token"))?,
+            norm_eps: hints.norm_eps.ok_or_else(|| missing("norm_eps"))?,
+            rope: hints.rope.map(rope_of).ok_or_else(|| missing("rope"))?,
+            rope_base: hints.rope_base.ok_or_else(|| missing("rope_base"))?,
+        };
+        check(&config).map(|()| config)
+    }
 }
 
 fn infer(checkpoint: &Checkpoint) -> Result<Config, String> {
@@ -50,15 +74,11 @@ fn infer(checkpoint: &Checkpoint) -> Result<Config, String> {
         n_storage_tokens: extents.n_storage_tokens,
         patch_size: extents.patch_size,
         in_chans: extents.in_chans,
-        qkv_bias: checkpoint.entries().iter().any(|e| e.name.ends_with(".attn.qkv.bias")),
+        qkv_bias: hints.qkv_bias == Some(true) || checkpoint.entries().iter().any(|e| e.name.ends_with(".attn.qkv.bias")),
         // timm drops the mask token. Any other file without one is incomplete, unless its own hints say so.
         mask_token: hints.mask_token.unwrap_or(*checkpoint.layout() != Layout::Timm) || checkpoint.entry("mask_token").is_some(),
         norm_eps: hints.norm_eps.unwrap_or(norm_eps),
-        rope: match hints.rope {
-            Some(Dtype::Bf16) => RopePrecision::Bf16,
-            Some(_) => RopePrecision::F32,
-            None => rope,
-        },
+        rope: hints.rope.map_or(rope, rope_of),
         rope_base: hints.rope_base.unwrap_or(100.0),
     };
     check(&config)?;
@@ -68,6 +88,7 @@ fn infer(checkpoint: &Checkpoint) -> Result<Config, String> {
         ("MLP width", hints.ffn_dim, config.ffn_dim),
         ("number of registers", hints.n_storage_tokens, config.n_storage_tokens),
         ("patch size", hints.patch_size, config.patch_size),
+        ("number of input channels", hints.in_chans, config.in_chans),
     ];
     for (what, stated, found) in stated {
         if stated.is_some_and(|stated| stated != found) {
@@ -78,6 +99,11 @@ fn infer(checkpoint: &Checkpoint) -> Result<Config, String> {
         }
     }
     Ok(config)
+}
+
+/// Returns the precision of the position embedding that is computed in `dtype`.
+fn rope_of(dtype: Dtype) -> RopePrecision {
+    if dtype == Dtype::Bf16 { RopePrecision::Bf16 } else { RopePrecision::F32 }
 }
 
 /// The extents that shapes and names show.

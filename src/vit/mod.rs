@@ -1,5 +1,6 @@
 //! The model: its sizes, its parameters and its forward pass. This module knows no file format and no device.
 
+pub(crate) mod arriving;
 pub mod config;
 pub mod decoder;
 pub mod features;

@@ -32,7 +32,7 @@ impl Engine {
         // `tuned` compares faster kernels with the plainest ones, and trusts those.
         context.self_test()?;
         let context = context.tuned(Elem::F32, None)?;
-        let gpu = Gpu::new(&context, model.config(), &model.weights()?)?;
+        let gpu = Gpu::open(&context, &model)?;
         let warnings = [model.checkpoint().warnings(), model.warnings(), context.warnings()].concat();
         Ok(Self { name: checkpoint.into(), gpu, warnings })
     }
