@@ -51,6 +51,9 @@
 pub mod archive;
 pub mod backbone;
 pub mod checkpoint;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 #[cfg(feature = "cpu")]
 pub mod cpu;
 pub mod ct;
@@ -77,6 +80,10 @@ pub mod tensor;
 #[cfg(feature = "files")]
 pub mod verify;
 pub mod vit;
+
+// The command line uses only the public API, by the name that other programs use.
+#[cfg(feature = "cli")]
+extern crate self as meddino;
 
 pub use error::{Error, Result};
 pub use tensor::{Tensor, TensorView};

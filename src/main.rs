@@ -2,8 +2,11 @@
 
 use std::process::ExitCode;
 
-mod cli;
+use meddino::cli::{self, Allocator};
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
-    cli::run()
+    cli::run(std::env::args_os()).into()
 }

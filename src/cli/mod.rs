@@ -1,4 +1,5 @@
-//! The command line: turns flags into a job, and the job's result into an exit code. Only this module prints.
+//! The command line: turns flags into a job, and the job's result into an exit code. Only this module prints. The
+//! `meddino` command and the Python package run it; it is not part of the library's API.
 //!
 //! Results go to stdout or to files; notes, warnings, progress and errors go to stderr. Exit codes:
 //! - 0: success
@@ -20,38 +21,43 @@ mod segment;
 mod terminal;
 mod verify;
 
-use std::process::ExitCode;
+use std::ffi::OsString;
 
 use clap::{CommandFactory, Parser};
 use meddino::Error;
 
 use flags::{Args, Command};
+pub use terminal::allocator::Allocator;
 use terminal::flag_names::error_text;
 use terminal::say::Failure;
-use terminal::{Terminal, allocator, interrupt, limits, say};
+use terminal::{Terminal, interrupt, limits, say};
 
-#[global_allocator]
-static ALLOCATOR: allocator::Allocator = allocator::Allocator;
-
-/// Parses the process's arguments and runs the command.
-pub fn run() -> ExitCode {
+/// Parses `arguments`, of which the first is the program's name, runs the command and returns the exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     terminal::flag_names::learn(&Args::command());
-    let args = Args::parse();
+    let args = match Args::try_parse_from(arguments) {
+        Ok(args) => args,
+        Err(answer) => {
+            // A closed stream is no reason to fail.
+            let _ = answer.print();
+            return answer.exit_code() as u8;
+        }
+    };
     let computes =
         !matches!(args.command, Command::Inspect(_) | Command::Devices | Command::Download | Command::Completions(_) | Command::Man(_));
     match limits::begin(computes).map_err(Failure::from).and_then(|()| command(&args, &Terminal::new(args.quiet))) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(Failure::Error(Error::Cancelled)) => {
             say::error("interrupted");
-            ExitCode::from(interrupt::EXIT_CODE)
+            interrupt::EXIT_CODE
         }
         Err(Failure::Error(error)) => {
             say::error(error_text(&error));
-            ExitCode::FAILURE
+            1
         }
         Err(Failure::Cases(list)) => {
             say::error(list);
-            ExitCode::from(3)
+            3
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Features of scans: a recipe, and a job that processes one input after another, into files or into memory.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::case::Case;
@@ -13,6 +14,7 @@ use crate::archive::{Dtype, sha256};
 use crate::error::{Error, Result};
 use crate::output::{Contents, FeatureFile, Format, Output, Targets};
 use crate::tensor::Tensor;
+use crate::vit::config::Config;
 use crate::vit::features::{Features, Request};
 
 /// All settings of a feature job, except the input and the output.
@@ -94,7 +96,7 @@ pub struct FeatureReport {
 /// ```
 pub struct FeatureJob {
     recipe: Recipe,
-    engine: Engine,
+    engine: Arc<Engine>,
     request: Request,
 }
 
@@ -114,14 +116,18 @@ impl FeatureJob {
     /// # Errors
     /// As [`FeatureJob::open`].
     pub fn with_model(recipe: Recipe, model: OpenModel, input: Option<&Input>, observer: &dyn Observer) -> Result<Self> {
-        let request = Output::request(&recipe.outputs);
-        let config = model.model().config();
-        request.check(config)?;
-        if let Some(input) = input {
-            let [_, channels, height, width] = input.shape();
-            config.check_image(&[1, channels, height, width])?;
-        }
-        Ok(Self { engine: model.load(observer)?, recipe, request })
+        let request = fitting_request(&recipe, model.model().config(), input)?;
+        Ok(Self { engine: model.load(observer)?.into(), recipe, request })
+    }
+
+    /// Works as [`FeatureJob::open`], but with a loaded model instead of the model that the recipe names. Several jobs
+    /// may share a model, also at the same time.
+    ///
+    /// # Errors
+    /// If the recipe or the input does not fit the model.
+    pub fn with_engine(recipe: Recipe, engine: Arc<Engine>, input: Option<&Input>) -> Result<Self> {
+        let request = fitting_request(&recipe, engine.model().config(), input)?;
+        Ok(Self { recipe, engine, request })
     }
 
     /// Returns the model on its backend.
@@ -251,6 +257,20 @@ pub fn write_features(
     let job = FeatureJob::open(recipe.clone(), Some(&input), observer)?;
     let report = job.write(&mut input, output, observer)?;
     Ok((job, report))
+}
+
+/// Returns the outputs that a job requests from a model of `config`.
+///
+/// # Errors
+/// If the recipe or the input does not fit the model.
+fn fitting_request(recipe: &Recipe, config: &Config, input: Option<&Input>) -> Result<Request> {
+    let request = Output::request(&recipe.outputs);
+    request.check(config)?;
+    if let Some(input) = input {
+        let [_, channels, height, width] = input.shape();
+        config.check_image(&[1, channels, height, width])?;
+    }
+    Ok(request)
 }
 
 /// Notes whether an unfinished file of an earlier run exists, and whether it can be resumed.

@@ -40,7 +40,6 @@ impl Download {
                 ),
             ),
             Event::Waiting => note(self.quiet, format_args!("another process is downloading {}; waiting for it", RELEASED.file)),
-            _ => {}
         }
     }
 
