@@ -24,6 +24,7 @@
 //! - [`embedding`]: a model inside another program's wgpu device.
 //! - `segmenter` and `nnunet`: segmentation networks that were fine-tuned with nnU-Net.
 //! - [`maps`]: principal components and similarity of features. `picture` draws them as PNG.
+//! - `heads`: classifiers on features: logistic regression, linear probe, nearest neighbours, and how good they are.
 //! - `jobs`: features and label maps of whole scans and cohorts, with progress, cancelling and resuming.
 //! - `output`: features and label maps in files. [`archive`]: the safetensors files underneath.
 //! - `verify`: compares two backends, or a backend and a stored result, layer by layer.
@@ -38,6 +39,7 @@
 //!
 //! - `cli`: the `meddino` command.
 //! - `jobs`: the module `jobs`.
+//! - `heads`: the module `heads`.
 //! - `cpu`: the CPU backend, on rayon's thread pool.
 //! - `files`: everything that opens a path: PyTorch checkpoints, outputs, nnU-Net results folders, caches.
 //! - `readers`: scans in `.npy`, NIfTI and DICOM.
@@ -61,6 +63,8 @@ pub mod embedding;
 pub mod error;
 pub mod gpu;
 pub mod graph;
+#[cfg(feature = "heads")]
+pub mod heads;
 #[cfg(feature = "hub")]
 pub mod hub;
 #[cfg(feature = "jobs")]

@@ -21,6 +21,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("kernels", &["error", "graph"]),
     ("vit", &["error", "tensor", "checkpoint", "graph", "kernels"]),
     ("cpu", &["error", "tensor", "vit"]),
+    ("heads", &["error", "tensor", "parallel", "cpu"]),
     ("gpu", &["error", "tensor", "parallel", "graph", "kernels", "vit"]),
     ("ct", &["error", "tensor", "parallel", "archive", "vit"]),
     ("verify", &["error", "tensor", "archive", "vit", "backbone"]),
@@ -31,7 +32,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("embedding", &["error", "tensor", "gpu", "graph", "kernels", "vit", "ct", "maps"]),
     ("nnunet", &["error", "tensor", "parallel", "archive", "checkpoint", "vit", "ct"]),
     ("segmenter", &["error", "tensor", "vit", "cpu", "gpu", "backbone", "nnunet"]),
-    ("jobs", &["error", "tensor", "archive", "hub", "checkpoint", "vit", "ct", "maps", "output", "backbone", "nnunet", "segmenter"]),
+    (
+        "jobs",
+        &["error", "tensor", "heads", "archive", "hub", "checkpoint", "vit", "ct", "maps", "output", "backbone", "nnunet", "segmenter"],
+    ),
 ];
 
 /// Each text, and the only rooms in which it may appear.

@@ -8,6 +8,7 @@ mod attention;
 mod bf16;
 mod decode;
 mod dot;
+pub mod double;
 mod forward;
 mod gelu;
 mod layernorm;

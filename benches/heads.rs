@@ -1,0 +1,104 @@
+//! Logistic regression over 45 values of C, as `benches/peers/heads.py` measures scikit-learn's. Arguments: vectors
+//! (20000), channels (768), classes (10). Or `stream`, vectors and channels: passes over vectors that are computed block
+//! by block, which do not fit into memory.
+
+use std::time::Instant;
+
+use meddino::heads::{Logistic, Rows, Standard, Targets, dinov3_cs};
+use meddino::{Result, Tensor};
+
+/// `uniform` of `tests/golden/seeded.py`, from element `first` on.
+fn uniform(name: &str, first: usize, n: usize) -> impl Iterator<Item = f32> {
+    const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+    let hash = format!("0/{name}").bytes().fold(0xCBF2_9CE4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01B3));
+    (first as u64..(first + n) as u64).map(move |i| {
+        let x = hash.wrapping_add(i.wrapping_mul(GOLDEN)).wrapping_add(GOLDEN);
+        let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((x ^ (x >> 31)) >> 40) as f32 / 8_388_608.0 - 1.0
+    })
+}
+
+/// Vectors that are computed when they are read.
+struct Made {
+    count: usize,
+    width: usize,
+    classes: usize,
+    centres: Vec<f32>,
+}
+
+impl Made {
+    fn new(count: usize, width: usize, classes: usize) -> Self {
+        Self { count, width, classes, centres: uniform("centres", 0, classes * width).collect() }
+    }
+
+    /// Noise, with a twelfth of the class's centre, and an eighth of the neighbouring channel's noise, so that channels
+    /// depend on each other; each fourth channel four times as wide.
+    fn value(&self, at: usize, noise: f32, before: f32) -> f32 {
+        let (row, channel) = (at / self.width, at % self.width);
+        let centre = self.centres[row % self.classes * self.width + channel];
+        (noise + before + 0.083 * centre) * if channel.is_multiple_of(4) { 4.0 } else { 1.0 }
+    }
+}
+
+impl Rows for Made {
+    fn count(&self) -> usize {
+        self.count
+    }
+
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn read<'a>(&'a self, first: usize, count: usize, buffer: &'a mut Vec<f32>) -> Result<&'a [f32]> {
+        let start = first * self.width;
+        buffer.clear();
+        let mut before = 0.0;
+        buffer.extend(uniform("features", start, count * self.width).enumerate().map(|(i, noise)| {
+            let value = self.value(start + i, noise, if (start + i).is_multiple_of(self.width) { 0.0 } else { before });
+            before = noise;
+            value
+        }));
+        Ok(buffer)
+    }
+}
+
+fn targets(made: &Made) -> Targets {
+    let labels: Vec<usize> = (0..made.count).map(|i| i % made.classes).collect();
+    Targets::of_labels(&labels, made.classes).expect("labels")
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let numbers: Vec<usize> = args.iter().filter_map(|arg| arg.parse().ok()).collect();
+    if args.first().is_some_and(|arg| arg == "stream") {
+        return stream(numbers.first().copied().unwrap_or(1_000_000), numbers.get(1).copied().unwrap_or(3072));
+    }
+    let number = |i: usize, default| numbers.get(i).copied().unwrap_or(default);
+    let made = Made::new(number(0, 20_000), number(1, 768), number(2, 10));
+    let mut buffer = Vec::new();
+    let values = made.read(0, made.count, &mut buffer).expect("made").to_vec();
+    let (x, targets) = (Tensor::new([made.count, made.width], values), targets(&made));
+    let standard = Standard::of(&x).expect("measured");
+    let cs = dinov3_cs();
+    let start = Instant::now();
+    let fits = Logistic::default().path(&x, &targets, &standard, &cs).expect("fitted");
+    let seconds = start.elapsed().as_secs_f64();
+    for (c, fit) in cs.iter().zip(&fits) {
+        println!("C {c:e}: objective {:.12}, {} iterations, converged {}", fit.objective, fit.iterations, fit.converged);
+    }
+    println!("{} values of C in {seconds:.2} s", cs.len());
+}
+
+/// Fits with at most two iterations.
+fn stream(count: usize, width: usize) {
+    let made = Made::new(count, width, 10);
+    let targets = targets(&made);
+    let settings = Logistic { iterations: 1, ..Logistic::default() };
+    let start = Instant::now();
+    let fit = settings.fit(&made, &targets, &Standard::none(width)).expect("fitted");
+    let seconds = start.elapsed().as_secs_f64();
+    let peak = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = peak.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("VmHWM unknown").to_owned();
+    println!("{count} x {width}: objective {:.9} after {} iterations in {seconds:.1} s; {peak}", fit.objective, fit.iterations);
+}
