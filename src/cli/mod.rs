@@ -17,6 +17,7 @@ mod flags;
 mod manual;
 mod measure;
 mod pictures;
+mod probe;
 mod segment;
 mod terminal;
 mod verify;
@@ -69,6 +70,7 @@ fn command(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
         Command::Segment(args) => segment::run(args, terminal)?,
         Command::Pca(args) => pictures::pca(args, terminal)?,
         Command::Similarity(args) => pictures::similarity(args, terminal)?,
+        Command::Probe(args) => probe::run(args, terminal)?,
         Command::Inspect(args) => checkpoint::inspect(args)?,
         Command::Convert(args) => checkpoint::convert(args, terminal)?,
         Command::Verify(args) => verify::run(args, terminal)?,

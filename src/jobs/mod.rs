@@ -8,6 +8,7 @@
 //! - [`Input`]: an open scan, from a file or from memory. [`Case`]: the path of a scan. [`Cohort`]: many scans.
 //! - [`Recipe`] and [`FeatureJob`]: features, in files or in memory.
 //! - [`SegmentRecipe`] and [`SegmentJob`]: labels by a network that was fine-tuned in nnU-Net, in files or in memory.
+//! - [`fit_probe`], [`evaluate_probe`], [`predict_probe`]: heads on features in files.
 //! - [`Scene`] and [`TokenSource`]: patch tokens of some slices, computed or read from a file, for maps and pictures.
 //! - [`OutputFolder`]: a job over many cases, with a [`Manifest`] of finished cases.
 
@@ -20,6 +21,7 @@ mod memory;
 mod name;
 mod observer;
 mod pipeline;
+mod probe;
 mod reads;
 mod scene;
 mod segment;
@@ -38,6 +40,10 @@ pub use features::{FeatureJob, FeatureReport, Recipe, write_features};
 pub use input::{Input, View};
 pub use memory::ByteSize;
 pub use observer::{Cancel, Observer};
+pub use probe::{
+    About, Candidates, Figure, Figures, Head, HeadFile, Label, LabelTable, Making, Measure, Part, ProbeRecipe, ProbeReport, RowName,
+    Vector, Vectors, case_of, evaluate_probe, feature_files, fit_probe, predict_probe,
+};
 pub use reads::{is_own, make_folder, read_of, targets};
 pub use scene::Scene;
 pub use segment::{LabelMap, LabelReport, Scan, SegmentJob, SegmentRecipe, beside_labels, segment_targets, without_channel};

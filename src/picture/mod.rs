@@ -28,6 +28,7 @@
 //! ```
 
 mod canvas;
+mod chart;
 mod colour;
 mod font;
 mod gray;
@@ -36,6 +37,7 @@ mod png_file;
 mod sheet;
 
 pub use canvas::Canvas;
+pub use chart::{calibration_chart, confusion_chart, roc_chart};
 pub use colour::{Rgb, colour, distinct};
 pub use gray::Gray;
 pub use panel::Panel;

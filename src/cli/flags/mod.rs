@@ -9,6 +9,7 @@ mod manual;
 mod measure;
 mod model;
 mod pictures;
+mod probe;
 mod segment;
 mod verify;
 
@@ -20,6 +21,7 @@ pub use features::Features;
 pub use manual::{Completions, Man};
 pub use measure::{Bench, Tune};
 pub use pictures::{Fit, Layout, Limits, Pca, Picture, Point, Similarity, Subject};
+pub use probe::{Labelled, Probe, ProbeCommand, ProbeEvaluate, ProbeFit, ProbePredict, Report};
 pub use segment::Segment;
 pub use verify::Verify;
 
@@ -42,6 +44,7 @@ pub enum Command {
     Pca(Box<Pca>),
     Similarity(Box<Similarity>),
     Segment(Box<Segment>),
+    Probe(Probe),
     Inspect(Inspect),
     Convert(Convert),
     Verify(Verify),

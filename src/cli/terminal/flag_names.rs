@@ -10,9 +10,13 @@ static FLAGS: OnceLock<BTreeSet<String>> = OnceLock::new();
 
 /// Stores the flags of `command` and its subcommands. Until then, messages keep the parameter names.
 pub fn learn(command: &clap::Command) {
-    let commands = std::iter::once(command).chain(command.get_subcommands());
-    let long = |flag: &clap::Arg| flag.get_long().map(str::to_owned);
-    FLAGS.get_or_init(|| commands.flat_map(clap::Command::get_arguments).filter_map(long).collect());
+    FLAGS.get_or_init(|| flags_of(command));
+}
+
+/// Returns the long flags of `command` and of all commands below it.
+fn flags_of(command: &clap::Command) -> BTreeSet<String> {
+    let own = command.get_arguments().filter_map(|flag| flag.get_long().map(str::to_owned));
+    own.chain(command.get_subcommands().flat_map(flags_of)).collect()
 }
 
 /// Returns `--NAME` if the parameter `name` is a flag. Underscores in parameters are dashes in flags.

@@ -1,0 +1,128 @@
+//! `meddino probe`: fits heads to features, applies them, and judges them.
+
+use std::path::{Path, PathBuf};
+
+use meddino::archive::NewFile;
+use meddino::jobs::{Figures, HeadFile, LabelTable, Vectors, evaluate_probe, feature_files, fit_probe, make_folder, predict_probe};
+use meddino::output::{Targets, WRITTEN_BY};
+use meddino::picture::{calibration_chart, confusion_chart, roc_chart, write_png};
+use meddino::{Error, Result};
+use serde_json::json;
+
+use super::flags::{Labelled, Probe, ProbeCommand, ProbeEvaluate, ProbeFit, ProbePredict, Report};
+use super::terminal::Terminal;
+use super::terminal::say::{result, written};
+
+/// Runs the command.
+pub fn run(args: &Probe, terminal: &Terminal) -> Result<()> {
+    match &args.command {
+        ProbeCommand::Fit(args) => fit(args, terminal),
+        ProbeCommand::Predict(args) => predict(args),
+        ProbeCommand::Evaluate(args) => evaluate(args),
+    }
+}
+
+fn fit(args: &ProbeFit, terminal: &Terminal) -> Result<()> {
+    let recipe = args.recipe()?;
+    let (files, labels) = inputs(&args.features, &args.labelled)?;
+    let mut targets = targets(args.report.overwrite, &files, Some(&args.labelled.labels), None);
+    targets.writes(&args.output)?;
+    check_report(&args.report, &mut targets)?;
+    let vectors = Vectors::read(&files, args.making(labels.of_slices()), Some(&labels))?;
+    let report = fit_probe(&recipe, &vectors, &labels, &args.output, terminal)?;
+    let [train, validation, test] = report.rows;
+    terminal.note(format_args!(
+        "{train} rows for training, {validation} for validation, {test} for test; {} candidates by {}",
+        report.tried.len(),
+        recipe.measure
+    ));
+    for (name, measure) in &report.tried {
+        terminal.note(format_args!("  {name}: {} {measure:.6}", recipe.measure));
+    }
+    let text = |name: &str| report.file.about.protocol.get(name).cloned().unwrap_or_default();
+    result(format_args!("{}: {}, {}", args.output.display(), text("head"), ["c", "rate", "k"].map(text).concat()))?;
+    report.figures.as_ref().map_or(Ok(()), |figures| show(figures, &args.report))
+}
+
+fn evaluate(args: &ProbeEvaluate) -> Result<()> {
+    let (files, labels) = inputs(&args.features, &args.labelled)?;
+    let mut targets = targets(args.report.overwrite, &files, Some(&args.labelled.labels), Some(&args.head));
+    check_report(&args.report, &mut targets)?;
+    let head = HeadFile::open(&args.head)?;
+    let vectors = Vectors::read(&files, head.about.making()?, Some(&labels))?;
+    show(&evaluate_probe(&head, &vectors, &labels, args.part, args.report.bootstrap())?, &args.report)
+}
+
+fn predict(args: &ProbePredict) -> Result<()> {
+    let files = feature_files(&args.features)?;
+    let mut targets = targets(args.overwrite, &files, None, Some(&args.head));
+    args.output.iter().try_for_each(|path| targets.writes(path))?;
+    let head = HeadFile::open(&args.head)?;
+    let vectors = Vectors::read(&files, head.about.making()?, None)?;
+    let text = head.prediction_table(&vectors, &predict_probe(&head, &vectors)?);
+    let Some(path) = &args.output else { return result(text.trim_end()) };
+    write(path, &text)?;
+    written(path)
+}
+
+/// Finds the feature files and reads the labels.
+fn inputs(features: &[PathBuf], labelled: &Labelled) -> Result<(Vec<PathBuf>, LabelTable)> {
+    Ok((feature_files(features)?, LabelTable::open(&labelled.labels, &labelled.target)?))
+}
+
+/// Returns targets that protect what is read.
+fn targets(overwrite: bool, features: &[PathBuf], labels: Option<&Path>, head: Option<&Path>) -> Targets {
+    let mut targets = Targets::new(overwrite);
+    targets.reads("the features", features);
+    targets.reads("the labels", labels);
+    targets.reads("the head", head);
+    targets
+}
+
+/// The names of pictures.
+const PICTURES: [&str; 3] = ["roc.png", "confusion.png", "calibration.png"];
+
+/// Checks that the report's files may be written.
+fn check_report(report: &Report, targets: &mut Targets) -> Result<()> {
+    report.json.iter().try_for_each(|path| targets.writes(path))?;
+    let Some(folder) = &report.pictures else { return Ok(()) };
+    make_folder(folder)?;
+    PICTURES.iter().try_for_each(|name| targets.writes(folder.join(name)))
+}
+
+/// Prints the report, and writes it as JSON and as pictures if the flags ask for it.
+fn show(figures: &Figures, report: &Report) -> Result<()> {
+    result(figures.table())?;
+    if let Some(path) = &report.json {
+        let text = json!({WRITTEN_BY: env!("CARGO_PKG_VERSION"), "figures": figures.to_json()});
+        write(path, &format!("{text:#}\n"))?;
+        written(path)?;
+    }
+    let Some(folder) = &report.pictures else { return Ok(()) };
+    let classes = figures.classes().len();
+    let counts = |truth: usize| (0..classes).map(|guess| figures.confusion.count(truth, guess)).collect();
+    let points = figures.calibration.iter().map(|bin| (bin.predicted, bin.observed)).collect::<Vec<_>>();
+    // Two classes have one curve.
+    let curves: Vec<_> = figures.curves.iter().enumerate().skip(usize::from(classes == 2)).collect();
+    let curves: Vec<_> = curves.into_iter().filter_map(|(class, curve)| Some((class + 1, curve.as_ref()?.as_slice()))).collect();
+    let pictures = [roc_chart(&curves), confusion_chart(&(0..classes).map(counts).collect::<Vec<Vec<u64>>>()), calibration_chart(&points)];
+    let numbered: Vec<String> = figures.classes().iter().enumerate().map(|(i, class)| format!("{} {class}", i + 1)).collect();
+    let software = format!("meddino {}", env!("CARGO_PKG_VERSION"));
+    for (name, picture) in PICTURES.iter().zip(pictures) {
+        let path = folder.join(name);
+        let text = [
+            ("Title", format!("{name} of a head on MedDINOv3 features")),
+            ("Software", software.clone()),
+            ("Classes", numbered.join(", ")),
+        ];
+        write_png(&picture, &path, &text)?;
+        written(&path)?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    let mut file = NewFile::create(path)?;
+    file.write_at(0, text.as_bytes()).map_err(|e| Error::output(path.display(), e.to_string()))?;
+    file.commit()
+}

@@ -1,0 +1,144 @@
+//! Heads to choose from, and what the choice is by.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use super::figures::log_loss;
+use crate::error::{Error, Result};
+use crate::heads::metrics::{Confusion, auroc, decisions};
+use crate::heads::{LinearProbe, Link, Logistic};
+
+/// Heads of one kind, one for each value of a hyper-parameter.
+#[derive(Clone, Debug)]
+pub enum Candidates {
+    /// Logistic regression with each C.
+    Logistic {
+        /// The settings; their C is replaced.
+        settings: Logistic,
+        /// Values of C, ascending.
+        cs: Vec<f64>,
+    },
+    /// The linear probe with each of its rates.
+    Probe(LinearProbe),
+    /// Neighbours with each k.
+    Neighbours {
+        /// Numbers of neighbours.
+        ks: Vec<usize>,
+        /// The temperature.
+        temperature: f64,
+    },
+}
+
+impl Candidates {
+    /// Returns the number of candidates.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Logistic { cs, .. } => cs.len(),
+            Self::Probe(probe) => probe.rates.len(),
+            Self::Neighbours { ks, .. } => ks.len(),
+        }
+    }
+
+    /// Returns the name of candidate `index`, such as `C 0.1`.
+    pub fn name(&self, index: usize) -> String {
+        match self {
+            Self::Logistic { cs, .. } => format!("C {:.4e}", cs[index]),
+            Self::Probe(probe) => format!("rate {:.4e}", probe.rates[index]),
+            Self::Neighbours { ks, .. } => format!("k {}", ks[index]),
+        }
+    }
+
+    /// Returns what made the head of candidate `index`, as (name, text).
+    pub(super) fn describe(&self, index: usize) -> BTreeMap<String, String> {
+        let pairs: Vec<(&str, String)> = match self {
+            Self::Logistic { settings: Logistic { link, tolerance, iterations, .. }, cs } => vec![
+                ("head", if *link == Link::Softmax { "logistic regression" } else { "logistic regression, one against rest" }.into()),
+                ("c", cs[index].to_string()),
+                ("candidates", format!("{cs:?}")),
+                ("tolerance", tolerance.to_string()),
+                ("iterations", iterations.to_string()),
+            ],
+            Self::Probe(probe) => vec![
+                ("head", "linear probe".into()),
+                ("rate", probe.rates[index].to_string()),
+                ("candidates", format!("{:?}", probe.rates)),
+                ("optimiser", format!("{:?}", probe.optimiser)),
+                ("batch", probe.batch.to_string()),
+                ("steps", probe.steps.to_string()),
+                ("warmup", probe.warmup.to_string()),
+            ],
+            Self::Neighbours { ks, temperature } => vec![
+                ("head", "nearest neighbours".into()),
+                ("k", ks[index].to_string()),
+                ("candidates", format!("{ks:?}")),
+                ("temperature", temperature.to_string()),
+            ],
+        };
+        pairs.into_iter().map(|(name, text)| (name.into(), text)).collect()
+    }
+}
+
+/// What candidates are judged by on validation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Measure {
+    /// The mean of minus the logarithm of the true class's probability.
+    #[default]
+    Loss,
+    /// The share of right predictions.
+    Accuracy,
+    /// The mean sensitivity.
+    BalancedAccuracy,
+    /// The mean area under the ROC curve.
+    Auroc,
+}
+
+impl Measure {
+    /// Returns the measure of `probabilities` [N, K]; NaN if the rows do not have it.
+    pub(super) fn of(self, probabilities: &[f64], labels: &[usize], classes: usize) -> f64 {
+        let confusion = || Confusion::of(classes, labels.iter().copied().zip(decisions(probabilities, classes)));
+        match self {
+            Self::Loss => log_loss(probabilities, labels, classes),
+            Self::Accuracy => confusion().accuracy(),
+            Self::BalancedAccuracy => confusion().balanced_accuracy(),
+            Self::Auroc => {
+                let of_class = |class: usize| {
+                    let scores: Vec<f64> = probabilities.iter().skip(class).step_by(classes).copied().collect();
+                    auroc(&scores, &labels.iter().map(|label| *label == class).collect::<Vec<_>>())
+                };
+                let found: Vec<f64> = (0..classes).map(of_class).filter(|v| !v.is_nan()).collect();
+                found.iter().sum::<f64>() / found.len() as f64
+            }
+        }
+    }
+
+    /// Returns the index of the best of `measures`; of equals, the first. NaN is worst. None if all are.
+    pub(super) fn best(self, measures: &[f64]) -> Option<usize> {
+        let is_better = |new: f64, old: f64| if self == Self::Loss { new < old } else { new > old };
+        (0..measures.len())
+            .filter(|i| !measures[*i].is_nan())
+            .reduce(|best, i| if is_better(measures[i], measures[best]) { i } else { best })
+    }
+}
+
+impl FromStr for Measure {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        [Self::Loss, Self::Accuracy, Self::BalancedAccuracy, Self::Auroc]
+            .into_iter()
+            .find(|measure| measure.to_string() == text)
+            .ok_or_else(|| Error::option("measure", format!("expected loss, accuracy, balanced-accuracy or auroc, found {text}")))
+    }
+}
+
+impl fmt::Display for Measure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Loss => "loss",
+            Self::Accuracy => "accuracy",
+            Self::BalancedAccuracy => "balanced-accuracy",
+            Self::Auroc => "auroc",
+        })
+    }
+}

@@ -1,0 +1,85 @@
+//! The choice of hyper-parameters on validation.
+
+use super::candidates::Candidates;
+use super::head_file::Head;
+use super::recipe::ProbeRecipe;
+use crate::error::Result;
+use crate::heads::{Chosen, Linear, LinearProbe, Neighbours, Standard, Targets};
+use crate::tensor::Tensor;
+
+/// All rows, and how heads are fitted to some of them.
+pub(super) struct Data<'a> {
+    pub values: &'a Tensor,
+    /// The class of each row.
+    pub labels: &'a [usize],
+    pub classes: usize,
+    pub recipe: &'a ProbeRecipe,
+}
+
+/// Heads of all candidates, fitted to the same rows.
+enum Fits {
+    Linear(Vec<Linear>),
+    Neighbours(Neighbours),
+}
+
+impl<'a> Data<'a> {
+    /// Returns the vectors of `rows`.
+    pub fn chosen(&self, rows: &'a [usize]) -> Chosen<'a> {
+        Chosen::new(self.values, rows)
+    }
+
+    fn labels(&self, rows: &[usize]) -> Vec<usize> {
+        rows.iter().map(|row| self.labels[*row]).collect()
+    }
+
+    /// Returns each candidate's measure: fitted to the first rows of a round and judged on the second ones; the mean over
+    /// all rounds.
+    pub fn measures(&self, rounds: &[(Vec<usize>, Vec<usize>)], check: &dyn Fn() -> Result<()>) -> Result<Vec<f64>> {
+        let mut sums = vec![0.0; self.recipe.candidates.count()];
+        for (train, validation) in rounds {
+            check()?;
+            let fits = self.fits(train, &self.recipe.candidates)?;
+            let labels = self.labels(validation);
+            let chosen = Chosen::new(self.values, validation);
+            let probabilities = match (&fits, &self.recipe.candidates) {
+                (Fits::Linear(fits), _) => fits.iter().map(|linear| linear.probabilities(&chosen)).collect::<Result<Vec<_>>>()?,
+                (Fits::Neighbours(bank), Candidates::Neighbours { ks, .. }) => bank.probabilities(&chosen, ks)?,
+                (Fits::Neighbours(_), _) => unreachable!("neighbours have their candidates"),
+            };
+            let measure = |p: &Vec<f64>| self.recipe.measure.of(p, &labels, self.classes);
+            sums.iter_mut().zip(&probabilities).for_each(|(sum, p)| *sum += measure(p) / rounds.len() as f64);
+        }
+        Ok(sums)
+    }
+
+    /// Fits the head of candidate `index` to `rows`.
+    pub fn fit(&self, rows: &[usize], index: usize) -> Result<Head> {
+        let one = match &self.recipe.candidates {
+            Candidates::Logistic { settings, cs } => Candidates::Logistic { settings: *settings, cs: vec![cs[index]] },
+            Candidates::Probe(probe) => Candidates::Probe(LinearProbe { rates: vec![probe.rates[index]], ..probe.clone() }),
+            Candidates::Neighbours { ks, temperature } => Candidates::Neighbours { ks: vec![ks[index]], temperature: *temperature },
+        };
+        Ok(match (self.fits(rows, &one)?, one) {
+            (Fits::Linear(mut fits), _) => Head::Linear(fits.remove(0)),
+            (Fits::Neighbours(bank), Candidates::Neighbours { ks, .. }) => Head::Neighbours { bank, k: ks[0] },
+            (Fits::Neighbours(_), _) => unreachable!("neighbours have their candidates"),
+        })
+    }
+
+    fn fits(&self, rows: &[usize], candidates: &Candidates) -> Result<Fits> {
+        let (chosen, labels) = (Chosen::new(self.values, rows), self.labels(rows));
+        if let Candidates::Neighbours { temperature, .. } = candidates {
+            return Ok(Fits::Neighbours(Neighbours::new(&chosen, &labels, self.classes, *temperature)?));
+        }
+        let targets = Targets::of_labels(&labels, self.classes)?;
+        let targets = if self.recipe.balanced { targets.balanced() } else { targets };
+        let standard = if self.recipe.standardise { Standard::of(&chosen)? } else { Standard::none(self.values.cols()) };
+        Ok(Fits::Linear(match candidates {
+            Candidates::Logistic { settings, cs } => {
+                settings.path(&chosen, &targets, &standard, cs)?.into_iter().map(|fitted| fitted.linear).collect()
+            }
+            Candidates::Probe(probe) => probe.fit(&chosen, &targets, &standard)?,
+            Candidates::Neighbours { .. } => unreachable!("returned above"),
+        }))
+    }
+}
