@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::lent;
+
 /// The greatest depth of folders that a search enters.
 const MAX_DEPTH: usize = 16;
 
@@ -57,6 +59,9 @@ impl Listing {
     /// # Errors
     /// If `folder` itself cannot be read.
     pub fn below(folder: &Path) -> io::Result<Self> {
+        if lent::is_lent(folder) {
+            return Ok(Self { files: lent::below(folder), ..Self::default() });
+        }
         let mut found = Self::default();
         found.descend(folder, &mut Vec::new())?;
         found.files.sort();

@@ -14,6 +14,8 @@ mod hidden;
 #[cfg(feature = "files")]
 mod identity;
 #[cfg(feature = "files")]
+mod lent;
+#[cfg(feature = "files")]
 mod listing;
 #[cfg(feature = "files")]
 mod new_file;
@@ -48,13 +50,15 @@ pub use hidden::{is_stream, open_own};
 #[cfg(feature = "files")]
 pub use identity::identity;
 #[cfg(feature = "files")]
+pub use lent::{LentFile, LentFolder, shown};
+#[cfg(feature = "files")]
 pub use listing::{Listing, Other, enter, folder_of, unreadable};
 #[cfg(feature = "files")]
 pub use new_file::NewFile;
 #[cfg(feature = "files")]
 pub use partial::Partial;
 #[cfg(feature = "files")]
-pub use plain::{check_plain, open_plain};
+pub use plain::{InputFile, check_plain, is_file, is_folder, open_plain};
 #[cfg(feature = "files")]
 pub use sha256::{sha256, sha256_of_file};
 #[cfg(feature = "files")]

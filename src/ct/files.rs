@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{metaimage, nifti, nrrd};
-use crate::archive::Listing;
+use crate::archive::{Listing, is_folder};
 use crate::error::{Error, Problem, Result};
 
 /// Returns every file that a reader of the scan `path` may open, sorted. For a folder these are all files below it, for
@@ -16,7 +16,7 @@ use crate::error::{Error, Problem, Result};
 pub fn files_of(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
     let path = path.as_ref();
     let fail = |problem: Problem| Error::input(path.display(), problem);
-    if path.is_dir() {
+    if is_folder(path) {
         return Ok(Listing::below(path).map_err(|e| fail(e.into()))?.files);
     }
     let (head, data) = match () {

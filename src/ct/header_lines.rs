@@ -1,11 +1,10 @@
 //! The lines of a text header, which precede voxels in the same file or in another one.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::source;
-use crate::archive::open_plain;
+use crate::archive::{InputFile, open_plain, shown};
 use crate::error::Problem;
 
 /// The longest header that is accepted, in bytes. Headers of scans have a few hundred, with metadata some thousands.
@@ -14,7 +13,7 @@ const MAX_HEADER: u64 = 1 << 20;
 /// A file that begins with lines of text.
 #[derive(Debug)]
 pub(super) struct HeaderLines {
-    file: BufReader<File>,
+    file: BufReader<InputFile>,
     /// The offset of the next line, in bytes.
     at: u64,
 }
@@ -42,7 +41,7 @@ impl HeaderLines {
     }
 
     /// Returns the file, and the offset of what follows the lines that were read.
-    pub fn rest(self) -> (File, u64) {
+    pub fn rest(self) -> (InputFile, u64) {
         (self.file.into_inner(), self.at)
     }
 }
@@ -52,9 +51,9 @@ impl HeaderLines {
 ///
 /// # Errors
 /// If `data` cannot be opened.
-pub(super) fn data(data: Option<PathBuf>, rest: (File, u64)) -> Result<(File, u64), Problem> {
+pub(super) fn data(data: Option<PathBuf>, rest: (InputFile, u64)) -> Result<(InputFile, u64), Problem> {
     let Some(data) = data else { return Ok(rest) };
-    let file = open_plain(&data).map_err(|e| Problem::from(e).within(format_args!("its data file {}", data.display())))?;
+    let file = open_plain(&data).map_err(|e| Problem::from(e).within(format_args!("its data file {}", shown(&data).display())))?;
     Ok((file, 0))
 }
 
@@ -62,8 +61,8 @@ pub(super) fn data(data: Option<PathBuf>, rest: (File, u64)) -> Result<(File, u6
 ///
 /// # Errors
 /// If the file's length is unknown, or the voxels would begin before the offset `start`.
-pub(super) fn counted_from_end(file: &File, start: u64, voxel_bytes: u64) -> Result<u64, Problem> {
-    let length = file.metadata()?.len();
+pub(super) fn counted_from_end(file: &InputFile, start: u64, voxel_bytes: u64) -> Result<u64, Problem> {
+    let length = file.length()?;
     let begin = length.checked_sub(voxel_bytes).filter(|begin| *begin >= start);
     Ok(begin.ok_or_else(|| {
         format!("its header promises {voxel_bytes} bytes of voxels at the end of its file, which has {length}: the file is damaged")
@@ -74,7 +73,7 @@ pub(super) fn counted_from_end(file: &File, start: u64, voxel_bytes: u64) -> Res
 ///
 /// # Errors
 /// If the file cannot be read or has fewer lines.
-pub(super) fn after_lines(file: &mut File, start: u64, lines: u64) -> Result<u64, Problem> {
+pub(super) fn after_lines(file: &mut InputFile, start: u64, lines: u64) -> Result<u64, Problem> {
     file.seek(SeekFrom::Start(start))?;
     let mut reader = BufReader::new(file);
     let mut at = start;

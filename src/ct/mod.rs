@@ -35,6 +35,8 @@ mod label_header;
 #[cfg(feature = "readers")]
 mod label_text;
 #[cfg(feature = "readers")]
+mod lent;
+#[cfg(feature = "readers")]
 mod metaimage;
 #[cfg(feature = "readers")]
 mod nifti;

@@ -1,7 +1,6 @@
 //! `.npy`, NumPy's array format. [`npyz`] parses headers and values. This module first checks the file against its
 //! header, because either may be damaged.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
@@ -9,7 +8,7 @@ use half::f16;
 use npyz::{DType, Deserialize, NpyHeader, Order, TypeChar, TypeRead};
 
 use super::source::{self, Slices, StoredScan};
-use crate::archive::open_plain;
+use crate::archive::{InputFile, open_plain};
 use crate::error::{Error, Problem, Result};
 
 /// The longest header that is accepted, in bytes; NumPy's own `max_header_size` is the same.
@@ -23,7 +22,7 @@ const MAX_NESTING: usize = 8;
 /// the first read keeps the file's bytes in memory.
 #[derive(Debug)]
 pub struct Npy {
-    file: File,
+    file: InputFile,
     dtype: DType,
     item: usize,
     order: Order,
@@ -47,8 +46,8 @@ impl Npy {
 
     fn checked(path: &Path) -> Result<Self, Problem> {
         let mut file = open_plain(path)?;
-        let metadata = file.metadata()?;
-        let text = read_header(&mut file, metadata.len())?;
+        let length = file.length()?;
+        let text = read_header(&mut file, length)?;
         let header = NpyHeader::from_reader(&text[..]).map_err(|e| {
             // Keep the first line only, because a syntax error prints a picture of the text below it.
             format!("broken .npy header: {}", e.to_string().lines().next().unwrap_or_default().trim_end())
@@ -56,7 +55,7 @@ impl Npy {
         let item = item_size(&header.dtype())?;
         let shape = slices(header.shape())?;
         let start = text.len() as u64;
-        let (expected, found) = (shape.iter().map(|&n| n as u128).product::<u128>() * item as u128, u128::from(metadata.len() - start));
+        let (expected, found) = (shape.iter().map(|&n| n as u128).product::<u128>() * item as u128, u128::from(length - start));
         if found != expected {
             let shape = header.shape();
             return Err(format!(
@@ -110,7 +109,7 @@ impl Slices for Npy {
 
 /// Reads everything before the values: magic, version, length and the header's text. The text's numbers and nesting are
 /// checked here, before it is parsed.
-fn read_header(file: &mut File, length: u64) -> Result<Vec<u8>, Problem> {
+fn read_header(file: &mut InputFile, length: u64) -> Result<Vec<u8>, Problem> {
     let mut head = Vec::new();
     file.take(12).read_to_end(&mut head)?;
     if !head.starts_with(b"\x93NUMPY") {

@@ -1,16 +1,16 @@
 //! An unnamed temporary file, for a scan that is read in a different order than it is stored in.
 
 use crate::error::Problem;
-#[cfg(feature = "files")]
+#[cfg(all(feature = "files", not(target_arch = "wasm32")))]
 use std::fs::File;
-#[cfg(not(feature = "files"))]
+#[cfg(not(all(feature = "files", not(target_arch = "wasm32"))))]
 use std::io::Cursor;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-/// The storage of the bytes: a file, or memory in a build without the feature `files`.
-#[cfg(feature = "files")]
+/// The storage of the bytes: a file, or memory in a browser and in a build without the feature `files`.
+#[cfg(all(feature = "files", not(target_arch = "wasm32")))]
 type Store = File;
-#[cfg(not(feature = "files"))]
+#[cfg(not(all(feature = "files", not(target_arch = "wasm32"))))]
 type Store = Cursor<Vec<u8>>;
 
 /// An unnamed temporary file, which is deleted when this value is dropped. Errors name the folder, the space needed,
@@ -49,18 +49,18 @@ impl Spool {
     }
 }
 
-#[cfg(feature = "files")]
+#[cfg(all(feature = "files", not(target_arch = "wasm32")))]
 fn store() -> io::Result<Store> {
     tempfile::tempfile()
 }
 
-#[cfg(not(feature = "files"))]
+#[cfg(not(all(feature = "files", not(target_arch = "wasm32"))))]
 #[expect(clippy::unnecessary_wraps, reason = "a temporary file may fail")]
 fn store() -> io::Result<Store> {
     Ok(Cursor::new(Vec::new()))
 }
 
-#[cfg(feature = "files")]
+#[cfg(all(feature = "files", not(target_arch = "wasm32")))]
 fn trouble(needed: u64, error: io::Error) -> Problem {
     let (folder, mib) = (std::env::temp_dir(), needed.div_ceil(1 << 20));
     let text =
@@ -68,7 +68,7 @@ fn trouble(needed: u64, error: io::Error) -> Problem {
     Problem::caused_by(text, error)
 }
 
-#[cfg(not(feature = "files"))]
+#[cfg(not(all(feature = "files", not(target_arch = "wasm32"))))]
 fn trouble(needed: u64, error: io::Error) -> Problem {
     let text = format!("{} MiB of memory for the turned scan failed: {error}", needed.div_ceil(1 << 20));
     Problem::caused_by(text, error)

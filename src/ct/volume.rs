@@ -97,6 +97,19 @@ impl Volume {
         }
     }
 
+    /// Returns the scan under another name.
+    #[cfg(feature = "readers")]
+    pub(super) fn renamed(self, name: String) -> Self {
+        Self { name, ..self }
+    }
+
+    /// Returns the scan with its slices wrapped.
+    #[cfg(feature = "readers")]
+    pub(super) fn with_slices(mut self, wrap: impl FnOnce(Box<dyn Slices>) -> Box<dyn Slices>) -> Self {
+        self.stored.slices = wrap(self.stored.slices);
+        self
+    }
+
     /// Logs the warnings of `stored`, and wraps it as a volume.
     #[cfg(feature = "readers")]
     fn logged(name: String, stored: StoredScan) -> Self {

@@ -1,7 +1,9 @@
 //! Checks that hold for every scan that opens.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use meddino::archive::LentFile;
 use meddino::ct::{Orient, Volume, files_of};
 
 /// The number of slices that are read from the beginning of a scan.
@@ -11,12 +13,21 @@ const TURNED: usize = 1 << 20;
 
 /// Opens and reads the scan at `path`. Returns whether it opened.
 pub fn read(path: &Path) -> bool {
-    let _ = files_of(path);
-    let Ok(mut volume) = Volume::open(path) else { return false };
+    let lent = lent(path);
+    let Ok(mut volume) = Volume::open(path) else {
+        assert!(!matches!(lent, Some(Ok(_))), "lent, a scan opens that does not open from its files");
+        return false;
+    };
     let [slices, height, width] = [volume.slices(), volume.height(), volume.width()];
     assert!(slices > 0 && height > 0 && width > 0, "a scan of {slices} x {height} x {width}");
     sensible(&volume);
     let first = slice(&mut volume, 0);
+    if let Some(lent) = lent {
+        let mut lent = lent.unwrap_or_else(|e| panic!("lent, a scan does not open that opens from its files: {e}"));
+        assert_eq!([lent.slices(), lent.height(), lent.width()], [slices, height, width], "lent, a scan has other sides");
+        assert_eq!((lent.affine(), lent.warnings()), (volume.affine(), volume.warnings()), "lent, a scan says something else");
+        assert!(slice(&mut lent, 0) == first, "lent, slice 0 holds other values");
+    }
     (1..slices.min(SLICES)).chain([slices - 1]).for_each(|index| drop(slice(&mut volume, index)));
     // Reading backwards makes a compressed file go to disk. Damage at its end may be found only now.
     if let (Some(first), Some(again)) = (first, slice(&mut volume, 0)) {
@@ -34,6 +45,17 @@ pub fn read(path: &Path) -> bool {
         slice(&mut turned, 0);
     }
     true
+}
+
+/// Opens the scan at `path` from copies of its files in memory. `None` if not all of its files are in one folder.
+fn lent(path: &Path) -> Option<meddino::Result<Volume>> {
+    let folder = if path.is_dir() { path } else { path.parent()? };
+    let file = |path: std::path::PathBuf| {
+        let bytes: Arc<dyn LentFile> = Arc::new(std::fs::read(&path).ok()?);
+        Some((path.strip_prefix(folder).ok()?.to_owned(), bytes))
+    };
+    let files: Option<Vec<_>> = files_of(path).ok()?.into_iter().map(file).collect();
+    Some(Volume::from_files("lent", files?, None))
 }
 
 /// Checks that the affine is finite if there is one, and that warnings are single lines.

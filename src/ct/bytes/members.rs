@@ -1,11 +1,11 @@
 //! Inflates a zlib stream (RFC 1950), or the members of a gzip file (RFC 1952) one after another as if they were one.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use flate2::bufread::{GzDecoder, ZlibDecoder};
 
 use super::packing::Packing;
+use crate::archive::InputFile;
 
 /// The first bytes of every member of a gzip file.
 pub(super) const MAGIC: [u8; 2] = [0x1F, 0x8B];
@@ -13,7 +13,7 @@ pub(super) const MAGIC: [u8; 2] = [0x1F, 0x8B];
 /// Compressed bytes of a file, inflated from their beginning.
 #[derive(Debug)]
 pub(super) struct Members {
-    file: File,
+    file: InputFile,
     start: u64,
     packing: Packing,
     /// `None` after the last member.
@@ -22,8 +22,8 @@ pub(super) struct Members {
 
 #[derive(Debug)]
 enum Member {
-    Gzip(GzDecoder<BufReader<File>>),
-    Zlib(ZlibDecoder<BufReader<File>>),
+    Gzip(GzDecoder<BufReader<InputFile>>),
+    Zlib(ZlibDecoder<BufReader<InputFile>>),
 }
 
 impl Members {
@@ -31,7 +31,7 @@ impl Members {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn new(mut file: File, start: u64, packing: Packing) -> io::Result<Self> {
+    pub fn new(mut file: InputFile, start: u64, packing: Packing) -> io::Result<Self> {
         file.seek(SeekFrom::Start(start))?;
         let input = BufReader::with_capacity(1 << 16, file.try_clone()?);
         let member = if packing == Packing::Zlib { Member::Zlib(ZlibDecoder::new(input)) } else { Member::Gzip(GzDecoder::new(input)) };

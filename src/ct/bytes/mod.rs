@@ -7,13 +7,13 @@
 mod members;
 mod packing;
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use self::members::{MAGIC, Members};
 pub(super) use self::packing::Packing;
 use super::spool::Spool;
+use crate::archive::InputFile;
 use crate::error::Problem;
 
 /// How many bytes to inflate at a time when the caller does not ask for the bytes themselves.
@@ -38,7 +38,7 @@ pub(super) struct Bytes {
 
 #[derive(Debug)]
 enum Storage {
-    Plain(File),
+    Plain(InputFile),
     /// Compressed bytes that are inflated forwards. `at` is the offset of the next byte that `inflate` gives.
     Packed {
         inflate: Box<Members>,
@@ -63,8 +63,8 @@ impl Bytes {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn new(mut file: File, start: u64, packing: Packing) -> Result<Self, Problem> {
-        let length = file.metadata()?.len();
+    pub fn new(mut file: InputFile, start: u64, packing: Packing) -> Result<Self, Problem> {
+        let length = file.length()?;
         // The system refuses offsets that no file can have; `promise` tells that the file is too short.
         file.seek(SeekFrom::Start(start.min(length)))?;
         let storage = match packing {
@@ -183,7 +183,7 @@ impl Bytes {
 }
 
 /// Returns whether the bytes of `file` at the offset `start` begin as gzip.
-pub(super) fn begins_as_gzip(file: &mut File, start: u64) -> io::Result<bool> {
+pub(super) fn begins_as_gzip(file: &mut InputFile, start: u64) -> io::Result<bool> {
     let mut magic = [0; 2];
     file.seek(SeekFrom::Start(start))?;
     let (found, error) = fill(file, &mut magic);

@@ -9,7 +9,7 @@ use super::frame::{self, Frame};
 use super::geometry::Stack;
 use super::header::{Header, is_dicom};
 use super::shelter::sheltered;
-use crate::archive::Listing;
+use crate::archive::{Listing, is_folder};
 use crate::error::Problem;
 
 /// The CT slices found under a path, and the files that are not used.
@@ -49,7 +49,7 @@ impl Found {
     /// If `path` itself cannot be read.
     pub fn in_path(path: &Path) -> Result<Self, Problem> {
         let mut found = Self::default();
-        if path.is_dir() {
+        if is_folder(path) {
             let listing = Listing::below(path).map_err(|e| Problem::from(e).within("the folder cannot be read"))?;
             found.in_folder = true;
             listing.files.iter().for_each(|path| found.add(path));

@@ -4,7 +4,6 @@
 //! The reader walks a file element by element and keeps only the few values of [`ELEMENTS`].
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
@@ -17,7 +16,7 @@ use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 use super::codestream;
 use super::element::{Element, Elements, Event, ReadSeek, Writing, is_known};
 
-use crate::archive::open_plain;
+use crate::archive::{InputFile, open_plain};
 use crate::error::Problem;
 
 /// How a value is encoded.
@@ -195,7 +194,7 @@ fn beginning(reader: &mut impl Read) -> Result<Option<Beginning>, Problem> {
 }
 
 /// Opens a regular file. A pipe or a device could block for ever.
-fn open(path: &Path) -> Result<File, Problem> {
+fn open(path: &Path) -> Result<InputFile, Problem> {
     Ok(open_plain(path)?)
 }
 
@@ -211,7 +210,7 @@ impl Encoding {
     /// Reads the meta information and the first element. Also returns how the two contradict each other, if they do.
     pub fn of(path: &Path) -> Result<(Self, OpenFile, Option<String>), Problem> {
         let mut file = open(path)?;
-        let length = file.metadata()?.len();
+        let length = file.length()?;
         let (start, uid) = match beginning(&mut file)? {
             None => return Err("no DICOM: it does not begin as one".into()),
             Some(Beginning::Bare) => (0, None),
@@ -271,7 +270,7 @@ impl Encoding {
             }
             Codec::Dataset(None) if self.is_deflated => Err(format!("files in {} cannot be read", self.transfer_syntax.name()).into()),
             _ => {
-                let length = file.metadata()?.len();
+                let length = file.length()?;
                 Ok(OpenFile { reader: Box::new(file), length })
             }
         }
@@ -288,7 +287,7 @@ fn head_at(reader: &mut (impl Read + Seek), at: u64) -> Result<Option<[u8; 8]>, 
 
 /// Returns the offset of the data set after the meta information at `at`, and the transfer syntax, if the file names
 /// one. Does not trust the stated length of the group.
-fn meta(file: &mut File, at: u64, length: u64) -> Result<(u64, Option<String>), Problem> {
+fn meta(file: &mut InputFile, at: u64, length: u64) -> Result<(u64, Option<String>), Problem> {
     let is_meta = |head: Option<[u8; 8]>| head.is_some_and(|head| head[..2] == [2, 0]);
     let head = head_at(file, at)?;
     if !is_meta(head) {

@@ -33,6 +33,7 @@ use self::geometry::Stack;
 use self::pixels::Fragments;
 pub use self::series::Series;
 use super::source::{Slices, StoredScan};
+use crate::archive::is_folder;
 use crate::error::{Error, Problem, Result};
 
 /// Returns whether `path` is a folder, or a file that begins like DICOM, whatever its name: with a preamble, without
@@ -42,7 +43,7 @@ use crate::error::{Error, Problem, Result};
 /// If the file cannot be read.
 pub fn is_dicom(path: impl AsRef<Path>) -> Result<bool> {
     let path = path.as_ref();
-    Ok(path.is_dir() || header::is_dicom(path).map_err(|problem| Error::input(path.display(), problem))?)
+    Ok(is_folder(path) || header::is_dicom(path).map_err(|problem| Error::input(path.display(), problem))?)
 }
 
 /// Lists the CT series in a DICOM file or a folder of DICOM files, and the stacks of slices in each series. Looks at
@@ -82,7 +83,7 @@ fn find(path: &Path) -> Result<Found, Problem> {
     }
     let left_out = found.left_out();
     Err(match (found.broken.into_iter().next(), left_out) {
-        (Some(broken), left_out) if path.is_dir() => {
+        (Some(broken), left_out) if is_folder(path) => {
             let others = left_out.map(|left_out| format!("; {left_out}")).unwrap_or_default();
             let text = format!("no CT slice can be read; {}{others}", named(&broken));
             broken.problem.reworded(text)

@@ -2,9 +2,9 @@
 //! warning.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use crate::archive::InputFile;
 use crate::ct::grid::Grid;
 use crate::ct::header_lines::{self, HeaderLines, numbers};
 use crate::ct::scalar::Scalar;
@@ -24,7 +24,7 @@ impl Header {
     ///
     /// # Errors
     /// If the file cannot be read, or does not begin with the header of an image.
-    pub fn read(path: &Path) -> Result<(Self, File, u64), Problem> {
+    pub fn read(path: &Path) -> Result<(Self, InputFile, u64), Problem> {
         let mut lines = HeaderLines::open(path)?;
         let mut fields = BTreeMap::new();
         // The name of the data file is the last field.

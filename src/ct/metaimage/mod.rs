@@ -3,7 +3,6 @@
 
 mod header;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use self::header::Header;
@@ -11,6 +10,7 @@ use super::bytes::{Bytes, Packing, begins_as_gzip};
 use super::header_lines;
 use super::source::StoredScan;
 use super::voxels::Voxels;
+use crate::archive::InputFile;
 use crate::error::{Error, Problem, Result};
 
 /// Returns whether `path` has the name of a MetaImage file: `.mha` or `.mhd`, in upper or lower case.
@@ -49,8 +49,8 @@ fn checked(path: &Path) -> Result<StoredScan, Problem> {
 
 /// Returns the stored bytes from the first voxel on. The voxels of `file` begin at the offset `start`, unless the header
 /// gives another one.
-fn voxels(header: &Header, mut file: File, start: u64, voxel_bytes: u64) -> Result<Bytes, Problem> {
-    let length = file.metadata()?.len();
+fn voxels(header: &Header, mut file: InputFile, start: u64, voxel_bytes: u64) -> Result<Bytes, Problem> {
+    let length = file.length()?;
     let compressed = header.compressed_bytes()?;
     let start = match (header.header_size()?, compressed) {
         (Some(0), _) => start,

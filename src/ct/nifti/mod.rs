@@ -16,6 +16,7 @@ pub(super) use self::place::{check_sizes, disagree, spacing};
 use super::bytes::Bytes;
 use super::source::StoredScan;
 use super::voxels::Voxels;
+use crate::archive::{is_file, shown};
 use crate::error::{Error, Problem, Result};
 
 /// The endings of the file names that this module reads, in lower case.
@@ -47,7 +48,7 @@ fn checked(path: &Path) -> Result<StoredScan, Problem> {
             return Err("its header says that the voxels are in another file: give the .hdr file of a .hdr/.img pair".into());
         }
         (Some(_), false) => {
-            return Err(format!("{} is a whole NIfTI file, not the header of a pair: rename it .nii", head.display()).into());
+            return Err(format!("{} is a whole NIfTI file, not the header of a pair: rename it .nii", shown(&head).display()).into());
         }
     };
     let mut warnings = std::mem::take(&mut header.warnings);
@@ -65,7 +66,7 @@ pub(super) fn files(path: &Path) -> Result<(PathBuf, Option<PathBuf>), Problem> 
     let bare = if ends_in(path, "gz") { path.with_extension("") } else { path.to_path_buf() };
     let other = |kind: &str| {
         let endings = [kind.to_owned(), format!("{kind}.gz"), kind.to_uppercase(), format!("{}.GZ", kind.to_uppercase())];
-        let found = endings.iter().map(|ending| bare.with_extension(ending)).find(|file| file.is_file());
+        let found = endings.iter().map(|ending| bare.with_extension(ending)).find(|file| is_file(file));
         found.ok_or_else(|| {
             let missing = bare.with_extension(kind);
             let missing = missing.file_name().unwrap_or_default().display();

@@ -1,9 +1,9 @@
 //! Reads and checks the fields of a NRRD header.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use crate::archive::InputFile;
 use crate::ct::header_lines::{self, HeaderLines};
 use crate::ct::scalar::Scalar;
 use crate::error::Problem;
@@ -26,7 +26,7 @@ impl Header {
     ///
     /// # Errors
     /// If the file cannot be read, or does not begin with a NRRD header.
-    pub fn read(path: &Path) -> Result<(Self, File, u64), Problem> {
+    pub fn read(path: &Path) -> Result<(Self, InputFile, u64), Problem> {
         let mut lines = HeaderLines::open(path)?;
         let magic = lines.next()?.unwrap_or_default();
         let version = magic.strip_prefix("NRRD").and_then(|version| version.parse::<u32>().ok());

@@ -4,7 +4,6 @@
 mod header;
 mod place;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use self::header::{Encoding, Header};
@@ -12,6 +11,7 @@ use super::bytes::{Bytes, Packing, begins_as_gzip};
 use super::header_lines::{self, after_lines};
 use super::source::StoredScan;
 use super::voxels::Voxels;
+use crate::archive::InputFile;
 use crate::error::{Error, Problem, Result};
 
 /// Returns whether `path` has the name of a NRRD file: `.nrrd` or `.nhdr`, in upper or lower case.
@@ -48,7 +48,7 @@ fn checked(path: &Path) -> Result<StoredScan, Problem> {
 
 /// Returns the stored bytes, and the offset of the first voxel in them. The file holds what its header calls data from
 /// the offset `start` on.
-fn voxels(header: &Header, mut file: File, start: u64, voxel_bytes: u64) -> Result<(Bytes, u64), Problem> {
+fn voxels(header: &Header, mut file: InputFile, start: u64, voxel_bytes: u64) -> Result<(Bytes, u64), Problem> {
     let (lines, skip) = (header.line_skip()?, header.byte_skip()?);
     let start = after_lines(&mut file, start, lines)?;
     match (header.encoding()?, skip) {
