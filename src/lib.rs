@@ -48,7 +48,7 @@
 //! - `jpeg-ls`: JPEG-LS in DICOM; needs CMake and a C++ compiler.
 //!
 //! Without default features the library has the model, the GPU backend, [`embedding`], and safetensors checkpoints from
-//! memory. This is what a browser build needs.
+//! memory. A browser build (`web/`) also has `readers`, which read files that the page lends, and `pictures`.
 
 pub mod archive;
 pub mod backbone;

@@ -145,7 +145,11 @@ impl Context {
     /// # Errors
     /// If a limit of the device is below [`super::REQUIRED`].
     pub fn from_host(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
-        let info = device.adapter_info();
+        let mut info = device.adapter_info();
+        if info.name.is_empty() {
+            // Browsers do not tell what could identify a machine.
+            info.name = "the browser's GPU".into();
+        }
         needs::check(&info.name, &device.limits())?;
         Ok(Self {
             limits: report::limits_of(&device.limits(), info.device_type),
@@ -377,8 +381,8 @@ impl Context {
         self.queue.submit(commands)
     }
 
-    /// Polls the device, once or until it has finished the submitted work, as `how` says. In a browser it returns at
-    /// once.
+    /// Polls the device, once or until it has finished the submitted work, as `how` says.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn poll(&self, doing: &str, how: wgpu::PollType) -> Result<()> {
         self.counts.polls.fetch_add(1, Ordering::Relaxed);
         // wgpu panics if the device is lost during the wait.

@@ -143,6 +143,8 @@ impl Abilities {
     /// Cooperative matrices are used on real GPUs alone, because software GPUs gain nothing from tiles.
     pub fn ladder(&self, elem: Elem) -> Vec<Tier> {
         let best_first: &[Tier] = match (self.software, elem) {
+            // Chromium's software GPU, SwiftShader, computes wrongly with direct kernels.
+            (true, _) if cfg!(target_arch = "wasm32") => &[Tier::Baseline],
             (true, _) => &[Tier::Direct],
             (false, _) => &[Tier::Cooperative16, Tier::Cooperative8, Tier::Subgroups, Tier::Baseline],
         };
