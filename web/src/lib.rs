@@ -1,0 +1,21 @@
+//! meddino for JavaScript: scans from the files of a page, a model on WebGPU, features, components and similarity.
+//!
+//! These are the plain classes. They run in a worker, because a file is read piece by piece while the caller waits,
+//! which browsers allow workers alone. `js/meddino.js` starts such a worker and has the same as promises.
+
+mod blob;
+mod colours;
+mod engine;
+mod error;
+mod features;
+mod image;
+mod scan;
+mod weights;
+
+use wasm_bindgen::prelude::wasm_bindgen;
+
+/// Prints panics, which are errors of this program, to the console.
+#[wasm_bindgen(start)]
+fn start() {
+    std::panic::set_hook(Box::new(|panic| web_sys::console::error_1(&panic.to_string().into())));
+}

@@ -1,0 +1,97 @@
+//! The weights of a model: from files of the page, from shards that arrive one by one, or untrained.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use meddino::Error;
+use meddino::archive::{InputFile, LentFile, LentFolder, open_plain};
+use meddino::checkpoint::{Checkpoint, Shards};
+use meddino::vit::model::Model;
+use meddino::vit::source::ModelSource;
+use wasm_bindgen::prelude::wasm_bindgen;
+use web_sys::Blob;
+
+use crate::blob::BlobFile;
+use crate::error::{Result, thrown};
+
+/// A model whose weights are not read yet.
+#[wasm_bindgen]
+pub struct Weights {
+    pub(crate) model: Model,
+}
+
+#[wasm_bindgen]
+impl Weights {
+    /// Untrained weights, to try things out: `seeded:0`, `seeded:0:tiny` or `seeded:0:micro`.
+    pub fn seeded(name: &str) -> Result<Weights> {
+        match ModelSource::parse(name).map_err(thrown)? {
+            ModelSource::Seeded { seed, size } => Ok(Self { model: Model::seeded(seed, size) }),
+            ModelSource::File(_) => {
+                let problem = format!("'{name}' is no seeded model; expected seeded:N, seeded:N:tiny or seeded:N:micro");
+                Err(thrown(Error::option("checkpoint", problem)))
+            }
+        }
+    }
+
+    /// Opens a safetensors file. Its tensors are read when the model is loaded.
+    pub fn file(name: &str, blob: Blob) -> Result<Weights> {
+        refuse_pickles(name, &blob)?;
+        let opened = Checkpoint::from_reader(name, reader(blob)?).and_then(Model::from_checkpoint);
+        Ok(Self { model: opened.map_err(thrown)? })
+    }
+}
+
+/// The shards of a model, added in any order.
+#[wasm_bindgen]
+pub struct ShardList {
+    shards: Shards,
+}
+
+#[wasm_bindgen]
+impl ShardList {
+    /// Reads the index (`model.safetensors.index.json`), which lists the shards.
+    #[wasm_bindgen(constructor)]
+    pub fn new(name: &str, index: &[u8]) -> Result<ShardList> {
+        Ok(Self { shards: Shards::with_index(name, index).map_err(thrown)? })
+    }
+
+    /// Returns the shards that were not added yet.
+    pub fn missing(&self) -> Vec<String> {
+        self.shards.missing()
+    }
+
+    /// Adds a shard. Its tensors are read when the model is loaded.
+    pub fn add(&mut self, name: &str, blob: Blob) -> Result<()> {
+        self.shards.add(name, reader(blob)?).map_err(thrown)
+    }
+
+    /// Opens the model that the shards hold.
+    pub fn finish(self) -> Result<Weights> {
+        let opened = self.shards.finish().and_then(Model::from_checkpoint);
+        Ok(Weights { model: opened.map_err(thrown)? })
+    }
+}
+
+/// Returns a reader of the blob, which stays readable after its folder is gone.
+fn reader(blob: Blob) -> Result<InputFile> {
+    let file: Arc<dyn LentFile> = Arc::new(BlobFile::new(blob));
+    let folder = LentFolder::new([("weights".into(), file)]);
+    let opened = folder.and_then(|folder| open_plain(&folder.path().join(Path::new("weights"))));
+    opened.map_err(|e| thrown(Error::checkpoint("weights", e)))
+}
+
+/// PyTorch's files are read from a disk, which a page does not have.
+fn refuse_pickles(name: &str, blob: &Blob) -> Result<()> {
+    let file = BlobFile::new(blob.clone());
+    let mut head = [0; 2];
+    if file.length() < 2 || file.read_at(0, &mut head).is_err() {
+        return Ok(());
+    }
+    if head == *b"PK" || head[0] == 0x80 {
+        let problem = format!(
+            "is a PyTorch file, which a page cannot read; write it as safetensors first (meddino convert {name} -o model.safetensors)"
+        );
+        return Err(thrown(Error::checkpoint(name, problem)));
+    }
+    Ok(())
+}
