@@ -160,7 +160,7 @@ pub(super) fn numbered<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<usize> {
 
 fn read(path: &Path, target: &str) -> Result<Vec<Label>, Problem> {
     let file = open_plain(path)?;
-    let bytes = file.metadata()?.len();
+    let bytes = file.length()?;
     if bytes > MAX_BYTES {
         return Err(format!("is {bytes} bytes long; expected a table of at most {MAX_BYTES}").into());
     }
