@@ -7,8 +7,35 @@
 (2, 128)
 >>> model.get_intermediate_layers(x, n=1, reshape=True)[0].shape
 (2, 128, 4, 4)
+>>> for slices, features in model.features("phantom", tokens="patch", size=64):
+...     print(slices, features["x_norm_patchtokens"].shape)
+[0] (1, 16, 128)
+
+Models: :func:`load`, :class:`Model`. Scans: :class:`Volume`, :func:`prepare`, :func:`segment`, :class:`Segmenter`.
+Maps: :func:`pca`, :func:`similarity`. The machine: :func:`devices`, :func:`verify`. Clusters: :mod:`meddino.ray`.
 """
 
+from ._features import Pca, pca, similarity
+from ._machine import Device, Distance, devices, verify
 from ._model import Model, ModelOutput, load
+from ._segment import Row, Segmentation, Segmenter, segment
+from ._volume import Volume, prepare
 
-__all__ = ["Model", "ModelOutput", "load"]
+__all__ = [
+    "Device",
+    "Distance",
+    "Model",
+    "ModelOutput",
+    "Pca",
+    "Row",
+    "Segmentation",
+    "Segmenter",
+    "Volume",
+    "devices",
+    "load",
+    "pca",
+    "prepare",
+    "segment",
+    "similarity",
+    "verify",
+]

@@ -16,12 +16,15 @@ def as_numpy(x: Any, name: str) -> npt.NDArray[Any]:
     if isinstance(x, np.ndarray):
         return x
     if not hasattr(x, "__dlpack__"):
-        raise TypeError(f"{name}: expected an array (NumPy, or anything with __dlpack__ such as a torch.Tensor), found {type(x).__name__}")
+        kinds = "NumPy, or anything with __dlpack__ such as a torch.Tensor"
+        raise TypeError(f"{name}: expected an array ({kinds}), found {type(x).__name__}")
     try:
         return np.from_dlpack(x)
     except (BufferError, RuntimeError, TypeError) as problem:
         advice = "a torch.Tensor is one after x.detach().cpu()"
-        raise TypeError(f"{name}: expected an array in the CPU's memory that NumPy can read: {problem}; {advice}") from problem
+        raise TypeError(
+            f"{name}: expected an array in the CPU's memory that NumPy can read: {problem}; {advice}"
+        ) from problem
 
 
 def floats(x: Any, name: str) -> npt.NDArray[np.float32]:

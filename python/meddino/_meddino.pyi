@@ -1,10 +1,32 @@
 """The native part of the package; :mod:`meddino` is its public face."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import final
 
 import numpy as np
 import numpy.typing as npt
+
+from ._volume import Settings
+
+__all__ = [
+    "Batches",
+    "Engine",
+    "Scan",
+    "SegmentJob",
+    "devices",
+    "features",
+    "pca",
+    "prepare",
+    "run_command",
+    "similarity",
+    "verify",
+    "write_case",
+    "write_features",
+]
+
+_Floats = npt.NDArray[np.float32]
+_Progress = Callable[[int, int], None] | None
 
 @final
 class Engine:
@@ -12,13 +34,8 @@ class Engine:
 
     def __new__(cls, checkpoint: str | None, device: str, precision: str, rope: str) -> Engine: ...
     def forward(
-        self,
-        x: npt.NDArray[np.float32],
-        masks: npt.NDArray[np.bool_] | None,
-        layers: Sequence[int],
-        prenorm: bool,
-        blocks: bool,
-    ) -> dict[str, npt.NDArray[np.float32]]: ...
+        self, x: _Floats, masks: npt.NDArray[np.bool_] | None, layers: Sequence[int], prenorm: bool, blocks: bool
+    ) -> dict[str, _Floats]: ...
     @property
     def config(self) -> str: ...
     @property
@@ -26,4 +43,81 @@ class Engine:
     @property
     def checkpoint_id(self) -> str: ...
 
+@final
+class Batches:
+    """The features of a scan, batch by batch."""
+
+    def next(self) -> tuple[list[int], dict[str, _Floats]] | None: ...
+    @property
+    def total(self) -> int: ...
+
+@final
+class Scan:
+    """An open scan."""
+
+    @staticmethod
+    def open(path: str, series: str | None) -> Scan: ...
+    @staticmethod
+    def from_array(hu: _Floats, affine: list[list[float]] | None, name: str) -> Scan: ...
+    def read(self, index: int) -> _Floats: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+    @property
+    def affine(self) -> list[list[float]] | None: ...
+    @property
+    def spacing(self) -> tuple[float, float, float] | None: ...
+    @property
+    def warnings(self) -> list[str]: ...
+
+@final
+class SegmentJob:
+    """Networks on a device."""
+
+    def __new__(
+        cls,
+        results: str,
+        folds: list[int] | None,
+        checkpoint: str,
+        device: str,
+        precision: str,
+        step_size: float,
+        mirror: bool,
+        probabilities: bool,
+    ) -> SegmentJob: ...
+    def compute(
+        self, scan: Scan, progress: _Progress
+    ) -> tuple[npt.NDArray[np.uint16], _Floats | None, list[int], float]: ...
+    def write(self, scan: Scan, output: str, overwrite: bool, progress: _Progress) -> tuple[list[int], float]: ...
+    @property
+    def labels(self) -> list[str]: ...
+    @property
+    def outputs(self) -> list[str]: ...
+    @property
+    def device(self) -> str: ...
+
+def features(engine: Engine, scan: Scan, settings: Settings) -> Batches: ...
+def write_features(
+    engine: Engine, scan: Scan, settings: Settings, output: str, overwrite: bool, progress: _Progress
+) -> list[int]: ...
+def write_case(
+    engine: Engine,
+    path: str,
+    series: str | None,
+    settings: Settings,
+    folder: str,
+    names: str,
+    overwrite: bool,
+    progress: _Progress,
+) -> tuple[Path, bool]: ...
+def pca(
+    engine: Engine, scan: Scan, settings: Settings, progress: _Progress
+) -> tuple[_Floats, _Floats, _Floats, _Floats, tuple[float, float]]: ...
+def similarity(
+    engine: Engine, scan: Scan, settings: Settings, x: int, y: int, home: int, progress: _Progress
+) -> _Floats: ...
+def prepare(scan: Scan, settings: Settings) -> tuple[_Floats, list[int]]: ...
+def verify(got: Engine, want: Engine, x: _Floats) -> list[tuple[str, float, float, float, bool]]: ...
+def devices() -> list[tuple[int, str, str, str, str, str]]: ...
 def run_command(arguments: Sequence[str]) -> int: ...

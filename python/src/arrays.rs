@@ -11,7 +11,8 @@ use pyo3::prelude::*;
 ///
 /// # Errors
 /// `MemoryError` if the memory for the copy cannot be had.
-pub fn values<T: Element + Copy>(array: &PyReadonlyArrayDyn<'_, T>) -> PyResult<Vec<T>> {
+#[expect(clippy::needless_pass_by_value, reason = "the borrow of the array ends with the copy")]
+pub fn values<T: Element + Copy>(array: PyReadonlyArrayDyn<'_, T>) -> PyResult<Vec<T>> {
     let mut values = Vec::new();
     values
         .try_reserve_exact(array.len())
@@ -28,8 +29,8 @@ pub fn values<T: Element + Copy>(array: &PyReadonlyArrayDyn<'_, T>) -> PyResult<
 ///
 /// # Errors
 /// As [`values`].
-pub fn tensor(array: &PyReadonlyArrayDyn<'_, f32>) -> PyResult<Tensor> {
-    Ok(Tensor::new(array.shape(), values(array)?))
+pub fn tensor(array: PyReadonlyArrayDyn<'_, f32>) -> PyResult<Tensor> {
+    Ok(Tensor::new(array.shape().to_vec(), values(array)?))
 }
 
 /// Moves a tensor into an array, which then owns its memory.

@@ -51,15 +51,21 @@ fn rope(name: &str) -> Result<Option<RopePrecision>> {
 
 /// Weights on a device.
 #[pyclass(frozen, name = "Engine", module = "meddino._meddino")]
-pub struct PyEngine(pub Arc<Engine>);
+pub struct PyEngine {
+    pub engine: Arc<Engine>,
+    /// What the engine was loaded by.
+    pub choice: ModelChoice,
+}
 
 #[pymethods]
 impl PyEngine {
     #[new]
     fn new(py: Python<'_>, checkpoint: Option<PathBuf>, device: &str, precision: &str, rope: &str) -> PyResult<Self> {
         let (tuning, rope) = tuning(precision).and_then(|tuning| Ok((tuning, self::rope(rope)?))).map_err(|error| exception(&error))?;
-        let model = ModelChoice { checkpoint, rope, backend: choice(device), tuning };
-        work::run(py, None, move |events| model.open(events)?.load(events)).map(|engine| Self(Arc::new(engine)))
+        let choice = ModelChoice { checkpoint, rope, backend: choice(device), tuning };
+        let model = choice.clone();
+        let engine = work::run(py, None, move |events| model.open(events)?.load(events))?;
+        Ok(Self { engine: Arc::new(engine), choice })
     }
 
     /// Runs normalised images [B, C, H, W] through the model. Returns all tokens [B, T, C] by their names: `x_norm`,
@@ -73,9 +79,8 @@ impl PyEngine {
         prenorm: bool,
         blocks: bool,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let (images, masks) = (tensor(&x)?, masks.map(|masks| values(&masks)).transpose()?);
-        drop(x);
-        let (engine, request) = (self.0.clone(), Request { prenorm, layers, taps: blocks });
+        let (images, masks) = (tensor(x)?, masks.map(values).transpose()?);
+        let (engine, request) = (self.engine.clone(), Request { prenorm, layers, taps: blocks });
         let features = work::run(py, None, move |_| engine.backbone().features(&images, masks.as_deref(), &request))?;
         let named = PyDict::new(py);
         named.set_item("x_norm", array(py, features.x_norm))?;
@@ -90,18 +95,18 @@ impl PyEngine {
     /// Returns the model's sizes and precisions as JSON.
     #[getter]
     fn config(&self) -> String {
-        self.0.model().config().to_json().to_string()
+        self.engine.model().config().to_json().to_string()
     }
 
     /// Returns the name of the device.
     #[getter]
     fn device(&self) -> String {
-        self.0.backbone().device()
+        self.engine.backbone().device()
     }
 
     /// Returns the SHA-256 of the weights, or the name of seeded weights.
     #[getter]
     fn checkpoint_id(&self) -> String {
-        self.0.checkpoint_id()
+        self.engine.checkpoint_id()
     }
 }

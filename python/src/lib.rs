@@ -4,6 +4,11 @@
 mod arrays;
 mod engine;
 mod errors;
+mod features;
+mod machine;
+mod recipe;
+mod scan;
+mod segment;
 mod work;
 
 use std::ffi::OsString;
@@ -16,7 +21,15 @@ mod _meddino {
     #[pymodule_export]
     use super::engine::PyEngine;
     #[pymodule_export]
+    use super::features::{PyBatches, features, pca, prepare, similarity, write_case, write_features};
+    #[pymodule_export]
+    use super::machine::{devices, verify};
+    #[pymodule_export]
     use super::run_command;
+    #[pymodule_export]
+    use super::scan::PyScan;
+    #[pymodule_export]
+    use super::segment::PySegmentJob;
 }
 
 /// Runs the command line with `arguments`, of which the first is the program's name, and returns its exit code.

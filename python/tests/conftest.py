@@ -32,6 +32,8 @@ def command() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the `meddino` command of this repository, which must succeed."""
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([os.environ["MEDDINO_COMMAND"], *map(str, arguments)], check=True, capture_output=True, text=True)
+        return subprocess.run(
+            [os.environ["MEDDINO_COMMAND"], *map(str, arguments)], check=True, capture_output=True, text=True
+        )
 
     return run

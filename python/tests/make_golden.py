@@ -2,8 +2,8 @@
 
     python make_golden.py          (needs torch, numpy and safetensors)
 
-The model is that of tests/golden/reference.py in f64 under f32 RoPE, with seeded weights ("seeded:0:tiny"). The image is
-`2 * uniform("image", ...)` of tests/golden/seeded.py. What DINOv3's methods make of the blocks' outputs is stated here
+The model is that of tests/golden/reference.py in f64 under f32 RoPE, with seeded weights ("seeded:0:tiny"). The image
+is `2 * uniform("image", ...)` of tests/golden/seeded.py. What DINOv3's methods make of the blocks' outputs is stated here
 anew. A call's answer is stored as NAME, or as NAME.BLOCK.PART for each block and each part of a tuple.
 """
 
@@ -13,10 +13,10 @@ import sys
 here = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(here, "..", "..", "tests", "golden"))
 
-import reference  # noqa: E402
-import seeded  # noqa: E402
-import torch  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
+import reference
+import seeded
+import torch
+from safetensors.torch import save_file
 
 CONFIG = seeded.Config.tiny()
 SHAPE = (2, 3, 32, 50)
@@ -51,7 +51,11 @@ def forward(depth=CONFIG.depth, mask=None):
 def block(index, norm):
     """All tokens after block `index`: the output of a model that ends there."""
     x = forward(index + 1)["x_prenorm"]
-    return torch.nn.functional.layer_norm(x, x.shape[-1:], WEIGHTS["norm.weight"], WEIGHTS["norm.bias"], 1e-6) if norm else x
+    return (
+        torch.nn.functional.layer_norm(x, x.shape[-1:], WEIGHTS["norm.weight"], WEIGHTS["norm.bias"], 1e-6)
+        if norm
+        else x
+    )
 
 
 def layers(n=1, reshape=False, return_class_token=False, return_extra_tokens=False, norm=True):
@@ -71,7 +75,9 @@ def main():
             out |= {f"{name}.{index}.{part}": value for part, value in enumerate(parts)}
     out |= {f"features.{name}": value for name, value in forward().items()}
     out |= {f"masked.{name}": value for name, value in forward(mask=mask()).items()}
-    save_file({name: value.float().contiguous() for name, value in out.items()}, os.path.join(here, "golden.safetensors"))
+    save_file(
+        {name: value.float().contiguous() for name, value in out.items()}, os.path.join(here, "golden.safetensors")
+    )
 
 
 if __name__ == "__main__":

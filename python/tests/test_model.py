@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import pickle
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from safetensors.numpy import load_file
 import meddino
 
 sys.path.insert(0, str(REPOSITORY / "tests/golden"))
-import seeded  # noqa: E402
+import seeded
 
 GOLDEN = load_file(Path(__file__).with_name("golden.safetensors"))
 # f32 against PyTorch in f64 under f32 RoPE; a wrong eps is 2e-5 off.
@@ -151,7 +152,11 @@ def test_results_own_their_memory(tiny, image):
     ("call", "error", "text"),
     [
         (lambda m: m([[1.0]]), TypeError, "x: expected an array"),
-        (lambda m: m(np.zeros([1, 3, 32, 32])), TypeError, r"x: expected float32, found float64; convert it with x.astype"),
+        (
+            lambda m: m(np.zeros([1, 3, 32, 32])),
+            TypeError,
+            r"x: expected float32, found float64; convert it with x.astype",
+        ),
         (lambda m: m(np.zeros([1, 3, 32, 32], ">f4")), TypeError, "x: expected float32"),
         (lambda m: m(np.zeros([3, 32, 32], np.float32)), ValueError, r"image: its shape is \[3, 32, 32\]"),
         (lambda m: m(np.zeros([1, 2, 32, 32], np.float32)), ValueError, r"takes \[B, 3, H, W\] or \[B, 1, H, W\]"),
@@ -159,12 +164,24 @@ def test_results_own_their_memory(tiny, image):
         (lambda m: m(np.zeros([1, 3, 8, 32], np.float32)), ValueError, "hold no patch"),
         (lambda m: m(np.full([1, 1, 32, 32], np.nan, np.float32)), ValueError, "not finite"),
         (lambda m: m(), TypeError, "x: expected images"),
-        (lambda m: m(np.zeros([1, 3, 32, 32], np.float32), np.zeros([1, 3], bool)), ValueError, "3 entries for 1 x 4 patches"),
+        (
+            lambda m: m(np.zeros([1, 3, 32, 32], np.float32), np.zeros([1, 3], bool)),
+            ValueError,
+            "3 entries for 1 x 4 patches",
+        ),
         (lambda m: m(np.zeros([1, 3, 32, 32], np.float32), np.zeros([1, 4])), TypeError, "masks: expected bool"),
-        (lambda m: m.get_intermediate_layers(np.zeros([1, 3, 32, 32], np.float32), n=0), ValueError, "n: expected .* 1 to 3, found 0"),
+        (
+            lambda m: m.get_intermediate_layers(np.zeros([1, 3, 32, 32], np.float32), n=0),
+            ValueError,
+            "n: expected .* 1 to 3, found 0",
+        ),
         (lambda m: m.get_intermediate_layers(np.zeros([1, 3, 32, 32], np.float32), n=4), ValueError, "1 to 3"),
         (lambda m: m.get_intermediate_layers(np.zeros([1, 3, 32, 32], np.float32), n=[3]), ValueError, "0 to 2"),
-        (lambda m: m.get_intermediate_layers(np.zeros([1, 3, 32, 32], np.float32), n=[1, 1]), ValueError, "different blocks"),
+        (
+            lambda m: m.get_intermediate_layers(np.zeros([1, 3, 32, 32], np.float32), n=[1, 1]),
+            ValueError,
+            "different blocks",
+        ),
         (lambda m: meddino.load("missing.pth"), FileNotFoundError, "missing.pth"),
         (lambda m: meddino.load("seeded:x"), ValueError, "seeded:x is no seeded model"),
         (lambda m: meddino.load(__file__), ValueError, "test_model.py"),
@@ -192,3 +209,8 @@ def test_a_pickle_is_the_recipe(image, monkeypatch, tmp_path):
     assert len(pickled) < 500
     monkeypatch.chdir(tmp_path)
     assert np.array_equal(pickle.loads(pickled)(image), model(image))
+
+
+def test_the_packages_own_examples_hold():
+    found = doctest.testmod(meddino)
+    assert found.attempted > 5 and not found.failed

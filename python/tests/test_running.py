@@ -71,7 +71,7 @@ def test_other_threads_run_while_a_model_computes(tiny):
     assert len(inside) > 5, f"{len(inside)} steps in {ended - began:.2f} s"
 
 
-ENDLESS = f"""
+ENDLESS = """
 import os, signal, sys, threading, time
 import numpy as np
 import meddino
@@ -101,7 +101,7 @@ def test_ctrl_c_ends_a_call_within_a_second():
 def features_of(child, name: str) -> None:
     try:
         child.send(np.asarray(meddino.load(name, device="cpu")(IMAGE)))
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         child.send(error)
 
 
@@ -138,13 +138,17 @@ def test_a_process_may_fork_before_it_computes_and_is_told_if_after():
 
 
 def test_the_package_needs_only_numpy_and_little_time():
-    code = "import sys, time; t = time.perf_counter(); import meddino; print(time.perf_counter() - t); print(*sys.modules)"
+    code = (
+        "import sys, time; t = time.perf_counter(); import meddino; print(time.perf_counter() - t); print(*sys.modules)"
+    )
     took, modules = min((python(code).stdout.splitlines() for _ in range(5)), key=lambda lines: float(lines[0]))
     assert float(took) < 0.1
     assert not {"numpy", "torch", "tqdm", "ray"} & set(modules.split()), "they are imported when they are needed"
 
 
-@pytest.mark.parametrize("start", [[sys.executable, "-m", "meddino"], [os.path.join(os.path.dirname(sys.executable), "meddino")]])
+@pytest.mark.parametrize(
+    "start", [[sys.executable, "-m", "meddino"], [os.path.join(os.path.dirname(sys.executable), "meddino")]]
+)
 def test_the_command_comes_with_the_package(start, command):
     version = subprocess.run([*start, "--version"], check=True, capture_output=True, text=True)
     assert version.stdout == command("--version").stdout

@@ -243,6 +243,11 @@ impl SegmentJob {
         Ok(Self { recipe, results, tiling, segmenter, noted: Mutex::default() })
     }
 
+    /// Returns the job's settings.
+    pub fn recipe(&self) -> &SegmentRecipe {
+        &self.recipe
+    }
+
     /// Returns the networks' results folder.
     pub fn results(&self) -> &Results {
         &self.results

@@ -42,8 +42,12 @@ impl Output {
         }
     }
 
-    /// Returns the values of image `image` of a batch. Only a mean is computed; all others are borrowed.
-    pub(super) fn of(self, features: &Features, image: usize) -> Cow<'_, [f32]> {
+    /// Returns the values of image `image` of a batch, whose request must have asked for them ([`Output::request`]). Only a
+    /// mean is computed; all others are borrowed.
+    ///
+    /// # Panics
+    /// If the batch does not have them.
+    pub fn of(self, features: &Features, image: usize) -> Cow<'_, [f32]> {
         let end = features.x_norm.shape()[1];
         let prefix = end - features.grid.patches();
         match self {
