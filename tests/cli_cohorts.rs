@@ -100,7 +100,7 @@ fn a_name_that_changes_when_a_cohort_grows_is_reported_once() {
     scans(&desk, &["t/s0/ct.nii", "t/s1/ct.nii"]);
     let messages = done(&desk, "features t --out-dir o");
     assert!(
-        messages.contains("1 of the cases have outputs of another name here, for example ct.safetensors, now s0_ct.safetensors, "),
+        messages.contains("1 cases have an older output of another name, such as ct.safetensors, now s0_ct.safetensors, which stays"),
         "{messages}"
     );
     let messages = done(&desk, "features t --out-dir o");

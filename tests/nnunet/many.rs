@@ -214,7 +214,7 @@ fn files_of_an_earlier_run_beside_the_labels_are_reported() {
     let desk = desk();
     let messages = |flags: &str| text(&desk.run(&line(&format!("-i imagesTs {flags}"))).stderr);
     assert!(!messages("--overlay --save-probabilities").contains("earlier run"));
-    let expected = "out: 4 files beside the outputs are left from an earlier run with other settings, for example out/thick.npz; they were not changed";
+    let expected = "out: 4 files of an earlier run with other settings are still here, such as out/thick.npz";
     let with_other_settings = messages("--step-size 1");
     assert!(with_other_settings.contains(expected), "{with_other_settings}");
 }

@@ -131,7 +131,7 @@ impl<'a> OutputFolder<'a> {
             warn(
                 observer,
                 &format!(
-                    "{}: {} files beside the outputs are left from an earlier run with other settings, for example {}; they were not changed",
+                    "{}: {} files of an earlier run with other settings are still here, such as {}",
                     self.outputs.folder.display(),
                     self.left_over.len(),
                     first.display()
@@ -153,8 +153,7 @@ impl<'a> OutputFolder<'a> {
             warn(
                 observer,
                 &format!(
-                    "{}: {} of the cases have outputs of another name here, for example {before}, now {now}, because the set of cases \
-                 has changed, and names contain only the folders that tell cases apart; the old files stay; set `names` to keep names stable",
+                    "{}: {} cases have an older output of another name, such as {before}, now {now}, which stays; set `names` to keep names stable",
                     self.outputs.folder.display(),
                     renamed.len()
                 ),
