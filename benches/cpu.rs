@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use meddino::Tensor;
-use meddino::cpu::{self, Bf16, Epilogue, FactorType, Layer};
+use meddino::cpu::{self, Bf16, FactorType, Layer, LayerEpilogue};
 use meddino::vit::config::ModelSize;
 use meddino::vit::config::{Config, Grid};
 use meddino::vit::features::Request;
@@ -44,9 +44,9 @@ fn products(criterion: &mut Criterion) {
             let (x, residual) = (noise(1, &[1, t, k]), noise(5, &[1, t, n]));
             row(&mut group, &format!("matmul {name}{suffix}"), Throughput::Elements((2 * t * n * k) as u64), || {
                 let epilogue = match name {
-                    "attn.qkv" => Epilogue::Bias,
-                    "mlp.fc1" => Epilogue::BiasGelu,
-                    _ => Epilogue::LayerScaleResidual(&gamma),
+                    "attn.qkv" => LayerEpilogue::Bias,
+                    "mlp.fc1" => LayerEpilogue::BiasGelu,
+                    _ => LayerEpilogue::LayerScaleResidual(&gamma),
                 };
                 let mut y = residual.clone();
                 cpu::matmul(&x, &layer, epilogue, &mut y);

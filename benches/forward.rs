@@ -98,7 +98,7 @@ fn benches(criterion: &mut Criterion) {
             .expect("features");
     let error = TapDistance::new("x_norm", &got.x_norm, &want.x_norm).relative_l2;
     assert!(error < 2e-4, "the forward pass is wrong: relative L2 {error:.2e}");
-    let input = forward::Input { batch: 1, channels: 1, height: 224, width: 224, masked: false };
+    let input = forward::BatchShape { batch: 1, channels: 1, height: 224, width: 224, masked: false };
     let (graph, _) = forward::record(&config, *context.limits(), input, &request).expect("within the limits");
     group.throughput(Throughput::Elements(flops(&graph)));
     group.bench_function("whole/224", |b| b.iter(|| gpu.forward(&image, None, &request).expect("features")));

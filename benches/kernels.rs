@@ -84,17 +84,24 @@ impl Case {
 }
 
 /// A linear layer. `Bias` as its epilogue means no epilogue, because `attn.qkv` has no bias.
-fn matmul(name: &'static str, context: &Context, tokens: usize, [n, k]: [usize; 2], epilogue: &cpu::Epilogue, residual: &Tensor) -> Case {
+fn matmul(
+    name: &'static str,
+    context: &Context,
+    tokens: usize,
+    [n, k]: [usize; 2],
+    epilogue: &cpu::LayerEpilogue,
+    residual: &Tensor,
+) -> Case {
     let (x, weight, bias) = (noise(1, &[1, tokens, k]), noise(2, &[n, k]), noise(3, &[n]));
     let mut case = Case::new(name, context);
     let (x_id, weight_id) = (case.input(&x), case.input(&weight));
     let (bias, gpu, cpu) = match epilogue {
-        cpu::Epilogue::Bias => (None, Epilogue::None, cpu::Epilogue::Bias),
-        cpu::Epilogue::BiasGelu => (Some(bias.clone()), Epilogue::BiasGelu(case.input(&bias)), cpu::Epilogue::BiasGelu),
-        cpu::Epilogue::LayerScaleResidual(gamma) => {
+        cpu::LayerEpilogue::Bias => (None, Epilogue::None, cpu::LayerEpilogue::Bias),
+        cpu::LayerEpilogue::BiasGelu => (Some(bias.clone()), Epilogue::BiasGelu(case.input(&bias)), cpu::LayerEpilogue::BiasGelu),
+        cpu::LayerEpilogue::LayerScaleResidual(gamma) => {
             let (bias_id, gamma_id, residual_id) = (case.input(&bias), case.input(gamma), case.input(residual));
             let gpu = Epilogue::BiasLayerScaleResidual { bias: bias_id, gamma: gamma_id, residual: residual_id };
-            (Some(bias), gpu, cpu::Epilogue::LayerScaleResidual(gamma))
+            (Some(bias), gpu, cpu::LayerEpilogue::LayerScaleResidual(gamma))
         }
     };
     let y = case.recorder.matmul(name, x_id, weight_id, gpu).expect("recorded");
@@ -106,11 +113,11 @@ fn matmul(name: &'static str, context: &Context, tokens: usize, [n, k]: [usize; 
 fn layers(context: &Context, config: &Config, tokens: usize) -> Vec<Case> {
     let (c, hidden) = (config.embed_dim, config.ffn_dim);
     let (gamma, residual) = (noise(4, &[c]), noise(5, &[1, tokens, c]));
-    let scaled = cpu::Epilogue::LayerScaleResidual(&gamma);
+    let scaled = cpu::LayerEpilogue::LayerScaleResidual(&gamma);
     vec![
-        matmul("matmul attn.qkv", context, tokens, [3 * c, c], &cpu::Epilogue::Bias, &residual),
+        matmul("matmul attn.qkv", context, tokens, [3 * c, c], &cpu::LayerEpilogue::Bias, &residual),
         matmul("matmul attn.proj", context, tokens, [c, c], &scaled, &residual),
-        matmul("matmul mlp.fc1", context, tokens, [hidden, c], &cpu::Epilogue::BiasGelu, &residual),
+        matmul("matmul mlp.fc1", context, tokens, [hidden, c], &cpu::LayerEpilogue::BiasGelu, &residual),
         matmul("matmul mlp.fc2", context, tokens, [c, hidden], &scaled, &residual),
     ]
 }

@@ -6,7 +6,7 @@ mod common;
 
 use common::{Golden, uniform};
 use meddino::Tensor;
-use meddino::cpu::{self, Bf16, Epilogue, FactorType, Layer};
+use meddino::cpu::{self, Bf16, FactorType, Layer, LayerEpilogue};
 use meddino::tensor::relative_l2;
 use meddino::vit::config::ModelSize;
 use meddino::vit::features::Request;
@@ -36,7 +36,7 @@ fn layers_of_any_size() {
     for [m, n, k] in [[1, 1, 1], [12, 32, 2], [13, 33, 7], [217, 65, 64], [201, 96, 768], [5, 40, 3072]] {
         let (x, weight, bias) = (exact("x", &[m, k]), exact("weight", &[n, k]), exact("bias", &[n]));
         let layer = Layer::new(Linear { weight: weight.clone(), bias: Some(bias.clone()) }, precision);
-        let y = Tensor::filled_by(|y| cpu::matmul(&x, &layer, Epilogue::Bias, y));
+        let y = Tensor::filled_by(|y| cpu::matmul(&x, &layer, LayerEpilogue::Bias, y));
         let dot = |(a, b): (&[f32], &[f32])| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
         let want: Vec<f64> = x
             .data()

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use meddino::Result;
 use meddino::archive::{ArchiveWriter, Dtype, TensorHeader};
 use meddino::checkpoint::Checkpoint;
-use meddino::ct::{Affine, Geometry, Images, PatientAxes, Slices, Volume, series};
+use meddino::ct::{Affine, Geometry, Images, PatientAxes, SliceReader, Volume, series};
 use meddino::error::Problem;
 use meddino::maps::BasisFile;
 use meddino::output::StoredFeatures;
@@ -121,7 +121,7 @@ fn nifti() -> Vec<u8> {
 /// A program's own storage, which refuses every slice.
 struct Refusing;
 
-impl Slices for Refusing {
+impl SliceReader for Refusing {
     fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, Problem> {
         let refused: io::Result<Vec<f32>> = Err(ErrorKind::PermissionDenied.into());
         refused.map_err(|e| Problem::from(e).within(format_args!("slice {index}")))

@@ -5,7 +5,7 @@ mod device;
 use meddino::Tensor;
 use meddino::error::GpuFailure;
 use meddino::gpu::{Context, Executable, GpuWeights, Selection};
-use meddino::graph::{Cost, Dispatch, Graph, Kernel, Limits, Role, TensorId, Tier, View, plan};
+use meddino::graph::{Cost, Dispatch, Graph, Kernel, Limits, Operand, Role, TensorId, Tier, plan};
 
 const SCALE: &str = "
 @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -22,7 +22,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
 
 /// A dispatch of y = factor * x over 64 elements, whose tensors the caller sets.
 fn scale_step(label: &str, factor: f32) -> Dispatch {
-    let nowhere = View { tensor: Graph::new().tensor("", [0], Role::Intermediate), offset: 0, len: 0 };
+    let nowhere = Operand { tensor: Graph::new().tensor("", [0], Role::Intermediate), offset: 0, len: 0 };
     let mut params = vec![0; 16];
     params[..4].copy_from_slice(&64_u32.to_le_bytes());
     Dispatch {
@@ -41,7 +41,7 @@ fn scale(graph: &mut Graph, label: &str, x: TensorId, factor: f32, role: Role) -
     let n = graph.info(x).len();
     let y = graph.tensor(label, [n], role);
     let mut step = scale_step(label, factor);
-    (step.reads, step.write) = (vec![graph.view(x)], graph.view(y));
+    (step.reads, step.write) = (vec![graph.whole(x)], graph.whole(y));
     step.params[..4].copy_from_slice(&(n as u32).to_le_bytes());
     step.workgroups = [(n as u32).div_ceil(64).min(65_535), 1 + (n as u32).div_ceil(64) / 65_535, 1];
     step.cost = Cost { flops: n as u64, bytes: 8 * n as u64 };
@@ -95,7 +95,7 @@ fn after_an_absurd_allocation_the_next_call_works() {
     let mut graph = Graph::new();
     let x = graph.tensor("image", [1 << 40], Role::Input);
     let y = graph.tensor("y", [1 << 40], Role::Output);
-    let some = |tensor| View { tensor, offset: 0, len: 64 };
+    let some = |tensor| Operand { tensor, offset: 0, len: 64 };
     let mut step = scale_step("y", 1.0);
     (step.reads, step.write) = (vec![some(x)], some(y));
     graph.push(step);
@@ -123,7 +123,7 @@ fn a_shader_that_does_not_compile_is_an_error_and_the_next_call_works() {
     let y = graph.tensor("y", [64], Role::Output);
     let mut step = scale_step("y", 1.0);
     step.kernel.constants.clear();
-    (step.reads, step.write) = (vec![graph.view(x)], graph.view(y));
+    (step.reads, step.write) = (vec![graph.whole(x)], graph.whole(y));
     graph.push(step);
     for _ in 0..2 {
         let planned = plan(&graph, context.limits()).unwrap();
@@ -275,7 +275,7 @@ fn a_foreign_shader_keeps_its_checks_on_every_context() {
         let mut step = scale_step("stray", 1.0);
         step.kernel = Kernel { name: "stray", parts: vec![STRAY], constants: Vec::new() };
         step.params[..4].copy_from_slice(&100_u32.to_le_bytes());
-        (step.reads, step.write) = (vec![graph.view(x)], View { tensor: y, offset: 64, len: 64 });
+        (step.reads, step.write) = (vec![graph.whole(x)], Operand { tensor: y, offset: 64, len: 64 });
         graph.push(step);
         assert!(!graph.is_trusted(0));
         let planned = plan(&graph, context.limits()).unwrap();
@@ -301,7 +301,7 @@ fn a_foreign_shader_may_not_use_features_without_checks() {
         let mut graph = Graph::new();
         let y = graph.tensor("y", [64], Role::Output);
         let mut step = scale_step("blocks.0.mine", 1.0);
-        (step.kernel, step.write) = (kernel, graph.view(y));
+        (step.kernel, step.write) = (kernel, graph.whole(y));
         graph.push(step);
         let planned = plan(&graph, context.limits()).unwrap();
         let error = Executable::new(&context, graph, planned, &GpuWeights::default()).unwrap_err();

@@ -1,9 +1,9 @@
 //! The planner on random graphs and on the model's graph.
 
-use meddino::graph::{BufferPlace, Cost, Dispatch, Footprint, Graph, Kernel, Limits, Plan, Role, TensorId, TensorInfo, View, plan};
+use meddino::graph::{BufferPlace, Cost, Dispatch, Footprint, Graph, Kernel, Limits, Operand, Plan, Role, TensorId, TensorInfo, plan};
 use meddino::vit::config::Config;
 use meddino::vit::features::Request;
-use meddino::vit::forward::{Input, record};
+use meddino::vit::forward::{BatchShape, record};
 
 /// Deterministic pseudo-random numbers.
 struct Dice(u64);
@@ -15,7 +15,7 @@ impl Dice {
     }
 }
 
-fn dispatch(label: String, reads: Vec<View>, write: View) -> Dispatch {
+fn dispatch(label: String, reads: Vec<Operand>, write: Operand) -> Dispatch {
     let kernel = Kernel { name: "nothing", parts: Vec::new(), constants: Vec::new() };
     Dispatch { label, kernel, reads, write, params: Vec::new(), workgroups: [1; 3], cost: Cost::default() }
 }
@@ -41,8 +41,8 @@ fn random_graph(seed: u64) -> Graph {
             })
             .collect();
         for part in 0..parts {
-            let reads = reads.iter().map(|&id| graph.view(id)).collect();
-            graph.push(dispatch(format!("op{op}.{part}"), reads, View { tensor: y, offset: part * rows, len: rows }));
+            let reads = reads.iter().map(|&id| graph.whole(id)).collect();
+            graph.push(dispatch(format!("op{op}.{part}"), reads, Operand { tensor: y, offset: part * rows, len: rows }));
         }
         readable.push(y);
     }
@@ -66,7 +66,7 @@ fn simulate(graph: &Graph, planned: &Plan) {
             assert!(is_intact, "{} reads {:?}, and something else stands there", step.label, graph.info(read.tensor));
         }
         if let Some(slot) = buffer_of(step.write.tensor) {
-            let View { tensor, offset, len } = step.write;
+            let Operand { tensor, offset, len } = step.write;
             for (element, i) in slots[slot][offset..offset + len].iter_mut().zip(offset..) {
                 *element = Some((tensor, i));
             }
@@ -115,7 +115,7 @@ fn tensors_beyond_a_devices_limits_are_refused_by_name() {
         let mut graph = Graph::new();
         let x = graph.tensor("image", [1000], Role::Input);
         let y = graph.tensor("blocks.3.mlp.fc1", [2000], Role::Output);
-        let mut step = dispatch("blocks.3.mlp.fc1".into(), vec![View { tensor: x, offset: 3, len: 500 }], graph.view(y));
+        let mut step = dispatch("blocks.3.mlp.fc1".into(), vec![Operand { tensor: x, offset: 3, len: 500 }], graph.whole(y));
         step.workgroups = workgroups;
         graph.push(step);
         graph
@@ -139,7 +139,7 @@ fn tensors_beyond_a_devices_limits_are_refused_by_name() {
 fn one_tensor_is_not_read_and_written_by_one_dispatch() {
     let mut graph = Graph::new();
     let x = graph.tensor("x", [8], Role::Intermediate);
-    graph.push(dispatch("twist".into(), vec![View { tensor: x, offset: 0, len: 4 }], View { tensor: x, offset: 4, len: 4 }));
+    graph.push(dispatch("twist".into(), vec![Operand { tensor: x, offset: 0, len: 4 }], Operand { tensor: x, offset: 4, len: 4 }));
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn one_tensor_is_not_read_and_written_by_one_dispatch() {
 fn nothing_is_read_before_it_is_written() {
     let mut graph = Graph::new();
     let (x, y) = (graph.tensor("x", [8], Role::Intermediate), graph.tensor("y", [8], Role::Output));
-    graph.push(dispatch("early".into(), vec![graph.view(x)], graph.view(y)));
+    graph.push(dispatch("early".into(), vec![graph.whole(x)], graph.whole(y)));
     let _ = plan(&graph, &Limits::DEFAULT);
 }
 
@@ -157,7 +157,7 @@ fn the_models_formula_counts_the_products_that_its_graph_declares() {
     for (config, [batch, channels, height, width]) in
         [(Config::vit_base(), [1, 3, 224, 224]), (Config::vit_base(), [2, 1, 160, 240]), (Config::tiny(), [3, 3, 70, 115])]
     {
-        let input = Input { batch, channels, height, width, masked: false };
+        let input = BatchShape { batch, channels, height, width, masked: false };
         let (graph, _) = record(&config, Limits::DEFAULT, input, &Request::default()).unwrap();
         let declared: u64 = graph
             .steps()
@@ -179,7 +179,7 @@ fn the_models_formula_counts_the_products_that_its_graph_declares() {
 fn the_models_graph_takes_little_more_than_the_lower_bound() {
     let large = Limits { max_binding: 2 << 30, max_buffer: 4 << 30, workgroup_memory: 48 << 10, ..Limits::DEFAULT };
     for (side, limits) in [(224, Limits::DEFAULT), (896, Limits::DEFAULT), (2048, Limits::DEFAULT), (2048, large)] {
-        let input = Input { batch: 1, channels: 3, height: side, width: side, masked: false };
+        let input = BatchShape { batch: 1, channels: 3, height: side, width: side, masked: false };
         let (graph, _) = record(&Config::vit_base(), limits, input, &Request::default()).unwrap();
         let Footprint { slots, lower_bound, live, weights, outputs, .. } = plan(&graph, &limits).unwrap().bytes();
         let unit = ((5 + (side / 16) * (side / 16)) * 768 * 4) as u64; // [T, C]

@@ -8,7 +8,7 @@ use meddino::kernels::{Field, Recorder, Values, attention_tiles, product_tiles, 
 use meddino::vit::config::Config;
 use meddino::vit::decoder::Shape;
 use meddino::vit::features::Request;
-use meddino::vit::forward::{self, Input};
+use meddino::vit::forward::{self, BatchShape};
 use meddino::vit::scores;
 
 /// The side of the image, in pixels.
@@ -86,11 +86,11 @@ fn operations(graph: &Graph) -> impl Iterator<Item = (&str, &Kernel)> {
 
 /// A pass with every kind of output, and one with a decoder.
 fn model(config: &Config, limits: Limits) -> [Graph; 2] {
-    let input = Input { batch: 1, channels: 1, height: SIDE, width: SIDE, masked: true };
+    let input = BatchShape { batch: 1, channels: 1, height: SIDE, width: SIDE, masked: true };
     let request = Request { prenorm: true, layers: vec![0], taps: true };
     let shape = Shape { layers: vec![0], channels: vec![config.embed_dim, 384, 192, 96, 48], classes: 14 };
     let features = forward::record(config, limits, input, &request).expect("a pass that a GPU has room for");
-    let scores = scores::record(config, &shape, limits, Input { masked: false, ..input }, [SIDE, SIDE]).expect("a decoder with room");
+    let scores = scores::record(config, &shape, limits, BatchShape { masked: false, ..input }, [SIDE, SIDE]).expect("a decoder with room");
     [features.0, scores.0]
 }
 

@@ -1,4 +1,4 @@
-//! Recipes that assemble a parameter's values from the tensors in the file.
+//! Compositions that assemble a parameter's values from the tensors in the file.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ impl Entry {
 
 /// The raw tensors that a parameter is assembled from, and how.
 #[derive(Clone, Debug)]
-pub(super) enum Recipe {
+pub(super) enum Composition {
     /// One tensor, unchanged.
     Whole(String),
     /// One tensor without its first axis, which has extent 1: `mask_token` [1, 1, C] -> [1, C].
@@ -42,8 +42,8 @@ pub(super) enum Recipe {
     Masked { bias: String, mask: String },
 }
 
-impl Recipe {
-    /// Returns the names of the raw tensors that the recipe reads.
+impl Composition {
+    /// Returns the names of the raw tensors that the composition reads.
     pub fn sources(&self) -> Vec<&String> {
         match self {
             Self::Whole(raw) | Self::Squeezed(raw) => vec![raw],

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::composition::Composition;
 use super::names::{Ignored, Names, printable};
-use super::recipe::Recipe;
 
 /// The naming convention of a backbone's tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,9 +26,9 @@ enum Role {
     Periods,
 }
 
-/// The recipe of each parameter, and the raw name of the periods if the file has them.
+/// The composition of each parameter, and the raw name of the periods if the file has them.
 pub(super) struct Assembled {
-    pub recipes: BTreeMap<String, Recipe>,
+    pub compositions: BTreeMap<String, Composition>,
     pub periods: Option<String>,
 }
 
@@ -47,10 +47,10 @@ impl Convention {
         }
     }
 
-    /// Returns a recipe for every tensor in `names`. A tensor that this convention does not know keeps its name, so
+    /// Returns a composition for every tensor in `names`. A tensor that this convention does not know keeps its name, so
     /// that it is reported as unexpected.
     pub fn assemble(self, names: &Names, ignored: &mut Vec<Ignored>) -> Result<Assembled, String> {
-        let mut recipes = BTreeMap::new();
+        let mut compositions = BTreeMap::new();
         let mut parts: BTreeMap<String, [Option<String>; 3]> = BTreeMap::new();
         let mut masks = BTreeMap::new();
         let mut periods = None;
@@ -58,9 +58,9 @@ impl Convention {
             let raw = (*raw).clone();
             let twice = match self.role(name) {
                 Role::Whole(name) if name == "mask_token" && tensor.shape.len() == 3 && tensor.shape[0] == 1 => {
-                    recipes.insert(name, Recipe::Squeezed(raw)).is_some()
+                    compositions.insert(name, Composition::Squeezed(raw)).is_some()
                 }
-                Role::Whole(name) => recipes.insert(name, Recipe::Whole(raw)).is_some(),
+                Role::Whole(name) => compositions.insert(name, Composition::Whole(raw)).is_some(),
                 Role::Part(name, i) => parts.entry(name).or_default()[i].replace(raw).is_some(),
                 Role::Mask(name) => masks.insert(name, raw).is_some(),
                 Role::Periods => {
@@ -73,12 +73,12 @@ impl Convention {
             }
         }
         for (name, parts) in parts {
-            stack(&name, parts, &mut recipes)?;
+            stack(&name, parts, &mut compositions)?;
         }
         for (name, mask) in masks {
-            mask_bias(&name, mask, &mut recipes);
+            mask_bias(&name, mask, &mut compositions);
         }
-        Ok(Assembled { recipes, periods })
+        Ok(Assembled { compositions, periods })
     }
 
     fn role(self, name: &str) -> Role {
@@ -92,24 +92,24 @@ impl Convention {
 
 /// Stacks q, k and v. Only a bias may lack a part (k's, which does not change attention). If a weight lacks a part, the
 /// present parts stay under their own names, so that the error lists them beside the missing parameter.
-fn stack(name: &str, parts: [Option<String>; 3], recipes: &mut BTreeMap<String, Recipe>) -> Result<(), String> {
+fn stack(name: &str, parts: [Option<String>; 3], compositions: &mut BTreeMap<String, Composition>) -> Result<(), String> {
     let (_, kind) = name.rsplit_once('.').unwrap_or_default();
     if kind == "bias" || parts.iter().all(Option::is_some) {
-        if recipes.insert(name.to_string(), Recipe::Stacked(parts)).is_some() {
+        if compositions.insert(name.to_string(), Composition::Stacked(parts)).is_some() {
             return Err(format!("{name} is in it both as one and as q, k and v; keep one of them"));
         }
     } else {
-        recipes.extend(parts.into_iter().flatten().map(|raw| (raw.clone(), Recipe::Whole(raw))));
+        compositions.extend(parts.into_iter().flatten().map(|raw| (raw.clone(), Composition::Whole(raw))));
     }
     Ok(())
 }
 
 /// Folds a mask into its bias. Without a bias, the mask stays under its own name and is reported as unexpected.
-fn mask_bias(name: &str, mask: String, recipes: &mut BTreeMap<String, Recipe>) {
-    if let Some(Recipe::Whole(bias)) = recipes.get(name).cloned() {
-        recipes.insert(name.to_string(), Recipe::Masked { bias, mask });
+fn mask_bias(name: &str, mask: String, compositions: &mut BTreeMap<String, Composition>) {
+    if let Some(Composition::Whole(bias)) = compositions.get(name).cloned() {
+        compositions.insert(name.to_string(), Composition::Masked { bias, mask });
     } else {
-        recipes.insert(mask.clone(), Recipe::Whole(mask));
+        compositions.insert(mask.clone(), Composition::Whole(mask));
     }
 }
 

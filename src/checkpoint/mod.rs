@@ -2,7 +2,7 @@
 //! what the model does with them.
 //!
 //! A file is opened in three steps, each with a file of its own here. [`Container`] is the storage format, which gives
-//! raw names, shapes and types. [`Layout`] says what the names mean. A recipe for each parameter says how its values
+//! raw names, shapes and types. [`Layout`] says what the names mean. A composition for each parameter says how its values
 //! are assembled from the raw tensors. Opening a checkpoint reads only headers; [`Checkpoint::load`] reads one
 //! parameter at a time.
 //!
@@ -14,6 +14,7 @@
 //! No code in a file is executed. Every size that a file claims is checked against the file's length before it is used.
 
 mod archives;
+mod composition;
 mod container;
 mod convention;
 mod detect;
@@ -28,7 +29,6 @@ mod names;
 #[cfg(feature = "files")]
 mod pth;
 mod reader;
-mod recipe;
 mod refuse;
 mod seeded;
 mod shard;
@@ -51,6 +51,7 @@ use crate::error::{Error, Problem, Result};
 use crate::tensor::Tensor;
 
 pub use crate::archive::Dtype;
+pub use composition::Entry;
 pub use container::Container;
 #[cfg(feature = "files")]
 pub use files::files_of;
@@ -59,7 +60,6 @@ pub(crate) use index::Index;
 pub use layout::Layout;
 pub use names::Ignored;
 pub(crate) use names::printable;
-pub use recipe::Entry;
 pub use refuse::known_trainer;
 pub(crate) use shard::OwnShard;
 pub use shards::Shards;
@@ -68,8 +68,8 @@ pub use training::Training;
 #[cfg(feature = "files")]
 pub use write::write_safetensors;
 
+use composition::Composition;
 use reader::Reader;
-use recipe::Recipe;
 
 /// An open checkpoint. Its parameters have the names of [`vit::weights`](crate::vit::weights) and are read on demand.
 pub struct Checkpoint {
@@ -95,12 +95,12 @@ pub struct Checkpoint {
 #[derive(Default)]
 struct Decoder {
     entries: Vec<Entry>,
-    recipes: BTreeMap<String, Recipe>,
+    compositions: BTreeMap<String, Composition>,
 }
 
 /// The source of a checkpoint's values.
 enum Origin {
-    TensorHeader { reader: Box<Reader>, recipes: BTreeMap<String, Recipe> },
+    TensorHeader { reader: Box<Reader>, compositions: BTreeMap<String, Composition> },
     Seed(u64),
 }
 
@@ -153,8 +153,8 @@ impl Checkpoint {
         let detect::Contents { layout, convention, names, decoder, mut ignored, mut warnings } = detect::detect(&reader)?;
         let (hints, unsaid) = hints::gather(&layout, &reader.metadata(), config)?;
         warnings.extend(unsaid);
-        let convention::Assembled { recipes, periods } = convention.assemble(&names, &mut ignored)?;
-        let entries = recipes.iter().map(|(name, recipe)| recipe.entry(name, reader.tensors())).collect::<Result<_, _>>()?;
+        let convention::Assembled { compositions, periods } = convention.assemble(&names, &mut ignored)?;
+        let entries = compositions.iter().map(|(name, composition)| composition.entry(name, reader.tensors())).collect::<Result<_, _>>()?;
         let mut opened = Self {
             source_name: source_name.into(),
             layout,
@@ -165,7 +165,7 @@ impl Checkpoint {
             warnings,
             periods: None,
             decoder: Decoder::of(&decoder),
-            origin: Origin::TensorHeader { reader: Box::new(reader), recipes },
+            origin: Origin::TensorHeader { reader: Box::new(reader), compositions },
             #[cfg(feature = "files")]
             files: Vec::new(),
             #[cfg(feature = "files")]
@@ -302,9 +302,9 @@ impl Checkpoint {
         let entry = entry.ok_or_else(|| fail("is not in it".into()))?;
         let tensor = match &self.origin {
             Origin::Seed(seed) => seeded::tensor(*seed, name, &entry.shape),
-            Origin::TensorHeader { reader, recipes } => {
-                let recipe = recipes.get(name).unwrap_or_else(|| &self.decoder.recipes[name]);
-                Tensor::new(entry.shape.clone(), recipe.read(reader).map_err(fail)?)
+            Origin::TensorHeader { reader, compositions } => {
+                let composition = compositions.get(name).unwrap_or_else(|| &self.decoder.compositions[name]);
+                Tensor::new(entry.shape.clone(), composition.read(reader).map_err(fail)?)
             }
         };
         finite::finite(tensor).map_err(|problem| fail(problem.into()))
@@ -313,8 +313,8 @@ impl Checkpoint {
     /// Returns the name of the shard that holds the first raw tensor of the parameter `name`, or `None` if the
     /// checkpoint is not sharded or has no such parameter.
     pub fn shard_of(&self, name: &str) -> Option<&str> {
-        let Origin::TensorHeader { reader, recipes } = &self.origin else { return None };
-        reader.shard_of(recipes.get(name)?.sources().first()?)
+        let Origin::TensorHeader { reader, compositions } = &self.origin else { return None };
+        reader.shard_of(compositions.get(name)?.sources().first()?)
     }
 
     /// Returns every file that was read: the checkpoint, or the index and each of its shards, and the `config.json`
@@ -357,7 +357,7 @@ impl Decoder {
             shape: stored.shape.clone(),
             dtype: stored.dtype,
         };
-        let recipe = |(name, (raw, _)): (&String, &(&String, &TensorHeader))| (name.clone(), Recipe::Whole((*raw).clone()));
-        Self { entries: names.iter().map(entry).collect(), recipes: names.iter().map(recipe).collect() }
+        let composition = |(name, (raw, _)): (&String, &(&String, &TensorHeader))| (name.clone(), Composition::Whole((*raw).clone()));
+        Self { entries: names.iter().map(entry).collect(), compositions: names.iter().map(composition).collect() }
     }
 }

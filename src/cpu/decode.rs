@@ -1,6 +1,6 @@
 //! The segmentation decoder, written as its definition reads.
 
-use super::{Epilogue, FactorType, Layer, layernorm_gelu, matmul, mosaic};
+use super::{FactorType, Layer, LayerEpilogue, layernorm_gelu, matmul, mosaic};
 use crate::tensor::Tensor;
 use crate::vit::config::Grid;
 use crate::vit::decoder::{DECODER_EPS, Decoder, FAN};
@@ -29,12 +29,12 @@ pub fn decode(decoder: &Decoder<Tensor, Layer>, layers: &[&Tensor], grid: Grid) 
             concatenate(layers, token * c..(token + rows) * c, x.resize([rows, layers.len() * c]), c);
             for stage in &decoder.stages {
                 let [_, out] = stage.up.shape();
-                matmul(&x, &stage.up, Epilogue::Bias, &mut h);
+                matmul(&x, &stage.up, LayerEpilogue::Bias, &mut h);
                 rows *= FAN;
                 h.resize([rows, out / FAN]);
                 layernorm_gelu(&h, &stage.norm, DECODER_EPS, &mut x);
             }
-            matmul(&x, &decoder.classify, Epilogue::Bias, &mut h);
+            matmul(&x, &decoder.classify, LayerEpilogue::Bias, &mut h);
             mosaic(h.data(), first, grid, side, maps);
         }
     }

@@ -1,6 +1,6 @@
 //! The forward pass, written as the model's definition reads.
 
-use super::{Epilogue, Layer, attention, layernorm, matmul, patch_embed, rope, tokens};
+use super::{Layer, LayerEpilogue, attention, layernorm, matmul, patch_embed, rope, tokens};
 use crate::error::Result;
 use crate::tensor::{Tensor, TensorView};
 use crate::vit::config::Config;
@@ -63,14 +63,14 @@ fn pass(
     let [mut h, mut qkv, mut rotated, mut a, mut hidden] = [(); 5].map(|()| Tensor::empty());
     for (i, block) in weights.blocks.iter().enumerate() {
         layernorm(&x, &block.norm1, eps, &mut h);
-        matmul(&h, &block.attn.qkv, Epilogue::Bias, &mut qkv);
+        matmul(&h, &block.attn.qkv, LayerEpilogue::Bias, &mut qkv);
         rope(&qkv, &table, heads, prefix, config.rope, &mut rotated);
         attention(&rotated, precision, &mut a);
-        matmul(&a, &block.attn.proj, Epilogue::LayerScaleResidual(&block.ls1), &mut x);
+        matmul(&a, &block.attn.proj, LayerEpilogue::LayerScaleResidual(&block.ls1), &mut x);
 
         layernorm(&x, &block.norm2, eps, &mut h);
-        matmul(&h, &block.mlp.fc1, Epilogue::BiasGelu, &mut hidden);
-        matmul(&hidden, &block.mlp.fc2, Epilogue::LayerScaleResidual(&block.ls2), &mut x);
+        matmul(&h, &block.mlp.fc1, LayerEpilogue::BiasGelu, &mut hidden);
+        matmul(&hidden, &block.mlp.fc2, LayerEpilogue::LayerScaleResidual(&block.ls2), &mut x);
 
         tap(format!("blocks.{i}"), &x);
         if request.layers.contains(&i) {

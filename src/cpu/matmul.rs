@@ -94,7 +94,7 @@ pub fn layers(weights: Weights<Tensor>, precision: FactorType) -> Weights<Tensor
 
 /// What follows `x W^T` before the result is stored.
 #[derive(Clone, Copy)]
-pub enum Epilogue<'a> {
+pub enum LayerEpilogue<'a> {
     /// `+ bias`, where the layer has one.
     Bias,
     /// `gelu(.. + bias)`
@@ -104,18 +104,20 @@ pub enum Epilogue<'a> {
 }
 
 /// Writes `epilogue(x weight^T)` to y [.., N], for x [.., K] and a layer [K, N]. Sums are f32.
-pub fn matmul(x: &Tensor, layer: &Layer, epilogue: Epilogue, y: &mut Tensor) {
+pub fn matmul(x: &Tensor, layer: &Layer, epilogue: LayerEpilogue, y: &mut Tensor) {
     let [k, n] = layer.shape();
     assert_eq!(x.cols(), k, "{:?} through a layer [{k}, {n}]", x.shape());
     let shape: Vec<usize> = x.shape().iter().copied().take(x.shape().len() - 1).chain([n]).collect();
     let zeros = vec![0.0; if layer.bias.is_none() { n } else { 0 }];
     let bias = layer.bias.as_ref().map_or(&zeros[..], Tensor::data);
     match epilogue {
-        Epilogue::Bias => product(x.data(), &layer.weight, y.resize(shape), |tile, column| simd::add_bias(tile, &bias[column..]), copy),
-        Epilogue::BiasGelu => {
+        LayerEpilogue::Bias => {
+            product(x.data(), &layer.weight, y.resize(shape), |tile, column| simd::add_bias(tile, &bias[column..]), copy);
+        }
+        LayerEpilogue::BiasGelu => {
             product(x.data(), &layer.weight, y.resize(shape), |tile, column| simd::bias_gelu(tile, &bias[column..]), copy);
         }
-        Epilogue::LayerScaleResidual(gamma) => {
+        LayerEpilogue::LayerScaleResidual(gamma) => {
             let finish = |tile: &mut Tile, column: usize| simd::bias_scale(tile, &bias[column..], &gamma.data()[column..]);
             product(x.data(), &layer.weight, y.data_mut(), finish, add);
         }

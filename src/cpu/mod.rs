@@ -29,7 +29,7 @@ pub use dot::Bf16;
 pub use forward::forward;
 pub use gelu::gelu;
 pub use layernorm::{layernorm, layernorm_gelu};
-pub use matmul::{Epilogue, FactorType, Layer, layers, matmul};
+pub use matmul::{FactorType, Layer, LayerEpilogue, layers, matmul};
 pub use mosaic::mosaic;
 pub use patch_embed::patch_embed;
 pub use rope::rope;

@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use super::{Epilogue, Layer, matmul};
+use super::{Layer, LayerEpilogue, matmul};
 use crate::tensor::{Tensor, TensorView};
 
 /// Embeds an image [B, in_chans or 1, H, W] by a weight [C, in_chans, p, p], packed as a layer [in_chans p p, C], to
@@ -23,5 +23,5 @@ pub fn patch_embed<'a>(image: impl Into<TensorView<'a>>, proj: &Layer, p: usize)
             line.copy_from_slice(&image.data()[start..start + p]);
         }
     });
-    Tensor::filled_by(|y| matmul(&unfolded, proj, Epilogue::Bias, y)).reshaped([batch, rows * cols, c])
+    Tensor::filled_by(|y| matmul(&unfolded, proj, LayerEpilogue::Bias, y)).reshaped([batch, rows * cols, c])
 }

@@ -94,7 +94,7 @@ impl Geometry {
     }
 
     /// Returns a scan of this geometry that reads its values from `slices`.
-    pub(super) fn stored(&self, slices: Box<dyn super::Slices>) -> StoredScan {
+    pub(super) fn stored(&self, slices: Box<dyn super::SliceReader>) -> StoredScan {
         StoredScan {
             affine: Some(self.affine),
             #[cfg(feature = "readers")]

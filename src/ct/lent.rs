@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::source::Slices;
+use super::source::SliceReader;
 use super::volume::Volume;
 use super::{metaimage, nifti, nrrd};
 use crate::archive::{LentFile, LentFolder, shown};
@@ -11,11 +11,11 @@ use crate::error::{Error, Problem, Result};
 
 /// Slices that are read from lent files, which stay lent as long as the slices are used.
 struct Lent {
-    slices: Box<dyn Slices>,
+    slices: Box<dyn SliceReader>,
     _folder: LentFolder,
 }
 
-impl Slices for Lent {
+impl SliceReader for Lent {
     fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, Problem> {
         self.slices.read_slice(index)
     }

@@ -73,7 +73,7 @@ pub use orient::Orient;
 pub use prepare::{Size, prepare};
 pub use resize::{resize, resized, taps};
 pub use scratch::Scratch;
-pub use source::{MAX_SLICES, Slices};
+pub use source::{MAX_SLICES, SliceReader};
 pub use turn::Turn;
 pub use volume::Volume;
 pub use window::Window;

@@ -7,7 +7,7 @@ use std::path::Path;
 use half::f16;
 use npyz::{DType, Deserialize, NpyHeader, Order, TypeChar, TypeRead};
 
-use super::source::{self, Slices, StoredScan};
+use super::source::{self, SliceReader, StoredScan};
 use crate::archive::{InputFile, open_plain};
 use crate::error::{Error, Problem, Result};
 
@@ -95,7 +95,7 @@ impl Npy {
     }
 }
 
-impl Slices for Npy {
+impl SliceReader for Npy {
     fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, Problem> {
         let [_, height, width] = self.shape;
         let len = height * width * self.item;

@@ -1,6 +1,6 @@
 //! A temporary file of slices, for data that is read more than once.
 
-use super::source::Slices;
+use super::source::SliceReader;
 use super::spool::Spool;
 use super::volume::Volume;
 use crate::error::{Error, Problem, Result};
@@ -50,7 +50,7 @@ impl Scratch {
     }
 }
 
-impl Slices for Scratch {
+impl SliceReader for Scratch {
     fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, Problem> {
         let len = self.shape[1] * self.shape[2];
         let mut values = vec![0.0; len];

@@ -49,12 +49,12 @@ pub(super) struct StoredScan {
     /// Warnings about properties that may affect the result. Each is a sentence without the file's name.
     pub warnings: Vec<String>,
     /// The values.
-    pub slices: Box<dyn Slices>,
+    pub slices: Box<dyn SliceReader>,
 }
 
 impl StoredScan {
     /// Creates a scan of `shape` [S, H, W] without an affine, which reads its values from `slices`.
-    pub fn of_slices(shape: [usize; 3], slices: Box<dyn Slices>) -> Self {
+    pub fn of_slices(shape: [usize; 3], slices: Box<dyn SliceReader>) -> Self {
         Self {
             shape,
             affine: None,
@@ -76,7 +76,7 @@ impl StoredScan {
 /// A program implements this for its own storage and hands it to [`super::Volume::from_slices`]:
 ///
 /// ```
-/// use meddino::ct::{Affine, Geometry, PatientAxes, Slices, Volume};
+/// use meddino::ct::{Affine, Geometry, PatientAxes, SliceReader, Volume};
 /// use meddino::error::Problem;
 ///
 /// /// A scan of 16-bit integers.
@@ -85,7 +85,7 @@ impl StoredScan {
 ///     pixels: usize,    // H * W
 /// }
 ///
-/// impl Slices for Integers {
+/// impl SliceReader for Integers {
 ///     fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, Problem> {
 ///         Ok(self.values[index * self.pixels..][..self.pixels].iter().map(|v| f32::from(*v)).collect())
 ///     }
@@ -98,7 +98,7 @@ impl StoredScan {
 /// assert_eq!(scan.read_slice(2)?.shape(), [4, 5]);
 /// # Ok::<(), meddino::Error>(())
 /// ```
-pub trait Slices: Send {
+pub trait SliceReader: Send {
     /// Reads slice `index`: H * W values, row-major. [`super::Volume::read_slice`] refuses NaN, infinity, and any other
     /// number of values.
     ///
@@ -108,8 +108,8 @@ pub trait Slices: Send {
     fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, Problem>;
 }
 
-impl fmt::Debug for dyn Slices {
+impl fmt::Debug for dyn SliceReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Slices")
+        f.write_str("SliceReader")
     }
 }

@@ -1,7 +1,7 @@
 //! Reordering and reversing a scan's axes: slices are rearranged while they are read.
 
 use super::affine::Affine;
-use super::source::{MAX_SLICE_SIDE, Slices, StoredScan};
+use super::source::{MAX_SLICE_SIDE, SliceReader, StoredScan};
 use super::spool::Spool;
 use crate::error::Problem;
 
@@ -188,13 +188,13 @@ struct Turned {
     turn: Turn,
     /// The stored [S, H, W].
     shape: [usize; 3],
-    stored: Box<dyn Slices>,
+    stored: Box<dyn SliceReader>,
     /// f32 [slices, S, others]. `slices` counts along the stored axis that becomes the slice axis, `others` along the
     /// remaining stored axis.
     spool: Option<Spool>,
 }
 
-impl Slices for Turned {
+impl SliceReader for Turned {
     fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, Problem> {
         let Turn { from, flip } = self.turn;
         let across = from[2];

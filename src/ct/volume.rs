@@ -15,7 +15,7 @@ use super::geometry::Geometry;
 use super::npy::Npy;
 use super::orient::Orient;
 use super::phantom;
-use super::source::{Slices, StoredScan};
+use super::source::{SliceReader, StoredScan};
 use super::turn::Turn;
 #[cfg(feature = "readers")]
 use super::{metaimage, nifti, nrrd};
@@ -39,7 +39,7 @@ struct Memory<V> {
     pixels: usize,
 }
 
-impl<V: AsRef<[f32]> + Send> Slices for Memory<V> {
+impl<V: AsRef<[f32]> + Send> SliceReader for Memory<V> {
     fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, Problem> {
         Ok(self.hu.as_ref()[index * self.pixels..][..self.pixels].to_vec())
     }
@@ -105,7 +105,7 @@ impl Volume {
 
     /// Returns the scan with its slices wrapped.
     #[cfg(feature = "readers")]
-    pub(super) fn with_slices(mut self, wrap: impl FnOnce(Box<dyn Slices>) -> Box<dyn Slices>) -> Self {
+    pub(super) fn with_slices(mut self, wrap: impl FnOnce(Box<dyn SliceReader>) -> Box<dyn SliceReader>) -> Self {
         self.stored.slices = wrap(self.stored.slices);
         self
     }
@@ -170,8 +170,8 @@ impl Volume {
     }
 
     /// Creates a scan on the voxel grid `geometry` whose slices are read on request from a program's own storage.
-    /// Errors call the scan `name`. See [`Slices`].
-    pub fn from_slices(name: impl Into<String>, slices: impl Slices + 'static, geometry: &Geometry) -> Self {
+    /// Errors call the scan `name`. See [`SliceReader`].
+    pub fn from_slices(name: impl Into<String>, slices: impl SliceReader + 'static, geometry: &Geometry) -> Self {
         Self { name: name.into(), stored: geometry.stored(Box::new(slices)) }
     }
 
@@ -199,7 +199,7 @@ impl Volume {
     }
 
     /// Creates a scan of `shape` [S, H, W] without an affine, which reads its values from `slices`.
-    pub(super) fn of_slices(name: String, shape: [usize; 3], slices: Box<dyn Slices>) -> Self {
+    pub(super) fn of_slices(name: String, shape: [usize; 3], slices: Box<dyn SliceReader>) -> Self {
         Self { name, stored: StoredScan::of_slices(shape, slices) }
     }
 

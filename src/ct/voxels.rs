@@ -2,7 +2,7 @@
 
 use super::bytes::Bytes;
 use super::scalar::Scalar;
-use super::source::Slices;
+use super::source::SliceReader;
 use crate::error::Problem;
 
 /// The open file of a volume, and how its voxels are stored.
@@ -43,7 +43,7 @@ impl Voxels {
     }
 }
 
-impl Slices for Voxels {
+impl SliceReader for Voxels {
     fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, Problem> {
         let [_, height, width] = self.shape;
         let len = height * width * self.scalar.size();

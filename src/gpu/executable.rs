@@ -15,7 +15,7 @@ use super::spares::Spares;
 use super::stamps::{Clocked, Stamps};
 use super::weights::{GpuWeights, decode, encoded};
 use crate::error::{Error, GpuFailure, Result};
-use crate::graph::{BufferPlace, Constant, Dispatch, Elem, Graph, Plan, TensorId, View};
+use crate::graph::{BufferPlace, Constant, Dispatch, Elem, Graph, Operand, Plan, TensorId};
 use crate::tensor::Tensor;
 
 /// The most declared FLOPs in one submission of [`Executable::run`]. A slow GPU (0.2 TFLOP/s) finishes them in about a
@@ -383,7 +383,7 @@ fn steps(context: &Context, graph: &Graph, buffers: &[Option<wgpu::Buffer>], com
 
     let bound =
         |buffer, offset, bytes| wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: wgpu::BufferSize::new(bytes) });
-    let view = |v: &View| {
+    let view = |v: &Operand| {
         let buffer = buffers[v.tensor.index()].as_ref().expect("every tensor that a dispatch touches has a buffer");
         let info = graph.info(v.tensor);
         bound(buffer, info.byte_at(v.offset), info.bytes_of(v.len))

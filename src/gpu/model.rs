@@ -23,7 +23,7 @@ use crate::graph::{Footprint, Graph, Plan, TensorId, plan};
 use crate::tensor::{Tensor, TensorView};
 use crate::vit::config::{Config, Grid};
 use crate::vit::features::{Features, Range, Request};
-use crate::vit::forward::{Forward, Input, record, stored};
+use crate::vit::forward::{BatchShape, Forward, record, stored};
 use crate::vit::model::Model;
 use crate::vit::rope;
 use crate::vit::weights::Weights;
@@ -34,7 +34,7 @@ pub struct Gpu {
     context: Context,
     config: Config,
     weights: GpuWeights,
-    prepared: Prepared<(Input, Request), PreparedForward>,
+    prepared: Prepared<(BatchShape, Request), PreparedForward>,
     spares: Spares,
 }
 
@@ -277,9 +277,9 @@ impl Gpu {
         Ok(planned.bytes())
     }
 
-    fn input(&self, image_shape: &[usize], masked: bool) -> Result<Input> {
+    fn input(&self, image_shape: &[usize], masked: bool) -> Result<BatchShape> {
         let (batch, _) = self.config.check_image(image_shape)?;
-        Ok(Input { batch, channels: image_shape[1], height: image_shape[2], width: image_shape[3], masked })
+        Ok(BatchShape { batch, channels: image_shape[1], height: image_shape[2], width: image_shape[3], masked })
     }
 
     /// Returns the pass over images of this shape, which it prepares if there is none.
@@ -288,23 +288,23 @@ impl Gpu {
         image_shape: &[usize],
         mask: Option<&[bool]>,
         request: &Request,
-    ) -> Result<InUse<'_, (Input, Request), PreparedForward>> {
+    ) -> Result<InUse<'_, (BatchShape, Request), PreparedForward>> {
         let input = self.input(image_shape, mask.is_some())?;
         if let Some(mask) = mask {
             self.config.check_mask(mask.len(), input.batch, self.config.grid(input.height, input.width)?)?;
         }
-        let plan = |(input, request): (Input, Request)| self.plan(input, &request);
+        let plan = |(input, request): (BatchShape, Request)| self.plan(input, &request);
         let prepare = |(input, _), planned| -> Boxed<'_, _> { Box::pin(self.prepare(input, planned)) };
         self.prepared.get((input, request.clone()), plan, prepare).await
     }
 
-    fn plan(&self, input: Input, request: &Request) -> Result<(Graph, Plan, Forward)> {
+    fn plan(&self, input: BatchShape, request: &Request) -> Result<(Graph, Plan, Forward)> {
         let (graph, forward) = record(&self.config, *self.context.limits(), input, request)?;
         let planned = plan(&graph, self.context.limits())?;
         Ok((graph, planned, forward))
     }
 
-    async fn prepare(&self, input: Input, (graph, planned, forward): (Graph, Plan, Forward)) -> Result<PreparedForward> {
+    async fn prepare(&self, input: BatchShape, (graph, planned, forward): (Graph, Plan, Forward)) -> Result<PreparedForward> {
         let executable = Executable::new_async(&self.context, graph, planned, &self.weights).await?;
         let grid = self.config.grid(input.height, input.width)?;
         executable.write(forward.table, 0, rope::table(&self.config, grid).data())?;

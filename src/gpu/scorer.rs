@@ -13,7 +13,7 @@ use crate::graph::{Footprint, Graph, Plan, plan};
 use crate::tensor::Tensor;
 use crate::vit::config::Config;
 use crate::vit::decoder::{Decoder, Shape};
-use crate::vit::forward::{Input, stored};
+use crate::vit::forward::{BatchShape, stored};
 use crate::vit::rope;
 use crate::vit::scores::{Scores, record};
 use crate::vit::weights::Weights;
@@ -29,7 +29,7 @@ pub struct Scorer {
 }
 
 /// The shape of the tiles, and the size [Y, X] of their slice.
-type Key = (Input, [usize; 2]);
+type Key = (BatchShape, [usize; 2]);
 
 #[derive(Debug)]
 struct PreparedScores {
@@ -122,7 +122,7 @@ impl Scorer {
                 ),
             ));
         }
-        Ok((Input { batch, channels: tiles[1], height, width, masked: false }, size))
+        Ok((BatchShape { batch, channels: tiles[1], height, width, masked: false }, size))
     }
 
     fn plan(&self, (input, size): Key) -> Result<(Graph, Plan, Scores)> {
@@ -131,7 +131,7 @@ impl Scorer {
         Ok((graph, planned, scores))
     }
 
-    async fn prepare(&self, input: Input, (graph, planned, scores): (Graph, Plan, Scores)) -> Result<PreparedScores> {
+    async fn prepare(&self, input: BatchShape, (graph, planned, scores): (Graph, Plan, Scores)) -> Result<PreparedScores> {
         let executable = Executable::new_async(&self.context, graph, planned, &self.weights).await?;
         let grid = self.config.grid(input.height, input.width)?;
         executable.write(scores.table, 0, rope::table(&self.config, grid).data())?;

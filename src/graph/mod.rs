@@ -2,7 +2,7 @@
 //!
 //! A [`Graph`] is a list of tensors and a list of [`Dispatch`]es in the order in which they run. Each tensor is written
 //! once, by one operation. An operation whose buffers or grids would exceed the device's [`Limits`] becomes several
-//! dispatches over disjoint [`View`]s.
+//! dispatches over disjoint [`Operand`]s.
 
 mod plan;
 mod tier;
@@ -79,7 +79,7 @@ impl TensorInfo {
 
 /// A contiguous range of a tensor's elements, as one dispatch binds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct View {
+pub struct Operand {
     /// The tensor.
     pub tensor: TensorId,
     /// First element.
@@ -213,9 +213,9 @@ pub struct Dispatch {
     /// The shader.
     pub kernel: Kernel,
     /// Views that the dispatch reads, in binding order.
-    pub reads: Vec<View>,
+    pub reads: Vec<Operand>,
     /// The view that the dispatch writes, the next binding.
-    pub write: View,
+    pub write: Operand,
     /// The uniform block's bytes (a multiple of 16, or empty for none), the last binding.
     pub params: Vec<u8>,
     /// Workgroups along x, y, z.
@@ -420,8 +420,8 @@ impl Graph {
     }
 
     /// The whole of a tensor.
-    pub fn view(&self, id: TensorId) -> View {
-        View { tensor: id, offset: 0, len: self.info(id).len() }
+    pub fn whole(&self, id: TensorId) -> Operand {
+        Operand { tensor: id, offset: 0, len: self.info(id).len() }
     }
 
     /// The dispatches in running order.

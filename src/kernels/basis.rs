@@ -35,7 +35,7 @@ impl Recorder {
                     parts: vec![part, reduction(&self.limits, row_lanes), include_str!("../../shaders/basis.wgsl")],
                     constants: vec![("LANES", LANES.into()), ("ROW_LANES", row_lanes.into()), ("COMPONENTS", (components as u32).into())],
                 },
-                reads: vec![rows_of(tokens, &piece, c), self.graph.view(mean), self.graph.view(directions)],
+                reads: vec![rows_of(tokens, &piece, c), self.graph.whole(mean), self.graph.whole(directions)],
                 write: rows_of(y, &piece, components),
                 params: words(&[piece.len(), c / width]),
                 workgroups: [piece.len().div_ceil(reach) as u32, 1, 1],

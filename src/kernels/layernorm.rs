@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::cut::cut;
 use super::{LANES, Recorder, pack, rows_of, shared, words};
 use crate::error::Result;
-use crate::graph::{Constant, Cost, Dispatch, Elem, Kernel, Limits, TensorId, Tier, View};
+use crate::graph::{Constant, Cost, Dispatch, Elem, Kernel, Limits, Operand, TensorId, Tier};
 
 /// Operations per element: mean 1, moments of the centred row 4, result 4.
 const FLOPS: u64 = 9;
@@ -113,7 +113,7 @@ impl Recorder {
                 let (view, from) = self.around(x, (first + piece.start) * c..(first + piece.end) * c);
                 let to = (of_image.start - patches.start + piece.start) * pitch + column;
                 let rows = Rows { count: piece.len(), from, to, pitch };
-                let write = self.graph.view(joined);
+                let write = self.graph.whole(joined);
                 self.push_rows(label, (kernel.clone(), reach), [view, write], Norm { weight, bias, eps }, &rows);
             }
         }
@@ -141,14 +141,14 @@ impl Recorder {
         Ok(y)
     }
 
-    fn push_rows(&mut self, label: &str, (kernel, reach): (Kernel, usize), [x, y]: [View; 2], norm: Norm, rows: &Rows) {
+    fn push_rows(&mut self, label: &str, (kernel, reach): (Kernel, usize), [x, y]: [Operand; 2], norm: Norm, rows: &Rows) {
         let c = self.graph.info(norm.weight).len();
         let (_, width) = pack(c);
         let moved = rows.count * c * (self.elem_of(x.tensor).bytes() + self.elem_of(y.tensor).bytes());
         self.push(Dispatch {
             label: label.to_owned(),
             kernel,
-            reads: vec![x, self.graph.view(norm.weight), self.graph.view(norm.bias)],
+            reads: vec![x, self.graph.whole(norm.weight), self.graph.whole(norm.bias)],
             write: y,
             params: words(&[rows.count, c / width, rows.from / width, rows.to / width, rows.pitch / width]),
             workgroups: [rows.count.div_ceil(reach) as u32, 1, 1],

@@ -4,7 +4,7 @@ use super::cut::cut;
 use super::gemm::Tile;
 use super::{Recorder, rows_of, shared, words};
 use crate::error::Result;
-use crate::graph::{Constant, Cost, Dispatch, Elem, Kernel, TensorId, View};
+use crate::graph::{Constant, Cost, Dispatch, Elem, Kernel, Operand, TensorId};
 
 /// What a kernel does to a matrix product before it stores the result. `bias` and `gamma` are `[N]`, `residual` is [..,
 /// N].
@@ -90,7 +90,7 @@ impl Recorder {
         for rows in &rows {
             for cols in &cols {
                 let mut reads = vec![rows_of(x, rows, k), rows_of(weight, cols, k)];
-                reads.extend(vectors.iter().map(|&id| self.graph.view(id)));
+                reads.extend(vectors.iter().map(|&id| self.graph.whole(id)));
                 reads.extend(residual.map(|id| rows_of(id, rows, n)));
                 self.push(Dispatch {
                     label: label.to_owned(),
@@ -107,7 +107,7 @@ impl Recorder {
     }
 
     /// Returns the cost of a dispatch, which moves only its columns of the residual and of the result.
-    fn product_cost(&self, reads: &[View], y_bytes: usize, [rows, cols, k]: [usize; 3]) -> Cost {
+    fn product_cost(&self, reads: &[Operand], y_bytes: usize, [rows, cols, k]: [usize; 3]) -> Cost {
         let operands = self.bytes(&reads[..2]);
         let residual = if reads.len() == 5 { 4 } else { 0 };
         let vectors = reads.len().saturating_sub(2).min(2) * 4 * cols;

@@ -32,7 +32,7 @@ pub use tokens::Mask;
 
 use std::ops::Range;
 
-use crate::graph::{Dispatch, Elem, Graph, Limits, Role, TensorId, View};
+use crate::graph::{Dispatch, Elem, Graph, Limits, Operand, Role, TensorId};
 
 /// Invocations in a workgroup of the kernels whose invocations compute single elements or rows.
 const LANES: u32 = 64;
@@ -150,7 +150,7 @@ impl Recorder {
     }
 
     /// Returns the fewest bytes that a dispatch moves: every view once.
-    fn bytes<'a>(&self, views: impl IntoIterator<Item = &'a View>) -> u64 {
+    fn bytes<'a>(&self, views: impl IntoIterator<Item = &'a Operand>) -> u64 {
         views.into_iter().map(|view| self.graph.info(view.tensor).bytes_of(view.len)).sum()
     }
 
@@ -168,10 +168,10 @@ impl Recorder {
 
     /// Returns the shortest view that may be bound and contains these elements, and the offset of the first of them in
     /// the view.
-    fn around(&self, id: TensorId, elements: Range<usize>) -> (View, usize) {
+    fn around(&self, id: TensorId, elements: Range<usize>) -> (Operand, usize) {
         let step = (self.limits.alignment as usize / self.elem_of(id).bytes()).max(1);
         let offset = elements.start / step * step;
-        (View { tensor: id, offset, len: elements.end - offset }, elements.start - offset)
+        (Operand { tensor: id, offset, len: elements.end - offset }, elements.start - offset)
     }
 
     /// Asserts that a tensor has the number of elements that an operation needs.
@@ -189,8 +189,8 @@ impl Recorder {
 }
 
 /// Returns the view of rows `rows`, each of `row_len` elements, of a tensor.
-fn rows_of(tensor: TensorId, rows: &Range<usize>, row_len: usize) -> View {
-    View { tensor, offset: rows.start * row_len, len: rows.len() * row_len }
+fn rows_of(tensor: TensorId, rows: &Range<usize>, row_len: usize) -> Operand {
+    Operand { tensor, offset: rows.start * row_len, len: rows.len() * row_len }
 }
 
 /// Returns the shared WGSL that reads rows of this length, and how many elements it reads at a time.

@@ -56,7 +56,7 @@ impl Recorder {
                 self.push(Dispatch {
                     label: label.to_owned(),
                     kernel: kernel(self.elem_of(pixels), side),
-                    reads: vec![view, self.graph.view(weights), self.graph.view(places)],
+                    reads: vec![view, self.graph.whole(weights), self.graph.whole(places)],
                     write,
                     params: words(&[count, first_pixel, place, cols, rows, classes, first_class, moved.len(), first, map, width, tile]),
                     workgroups: [count.div_ceil(LANES as usize) as u32, 1, 1],

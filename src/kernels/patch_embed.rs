@@ -6,7 +6,7 @@ use super::cut::cut;
 use super::gemm::Tile;
 use super::{Recorder, rows_of, words};
 use crate::error::Result;
-use crate::graph::{Cost, Dispatch, Kernel, TensorId, View};
+use crate::graph::{Cost, Dispatch, Kernel, Operand, TensorId};
 
 /// The tensors and sizes of one patch embedding.
 struct Layer<'a> {
@@ -36,7 +36,7 @@ struct Piece {
     /// Channels of the image.
     planes: Range<usize>,
     /// The part of the image that the dispatch binds.
-    window: View,
+    window: Operand,
     /// Offset in `window` of the first pixel of the patch row that holds the first patch.
     first_pixel: usize,
     /// The first patch, counted from the start of that patch row.
@@ -78,7 +78,7 @@ impl Recorder {
         let patch = layer.channels * layer.patch * layer.patch;
         let row_cost = Cost { flops: 2 * (patch * layer.embed_dim) as u64, bytes: 4 * (patch + layer.embed_dim) as u64 };
         let wanted = self.affordable(row_cost, tile.size.rows as usize);
-        let whole = self.graph.view(layer.image);
+        let whole = self.graph.whole(layer.image);
         let bindable = (self.limits.max_binding / 4) as usize;
         if whole.len <= bindable {
             let all = |bound: Range<usize>| Piece {
@@ -111,7 +111,7 @@ impl Recorder {
     fn embed(&mut self, layer: &Layer, piece: &Piece, y: TensorId) {
         let tile = Tile::plain(&self.limits);
         let (m, k) = (piece.rows.len(), piece.planes.len() * layer.patch * layer.patch);
-        let reads = vec![piece.window, self.graph.view(layer.weight), self.graph.view(layer.bias)];
+        let reads = vec![piece.window, self.graph.whole(layer.weight), self.graph.whole(layer.bias)];
         let plane = layer.height * layer.width;
         let mut constants = tile.constants(k);
         constants.push(("PATCH", (layer.patch as u32).into()));
@@ -165,7 +165,7 @@ impl Layer<'_> {
             bound,
             rows,
             planes: plane..plane + 1,
-            window: View { tensor: self.image, offset, len: start - offset + patch_rows.len() * self.patch * self.width },
+            window: Operand { tensor: self.image, offset, len: start - offset + patch_rows.len() * self.patch * self.width },
             first_pixel: start - offset,
             first_patch: first % self.grid_cols(),
         }

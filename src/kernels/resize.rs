@@ -98,7 +98,7 @@ impl Recorder {
             self.push(Dispatch {
                 label: label.to_owned(),
                 kernel: kernel.clone(),
-                reads: [x, down, across].map(|id| self.graph.view(id)).to_vec(),
+                reads: [x, down, across].map(|id| self.graph.whole(id)).to_vec(),
                 write: rows_of(y, &piece, cols * channels),
                 params: words(&[&[first, height, width, piece.start, piece.len(), cols], &numbers[..]].concat()),
                 workgroups: [cols.div_ceil(SIDE as usize) as u32, piece.len().div_ceil(SIDE as usize) as u32, 1],

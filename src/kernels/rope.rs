@@ -67,7 +67,7 @@ impl Recorder {
                 self.push(Dispatch {
                     label: label.to_owned(),
                     kernel: kernel(half, part < 2, bf16, elems),
-                    reads: vec![rows_of(qkv, rows, c3), self.graph.view(table)],
+                    reads: vec![rows_of(qkv, rows, c3), self.graph.whole(table)],
                     write: rows_of(y, bound, tokens * head_dim),
                     params: words(&[tokens, shape.prefix, heads, part, rows.start, rows.len(), bound.start, bound.len()]),
                     workgroups: [(rows.len() * packs).div_ceil(LANES as usize) as u32, heads as u32, 1],

@@ -38,7 +38,7 @@ impl Recorder {
                     parts: vec![part, reduction(&self.limits, row_lanes), include_str!("../../shaders/similarity.wgsl")],
                     constants: vec![("LANES", LANES.into()), ("ROW_LANES", row_lanes.into()), ("EPS", EPS.into())],
                 },
-                reads: vec![rows_of(tokens, &piece, c), self.graph.view(query)],
+                reads: vec![rows_of(tokens, &piece, c), self.graph.whole(query)],
                 write: rows_of(y, &piece, 1),
                 params: words(&[piece.len(), c / width]),
                 workgroups: [piece.len().div_ceil(reach) as u32, 1, 1],

@@ -3,7 +3,7 @@
 use super::cut::cut;
 use super::{LANES, Recorder, pack, rows_of, words};
 use crate::error::Result;
-use crate::graph::{Cost, Dispatch, Kernel, TensorId, View};
+use crate::graph::{Cost, Dispatch, Kernel, Operand, TensorId};
 
 /// Patches of which the model sees only the position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,10 +71,10 @@ impl Recorder {
                     continue;
                 }
                 let (source_part, reads) = match kind {
-                    TokenKind::Shared => (include_str!("../../shaders/tokens/shared_rows.wgsl"), vec![self.graph.view(source)]),
+                    TokenKind::Shared => (include_str!("../../shaders/tokens/shared_rows.wgsl"), vec![self.graph.whole(source)]),
                     TokenKind::Patches(None) => (include_str!("../../shaders/tokens/patches.wgsl"), vec![rows_of(source, source_rows, c)]),
                     TokenKind::Patches(Some(Mask { mask, token })) => {
-                        let views: Vec<View> = vec![rows_of(source, source_rows, c), self.graph.view(mask), self.graph.view(token)];
+                        let views: Vec<Operand> = vec![rows_of(source, source_rows, c), self.graph.whole(mask), self.graph.whole(token)];
                         (include_str!("../../shaders/tokens/masked_patches.wgsl"), views)
                     }
                 };

@@ -12,7 +12,7 @@ use crate::kernels::{Epilogue, Mask, Recorder};
 
 /// The images that a recorded pass takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Input {
+pub struct BatchShape {
     /// Number of images, B.
     pub batch: usize,
     /// Number of channels: `in_chans`, or 1 if one channel is used for all.
@@ -48,8 +48,8 @@ pub struct Forward {
 ///
 /// # Errors
 /// If the images hold no patch, a layer is no block of this model, or the device's limits are too narrow.
-pub fn record(config: &Config, limits: Limits, input: Input, request: &Request) -> Result<(Graph, Forward)> {
-    let Input { batch, channels, height, width, masked } = input;
+pub fn record(config: &Config, limits: Limits, input: BatchShape, request: &Request) -> Result<(Graph, Forward)> {
+    let BatchShape { batch, channels, height, width, masked } = input;
     let mut g = Recorder::new(limits);
     let image = g.tensor("image", [batch, channels, height, width], Role::Input);
     let forward = record_on(&mut g, config, image, masked, request)?;

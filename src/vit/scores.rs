@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::config::Config;
 use super::decoder::{DECODER_EPS, Decoder, FAN, Shape};
-use super::forward::{Input, block, stored};
+use super::forward::{BatchShape, block, stored};
 use super::weights::{Spec, Weights};
 use crate::error::Result;
 use crate::graph::{Elem, Graph, Limits, Role, TensorId};
@@ -53,8 +53,8 @@ impl Piece {
 ///
 /// # Panics
 /// If the tiles are not a whole number of patches, or are larger than the slice; both are programming errors.
-pub fn record(config: &Config, shape: &Shape, limits: Limits, input: Input, size: [usize; 2]) -> Result<(Graph, Scores)> {
-    let Input { batch, channels, height, width, .. } = input;
+pub fn record(config: &Config, shape: &Shape, limits: Limits, input: BatchShape, size: [usize; 2]) -> Result<(Graph, Scores)> {
+    let BatchShape { batch, channels, height, width, .. } = input;
     let grid = config.grid(height, width)?;
     let mut g = Recorder::new(limits);
     let mut weight = |spec: &Spec| g.tensor_of(stored(spec, limits.elem), &spec.name, spec.shape.clone(), Role::Weight);

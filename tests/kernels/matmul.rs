@@ -65,9 +65,9 @@ impl Data {
         let linear = Linear { weight: tensor([self.n, self.k], &self.weight), bias };
         let gamma = tensor([1, self.n], &self.gamma);
         let epilogue = match form {
-            Form::None | Form::Bias => cpu::Epilogue::Bias,
-            Form::BiasGelu => cpu::Epilogue::BiasGelu,
-            Form::BiasLayerScaleResidual => cpu::Epilogue::LayerScaleResidual(&gamma),
+            Form::None | Form::Bias => cpu::LayerEpilogue::Bias,
+            Form::BiasGelu => cpu::LayerEpilogue::BiasGelu,
+            Form::BiasLayerScaleResidual => cpu::LayerEpilogue::LayerScaleResidual(&gamma),
         };
         // The residual stream. An epilogue that overwrites it must ignore its values.
         let mut y = tensor([self.m, self.n], &self.residual);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use meddino::backbone::{Choice, Tuning};
-use meddino::ct::{Affine, Geometry, Orient, PatientAxes, Size, Slices, Volume, Window, prepare};
+use meddino::ct::{Affine, Geometry, Orient, PatientAxes, Size, SliceReader, Volume, Window, prepare};
 use meddino::error::Problem;
 use meddino::nnunet::{Folds, Prepared, Results, Tiling};
 use meddino::output::LabelFile;
@@ -38,7 +38,7 @@ fn file(rows: [[f32; 4]; 3], sizes: [f32; 3]) -> Nifti {
 /// Storage of an embedding program: integers that become HU when a slice is read.
 struct Integers(Vec<i16>);
 
-impl Slices for Integers {
+impl SliceReader for Integers {
     fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, Problem> {
         let pixels = SHAPE[1] * SHAPE[2];
         let slice = self.0.get(index * pixels..(index + 1) * pixels).ok_or("no such slice")?;
@@ -149,7 +149,7 @@ fn invalid_geometries_are_refused_by_name() {
     let geometry = Geometry::new([3, 4, 5], usable).expect("a geometry");
     let error = Volume::from_array("array", vec![0.0; 59], &geometry).expect_err("refused").to_string();
     assert_eq!(error, "input array: expected 3 x 4 x 5 values (slices, rows, columns), found 59");
-    // `Slices` of a wrong size are an error.
+    // `SliceReader`s of a wrong size are an error.
     let error = Volume::from_slices("guest", Integers(values()), &geometry).read_slice(0).expect_err("refused").to_string();
     assert_eq!(error, "input guest: slice 0 came with 480 values, expected 4 x 5");
     let error = Volume::from_slices("guest", Integers(Vec::new()), &geometry).read_slice(2).expect_err("refused").to_string();

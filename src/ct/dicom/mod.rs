@@ -32,7 +32,7 @@ use self::frame::Frame;
 use self::geometry::Stack;
 use self::pixels::Fragments;
 pub use self::series::Series;
-use super::source::{Slices, StoredScan};
+use super::source::{SliceReader, StoredScan};
 use crate::archive::is_folder;
 use crate::error::{Error, Problem, Result};
 
@@ -161,7 +161,7 @@ struct Reader {
     known: Option<(usize, Fragments)>,
 }
 
-impl Slices for Reader {
+impl SliceReader for Reader {
     fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, Problem> {
         let frame = &self.frames[index];
         let same = |&(last, _): &(usize, Fragments)| Arc::ptr_eq(&self.frames[last].image, &frame.image);
