@@ -1,5 +1,5 @@
 //! Logistic regression over 45 values of C, as `benches/peers/heads.py` measures scikit-learn's. Arguments: vectors
-//! (20000), channels (768), classes (10). Or `stream`, vectors and channels: passes over vectors that are computed block
+//! (20000), channels (768), classes (10); `tolerance=T` (1e-4). Or `stream`, vectors and channels: passes over vectors that are computed block
 //! by block, which do not fit into memory.
 
 use std::time::Instant;
@@ -70,6 +70,7 @@ fn targets(made: &Made) -> Targets {
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let tolerance = args.iter().find_map(|arg| arg.strip_prefix("tolerance=")?.parse().ok()).unwrap_or(1e-4);
     let numbers: Vec<usize> = args.iter().filter_map(|arg| arg.parse().ok()).collect();
     if args.first().is_some_and(|arg| arg == "stream") {
         return stream(numbers.first().copied().unwrap_or(1_000_000), numbers.get(1).copied().unwrap_or(3072));
@@ -82,7 +83,7 @@ fn main() {
     let standard = Standard::of(&x).expect("measured");
     let cs = dinov3_cs();
     let start = Instant::now();
-    let fits = Logistic::default().path(&x, &targets, &standard, &cs).expect("fitted");
+    let fits = Logistic { tolerance, ..Logistic::default() }.path(&x, &targets, &standard, &cs).expect("fitted");
     let seconds = start.elapsed().as_secs_f64();
     for (c, fit) in cs.iter().zip(&fits) {
         println!("C {c:e}: objective {:.12}, {} iterations, converged {}", fit.objective, fit.iterations, fit.converged);

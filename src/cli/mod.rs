@@ -14,11 +14,13 @@ mod devices;
 mod download;
 mod features;
 mod flags;
+mod label_name;
 mod manual;
 mod measure;
 mod pictures;
 mod probe;
 mod segment;
+mod segment_head;
 mod terminal;
 mod verify;
 

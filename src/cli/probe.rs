@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use meddino::archive::NewFile;
-use meddino::jobs::{Figures, HeadFile, LabelTable, Vectors, evaluate_probe, feature_files, fit_probe, make_folder, predict_probe};
+use meddino::archive::{Listing, NewFile};
+use meddino::jobs::{
+    About, Figures, HeadFile, LabelTable, Vectors, evaluate_patches, evaluate_probe, feature_files, fit_patches, fit_probe, make_folder,
+    patch_files, predict_probe,
+};
 use meddino::output::{Targets, WRITTEN_BY};
 use meddino::picture::{calibration_chart, confusion_chart, roc_chart, write_png};
 use meddino::{Error, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::flags::{Labelled, Probe, ProbeCommand, ProbeEvaluate, ProbeFit, ProbePredict, Report};
 use super::terminal::Terminal;
@@ -23,9 +26,12 @@ pub fn run(args: &Probe, terminal: &Terminal) -> Result<()> {
 }
 
 fn fit(args: &ProbeFit, terminal: &Terminal) -> Result<()> {
+    if let Some(masks) = &args.labelled.masks {
+        return fit_masks(args, masks, terminal);
+    }
     let recipe = args.recipe()?;
     let (files, labels) = inputs(&args.features, &args.labelled)?;
-    let mut targets = targets(args.report.overwrite, &files, Some(&args.labelled.labels), None);
+    let mut targets = targets(args.report.overwrite, &files, &args.labelled, None);
     targets.writes(&args.output)?;
     check_report(&args.report, &mut targets)?;
     let vectors = Vectors::read(&files, args.making(labels.of_slices()), Some(&labels))?;
@@ -44,9 +50,39 @@ fn fit(args: &ProbeFit, terminal: &Terminal) -> Result<()> {
     report.figures.as_ref().map_or(Ok(()), |figures| show(figures, &args.report))
 }
 
+/// Fits a head on patch tokens to label maps.
+fn fit_masks(args: &ProbeFit, masks: &Path, terminal: &Terminal) -> Result<()> {
+    let recipe = args.recipe()?;
+    let paths = feature_files(&args.features)?;
+    let mut targets = targets(args.report.overwrite, &paths, &args.labelled, None);
+    targets.writes(&args.output)?;
+    if args.report.json.is_some() {
+        return Err(Error::option(
+            "--json",
+            "a head that is fitted to label maps has no test part; judge it with `meddino probe evaluate`",
+        ));
+    }
+    let files = patch_files(&paths, masks)?;
+    let (candidates, folds) = (&recipe.candidates, recipe.folds);
+    let (file, losses) = fit_patches(candidates, recipe.balanced, recipe.standardise, folds, &files, &args.output, terminal)?;
+    losses.iter().for_each(|(name, loss)| terminal.note(format_args!("  {name}: loss {loss:.6}")));
+    let About { classes, protocol, split, .. } = &file.about;
+    terminal.note(format_args!("{} patches of {} cases, labels {}", split["train"], files.len(), classes.join(", ")));
+    result(format_args!("{}: {}", args.output.display(), protocol["head"]))
+}
+
 fn evaluate(args: &ProbeEvaluate) -> Result<()> {
+    if let Some(masks) = &args.labelled.masks {
+        let paths = feature_files(&args.features)?;
+        let mut targets = targets(args.report.overwrite, &paths, &args.labelled, Some(&args.head));
+        check_report(&args.report, &mut targets)?;
+        let head = HeadFile::open(&args.head)?;
+        let report = evaluate_patches(&head, &args.head, &patch_files(&paths, masks)?, args.report.bootstrap())?;
+        result(report.table())?;
+        return write_json(&report.to_json(), &args.report);
+    }
     let (files, labels) = inputs(&args.features, &args.labelled)?;
-    let mut targets = targets(args.report.overwrite, &files, Some(&args.labelled.labels), Some(&args.head));
+    let mut targets = targets(args.report.overwrite, &files, &args.labelled, Some(&args.head));
     check_report(&args.report, &mut targets)?;
     let head = HeadFile::open(&args.head)?;
     let vectors = Vectors::read(&files, head.about.making()?, Some(&labels))?;
@@ -55,7 +91,9 @@ fn evaluate(args: &ProbeEvaluate) -> Result<()> {
 
 fn predict(args: &ProbePredict) -> Result<()> {
     let files = feature_files(&args.features)?;
-    let mut targets = targets(args.overwrite, &files, None, Some(&args.head));
+    let mut targets = Targets::new(args.overwrite);
+    targets.reads("the features", &files);
+    targets.reads("the head", [&args.head]);
     args.output.iter().try_for_each(|path| targets.writes(path))?;
     let head = HeadFile::open(&args.head)?;
     let vectors = Vectors::read(&files, head.about.making()?, None)?;
@@ -67,14 +105,19 @@ fn predict(args: &ProbePredict) -> Result<()> {
 
 /// Finds the feature files and reads the labels.
 fn inputs(features: &[PathBuf], labelled: &Labelled) -> Result<(Vec<PathBuf>, LabelTable)> {
-    Ok((feature_files(features)?, LabelTable::open(&labelled.labels, &labelled.target)?))
+    let labels = labelled.labels.as_deref().unwrap_or(Path::new(""));
+    Ok((feature_files(features)?, LabelTable::open(labels, &labelled.target)?))
 }
 
 /// Returns targets that protect what is read.
-fn targets(overwrite: bool, features: &[PathBuf], labels: Option<&Path>, head: Option<&Path>) -> Targets {
+fn targets(overwrite: bool, features: &[PathBuf], labelled: &Labelled, head: Option<&Path>) -> Targets {
     let mut targets = Targets::new(overwrite);
     targets.reads("the features", features);
-    targets.reads("the labels", labels);
+    targets.reads("the labels", &labelled.labels);
+    targets.reads(
+        "a label map",
+        labelled.masks.iter().flat_map(|folder| Listing::of(folder).map(|listing| listing.files).unwrap_or_default()),
+    );
     targets.reads("the head", head);
     targets
 }
@@ -93,11 +136,7 @@ fn check_report(report: &Report, targets: &mut Targets) -> Result<()> {
 /// Prints the report, and writes it as JSON and as pictures if the flags ask for it.
 fn show(figures: &Figures, report: &Report) -> Result<()> {
     result(figures.table())?;
-    if let Some(path) = &report.json {
-        let text = json!({WRITTEN_BY: env!("CARGO_PKG_VERSION"), "figures": figures.to_json()});
-        write(path, &format!("{text:#}\n"))?;
-        written(path)?;
-    }
+    write_json(&figures.to_json(), report)?;
     let Some(folder) = &report.pictures else { return Ok(()) };
     let classes = figures.classes().len();
     let counts = |truth: usize| (0..classes).map(|guess| figures.confusion.count(truth, guess)).collect();
@@ -119,6 +158,14 @@ fn show(figures: &Figures, report: &Report) -> Result<()> {
         written(&path)?;
     }
     Ok(())
+}
+
+/// Writes `figures` to the file that the flags name, if they name one.
+fn write_json(figures: &Value, report: &Report) -> Result<()> {
+    let Some(path) = &report.json else { return Ok(()) };
+    let text = json!({WRITTEN_BY: env!("CARGO_PKG_VERSION"), "figures": figures});
+    write(path, &format!("{text:#}\n"))?;
+    written(path)
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

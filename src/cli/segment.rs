@@ -7,23 +7,28 @@ use meddino::jobs::{
     Case, Cohort, LabelReport, OutputFolder, Outputs, Scan, SegmentJob, Settings, Shard, beside_labels, label_statistics, name_text,
     read_of, segment_targets, without_channel,
 };
-use meddino::nnunet::{LABEL_ENDINGS, Region, Results};
+use meddino::nnunet::{Region, Results};
 use meddino::output::{StatisticsTable, Targets};
 use meddino::{Error, Result};
 use serde_json::json;
 
 use super::flags::Segment;
+use super::label_name::is_file_name;
 use super::pictures::Overlay;
+use super::segment_head;
 use super::terminal::Terminal;
 use super::terminal::interrupt::Watch;
 use super::terminal::say::{Failure, result, warn};
 
 /// Runs the command.
 pub fn run(args: &Segment, terminal: &Terminal) -> Result<(), Failure> {
-    let results = Results::open(&args.model, &args.folds()?, &args.chk)?;
+    if let Some(head) = &args.by_head.head {
+        return segment_head::run(args, head, terminal);
+    }
+    let results = Results::open(args.results(), &args.folds()?, &args.chk)?;
     results.folds.iter().for_each(|(fold, network)| network.model.warnings().iter().for_each(|text| warn(format_args!("{fold}: {text}"))));
     let folds: Vec<&str> = results.folds.iter().map(|(fold, _)| fold.as_str()).collect();
-    terminal.note(format_args!("{}: {} of {}", args.model.display(), folds.join(", "), results.configuration.name));
+    terminal.note(format_args!("{}: {} of {}", args.results().display(), folds.join(", "), results.configuration.name));
     let cohort = args.cohort.of(&args.input, args.series.as_deref(), "--output");
     if is_file_name(&args.output) { Ok(single(args, &cohort, results, terminal)?) } else { many(args, &cohort, results, terminal) }
 }
@@ -34,7 +39,7 @@ fn many(args: &Segment, cohort: &Cohort, results: Results, terminal: &Terminal) 
     let ending = results.dataset.file_ending.clone();
     let files = |target: &Path| files(args, target, recipe.files(target));
     let outputs = Outputs { folder: &args.output, ending: &ending[1..], files: &files, kept: without_channel };
-    let mut targets = segment_targets(&args.model, args.overwrite)?;
+    let mut targets = segment_targets(args.results(), args.overwrite)?;
     targets.reads("the codes of labels", &args.dicom_seg.seg_codes);
     let mut table = Table::create(args, &mut targets)?;
     let cases = OutputFolder::open(cohort, outputs, args.shard.unwrap_or(Shard::ALL), targets, terminal)?;
@@ -58,7 +63,7 @@ fn single(args: &Segment, cohort: &Cohort, results: Results, terminal: &Terminal
         let problem = format!("{} is a file, but the inputs hold {} cases; give a folder", args.output.display(), cases.len());
         return Err(Error::option("--output", problem));
     };
-    let mut targets = segment_targets(&args.model, args.overwrite)?;
+    let mut targets = segment_targets(args.results(), args.overwrite)?;
     targets.reads("the scan", read_of(&case.input)?);
     targets.reads("the codes of labels", &args.dicom_seg.seg_codes);
     files(args, &args.output, recipe.files(&args.output)).iter().try_for_each(|target| targets.writes(target))?;
@@ -102,11 +107,6 @@ impl<'a> Table<'a> {
     fn write(&self) -> Result<()> {
         self.args.also.statistics.as_ref().map_or(Ok(()), |path| self.rows.write(path, self.args.overwrite))
     }
-}
-
-fn is_file_name(output: &Path) -> bool {
-    let name = output.to_string_lossy().to_lowercase();
-    !output.is_dir() && LABEL_ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
 /// Returns the job's files, plus the overlay if the flags ask for it. The label file is the last one.

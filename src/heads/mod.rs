@@ -16,11 +16,13 @@
 //! - [`Rows`]: feature vectors, in memory or read block by block. [`Pooling`]: slices to scans. [`Targets`]: what is taught.
 //! - [`Standard`]: standardisation. [`Linear`]: a linear classifier, fitted by [`Logistic`] regression or by [`LinearProbe`].
 //! - [`Neighbours`]: nearest neighbours.
+//! - [`Lattice`]: scores of patches at the pixels of a slice.
 //! - [`metrics`]: how good predictions are. [`Bootstrap`]: how sure that is. [`split`]: parts without common patients.
 
 mod bootstrap;
 mod design;
 mod draw;
+mod lattice;
 mod lbfgs;
 mod linear;
 mod logistic;
@@ -36,6 +38,7 @@ mod whitener;
 
 pub use bootstrap::{Bootstrap, Interval};
 pub use draw::Draw;
+pub use lattice::Lattice;
 pub use linear::{Linear, Link};
 pub use logistic::{Fitted, Logistic, dinov3_cs};
 pub use neighbours::Neighbours;

@@ -8,6 +8,7 @@
 //! - [`Input`]: an open scan, from a file or from memory. [`Case`]: the path of a scan. [`Cohort`]: many scans.
 //! - [`Recipe`] and [`FeatureJob`]: features, in files or in memory.
 //! - [`SegmentRecipe`] and [`SegmentJob`]: labels by a network that was fine-tuned in nnU-Net, in files or in memory.
+//! - [`HeadRecipe`] and [`HeadJob`]: labels by a head on patch tokens.
 //! - [`fit_probe`], [`evaluate_probe`], [`predict_probe`]: heads on features in files.
 //! - [`Scene`] and [`TokenSource`]: patch tokens of some slices, computed or read from a file, for maps and pictures.
 //! - [`OutputFolder`]: a job over many cases, with a [`Manifest`] of finished cases.
@@ -16,6 +17,7 @@ mod case;
 mod cohort;
 mod engine;
 mod features;
+mod head_segment;
 mod input;
 mod memory;
 mod name;
@@ -37,12 +39,14 @@ pub use case::Case;
 pub use cohort::{Cohort, CohortReport, Manifest, Names, OutputFolder, Outputs, Pattern, Settings, Shard, Work, one_case};
 pub use engine::{Engine, ModelChoice, OpenModel, model_of, open_model};
 pub use features::{FeatureJob, FeatureReport, Recipe, write_features};
+pub use head_segment::{HeadJob, HeadRecipe};
 pub use input::{Input, View};
 pub use memory::ByteSize;
 pub use observer::{Cancel, Observer};
 pub use probe::{
-    About, Candidates, Figure, Figures, Head, HeadFile, Label, LabelTable, Making, Measure, Part, ProbeRecipe, ProbeReport, RowName,
-    Vector, Vectors, case_of, evaluate_probe, feature_files, fit_probe, predict_probe,
+    About, Candidates, DenseHead, DiceReport, Figure, Figures, Head, HeadFile, Label, LabelTable, Making, Measure, Part, PatchFile,
+    ProbeRecipe, ProbeReport, RowName, Vector, Vectors, case_of, evaluate_patches, evaluate_probe, feature_files, fit_patches, fit_probe,
+    labels_of, patch_files, predict_probe,
 };
 pub use reads::{is_own, make_folder, read_of, targets};
 pub use scene::Scene;

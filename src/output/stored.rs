@@ -150,6 +150,26 @@ impl StoredFeatures {
         (is_length(height) && is_length(width)).then_some((height, width))
     }
 
+    /// Returns `count` patch tokens [count, C], starting at token `first` of all images' tokens.
+    ///
+    /// # Errors
+    /// As [`StoredFeatures::patches`].
+    ///
+    /// # Panics
+    /// If there are no such tokens.
+    pub fn tokens(&self, first: usize, count: usize) -> Result<Vec<f32>> {
+        let [_, patches, c] = self.shape;
+        let fail = |problem: Problem| Error::input(&self.name, problem.within(PATCHES));
+        let values = self.archive.read_part(PATCHES, first * c, count * c).map_err(fail)?;
+        match values.iter().position(|v| !v.is_finite()) {
+            None => Ok(values),
+            Some(at) => {
+                let slice = self.slices[(first + at / c) / patches];
+                Err(fail(format!("slice {slice} holds values that are NaN or infinite").into()))
+            }
+        }
+    }
+
     /// Returns the patch tokens of the image at `position` in the file: [P, C].
     ///
     /// # Errors

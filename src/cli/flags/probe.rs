@@ -144,11 +144,18 @@ pub struct ProbeEvaluate {
 #[derive(clap::Args)]
 pub struct Labelled {
     /// The table of labels: a .csv file with the columns case and label
-    #[arg(short, long, value_name = "LABELS.csv")]
-    pub labels: PathBuf,
+    #[arg(short, long, value_name = "LABELS.csv", required_unless_present = "masks", conflicts_with = "masks")]
+    pub labels: Option<PathBuf>,
     /// Name of the column that holds the classes
     #[arg(long, value_name = "COLUMN", default_value = "label")]
     pub target: String,
+    /// Folder of label maps, for a head on patch tokens: CASE.nii.gz, or another format, on the grid of the case's scan
+    ///
+    /// Each patch is a row, and its target the share of each label in it. The case may end in _0000 where the label map does
+    /// not. Candidates are chosen by folds of cases; without --c there is one, C 1. All features given are fitted to;
+    /// `evaluate` judges other cases voxel by voxel, and `segment --head` labels scans.
+    #[arg(long, value_name = "DIR")]
+    pub masks: Option<PathBuf>,
 }
 
 /// The report.
@@ -158,7 +165,7 @@ pub struct Report {
     #[arg(long, value_name = "FILE.json")]
     pub json: Option<PathBuf>,
     /// Also draw ROC curves, confusion and calibration into this folder: roc.png, confusion.png, calibration.png
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "masks")]
     pub pictures: Option<PathBuf>,
     /// Draws of patients for confidence intervals
     #[arg(long, value_name = "N", default_value_t = 2000)]
@@ -209,7 +216,8 @@ impl ProbeFit {
 
     fn candidates(&self) -> Candidates {
         let logistic = |link| {
-            let mut cs = if self.c.is_empty() { dinov3_cs() } else { self.c.clone() };
+            let default = || if self.labelled.masks.is_some() { vec![1.0] } else { dinov3_cs() };
+            let mut cs = if self.c.is_empty() { default() } else { self.c.clone() };
             cs.sort_by(f64::total_cmp);
             Candidates::Logistic {
                 settings: Logistic { link, tolerance: self.tolerance, iterations: self.iterations, ..Logistic::default() },

@@ -1,15 +1,15 @@
 //! The flags of `segment`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use meddino::jobs::{ByteSize, SegmentRecipe, Shard};
+use meddino::jobs::{ByteSize, HeadRecipe, ModelChoice, SegmentRecipe, Shard};
 use meddino::nnunet::Folds;
 use meddino::output::{SegCodes, SegKind, SegSettings};
 use meddino::picture::Gray;
 use meddino::{Error, Result};
 
 use super::cohort::Cohort;
-use super::model::Compute;
+use super::model::{Compute, Rope};
 
 /// Segment scans with a network that was fine-tuned in nnU-Net, into label maps on the scans' voxel grids
 ///
@@ -24,8 +24,10 @@ use super::model::Compute;
 #[derive(clap::Args)]
 pub struct Segment {
     /// The results folder, TRAINER__PLANS__CONFIGURATION: plans.json, dataset.json and fold_K/checkpoint_final.pth
-    #[arg(short, long, value_name = "RESULTS_FOLDER")]
-    pub model: PathBuf,
+    #[arg(short, long, value_name = "RESULTS_FOLDER", required_unless_present = "head")]
+    pub model: Option<PathBuf>,
+    #[command(flatten)]
+    pub by_head: ByHead,
     /// The scans: NIfTI, NRRD, MetaImage, DICOM, or a folder of those, such as nnU-Net's imagesTs
     ///
     /// NIfTI is .nii, .nii.gz, or .hdr with .img. NRRD is .nrrd or .nhdr, MetaImage .mha or .mhd. DICOM is a file, or a
@@ -82,6 +84,37 @@ pub struct Segment {
     /// Number of a slice's tiles in a batch, regardless of memory
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub batch: Option<u32>,
+}
+
+/// A head on patch tokens, in place of a results folder.
+#[derive(clap::Args)]
+pub struct ByHead {
+    /// Label by this head on patch tokens, as `meddino probe fit --masks` wrote it, in place of a results folder
+    ///
+    /// Slices are prepared as those that the head was fitted to. Scores are interpolated between the patches' centres.
+    #[arg(
+        long,
+        value_name = "HEAD.safetensors",
+        conflicts_with_all = [
+            "model", "folds", "chk", "step_size", "disable_tta", "save_probabilities", "overlay", "gray", "statistics", "seg", "labelmap",
+            "seg_codes"
+        ]
+    )]
+    pub head: Option<PathBuf>,
+    /// The weights whose tokens the head was fitted to, with --head [default: the released checkpoint]
+    #[arg(long, value_name = "FILE|seeded:N", requires = "head")]
+    pub weights: Option<PathBuf>,
+    /// Arithmetic of the position embedding, with --head
+    #[arg(long, default_value = "auto", requires = "head")]
+    pub rope: Rope,
+    /// Passes along each side with the image moved by a fraction of a patch, with --head: 1, 2 or 4
+    ///
+    /// 2 moves the image by 8 pixels and takes four times as long as 1; 4 takes sixteen times as long.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "head")]
+    pub shifts: usize,
+    /// Format of label maps in a folder, with --head: nii.gz, nii, nrrd or mha
+    #[arg(long, value_name = "ENDING", default_value = "nii.gz", value_parser = ["nii.gz", "nii", "nrrd", "mha"], requires = "head")]
+    pub ending: String,
 }
 
 /// Outputs beside the labels.
@@ -142,6 +175,23 @@ impl DicomSeg {
 }
 
 impl Segment {
+    /// Returns the recipe of a segmentation by `head`.
+    pub fn head_recipe(&self, head: &Path) -> Result<HeadRecipe> {
+        let (backend, tuning) = (self.compute.choice()?, self.compute.kernels.tuning());
+        Ok(HeadRecipe {
+            head: head.into(),
+            model: ModelChoice { checkpoint: self.by_head.weights.clone(), rope: self.by_head.rope.precision(), backend, tuning },
+            shifts: self.by_head.shifts,
+            batch: self.batch.map(|batch| batch as usize),
+            max_memory: self.max_memory,
+        })
+    }
+
+    /// Returns the results folder.
+    pub fn results(&self) -> &Path {
+        self.model.as_deref().unwrap_or(Path::new(""))
+    }
+
     /// Returns the folds that the flags choose.
     pub fn folds(&self) -> Result<Folds> {
         let number = |text: &String| {

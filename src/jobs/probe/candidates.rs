@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::figures::log_loss;
 use crate::error::{Error, Result};
 use crate::heads::metrics::{Confusion, auroc, decisions};
-use crate::heads::{LinearProbe, Link, Logistic};
+use crate::heads::{Linear, LinearProbe, Link, Logistic, Rows, Standard, Targets};
 
 /// Heads of one kind, one for each value of a hyper-parameter.
 #[derive(Clone, Debug)]
@@ -46,6 +46,29 @@ impl Candidates {
             Self::Logistic { cs, .. } => format!("C {:.4e}", cs[index]),
             Self::Probe(probe) => format!("rate {:.4e}", probe.rates[index]),
             Self::Neighbours { ks, .. } => format!("k {}", ks[index]),
+        }
+    }
+
+    /// Returns candidate `index` alone.
+    pub(super) fn only(&self, index: usize) -> Self {
+        match self {
+            Self::Logistic { settings, cs } => Self::Logistic { settings: *settings, cs: vec![cs[index]] },
+            Self::Probe(probe) => Self::Probe(LinearProbe { rates: vec![probe.rates[index]], ..probe.clone() }),
+            Self::Neighbours { ks, temperature } => Self::Neighbours { ks: vec![ks[index]], temperature: *temperature },
+        }
+    }
+
+    /// Fits the linear classifiers of all candidates.
+    ///
+    /// # Errors
+    /// If the candidates are neighbours, which are no linear classifiers, or a fit fails.
+    pub(super) fn linear(&self, rows: &dyn Rows, targets: &Targets, standard: &Standard) -> Result<Vec<Linear>> {
+        match self {
+            Self::Logistic { settings, cs } => {
+                Ok(settings.path(rows, targets, standard, cs)?.into_iter().map(|fitted| fitted.linear).collect())
+            }
+            Self::Probe(probe) => probe.fit(rows, targets, standard),
+            Self::Neighbours { .. } => Err(Error::option("head", "expected a linear head, found neighbours")),
         }
     }
 

@@ -4,7 +4,7 @@ use super::candidates::Candidates;
 use super::head_file::Head;
 use super::recipe::ProbeRecipe;
 use crate::error::Result;
-use crate::heads::{Chosen, Linear, LinearProbe, Neighbours, Standard, Targets};
+use crate::heads::{Chosen, Linear, Neighbours, Standard, Targets};
 use crate::tensor::Tensor;
 
 /// All rows, and how heads are fitted to some of them.
@@ -54,11 +54,7 @@ impl<'a> Data<'a> {
 
     /// Fits the head of candidate `index` to `rows`.
     pub fn fit(&self, rows: &[usize], index: usize) -> Result<Head> {
-        let one = match &self.recipe.candidates {
-            Candidates::Logistic { settings, cs } => Candidates::Logistic { settings: *settings, cs: vec![cs[index]] },
-            Candidates::Probe(probe) => Candidates::Probe(LinearProbe { rates: vec![probe.rates[index]], ..probe.clone() }),
-            Candidates::Neighbours { ks, temperature } => Candidates::Neighbours { ks: vec![ks[index]], temperature: *temperature },
-        };
+        let one = self.recipe.candidates.only(index);
         Ok(match (self.fits(rows, &one)?, one) {
             (Fits::Linear(mut fits), _) => Head::Linear(fits.remove(0)),
             (Fits::Neighbours(bank), Candidates::Neighbours { ks, .. }) => Head::Neighbours { bank, k: ks[0] },
@@ -74,12 +70,6 @@ impl<'a> Data<'a> {
         let targets = Targets::of_labels(&labels, self.classes)?;
         let targets = if self.recipe.balanced { targets.balanced() } else { targets };
         let standard = if self.recipe.standardise { Standard::of(&chosen)? } else { Standard::none(self.values.cols()) };
-        Ok(Fits::Linear(match candidates {
-            Candidates::Logistic { settings, cs } => {
-                settings.path(&chosen, &targets, &standard, cs)?.into_iter().map(|fitted| fitted.linear).collect()
-            }
-            Candidates::Probe(probe) => probe.fit(&chosen, &targets, &standard)?,
-            Candidates::Neighbours { .. } => unreachable!("returned above"),
-        }))
+        Ok(Fits::Linear(candidates.linear(&chosen, &targets, &standard)?))
     }
 }

@@ -5,16 +5,20 @@
 
 mod candidates;
 mod choose;
+mod dense;
 mod figures;
 mod head_file;
 mod labels;
+mod patches;
 mod recipe;
 mod vectors;
 
 pub use candidates::{Candidates, Measure};
+pub use dense::{DenseHead, DiceReport, evaluate_patches, fit_patches};
 pub use figures::{Figure, Figures};
 pub use head_file::{About, Head, HeadFile};
 pub use labels::{Label, LabelTable, Part};
+pub use patches::{PatchFile, labels_of, patch_files};
 pub use recipe::ProbeRecipe;
 pub use vectors::{Making, RowName, Vector, Vectors, case_of, feature_files};
 

@@ -158,6 +158,14 @@ pub(super) fn agree(found: &BTreeMap<String, String>, want: &BTreeMap<String, St
     }
 }
 
+/// Returns what a head is bound to that is fitted to features with these metadata.
+pub(super) fn kind_of(metadata: &BTreeMap<String, String>, vector: &str, rows: String) -> BTreeMap<String, String> {
+    // Seeded weights have no hash, so their name counts.
+    let by_name = (!metadata.contains_key("checkpoint_sha256")).then_some("checkpoint");
+    let known = SHARED.into_iter().chain(by_name).filter_map(|key| Some((key.to_owned(), metadata.get(key)?.clone())));
+    known.chain([("vector".into(), vector.into()), ("rows".into(), rows)]).collect()
+}
+
 /// The vectors of one file.
 struct Stored {
     name: String,
@@ -186,11 +194,8 @@ impl Stored {
         if let Some(at) = values.iter().position(|v| !v.is_finite()) {
             return Err(format!("slice {} holds values that are NaN or infinite; compute the features again", slices[at / width]).into());
         }
-        // Seeded weights have no hash, so their name counts.
-        let by_name = (!metadata.contains_key("checkpoint_sha256")).then_some("checkpoint");
-        let known = SHARED.into_iter().chain(by_name).filter_map(|key| Some((key.to_owned(), metadata.get(key)?.clone())));
         let pooling = making.pooling.map_or("slice".into(), |pooling| format!("case, {pooling} of slices"));
-        let kind = known.chain([("vector".into(), making.vector.to_string()), ("rows".into(), pooling)]).collect();
+        let kind = kind_of(metadata, &making.vector.to_string(), pooling);
         Ok(Self { name: path.display().to_string(), values, width, slices, kind })
     }
 

@@ -1,0 +1,204 @@
+//! Segmentation of scans by a head on patch tokens.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::case::Case;
+use super::engine::{Engine, ModelChoice};
+use super::input::{Input, View};
+use super::memory::{self, ByteSize};
+use super::observer::{Observer, UnderWay};
+use super::probe::{DenseHead, HeadFile};
+use super::segment::LabelReport;
+use crate::archive::{sha256, sha256_of_file};
+use crate::ct::{Orient, Turn, Volume};
+use crate::error::{Error, Result};
+use crate::heads::Lattice;
+use crate::output::LabelFile;
+use crate::tensor::Tensor;
+use crate::vit::features::Request;
+
+/// The most shifts along a side.
+const MAX_SHIFTS: usize = 4;
+
+/// All settings of a segmentation by a head, except the scan.
+#[derive(Clone, Debug)]
+pub struct HeadRecipe {
+    /// The file of the head.
+    pub head: PathBuf,
+    /// The model whose tokens the head was fitted to, and its backend.
+    pub model: ModelChoice,
+    /// Passes along each side with the image moved by fractions of a patch: 1, 2 or 4.
+    pub shifts: usize,
+    /// Number of images in a batch; none for as many as the memory allows.
+    pub batch: Option<usize>,
+    /// The memory limit that sets the batch if `batch` is none.
+    pub max_memory: Option<ByteSize>,
+}
+
+/// A head and its model, which label one scan after another.
+pub struct HeadJob {
+    recipe: HeadRecipe,
+    head: DenseHead,
+    head_sha256: String,
+    view: View,
+    engine: Engine,
+}
+
+impl HeadJob {
+    /// Opens the head, and loads the model.
+    ///
+    /// # Errors
+    /// If the head cannot be read, is not one of patch tokens of scans, the shifts do not divide a patch, or the model
+    /// cannot be loaded.
+    pub fn open(recipe: HeadRecipe, observer: &dyn Observer) -> Result<Self> {
+        let file = HeadFile::open(&recipe.head)?;
+        let head = DenseHead::new(&file, &recipe.head)?;
+        let view = view_of(&head, &recipe.head)?;
+        let head_sha256 = sha256_of_file(&recipe.head).map_err(|e| Error::input(recipe.head.display(), e))?;
+        let model = recipe.model.open(observer)?;
+        let patch = model.model().config().patch_size;
+        if recipe.shifts == 0 || recipe.shifts > MAX_SHIFTS || !patch.is_multiple_of(recipe.shifts) {
+            return Err(Error::option("shifts", format!("expected 1, 2 or 4, found {}", recipe.shifts)));
+        }
+        Ok(Self { head, head_sha256, view, engine: model.load(observer)?, recipe })
+    }
+
+    /// Returns the SHA-256 of the settings and the head, which decide a case's labels together with the weights.
+    pub fn settings_sha256(&self) -> String {
+        let Self { recipe, head_sha256, .. } = self;
+        let model = &recipe.model;
+        let settings = format!("{head_sha256} {} {} {:?}", recipe.shifts, model.tuning.precision, model.rope);
+        sha256(format!("{} head {settings}", env!("CARGO_PKG_VERSION")).as_bytes())
+    }
+
+    /// Returns the model on its backend.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Returns the labels that the head knows.
+    pub fn labels(&self) -> &[u16] {
+        self.head.labels()
+    }
+
+    /// Labels the scan of `case` into the file `target`, on the scan's voxel grid.
+    ///
+    /// Replaces existing files; check with [`crate::output::Targets`] first whether that is allowed.
+    ///
+    /// # Errors
+    /// If the scan cannot be read or has no geometry, the head was fitted to tokens of another model or preprocessing, the
+    /// file cannot be written, or the device fails. [`Error::Cancelled`] if `observer` cancels; then no file is left.
+    pub fn write(&self, case: &Case, target: &Path, observer: &dyn Observer) -> Result<LabelReport> {
+        let volume = Volume::open_series(&case.input, case.series.as_deref())?;
+        let geometry = volume.geometry()?;
+        let turn = match self.view.orient {
+            Orient::Lps => volume.affine().map_or(Turn::NONE, Turn::to_lps),
+            Orient::Stored => Turn::NONE,
+        };
+        drop(volume);
+        let mut input = Input::open(case, self.view.clone(), observer)?;
+        let [count, _, rows, columns] = input.slices();
+        let [_, channels, height, width] = input.shape();
+        let config = self.engine.model().config();
+        let (_, grid) = config.check_image(&[1, channels, height, width])?;
+        let all: Vec<usize> = (0..count).collect();
+        self.head.check(&case.text(), &self.engine.provenance(&mut input, &all)?.metadata())?;
+
+        let (shifts, patch, k) = (self.recipe.shifts, config.patch_size, self.labels().len());
+        let passes = shifts * shifts;
+        let lattice = Lattice::new((grid.rows, grid.cols), patch, shifts, (height, width));
+        let largest = usize::from(self.labels().iter().copied().max().unwrap_or(0));
+        let mut file = LabelFile::create(target, &geometry, largest + 1, turn)?;
+        let (mut voxels, mut scores, mut done, mut submitted) = (vec![0; largest + 1], vec![0.0; grid.patches() * passes * k], 0, 0);
+        let request = Request::default();
+        let by_memory = || {
+            let (model, backbone) = (self.engine.model(), self.engine.backbone());
+            memory::batch(model, backbone, [channels, height, width], count * passes, &request, self.recipe.max_memory)
+        };
+        let batch = self.recipe.batch.map_or_else(by_memory, Ok)?;
+        let _under_way = UnderWay::new(observer);
+        observer.progress(0, count);
+        let started = Instant::now();
+        // Each slice comes once for every pass.
+        let repeated: Vec<usize> = all.iter().flat_map(|slice| std::iter::repeat_n(*slice, passes)).collect();
+        let submit = |images: &Tensor| {
+            let moved = moved(images, patch / shifts, shifts, submitted);
+            submitted += images.shape()[0];
+            self.engine.backbone().submit(&moved, None, &request)
+        };
+        Engine::pipe(&mut input, &repeated, batch, observer, submit, |pending, _| {
+            let patches = pending.wait()?.patches();
+            let &[_, p, c] = patches.shape() else { unreachable!("[B, P, C]") };
+            for tokens in patches.data().chunks_exact(p * c) {
+                let found = self.head.scores(&Tensor::new([p, c], tokens.to_vec()))?;
+                let (down, across) = (done % passes / shifts, done % passes % shifts);
+                for (at, cell) in found.chunks_exact(k).enumerate() {
+                    let (row, column) = (at / grid.cols * shifts + down, at % grid.cols * shifts + across);
+                    scores[(row * grid.cols * shifts + column) * k..][..k].copy_from_slice(cell);
+                }
+                done += 1;
+                if done % passes == 0 {
+                    let decided = lattice.decide(&scores, k, (rows, columns));
+                    let labels: Vec<u16> = decided.iter().map(|class| self.labels()[*class]).collect();
+                    labels.iter().for_each(|label| voxels[usize::from(*label)] += 1);
+                    file.push(&labels)?;
+                    observer.progress(done / passes, count);
+                }
+            }
+            Ok(())
+        })?;
+        file.finish()?;
+        Ok(LabelReport { shape: [count, rows, columns], voxels, voxel_ml: geometry.voxel_ml(), took: started.elapsed() })
+    }
+}
+
+/// Returns the preprocessing of the features that `head` was fitted to.
+fn view_of(head: &DenseHead, name: &Path) -> Result<View> {
+    let text = head.kind().get("preprocessing").map(String::as_str).unwrap_or_default();
+    let stored: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    let part = |key: &str| stored.get(key).and_then(serde_json::Value::as_str);
+    let (Some(size), Some(window), Some(orient)) = (part("size"), part("window"), part("orient")) else {
+        return Err(Error::input(
+            name.display(),
+            "was not fitted to features of scans, so it cannot be applied to one; fit it to such features",
+        ));
+    };
+    Ok(View { size: size.parse()?, window: window.parse()?, orient: orient.parse()? })
+}
+
+/// Moves each of `images` [B, C, H, W] up and to the left by multiples of `step` pixels; the values of the last rows and
+/// columns are repeated. The first image is number `first` of all passes: each slice comes `shifts` times `shifts` times,
+/// with the columns' shift first.
+fn moved(images: &Tensor, step: usize, shifts: usize, first: usize) -> Tensor {
+    if shifts == 1 {
+        return images.clone();
+    }
+    let &[_, c, h, w] = images.shape() else { unreachable!("[B, C, H, W]") };
+    let mut values = Vec::with_capacity(images.data().len());
+    for (i, image) in images.data().chunks_exact(c * h * w).enumerate() {
+        let pass = (first + i) % (shifts * shifts);
+        let (down, across) = (pass / shifts * step, pass % shifts * step);
+        for plane in image.chunks_exact(h * w) {
+            for y in 0..h {
+                let row = &plane[(y + down).min(h - 1) * w..][..w];
+                values.extend_from_slice(&row[across.min(w)..]);
+                values.extend(std::iter::repeat_n(row[w - 1], across.min(w)));
+            }
+        }
+    }
+    Tensor::new(images.shape(), values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_moved_as_its_pass_says() {
+        let images = Tensor::new([2, 1, 2, 3], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0]);
+        assert_eq!(moved(&images, 1, 1, 0), images);
+        assert_eq!(moved(&images, 1, 2, 0).data(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 11.0, 12.0, 12.0, 14.0, 15.0, 15.0]);
+        assert_eq!(moved(&images, 1, 2, 2).data(), [3.0, 4.0, 5.0, 3.0, 4.0, 5.0, 14.0, 15.0, 15.0, 14.0, 15.0, 15.0]);
+    }
+}

@@ -1,0 +1,190 @@
+//! Patch tokens in feature files as rows, and label maps as their targets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::vectors::{agree, case_of, kind_of};
+use crate::ct::Volume;
+use crate::error::{Error, Result};
+use crate::heads::Rows;
+use crate::jobs::segment::without_channel;
+use crate::maps::Mesh;
+use crate::output::StoredFeatures;
+
+/// Endings of label maps, in the order in which they are looked for.
+const ENDINGS: [&str; 7] = ["nii.gz", "nii", "nrrd", "nhdr", "mha", "mhd", "npy"];
+/// The largest label.
+pub(super) const MAX_LABEL: u16 = 4095;
+/// The largest distance of two affines that count as the same, in mm.
+const SAME_MM: f64 = 0.01;
+
+/// A feature file with patch tokens, and the label map of its scan.
+pub struct PatchFile {
+    /// The case.
+    pub case: String,
+    pub(super) features: StoredFeatures,
+    mask: PathBuf,
+}
+
+/// Opens the feature files `files`, each with the label map of its case in the folder `masks`: `CASE.nii.gz`, or another
+/// format, or without `_0000`.
+///
+/// # Errors
+/// If a file cannot be read or holds no patch tokens, was not made as the first one, or has no label map.
+pub fn patch_files(files: &[PathBuf], masks: &Path) -> Result<Vec<PatchFile>> {
+    let mut opened: Vec<PatchFile> = Vec::new();
+    for path in files {
+        let features = StoredFeatures::open(path)?;
+        if let Some(first) = opened.first() {
+            let agreed = agree(&patch_kind(features.metadata()), &patch_kind(first.features.metadata()), "the files before it");
+            agreed.map_err(|problem| Error::input(path.display(), problem))?;
+            if features.width() != first.features.width() {
+                let problem = format!("expected tokens of {} channels, found {}", first.features.width(), features.width());
+                return Err(Error::input(path.display(), problem));
+            }
+        }
+        let case = case_of(path);
+        if opened.iter().any(|other| other.case == case) {
+            return Err(Error::input(path.display(), format!("is the second file of case {case}; leave one of them out")));
+        }
+        let names = [case.as_str(), without_channel(&case)];
+        let candidates = names.iter().flat_map(|name| ENDINGS.iter().map(move |ending| masks.join(format!("{name}.{ending}"))));
+        let mask = candidates.into_iter().find(|path| path.is_file()).ok_or_else(|| {
+            Error::input(masks.display(), format!("holds no label map of case {case}; expected {case}.nii.gz, or leave its features out"))
+        })?;
+        opened.push(PatchFile { case, features, mask });
+    }
+    if opened.is_empty() { Err(Error::option("features", "expected at least one feature file, found none")) } else { Ok(opened) }
+}
+
+/// Returns the kind of patch tokens with these metadata.
+pub(in crate::jobs) fn patch_kind(metadata: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    kind_of(metadata, "patch token", "patch".into())
+}
+
+impl PatchFile {
+    /// Passes each stored slice's position, and its labels [H, W], to `take`.
+    ///
+    /// # Errors
+    /// If the label map cannot be read, is on another grid than the features' scan, or holds no labels.
+    pub fn each_slice(&self, mut take: impl FnMut(usize, &[u16], (usize, usize)) -> Result<()>) -> Result<()> {
+        let fail = |problem: String| Error::input(self.mask.display(), problem);
+        let orient = self.features.orient().unwrap_or_default();
+        let mut volume = Volume::open(&self.mask)?.oriented(orient)?;
+        let shape = (volume.height(), volume.width());
+        let last = self.features.slices().iter().max().copied().unwrap_or(0);
+        if self.features.size().of(shape.0, shape.1) != self.features.image() || last >= volume.slices() {
+            let (height, width) = self.features.image();
+            return Err(fail(format!(
+                "has {} slices of {} x {}, but the features of case {} are of slices up to {last} and images of {height} x {width}; give \
+                 the label map of that scan",
+                volume.slices(),
+                shape.0,
+                shape.1,
+                self.case
+            )));
+        }
+        let matrix = |text: &str| serde_json::from_str::<Vec<Vec<f64>>>(text).ok().map(|rows| rows.concat());
+        let scan = self.features.metadata().get("affine").and_then(|text| matrix(text));
+        if let (Some(scan), Some(mask)) = (scan, volume.affine().and_then(|affine| matrix(&affine.to_string()))) {
+            let is_far = scan.iter().zip(&mask).any(|(a, b)| (a - b).abs() > SAME_MM);
+            if is_far {
+                return Err(fail(format!(
+                    "lies elsewhere in the patient than the scan of case {}; give the label map of that scan",
+                    self.case
+                )));
+            }
+        }
+        for (position, &slice) in self.features.slices().iter().enumerate() {
+            let values = volume.read_slice(slice)?;
+            let label = |v: &f32| (*v >= 0.0 && *v <= f32::from(MAX_LABEL) && v.fract() == 0.0).then_some(*v as u16);
+            let labels = values.data().iter().map(label).collect::<Option<Vec<u16>>>();
+            let labels = labels.ok_or_else(|| fail(format!("slice {slice}: expected labels, whole numbers from 0 to {MAX_LABEL}")))?;
+            take(position, &labels, shape)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the share of each of `classes` in each patch, [S P, K], in the order of tokens.
+    ///
+    /// # Errors
+    /// As [`PatchFile::each_slice`], and if a label is not one of `classes`.
+    pub fn shares(&self, classes: &[u16]) -> Result<Vec<f64>> {
+        let (grid, k) = (self.features.grid(), classes.len());
+        let mut shares = Vec::new();
+        self.each_slice(|_, labels, shape| {
+            let mesh = Mesh::new(grid, self.features.patch_size(), self.features.image(), shape);
+            let mut counts = vec![0.0; grid.patches() * k];
+            for (pixel, label) in labels.iter().enumerate() {
+                let Some(patch) = mesh.patch_at((pixel % shape.1) as f64 + 0.5, (pixel / shape.1) as f64 + 0.5) else { continue };
+                let class = classes.iter().position(|class| class == label);
+                let class = class.ok_or_else(|| self.unknown(*label, classes))?;
+                counts[patch * k + class] += 1.0;
+            }
+            counts.chunks_exact_mut(k).for_each(|patch| {
+                let total: f64 = patch.iter().sum();
+                patch.iter_mut().for_each(|count| *count /= total.max(1.0));
+            });
+            shares.extend(counts);
+            Ok(())
+        })?;
+        Ok(shares)
+    }
+
+    pub(super) fn unknown(&self, label: u16, classes: &[u16]) -> Error {
+        Error::input(self.mask.display(), format!("holds the label {label}, which the head does not know; expected one of {classes:?}"))
+    }
+}
+
+/// Returns the labels that occur in the label maps of `files`, ascending.
+///
+/// # Errors
+/// As [`PatchFile::each_slice`].
+pub fn labels_of(files: &[PatchFile]) -> Result<Vec<u16>> {
+    let mut known = BTreeSet::new();
+    for file in files {
+        file.each_slice(|_, labels, _| {
+            known.extend(labels.iter().copied());
+            Ok(())
+        })?;
+    }
+    Ok(known.into_iter().collect())
+}
+
+/// The patch tokens of some files as rows, read when they are needed.
+pub(super) struct PatchRows<'a> {
+    files: Vec<&'a PatchFile>,
+    /// The first row of each file, and the number of rows.
+    starts: Vec<usize>,
+}
+
+impl<'a> PatchRows<'a> {
+    /// Joins `files`, of which there must be at least one.
+    pub fn new(files: Vec<&'a PatchFile>) -> Self {
+        let mut starts = vec![0];
+        files.iter().for_each(|file| starts.push(starts[starts.len() - 1] + file.features.slices().len() * file.features.grid().patches()));
+        Self { files, starts }
+    }
+}
+
+impl Rows for PatchRows<'_> {
+    fn count(&self) -> usize {
+        self.starts[self.files.len()]
+    }
+
+    fn width(&self) -> usize {
+        self.files[0].features.width()
+    }
+
+    fn read<'b>(&'b self, first: usize, count: usize, buffer: &'b mut Vec<f32>) -> Result<&'b [f32]> {
+        buffer.clear();
+        let mut at = first;
+        while at < first + count {
+            let file = self.starts.partition_point(|start| *start <= at) - 1;
+            let end = self.starts[file + 1].min(first + count);
+            buffer.extend(self.files[file].features.tokens(at - self.starts[file], end - at)?);
+            at = end;
+        }
+        Ok(buffer)
+    }
+}
