@@ -144,6 +144,7 @@ def test_results_own_their_memory(tiny, image):
     hidden = tiny(pixel_values=image).last_hidden_state
     for array in [features["x_prenorm"], hidden]:
         assert array.flags.c_contiguous and array.flags.writeable and array.flags.aligned
+        assert type(array.base).__name__ == "PySliceContainer", "the memory that Rust wrote, not a copy of it"
     assert features["x_norm_patchtokens"].base is features["x_norm_clstoken"].base, "views of one array"
     assert tiny.get_intermediate_layers(image, reshape=True)[0].flags.c_contiguous
 
