@@ -21,8 +21,7 @@ cargo build --locked --bin meddino -p meddino -p meddino-python
 "$scratch/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps "$scratch"/meddino-*.whl
 
 # From another folder, so that the installed package is what is tested.
-cp -r python/tests "$scratch/tests"
-cp python/pyproject.toml "$scratch/"
+cp -r python/tests python/examples python/pyproject.toml "$scratch/"
 cd "$scratch"
 export MEDDINO_COMMAND=$CARGO_TARGET_DIR/debug/meddino MEDDINO_REPOSITORY=$OLDPWD
 venv/bin/python -m mypy
