@@ -6,10 +6,12 @@ import { resolve } from "node:path";
 import { DESK } from "./files.mjs";
 import { serve } from "./server.mjs";
 import { tests as library } from "./library.mjs";
+import { tests as ofPage } from "./page.mjs";
+import { tests as shards } from "./shards.mjs";
 
 const { chromium } = createRequire(resolve(DESK, "x.js"))("playwright-core");
 const wanted = process.argv.slice(2);
-const tests = Object.entries({ ...library }).filter(([name]) => wanted.length === 0 || wanted.some((word) => name.includes(word)));
+const tests = Object.entries({ ...library, ...shards, ...ofPage }).filter(([name]) => wanted.length === 0 || wanted.some((word) => name.includes(word)));
 
 rmSync(`${DESK}/files`, { recursive: true, force: true });
 for (const folder of ["files", "shots"]) mkdirSync(`${DESK}/${folder}`, { recursive: true });
@@ -20,8 +22,9 @@ const browser = await chromium.launch({
 });
 let failed = 0;
 for (const [name, test] of tests) {
-    const context = await browser.newContext({ viewport: { width: 1200, height: 800 } });
+    const context = await browser.newContext({ acceptDownloads: true, viewport: { width: 1200, height: 800 } });
     const page = await context.newPage();
+    page.setDefaultTimeout(30_000);
     // Nothing leaves the machine.
     const elsewhere = [];
     context.on("request", (request) => {
