@@ -38,6 +38,8 @@ mod training;
 mod wrapping;
 #[cfg(feature = "files")]
 mod write;
+#[cfg(feature = "files")]
+mod write_shards;
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read, Seek};
@@ -67,6 +69,8 @@ pub use shards::Shards;
 pub use training::Training;
 #[cfg(feature = "files")]
 pub use write::write_safetensors;
+#[cfg(feature = "files")]
+pub use write_shards::write_shards;
 
 use composition::Composition;
 use reader::Reader;

@@ -13,13 +13,19 @@ pub fn inspect(args: &Inspect) -> Result<()> {
     if args.json { result(format_args!("{:#}", summary.to_json())) } else { result(summary) }
 }
 
-/// Writes a checkpoint as .safetensors with MedDINOv3's tensor names.
+/// Writes a checkpoint as .safetensors with MedDINOv3's tensor names, as one file or in shards.
 pub fn convert(args: &Convert, terminal: &Terminal) -> Result<()> {
-    targets(args.overwrite, None, Some(&args.checkpoint))?.converts(&args.output)?;
+    if let Some(output) = &args.output {
+        targets(args.overwrite, None, Some(&args.checkpoint))?.converts(output)?;
+    }
     let model = model_of(&args.checkpoint)?;
     model.warnings().iter().for_each(warn);
     let _watch = interrupt::Watch::new();
-    model.write_safetensors_while(&args.output, args.dtype.into(), interrupt::check)?;
+    let path = match (&args.shards, &args.output) {
+        (Some(folder), _) => model.write_shards_while(folder, args.dtype.into(), interrupt::check)?,
+        (None, Some(output)) => model.write_safetensors_while(output, args.dtype.into(), interrupt::check).map(|()| output.clone())?,
+        (None, None) => unreachable!("one of them is required"),
+    };
     terminal.note(format_args!("{} parameters, {}", model.parameters(), model.checkpoint().layout()));
-    written(&args.output)
+    written(&path)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 #[cfg(feature = "files")]
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::config::{Config, ModelSize, RopePrecision};
 use super::weights::{Spec, Weights};
@@ -116,12 +116,28 @@ impl Model {
     /// As [`checkpoint::write_safetensors`], including any error of `check`.
     #[cfg(feature = "files")]
     pub fn write_safetensors_while(&self, path: &Path, dtype: Dtype, check: impl FnMut() -> Result<()>) -> Result<()> {
-        let metadata = BTreeMap::from([
+        checkpoint::write_safetensors(&self.checkpoint, path, dtype, &self.metadata(), check)
+    }
+
+    /// Writes the model into the empty or new `folder` as safetensors shards of `dtype`, with an index that states each
+    /// shard's size and SHA-256. Returns the path of the index. `check` is called before each tensor, and its error
+    /// stops the write.
+    ///
+    /// # Errors
+    /// As [`checkpoint::write_shards`], including any error of `check`.
+    #[cfg(feature = "files")]
+    pub fn write_shards_while(&self, folder: &Path, dtype: Dtype, check: impl FnMut() -> Result<()>) -> Result<PathBuf> {
+        checkpoint::write_shards(&self.checkpoint, folder, dtype, &self.metadata(), check)
+    }
+
+    /// Returns what a file of the model states beside its weights.
+    #[cfg(feature = "files")]
+    fn metadata(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([
             // Python's loaders look for this entry before they read a safetensors file.
             ("format".to_string(), "pt".to_string()),
             (CONFIG_KEY.to_string(), self.config.to_json().to_string()),
-        ]);
-        checkpoint::write_safetensors(&self.checkpoint, path, dtype, &metadata, check)
+        ])
     }
 }
 

@@ -25,8 +25,14 @@ pub struct Convert {
     /// A .pth or .safetensors file, or seeded:N
     pub checkpoint: PathBuf,
     /// The file to write
-    #[arg(short, long, value_name = "OUT.safetensors")]
-    pub output: PathBuf,
+    #[arg(short, long, value_name = "OUT.safetensors", required_unless_present = "shards")]
+    pub output: Option<PathBuf>,
+    /// Write shards of at most 16 MiB into this folder instead, with an index that states each one's SHA-256
+    ///
+    /// A page in a browser loads such a model from a URL. The folder must be empty or new. Prints the index's path on
+    /// stdout.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["output", "overwrite"])]
+    pub shards: Option<PathBuf>,
     /// Replace any existing output
     ///
     /// Without this flag, meddino replaces a file only if meddino wrote the file from the same input and nobody has
