@@ -19,6 +19,16 @@ dist=$PWD/target/dist
 mkdir -p "$dist"
 status=0
 
+# manual BINARY FOLDER [COMMAND...]: writes the page of a command, and of each command below it.
+manual() {
+    local binary=$1 folder=$2 part
+    shift 2
+    "$binary" man "$@" >"$folder/$(IFS=-; echo "meddino${*:+-$*}").1"
+    for part in $("$binary" "$@" --help | awk '/^Commands:/ { on = 1; next } on && !NF { exit } on && /^  [a-z]/ && $1 != "help" { print $1 }'); do
+        manual "$binary" "$folder" "$@" "$part"
+    done
+}
+
 # archive_folder NAME TARGET COMMAND: makes the folder of an archive, all but its manual and completions.
 archive_folder() {
     local folder=$dist/$1
@@ -40,10 +50,7 @@ linux() {
     local command=$dist/$name/meddino
     mkdir "$dist/$name"/{completions,man}
     for shell in bash fish zsh; do "$command" completions "$shell" >"$dist/$name/completions/meddino.$shell"; done
-    "$command" man >"$dist/$name/man/meddino.1"
-    for page in $("$command" --help | awk '/^Commands:/ { on = 1; next } on && !NF { exit } on && /^  [a-z]/ && $1 != "help" { print $1 }'); do
-        "$command" man "$page" >"$dist/$name/man/meddino-$page.1"
-    done
+    manual "$command" "$dist/$name/man"
     (cd "$dist" && tar --sort=name --owner=0 --group=0 --numeric-owner -czf "$name.tar.gz" "$name")
     rm -r "${dist:?}/$name"
 }

@@ -18,14 +18,15 @@ pub fn man(args: &Man) -> Result<()> {
     let mut all = Args::command();
     // Gives each command its full name and the flags that all commands share.
     all.build();
-    let page = match &args.command {
-        None => all,
-        Some(name) => all.find_subcommand(name).cloned().ok_or_else(|| {
-            let known: Vec<_> = all.get_subcommands().map(clap::Command::get_name).collect();
-            Error::option("command", format!("expected one of {}; found {name}", known.join(", ")))
-        })?,
-    };
+    let mut page = &all;
+    for name in &args.command {
+        page = page.find_subcommand(name).ok_or_else(|| {
+            let known: Vec<_> = page.get_subcommands().map(clap::Command::get_name).collect();
+            let expected = if known.is_empty() { "no more names".to_owned() } else { format!("one of {}", known.join(", ")) };
+            Error::option("command", format!("expected {expected}; found {name}"))
+        })?;
+    }
     let mut text = Vec::new();
-    clap_mangen::Man::new(page).render(&mut text).map_err(|e| Error::output("stdout", e))?;
+    clap_mangen::Man::new(page.clone()).render(&mut text).map_err(|e| Error::output("stdout", e))?;
     result(String::from_utf8_lossy(&text).trim_end())
 }

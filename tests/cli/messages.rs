@@ -148,12 +148,14 @@ fn help_and_version_are_results() {
 #[test]
 fn completions_and_the_manual_know_every_command() {
     let desk = Desk::new();
-    let commands: Vec<String> = {
-        let help = desk.succeed("--help");
+    let commands_of = |command: &str| -> Vec<String> {
+        let help = desk.succeed(&format!("{command} --help"));
         let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
         // A command's line starts with two spaces, lines of its description with more.
-        listed.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next()).map(Into::into).collect()
+        let names = listed.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
+        names.filter(|name| *name != "help").map(|name| format!("{command} {name}").trim().to_owned()).collect()
     };
+    let commands = commands_of("");
     assert!(commands.len() > 12, "{commands:?}");
     for (shell, its_own) in [
         ("bash", "complete -F _meddino"),
@@ -170,10 +172,12 @@ fn completions_and_the_manual_know_every_command() {
     let escaped = |name: &str| text(name.replace('-', "\\-").as_bytes());
     let whole = desk.succeed("man");
     assert!(whole.starts_with(".ie") && whole.contains(".TH meddino 1"), "{whole}");
-    for command in commands.iter().filter(|command| *command != "help") {
-        assert!(whole.contains(&escaped(&format!("meddino-{command}(1)"))), "{command}: {whole}");
+    assert!(commands.iter().all(|command| whole.contains(&escaped(&format!("meddino-{command}(1)")))), "{whole}");
+    let parts: Vec<String> = commands.iter().flat_map(|command| commands_of(command)).collect();
+    assert!(parts.iter().any(|part| part == "probe fit"), "{parts:?}");
+    for command in commands.iter().chain(&parts) {
         let (page, help) = (desk.succeed(&format!("man {command}")), desk.succeed(&format!("{command} --help")));
-        assert!(page.contains(&format!(".TH meddino-{command} 1")), "{page}");
+        assert!(page.contains(&format!(".TH meddino-{} 1", command.replace(' ', "-"))), "{page}");
         for flag in
             help.split_whitespace().filter(|word| word.starts_with("--")).map(|word| word.trim_end_matches(|c: char| !c.is_alphanumeric()))
         {
@@ -182,4 +186,6 @@ fn completions_and_the_manual_know_every_command() {
     }
     let wrong = desk.run("man teleport");
     assert!(wrong.status.code() == Some(1) && text(&wrong.stderr).contains("expected one of features"), "{}", text(&wrong.stderr));
+    let wrong = desk.run("man features all");
+    assert!(wrong.status.code() == Some(1) && text(&wrong.stderr).contains("expected no more names"), "{}", text(&wrong.stderr));
 }

@@ -24,7 +24,7 @@ let failed = 0;
 for (const [name, test] of tests) {
     const context = await browser.newContext({ acceptDownloads: true, viewport: { width: 1200, height: 800 } });
     const page = await context.newPage();
-    page.setDefaultTimeout(30_000);
+    page.setDefaultTimeout(120_000);
     // Nothing leaves the machine.
     const elsewhere = [];
     context.on("request", (request) => {

@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { DESK, distance, nifti, reference, tensors, write } from "./files.mjs";
 
 /** Waits until the map of `mode` lies over slice `index`. */
-const laid = (page, mode, index) => page.waitForFunction((want) => document.getElementById("picture").dataset.laid === want, `${mode} ${index}`, { timeout: 60_000 });
+const laid = (page, mode, index) => page.waitForFunction((want) => document.getElementById("picture").dataset.laid === want, `${mode} ${index}`, { timeout: 180_000 });
 
 /** The colours of a square of the picture's canvas around a place in pixels of the slice. */
 const colours = (page) =>
@@ -29,7 +29,7 @@ async function load(page, model) {
     await page.selectOption("#size", "224");
     await page.selectOption("#seeded", model);
     await page.click("#load-seeded");
-    await page.waitForFunction(() => globalThis.meddinoPage.now.model, undefined, { timeout: 60_000 });
+    await page.waitForFunction(() => globalThis.meddinoPage.now.model, undefined, { timeout: 180_000 });
 }
 
 export const tests = {
@@ -113,7 +113,7 @@ export const tests = {
 
         await load(page, "seeded:0:micro");
         await page.click("#whole");
-        await page.waitForFunction(() => globalThis.meddinoPage.now.volume.count >= 3, undefined, { timeout: 60_000 });
+        await page.waitForFunction(() => globalThis.meddinoPage.now.volume.count >= 3, undefined, { timeout: 180_000 });
         await page.click("#stop");
         await page.waitForFunction(() => document.getElementById("stop").hidden);
         const stopped = await page.evaluate(() => globalThis.meddinoPage.now.volume.count);
@@ -139,7 +139,7 @@ export const tests = {
         await page.waitForTimeout(300);
         await page.selectOption("#size", "448");
         await page.check("input[value=components]");
-        await page.waitForFunction((before) => (globalThis.meddinoPage.now.model?.handle ?? before) !== before, before, { timeout: 60_000 });
+        await page.waitForFunction((before) => (globalThis.meddinoPage.now.model?.handle ?? before) !== before, before, { timeout: 180_000 });
         await laid(page, "components", 0);
         assert.match(await page.textContent("#notices"), /was lost/);
         await page.screenshot({ path: `${shots}/lost.png` });

@@ -14,6 +14,6 @@ pub struct Completions {
 /// Print a page of the manual, to be read with `man -l`
 #[derive(clap::Args)]
 pub struct Man {
-    /// The command that the page describes; without it, meddino as a whole
-    pub command: Option<String>,
+    /// The command that the page describes, such as `features` or `probe fit`; without it, meddino as a whole
+    pub command: Vec<String>,
 }
