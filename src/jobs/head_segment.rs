@@ -96,8 +96,7 @@ impl HeadJob {
             Orient::Lps => volume.affine().map_or(Turn::NONE, Turn::to_lps),
             Orient::Stored => Turn::NONE,
         };
-        drop(volume);
-        let mut input = Input::open(case, self.view.clone(), observer)?;
+        let mut input = Input::from_scan(volume, case, self.view.clone(), observer)?;
         let [count, _, rows, columns] = input.slices();
         let [_, channels, height, width] = input.shape();
         let config = self.engine.model().config();

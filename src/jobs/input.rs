@@ -68,9 +68,21 @@ impl Input {
             () if is_safetensors => Content::Images(Box::new(Images::open(path)?)),
             () => Content::Scan(Box::new(Volume::open_series(path, case.series.as_deref())?.oriented(view.orient)?)),
         };
+        Ok(Self::of_case(content, case, view, observer))
+    }
+
+    /// Creates an input from the scan of `case` that is open already.
+    ///
+    /// # Errors
+    /// If the scan cannot be turned as `view` says.
+    pub(super) fn from_scan(scan: Volume, case: &Case, view: View, observer: &dyn Observer) -> Result<Self> {
+        Ok(Self::of_case(Content::Scan(Box::new(scan.oriented(view.orient)?)), case, view, observer))
+    }
+
+    fn of_case(content: Content, case: &Case, view: View, observer: &dyn Observer) -> Self {
         let input = Self { content, origin: Origin::Case(case.clone()), view };
-        input.warnings().iter().for_each(|warning| observer.warn(&format!("{}: {warning}", path.display())));
-        Ok(input)
+        input.warnings().iter().for_each(|warning| observer.warn(&format!("{}: {warning}", case.input.display())));
+        input
     }
 
     /// Creates an input from the scan `volume`, with the volume's name. In the metadata of its features, a hash of the
@@ -203,9 +215,15 @@ impl Input {
     pub fn batch(&mut self, indices: impl IntoIterator<Item = usize, IntoIter: ExactSizeIterator>) -> Result<Tensor> {
         let [_, c, h, w] = self.shape();
         let indices = indices.into_iter();
-        let mut values = Vec::with_capacity(indices.len() * c * h * w);
+        let mut values: Vec<f32> = Vec::with_capacity(indices.len() * c * h * w);
+        let mut last = None;
         for index in indices {
-            values.extend_from_slice(self.image(index)?.data());
+            // A slice that comes several times in a row is read and prepared once.
+            if last.replace(index) == Some(index) {
+                values.extend_from_within(values.len() - c * h * w..);
+            } else {
+                values.extend_from_slice(self.image(index)?.data());
+            }
         }
         Ok(Tensor::new([values.len() / (c * h * w), c, h, w], values))
     }
