@@ -141,6 +141,17 @@ impl Attempts {
     }
 }
 
+/// Judges a device by the first batch of a model on it.
+///
+/// # Errors
+/// Returns the batch's error if it is the GPU's. Values out of range are no failure of the device.
+pub(crate) fn judged<T>(first_batch: Result<T>) -> Result<()> {
+    match first_batch {
+        Err(error @ Error::Gpu { .. }) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// The backend that a [`Choice`] resolves to: the CPU with its precision, or an opened GPU.
 pub(crate) enum Device {
     #[cfg(feature = "cpu")]

@@ -11,12 +11,12 @@ use std::fmt;
 use std::time::Duration;
 
 pub use self::choice::Choice;
-pub(crate) use self::choice::Device;
+pub(crate) use self::choice::{Device, judged};
 pub use self::tuning::{Precision, Tuning};
 pub use crate::gpu::Pending;
 
 use self::backend::{Backend, Batch};
-use crate::error::{Error, Result};
+use crate::error::Result;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::gpu::block_on;
 use crate::gpu::{Context, Gpu, Profile};
@@ -122,13 +122,10 @@ impl Backbone {
     /// Computes one image of two by two patches.
     ///
     /// # Errors
-    /// If the device fails. Values out of range are no failure of the device.
+    /// As [`judged`].
     async fn try_out(&self) -> Result<()> {
         let side = 2 * self.config.patch_size;
-        match self.features_async(&Tensor::zeros([1, 1, side, side]), None, &Request::default()).await {
-            Err(error @ Error::Gpu { .. }) => Err(error),
-            _ => Ok(()),
-        }
+        judged(self.features_async(&Tensor::zeros([1, 1, side, side]), None, &Request::default()).await)
     }
 
     /// Loads a model's weights onto an opened device, with the kernels that the context is tuned to. The device may be

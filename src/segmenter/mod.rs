@@ -12,8 +12,8 @@ use self::backend::FoldBackend;
 use self::fold::Fold;
 #[cfg(feature = "cpu")]
 use crate::backbone::Backbone;
-use crate::backbone::{Choice, Device, Tuning};
-use crate::error::{Error, Result};
+use crate::backbone::{Choice, Device, Tuning, judged};
+use crate::error::Result;
 use crate::gpu::Scorer;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::gpu::block_on;
@@ -80,13 +80,10 @@ impl Segmenter {
     /// Computes one tile [side, side].
     ///
     /// # Errors
-    /// If the device fails. Values out of range are no failure of the device.
+    /// As [`judged`].
     async fn try_out(&self, side: usize) -> Result<()> {
         let tiling = Tiling::new([side, side], 0.5, &[]);
-        match self.slice_async(&Tensor::zeros([side, side]), &tiling, 1, || Ok(())).await {
-            Err(error @ Error::Gpu { .. }) => Err(error),
-            _ => Ok(()),
-        }
+        judged(self.slice_async(&Tensor::zeros([side, side]), &tiling, 1, || Ok(())).await)
     }
 
     /// Returns the number of scores per pixel, K.
@@ -193,6 +190,7 @@ mod tests {
     use super::*;
     use crate::backbone::Backbone;
     use crate::cpu;
+    use crate::error::Error;
     use crate::gpu::Scorer;
     use crate::gpu::faults::{each_object_fails, one_block, paced};
     use crate::vit::decoder::Decoder;
