@@ -16,23 +16,12 @@ sys.path.insert(0, os.path.join(here, "..", "..", "tests", "golden"))
 import reference
 import seeded
 import torch
+from calls import CALLS
 from safetensors.torch import save_file
 
 CONFIG = seeded.Config.tiny()
 SHAPE = (2, 3, 32, 50)
 WEIGHTS = {name: torch.from_numpy(value).double() for name, value in seeded.state_dict(CONFIG, 0).items()}
-
-# The arguments of each call of get_intermediate_layers.
-CALLS = {
-    "default": {},
-    "n2": {"n": 2},
-    "list": {"n": [2, 0]},
-    "reshape": {"n": 2, "reshape": True},
-    "cls": {"n": 2, "return_class_token": True},
-    "extra": {"n": [1], "return_extra_tokens": True},
-    "both": {"n": 3, "reshape": True, "return_class_token": True, "return_extra_tokens": True},
-    "raw": {"n": 3, "norm": False, "return_class_token": True},
-}
 
 
 def image():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from calls import CALLS
 from conftest import REPOSITORY, TINY, relative_l2
 from safetensors.numpy import load_file
 
@@ -20,17 +21,6 @@ import seeded
 GOLDEN = load_file(Path(__file__).with_name("golden.safetensors"))
 # f32 against PyTorch in f64 under f32 RoPE; a wrong eps is 2e-5 off.
 TOLERANCE = 1e-5
-
-CALLS = {
-    "default": {},
-    "n2": {"n": 2},
-    "list": {"n": [2, 0]},
-    "reshape": {"n": 2, "reshape": True},
-    "cls": {"n": 2, "return_class_token": True},
-    "extra": {"n": [1], "return_extra_tokens": True},
-    "both": {"n": 3, "reshape": True, "return_class_token": True, "return_extra_tokens": True},
-    "raw": {"n": 3, "norm": False, "return_class_token": True},
-}
 
 
 @pytest.fixture(scope="module")
