@@ -56,6 +56,7 @@ pub mod checkpoint;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
+mod count;
 #[cfg(feature = "cpu")]
 pub mod cpu;
 pub mod ct;

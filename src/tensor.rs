@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::count::values_in;
 use crate::parallel;
 
 /// Row-major f32 values with a shape. Weights, images and features have this type on the host.
@@ -18,15 +19,15 @@ impl Tensor {
     /// If the product of `shape` is not `data.len()`, which is a programmer's mistake.
     pub fn new(shape: impl Into<Vec<usize>>, data: Vec<f32>) -> Self {
         let shape = shape.into();
-        assert_eq!(shape.iter().product::<usize>(), data.len(), "shape {shape:?} does not hold {} values", data.len());
+        assert_eq!(values_in(&shape), Some(data.len()), "shape {shape:?} does not hold {} values", data.len());
         Self { shape, data }
     }
 
     /// Makes a tensor of zeros.
     pub fn zeros(shape: impl Into<Vec<usize>>) -> Self {
         let shape = shape.into();
-        let n = shape.iter().product();
-        Self { shape, data: vec![0.0; n] }
+        let data = vec![0.0; counted(&shape)];
+        Self { shape, data }
     }
 
     /// Makes an empty tensor, for a later [`Tensor::resize`].
@@ -45,7 +46,7 @@ impl Tensor {
     /// then they are arbitrary.
     pub fn resize(&mut self, shape: impl Into<Vec<usize>>) -> &mut [f32] {
         self.shape = shape.into();
-        self.data.resize(self.shape.iter().product(), 0.0);
+        self.data.resize(counted(&self.shape), 0.0);
         &mut self.data
     }
 
@@ -120,7 +121,7 @@ impl<'a> TensorView<'a> {
     /// # Panics
     /// If the product of `shape` is not `data.len()`, which is a programmer's mistake.
     pub fn new(shape: &'a [usize], data: &'a [f32]) -> Self {
-        assert_eq!(shape.iter().product::<usize>(), data.len(), "shape {shape:?} does not hold {} values", data.len());
+        assert_eq!(values_in(shape), Some(data.len()), "shape {shape:?} does not hold {} values", data.len());
         Self { shape, data }
     }
 
@@ -166,6 +167,10 @@ impl fmt::Debug for Tensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tensor{:?}", self.shape)
     }
+}
+
+fn counted(shape: &[usize]) -> usize {
+    values_in(shape).unwrap_or_else(|| panic!("shape {shape:?} has more values than this machine can count"))
 }
 
 /// Returns the relative L2 distance of `got` from `want`, `|got - want| / |want|`, with sums in f64: 0 for the same

@@ -155,7 +155,13 @@ fn nothing_is_read_before_it_is_written() {
 #[test]
 fn the_models_formula_counts_the_products_that_its_graph_declares() {
     for (config, [batch, channels, height, width]) in
-        [(Config::vit_base(), [1, 3, 224, 224]), (Config::vit_base(), [2, 1, 160, 240]), (Config::tiny(), [3, 3, 70, 115])]
+        // The operations of the last one are more than 32 bits count.
+        [
+            (Config::vit_base(), [1, 3, 224, 224]),
+            (Config::vit_base(), [2, 1, 160, 240]),
+            (Config::tiny(), [3, 3, 70, 115]),
+            (Config::vit_base(), [1, 1, 896, 896]),
+        ]
     {
         let input = BatchShape { batch, channels, height, width, masked: false };
         let (graph, _) = record(&config, Limits::DEFAULT, input, &Request::default()).unwrap();
@@ -168,8 +174,20 @@ fn the_models_formula_counts_the_products_that_its_graph_declares() {
         let grid = config.grid(height, width).unwrap();
         let tokens = config.prefix_tokens() + grid.patches();
         // Attention's declared cost includes its softmax: four operations a score.
-        let softmax = (4 * batch * config.depth * config.num_heads * tokens * tokens) as u64;
+        let softmax: u64 = [4, batch, config.depth, config.num_heads, tokens, tokens].iter().map(|&n| n as u64).product();
         assert_eq!(declared - softmax, batch as u64 * config.product_flops(channels, grid), "{height} x {width}");
+    }
+}
+
+/// A program of 32 bits cannot count the bytes of an MLP over the largest image, and no program those of so many images.
+#[test]
+fn a_pass_whose_bytes_cannot_be_counted_is_an_error() {
+    let large = Config { embed_dim: 1024, num_heads: 16, ffn_dim: 4096, ..Config::vit_base() };
+    let batch = if usize::BITS == 32 { 1 } else { 1 << 40 };
+    for (batch, height) in [(batch, 8192), (1 << (usize::BITS - 14), 64)] {
+        let input = BatchShape { batch, channels: 1, height, width: 8192, masked: false };
+        let error = record(&large, Limits::DEFAULT, input, &Request::default()).err().expect("too large").to_string();
+        assert!(error.contains("take more bytes than a") && error.contains("use a smaller image (`size`)"), "{error}");
     }
 }
 

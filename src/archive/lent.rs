@@ -139,6 +139,9 @@ impl Read for LentReader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let left = self.length().saturating_sub(self.at);
         let len = left.min(into.len() as u64) as usize;
+        if len == 0 {
+            return Ok(0);
+        }
         self.content.read_at(self.at, &mut into[..len])?;
         self.at += len as u64;
         Ok(len)
@@ -180,6 +183,8 @@ mod tests {
         reader.read_to_string(&mut end).expect("read");
         assert_eq!(end, "ond");
         assert!(reader.seek(SeekFrom::Current(-9)).is_err());
+        reader.seek(SeekFrom::Start(99)).expect("moved beyond the end");
+        assert_eq!(reader.read(&mut [0]).expect("the end"), 0);
         assert_eq!(open(&at("a")).err().map(|e| e.kind()), Some(ErrorKind::IsADirectory));
         let (one, two) = (at("a/one"), at("two"));
         drop(folder);

@@ -7,6 +7,7 @@ use safetensors::tensor::{Dtype as FileDtype, Metadata, TensorInfo};
 
 use super::TensorHeader;
 use super::partial::Partial;
+use crate::count::values_in;
 use crate::error::{Error, Result};
 
 /// A safetensors file being written. The header is written first and in full; the values follow in any order and in
@@ -75,8 +76,9 @@ impl ArchiveWriter {
     /// If a value is beyond the type's range, or the disk is full or fails.
     pub fn write(&mut self, index: usize, first: usize, values: &[f32]) -> Result<()> {
         let Region { name, stored, start, .. } = &self.regions[index];
+        let size = stored.dtype.size().unwrap_or_default() as u64;
         let bytes = stored.dtype.encode(values).map_err(|problem| self.file.failed(format!("tensor {name}: {problem}")))?;
-        self.file.write_at(start + (first * bytes.len() / values.len().max(1)) as u64, &bytes)
+        self.file.write_at(start + first as u64 * size, &bytes)
     }
 
     /// Records that `done` units are written, so that a run after a crash can rely on it; the caller chooses the unit.
@@ -122,7 +124,9 @@ fn layout(tensors: &[(String, TensorHeader)], metadata: &BTreeMap<String, String
     let (mut end, mut infos, mut regions) = (0, Vec::new(), Vec::new());
     for (name, TensorHeader { shape, dtype }) in tensors {
         let start = end;
-        end += shape.iter().product::<usize>() * dtype.size().unwrap_or_default();
+        let bytes = values_in(shape).and_then(|values| values.checked_mul(dtype.size().unwrap_or_default()));
+        let counted = bytes.and_then(|bytes| bytes.checked_add(end));
+        end = counted.ok_or_else(|| format!("{name}: {shape:?} values take more bytes than this machine can count"))?;
         infos.push((name.clone(), TensorInfo { dtype: FileDtype::try_from(*dtype)?, shape: shape.clone(), data_offsets: (start, end) }));
         regions.push(Region {
             name: name.clone(),

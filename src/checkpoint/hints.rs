@@ -198,8 +198,8 @@ impl TryFrom<Value> for Count {
             Value::Array(pair) if pair.len() == 2 && pair[0] == pair[1] => &pair[0],
             value => value,
         };
-        let number = number.as_u64().ok_or_else(|| format!("{}; expected a whole number", printable(&value.to_string())))?;
-        Ok(Self(number as usize))
+        let number = number.as_u64().and_then(|number| usize::try_from(number).ok());
+        number.map(Self).ok_or_else(|| format!("{}; expected a whole number", printable(&value.to_string())))
     }
 }
 

@@ -9,6 +9,7 @@ use npyz::{DType, Deserialize, NpyHeader, Order, TypeChar, TypeRead};
 
 use super::source::{self, SliceReader, StoredScan};
 use crate::archive::{InputFile, open_plain};
+use crate::count::product;
 use crate::error::{Error, Problem, Result};
 
 /// The longest header that is accepted, in bytes; NumPy's own `max_header_size` is the same.
@@ -86,7 +87,15 @@ impl Npy {
         let ([slices, height, width], item) = (self.shape, self.item);
         let whole = match self.whole.take() {
             Some(whole) => whole,
-            None => self.read_bytes(self.start, slices * height * width * item)?,
+            None => {
+                let bytes = product(&[slices, height, width, item]);
+                let whole = usize::try_from(bytes).map_err(|_| {
+                    format!(
+                        "its Fortran order needs all of its {bytes} bytes in memory at once; save it in C order: numpy.ascontiguousarray"
+                    )
+                })?;
+                self.read_bytes(self.start, whole)?
+            }
         };
         let stored = |h: usize, w: usize| (index + slices * (h + height * w)) * item;
         let bytes = (0..height).flat_map(|h| (0..width).map(move |w| stored(h, w))).flat_map(|at| &whole[at..at + item]).copied().collect();
@@ -100,7 +109,7 @@ impl SliceReader for Npy {
         let [_, height, width] = self.shape;
         let len = height * width * self.item;
         let bytes = match self.order {
-            Order::C => self.read_bytes(self.start + (index * len) as u64, len)?,
+            Order::C => self.read_bytes(self.start + index as u64 * len as u64, len)?,
             Order::Fortran => self.gather(index)?,
         };
         decode(&self.dtype, &bytes)

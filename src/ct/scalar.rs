@@ -1,5 +1,7 @@
 //! The types of a stored voxel.
 
+use crate::count::product;
+
 /// A real number of at most 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scalar {
@@ -18,7 +20,7 @@ pub(super) enum Scalar {
 impl Scalar {
     /// Returns the bytes of a volume of `shape` [S, H, W], or `u64::MAX` if they are more.
     pub fn bytes_of(self, shape: [usize; 3]) -> u64 {
-        shape.iter().fold(self.size() as u64, |bytes, &side| bytes.saturating_mul(side as u64))
+        product(&shape).saturating_mul(self.size() as u64)
     }
 
     /// Returns the size of a value in bytes.

@@ -1,7 +1,7 @@
 //! A temporary file of slices, for data that is read more than once.
 
 use super::source::SliceReader;
-use super::spool::Spool;
+use super::spool::{Spool, bytes_of};
 use super::volume::Volume;
 use crate::error::{Error, Problem, Result};
 
@@ -21,7 +21,7 @@ impl Scratch {
     /// # Errors
     /// If no file can be created in the temporary folder.
     pub fn new(shape: [usize; 3]) -> Result<Self> {
-        let spool = Spool::new(shape.iter().product::<usize>() as u64 * 4).map_err(fail)?;
+        let spool = Spool::new(bytes_of(shape)).map_err(fail)?;
         Ok(Self { spool, shape, kept: 0 })
     }
 
@@ -35,7 +35,7 @@ impl Scratch {
     pub fn push(&mut self, slice: &[f32]) -> Result<()> {
         let [slices, height, width] = self.shape;
         assert!(slice.len() == height * width && self.kept < slices, "slice {} of {:?}", self.kept, self.shape);
-        self.spool.write_at((self.kept * slice.len()) as u64 * 4, bytemuck::cast_slice(slice)).map_err(fail)?;
+        self.spool.write_at(bytes_of([self.kept, height, width]), bytemuck::cast_slice(slice)).map_err(fail)?;
         self.kept += 1;
         Ok(())
     }
@@ -52,9 +52,9 @@ impl Scratch {
 
 impl SliceReader for Scratch {
     fn read_slice(&mut self, index: usize) -> Result<Vec<f32>, Problem> {
-        let len = self.shape[1] * self.shape[2];
-        let mut values = vec![0.0; len];
-        self.spool.read_at((index * len) as u64 * 4, bytemuck::cast_slice_mut(&mut values))?;
+        let [_, height, width] = self.shape;
+        let mut values = vec![0.0; height * width];
+        self.spool.read_at(bytes_of([index, height, width]), bytemuck::cast_slice_mut(&mut values))?;
         Ok(values)
     }
 }

@@ -1,5 +1,6 @@
 //! An unnamed temporary file, for a scan that is read in a different order than it is stored in.
 
+use crate::count::product;
 use crate::error::Problem;
 #[cfg(all(feature = "files", not(target_arch = "wasm32")))]
 use std::fs::File;
@@ -12,6 +13,11 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 type Store = File;
 #[cfg(not(all(feature = "files", not(target_arch = "wasm32"))))]
 type Store = Cursor<Vec<u8>>;
+
+/// Returns the bytes of f32 values of `shape`.
+pub(super) fn bytes_of(shape: [usize; 3]) -> u64 {
+    product(&shape).saturating_mul(4)
+}
 
 /// An unnamed temporary file, which is deleted when this value is dropped. Errors name the folder, the space needed,
 /// and the variable that selects another folder.
@@ -28,7 +34,7 @@ impl Spool {
     /// # Errors
     /// If no file can be created in the temporary folder.
     pub fn new(needed: u64) -> Result<Self, Problem> {
-        let store = store().map_err(|e| trouble(needed, e))?;
+        let store = store(needed).map_err(|e| trouble(needed, e))?;
         Ok(Self { store, needed })
     }
 
@@ -50,14 +56,16 @@ impl Spool {
 }
 
 #[cfg(all(feature = "files", not(target_arch = "wasm32")))]
-fn store() -> io::Result<Store> {
+fn store(_: u64) -> io::Result<Store> {
     tempfile::tempfile()
 }
 
 #[cfg(not(all(feature = "files", not(target_arch = "wasm32"))))]
-#[expect(clippy::unnecessary_wraps, reason = "a temporary file may fail")]
-fn store() -> io::Result<Store> {
-    Ok(Cursor::new(Vec::new()))
+fn store(needed: u64) -> io::Result<Store> {
+    let mut bytes = Vec::new();
+    // Memory that is missing is an error here; while the bytes are written, it would end the program.
+    bytes.try_reserve_exact(usize::try_from(needed).unwrap_or(usize::MAX)).map_err(io::Error::other)?;
+    Ok(Cursor::new(bytes))
 }
 
 #[cfg(all(feature = "files", not(target_arch = "wasm32")))]

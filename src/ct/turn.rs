@@ -2,7 +2,7 @@
 
 use super::affine::Affine;
 use super::source::{MAX_SLICE_SIDE, SliceReader, StoredScan};
-use super::spool::Spool;
+use super::spool::{Spool, bytes_of};
 use crate::error::Problem;
 
 /// The most bytes of a scan that are buffered while it is spooled in another order. The buffer holds at least one
@@ -214,9 +214,9 @@ impl Turned {
             Some(spool) => spool,
             None => self.fill_spool()?,
         };
-        let len = self.shape[0] * length(self.shape, 1 - self.turn.from[2]);
-        let mut values = zeros(len)?;
-        let result = spool.read_at((index * len) as u64 * 4, bytemuck::cast_slice_mut(&mut values));
+        let plane = [self.shape[0], length(self.shape, 1 - self.turn.from[2])];
+        let mut values = zeros(plane[0] * plane[1])?;
+        let result = spool.read_at(bytes_of([index, plane[0], plane[1]]), bytemuck::cast_slice_mut(&mut values));
         self.spool = Some(spool);
         result.map(|()| values)
     }
@@ -227,7 +227,7 @@ impl Turned {
         let [slices, height, width] = self.shape;
         let across = self.turn.from[2];
         let (planes, others) = (length(self.shape, across), length(self.shape, 1 - across));
-        let mut spool = Spool::new((slices * height * width) as u64 * 4)?;
+        let mut spool = Spool::new(bytes_of(self.shape))?;
         let held = (BUFFER / (height * width * 4)).clamp(1, slices);
         let mut buffer = zeros(held * height * width)?;
         for first in (0..slices).step_by(held) {
@@ -243,7 +243,7 @@ impl Turned {
                 }
             }
             for (plane, lines) in part.chunks_exact(count * others).enumerate() {
-                spool.write_at(((plane * slices + first) * others) as u64 * 4, bytemuck::cast_slice(lines))?;
+                spool.write_at(bytes_of([plane, slices, others]) + bytes_of([1, first, others]), bytemuck::cast_slice(lines))?;
             }
         }
         Ok(spool)

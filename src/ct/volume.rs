@@ -19,6 +19,7 @@ use super::source::{SliceReader, StoredScan};
 use super::turn::Turn;
 #[cfg(feature = "readers")]
 use super::{metaimage, nifti, nrrd};
+use crate::count::values_in;
 use crate::error::{Error, Problem, Result};
 use crate::tensor::Tensor;
 
@@ -162,7 +163,7 @@ impl Volume {
     /// If `hu` does not have S * H * W values.
     pub fn from_array<V: AsRef<[f32]> + Send + 'static>(name: impl Into<String>, hu: V, geometry: &Geometry) -> Result<Self> {
         let (name, [slices, height, width], len) = (name.into(), geometry.shape(), hu.as_ref().len());
-        if len != slices * height * width {
+        if values_in(&geometry.shape()) != Some(len) {
             let problem = format!("expected {slices} x {height} x {width} values (slices, rows, columns), found {len}");
             return Err(Error::input(name, problem));
         }

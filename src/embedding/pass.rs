@@ -10,6 +10,7 @@ use super::pace::{Pace, PassProgress};
 use super::reading::Reading;
 use super::settings::PassSettings;
 use super::source::{SliceSource, Target, copy};
+use crate::count::product;
 use crate::error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::gpu::block_on;
@@ -137,7 +138,7 @@ impl Pass {
     /// Returns the byte of [`Pass::input`] at which slice or image `at` of the batch begins. The byte of a slice is a
     /// multiple of the device's alignment for bindings.
     pub fn offset(&self, at: usize) -> u64 {
-        4 * (at * self.settings.input.stride(self.executable.context().limits().alignment)) as u64
+        product(&[4, at, self.settings.input.stride(self.executable.context().limits().alignment)])
     }
 
     /// Records the copy of a mask [B, P] of f32 from byte `offset` of a host's buffer, and restarts a pass that is in

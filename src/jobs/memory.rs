@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::system::{available_bytes, memory_limit, resident_bytes};
 use crate::backbone::Backbone;
+use crate::count::product;
 use crate::error::{Error, Result};
 use crate::vit::features::Request;
 use crate::vit::model::Model;
@@ -17,7 +18,7 @@ const MAX_CPU_BATCH: usize = 4;
 /// the writer.
 const IN_FLIGHT: u64 = 3;
 /// Bytes of a process besides weights and images, for code, stacks and the allocator. Measured: 16 to 24 MiB.
-const PROCESS: usize = 24 << 20;
+const PROCESS: u64 = 24 << 20;
 /// The default limit on a GPU, because no portable interface reports its free memory, and on a CPU whose system reports
 /// none.
 const DEFAULT: u64 = 4 << 30;
@@ -125,10 +126,10 @@ fn need(model: &Model, backbone: &Backbone, [channels, height, width]: [usize; 3
     let (c, t) = (config.embed_dim, config.prefix_tokens() + config.grid(height, width)?.patches());
     let working = config.working_values(t);
     // Four copies of a batch's features: in the model, on the way to the file, being written, and as bytes.
-    let kept = t * c * (1 + usize::from(request.prenorm) + request.layers.len()) * 4;
+    let kept = product(&[t, c, 1 + usize::from(request.prenorm) + request.layers.len(), 4]);
     // Four batches of images: being read, queued, being computed, and the last batch of the report.
-    let images = channels * height * width * 4;
-    Ok(((model.parameters() + batch * (working + kept + images)) * 4 + PROCESS) as u64)
+    let images = product(&[channels, height, width, 4]);
+    Ok((model.parameters() as u64 + batch as u64 * (working + kept + images)) * 4 + PROCESS)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::reads::is_own;
 use super::text::name_text;
 use crate::archive::{Listing, sha256};
 use crate::backbone::{Choice, Tuning};
+use crate::count::{product, values_in};
 use crate::ct::{DicomImages, Geometry, Turn, Volume};
 use crate::error::{Error, Result};
 use crate::nnunet::{Frame, Prepared, Results, Segmented, Tiling};
@@ -282,7 +283,7 @@ impl SegmentJob {
     /// As [`SegmentJob::write`], except for errors of files.
     pub fn compute(&self, scan: Scan, observer: &dyn Observer) -> Result<(LabelMap, LabelReport)> {
         let shape = scan.geometry.shape();
-        let voxels = shape.iter().product();
+        let voxels = values_in(&shape).ok_or_else(|| Error::option("memory", format!("this machine cannot count {shape:?} voxels")))?;
         let probabilities = self.recipe.probabilities.then(|| Tensor::zeros([&[self.segmenter.classes()][..], &shape].concat()));
         let mut map = LabelMap { shape, labels: vec![0; voxels], probabilities };
         let ready = self.prepare(scan, observer)?;
@@ -375,8 +376,8 @@ impl SegmentJob {
         let ([rows, columns], [_, height, width]) = (self.results.configuration.tile, frame.shape);
         // Two copies of a slice's scores (being summed, being read back) and one of its result, or four copies (saved,
         // computed, queued and being written) if there are probabilities.
-        let pixels = 2 * frame.padded.iter().product::<usize>() + height * width * if self.recipe.probabilities { 4 } else { 1 };
-        let slice = (self.segmenter.classes() * pixels * size_of::<f32>()) as u64;
+        let pixels = 2 * product(&frame.padded) + product(&[height, width, if self.recipe.probabilities { 4 } else { 1 }]);
+        let slice = product(&[self.segmenter.classes(), size_of::<f32>()]).saturating_mul(pixels);
         let need = |batch: usize| self.segmenter.bytes([batch, 1, rows, columns], frame.padded).map(|bytes| bytes + slice);
         let reason = format!("one tile of {rows} x {columns} needs {{}} with the weights; give more");
         memory::fit(self.tiling.passes(frame.padded).len(), self.segmenter.is_on_cpu(), self.recipe.max_memory, need, &reason)

@@ -6,6 +6,7 @@ use super::cut::cut;
 use super::gemm::{factors, matrices, parts};
 use super::rope::Heads;
 use super::{Recorder, rows_of, shared, words};
+use crate::count::product;
 use crate::error::{Error, GpuFailure, Result};
 use crate::graph::{AttentionTile, Cost, Dispatch, Elem, Kernel, Limits, TensorId, Tier};
 
@@ -40,7 +41,7 @@ impl Recorder {
         let (c, most) = (heads * head_dim, self.limits.reach(1));
         let score_flops = 4 * head_dim as u64 + SOFTMAX_FLOPS;
         // Tiles of queries, each of one head.
-        let wanted = self.affordable(Cost { flops: (queries * tokens) as u64 * score_flops, bytes: 0 }, 1);
+        let wanted = self.affordable(Cost { flops: product(&[queries, tokens]).saturating_mul(score_flops), bytes: 0 }, 1);
         let rows = cut(&self.limits, label, batch * tokens, &[c * y_bytes], self.limits.reach(queries), usize::MAX)?;
         let bound_heads = cut(&self.limits, label, batch * heads, &[tokens * head_dim * head_bytes], most, wanted)?;
         let y = self.result_of(elems[1], label, [batch, tokens, c]);
@@ -50,13 +51,13 @@ impl Recorder {
                 for (tiles, head_tokens) in query_tiles(rows, bound, heads, tokens, [queries, most]) {
                     let reads: Vec<_> = [q, k, v].iter().map(|&id| rows_of(id, bound, tokens * head_dim)).collect();
                     let write = rows_of(y, rows, c);
-                    let scores = (head_tokens * tokens) as u64;
+                    let scores = product(&[head_tokens, tokens]);
                     self.push(Dispatch {
                         label: label.to_owned(),
                         kernel: kernel.clone(),
                         cost: Cost {
                             flops: scores * score_flops,
-                            bytes: self.bytes(&reads[1..]) + (head_tokens * head_dim * (head_bytes + y_bytes)) as u64,
+                            bytes: self.bytes(&reads[1..]) + product(&[head_tokens, head_dim, head_bytes + y_bytes]),
                         },
                         reads,
                         write,

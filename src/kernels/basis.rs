@@ -2,6 +2,7 @@
 
 use super::layernorm::{reduction, row_lanes};
 use super::{LANES, Recorder, cut::cut, pack, rows_of, words};
+use crate::count::product;
 use crate::error::Result;
 use crate::graph::{Cost, Dispatch, Kernel, TensorId};
 
@@ -21,7 +22,7 @@ impl Recorder {
         let (part, width) = pack(c);
         let row_lanes = row_lanes(&self.limits, c / width);
         let reach = (LANES / row_lanes) as usize;
-        let cost = |rows: usize| Cost { flops: (rows * 3 * components * c) as u64, bytes: 4 * (rows * (c + components)) as u64 };
+        let cost = |rows: usize| Cost { flops: product(&[rows, 3, components, c]), bytes: product(&[4, rows, c + components]) };
         let most = self.limits.reach(reach);
         let pieces = cut(&self.limits, label, rows, &[4 * c, 4 * components], most, self.affordable(cost(1), reach))?;
         let mut shape = self.graph.info(tokens).shape.clone();

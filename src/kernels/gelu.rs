@@ -2,6 +2,7 @@
 
 use super::cut::cut;
 use super::{LANES, Recorder, pack, rows_of, shared, words};
+use crate::count::product;
 use crate::error::Result;
 use crate::graph::{Cost, Dispatch, Kernel, TensorId};
 
@@ -18,7 +19,7 @@ impl Recorder {
         let (n, shape) = (info.len(), info.shape.clone());
         let (part, width) = pack(n);
         self.expect_f32(label, &[x]);
-        let cost = |packs: usize| Cost { flops: FLOPS * (packs * width) as u64, bytes: 8 * (packs * width) as u64 };
+        let cost = |packs: usize| Cost { flops: FLOPS * product(&[packs, width]), bytes: product(&[8, packs, width]) };
         let most = self.limits.reach(LANES as usize);
         let pieces = cut(&self.limits, label, n / width, &[4 * width], most, self.affordable(cost(1), LANES as usize))?;
         let y = self.result(label, shape);

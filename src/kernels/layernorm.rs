@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::cut::cut;
 use super::{LANES, Recorder, pack, rows_of, shared, words};
+use crate::count::product;
 use crate::error::Result;
 use crate::graph::{Constant, Cost, Dispatch, Elem, Kernel, Limits, Operand, TensorId, Tier};
 
@@ -144,7 +145,7 @@ impl Recorder {
     fn push_rows(&mut self, label: &str, (kernel, reach): (Kernel, usize), [x, y]: [Operand; 2], norm: Norm, rows: &Rows) {
         let c = self.graph.info(norm.weight).len();
         let (_, width) = pack(c);
-        let moved = rows.count * c * (self.elem_of(x.tensor).bytes() + self.elem_of(y.tensor).bytes());
+        let moved = product(&[rows.count, c, self.elem_of(x.tensor).bytes() + self.elem_of(y.tensor).bytes()]);
         self.push(Dispatch {
             label: label.to_owned(),
             kernel,
@@ -152,7 +153,7 @@ impl Recorder {
             write: y,
             params: words(&[rows.count, c / width, rows.from / width, rows.to / width, rows.pitch / width]),
             workgroups: [rows.count.div_ceil(reach) as u32, 1, 1],
-            cost: Cost { flops: FLOPS * (rows.count * c) as u64, bytes: (moved + 8 * c) as u64 },
+            cost: Cost { flops: FLOPS * product(&[rows.count, c]), bytes: moved + 8 * c as u64 },
         });
     }
 }

@@ -3,6 +3,7 @@
 use super::cut::cut;
 use super::gemm::Tile;
 use super::{Recorder, rows_of, shared, words};
+use crate::count::product;
 use crate::error::Result;
 use crate::graph::{Constant, Cost, Dispatch, Elem, Kernel, Operand, TensorId};
 
@@ -80,7 +81,7 @@ impl Recorder {
         let [x_bytes, weight_bytes, y_bytes] = elems.map(Elem::bytes);
         let tile = Tile::choose(&self.limits, elems[0], [m, n, k]);
         let (most_rows, most_cols) = tile.reach(&self.limits);
-        let row_cost = Cost { flops: 2 * (n * k) as u64, bytes: (k * x_bytes + n * y_bytes) as u64 };
+        let row_cost = Cost { flops: product(&[2, n, k]), bytes: (k * x_bytes + n * y_bytes) as u64 };
         let rows = cut(&self.limits, label, m, &[k * x_bytes, n * y_bytes], most_rows, self.affordable(row_cost, tile.size.rows as usize))?;
         let cols = cut(&self.limits, label, n, &[k * weight_bytes], most_cols, usize::MAX)?;
         let pack = tile.pack(n, cols.iter().map(|cols| cols.start));
@@ -110,8 +111,8 @@ impl Recorder {
     fn product_cost(&self, reads: &[Operand], y_bytes: usize, [rows, cols, k]: [usize; 3]) -> Cost {
         let operands = self.bytes(&reads[..2]);
         let residual = if reads.len() == 5 { 4 } else { 0 };
-        let vectors = reads.len().saturating_sub(2).min(2) * 4 * cols;
-        Cost { flops: 2 * (rows * cols * k) as u64, bytes: operands + (rows * cols * (residual + y_bytes) + vectors) as u64 }
+        let vectors = product(&[reads.len().saturating_sub(2).min(2), 4, cols]);
+        Cost { flops: product(&[2, rows, cols, k]), bytes: operands + product(&[rows, cols, residual + y_bytes]) + vectors }
     }
 }
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::cut::cut;
 use super::{LANES, Recorder, words};
+use crate::count::product;
 use crate::error::Result;
 use crate::graph::{Cost, Dispatch, Elem, Kernel, TensorId};
 
@@ -61,8 +62,8 @@ impl Recorder {
                     params: words(&[count, first_pixel, place, cols, rows, classes, first_class, moved.len(), first, map, width, tile]),
                     workgroups: [count.div_ceil(LANES as usize) as u32, 1, 1],
                     cost: Cost {
-                        flops: 2 * (count * moved.len()) as u64,
-                        bytes: (count * (moved.len() * (self.elem_of(pixels).bytes() + 8) + 4)) as u64,
+                        flops: product(&[2, count, moved.len()]),
+                        bytes: product(&[count, moved.len() * (self.elem_of(pixels).bytes() + 8) + 4]),
                     },
                 });
             }

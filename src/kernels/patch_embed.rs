@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::cut::cut;
 use super::gemm::Tile;
 use super::{Recorder, rows_of, words};
+use crate::count::product;
 use crate::error::Result;
 use crate::graph::{Cost, Dispatch, Kernel, Operand, TensorId};
 
@@ -76,7 +77,7 @@ impl Recorder {
         // Reading patches is slower than reading rows of a product, so the cost counts all channels even if the image
         // has one.
         let patch = layer.channels * layer.patch * layer.patch;
-        let row_cost = Cost { flops: 2 * (patch * layer.embed_dim) as u64, bytes: 4 * (patch + layer.embed_dim) as u64 };
+        let row_cost = Cost { flops: product(&[2, patch, layer.embed_dim]), bytes: 4 * (patch + layer.embed_dim) as u64 };
         let wanted = self.affordable(row_cost, tile.size.rows as usize);
         let whole = self.graph.whole(layer.image);
         let bindable = (self.limits.max_binding / 4) as usize;
@@ -120,7 +121,7 @@ impl Recorder {
         self.push(Dispatch {
             label: layer.label.to_owned(),
             kernel: Kernel { name: "patch_embed", parts, constants },
-            cost: Cost { flops: 2 * (m * k * layer.embed_dim) as u64, bytes: self.bytes(&reads) + 4 * (m * layer.embed_dim) as u64 },
+            cost: Cost { flops: product(&[2, m, k, layer.embed_dim]), bytes: self.bytes(&reads) + product(&[4, m, layer.embed_dim]) },
             reads,
             write: rows_of(y, &piece.bound, layer.embed_dim),
             params: words(&[

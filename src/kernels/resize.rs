@@ -2,6 +2,7 @@
 
 use super::cut::cut;
 use super::{Recorder, rows_of, words};
+use crate::count::product;
 use crate::error::Result;
 use crate::graph::{Cost, Dispatch, Kernel, TensorId};
 
@@ -83,11 +84,11 @@ impl Recorder {
         let constants = [("SIDE", SIDE as usize), ("CHANNELS", channels), ("DOWN", down_len), ("ACROSS", across_len)];
         let constants = constants.map(|(name, value)| (name, (value as u32).into())).to_vec();
         let kernel = Kernel { name: "resize", parts: vec![include_str!("../../shaders/resize.wgsl")], constants };
-        let taps = ((down_len - 2) * (across_len - 2)) as u64;
+        let taps = product(&[down_len - 2, across_len - 2]);
         // A piece reads the source rows that its result depends on.
         let cost = |some: usize| {
-            let pixels = (some * cols * channels) as u64;
-            Cost { flops: FLOPS * taps * pixels, bytes: 4 * (pixels + (height * width * channels * some / rows) as u64) }
+            let pixels = product(&[some, cols, channels]);
+            Cost { flops: FLOPS * taps * pixels, bytes: 4 * (pixels + product(&[height, width, channels, some]) / rows as u64) }
         };
         let most = self.limits.reach(SIDE as usize);
         let pieces = cut(&self.limits, label, rows, &[4 * cols * channels], most, self.affordable(cost(1), SIDE as usize))?;

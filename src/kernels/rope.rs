@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::cut::cut;
 use super::{LANES, Recorder, pack, rows_of, shared, words};
+use crate::count::product;
 use crate::error::Result;
 use crate::graph::{Constant, Cost, Dispatch, Elem, Kernel, TensorId};
 
@@ -63,7 +64,7 @@ impl Recorder {
         let y = self.result_of(elems[1], label, [batch, heads, tokens, head_dim]);
         for rows in &rows {
             for bound in bound_heads.iter().filter(|bound| overlap(rows, tokens, bound, heads)) {
-                let elements = (rows.len() * heads * head_dim) as u64;
+                let elements = product(&[rows.len(), heads, head_dim]);
                 self.push(Dispatch {
                     label: label.to_owned(),
                     kernel: kernel(half, part < 2, bf16, elems),

@@ -2,6 +2,7 @@
 
 use super::layernorm::{reduction, row_lanes};
 use super::{LANES, Recorder, cut::cut, pack, rows_of, words};
+use crate::count::product;
 use crate::error::Result;
 use crate::graph::{Cost, Dispatch, Kernel, TensorId};
 
@@ -25,7 +26,7 @@ impl Recorder {
         let (part, width) = pack(c);
         let row_lanes = row_lanes(&self.limits, c / width);
         let reach = (LANES / row_lanes) as usize;
-        let cost = |rows: usize| Cost { flops: FLOPS * (rows * c) as u64, bytes: 4 * (rows * (c + 1)) as u64 };
+        let cost = |rows: usize| Cost { flops: FLOPS * product(&[rows, c]), bytes: product(&[4, rows, c + 1]) };
         let most = self.limits.reach(reach);
         let pieces = cut(&self.limits, label, rows, &[4 * c, 4], most, self.affordable(cost(1), reach))?;
         let shape = self.graph.info(tokens).shape.clone();

@@ -2,6 +2,7 @@
 
 use super::cut::cut;
 use super::{LANES, Recorder, pack, rows_of, words};
+use crate::count::product;
 use crate::error::Result;
 use crate::graph::{Cost, Dispatch, Kernel, Operand, TensorId};
 
@@ -90,7 +91,7 @@ impl Recorder {
                     write: rows_of(y, rows, c),
                     params: words(&[c / width, tokens, s, first, source_rows.start, source_rows.len(), rows.start, rows.len()]),
                     workgroups: [invocations.div_ceil(LANES as usize) as u32, 1, 1],
-                    cost: Cost { flops: 0, bytes: 8 * (source_rows.len() * c) as u64 },
+                    cost: Cost { flops: 0, bytes: product(&[8, source_rows.len(), c]) },
                 });
             }
         }

@@ -2,6 +2,7 @@
 
 use super::backend::FoldBackend;
 use crate::backbone::Backbone;
+use crate::count::product;
 use crate::cpu::{self, Layer};
 use crate::error::{Error, Result};
 use crate::nnunet::Tiling;
@@ -63,8 +64,8 @@ impl FoldBackend for CpuFold {
     fn bytes(&self, [batch, _, height, width]: [usize; 4], _: [usize; 2]) -> Result<u64> {
         let config = self.encoder.config();
         let (c, tokens) = (config.embed_dim, config.prefix_tokens() + config.grid(height, width)?.patches());
-        let encoder = config.working_values(tokens) + tokens * (1 + self.request.layers.len()) * c;
-        let scores = 2 * self.classes * height * width;
-        Ok(((self.parameters + batch * (encoder + scores + height * width)) * 4 + cpu::decode_bytes(&self.channels)) as u64)
+        let encoder = config.working_values(tokens) + product(&[tokens, 1 + self.request.layers.len(), c]);
+        let scores = product(&[2 * self.classes + 1, height, width]);
+        Ok((self.parameters as u64 + batch as u64 * (encoder + scores)) * 4 + cpu::decode_bytes(&self.channels) as u64)
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::count::product;
 use crate::error::{Error, Result};
 
 /// The longest side of an image that the model takes, in pixels. Sides of 8192 give 262 144 patches, whose features
@@ -177,8 +178,8 @@ impl Config {
     /// Returns the number of f32 in the buffers that all blocks of the CPU's forward pass share, for one image of
     /// `tokens` tokens: x, its normalised copy, q k v before and after RoPE, attention's result (9 C), and the hidden
     /// layer (F).
-    pub fn working_values(&self, tokens: usize) -> usize {
-        tokens * (9 * self.embed_dim + self.ffn_dim)
+    pub fn working_values(&self, tokens: usize) -> u64 {
+        product(&[tokens, 9 * self.embed_dim + self.ffn_dim])
     }
 
     /// Returns the patch grid of an image of `height` x `width` pixels. A remainder below one patch is ignored, as in
@@ -227,10 +228,10 @@ impl Config {
     /// channels.
     pub fn product_flops(&self, channels: usize, grid: Grid) -> u64 {
         let (c, t) = (self.embed_dim, self.prefix_tokens() + grid.patches());
-        let patch_embed = grid.patches() * channels * self.patch_size.pow(2) * c;
-        let linear = t * c * (3 * c + c + 2 * self.ffn_dim);
-        let attention = 2 * t * t * c;
-        2 * (patch_embed + self.depth * (linear + attention)) as u64
+        let patch_embed = product(&[grid.patches(), channels, self.patch_size, self.patch_size, c]);
+        let linear = product(&[t, c, 3 * c + c + 2 * self.ffn_dim]);
+        let attention = product(&[2, t, t, c]);
+        2 * (patch_embed + self.depth as u64 * (linear + attention))
     }
 
     /// Checks that a mask of `len` patches fits a batch, and that the model has a `mask_token` for the masked patches.

@@ -10,6 +10,7 @@
 
 use super::weights::{Linear, Norm, Spec};
 use crate::checkpoint::{Checkpoint, Entry};
+use crate::count::product;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -95,10 +96,10 @@ impl Shape {
     /// Returns the floating-point operations of the decoder's matrix products for one patch. A multiplication and an
     /// addition count as two.
     pub fn flops_per_patch(&self) -> u64 {
-        let stage = |(i, pair): (usize, &[usize])| FAN.pow(i as u32 + 1) * pair[0] * pair[1];
-        let stages: usize = self.channels.windows(2).enumerate().map(stage).sum();
+        let stage = |(i, pair): (usize, &[usize])| product(&[FAN.pow(i as u32 + 1), pair[0], pair[1]]);
+        let stages: u64 = self.channels.windows(2).enumerate().map(stage).sum();
         let last = self.channels.last().expect("at least what goes in");
-        2 * (stages + FAN.pow(self.channels.len() as u32 - 1) * last * self.classes) as u64
+        2 * (stages + product(&[FAN.pow(self.channels.len() as u32 - 1), *last, self.classes]))
     }
 }
 

@@ -6,7 +6,8 @@
 use super::config::{Config, RopePrecision};
 use super::features::Request;
 use super::weights::{Block, Linear, Norm, Spec, Weights};
-use crate::error::Result;
+use crate::count::values_in;
+use crate::error::{Error, GpuFailure, Result};
 use crate::graph::{Elem, Graph, Limits, Role, TensorId};
 use crate::kernels::{Epilogue, Mask, Recorder};
 
@@ -50,6 +51,7 @@ pub struct Forward {
 /// If the images hold no patch, a layer is no block of this model, or the device's limits are too narrow.
 pub fn record(config: &Config, limits: Limits, input: BatchShape, request: &Request) -> Result<(Graph, Forward)> {
     let BatchShape { batch, channels, height, width, masked } = input;
+    countable("image", &[batch, channels, height, width])?;
     let mut g = Recorder::new(limits);
     let image = g.tensor("image", [batch, channels, height, width], Role::Input);
     let forward = record_on(&mut g, config, image, masked, request)?;
@@ -67,6 +69,7 @@ pub fn record_on(g: &mut Recorder, config: &Config, image: TensorId, masked: boo
     request.check(config)?;
     let &[batch, _, height, width] = g.graph().info(image).shape.as_slice() else { panic!("an image has four axes") };
     let patches = config.grid(height, width)?.patches();
+    countable("blocks", &[batch, config.prefix_tokens() + patches, config.ffn_dim.max(3 * config.embed_dim)])?;
     let elem = g.elem();
     let w = Weights::specs(config).map(&mut |spec| g.tensor_of(stored(spec, elem), &spec.name, spec.shape.clone(), Role::Weight));
     let table = g.tensor("rope", [2, patches, config.head_dim() / 2], Role::Input);
@@ -90,6 +93,16 @@ pub fn record_on(g: &mut Recorder, config: &Config, image: TensorId, masked: boo
     }
     let x_prenorm = request.prenorm.then_some(x);
     Ok(Forward { image, table, mask, x_norm, x_prenorm, layers, taps })
+}
+
+/// Checks that this program can count the bytes of a tensor. In a browser it counts to 4 GiB.
+fn countable(label: &str, shape: &[usize]) -> Result<()> {
+    if values_in(shape).is_some_and(|values| values <= usize::MAX / 4) {
+        return Ok(());
+    }
+    let problem =
+        format!("{label}: {shape:?} values take more bytes than a {}-bit program counts; use a smaller image (`size`)", usize::BITS);
+    Err(Error::gpu(GpuFailure::TooLarge, problem))
 }
 
 /// Returns the type of a parameter on a device that computes in `elem`. The matrices of blocks and decoder, which are

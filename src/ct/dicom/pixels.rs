@@ -68,7 +68,7 @@ fn take(bytes: &mut OpenFile, start: u64, length: u64) -> Result<Vec<u8>, Proble
         return Err(format!("its pixel data is cut off: {length} bytes at {start} reach beyond its {} bytes", bytes.length).into());
     }
     let mut taken = Vec::new();
-    taken.try_reserve_exact(length as usize).map_err(|_| format!("no memory for {length} bytes"))?;
+    taken.try_reserve_exact(usize::try_from(length).unwrap_or(usize::MAX)).map_err(|_| format!("no memory for {length} bytes"))?;
     bytes.reader.seek(SeekFrom::Start(start))?;
     (&mut bytes.reader).take(length).read_to_end(&mut taken)?;
     if taken.len() as u64 != length {

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use super::settings::SegKind;
+use crate::count::product;
 
 /// The frames so far.
 #[derive(Debug)]
@@ -115,7 +116,7 @@ impl Frames {
         let mut frame = vec![0; bits.div_ceil(8)];
         let mut stream = BitStream::default();
         for kept in list {
-            self.store.seek(SeekFrom::Start((kept.index * frame.len()) as u64))?;
+            self.store.seek(SeekFrom::Start(product(&[kept.index, frame.len()])))?;
             self.store.read_exact(&mut frame)?;
             to.write_all(&stream.push(&frame, bits))?;
         }
