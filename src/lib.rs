@@ -25,6 +25,7 @@
 //! - `segmenter` and `nnunet`: segmentation networks that were fine-tuned with nnU-Net.
 //! - [`maps`]: principal components and similarity of features. `picture` draws them as PNG.
 //! - `heads`: classifiers on features: logistic regression, linear probe, nearest neighbours, and how good they are.
+//! - `fitted`: fitted classifiers in files.
 //! - `jobs`: features and label maps of whole scans and cohorts, with progress, cancelling and resuming.
 //! - `output`: features and label maps in files. [`archive`]: the safetensors files underneath.
 //! - `verify`: compares two backends, or a backend and a stored result, layer by layer.
@@ -62,6 +63,8 @@ pub mod cpu;
 pub mod ct;
 pub mod embedding;
 pub mod error;
+#[cfg(all(feature = "files", feature = "heads"))]
+pub mod fitted;
 pub mod gpu;
 pub mod graph;
 #[cfg(feature = "heads")]

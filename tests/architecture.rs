@@ -33,6 +33,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("embedding", &["error", "count", "tensor", "gpu", "graph", "kernels", "vit", "ct", "maps"]),
     ("nnunet", &["error", "tensor", "parallel", "archive", "checkpoint", "vit", "ct"]),
     ("segmenter", &["error", "count", "tensor", "vit", "cpu", "gpu", "backbone", "nnunet"]),
+    ("fitted", &["error", "tensor", "archive", "ct", "heads", "output"]),
     (
         "jobs",
         &[
@@ -50,6 +51,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "backbone",
             "nnunet",
             "segmenter",
+            "fitted",
         ],
     ),
 ];

@@ -34,6 +34,15 @@ pub fn identity(root: &Path, files: &[PathBuf]) -> Result<String, Problem> {
     Ok(sha256(&all))
 }
 
+/// Returns the SHA-256 that identifies an input of `pieces` (name and SHA-256), which need not come from files: the hash
+/// of a single piece, or the SHA-256 over the hash and the name of each, as [`identity`] computes it of files.
+pub fn identity_of(pieces: &[(String, String)]) -> String {
+    match pieces {
+        [(_, hash)] => hash.clone(),
+        pieces => sha256(pieces.iter().flat_map(|(name, hash)| [hash, "/", name, "\0"]).collect::<String>().as_bytes()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;

@@ -48,7 +48,7 @@ pub use file_id::FileId;
 #[cfg(feature = "files")]
 pub use hidden::{is_stream, open_own};
 #[cfg(feature = "files")]
-pub use identity::identity;
+pub use identity::{identity, identity_of};
 #[cfg(feature = "files")]
 pub use lent::{LentFile, LentFolder, shown};
 #[cfg(feature = "files")]

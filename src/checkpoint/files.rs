@@ -9,7 +9,7 @@ use super::index::Index;
 use super::kind::Kind;
 use super::reader::Reader;
 use super::refuse;
-use crate::archive::{Archive, open_plain, sha256};
+use crate::archive::{Archive, open_plain};
 use crate::error::Problem;
 
 /// The most bytes of a shard index that are read. The index of a model with 100 000 tensors takes about 10 MB.
@@ -86,13 +86,4 @@ pub fn files_of(path: impl AsRef<Path>) -> Vec<PathBuf> {
     let index = is_json(path).and_then(|_| Index::parse(&read_short(path, MAX_INDEX).ok()?).ok());
     files.extend(index.iter().flat_map(Index::shards).map(|shard| path.with_file_name(shard)));
     files
-}
-
-/// Returns the identity of a checkpoint whose pieces (name and SHA-256) did not come from files. It is the hash of a
-/// single piece, or the hash of the hashes and names of several pieces.
-pub(super) fn identity_of(pieces: &[(String, String)]) -> String {
-    match pieces {
-        [(_, hash)] => hash.clone(),
-        pieces => sha256(pieces.iter().flat_map(|(name, hash)| [hash, "/", name, "\0"]).collect::<String>().as_bytes()),
-    }
 }

@@ -48,7 +48,7 @@ use std::path::{Path, PathBuf};
 
 use crate::archive::TensorHeader;
 #[cfg(feature = "files")]
-use crate::archive::{identity, sha256};
+use crate::archive::{identity, identity_of, sha256};
 use crate::error::{Error, Problem, Result};
 use crate::tensor::Tensor;
 
@@ -345,7 +345,7 @@ impl Checkpoint {
         let identity = match &self.files[..] {
             [] => reader.hashes().map_err(Problem::from).map(|mut pieces| {
                 pieces.extend(self.config.iter().map(|text| ("config.json".into(), sha256(text.as_bytes()))));
-                files::identity_of(&pieces)
+                identity_of(&pieces)
             }),
             [file] => identity(file, &self.files),
             [first, ..] => identity(first.parent().unwrap_or(first), &self.files),

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use meddino::archive::{Listing, NewFile};
+use meddino::fitted::{About, HeadFile};
 use meddino::jobs::{
-    About, Figures, HeadFile, LabelTable, Vectors, evaluate_patches, evaluate_probe, feature_files, fit_patches, fit_probe, make_folder,
+    Figures, LabelTable, Making, Vectors, evaluate_patches, evaluate_probe, feature_files, fit_patches, fit_probe, make_folder,
     patch_files, predict_probe,
 };
 use meddino::output::{Targets, WRITTEN_BY};
@@ -85,7 +86,7 @@ fn evaluate(args: &ProbeEvaluate) -> Result<()> {
     let mut targets = targets(args.report.overwrite, &files, &args.labelled, Some(&args.head));
     check_report(&args.report, &mut targets)?;
     let head = HeadFile::open(&args.head)?;
-    let vectors = Vectors::read(&files, head.about.making()?, Some(&labels))?;
+    let vectors = Vectors::read(&files, Making::of(&head.about)?, Some(&labels))?;
     show(&evaluate_probe(&head, &vectors, &labels, args.part, args.report.bootstrap())?, &args.report)
 }
 
@@ -96,8 +97,8 @@ fn predict(args: &ProbePredict) -> Result<()> {
     targets.reads("the head", [&args.head]);
     args.output.iter().try_for_each(|path| targets.writes(path))?;
     let head = HeadFile::open(&args.head)?;
-    let vectors = Vectors::read(&files, head.about.making()?, None)?;
-    let text = head.prediction_table(&vectors, &predict_probe(&head, &vectors)?);
+    let vectors = Vectors::read(&files, Making::of(&head.about)?, None)?;
+    let text = vectors.prediction_table(&head.about.classes, &predict_probe(&head, &vectors)?);
     let Some(path) = &args.output else { return result(text.trim_end()) };
     write(path, &text)?;
     written(path)

@@ -1,14 +1,14 @@
 //! A fitted head in a file, with what made it and what it may be applied to.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::io::{Read, Seek};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::vectors::{Making, Vectors};
 use crate::archive::{Archive, ArchiveWriter, Dtype, TensorHeader};
 use crate::error::{Error, Problem, Result};
-use crate::heads::metrics::decisions;
 use crate::heads::{Linear, Link, Neighbours, Rows, Standard};
 use crate::output::WRITTEN_BY;
 use crate::tensor::Tensor;
@@ -70,21 +70,6 @@ pub struct About {
     pub figures: Option<serde_json::Value>,
 }
 
-impl About {
-    /// Returns how the vectors that the head may be applied to are made.
-    ///
-    /// # Errors
-    /// If the file does not say it.
-    pub fn making(&self) -> Result<Making> {
-        let text = |key: &str| self.features.get(key).map(String::as_str).unwrap_or_default();
-        let pooling = match text("rows").strip_prefix("case, ").and_then(|rest| rest.strip_suffix(" of slices")) {
-            Some(pooling) => Some(pooling.parse()?),
-            None => None,
-        };
-        Ok(Making { vector: text("vector").parse()?, pooling })
-    }
-}
-
 /// A head and what is known of it.
 #[derive(Clone, Debug)]
 pub struct HeadFile {
@@ -128,26 +113,6 @@ impl HeadFile {
         file.finish()
     }
 
-    /// Returns `probabilities` [N, K] of the rows of `vectors` as CSV: case, slice if rows are slices, the likeliest class,
-    /// and the probability of each class.
-    pub fn prediction_table(&self, vectors: &Vectors, probabilities: &[f64]) -> String {
-        let classes = &self.about.classes;
-        let has_slices = vectors.rows.iter().any(|row| row.slice.is_some());
-        let columns = ["case"].into_iter().chain(has_slices.then_some("slice")).chain(["predicted"]).map(String::from);
-        let header: Vec<String> = columns.chain(classes.iter().map(|class| format!("p_{class}"))).collect();
-        let guesses = decisions(probabilities, classes.len());
-        let lines = vectors.rows.iter().zip(guesses).zip(probabilities.chunks_exact(classes.len())).map(|((row, guess), p)| {
-            let slice = row.slice.map(|slice| slice.to_string());
-            let cells = [row.case.clone()].into_iter().chain(slice).chain([classes[guess].clone()]);
-            cells.chain(p.iter().map(|p| format!("{p:.9}"))).collect()
-        });
-        let mut table = csv::Writer::from_writer(Vec::new());
-        for line in std::iter::once(header).chain(lines) {
-            table.write_record(&line).expect("memory takes every line of equal length");
-        }
-        String::from_utf8(table.into_inner().expect("memory takes all")).expect("cells are UTF-8")
-    }
-
     /// Returns the head as its file has it, with values in f32.
     #[must_use]
     pub fn as_stored(&self) -> Self {
@@ -182,11 +147,19 @@ impl HeadFile {
     /// # Errors
     /// If the file cannot be read or holds no head.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::checked(path).map_err(|problem| Error::input(path.display(), problem))
+        Self::checked(Archive::open(path)).map_err(|problem| Error::input(path.display(), problem))
     }
 
-    fn checked(path: &Path) -> Result<Self, Problem> {
-        let archive = Archive::open(path)?;
+    /// Reads the file that `reader` holds from its start to its end. Messages call it `name`.
+    ///
+    /// # Errors
+    /// As [`HeadFile::open`].
+    pub fn from_reader(name: impl Display, reader: impl Read + Seek + Send + 'static) -> Result<Self> {
+        Self::checked(Archive::from_reader(reader)).map_err(|problem| Error::input(name, problem))
+    }
+
+    fn checked(archive: Result<Archive, Problem>) -> Result<Self, Problem> {
+        let archive = archive?;
         let text = archive.metadata().get(KEY).ok_or("holds no head; expected a file that `meddino probe fit` wrote")?;
         let Described { kind, about } = serde_json::from_str(text).map_err(|e| Problem::from(e).within("its metadata describe no head"))?;
         let classes = about.classes.len();

@@ -7,6 +7,7 @@ use super::model::Gpu;
 use super::weights::{GpuWeights, Upload};
 use crate::error::Result;
 use crate::vit::arriving::ArrivingWeights;
+use crate::vit::config::RopePrecision;
 use crate::vit::forward::stored;
 
 /// Loads a model from safetensors shards, and needs host memory for one shard at a time.
@@ -34,6 +35,7 @@ pub struct ShardLoader {
     context: Context,
     arriving: ArrivingWeights,
     weights: GpuWeights,
+    rope: Option<RopePrecision>,
 }
 
 impl ShardLoader {
@@ -52,7 +54,12 @@ impl ShardLoader {
     }
 
     fn of(context: &Context, arriving: ArrivingWeights) -> Self {
-        Self { context: context.without_shader_checks(), arriving, weights: GpuWeights::default() }
+        Self { context: context.without_shader_checks(), arriving, weights: GpuWeights::default(), rope: None }
+    }
+
+    /// Sets the precision of the position embedding; none for the one that the shards state.
+    pub fn set_rope(&mut self, rope: Option<RopePrecision>) {
+        self.rope = rope;
     }
 
     /// Returns the names of the shards that the index lists and that are not added yet; empty without an index.
@@ -112,7 +119,8 @@ impl ShardLoader {
     /// # Errors
     /// If a shard or a tensor is missing, or the device is out of memory or lost. The error names the missing ones.
     pub async fn finish_async(self) -> Result<Gpu> {
-        let config = self.arriving.finish()?;
+        let mut config = self.arriving.finish()?;
+        config.rope = self.rope.unwrap_or(config.rope);
         Gpu::assembled(self.context, &config, self.weights).await
     }
 }

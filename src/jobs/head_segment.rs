@@ -8,11 +8,11 @@ use super::engine::{Engine, ModelChoice};
 use super::input::{Input, View};
 use super::memory::{self, ByteSize};
 use super::observer::{Observer, UnderWay};
-use super::probe::{DenseHead, HeadFile};
 use super::segment::LabelReport;
 use crate::archive::{sha256, sha256_of_file};
 use crate::ct::{Orient, Turn, Volume};
 use crate::error::{Error, Result};
+use crate::fitted::{DenseHead, HeadFile};
 use crate::heads::Lattice;
 use crate::output::LabelFile;
 use crate::tensor::Tensor;
@@ -53,8 +53,9 @@ impl HeadJob {
     /// cannot be loaded.
     pub fn open(recipe: HeadRecipe, observer: &dyn Observer) -> Result<Self> {
         let file = HeadFile::open(&recipe.head)?;
-        let head = DenseHead::new(&file, &recipe.head)?;
-        let view = view_of(&head, &recipe.head)?;
+        let head = DenseHead::new(&file, recipe.head.display())?;
+        let (size, window, orient) = head.preprocessing(recipe.head.display())?;
+        let view = View { size, window, orient };
         let head_sha256 = sha256_of_file(&recipe.head).map_err(|e| Error::input(recipe.head.display(), e))?;
         let model = recipe.model.open(observer)?;
         let patch = model.model().config().patch_size;
@@ -150,20 +151,6 @@ impl HeadJob {
         file.finish()?;
         Ok(LabelReport { shape: [count, rows, columns], voxels, voxel_ml: geometry.voxel_ml(), took: started.elapsed() })
     }
-}
-
-/// Returns the preprocessing of the features that `head` was fitted to.
-fn view_of(head: &DenseHead, name: &Path) -> Result<View> {
-    let text = head.kind().get("preprocessing").map(String::as_str).unwrap_or_default();
-    let stored: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
-    let part = |key: &str| stored.get(key).and_then(serde_json::Value::as_str);
-    let (Some(size), Some(window), Some(orient)) = (part("size"), part("window"), part("orient")) else {
-        return Err(Error::input(
-            name.display(),
-            "was not fitted to features of scans, so it cannot be applied to one; fit it to such features",
-        ));
-    };
-    Ok(View { size: size.parse()?, window: window.parse()?, orient: orient.parse()? })
 }
 
 /// Moves each of `images` [B, C, H, W] up and to the left by multiples of `step` pixels; the values of the last rows and

@@ -44,9 +44,9 @@ pub use input::{Input, View};
 pub use memory::ByteSize;
 pub use observer::{Cancel, Observer};
 pub use probe::{
-    About, Candidates, DenseHead, DiceReport, Figure, Figures, Head, HeadFile, Label, LabelTable, Making, Measure, Part, PatchFile,
-    ProbeRecipe, ProbeReport, RowName, Vector, Vectors, case_of, evaluate_patches, evaluate_probe, feature_files, fit_patches, fit_probe,
-    labels_of, patch_files, predict_probe,
+    Candidates, DiceReport, Figure, Figures, Label, LabelTable, Making, Measure, Part, PatchFile, ProbeRecipe, ProbeReport, RowName,
+    Vector, Vectors, case_of, evaluate_patches, evaluate_probe, feature_files, fit_patches, fit_probe, labels_of, patch_files,
+    predict_probe,
 };
 pub use reads::{is_own, make_folder, read_of, targets};
 pub use scene::Scene;

@@ -1,9 +1,9 @@
 //! The choice of hyper-parameters on validation.
 
 use super::candidates::Candidates;
-use super::head_file::Head;
 use super::recipe::ProbeRecipe;
 use crate::error::Result;
+use crate::fitted::Head;
 use crate::heads::{Chosen, Linear, Neighbours, Standard, Targets};
 use crate::tensor::Tensor;
 

@@ -7,10 +7,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::candidates::{Candidates, Measure};
-use super::head_file::{About, Head, HeadFile};
-use super::patches::{PatchFile, PatchRows, labels_of, patch_kind};
-use super::vectors::agree;
+use super::patches::{PatchFile, PatchRows, labels_of};
 use crate::error::{Error, Result};
+use crate::fitted::{About, DenseHead, Head, HeadFile, patch_kind};
 use crate::heads::metrics::Confusion;
 use crate::heads::{Bootstrap, Interval, Lattice, Linear, Rows, Standard, Targets, split};
 use crate::jobs::observer::{Observer, check};
@@ -84,60 +83,6 @@ fn cross_entropy(probabilities: &[f64], shares: &[f64]) -> f64 {
     sum / shares.iter().sum::<f64>()
 }
 
-/// A head on patch tokens, ready to label slices.
-pub struct DenseHead {
-    linear: Linear,
-    /// The label of each class.
-    labels: Vec<u16>,
-    /// The features that it may be applied to.
-    kind: BTreeMap<String, String>,
-}
-
-impl DenseHead {
-    /// Takes the head of a file.
-    ///
-    /// # Errors
-    /// If the head is not one of patch tokens, or its classes are not labels.
-    pub fn new(file: &HeadFile, name: &Path) -> Result<Self> {
-        let fail = |problem: &str| Err(Error::input(name.display(), problem));
-        let labels: Option<Vec<u16>> = file.about.classes.iter().map(|class| class.parse().ok()).collect();
-        match (&file.head, labels) {
-            (Head::Linear(linear), Some(labels)) if file.about.features.get("rows").is_some_and(|rows| rows == "patch") => {
-                Ok(Self { linear: linear.clone(), labels, kind: file.about.features.clone() })
-            }
-            _ => fail("is no head on patch tokens; expected one that `meddino probe fit` made with `masks`"),
-        }
-    }
-
-    /// Returns the label of each class.
-    pub fn labels(&self) -> &[u16] {
-        &self.labels
-    }
-
-    /// Returns metadata of the features that the head may be applied to.
-    pub(in crate::jobs) fn kind(&self) -> &BTreeMap<String, String> {
-        &self.kind
-    }
-
-    /// Checks that the head may be applied to patch tokens with these metadata.
-    ///
-    /// # Errors
-    /// If the model or the preprocessing is another.
-    pub(in crate::jobs) fn check(&self, name: &str, metadata: &BTreeMap<String, String>) -> Result<()> {
-        agree(&patch_kind(metadata), &self.kind, "the features that the head was fitted to").map_err(|problem| Error::input(name, problem))
-    }
-
-    /// Returns the scores of each class for each of `rows`: [N, K]. A head with one logit has the other at 0.
-    ///
-    /// # Errors
-    /// If the rows are of another width, or cannot be read.
-    pub(in crate::jobs) fn scores(&self, rows: &dyn Rows) -> Result<Vec<f32>> {
-        let scores = self.linear.scores(rows)?;
-        let is_pair = self.linear.logits() == 1;
-        Ok(scores.iter().flat_map(|score| is_pair.then_some(0.0).into_iter().chain([*score as f32])).collect())
-    }
-}
-
 /// Dice scores of label maps, case by case.
 #[derive(Clone, Debug)]
 pub struct DiceReport {
@@ -156,7 +101,7 @@ pub struct DiceReport {
 /// # Errors
 /// If the head was fitted to one of the cases or to other features, or a label map does not fit its features.
 pub fn evaluate_patches(file: &HeadFile, name: &Path, files: &[PatchFile], bootstrap: Bootstrap) -> Result<DiceReport> {
-    let head = DenseHead::new(file, name)?;
+    let head = DenseHead::new(file, name.display())?;
     let mut dice = Vec::new();
     for case in files {
         if file.about.patients.contains(&case.case) {
@@ -164,14 +109,14 @@ pub fn evaluate_patches(file: &HeadFile, name: &Path, files: &[PatchFile], boots
             return Err(Error::option("features", problem));
         }
         head.check(&case.case, case.features.metadata())?;
-        let k = head.labels.len();
+        let k = head.labels().len();
         let mut confusion = Confusion::new(k);
         let grid = case.features.grid();
         let lattice = Lattice::new((grid.rows, grid.cols), case.features.patch_size(), 1, case.features.image());
         case.each_slice(|position, labels, shape| {
             let scores = head.scores(&case.features.patches(position)?)?;
             for (label, found) in labels.iter().zip(lattice.decide(&scores, k, shape)) {
-                let truth = head.labels.iter().position(|known| known == label).ok_or_else(|| case.unknown(*label, &head.labels))?;
+                let truth = head.labels().iter().position(|known| known == label).ok_or_else(|| case.unknown(*label, head.labels()))?;
                 confusion.add(truth, found, 1);
             }
             Ok(())
@@ -183,12 +128,12 @@ pub fn evaluate_patches(file: &HeadFile, name: &Path, files: &[PatchFile], boots
             let found: Vec<f64> = cases.iter().map(|case| dice[*case][class]).filter(|v| !v.is_nan()).collect();
             found.iter().sum::<f64>() / found.len() as f64
         };
-        (0..head.labels.len()).map(of_class).collect()
+        (0..head.labels().len()).map(of_class).collect()
     };
     let all: Vec<usize> = (0..files.len()).collect();
     let means = mean(&all).into_iter().zip(bootstrap.intervals(&all, mean)).collect();
     let cases = files.iter().map(|file| file.case.clone()).collect();
-    Ok(DiceReport { labels: head.labels, cases, dice, means, bootstrap })
+    Ok(DiceReport { labels: head.labels().to_vec(), cases, dice, means, bootstrap })
 }
 
 impl DiceReport {

@@ -7,16 +7,14 @@ mod candidates;
 mod choose;
 mod dense;
 mod figures;
-mod head_file;
 mod labels;
 mod patches;
 mod recipe;
 mod vectors;
 
 pub use candidates::{Candidates, Measure};
-pub use dense::{DenseHead, DiceReport, evaluate_patches, fit_patches};
+pub use dense::{DiceReport, evaluate_patches, fit_patches};
 pub use figures::{Figure, Figures};
-pub use head_file::{About, Head, HeadFile};
 pub use labels::{Label, LabelTable, Part};
 pub use patches::{PatchFile, labels_of, patch_files};
 pub use recipe::ProbeRecipe;
@@ -29,6 +27,7 @@ use self::choose::Data;
 use self::labels::numbered;
 use super::observer::{Observer, check};
 use crate::error::{Error, Result};
+use crate::fitted::{About, HeadFile, agree};
 use crate::heads::{Bootstrap, split};
 
 /// The result of a fit.
@@ -169,7 +168,7 @@ pub fn predict_probe(file: &HeadFile, vectors: &Vectors) -> Result<Vec<f64>> {
     if vectors.values.rows() == 0 {
         return Err(Error::option("features", "expected at least one row, found none"));
     }
-    vectors::agree(&vectors.kind, &file.about.features, "the features that the head was fitted to")
+    agree(&vectors.kind, &file.about.features, "the features that the head was fitted to")
         .map_err(|problem| Error::option("features", problem))?;
     file.head.probabilities(&vectors.values)
 }

@@ -1,11 +1,12 @@
 //! Patch tokens in feature files as rows, and label maps as their targets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::vectors::{agree, case_of, kind_of};
+use super::vectors::case_of;
 use crate::ct::Volume;
 use crate::error::{Error, Result};
+use crate::fitted::{agree, patch_kind};
 use crate::heads::Rows;
 use crate::jobs::segment::without_channel;
 use crate::maps::Mesh;
@@ -55,11 +56,6 @@ pub fn patch_files(files: &[PathBuf], masks: &Path) -> Result<Vec<PatchFile>> {
         opened.push(PatchFile { case, features, mask });
     }
     if opened.is_empty() { Err(Error::option("features", "expected at least one feature file, found none")) } else { Ok(opened) }
-}
-
-/// Returns the kind of patch tokens with these metadata.
-pub(in crate::jobs) fn patch_kind(metadata: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    kind_of(metadata, "patch token", "patch".into())
 }
 
 impl PatchFile {

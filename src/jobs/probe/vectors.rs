@@ -8,12 +8,11 @@ use std::str::FromStr;
 use super::labels::LabelTable;
 use crate::archive::{Archive, Listing};
 use crate::error::{Error, Problem, Result};
+use crate::fitted::{About, agree, kind_of};
 use crate::heads::Pooling;
+use crate::heads::metrics::decisions;
 use crate::jobs::text::name_text;
 use crate::tensor::Tensor;
-
-/// Metadata that must be the same for all features that a head is fitted or applied to.
-const SHARED: [&str; 4] = ["checkpoint_sha256", "rope", "norm_eps", "preprocessing"];
 
 /// Which vector an image has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +57,21 @@ pub struct Making {
     pub vector: Vector,
     /// How the vectors of a case's slices become one; none if each slice is a row.
     pub pooling: Option<Pooling>,
+}
+
+impl Making {
+    /// Returns how the vectors are made that a head of `about` may be applied to.
+    ///
+    /// # Errors
+    /// If the head's file does not say it.
+    pub fn of(about: &About) -> Result<Self> {
+        let text = |key: &str| about.features.get(key).map(String::as_str).unwrap_or_default();
+        let pooling = match text("rows").strip_prefix("case, ").and_then(|rest| rest.strip_suffix(" of slices")) {
+            Some(pooling) => Some(pooling.parse()?),
+            None => None,
+        };
+        Ok(Self { vector: text("vector").parse()?, pooling })
+    }
 }
 
 /// A row: a case, or a slice of it.
@@ -144,26 +158,25 @@ impl Vectors {
         let kind = kind.ok_or_else(|| Error::option("features", "expected at least one feature file, found none"))?;
         Ok(Self { values: Tensor::new([rows.len(), width], values), rows, kind })
     }
-}
 
-/// Returns what differs between the kinds of features `found` and `want`.
-pub(super) fn agree(found: &BTreeMap<String, String>, want: &BTreeMap<String, String>, whose: &str) -> Result<(), String> {
-    let keys: BTreeSet<&String> = found.keys().chain(want.keys()).collect();
-    match keys.into_iter().find(|key| found.get(*key) != want.get(*key)) {
-        None => Ok(()),
-        Some(key) => {
-            let text = |kind: &BTreeMap<String, String>| kind.get(key).cloned().unwrap_or_else(|| "nothing".into());
-            Err(format!("has {key} {}, but {whose} have {}; compute all features alike", text(found), text(want)))
+    /// Returns `probabilities` [N, K] of the rows as CSV: case, slice if rows are slices, the likeliest of `classes`, and the
+    /// probability of each class.
+    pub fn prediction_table(&self, classes: &[String], probabilities: &[f64]) -> String {
+        let has_slices = self.rows.iter().any(|row| row.slice.is_some());
+        let columns = ["case"].into_iter().chain(has_slices.then_some("slice")).chain(["predicted"]).map(String::from);
+        let header: Vec<String> = columns.chain(classes.iter().map(|class| format!("p_{class}"))).collect();
+        let guesses = decisions(probabilities, classes.len());
+        let lines = self.rows.iter().zip(guesses).zip(probabilities.chunks_exact(classes.len())).map(|((row, guess), p)| {
+            let slice = row.slice.map(|slice| slice.to_string());
+            let cells = [row.case.clone()].into_iter().chain(slice).chain([classes[guess].clone()]);
+            cells.chain(p.iter().map(|p| format!("{p:.9}"))).collect()
+        });
+        let mut table = csv::Writer::from_writer(Vec::new());
+        for line in std::iter::once(header).chain(lines) {
+            table.write_record(&line).expect("memory takes every line of equal length");
         }
+        String::from_utf8(table.into_inner().expect("memory takes all")).expect("cells are UTF-8")
     }
-}
-
-/// Returns what a head is bound to that is fitted to features with these metadata.
-pub(super) fn kind_of(metadata: &BTreeMap<String, String>, vector: &str, rows: String) -> BTreeMap<String, String> {
-    // Seeded weights have no hash, so their name counts.
-    let by_name = (!metadata.contains_key("checkpoint_sha256")).then_some("checkpoint");
-    let known = SHARED.into_iter().chain(by_name).filter_map(|key| Some((key.to_owned(), metadata.get(key)?.clone())));
-    known.chain([("vector".into(), vector.into()), ("rows".into(), rows)]).collect()
 }
 
 /// The vectors of one file.

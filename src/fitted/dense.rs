@@ -1,0 +1,73 @@
+//! A head on patch tokens.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use super::file::{Head, HeadFile};
+use super::kind::{agree, patch_kind};
+use crate::ct::{Orient, Size, Window};
+use crate::error::{Error, Result};
+use crate::heads::{Linear, Rows};
+
+/// A head on patch tokens, ready to label slices.
+pub struct DenseHead {
+    linear: Linear,
+    /// The label of each class.
+    labels: Vec<u16>,
+    /// The features that it may be applied to.
+    kind: BTreeMap<String, String>,
+}
+
+impl DenseHead {
+    /// Takes the head of a file.
+    ///
+    /// # Errors
+    /// If the head is not one of patch tokens, or its classes are not labels.
+    pub fn new(file: &HeadFile, name: impl Display) -> Result<Self> {
+        let labels: Option<Vec<u16>> = file.about.classes.iter().map(|class| class.parse().ok()).collect();
+        match (&file.head, labels) {
+            (Head::Linear(linear), Some(labels)) if file.about.features.get("rows").is_some_and(|rows| rows == "patch") => {
+                Ok(Self { linear: linear.clone(), labels, kind: file.about.features.clone() })
+            }
+            _ => Err(Error::input(name, "is no head on patch tokens; expected one that `meddino probe fit` made with `masks`")),
+        }
+    }
+
+    /// Returns the label of each class.
+    pub fn labels(&self) -> &[u16] {
+        &self.labels
+    }
+
+    /// Returns the preprocessing of the features that the head was fitted to. Messages call the head `name`.
+    ///
+    /// # Errors
+    /// If they were no features of scans.
+    pub fn preprocessing(&self, name: impl Display) -> Result<(Size, Window, Orient)> {
+        let text = self.kind.get("preprocessing").map(String::as_str).unwrap_or_default();
+        let stored: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+        let part = |key: &str| stored.get(key).and_then(serde_json::Value::as_str);
+        let (Some(size), Some(window), Some(orient)) = (part("size"), part("window"), part("orient")) else {
+            let problem = "was not fitted to features of scans, so it cannot be applied to one; fit it to such features";
+            return Err(Error::input(name, problem));
+        };
+        Ok((size.parse()?, window.parse()?, orient.parse()?))
+    }
+
+    /// Checks that the head may be applied to patch tokens with these metadata.
+    ///
+    /// # Errors
+    /// If the model or the preprocessing is another.
+    pub fn check(&self, name: &str, metadata: &BTreeMap<String, String>) -> Result<()> {
+        agree(&patch_kind(metadata), &self.kind, "the features that the head was fitted to").map_err(|problem| Error::input(name, problem))
+    }
+
+    /// Returns the scores of each class for each of `rows`: [N, K]. A head with one logit has the other at 0.
+    ///
+    /// # Errors
+    /// If the rows are of another width, or cannot be read.
+    pub fn scores(&self, rows: &dyn Rows) -> Result<Vec<f32>> {
+        let scores = self.linear.scores(rows)?;
+        let is_pair = self.linear.logits() == 1;
+        Ok(scores.iter().flat_map(|score| is_pair.then_some(0.0).into_iter().chain([*score as f32])).collect())
+    }
+}

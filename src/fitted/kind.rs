@@ -1,0 +1,31 @@
+//! What features a head may be applied to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Metadata that must be the same for all features that a head is fitted or applied to.
+const SHARED: [&str; 4] = ["checkpoint_sha256", "rope", "norm_eps", "preprocessing"];
+
+/// Returns what differs between the kinds of features `found` and `want`.
+pub fn agree(found: &BTreeMap<String, String>, want: &BTreeMap<String, String>, whose: &str) -> Result<(), String> {
+    let keys: BTreeSet<&String> = found.keys().chain(want.keys()).collect();
+    match keys.into_iter().find(|key| found.get(*key) != want.get(*key)) {
+        None => Ok(()),
+        Some(key) => {
+            let text = |kind: &BTreeMap<String, String>| kind.get(key).cloned().unwrap_or_else(|| "nothing".into());
+            Err(format!("has {key} {}, but {whose} have {}; compute all features alike", text(found), text(want)))
+        }
+    }
+}
+
+/// Returns what a head is bound to that is fitted to features with these metadata.
+pub fn kind_of(metadata: &BTreeMap<String, String>, vector: &str, rows: String) -> BTreeMap<String, String> {
+    // Seeded weights have no hash, so their name counts.
+    let by_name = (!metadata.contains_key("checkpoint_sha256")).then_some("checkpoint");
+    let known = SHARED.into_iter().chain(by_name).filter_map(|key| Some((key.to_owned(), metadata.get(key)?.clone())));
+    known.chain([("vector".into(), vector.into()), ("rows".into(), rows)]).collect()
+}
+
+/// Returns the kind of patch tokens with these metadata.
+pub fn patch_kind(metadata: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    kind_of(metadata, "patch token", "patch".into())
+}
