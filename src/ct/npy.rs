@@ -87,20 +87,22 @@ impl Npy {
         let ([slices, height, width], item) = (self.shape, self.item);
         let whole = match self.whole.take() {
             Some(whole) => whole,
-            None => {
-                let bytes = product(&[slices, height, width, item]);
-                let whole = usize::try_from(bytes).map_err(|_| {
-                    format!(
-                        "its Fortran order needs all of its {bytes} bytes in memory at once; save it in C order: numpy.ascontiguousarray"
-                    )
-                })?;
-                self.read_bytes(self.start, whole)?
-            }
+            None => self.read_whole()?,
         };
         let stored = |h: usize, w: usize| (index + slices * (h + height * w)) * item;
         let bytes = (0..height).flat_map(|h| (0..width).map(move |w| stored(h, w))).flat_map(|at| &whole[at..at + item]).copied().collect();
         self.whole = Some(whole);
         Ok(bytes)
+    }
+
+    /// Reads the whole array.
+    fn read_whole(&mut self) -> Result<Vec<u8>, Problem> {
+        let [slices, height, width] = self.shape;
+        let bytes = product(&[slices, height, width, self.item]);
+        let whole = usize::try_from(bytes).map_err(|_| {
+            format!("its Fortran order needs all of its {bytes} bytes in memory at once; save it in C order: numpy.ascontiguousarray")
+        })?;
+        self.read_bytes(self.start, whole)
     }
 }
 

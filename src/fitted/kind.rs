@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Metadata that must be the same for all features that a head is fitted or applied to.
 const SHARED: [&str; 4] = ["checkpoint_sha256", "rope", "norm_eps", "preprocessing"];
 
-/// Returns what differs between the kinds of features `found` and `want`.
+/// Checks that features of the kind `found` are of the kind `want`.
+///
+/// # Errors
+/// The first difference, if there is one. `whose` tells what has the kind `want`.
 pub fn agree(found: &BTreeMap<String, String>, want: &BTreeMap<String, String>, whose: &str) -> Result<(), String> {
     let keys: BTreeSet<&String> = found.keys().chain(want.keys()).collect();
     match keys.into_iter().find(|key| found.get(*key) != want.get(*key)) {

@@ -1,5 +1,8 @@
 //! A segmentation network on the CPU.
 
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
 use super::backend::FoldBackend;
 use crate::backbone::Backbone;
 use crate::count::product;
@@ -37,13 +40,20 @@ impl CpuFold {
 
     /// Returns the scores [B, K, h, w] of tiles [B, 1, h, w].
     fn scores(&self, tiles: &Tensor) -> Result<Tensor> {
-        let Features { layers, x_norm, grid, .. } = self.encoder.features(tiles, None, &self.request)?;
+        let computed = pin!(self.encoder.features_async(tiles, None, &self.request));
+        // Nobody may block in a browser, and the CPU's future waits for nobody.
+        let Poll::Ready(computed) = computed.poll(&mut Context::from_waker(Waker::noop())) else {
+            unreachable!("the CPU computes at once")
+        };
+        let Features { layers, x_norm, grid, .. } = computed?;
         let mut layers: Vec<&Tensor> = layers.iter().map(|(_, x)| x).collect();
         // Every request returns the last block's output after the final norm, so `request.layers` does not list it.
         if self.takes_last {
             layers.push(&x_norm);
         }
-        Ok(cpu::in_pool(|| cpu::decode(&self.decoder, &layers, grid)))
+        // Only the decoder goes to the pool: a device in a browser stays on its thread.
+        let decoder = &self.decoder;
+        Ok(cpu::in_pool(|| cpu::decode(decoder, &layers, grid)))
     }
 }
 

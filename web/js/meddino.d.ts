@@ -39,8 +39,8 @@ export interface LoadOptions {
     tier?: string;
     /** The precision of the position embedding, which otherwise follows the kind of checkpoint. */
     rope?: "f32" | "bf16";
-    /** Bytes of shards that are here, of all. */
-    onProgress?: (progress: { done: number; size: number; cached: boolean }) => void;
+    /** Of the shards of a URL: bytes that are here, of all, and bytes of weights that are on the GPU already. */
+    onProgress?: (progress: { done: number; size: number; cached: boolean; uploaded: number }) => void;
     /** Ends a download; the next one goes on from there. */
     signal?: AbortSignal;
 }
@@ -56,16 +56,20 @@ export class Meddino {
     phantom(): Promise<Scan>;
     /** Opens the GPU and loads weights onto it. */
     load(source: Source, options?: LoadOptions): Promise<Model>;
+    /** Opens a head that `meddino probe fit` made with label maps (`masks`). */
+    head(file: File): Promise<Head>;
     /** Colours of a map's values: red, green and blue of 256 steps from the smallest to the largest. */
     scale(): Promise<Uint8Array>;
     /** Bytes of the worker's memory. */
     memory(): Promise<number>;
+    /** Whether the worker has ended: it was closed, or gave up. Its objects are gone then; make a new {@link Meddino}. */
+    readonly ended: boolean;
     /** Ends the worker. */
     close(): void;
 }
 
 interface Kept {
-    /** Frees it. */
+    /** Frees it, when calls that use it have ended. */
     close(): Promise<void>;
 }
 
@@ -80,6 +84,29 @@ export interface Scan extends Kept {
     readonly warnings: string[];
     /** Reads slice `index`, from 0: HU, row by row. */
     slice(index: number): Promise<Float32Array>;
+    /** Makes an empty label map on the grid of the scan's file. */
+    labelMap(): Promise<LabelMap>;
+}
+
+/** A head on patch tokens, which labels the pixels of a slice. */
+export interface Head extends Kept {
+    readonly name: string;
+    readonly labels: number[];
+    /** Red, green and blue of each label. */
+    readonly colours: [number, number, number][];
+    /** How slices were prepared whose features the head was fitted to. Other features are refused. */
+    readonly size: string;
+    readonly window: string;
+    readonly orient: string;
+    /** The label of each pixel of the features' slice, row by row. */
+    labelsOf(features: Features): Promise<Uint16Array>;
+}
+
+/** The labels of a scan. Slices may come in any order; those that never come are 0. */
+export interface LabelMap extends Kept {
+    put(index: number, labels: Uint16Array): Promise<void>;
+    /** A NIfTI file with the geometry of the scan's file, not compressed. */
+    nifti(): Promise<Uint8Array>;
 }
 
 export interface Model extends Kept {
@@ -127,7 +154,7 @@ export interface Features extends Kept {
     token(patch: number): Promise<Float32Array>;
     /** The cosine of the angle between a token, of this or another slice, and that of each patch: P values. */
     similarity(token: Float32Array): Promise<Float32Array>;
-    /** A safetensors file with the names that `meddino features` uses. */
+    /** A safetensors file with the names and the metadata of `meddino features`, and `metadata`. Hashes are left out. */
     safetensors(metadata?: Record<string, string>): Promise<Uint8Array>;
     /** Fits three principal components. */
     colours(): Promise<Colours>;

@@ -49,8 +49,16 @@ export class Meddino {
     }
 
     async load(source, { precision, tier, rope, onProgress, signal } = {}) {
-        const { handle, about } = await this.call("load", { source, precision, tier, rope }, { onProgress, signal });
+        // A worker's relative URLs begin at the worker.
+        const absolute = source.url === undefined ? source : { ...source, url: new URL(source.url, document.baseURI).href };
+        const { handle, about } = await this.call("load", { source: absolute, precision, tier, rope }, { onProgress, signal });
         return new Model(this, handle, about);
+    }
+
+    /** Opens a head that `meddino probe fit` made with label maps. */
+    async head(file) {
+        const { handle, about } = await this.call("head", { name: file.name ?? "head", file });
+        return new Head(this, handle, about);
     }
 
     /** Colours of a map's values: red, green and blue of 256 steps from the smallest to the largest. */
@@ -61,6 +69,20 @@ export class Meddino {
     /** Bytes of the worker's memory. It grows, and never shrinks. */
     memory() {
         return this.call("memory", {});
+    }
+
+    /** Whether the worker has ended, because it was closed or gave up. */
+    get ended() {
+        return this.#end !== undefined;
+    }
+
+    /** Frees what the worker keeps. A worker that has ended keeps nothing. For the classes below. */
+    async free(handle) {
+        try {
+            if (!this.ended) await this.call("close", { handle });
+        } catch (error) {
+            if (!this.ended) throw error;
+        }
     }
 
     /** Ends the worker; calls that wait are refused. */
@@ -105,13 +127,34 @@ class Kept {
     }
 
     close() {
-        return this.meddino.call("close", { handle: this.handle });
+        return this.meddino.free(this.handle);
     }
 }
 
 export class Scan extends Kept {
     slice(index) {
         return this.meddino.call("slice", { scan: this.handle, index });
+    }
+
+    async labelMap() {
+        const { handle } = await this.meddino.call("labelMap", { scan: this.handle });
+        return new LabelMap(this.meddino, handle);
+    }
+}
+
+export class Head extends Kept {
+    labelsOf(features) {
+        return this.meddino.call("labels", { head: this.handle, features: features.handle });
+    }
+}
+
+export class LabelMap extends Kept {
+    put(index, labels) {
+        return this.meddino.call("putLabels", { map: this.handle, index, labels });
+    }
+
+    nifti() {
+        return this.meddino.call("nifti", { map: this.handle });
     }
 }
 

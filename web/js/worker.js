@@ -1,8 +1,8 @@
 // The worker of meddino.js: it has the WebAssembly module, the scans, the models and the features. A message names a
 // call and its arguments; the answer has the same number.
 
-import start, { Colours, Engine, Scan, ShardList, Weights } from "./wasm/meddino.js";
-import { shards } from "./shards.js";
+import start, { Colours, Engine, Head, Loader, Scan, Weights } from "./wasm/meddino.js";
+import { eachShard, hash, readIndex } from "./shards.js";
 
 /** Objects of the module by the number that the page knows them by. */
 const kept = new Map();
@@ -19,21 +19,54 @@ function get(handle, what) {
     return object;
 }
 
+/** The work that still uses an object. */
+const uses = new Map();
+
+/** Runs `work` on an object of the module, which is not freed before the work ends. */
+async function using(object, work) {
+    const running = work(object);
+    const others = uses.get(object) ?? new Set();
+    uses.set(object, others.add(running));
+    try {
+        return await running;
+    } finally {
+        others.delete(running);
+        if (others.size === 0) uses.delete(object);
+    }
+}
+
 /** The running downloads, by the number of their call. */
 const downloads = new Map();
 
-/** Opens weights: `{seeded}`, `{file}`, or `{url}` of an index of shards. */
-async function weights(source, id) {
-    if (source.seeded !== undefined) return Weights.seeded(source.seeded);
-    if (source.file !== undefined) return Weights.file(source.file.name ?? "weights", source.file);
+/** Loads a model: `{seeded}`, `{file}`, or `{url}` of an index of shards. */
+async function load(source, options, id) {
+    if (source.seeded !== undefined) return Engine.load(Weights.seeded(source.seeded), ...options);
+    if (source.file !== undefined) {
+        const engine = await Engine.load(Weights.file(source.file.name ?? "weights", source.file), ...options);
+        engine.identify(await hash(source.file));
+        return engine;
+    }
     const stop = new AbortController();
     downloads.set(id, stop);
+    let loader;
     try {
-        const { name, index, files } = await shards(source.url, stop.signal, (progress) => postMessage({ id, progress }));
-        const list = new ShardList(name, index);
-        for (const [file, blob] of files) list.add(file, blob);
-        return list.finish();
+        const index = await readIndex(source.url, stop.signal);
+        loader = await Loader.open(source.url, index.bytes, ...options);
+        let uploaded = 0;
+        const report = (progress) => postMessage({ id, progress: { ...progress, uploaded } });
+        let done = { done: 0, size: index.size, cached: true };
+        const upload = async ({ name, sha256 }, content) => {
+            await loader.add(name, sha256, new Uint8Array(await content.arrayBuffer()));
+            uploaded = loader.bytes();
+            report(done);
+        };
+        await eachShard(index, stop.signal, (progress) => report((done = progress)), upload);
+        stop.signal.throwIfAborted();
+        const whole = loader;
+        loader = undefined;
+        return await whole.finish();
     } finally {
+        loader?.free();
         downloads.delete(id);
     }
 }
@@ -55,14 +88,14 @@ const calls = {
     },
     slice: ({ scan, index }) => get(scan, "scan").slice(index),
     async load({ source, precision, tier, rope }, id) {
-        const opened = await weights(source, id);
-        const engine = await Engine.load(opened, precision, tier, rope);
+        const engine = await load(source, [precision, tier, rope], id);
         return { handle: keep(engine), about: { ...engine.about(), adapter: await adapter() } };
     },
     plannedBytes: ({ model, height, width }) => get(model, "model").plannedBytes(height, width),
     async features({ model, scan, index, size, layers }) {
+        const engine = get(model, "model");
         const image = get(scan, "scan").image(index, size);
-        const features = await get(model, "model").features(image, Uint32Array.from(layers));
+        const features = await using(engine, () => engine.features(image, Uint32Array.from(layers)));
         return { handle: keep(features), about: features.about() };
     },
     tokens({ features }) {
@@ -77,10 +110,20 @@ const calls = {
     colours: ({ features }) => ({ handle: keep(Colours.of(get(features, "set of features"))) }),
     scores: ({ colours, features }) => get(colours, "set of colours").scores(get(features, "set of features")),
     paint: ({ colours, features }) => get(colours, "set of colours").paint(get(features, "set of features")),
+    head({ name, file }) {
+        const head = Head.open(name, file);
+        return { handle: keep(head), about: head.about() };
+    },
+    labels: ({ head, features }) => get(head, "head").labels(get(features, "set of features")),
+    labelMap: ({ scan }) => ({ handle: keep(get(scan, "scan").labelMap()) }),
+    putLabels: ({ map, index, labels }) => get(map, "label map").put(index, labels),
+    nifti: ({ map }) => get(map, "label map").nifti(),
     scale: () => Colours.scale(),
-    close({ handle }) {
-        kept.get(handle)?.free();
+    async close({ handle }) {
+        const object = kept.get(handle);
         kept.delete(handle);
+        await Promise.allSettled([...(uses.get(object) ?? [])]);
+        object?.free();
     },
     loseDevice: ({ model }) => get(model, "model").loseDevice(),
     cancel: ({ call }) => downloads.get(call)?.abort(),

@@ -1,15 +1,18 @@
 // The page: opens scans and weights, and shows a slice with what the model sees in it.
 
 import { Meddino } from "./meddino/meddino.js";
-import { dropped, save } from "./files.js";
+import { dropped, isHead, save } from "./files.js";
 import { PRESETS, Picture } from "./picture.js";
 import { Volume } from "./volume.js";
 
 const $ = (id) => document.getElementById(id);
 const picture = new Picture($("picture"));
 
-/** What is open now. `source` are the weights, to load them again. */
-const now = { meddino: new Meddino(), scan: undefined, index: 0, model: undefined, source: undefined, volume: undefined, mode: "nothing" };
+/**
+ * What is open now. `opened` opens the scan again, and `source` are the weights, to load them again. `opening` and
+ * `loading` are the last that were asked for. `headFile` is the file of the head.
+ */
+const now = { meddino: new Meddino(), scan: undefined, opened: undefined, opening: undefined, index: 0, model: undefined, source: undefined, loading: undefined, volume: undefined, head: undefined, headFile: undefined, mode: "nothing" };
 /** The scale of a map's values, the colours that slices share, the token that is held, and where the mouse is. */
 const over = { scale: undefined, colours: undefined, held: undefined, place: undefined };
 
@@ -24,23 +27,52 @@ function notice(text) {
 async function failed(error) {
     if (error.kind === "cancelled") return;
     notice(error.message);
-    if (error.kind === "broken") return restart();
-    if (error.failure === "Lost" && now.source) {
-        now.volume?.close();
-        now.model = now.volume = undefined;
-        await load(...now.source);
+    const isBroken = error.kind === "broken" && now.meddino.ended;
+    const isLost = error.failure === "Lost" && now.model;
+    // Several calls fail together; the first of them does this for all.
+    if (!isBroken && !isLost) return;
+    // What fails twice is not tried a third time.
+    if (failed.recovering) return isBroken && blank();
+    failed.recovering = true;
+    try {
+        await (isBroken ? restart() : reload());
+    } catch (again) {
+        if (again.kind !== "cancelled") notice(again.message);
+        if (now.meddino.ended) blank();
+    } finally {
+        failed.recovering = false;
     }
 }
 
-/** Replaces a worker that gave up. The scan and the weights were in it. */
-function restart() {
+/** Shows an empty page with a new worker. */
+function blank() {
     now.meddino.close();
-    Object.assign(now, { meddino: new Meddino(), scan: undefined, model: undefined, volume: undefined });
+    Object.assign(now, { meddino: new Meddino(), scan: undefined, opening: undefined, model: undefined, loading: undefined, volume: undefined, head: undefined });
     Object.assign(over, { scale: undefined, colours: undefined, held: undefined });
+    picture.clear();
     state("no weights");
+    for (const id of ["slice", "whole", "save-features", "save-picture", "save-labels"]) $(id).disabled = true;
     $("picture").hidden = true;
     $("welcome").hidden = false;
+    for (const id of ["scan-name", "scan-size", "slice-said"]) $(id).textContent = "";
     $("badge").replaceChildren();
+}
+
+/** Replaces a worker that gave up, and opens the scan and the weights that were in it again. */
+async function restart() {
+    const { scan, opened, index, model, source, head, headFile } = now;
+    blank();
+    if (head) await openHead(headFile);
+    if (scan) await openScan(opened, index);
+    if (model) await load(...source);
+}
+
+/** Loads the weights again, onto another device. */
+async function reload() {
+    now.volume?.close();
+    now.model.close();
+    now.model = now.volume = undefined;
+    await load(...now.source);
 }
 
 const guarded = (work) => async (...args) => {
@@ -55,13 +87,18 @@ const state = (text) => ($("state").textContent = text);
 
 // Scans.
 
-const open = guarded(async (files) => show(await now.meddino.open(files)));
-const phantom = guarded(async () => show(await now.meddino.phantom()));
+const open = guarded((files) => openScan(() => now.meddino.open(files)));
+const phantom = guarded(() => openScan(() => now.meddino.phantom()));
 
-async function show(scan) {
+/** Shows slice `index` of the scan that `opened` returns, or the one in the middle. */
+async function openScan(opened, index) {
+    now.opening = opened;
+    const scan = await opened();
+    // The user may have opened another one meanwhile.
+    if (now.opening !== opened) return scan.close();
     now.volume?.close();
     now.scan?.close();
-    Object.assign(now, { scan, index: Math.floor((scan.slices - 1) / 2), volume: undefined });
+    Object.assign(now, { scan, opened, index: index ?? Math.floor((scan.slices - 1) / 2), volume: undefined });
     over.held = over.colours = picture.mark = undefined;
     picture.lay(undefined);
     scan.warnings.forEach(notice);
@@ -74,61 +111,77 @@ async function show(scan) {
     $("picture").focus();
     $("save-picture").disabled = false;
     prepare();
-    await turn(now.index);
+    await turned(now.index);
 }
 
 /** Shows slice `index`; slices that are passed on the way to another are not read. */
-const turn = guarded(async (index) => {
+async function turned(index) {
     if (!now.scan) return;
     now.index = Math.min(Math.max(index, 0), now.scan.slices - 1);
     $("slice").value = now.index + 1;
     $("slice-said").textContent = `${now.index + 1} / ${now.scan.slices}`;
-    if (turn.running) return;
-    turn.running = true;
+    if (now.volume) now.volume.center = now.index;
+    if (turned.running) return;
+    turned.running = true;
     try {
-        for (let shown; shown !== now.index; ) {
-            shown = now.index;
-            const { scan } = now;
-            const hu = await scan.slice(shown);
-            if (scan !== now.scan) continue;
+        for (let shown = {}; now.scan && (shown.scan !== now.scan || shown.index !== now.index); ) {
+            shown = { scan: now.scan, index: now.index };
+            const hu = await slice(shown);
+            if (!hu || shown.scan !== now.scan) continue;
+            const { height, width, spacing } = shown.scan;
             picture.map = undefined;
-            picture.show({ hu, height: scan.height, width: scan.width, spacing: scan.spacing });
+            picture.show({ hu, height, width, spacing });
         }
     } finally {
-        turn.running = false;
+        turned.running = false;
     }
-    await lay();
-});
+    await laid();
+}
+const turn = guarded(turned);
+
+/** Reads a slice. Where it cannot be read, no other slice stays in its place. */
+async function slice({ scan, index }) {
+    try {
+        return await scan.slice(index);
+    } catch (error) {
+        // The scan was closed for another one.
+        if (scan !== now.scan) return undefined;
+        picture.clear();
+        throw error;
+    }
+}
 
 // Weights.
 
 async function load(source, options) {
-    now.source = [source, options];
-    const stop = new AbortController();
+    now.loading?.abort();
+    const stop = (now.loading = new AbortController());
     $("stop-download").onclick = () => stop.abort();
     state("loading the model");
     const onProgress = ({ done, size }) => {
+        if (now.loading !== stop) return;
         $("download").hidden = $("stop-download").hidden = false;
         $("download").value = done / size;
         $("download-said").textContent = `${(done / 1e6).toFixed(1)} of ${(size / 1e6).toFixed(1)} MB`;
     };
     try {
         const model = await now.meddino.load(source, { ...options, onProgress, signal: stop.signal });
+        // The user may have chosen others meanwhile.
+        if (now.loading !== stop) return model.close();
         now.volume?.close();
         now.model?.close();
-        now.volume = undefined;
-        now.model = model;
+        Object.assign(now, { volume: undefined, model, source: [source, options] });
         over.scale ??= await now.meddino.scale();
     } catch (error) {
-        state(now.model ? "" : "no weights");
+        if (now.loading === stop) state(now.model ? "" : "no weights");
         throw error;
     } finally {
-        $("download").hidden = $("stop-download").hidden = true;
+        if (now.loading === stop) $("download").hidden = $("stop-download").hidden = true;
     }
     over.held = over.colours = picture.mark = undefined;
     badge(now.model);
     prepare();
-    await lay();
+    await laid();
 }
 
 const use = guarded((source) => load(source, { precision: $("precision").value }));
@@ -154,30 +207,49 @@ function badge(model) {
 function prepare() {
     now.volume?.close();
     now.volume = now.scan && now.model ? new Volume(now.scan, now.model, $("size").value) : undefined;
+    if (now.volume) now.volume.center = now.index;
     over.colours = undefined;
     $("whole").disabled = $("save-features").disabled = !now.volume;
+    $("save-labels").disabled = !now.volume || !now.head;
     if (now.model) state(now.volume ? "this slice: not yet" : "no scan");
 }
 
 /** Computes this slice's map, and lays it over the slice. */
-const lay = guarded(async () => {
+async function laid() {
     const { volume, index, mode } = now;
     if (!volume || !picture.slice) return;
-    if (!volume.has(index)) state(`slice ${index + 1}: computing`);
-    const features = await volume.features(index);
     const isNow = () => volume === now.volume && index === now.index && mode === now.mode;
+    if (!volume.has(index)) state(`slice ${index + 1}: computing`);
+    let layer;
+    try {
+        const features = await volume.features(index);
+        layer = isNow() ? await map(features, mode) : undefined;
+    } catch (error) {
+        // What was closed for something else is no error; a worker or a device that is gone is one.
+        if (volume === now.volume || error.kind !== "error") throw error;
+    }
     if (!isNow()) return;
-    const pixels = await map(features, mode);
-    if (!isNow()) return;
-    picture.lay(pixels && { pixels, rows: features.rows, cols: features.cols, covered: features.covered });
+    picture.lay(layer);
     state(`this slice: done; ${volume.count} of ${now.scan.slices} slices kept`);
     $("picture").dataset.laid = `${mode} ${index}`;
-});
+}
+const lay = guarded(laid);
 
-/** The colours of each patch, or nothing. */
+/** What is laid over the slice, or nothing: the colours of each patch, or of each pixel's label. */
 async function map(features, mode) {
     $("scale").hidden = mode !== "similarity";
     $("scale-said").textContent = "";
+    if (mode === "labels") {
+        if (!now.head) return undefined;
+        const { height, width } = now.scan;
+        return { pixels: labelled(await now.head.labelsOf(features)), rows: height, cols: width, covered: [height, width], sharp: true };
+    }
+    const pixels = await patches(features, mode);
+    return pixels && { pixels, rows: features.rows, cols: features.cols, covered: features.covered };
+}
+
+/** The colours of each patch, or nothing. */
+async function patches(features, mode) {
     if (mode === "components") {
         if (!over.colours || !$("share").checked) {
             over.colours?.close();
@@ -199,6 +271,14 @@ async function map(features, mode) {
     return opaque(over.scale, (i) => 3 * step(values[i]), values.length);
 }
 
+/** The colours of labels, RGBA; label 0 is transparent. */
+function labelled(labels) {
+    const colours = new Map(now.head.labels.map((label, i) => [label, now.head.colours[i]]));
+    const pixels = new Uint8ClampedArray(4 * labels.length);
+    labels.forEach((label, i) => label > 0 && pixels.set([...colours.get(label), 255], 4 * i));
+    return pixels;
+}
+
 /** The token of the patch under the mouse. */
 async function under(features) {
     if (!over.place) return undefined;
@@ -218,13 +298,63 @@ const whole = guarded(async () => {
     bar.hidden = $("stop").hidden = false;
     $("whole").disabled = true;
     try {
-        await volume.whole(now.index, (done) => {
+        let computed = 0;
+        const why = await volume.whole((done) => {
+            computed = done;
             bar.value = done / volume.scan.slices;
             state(`volume: ${done} of ${volume.scan.slices}`);
         });
+        if (why && volume === now.volume) state(`volume: ${computed} of ${volume.scan.slices}, ${why}`);
     } finally {
         bar.hidden = $("stop").hidden = true;
         $("whole").disabled = !now.volume;
+    }
+});
+
+// Labels.
+
+/** Opens a head, and prepares slices as those that it was fitted to. */
+async function openHead(file) {
+    const head = await now.meddino.head(file);
+    now.head?.close();
+    Object.assign(now, { head, headFile: file });
+    if (![...$("size").options].some(({ value }) => value === head.size)) $("size").add(new Option(head.size));
+    $("size").value = head.size;
+    $("head-said").textContent = `${head.name}: labels ${head.labels.join(", ")}; images of ${head.size}`;
+    document.querySelector("input[name=mode][value=labels]").disabled = false;
+    prepare();
+}
+
+const useHead = guarded(async (file) => {
+    await openHead(file);
+    await choose("labels");
+});
+
+/** Labels every slice, and saves the map on the grid of the scan's file. */
+const saveLabels = guarded(async () => {
+    const { scan, model, head, volume } = now;
+    const map = await scan.labelMap();
+    const bar = $("volume");
+    saveLabels.stopped = false;
+    bar.hidden = $("stop").hidden = false;
+    $("save-labels").disabled = true;
+    try {
+        for (let index = 0; index < scan.slices; index++) {
+            if (saveLabels.stopped || volume !== now.volume) return state("no labels were saved: stopped");
+            // Features that are kept stay; others go when their slice has its labels.
+            const isKept = volume.has(index);
+            const features = await (isKept ? volume.features(index) : model.features(scan, index, { size: volume.size }));
+            await map.put(index, await head.labelsOf(features));
+            if (!isKept) features.close();
+            bar.value = (index + 1) / scan.slices;
+            state(`labels: ${index + 1} of ${scan.slices}`);
+        }
+        const packed = new Blob([await map.nifti()]).stream().pipeThrough(new CompressionStream("gzip"));
+        save(`${stem(scan.name)}_labels.nii.gz`, await new Response(packed).blob());
+    } finally {
+        map.close();
+        bar.hidden = $("stop").hidden = true;
+        $("save-labels").disabled = !now.volume || !now.head;
     }
 });
 
@@ -324,24 +454,32 @@ $("share").onchange = () => lay();
 $("slice").oninput = () => turn(Number($("slice").value) - 1);
 $("size").onchange = () => (prepare(), lay());
 $("whole").onclick = whole;
-$("stop").onclick = () => now.volume?.stop();
+$("stop").onclick = () => ((saveLabels.stopped = true), now.volume?.stop());
+$("open-head").onclick = () => $("head").click();
+$("head").onchange = () => useHead(chosen($("head"))[0]);
+$("save-labels").onclick = saveLabels;
 
 $("open-files").onclick = () => $("files").click();
 $("open-folder").onclick = () => $("folder").click();
-for (const id of ["files", "folder"]) $(id).onchange = () => open([...$(id).files]);
+/** The files that were chosen. The next choice may be the same again. */
+function chosen(input) {
+    const files = [...input.files];
+    input.value = "";
+    return files;
+}
+for (const id of ["files", "folder"]) $(id).onchange = () => open(chosen($(id)));
 $("phantom").onclick = phantom;
 $("load-seeded").onclick = () => use({ seeded: $("seeded").value });
 $("load-file").onclick = () => $("weights").click();
-$("weights").onchange = () => use({ file: $("weights").files[0] });
+$("weights").onchange = () => use({ file: chosen($("weights"))[0] });
 $("load-url").onclick = () => use({ url: new URL($("url").value, location.href).href });
 
 $("save-features").onclick = guarded(async () => {
-    const { scan, index, model, volume } = now;
+    const { scan, index, volume } = now;
     const features = await volume.features(index);
-    const about = { input: scan.name, checkpoint: model.weights, slices: `[${index}]`, grid: `[${features.rows},${features.cols}]`, size: volume.size, backend: model.device };
-    save(`${stem(scan.name)}_${index + 1}.safetensors`, new Blob([await features.safetensors(about)]));
+    save(`${stem(scan.name)}_${index + 1}.safetensors`, new Blob([await features.safetensors()]));
 });
-$("save-picture").onclick = guarded(async () => save(`${stem(now.scan.name)}_${now.index + 1}.png`, await picture.png()));
+$("save-picture").onclick = guarded(async () => picture.slice && save(`${stem(now.scan.name)}_${now.index + 1}.png`, await picture.png()));
 const stem = (name) => name.split("/").pop().replace(/(\.nii)?\.\w+$/, "") || "scan";
 
 addEventListener("dragover", (event) => (event.preventDefault(), $("stage").classList.add("over")));
@@ -351,7 +489,8 @@ addEventListener("drop", guarded(async (event) => {
     $("stage").classList.remove("over");
     const files = await dropped(event.dataTransfer);
     const [only] = files;
-    if (files.length === 1 && only.path.endsWith(".safetensors")) return use({ file: only.file });
+    if (files.length === 1 && (await isHead(only.file))) return useHead(only.file);
+    if (files.length === 1 && /\.(safetensors|pth|pt|bin|ckpt)$/i.test(only.path)) return use({ file: only.file });
     await open(files);
 }));
 

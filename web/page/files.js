@@ -21,6 +21,19 @@ async function inside(entry) {
     }
 }
 
+/** Whether a file is a head: safetensors whose metadata describe one. */
+export async function isHead(file) {
+    const prefix = new DataView(await file.slice(0, 8).arrayBuffer());
+    if (!file.name.endsWith(".safetensors") || prefix.byteLength < 8) return false;
+    const length = Math.min(Number(prefix.getBigUint64(0, true)), 16 << 20);
+    try {
+        const { __metadata__ } = JSON.parse(await file.slice(8, 8 + length).text());
+        return __metadata__?.head !== undefined;
+    } catch {
+        return false;
+    }
+}
+
 export function save(name, blob) {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);

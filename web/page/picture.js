@@ -20,7 +20,7 @@ export class Picture {
     slice;
     level = 40;
     width = 400;
-    /** {pixels: RGBA bytes, rows, cols, covered} */
+    /** {pixels: RGBA bytes, rows, cols, covered, sharp}: sharp maps are never smoothed. */
     map;
     opacity = 0.5;
     smooth = true;
@@ -44,6 +44,12 @@ export class Picture {
     show(slice) {
         this.slice = slice;
         this.shade();
+    }
+
+    /** Shows nothing, where a slice cannot be read. */
+    clear() {
+        this.slice = this.map = this.mark = undefined;
+        this.#canvas.getContext("2d").clearRect(0, 0, this.#canvas.width, this.#canvas.height);
     }
 
     /** Computes the shades of gray, and draws. */
@@ -89,7 +95,7 @@ export class Picture {
         context.drawImage(this.#gray, x, y, width * across, height * down);
         if (this.map) {
             const [rows, cols] = this.map.covered;
-            context.imageSmoothingEnabled = this.smooth;
+            context.imageSmoothingEnabled = this.smooth && !this.map.sharp;
             context.globalAlpha = this.opacity;
             context.drawImage(this.#map, x, y, cols * across, rows * down);
             context.globalAlpha = 1;

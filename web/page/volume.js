@@ -1,11 +1,15 @@
 // Features of slices: computed once, kept while there is room, for one slice or for the whole volume.
 
 /** The most bytes of features that are kept, in the worker's memory. */
-const ROOM = 1 << 30;
+const ROOM = 2 ** 30;
 
 export class Volume {
     #kept = new Map();
     #stopped = true;
+    /** How many slices there is room for; known from the first slice on. */
+    #most = Infinity;
+    /** The slice that is shown. Slices far from it make room for others. */
+    center = 0;
 
     /** `model.features(scan, index, {size})` for slices of one scan. */
     constructor(scan, model, size) {
@@ -26,32 +30,41 @@ export class Volume {
         if (known) return known;
         const computed = this.model.features(this.scan, index, { size: this.size });
         this.#kept.set(index, computed);
-        computed.then((features) => this.#make(features, index), () => this.#kept.delete(index));
+        computed.then((features) => this.#makeRoom(features), () => this.#kept.delete(index));
         return computed;
     }
 
-    /** Lets go of the slices farthest from `index` until the kept ones fit. */
-    #make({ rows, cols, width }, index) {
-        const most = Math.max(1, Math.floor(ROOM / (2 * 4 * rows * cols * width)));
-        const farthest = [...this.#kept.keys()].sort((a, b) => Math.abs(b - index) - Math.abs(a - index));
-        for (const far of farthest.slice(0, Math.max(0, this.#kept.size - most))) {
+    /** Lets go of the slices farthest from the one that is shown, until the kept ones fit. */
+    #makeRoom({ rows, cols, width }) {
+        // The tokens are there twice: all of them, and the patches' alone.
+        this.#most = Math.max(1, Math.floor(ROOM / (2 * 4 * rows * cols * width)));
+        for (const far of this.#fromCenter([...this.#kept.keys()]).slice(this.#most)) {
             this.#kept.get(far).then((features) => features.close(), () => {});
             this.#kept.delete(far);
         }
     }
 
-    /** Computes every slice, the nearest to `from` first. `said` is called with how many are done. */
-    async whole(from, said) {
+    /** Sorts slices by how far they are from the one that is shown. */
+    #fromCenter(slices) {
+        return slices.sort((a, b) => Math.abs(a - this.center) - Math.abs(b - this.center));
+    }
+
+    /**
+     * Computes every slice that there is room for, those near the one that is shown first. `said` is called with how many
+     * are done. Returns why not all are there, if so.
+     */
+    async whole(said) {
         this.#stopped = false;
-        const order = Array.from({ length: this.scan.slices }, (_, index) => index).sort((a, b) => Math.abs(a - from) - Math.abs(b - from));
+        const order = this.#fromCenter(Array.from({ length: this.scan.slices }, (_, index) => index));
         let done = 0;
         for (const index of order) {
-            if (this.#stopped) return false;
+            if (this.#stopped) return "stopped";
+            if (!this.has(index) && this.count >= this.#most) return "no room for more";
             await this.features(index);
             said(++done);
         }
         this.#stopped = true;
-        return true;
+        return undefined;
     }
 
     stop() {

@@ -2,6 +2,7 @@
 
 use meddino::maps::{Basis, Moments, limits};
 use meddino::picture::colour;
+use meddino::{Error, Tensor};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::error::{Result, thrown};
@@ -33,14 +34,26 @@ impl Colours {
     }
 
     /// Returns the whitened scores of every patch: P x 3 values.
-    pub fn scores(&self, features: &Features) -> Vec<f32> {
-        self.basis.scores(features.tensor()).into_data()
+    pub fn scores(&self, features: &Features) -> Result<Vec<f32>> {
+        Ok(self.scored(features)?.into_data())
     }
 
     /// Returns red, green and blue of every patch: P x 3 bytes.
-    pub fn paint(&self, features: &Features) -> Vec<u8> {
+    pub fn paint(&self, features: &Features) -> Result<Vec<u8>> {
         let (lo, hi) = self.limits;
         let shade = |score: &f32| if hi > lo { (((score - lo) / (hi - lo)).clamp(0.0, 1.0) * 255.0).round() as u8 } else { 128 };
-        self.basis.scores(features.tensor()).data().iter().map(shade).collect()
+        Ok(self.scored(features)?.data().iter().map(shade).collect())
+    }
+}
+
+impl Colours {
+    fn scored(&self, features: &Features) -> Result<Tensor> {
+        let (tokens, width) = (features.tensor(), self.basis.width());
+        if tokens.cols() != width {
+            let problem =
+                format!("its tokens have {} values, and the colours are of tokens of {width}; fit them to this model", tokens.cols());
+            return Err(thrown(Error::option("features", problem)));
+        }
+        Ok(self.basis.scores(tokens))
     }
 }

@@ -1,18 +1,17 @@
 //! A model on a device of its own.
 
-use meddino::backbone::{Backbone, Choice, Precision, Tuning};
-use meddino::gpu::{Context, Selection};
-use meddino::graph::Tier;
-use meddino::maps::Mesh;
-use meddino::vit::config::RopePrecision;
+use meddino::backbone::Backbone;
+use meddino::gpu::Context;
+use meddino::output::Provenance;
 use meddino::vit::features::Request;
-use meddino::{Error, Tensor};
+use meddino::vit::weights::Weights as Tree;
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::error::{Result, object, thrown};
 use crate::features::Features;
 use crate::image::Image;
+use crate::options;
 use crate::weights::Weights;
 
 /// What JavaScript is told of a model on its device.
@@ -41,6 +40,33 @@ pub struct Engine {
     backbone: Backbone,
     context: Context,
     about: About,
+    /// What identifies the checkpoint; none for untrained weights.
+    sha256: Option<String>,
+}
+
+impl Engine {
+    /// Takes a model that is on the device of `context`. `weights` is what messages call its checkpoint, which has
+    /// `warnings`.
+    pub(crate) fn new(backbone: Backbone, context: Context, weights: String, warnings: &[String]) -> Result<Self> {
+        let (config, tuning) = (backbone.config(), backbone.tuning());
+        let side = config.patch_size;
+        let planned = backbone.planned_bytes(&[1, 1, side, side], 0, &Request::default()).map_err(thrown)?;
+        let about = About {
+            weights,
+            parameters: Tree::specs(config).leaves().iter().map(|spec| spec.shape.iter().product::<usize>()).sum(),
+            width: config.embed_dim,
+            depth: config.depth,
+            patch_size: side,
+            device: backbone.device(),
+            tier: tuning.tier.map(|tier| tier.to_string()),
+            precision: tuning.precision.to_string(),
+            weight_bytes: planned.unwrap_or(0),
+            max_binding: context.limits().max_binding,
+            abilities: context.abilities().to_string(),
+            warnings: warnings.iter().chain(backbone.warnings()).cloned().collect(),
+        };
+        Ok(Self { backbone, context, about, sha256: None })
+    }
 }
 
 #[wasm_bindgen]
@@ -51,31 +77,11 @@ impl Engine {
     pub async fn load(weights: Weights, precision: Option<String>, tier: Option<String>, rope: Option<String>) -> Result<Engine> {
         let mut model = weights.model;
         if let Some(rope) = rope {
-            model.set_rope(self::rope(&rope).map_err(thrown)?);
+            model.set_rope(options::rope(&rope)?);
         }
-        let precision = precision.as_deref().map_or(Ok(Precision::F32), self::precision).map_err(thrown)?;
-        let tier = tier.as_deref().map(self::tier).transpose().map_err(thrown)?;
-        let opened = Choice::Gpu(Selection::Auto).context_async(Tuning { precision, tier }).await.map_err(thrown)?;
-        let context = opened.ok_or_else(|| thrown(Error::option("backend", "the browser gives no GPU")))?;
+        let context = options::context(precision.as_deref(), tier.as_deref()).await?;
         let backbone = Backbone::on_async(&model, &context).await.map_err(thrown)?;
-        let tuning = backbone.tuning();
-        let side = model.config().patch_size;
-        let planned = backbone.planned_bytes(&[1, 1, side, side], 0, &Request::default()).map_err(thrown)?;
-        let about = About {
-            weights: model.checkpoint().source_name().to_owned(),
-            parameters: model.parameters(),
-            width: model.config().embed_dim,
-            depth: model.config().depth,
-            patch_size: side,
-            device: backbone.device(),
-            tier: tuning.tier.map(|tier| tier.to_string()),
-            precision: tuning.precision.to_string(),
-            weight_bytes: planned.unwrap_or(0),
-            max_binding: context.limits().max_binding,
-            abilities: context.abilities().to_string(),
-            warnings: model.warnings().iter().chain(backbone.warnings()).cloned().collect(),
-        };
-        Ok(Self { backbone, context, about })
+        Self::new(backbone, context, model.checkpoint().source_name().to_owned(), model.warnings())
     }
 
     /// Returns what the model and its device are.
@@ -90,14 +96,22 @@ impl Engine {
         Ok(planned.map_err(thrown)?.unwrap_or(0) as f64)
     }
 
+    /// Tells the SHA-256 that identifies the checkpoint, which features then state.
+    pub fn identify(&mut self, sha256: String) {
+        self.sha256 = Some(sha256);
+    }
+
     /// Computes the features of an image. `layers` are blocks whose tokens are wanted too.
     pub async fn features(&self, image: Image, layers: Vec<usize>) -> Result<Features> {
         let request = Request { layers, ..Request::default() };
         let tokens = self.backbone.features_async(&image.tensor, None, &request).await.map_err(thrown)?;
-        let mesh = Mesh::new(tokens.grid, self.about.patch_size, image.size(), image.slice);
-        let patches = tokens.patches();
-        let patches = Tensor::new([tokens.grid.patches(), patches.cols()], patches.into_data());
-        Ok(Features::new(tokens, patches, mesh))
+        let origin = Provenance {
+            checkpoint: self.about.weights.clone(),
+            checkpoint_sha256: self.sha256.clone(),
+            backend: self.about.device.clone(),
+            ..image.origin(self.backbone.config(), tokens.grid)
+        };
+        Ok(Features::new(tokens, &origin, image.slice))
     }
 
     /// Takes the device away, as a driver does that fails. For tests of what follows.
@@ -105,26 +119,4 @@ impl Engine {
     pub fn lose_device(&self) {
         self.context.device().destroy();
     }
-}
-
-fn precision(name: &str) -> Result<Precision, Error> {
-    match name {
-        "f32" => Ok(Precision::F32),
-        "f16" => Ok(Precision::F16),
-        _ => Err(Error::option("precision", format!("'{name}' is neither f32 nor f16"))),
-    }
-}
-
-fn rope(name: &str) -> Result<RopePrecision, Error> {
-    match name {
-        "f32" => Ok(RopePrecision::F32),
-        "bf16" => Ok(RopePrecision::Bf16),
-        _ => Err(Error::option("rope", format!("'{name}' is neither f32 nor bf16"))),
-    }
-}
-
-fn tier(name: &str) -> Result<Tier, Error> {
-    let found = Tier::ALL.into_iter().find(|tier| tier.to_string() == name);
-    let names = || Tier::ALL.map(|tier| tier.to_string()).join(", ");
-    found.ok_or_else(|| Error::option("tier", format!("'{name}' is no tier of kernels; expected one of {}", names())))
 }

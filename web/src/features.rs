@@ -1,8 +1,10 @@
 //! Features of a slice for JavaScript.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
+use meddino::heads::Lattice;
 use meddino::maps::{Mesh, cosine};
+use meddino::output::Provenance;
 use meddino::vit::features::Features as Tokens;
 use meddino::{Error, Tensor};
 use safetensors::Dtype;
@@ -30,11 +32,37 @@ pub struct Features {
     /// [P, C]
     patches: Tensor,
     mesh: Mesh,
+    /// Side of a patch, in pixels of the image.
+    patch_size: usize,
+    /// Height and width of the image.
+    image: (usize, usize),
+    /// Where they come from, as the command writes it into its files.
+    origin: BTreeMap<String, String>,
 }
 
 impl Features {
-    pub(crate) fn new(tokens: Tokens, patches: Tensor, mesh: Mesh) -> Self {
-        Self { tokens, patches, mesh }
+    /// Takes the tokens of an image that `origin` describes.
+    pub(crate) fn new(tokens: Tokens, origin: &Provenance, slice: (usize, usize)) -> Self {
+        let (image, patch_size) = (origin.image, origin.config.patch_size);
+        let mesh = Mesh::new(tokens.grid, patch_size, image, slice);
+        let patches = tokens.patches();
+        let patches = Tensor::new([tokens.grid.patches(), patches.cols()], patches.into_data());
+        Self { tokens, patches, mesh, patch_size, image, origin: origin.metadata() }
+    }
+
+    /// Returns where the features come from, as the command writes it into its files.
+    pub(crate) fn origin(&self) -> &BTreeMap<String, String> {
+        &self.origin
+    }
+
+    /// Returns the patches as cells of scores over the slice.
+    pub(crate) fn lattice(&self) -> Lattice {
+        Lattice::new((self.mesh.grid.rows, self.mesh.grid.cols), self.patch_size, 1, self.image)
+    }
+
+    /// Returns height and width of the slice.
+    pub(crate) fn slice(&self) -> (usize, usize) {
+        self.mesh.slice
     }
 
     pub(crate) fn tensor(&self) -> &Tensor {
@@ -99,8 +127,8 @@ impl Features {
         Ok(cosine(&self.patches, token).into_data())
     }
 
-    /// Returns the features as a safetensors file with the names that `meddino features` uses. `metadata` are pairs of
-    /// a key and a text, one after the other.
+    /// Returns the features as a safetensors file with the names and the metadata of `meddino features`. `metadata` are
+    /// more entries, pairs of a key and a text, one after the other.
     #[expect(clippy::needless_pass_by_value, reason = "JavaScript hands its values over")]
     pub fn safetensors(&self, metadata: Vec<String>) -> Result<Vec<u8>> {
         let (grid, cls, storage) = (self.mesh.grid, self.tokens.cls(), self.tokens.storage());
@@ -115,7 +143,8 @@ impl Features {
         let bytes: Vec<_> = tensors.into_iter().map(|(name, shape, values)| (name, shape, little_endian(values))).collect();
         let views = bytes.iter().map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)));
         let views: std::result::Result<Vec<_>, safetensors::SafeTensorError> = views.collect();
-        let metadata: HashMap<String, String> = metadata.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
+        let more = metadata.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()));
+        let metadata = self.origin.clone().into_iter().chain(more).collect();
         let written = views.and_then(|views| safetensors::serialize(views, Some(metadata)));
         written.map_err(|e| thrown(Error::output("features.safetensors", e.to_string())))
     }

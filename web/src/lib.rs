@@ -8,7 +8,11 @@ mod colours;
 mod engine;
 mod error;
 mod features;
+mod head;
 mod image;
+mod labels;
+mod loader;
+mod options;
 mod scan;
 mod weights;
 

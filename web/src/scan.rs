@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use meddino::Error;
 use meddino::archive::LentFile;
-use meddino::ct::{Orient, Size, Volume, Window, prepare};
+use meddino::ct::{Geometry, Orient, Size, Turn, Volume, prepare};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::Blob;
 
 use crate::blob::BlobFile;
 use crate::error::{Result, object, thrown};
-use crate::image::Image;
+use crate::image::{Image, WINDOW};
+use crate::labels::LabelMap;
 
 /// What JavaScript is told of a scan.
 #[derive(serde::Serialize)]
@@ -31,6 +32,22 @@ struct About<'a> {
 #[wasm_bindgen]
 pub struct Scan {
     volume: Volume,
+    orient: Orient,
+    /// The grid of the file, or what is thrown for want of one.
+    geometry: Result<Geometry>,
+    /// From the slices of the file to those that are shown.
+    turn: Turn,
+}
+
+impl Scan {
+    fn new(stored: Volume, orient: Orient) -> Result<Scan, Error> {
+        let geometry = stored.geometry().map_err(thrown);
+        let turn = match orient {
+            Orient::Lps => stored.affine().map_or(Turn::NONE, Turn::to_lps),
+            Orient::Stored => Turn::NONE,
+        };
+        Ok(Self { volume: stored.oriented(orient)?, orient, geometry, turn })
+    }
 }
 
 #[wasm_bindgen]
@@ -40,16 +57,22 @@ impl Scan {
     /// several DICOM series, and `orient` is `lps` (the default) or `stored`.
     #[expect(clippy::needless_pass_by_value, reason = "JavaScript hands its values over")]
     pub fn open(name: &str, paths: Vec<String>, blobs: Vec<Blob>, series: Option<String>, orient: Option<String>) -> Result<Scan> {
-        let orient: Orient = orient.as_deref().unwrap_or("lps").parse().map_err(thrown)?;
+        let orient: Orient = orient.as_deref().map_or(Ok(Orient::default()), str::parse).map_err(thrown)?;
         let file = |(path, blob): (String, Blob)| (PathBuf::from(path), Arc::new(BlobFile::new(blob)) as Arc<dyn LentFile>);
         let files = paths.into_iter().zip(blobs).map(file);
-        let volume = Volume::from_files(name, files, series.as_deref()).and_then(|volume| volume.oriented(orient));
-        Ok(Self { volume: volume.map_err(thrown)? })
+        let opened = Volume::from_files(name, files, series.as_deref()).and_then(|stored| Self::new(stored, orient));
+        opened.map_err(thrown)
     }
 
     /// Opens the built-in synthetic thorax slice.
-    pub fn phantom() -> Scan {
-        Self { volume: Volume::phantom() }
+    pub fn phantom() -> Result<Scan> {
+        Self::new(Volume::phantom(), Orient::default()).map_err(thrown)
+    }
+
+    /// Returns an empty label map of the scan.
+    #[wasm_bindgen(js_name = labelMap)]
+    pub fn label_map(&self) -> Result<LabelMap> {
+        LabelMap::new(self.geometry.clone()?, self.turn)
     }
 
     /// Returns the name, the sizes, the spacing, the format and the warnings.
@@ -74,7 +97,16 @@ impl Scan {
     pub fn image(&mut self, index: usize, size: &str) -> Result<Image> {
         let size: Size = size.parse().map_err(thrown)?;
         let slice = self.read(index)?;
-        Ok(Image { tensor: prepare(&slice, &Window::DEMO, size), slice: (self.volume.height(), self.volume.width()) })
+        Ok(Image {
+            tensor: prepare(&slice, &WINDOW, size),
+            slice: (self.volume.height(), self.volume.width()),
+            index,
+            input: self.volume.name().to_owned(),
+            about: self.volume.about().to_vec(),
+            affine: self.volume.affine().copied(),
+            size,
+            orient: self.orient,
+        })
     }
 
     fn read(&mut self, index: usize) -> Result<meddino::Tensor> {

@@ -1,11 +1,12 @@
-//! The weights of a model: from files of the page, from shards that arrive one by one, or untrained.
+//! The weights of a model: from a file of the page, or untrained. Shards have a [loader](crate::loader) of their own.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use meddino::Error;
 use meddino::archive::{InputFile, LentFile, LentFolder, open_plain};
-use meddino::checkpoint::{Checkpoint, Shards};
+use meddino::checkpoint::Checkpoint;
 use meddino::vit::model::Model;
 use meddino::vit::source::ModelSource;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -36,48 +37,17 @@ impl Weights {
     /// Opens a safetensors file. Its tensors are read when the model is loaded.
     pub fn file(name: &str, blob: Blob) -> Result<Weights> {
         refuse_pickles(name, &blob)?;
-        let opened = Checkpoint::from_reader(name, reader(blob)?).and_then(Model::from_checkpoint);
+        let reader = reader(blob).map_err(|e| thrown(Error::checkpoint(name, e)))?;
+        let opened = Checkpoint::from_reader(name, reader).and_then(Model::from_checkpoint);
         Ok(Self { model: opened.map_err(thrown)? })
     }
 }
 
-/// The shards of a model, added in any order.
-#[wasm_bindgen]
-pub struct ShardList {
-    shards: Shards,
-}
-
-#[wasm_bindgen]
-impl ShardList {
-    /// Reads the index (`model.safetensors.index.json`), which lists the shards.
-    #[wasm_bindgen(constructor)]
-    pub fn new(name: &str, index: &[u8]) -> Result<ShardList> {
-        Ok(Self { shards: Shards::with_index(name, index).map_err(thrown)? })
-    }
-
-    /// Returns the shards that were not added yet.
-    pub fn missing(&self) -> Vec<String> {
-        self.shards.missing()
-    }
-
-    /// Adds a shard. Its tensors are read when the model is loaded.
-    pub fn add(&mut self, name: &str, blob: Blob) -> Result<()> {
-        self.shards.add(name, reader(blob)?).map_err(thrown)
-    }
-
-    /// Opens the model that the shards hold.
-    pub fn finish(self) -> Result<Weights> {
-        let opened = self.shards.finish().and_then(Model::from_checkpoint);
-        Ok(Weights { model: opened.map_err(thrown)? })
-    }
-}
-
 /// Returns a reader of the blob, which stays readable after its folder is gone.
-fn reader(blob: Blob) -> Result<InputFile> {
+pub(crate) fn reader(blob: Blob) -> io::Result<InputFile> {
     let file: Arc<dyn LentFile> = Arc::new(BlobFile::new(blob));
     let folder = LentFolder::new([("weights".into(), file)]);
-    let opened = folder.and_then(|folder| open_plain(&folder.path().join(Path::new("weights"))));
-    opened.map_err(|e| thrown(Error::checkpoint("weights", e)))
+    folder.and_then(|folder| open_plain(&folder.path().join(Path::new("weights"))))
 }
 
 /// PyTorch's files are read from a disk, which a page does not have.

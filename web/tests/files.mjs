@@ -14,8 +14,19 @@ export function write(name, bytes) {
     return path;
 }
 
-/** A NIfTI-1 file of 16-bit HU with axes to the right, anterior and superior, gzipped. */
-export function nifti(slices, rows, cols) {
+/** Whether a voxel of a made scan is in its body, and in its bone. */
+function parts(s, r, c, rows, cols) {
+    const inside = Math.hypot((r / rows - 0.5) * 2.2, (c / cols - 0.45) * 2.4) < 1;
+    const bone = Math.hypot(r / rows - 0.3 - 0.02 * s, c / cols - 0.6) < 0.1;
+    return { inside, bone: inside && bone };
+}
+
+/** HU of a made scan, and its labels. */
+const hu = ({ inside, bone }, s, r, c) => (inside ? (bone ? 700 : 40 + ((r * 7 + c * 13 + s * 29) % 50)) : -1000);
+const label = ({ inside, bone }) => (bone ? 2 : inside ? 1 : 0);
+
+/** A NIfTI-1 file of 16-bit values with axes to the right, anterior and superior, gzipped: HU, or labels. */
+export function nifti(slices, rows, cols, value = hu) {
     const bytes = Buffer.alloc(352 + 2 * slices * rows * cols);
     bytes.writeInt32LE(348, 0);
     [3, cols, rows, slices, 1, 1, 1, 1].forEach((n, i) => bytes.writeInt16LE(n, 40 + 2 * i));
@@ -31,9 +42,7 @@ export function nifti(slices, rows, cols) {
     for (let s = 0; s < slices; s++) {
         for (let r = 0; r < rows; r++) {
             for (let c = 0; c < cols; c++, at += 2) {
-                const inside = Math.hypot((r / rows - 0.5) * 2.2, (c / cols - 0.45) * 2.4) < 1;
-                const bone = Math.hypot(r / rows - 0.3 - 0.02 * s, c / cols - 0.6) < 0.1;
-                bytes.writeInt16LE(inside ? (bone ? 700 : 40 + ((r * 7 + c * 13 + s * 29) % 50)) : -1000, at);
+                bytes.writeInt16LE(value(parts(s, r, c, rows, cols), s, r, c), at);
             }
         }
     }
@@ -61,10 +70,31 @@ export function reference(name, ...args) {
     return tensors(readFileSync(path));
 }
 
+/** Makes a scan, its label map, and a head on the tokens of the micro model; returns where they are. */
+export function fitted() {
+    const at = (name) => join(DESK, "files", name);
+    const scan = write("scans/a.nii.gz", nifti(3, 96, 80));
+    if (!existsSync(at("head.safetensors"))) {
+        write("masks/a.nii.gz", nifti(3, 96, 80, label));
+        mkdirSync(at("features"), { recursive: true });
+        meddino("features", scan, "-c", "seeded:0:micro", "--backend", "cpu", "--size", "128", "-o", at("features/a.safetensors"));
+        meddino("probe", "fit", at("features"), "--masks", at("masks"), "-o", at("head.safetensors"), "--c", "1");
+    }
+    return { at, scan };
+}
+
+/** The header of a safetensors file, and its length. */
+function headerOf(bytes) {
+    const length = Number(bytes.readBigUInt64LE(0));
+    return { length, header: JSON.parse(bytes.toString("utf8", 8, 8 + length)) };
+}
+
+/** The metadata of a safetensors file. */
+export const metadata = (bytes) => headerOf(bytes).header.__metadata__;
+
 /** The tensors of a safetensors file of f32. */
 export function tensors(bytes) {
-    const length = Number(bytes.readBigUInt64LE(0));
-    const header = JSON.parse(bytes.toString("utf8", 8, 8 + length));
+    const { length, header } = headerOf(bytes);
     const read = ([name, { shape, data_offsets: [from, to] }]) => {
         const values = new Float32Array(Uint8Array.from(bytes.subarray(8 + length + from, 8 + length + to)).buffer);
         return [name, { shape, values }];

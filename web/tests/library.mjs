@@ -1,8 +1,9 @@
 // The package without the page: values against the command's on the CPU, errors, lost devices.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { DESK, distance, meddino, nifti, reference, seedFolder, tensors, write } from "./files.mjs";
+import { copyFileSync, readFileSync, readdirSync } from "node:fs";
+import { gunzipSync } from "node:zlib";
+import { DESK, distance, fitted, meddino, metadata, nifti, reference, seedFolder, tensors, write } from "./files.mjs";
 
 /** The greatest relative L2 distance from the CPU's values in f32. */
 const TOLERANCE = 1e-5;
@@ -139,12 +140,86 @@ export const tests = {
         assert.deepEqual(formats, [["NumPy", true], ["NRRD", true], ["MetaImage", true]]);
     },
 
+    async "a slice beyond 4 GiB is the one that was asked for"({ page, server }) {
+        await start(page, server);
+        const found = await page.evaluate(async () => {
+            // 9000 slices of 256 x 256 f64. Four have their number as values; all others are one piece of memory.
+            const [slices, pixels] = [9000, 256 * 256];
+            const text = `{'descr': '<f8', 'fortran_order': False, 'shape': (${slices}, 256, 256), }\n`;
+            const head = new Blob([new Uint8Array([0x93, ...new TextEncoder().encode("NUMPY"), 1, 0, text.length, 0]), text]);
+            const some = (value, count) => new Blob([new Float64Array(pixels * count).fill(value)]);
+            const filler = some(-1, 90);
+            const parts = [some(0, 1), ...Array(91).fill(filler), some(8191, 1), some(8192, 1), ...Array(8).fill(filler), some(0, 9000 - 99 * 90 - 3 - 1), some(8999, 1)];
+            const scan = await meddino.open([{ path: "large.npy", file: new Blob([head, ...parts]) }]);
+            const said = [];
+            for (const index of [0, 8191, 8192, 8999]) said.push((await scan.slice(index)).every((v) => v === index));
+            return said;
+        });
+        assert.deepEqual(found, [true, true, true, true]);
+    },
+
+    async "a model that is closed while it computes ends its work first"({ page, server }) {
+        await start(page, server);
+        const [closed, again] = await page.evaluate(async () => {
+            const scan = await meddino.phantom();
+            const engine = await meddino.load({ seeded: "seeded:0:micro" });
+            const computing = engine.features(scan, 0, { size: 64 });
+            await engine.close();
+            const { cls } = await (await computing).tokens();
+            return [cls.length, await refused(engine.features(scan, 0, { size: 64 }))];
+        });
+        assert.equal(closed, 64);
+        assert.match(again.message, /this model was closed/);
+    },
+
+    async "labels by a head are those of the command, on the grid of the scan"({ page, server }) {
+        const { at, scan } = fitted();
+        meddino("segment", "--head", at("head.safetensors"), "--weights", "seeded:0:micro", "--backend", "cpu", "-i", scan, "-o", at("labels.nii.gz"), "--overwrite");
+        copyFileSync(at("features/a.safetensors"), at("nohead.safetensors"));
+        await start(page, server);
+        const got = await page.evaluate(async () => {
+            const file = async (name) => new File([await (await fetch(`/${name}`)).blob()], name);
+            const head = await meddino.head(await file("head.safetensors"));
+            const scan = await meddino.open(await files("/scans/a.nii.gz"));
+            const engine = await meddino.load({ seeded: "seeded:0:micro" });
+            const map = await scan.labelMap();
+            // In any order.
+            for (const index of [2, 0, 1]) {
+                const of = await engine.features(scan, index, { size: head.size });
+                await map.put(index, await head.labelsOf(of));
+            }
+            const other = await engine.features(scan, 0, { size: 64 });
+            return {
+                head: { ...head, meddino: undefined, handle: undefined },
+                nifti: [...(await map.nifti())],
+                size: await refused(head.labelsOf(other)),
+                model: await refused(head.labelsOf(await (await meddino.load({ seeded: "seeded:1:micro" })).features(scan, 0, { size: 128 }))),
+                put: await refused(map.put(3, new Uint16Array(96 * 80))),
+                noHead: await refused(meddino.head(await file("nohead.safetensors"))),
+                phantom: await refused((await meddino.phantom()).labelMap()),
+            };
+        });
+        const want = gunzipSync(readFileSync(at("labels.nii.gz")));
+        assert.equal(got.nifti.length, want.length);
+        assert.deepEqual(got.nifti.slice(0, 352), [...want.subarray(0, 352)], "the header");
+        // Where two labels have nearly the same score, the last bits of the features decide.
+        const differ = got.nifti.filter((v, i) => v !== want[i]).length;
+        console.log(`        ${differ} of ${want.length - 352} voxels differ`);
+        assert.ok(differ <= 5 && [0, 1, 2].every((label) => want.subarray(352).includes(label)), `${differ} voxels differ`);
+        assert.deepEqual([got.head.labels, got.head.size, got.head.colours.length], [[0, 1, 2], "128", 3]);
+        assert.match(got.size.message, /^input scans\/a.nii.gz: has preprocessing .*"size":"64".*but the features that the head was fitted to have .*"size":"128"/);
+        assert.match(got.model.message, /^input scans\/a.nii.gz: has checkpoint seeded:1:micro, but .* have seeded:0:micro/);
+        assert.match(got.put.message, /^labels: expected 96 x 80 labels of a slice from 0 to 2, found 7680 of 3/);
+        assert.match(got.noHead.message, /^input nohead.safetensors: holds no head/);
+        assert.match(got.phantom.message, /^input phantom: does not say how far its voxels are apart/);
+    },
+
     async "features are saved as the command saves them"({ page, server }) {
         await start(page, server);
         const bytes = await page.evaluate(async () => {
             const engine = await meddino.load({ seeded: "seeded:0:micro" }, { rope: "f32" });
             const of = await engine.features(await meddino.phantom(), 0, { size: 128 });
-            return [...(await of.safetensors({ input: "phantom" }))];
+            return [...(await of.safetensors({ by: "a test" }))];
         });
         const path = write("saved.safetensors", Buffer.from(bytes));
         const want = reference("phantom-seeded-0-micro", "phantom", "-c", "seeded:0:micro", "--rope", "f32", "--size", "128", "--layers", "0");
@@ -154,6 +229,11 @@ export const tests = {
             assert.ok(distance(values, want[name].values) <= TOLERANCE, name);
         }
         assert.equal(Object.keys(got).length, 3);
+        // What is known of them, too; only the device differs, and what the test adds.
+        const { by, ...saved } = metadata(Buffer.from(bytes));
+        const commands = metadata(readFileSync(`${DESK}/files/phantom-seeded-0-micro.safetensors`));
+        assert.equal(by, "a test");
+        assert.deepEqual({ ...saved, backend: "" }, { ...commands, backend: "" });
     },
 
     async "weights from a safetensors file"({ page, server }) {
@@ -190,6 +270,7 @@ export const tests = {
             const cut = await meddino.open(await files("/cut.nii.gz"));
             const closed = await meddino.phantom();
             await closed.close();
+            const wider = await (await meddino.load({ seeded: "seeded:0:tiny" })).features(scan, 0, { size: 64 });
             return {
                 text: await refused(meddino.open(await files("/text.nii"))),
                 cut: await refused(cut.slice(2)),
@@ -201,6 +282,7 @@ export const tests = {
                 small: await refused(engine.features(scan, 0, { size: 8 })),
                 layer: await refused(engine.features(scan, 0, { size: 64, layers: [99] })),
                 token: await refused(of.similarity(new Float32Array(3))),
+                colours: await refused((await of.colours()).paint(wider)),
                 patch: await refused(of.token(99)),
                 seed: await refused(meddino.load({ seeded: "seeded:x" })),
                 tier: await refused(meddino.load({ seeded: "seeded:0:micro" }, { tier: "fast" })),
@@ -221,6 +303,7 @@ export const tests = {
             small: /patch/,
             layer: /^layers: there is no block 99/,
             token: /^token: it has 3 values; expected 64/,
+            colours: /^features: its tokens have 128 values, and the colours are of tokens of 64/,
             patch: /^patch: there is no patch 99: this slice has patches 0 to 15/,
             seed: /^checkpoint: seeded:x is no seeded model/,
             tier: /^tier: 'fast' is no tier of kernels; expected one of baseline/,
@@ -230,6 +313,14 @@ export const tests = {
         };
         for (const [name, pattern] of Object.entries(words)) assert.match(said[name].message, pattern, name);
         assert.equal(said.alive, 512 * 512);
+    },
+
+    async "advice that a page replaces is the library's"() {
+        const sources = readdirSync("src", { recursive: true }).filter((path) => path.endsWith(".rs")).map((path) => readFileSync(`src/${path}`, "utf8")).join("");
+        const [, table] = /const ADVICE[^=]*= \[([^;]*)\];/.exec(readFileSync("web/src/error.rs", "utf8"));
+        const phrases = [...table.matchAll(/\(\s*"([^"]*)",/g)].map(([, phrase]) => phrase);
+        assert.equal(phrases.length, 6);
+        for (const phrase of phrases) assert.ok(sources.includes(phrase), `nobody says: ${phrase}`);
     },
 
     async "a tier that computes wrongly is not used"({ page, server }) {

@@ -16,10 +16,10 @@ const tests = Object.entries({ ...library, ...shards, ...ofPage }).filter(([name
 rmSync(`${DESK}/files`, { recursive: true, force: true });
 for (const folder of ["files", "shots"]) mkdirSync(`${DESK}/${folder}`, { recursive: true });
 const server = await serve(["target/web/site", `${DESK}/files`]);
-const browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM,
-    args: ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--no-sandbox", "--disable-background-networking"],
-});
+/** Starts Chromium, with a GPU that it computes itself unless it is told otherwise. */
+const launch = (gpu = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]) =>
+    chromium.launch({ executablePath: process.env.CHROMIUM, args: [...gpu, "--no-sandbox", "--disable-background-networking"] });
+const browser = await launch();
 let failed = 0;
 for (const [name, test] of tests) {
     const context = await browser.newContext({ acceptDownloads: true, viewport: { width: 1200, height: 800 } });
@@ -36,7 +36,7 @@ for (const [name, test] of tests) {
     page.on("pageerror", (error) => said.push(String(error)));
     const started = performance.now();
     try {
-        await test({ page, context, server, shots: `${DESK}/shots` });
+        await test({ page, context, server, launch, shots: `${DESK}/shots` });
         if (elsewhere.length > 0) throw new Error(`requests went elsewhere: ${elsewhere.join(", ")}`);
         console.log(`ok      ${name} (${((performance.now() - started) / 1000).toFixed(1)} s)`);
     } catch (error) {

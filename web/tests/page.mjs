@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { DESK, distance, nifti, reference, tensors, write } from "./files.mjs";
+import { gunzipSync } from "node:zlib";
+import { DESK, distance, fitted, nifti, reference, tensors, write } from "./files.mjs";
 
 /** Waits until the map of `mode` lies over slice `index`. */
 const laid = (page, mode, index) => page.waitForFunction((want) => document.getElementById("picture").dataset.laid === want, `${mode} ${index}`, { timeout: 180_000 });
@@ -121,6 +122,140 @@ export const tests = {
         await page.click("#whole");
         await page.waitForFunction(() => globalThis.meddinoPage.now.volume.count === 12, undefined, { timeout: 120_000 });
         await page.screenshot({ path: `${shots}/volume.png` });
+    },
+
+    async "page: labels by a head that is dropped, saved for the whole scan"({ page, server, shots }) {
+        fitted();
+        await page.goto(`${server.url}/`);
+        await page.waitForFunction(() => globalThis.meddinoPage);
+        await drop(page, "scans/a.nii.gz");
+        await load(page, "seeded:0:micro");
+        await drop(page, "head.safetensors");
+        await laid(page, "labels", 1);
+        assert.equal(await page.inputValue("#size"), "128");
+        const { pixels, rows, cols } = await page.evaluate(() => ({ ...globalThis.meddinoPage.picture.map, pixels: [...globalThis.meddinoPage.picture.map.pixels] }));
+        assert.deepEqual([rows, cols], [96, 80]);
+        const alphas = pixels.filter((_, i) => i % 4 === 3);
+        assert.ok(alphas.includes(0) && alphas.includes(255), "the body is coloured, and air is not");
+        await page.screenshot({ path: `${shots}/labels.png` });
+        const download = page.waitForEvent("download");
+        await page.click("#save-labels");
+        const saved = await download;
+        assert.equal(saved.suggestedFilename(), "a_labels.nii.gz");
+        const labels = gunzipSync(readFileSync(await saved.path())).subarray(352);
+        assert.equal(labels.length, 3 * 96 * 80);
+        // The file's axes run to the right and to the front, those of the page to the left and to the back.
+        const shown = alphas.map((alpha) => alpha > 0);
+        const stored = labels.subarray(96 * 80, 2 * 96 * 80);
+        assert.ok(shown.every((v, i) => v === stored[(95 - Math.floor(i / 80)) * 80 + 79 - (i % 80)] > 0), "the file has the labels that are shown");
+        // Another size is another preprocessing.
+        await page.selectOption("#size", "224");
+        await page.waitForFunction(() => document.getElementById("notices").textContent.includes("but the features that the head was fitted to have"));
+    },
+
+    async "page: a worker that gives up is replaced, with its scan and its weights"({ page, server }) {
+        write("replaced.nii.gz", nifti(12, 96, 96));
+        await page.goto(`${server.url}/`);
+        await page.waitForFunction(() => globalThis.meddinoPage);
+        await drop(page, "replaced.nii.gz");
+        await load(page, "seeded:0:micro");
+        await page.check("input[value=components]");
+        await laid(page, "components", 5);
+        const before = await page.evaluate(() => [...globalThis.meddinoPage.picture.map.pixels]);
+        const breakWorker = async () => {
+            const worker = page.workers().at(-1);
+            await worker.evaluate(() => setTimeout(() => { throw new Error("made up"); }));
+            await page.waitForFunction(() => globalThis.meddinoPage.now.meddino.ended);
+        };
+        await breakWorker();
+        await page.keyboard.press("ArrowDown");
+        // The slice that was asked for is shown, of the same scan, by the same model.
+        await laid(page, "components", 6);
+        assert.match(await page.textContent("#notices"), /the worker cannot run: .*made up/);
+        assert.equal(await page.locator("#notices li").count(), 1);
+        await page.keyboard.press("ArrowUp");
+        await laid(page, "components", 5);
+        assert.deepEqual(await page.evaluate(() => [...globalThis.meddinoPage.picture.map.pixels]), before);
+        // A worker that gives up at once again leaves an empty page that works, and no loop.
+        await page.evaluate(() => (globalThis.meddinoPage.now.opened = () => Promise.reject(Object.assign(new Error("again"), { kind: "error" }))));
+        await breakWorker();
+        await page.keyboard.press("ArrowDown");
+        await page.waitForFunction(() => document.getElementById("notices").textContent.includes("again"));
+        assert.ok(await page.isVisible("#welcome"));
+        await page.click("#phantom");
+        await page.waitForFunction(() => globalThis.meddinoPage.picture.slice?.width === 512);
+    },
+
+    async "page: a slice that cannot be read leaves no other in its place, and the last choice wins"({ page, server }) {
+        const whole = nifti(12, 96, 96);
+        write("cut.nii.gz", whole.subarray(0, Math.floor(whole.length * 0.7)));
+        write("volume.nii.gz", whole);
+        write("weights.pth", Buffer.from("PK\x03\x04 and more"));
+        await page.goto(`${server.url}/`);
+        await page.waitForFunction(() => globalThis.meddinoPage);
+        await drop(page, "cut.nii.gz");
+        await page.waitForFunction(() => globalThis.meddinoPage.picture.slice);
+        await page.keyboard.press("End");
+        await page.waitForFunction(() => document.getElementById("notices").textContent.includes("cut.nii.gz"));
+        assert.ok(await page.evaluate(() => !globalThis.meddinoPage.picture.slice));
+        assert.ok((await colours(page)).every((v) => v === 0), "nothing is drawn");
+        await page.keyboard.press("Home");
+        await page.waitForFunction(() => globalThis.meddinoPage.picture.slice);
+
+        // Two scans and two models that are asked for at once.
+        await page.evaluate(() => (document.getElementById("phantom").click(), undefined));
+        await drop(page, "volume.nii.gz");
+        await page.selectOption("#seeded", "seeded:0:tiny");
+        await page.evaluate(() => document.getElementById("load-seeded").click());
+        await page.selectOption("#seeded", "seeded:0:micro");
+        await page.click("#load-seeded");
+        await page.waitForFunction(() => globalThis.meddinoPage.now.model, undefined, { timeout: 180_000 });
+        await page.waitForFunction(() => document.getElementById("scan-name").textContent === "volume.nii.gz");
+        await page.waitForTimeout(500);
+        assert.deepEqual(await page.evaluate(() => [globalThis.meddinoPage.now.model.weights, globalThis.meddinoPage.now.scan.slices]), ["seeded:0:micro", 12]);
+
+        await drop(page, "weights.pth");
+        await page.waitForFunction(() => document.getElementById("notices").textContent.includes("is a PyTorch file, which a page cannot read"));
+    },
+
+    async "page: a tab in the background goes on"({ page, context, server }) {
+        write("behind.nii.gz", nifti(12, 96, 96));
+        await page.goto(`${server.url}/`);
+        await page.waitForFunction(() => globalThis.meddinoPage);
+        await drop(page, "behind.nii.gz");
+        await load(page, "seeded:0:micro");
+        // A driven page says that it is in front, unless it is told not to.
+        const session = await context.newCDPSession(page);
+        await session.send("Emulation.setFocusEmulationEnabled", { enabled: false });
+        await page.evaluate(() => {
+            globalThis.behind = [];
+            document.addEventListener("visibilitychange", () => behind.push(document.visibilityState));
+        });
+        const { windowId } = await session.send("Browser.getWindowForTarget");
+        await session.send("Browser.setWindowBounds", { windowId, bounds: { windowState: "minimized" } });
+        await page.waitForFunction(() => document.visibilityState === "hidden", undefined, { polling: 100, timeout: 10_000 });
+        await page.evaluate(() => document.getElementById("whole").click());
+        await page.waitForFunction(() => globalThis.meddinoPage.now.volume.count === 12, undefined, { polling: 100, timeout: 120_000 });
+        assert.deepEqual(await page.evaluate(() => [document.visibilityState, behind]), ["hidden", ["hidden"]]);
+    },
+
+    async "page: without WebGPU it says so, and shows slices"({ server, launch }) {
+        const browser = await launch([]);
+        try {
+            const page = await browser.newPage();
+            await page.goto(`${server.url}/`);
+            await page.waitForFunction(() => globalThis.meddinoPage);
+            assert.match(await page.textContent("#notices"), /This browser .*Slices are shown; features need WebGPU\./);
+            await page.click("#phantom");
+            await page.waitForFunction(() => globalThis.meddinoPage.picture.slice);
+            await page.selectOption("#seeded", "seeded:0:micro");
+            await page.click("#load-seeded");
+            await page.waitForFunction(() => document.querySelectorAll("#notices li").length === 2);
+            const said = await page.textContent("#notices li:last-child span");
+            assert.match(said, /^gpu: no adapter found; open the page in a browser that gives it a GPU, or use the meddino command/);
+        } finally {
+            await browser.close();
+        }
     },
 
     async "page: what is no scan is refused, and a lost GPU comes back"({ page, server, shots }) {

@@ -6,7 +6,10 @@ import { extname, join, normalize } from "node:path";
 
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".wasm": "application/wasm", ".json": "application/json" };
 
-/** Serves the first of `folders` that has a file. `faults` maps a path to `{cut: bytes}` or `{flip: offset}`, each once. */
+/**
+ * Serves the first of `folders` that has a file. `faults` maps a path to `{cut: bytes}`, `{flip: offset}`, or `{hold}`, a
+ * promise that the answer waits for; each once.
+ */
 export async function serve(folders) {
     const faults = new Map();
     const requests = [];
@@ -25,9 +28,10 @@ export async function serve(folders) {
     return { url: `http://127.0.0.1:${server.address().port}`, faults, requests, close: () => server.close() };
 }
 
-function answer(request, response, path, bytes, faults, type) {
+async function answer(request, response, path, bytes, faults, type) {
     const fault = faults.get(path);
     faults.delete(path);
+    await fault?.hold;
     const from = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? "")?.[1] ?? 0);
     let part = bytes.subarray(from);
     if (fault?.flip !== undefined) {

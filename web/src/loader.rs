@@ -1,0 +1,63 @@
+//! A model whose shards go to the GPU one by one, while others still arrive.
+
+use meddino::archive::{identity_of, sha256};
+use meddino::backbone::Backbone;
+use meddino::gpu::{Context, ShardLoader};
+use wasm_bindgen::prelude::wasm_bindgen;
+
+use crate::engine::Engine;
+use crate::error::{Result, thrown};
+use crate::options;
+
+/// The shards of a model, which are added in any order. Memory holds one shard at a time.
+#[wasm_bindgen]
+pub struct Loader {
+    shards: ShardLoader,
+    context: Context,
+    name: String,
+    /// The name and the SHA-256 of the index and of each shard.
+    pieces: Vec<(String, String)>,
+}
+
+#[wasm_bindgen]
+impl Loader {
+    /// Opens the browser's GPU for the model whose index of shards (`model.safetensors.index.json`) is `index`. The
+    /// options are those of [`Engine::load`].
+    pub async fn open(
+        name: String,
+        index: Vec<u8>,
+        precision: Option<String>,
+        tier: Option<String>,
+        rope: Option<String>,
+    ) -> Result<Loader> {
+        let rope = rope.as_deref().map(options::rope).transpose()?;
+        let context = options::context(precision.as_deref(), tier.as_deref()).await?;
+        let mut shards = ShardLoader::with_index(&context, &name, &index).map_err(thrown)?;
+        shards.set_rope(rope);
+        let file = name.rsplit('/').next().unwrap_or(&name).to_owned();
+        Ok(Self { shards, context, name, pieces: vec![(file, sha256(&index))] })
+    }
+
+    /// Checks the shard called `shard`, which has this SHA-256, and uploads it. After an error the shard may be added
+    /// again.
+    pub async fn add(&mut self, shard: String, sha256: String, bytes: Vec<u8>) -> Result<()> {
+        self.shards.add_async(&shard, bytes).await.map_err(thrown)?;
+        self.pieces.push((shard, sha256));
+        Ok(())
+    }
+
+    /// Returns the bytes of weights on the GPU.
+    pub fn bytes(&self) -> f64 {
+        self.shards.bytes() as f64
+    }
+
+    /// Opens the model that the shards hold.
+    pub async fn finish(mut self) -> Result<Engine> {
+        let gpu = self.shards.finish_async().await.map_err(thrown)?;
+        let mut engine = Engine::new(Backbone::from_gpu(gpu), self.context, self.name, &[])?;
+        // As the command, which reads the index first and then the shards by their names.
+        self.pieces[1..].sort();
+        engine.identify(identity_of(&self.pieces));
+        Ok(engine)
+    }
+}
