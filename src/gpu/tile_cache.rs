@@ -124,7 +124,7 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 /// How records are written. A record of another format counts as none.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 /// A file's content, with [`Tiles`] as they are written.
 #[derive(Serialize, Deserialize)]

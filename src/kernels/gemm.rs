@@ -1,7 +1,7 @@
 //! The loop over K that matrix products share, and the tiles it runs with.
 
 use super::shared;
-use crate::graph::{Constant, Elem, Limits, ProductSplit, ProductTile, Tier};
+use crate::graph::{Constant, Elem, Limits, ProductSplit, ProductTile, Tier, TileChoice, Tiles};
 
 /// A workgroup's tile of a product, and the properties of the device and of the factors that specialise its shader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub(super) struct Tile {
 /// invocations of 4 x 4 sums, and 9 KiB of workgroup memory. The next five have more sums an invocation, so that they
 /// use each loaded value more often, and are faster where the device has the registers. The last four are for few rows:
 /// small tiles keep more cores busy, and groups give each core enough invocations.
+///
+/// [`TILED_FEW`] is the default for few rows. 201 rows of 768 columns are 120 such tiles, and 48 of the first.
 const TILED: [[u32; 6]; 10] = [
     [64, 64, 16, 4, 4, 1],
     [144, 128, 16, 9, 8, 1],
@@ -33,6 +35,8 @@ const TILED: [[u32; 6]; 10] = [
     [32, 32, 32, 4, 4, 4],
 ];
 
+const TILED_FEW: [u32; 6] = TILED[8];
+
 /// Tiles for software GPUs, as [rows, cols, rows and cols of an invocation]. Software GPUs run the invocations of a
 /// workgroup as the lanes of vector instructions. Each invocation has many sums of its own, because a load costs as
 /// much there as several products.
@@ -43,6 +47,9 @@ const DIRECT: [[u32; 4]; 4] = [[16, 128, 16, 16], [8, 128, 8, 16], [16, 64, 16, 
 /// speeds over f16 on an NVIDIA H200, for 3141 rows and then for 201. Where factors are split, so that a tile takes twice
 /// the memory, the first that fits is faster than those before it. The second and the third, of 96 rows,
 /// divide the products of 1029 rows evenly among an H100's 132 cores.
+///
+/// [`COOPERATIVE_F16`] and [`COOPERATIVE_F32`] are the defaults for few and for some rows: the fastest on an NVIDIA H100 for
+/// 201 and for 1029.
 const COOPERATIVE: [[u32; 6]; 15] = [
     [3, 4, 4, 3, 2, 1],
     [3, 2, 4, 2, 4, 1],
@@ -61,6 +68,12 @@ const COOPERATIVE: [[u32; 6]; 15] = [
     [2, 2, 2, 2, 2, 1],
 ];
 
+/// The defaults over f16, as [few, some] rows by [wide, narrow] products.
+const COOPERATIVE_F16: [[[u32; 6]; 2]; 2] = [[COOPERATIVE[9], COOPERATIVE[10]], [COOPERATIVE[1], COOPERATIVE[2]]];
+
+/// The defaults over f32.
+const COOPERATIVE_F32: [[[u32; 6]; 2]; 2] = [[COOPERATIVE[11], COOPERATIVE[12]], [COOPERATIVE[4], COOPERATIVE[4]]];
+
 /// Padding of the rows through which a cooperative matrix is stored, in vec4s.
 const PATCH_PAD4: u32 = 1;
 
@@ -77,8 +90,9 @@ fn cooperative([sums_m, sums_n, steps, m, n, k]: [u32; 6], side: u32) -> Product
     ProductTile { rows: sums_m * m * side, cols: sums_n * n * side, split }
 }
 
-/// Returns the tiles that a device may use for the products of x of type `elem`. The first is the default. There is
-/// always one: if even the plainest tile does not fit, the device refuses the shader and says what it lacks.
+/// Returns the tiles that a device may use for the products of x of type `elem`. The first is the default for many rows;
+/// [`product_defaults`] has those for fewer. There is always one: if even the plainest tile does not fit, the device refuses
+/// the shader and says what it lacks.
 pub fn product_tiles(limits: &Limits, elem: Elem) -> Vec<ProductTile> {
     let fits = |&size: &ProductTile| {
         let tile = Tile::new(size, limits, elem);
@@ -99,6 +113,34 @@ pub fn product_tiles(limits: &Limits, elem: Elem) -> Vec<ProductTile> {
     std::iter::once(all[0]).chain(others).collect()
 }
 
+/// Returns the tiles that suit most devices for fewer rows than [`product_tiles`] begins with, among which they are.
+pub fn product_defaults(limits: &Limits, elem: Elem) -> Tiles {
+    let candidates = product_tiles(limits, elem);
+    let fit = |size: ProductTile| Some(size).filter(|size| candidates.contains(size));
+    let choice = |[wide, narrow]: [ProductTile; 2]| TileChoice { wide: fit(wide), narrow: fit(narrow), attention: None };
+    let [few, some] = match (limits.tier, limits.tier.cooperative()) {
+        (Tier::Direct, _) => return Tiles::DEFAULT,
+        (_, None) => return Tiles { few: choice([tiled(TILED_FEW); 2]), ..Tiles::DEFAULT },
+        (_, Some(side)) => {
+            let of_elem = if elem == Elem::F16 { COOPERATIVE_F16 } else { COOPERATIVE_F32 };
+            of_elem.map(|tiles| choice(tiles.map(|sizes| cooperative(sizes, side))))
+        }
+    };
+    Tiles { few, some, many: TileChoice::DEFAULT }
+}
+
+/// Returns the tiles that products of x of type `elem` have by default, whatever their rows and columns: each once.
+pub fn default_products(limits: &Limits, elem: Elem) -> Vec<ProductTile> {
+    let Tiles { few, some, .. } = product_defaults(limits, elem);
+    let mut found = vec![product_tiles(limits, elem)[0]];
+    for tile in [few.wide, few.narrow, some.wide, some.narrow].into_iter().flatten() {
+        if !found.contains(&tile) {
+            found.push(tile);
+        }
+    }
+    found
+}
+
 impl Tile {
     fn new(size: ProductTile, limits: &Limits, elem: Elem) -> Self {
         Self { size, elem, side: limits.tier.cooperative().unwrap_or(0), subgroup_size: limits.subgroup_size }
@@ -111,12 +153,13 @@ impl Tile {
     }
 
     /// Returns the tile for a product of x [m, k] of type `elem` with n columns: the limits' choice if the device may use
-    /// it, else the first tile. Cooperative matrices need K to be a multiple of four.
+    /// it, else the default. Cooperative matrices need K to be a multiple of four.
     pub fn choose(limits: &Limits, elem: Elem, [m, n, k]: [usize; 3]) -> Self {
         let limits = if k.is_multiple_of(4) { *limits } else { limits.without_matrices() };
         let candidates = product_tiles(&limits, elem);
         let chosen = limits.tiles.of(m).product(n).filter(|size| candidates.contains(size));
-        Self::new(chosen.unwrap_or(candidates[0]), &limits, elem)
+        let default = || product_defaults(&limits, elem).of(m).product(n);
+        Self::new(chosen.or_else(default).unwrap_or(candidates[0]), &limits, elem)
     }
 
     /// Returns the shaders of the loop, which calls `store_four` or `store` for rows of `pack` elements at a time.
@@ -239,7 +282,6 @@ pub(super) fn parts(elem: Elem) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{TileChoice, Tiles};
 
     #[test]
     fn tiles_divide_evenly_and_fit_the_device() {
@@ -293,6 +335,26 @@ mod tests {
         assert_eq!(Tile::choose(&software, Elem::F32, [201, 768, 768]), Tile::plain(&software), "of another tier");
         let matrices = Limits { tier: Tier::Cooperative8, subgroup_size: 8, ..Limits::DEFAULT };
         assert!(matches!(Tile::choose(&matrices, Elem::F32, [9, 9, 36]).size.split, ProductSplit::Cooperative { .. }));
-        assert_eq!(Tile::choose(&matrices, Elem::F32, [9, 9, 35]).size, Tile::plain(&matrices).size, "K is no multiple of four");
+        assert_eq!(Tile::choose(&matrices, Elem::F32, [9, 9, 35]).size, tiled(TILED_FEW), "K is no multiple of four");
+    }
+
+    #[test]
+    fn fewer_rows_have_defaults_of_their_own() {
+        let roomy = Limits { subgroup_size: 32, workgroup_memory: 48 << 10, max_invocations: 1024, ..Limits::DEFAULT };
+        let default = |tier, elem, m, n| Tile::choose(&Limits { tier, elem, ..roomy }, elem, [m, n, 768]).size.to_string();
+        let of = |tier, elem| [201, 1029, 3141].map(|m| [2304, 768].map(|n| default(tier, elem, m, n)));
+        let few = "48 x 32 x 32 by 6 x 8 in 8 groups";
+        assert_eq!(of(Tier::Baseline, Elem::F32), [[few; 2], ["64 x 64 x 16 by 4 x 4"; 2], ["64 x 64 x 16 by 4 x 4"; 2]]);
+        let of_f16 = [
+            ["64 x 64 x 64 by 2 x 2 x 1", "64 x 32 x 128 by 2 x 1 x 4"],
+            ["96 x 128 x 64 by 2 x 4 x 1", "96 x 64 x 64 by 2 x 4 x 1"],
+            ["144 x 128 x 64 by 3 x 2 x 1"; 2],
+        ];
+        assert_eq!(of(Tier::Cooperative16, Elem::F16), of_f16);
+        let wide = "96 x 96 x 32 by 2 x 2 x 2";
+        assert_eq!(of(Tier::Cooperative16, Elem::F32), [["64 x 96 x 32 by 2 x 2 x 2", "48 x 32 x 64 by 1 x 2 x 4"], [wide; 2], [wide; 2]]);
+        // A device without room for a default has the first tile that fits.
+        let small = Limits { workgroup_memory: 10 << 10, ..Limits::DEFAULT };
+        assert_eq!(Tile::choose(&small, Elem::F32, [201, 768, 768]).size, tiled(TILED[0]));
     }
 }

@@ -21,7 +21,7 @@ mod texture;
 mod tokens;
 
 pub use attention::attention_tiles;
-pub use gemm::product_tiles;
+pub use gemm::{default_products, product_defaults, product_tiles};
 pub use layernorm::Columns;
 pub use matmul::Epilogue;
 pub use mosaic::Mosaic;

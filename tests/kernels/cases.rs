@@ -360,7 +360,7 @@ impl Table {
         self.tiers().into_iter().filter(|(_, limits)| family_of(limits) == family).collect()
     }
 
-    /// Returns a family with every tile geometry of `all` that it may use, except the first.
+    /// Returns a family with every tile geometry of `all`.
     pub fn geometries<T: Copy + Display>(
         &self,
         family: Family,
@@ -381,7 +381,7 @@ impl Table {
                 let tiles = Tiles::all(choice(one));
                 (format!("{name}, {one}"), Limits { tiles, ..own })
             };
-            all.into_iter().skip(1).map(one).collect::<Vec<_>>()
+            all.into_iter().map(one).collect::<Vec<_>>()
         };
         // Products and attention do not sum across a workgroup, so the subgroup tier uses the baseline's kernels.
         let has_own = |(_, own): &(String, Limits)| own.tier != Tier::Subgroups;

@@ -14,8 +14,8 @@ use super::context::Context;
 #[cfg(feature = "files")]
 use super::tile_cache::TileCache;
 use crate::error::Result;
-use crate::graph::{Limits, TensorId, TileChoice, Tiles};
-use crate::kernels::{Epilogue, Heads, Recorder, attention_tiles, product_tiles};
+use crate::graph::{Limits, ProductTile, TensorId, TileChoice, Tiles};
+use crate::kernels::{Epilogue, Heads, Recorder, attention_tiles, product_defaults, product_tiles};
 use crate::vit::config::Config;
 
 pub use self::trial::Trial;
@@ -119,8 +119,9 @@ impl Context {
         let all = |choice| Limits { tiles: Tiles::all(choice), ..limits };
         let products = product_tiles(&limits, limits.elem);
         let with_product = |tile| all(TileChoice::of_products(tile));
-        let wide = contest::run((self, &wide_products(model, rows)), &products, with_product, seen).await?;
-        let narrow = contest::run((self, &narrow_products(model, rows)), &products, with_product, seen).await?;
+        let defaults = product_defaults(&limits, limits.elem).of(rows);
+        let wide = contest::run((self, &wide_products(model, rows)), &led_by(defaults.wide, &products), with_product, seen).await?;
+        let narrow = contest::run((self, &narrow_products(model, rows)), &led_by(defaults.narrow, &products), with_product, seen).await?;
         let tiles = attention_tiles(&limits, model.head_dim(), limits.elem);
         let with_attention = |tile| all(TileChoice::of_attention(tile));
         let attention = contest::run((self, &attention(model, rows)), &tiles, with_attention, seen).await?;
@@ -141,6 +142,12 @@ impl Context {
     fn untuned(&self) -> Limits {
         Limits { tiles: Tiles::DEFAULT, max_work: None, ..self.limits }
     }
+}
+
+/// The same tiles with the default first, so that a contest compares the others with it.
+fn led_by(default: Option<ProductTile>, tiles: &[ProductTile]) -> Vec<ProductTile> {
+    let first = default.or(tiles.first().copied());
+    first.into_iter().chain(tiles.iter().copied().filter(|tile| Some(*tile) != first)).collect()
 }
 
 fn tokens(model: &Config, side: usize) -> Result<usize> {
