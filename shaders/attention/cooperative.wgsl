@@ -17,6 +17,13 @@
 // offset. Rescaling o passes through memory as well, so it happens only when some score exceeds its m by more than SLACK.
 // Offsets are in units of log2; 2^SLACK is below the largest f16.
 //
+// Where TURNED, values lie as [D, KEYS] in their tile, so that a matrix of them is loaded by rows as one of keys is. AMD's
+// compiler loads a column of values otherwise element by element.
+//
+// This file has what comes before the first scores. Then follow the files cooperative/scores.wgsl, steps.wgsl, scores.wgsl
+// again, for the next step, and results.wgsl. The scores' products are a file and no function, because drivers may keep
+// the matrices that a function is handed in memory.
+//
 // Loops over private arrays are unrolled (graph/unroll.rs).
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<Y>>; // [rows, N, D]
 
@@ -37,15 +44,23 @@ const SCORE_ROW4: u32 = KEYS / 4u + 2u;
 const WEIGHT_ROW4: u32 = PARTS * KEYS / 4u + 2u;
 const SCORE_PATCH: u32 = SIDE * SCORE_ROW4; // scores of SIDE queries
 const WEIGHT_PATCH: u32 = SIDE * WEIGHT_ROW4;
-const TILE: u32 = KEYS * PITCH4;
+const KEYS4: u32 = KEYS / 4u;
+const VALUE_ROW4: u32 = PARTS * KEYS4 + 2u; // of values where they are turned
+const K_TILE: u32 = KEYS * PITCH4;
+const V_TILE: u32 = select(K_TILE, HEAD_DIM * VALUE_ROW4, TURNED);
+// From a matrix of values to the next one along the keys, to the next one along D, and to that of the low parts.
+const NEXT_VALUES: u32 = select(SIDE * PITCH4, SIDE4, TURNED);
+const NEXT_PIECE: u32 = select(SIDE4, SIDE * VALUE_ROW4, TURNED);
+const LOW_VALUES: u32 = select(D4, KEYS4, TURNED);
+const SQUARES: u32 = (KEYS4 * D4 + LANES - 1u) / LANES; // of four values by four elements, which an invocation turns
 const SCALE2: f32 = SCALE * 1.4426950408889634;
 const SLACK: f32 = 14.0;
 
 // Every size is a multiple of 16 bytes, so that each variable begins at one, however a driver packs them. Matrices are
 // loaded in rows of 16 bytes. When flags of 8 bytes came first, an NVIDIA driver placed the tiles 8 bytes off, and results
 // were wrong.
-var<workgroup> k_tile: array<vec4<F>, TILE>;
-var<workgroup> v_tile: array<vec4<F>, TILE>;
+var<workgroup> k_tile: array<vec4<F>, K_TILE>;
+var<workgroup> v_tile: array<vec4<F>, V_TILE>;
 var<workgroup> scores: array<vec4<f32>, SUBGROUPS * BLOCKS * SCORE_PATCH>;
 var<workgroup> weights: array<vec4<F>, SUBGROUPS * BLOCKS * WEIGHT_PATCH>;
 // The first element is the end of the last step in which some offset grew; the others fill 16 bytes.
@@ -67,10 +82,20 @@ fn loaded_keys(at: u32, last: u32) -> array<vec4<X>, CHUNKS> {
     return fours;
 }
 
-fn loaded_values(at: u32, last: u32) -> array<vec4<X>, CHUNKS> {
-    var fours: array<vec4<X>, CHUNKS>;
-    for (var i = 0u; i < CHUNKS; i++) { // unroll
-        fours[i] = v[min(at + i * LANES, last)];
+// The same of the values, whose vec4s begin at `start`; or if they are turned, four vec4s for each of its squares.
+fn loaded_values(start: u32, index: u32, last: u32) -> array<vec4<X>, 4u * SQUARES> {
+    var fours: array<vec4<X>, 4u * SQUARES>;
+    if TURNED {
+        for (var i = 0u; i < SQUARES; i++) { // unroll
+            let e = index + i * LANES;
+            for (var r = 0u; r < 4u; r++) { // unroll
+                fours[4u * i + r] = v[min(start + (e % KEYS4 * 4u + r) * D4 + e / KEYS4, last)];
+            }
+        }
+    } else {
+        for (var i = 0u; i < CHUNKS; i++) { // unroll
+            fours[i] = v[min(start + index + i * LANES, last)];
+        }
     }
     return fours;
 }
@@ -124,8 +149,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
         atomicStore(&grown_at[0], 0u);
     }
     let last = (head_start + params.tokens) * D4 - 1u;
-    var at_values = head_start * D4 + lane.index;
-    var next_k = loaded_keys(at_values, last);
+    var at_values = head_start * D4;
+    var next_k = loaded_keys(at_values + lane.index, last);
     for (var i = 0u; i < CHUNKS; i++) { // unroll
         let e = lane.index + i * LANES;
         if EXACT || e < KEYS * D4 {
@@ -135,190 +160,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
             }
         }
     }
-    next_k = loaded_keys(at_values + KEYS * D4, last);
-    var next_v = loaded_values(at_values, last);
+    next_k = loaded_keys(at_values + lane.index + KEYS * D4, last);
+    var next_v = loaded_values(at_values, lane.index, last);
     workgroupBarrier();
-    for (var j = 0u; j < SPAN; j++) { // unroll
-        var products: array<Sum, BLOCKS>;
-        for (var i = 0u; i < PIECES; i++) { // unroll
-            // A column of the scores is a row of the keys, so D runs down the matrix.
-            let at = j * SIDE * PITCH4 + i * SIDE4;
-            let key = coopLoad<Right>(&k_tile[at], PITCH4);
-            if PARTS == 1u {
-                for (var b = 0u; b < BLOCKS; b++) { // unroll
-                    products[b] = coopMultiplyAdd(query[b][i * PARTS], key, products[b]);
-                }
-            } else {
-                let at_low = at + D4;
-                let key_low = coopLoad<Right>(&k_tile[at_low], PITCH4);
-                for (var b = 0u; b < BLOCKS; b++) { // unroll
-                    let small = coopMultiplyAdd(query[b][i * PARTS + PARTS - 1u], key, coopMultiplyAdd(query[b][i * PARTS], key_low, Sum()));
-                    let step = coopMultiplyAdd(query[b][i * PARTS], key, small * (1.0 / 2048.0));
-                    products[b] = products[b] + step;
-                }
-            }
-        }
-        for (var b = 0u; b < BLOCKS; b++) { // unroll
-            let at = own_scores + b * SCORE_PATCH + j * SIDE4;
-            coopStoreT(products[b], &scores[at], SCORE_ROW4);
-        }
-    }
-    workgroupBarrier();
-    for (var start = 0u; start < end; start += KEYS) {
-        let ragged = start + KEYS > params.tokens;
-        var any_grown = false;
-        var rescale: array<f32, BLOCKS>;
-        for (var b = 0u; b < BLOCKS; b++) { // unroll
-            var s: array<vec4<f32>, FOURS>;
-            for (var j = 0u; j < FOURS; j++) { // unroll
-                s[j] = scores[query_scores + b * SCORE_PATCH + j * SHARE];
-            }
-            if ragged {
-                for (var j = 0u; j < FOURS; j++) { // unroll
-                    let first = start + (j * SHARE + share) * 4u;
-                    s[j] = select(vec4<f32>(MASKED), s[j], vec4<u32>(first, first + 1u, first + 2u, first + 3u) < vec4<u32>(params.tokens));
-                }
-            }
-            var tops = s[0];
-            for (var j = 1u; j < FOURS; j++) { // unroll
-                tops = max(tops, s[j]);
-            }
-            var highest = max(max(tops.x, tops.y), max(tops.z, tops.w)) * SCALE2;
-            if PARTS > 1u {
-                // A factor beyond f16 makes an infinite score. A negative one would vanish, so it makes the result NaN.
-                var lows = s[0];
-                for (var j = 1u; j < FOURS; j++) { // unroll
-                    lows = min(lows, s[j]);
-                }
-                let lowest = min(min(lows.x, lows.y), min(lows.z, lows.w));
-                highest = select(highest, -lowest, lowest < -3e38);
-            }
-            for (var other = 1u; other < SHARE; other *= 2u) {
-                highest = max(highest, subgroupShuffleXor(highest, other));
-            }
-            let grown = highest > m[b] + SLACK;
-            any_grown |= grown;
-            let offset = select(m[b], highest, grown);
-            rescale[b] = exp2(m[b] - offset);
-            m[b] = offset;
-            var sums = vec4<f32>(0.0);
-            for (var j = 0u; j < FOURS; j++) { // unroll
-                let four = exp2(fma(s[j], vec4<f32>(SCALE2), vec4<f32>(-offset)));
-                let parts = w_parts(four);
-                for (var p = 0u; p < PARTS; p++) { // unroll
-                    weights[query_weights + b * WEIGHT_PATCH + p * KEYS / 4u + j * SHARE] = parts[p];
-                }
-                sums += four;
-            }
-            l[b] = fma(l[b], rescale[b], (sums.x + sums.y) + (sums.z + sums.w));
-        }
-        if any_grown {
-            atomicStore(&grown_at[0], start + KEYS);
-        }
-        for (var i = 0u; i < CHUNKS; i++) { // unroll
-            let e = lane.index + i * LANES;
-            if EXACT || e < KEYS * D4 {
-                let k_parts = x_parts(next_k[i]);
-                let v_parts = x_parts(next_v[i]);
-                for (var p = 0u; p < PARTS; p++) { // unroll
-                    k_tile[e / D4 * PITCH4 + p * D4 + e % D4] = k_parts[p];
-                    v_tile[e / D4 * PITCH4 + p * D4 + e % D4] = v_parts[p];
-                }
-            }
-        }
-        workgroupBarrier();
-        at_values += KEYS * D4;
-        next_k = loaded_keys(at_values + KEYS * D4, last);
-        next_v = loaded_values(at_values, last);
-        // o is rescaled if an offset of any subgroup has grown; at first o is 0. Cooperative matrices need uniform control
-        // flow. This is uniform, but naga sees that of loops alone.
-        let turns = select(0u, 1u, start != 0u && atomicLoad(&grown_at[0]) == start + KEYS);
-        for (var turn = 0u; turn < turns; turn++) {
-            for (var b = 0u; b < BLOCKS; b++) { // unroll
-                for (var i = 0u; i < PIECES; i++) { // unroll
-                    workgroupBarrier();
-                    coopStoreT(o[b][i], &scores[own_scores], SCORE_ROW4);
-                    workgroupBarrier();
-                    for (var j = 0u; j < PATCH_FOURS; j++) { // unroll
-                        scores[query_scores + j * SHARE] *= rescale[b];
-                    }
-                    workgroupBarrier();
-                    o[b][i] = coopLoadT<Sum>(&scores[own_scores], SCORE_ROW4);
-                }
-            }
-        }
-        for (var j = 0u; j < SPAN; j++) { // unroll
-            var weight: array<Left, PARTS * BLOCKS>;
-            for (var b = 0u; b < BLOCKS; b++) { // unroll
-                for (var p = 0u; p < PARTS; p++) { // unroll
-                    let at = own_weights + b * WEIGHT_PATCH + p * KEYS / 4u + j * SIDE4;
-                    weight[b * PARTS + p] = coopLoadT<Left>(&weights[at], WEIGHT_ROW4);
-                }
-            }
-            for (var i = 0u; i < PIECES; i++) { // unroll
-                let at = j * SIDE * PITCH4 + i * SIDE4;
-                let value = coopLoadT<Right>(&v_tile[at], PITCH4);
-                if PARTS == 1u {
-                    for (var b = 0u; b < BLOCKS; b++) { // unroll
-                        o[b][i] = coopMultiplyAdd(weight[b * PARTS], value, o[b][i]);
-                    }
-                } else {
-                    let at_low = at + D4;
-                    let value_low = coopLoadT<Right>(&v_tile[at_low], PITCH4);
-                    for (var b = 0u; b < BLOCKS; b++) { // unroll
-                        let small = coopMultiplyAdd(weight[b * PARTS + PARTS - 1u], value, coopMultiplyAdd(weight[b * PARTS], value_low, Sum()));
-                        let step = coopMultiplyAdd(weight[b * PARTS], value, small * (1.0 / 2048.0));
-                        o[b][i] = o[b][i] + step;
-                    }
-                }
-            }
-        }
-        // The next scores; past the end, those of the last key.
-        for (var j = 0u; j < SPAN; j++) { // unroll
-            var products: array<Sum, BLOCKS>;
-            for (var i = 0u; i < PIECES; i++) { // unroll
-                // A column of the scores is a row of the keys, so D runs down the matrix.
-                let at = j * SIDE * PITCH4 + i * SIDE4;
-                let key = coopLoad<Right>(&k_tile[at], PITCH4);
-                if PARTS == 1u {
-                    for (var b = 0u; b < BLOCKS; b++) { // unroll
-                        products[b] = coopMultiplyAdd(query[b][i * PARTS], key, products[b]);
-                    }
-                } else {
-                    let at_low = at + D4;
-                    let key_low = coopLoad<Right>(&k_tile[at_low], PITCH4);
-                    for (var b = 0u; b < BLOCKS; b++) { // unroll
-                        let small = coopMultiplyAdd(query[b][i * PARTS + PARTS - 1u], key, coopMultiplyAdd(query[b][i * PARTS], key_low, Sum()));
-                        let step = coopMultiplyAdd(query[b][i * PARTS], key, small * (1.0 / 2048.0));
-                        products[b] = products[b] + step;
-                    }
-                }
-            }
-            for (var b = 0u; b < BLOCKS; b++) { // unroll
-                let at = own_scores + b * SCORE_PATCH + j * SIDE4;
-                coopStoreT(products[b], &scores[at], SCORE_ROW4);
-            }
-        }
-        workgroupBarrier();
-    }
-
-    for (var b = 0u; b < BLOCKS; b++) { // unroll
-        for (var other = 1u; other < SHARE; other *= 2u) {
-            l[b] += subgroupShuffleXor(l[b], other);
-        }
-        let t = first_query + lane.subgroup * OWN + b * SIDE + lane.place / SHARE;
-        let row = batch_row + t;
-        let bound = t < params.tokens && row >= params.first_row && row - params.first_row < params.rows;
-        let place = ((row - params.first_row) * params.heads + head % params.heads) * D4;
-        for (var i = 0u; i < PIECES; i++) { // unroll
-            workgroupBarrier();
-            coopStoreT(o[b][i], &scores[own_scores], SCORE_ROW4);
-            workgroupBarrier();
-            if bound {
-                for (var j = 0u; j < PATCH_FOURS; j++) { // unroll
-                    y[place + i * SIDE4 + j * SHARE + share] = vec4<Y>(scores[query_scores + j * SHARE] / l[b]);
-                }
-            }
-        }
-    }
-}

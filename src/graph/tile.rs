@@ -66,6 +66,15 @@ pub enum AttentionTile {
         /// Keys that workgroup memory holds at a time.
         keys: u32,
     },
+    /// Blocks of queries times keys, as in a matrix product; all of them pass through workgroup memory.
+    Blocked {
+        /// Queries.
+        queries: u32,
+        /// Keys that workgroup memory holds at a time.
+        keys: u32,
+        /// Queries and keys of an invocation.
+        sums: [u32; 2],
+    },
     /// Several queries for each invocation, which reads keys and values from the bindings.
     Direct {
         /// Invocations.
@@ -81,6 +90,8 @@ pub enum AttentionTile {
         blocks: u32,
         /// Keys that workgroup memory holds at a time.
         keys: u32,
+        /// Whether values lie turned in workgroup memory, so that their matrices are loaded by rows.
+        turned: bool,
     },
 }
 
@@ -88,7 +99,10 @@ impl fmt::Display for AttentionTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&match self {
             Self::Tiled { lanes: workers, keys: each } | Self::Direct { lanes: workers, queries: each } => format!("{workers} with {each}"),
-            Self::Cooperative { subgroups, blocks, keys } => format!("{subgroups} x {blocks} with {keys}"),
+            Self::Blocked { queries, keys, sums: [m, n] } => format!("{queries} x {keys} by {m} x {n}"),
+            Self::Cooperative { subgroups, blocks, keys, turned } => {
+                format!("{subgroups} x {blocks} with {keys}{}", if *turned { ", values turned" } else { "" })
+            }
         })
     }
 }
@@ -184,5 +198,6 @@ mod tests {
         assert_eq!(ProductTile { split: grouped, ..tiled }.to_string(), "64 x 32 x 16 by 4 x 2 in 2 groups");
         assert_eq!(ProductTile { split: ProductSplit::Direct { sums: [4, 2] }, ..tiled }.to_string(), "64 x 32 by 4 x 2");
         assert_eq!(AttentionTile::Tiled { lanes: 64, keys: 32 }.to_string(), "64 with 32");
+        assert_eq!(AttentionTile::Blocked { queries: 64, keys: 32, sums: [4, 8] }.to_string(), "64 x 32 by 4 x 8");
     }
 }

@@ -13,13 +13,28 @@ use crate::graph::{AttentionTile, Cost, Dispatch, Elem, Kernel, Limits, TensorId
 /// Keys whose scores an invocation keeps at a time.
 const GROUP: u32 = 8;
 
-/// Tiles for GPUs, as (lanes, keys). The first that fits is the default.
+/// Tiles for GPUs, as (queries, keys, queries and keys of an invocation). The first that fits is the default.
+const BLOCKED: [[u32; 4]; 4] = [[64, 32, 4, 4], [64, 32, 4, 2], [64, 64, 4, 8], [32, 32, 4, 4]];
+
+/// Tiles for GPUs with one query for each invocation, as (lanes, keys). They need less workgroup memory.
 const TILED: [(u32, u32); 8] = [(64, 32), (64, 16), (64, 8), (32, 32), (128, 32), (32, 64), (64, 64), (128, 64)];
 
-/// Tiles for cooperative matrices, as (subgroups, blocks, keys), with keys in units of the matrices' side. The first is the
-/// fastest on an NVIDIA H100 for 3141 tokens, the second for 1029: 12 heads are 132 tiles of 96 queries, one for each of
-/// its cores.
-const COOPERATIVE: [(u32, u32, u32); 7] = [(4, 1, 1), (6, 1, 2), (3, 1, 2), (4, 1, 2), (3, 1, 1), (8, 1, 1), (4, 2, 1)];
+/// Tiles for cooperative matrices, as (subgroups, blocks, keys, whether values are turned), with keys in units of the
+/// matrices' side. The first is the fastest on an NVIDIA H100 for 3141 tokens, the second for 1029: 12 heads are 132 tiles
+/// of 96 queries, one for each of its cores. That card loads matrices as well by columns; AMD's take eight times as many
+/// loads for values that are not turned.
+const COOPERATIVE: [(u32, u32, u32, bool); 10] = [
+    (4, 1, 1, false),
+    (6, 1, 2, false),
+    (3, 1, 2, false),
+    (4, 1, 2, false),
+    (3, 1, 1, false),
+    (8, 1, 1, false),
+    (4, 2, 1, false),
+    (4, 1, 1, true),
+    (4, 1, 2, true),
+    (4, 2, 1, true),
+];
 
 /// Operations per score in addition to its products: maximum, exponential, sum.
 const SOFTMAX_FLOPS: u64 = 4;
@@ -113,9 +128,20 @@ pub fn attention_tiles(limits: &Limits, head_dim: usize, elem: Elem) -> Vec<Atte
     let mut tiles = limits.tier.cooperative().map_or_else(Vec::new, |side| cooperative(limits, head_dim, side, elem));
     // Over f32 a device may be faster without matrices, which take three products for one.
     if tiles.is_empty() || elem == Elem::F32 {
+        tiles.extend(blocked(limits, head_dim, elem));
         tiles.extend(tiled(limits, head_dim, elem));
     }
     tiles
+}
+
+fn blocked(limits: &Limits, head_dim: u32, elem: Elem) -> Vec<AttentionTile> {
+    // Queries as they are stored, and in f32 keys or weights, and values or a vec4 of each four queries of an invocation.
+    let fits = |&[queries, keys, m, n]: &[u32; 4]| {
+        let lanes = queries / m * (keys / n);
+        let memory = queries * head_dim * elem.bytes() as u32 + 4 * keys * head_dim.max(queries) + 4 * (keys * head_dim).max(m * lanes);
+        memory <= limits.workgroup_memory && lanes <= limits.max_invocations
+    };
+    BLOCKED.into_iter().filter(fits).map(|[queries, keys, m, n]| AttentionTile::Blocked { queries, keys, sums: [m, n] }).collect()
 }
 
 fn tiled(limits: &Limits, head_dim: u32, elem: Elem) -> Vec<AttentionTile> {
@@ -140,15 +166,17 @@ fn cooperative(limits: &Limits, head_dim: u32, side: u32, elem: Elem) -> Vec<Att
         return Vec::new();
     }
     // Keys and values, scores and weights, and 16 bytes that tell whether an offset grew.
-    let memory = |(subgroups, blocks, keys): (u32, u32, u32)| {
-        let keys = keys * side;
-        let of_query = (keys / 4 + 2) * 16 + (parts(elem) * keys / 4 + 2) * 8;
-        2 * keys * (parts(elem) * head_dim / 4 + 2) * 8 + subgroups * blocks * side * of_query + 16
+    let memory = |(subgroups, blocks, keys, turned): (u32, u32, u32, bool)| {
+        let (keys, row) = (keys * side, |elements: u32| (parts(elem) * elements / 4 + 2) * 8);
+        let of_query = (keys / 4 + 2) * 16 + row(keys);
+        let values = if turned { head_dim * row(keys) } else { keys * row(head_dim) };
+        keys * row(head_dim) + values + subgroups * blocks * side * of_query + 16
     };
-    let fits = |&tile: &(u32, u32, u32)| memory(tile) <= limits.workgroup_memory && tile.0 * limits.subgroup_size <= limits.max_invocations;
+    let fits =
+        |&tile: &(u32, u32, u32, bool)| memory(tile) <= limits.workgroup_memory && tile.0 * limits.subgroup_size <= limits.max_invocations;
     // Two blocks of queries in two parts each take more registers than an RDNA3 card has, and are slower on an NVIDIA H100.
-    let held = |&(_, blocks, _): &(u32, u32, u32)| elem == Elem::F16 || blocks == 1;
-    let tile = |(subgroups, blocks, keys)| AttentionTile::Cooperative { subgroups, blocks, keys: keys * side };
+    let held = |&(_, blocks, ..): &(u32, u32, u32, bool)| elem == Elem::F16 || blocks == 1;
+    let tile = |(subgroups, blocks, keys, turned)| AttentionTile::Cooperative { subgroups, blocks, keys: keys * side, turned };
     COOPERATIVE.into_iter().filter(fits).filter(held).map(tile).collect()
 }
 
@@ -173,14 +201,22 @@ fn kernel(label: &str, limits: &Limits, rows: usize, head_dim: u32, [heads, y]: 
             let keys_part = include_str!("../../shaders/attention/keys_tiled.wgsl");
             (vec![shared::ATTENTION, include_str!("../../shaders/attention.wgsl"), keys_part], lanes)
         }
+        AttentionTile::Blocked { queries, keys, sums: [m, n] } => {
+            let d4 = head_dim / 4;
+            constants.extend([("QUERIES", queries.into()), ("KEYS", keys.into()), ("ROWS", m.into()), ("COLS", n.into())]);
+            // The largest power of two up to 8 that divides D / 4.
+            constants.push(("DEPTH4", (1u32 << d4.trailing_zeros().min(3)).into()));
+            (vec![shared::ATTENTION, include_str!("../../shaders/attention/blocked.wgsl")], queries)
+        }
         AttentionTile::Direct { lanes, queries } => {
             constants.extend([("LANES", lanes.into()), ("QUERIES", queries.into()), ("GROUP", 4u32.into())]);
             (vec![shared::ATTENTION, include_str!("../../shaders/attention/direct.wgsl")], lanes * queries)
         }
-        AttentionTile::Cooperative { subgroups, blocks, keys } => {
+        AttentionTile::Cooperative { subgroups, blocks, keys, turned } => {
             let side = limits.tier.cooperative().expect("a tier with cooperative tiles");
             constants.extend([
                 ("KEYS", keys.into()),
+                ("TURNED", turned.into()),
                 ("BLOCKS", blocks.into()),
                 ("SUBGROUPS", subgroups.into()),
                 ("SUBGROUP_SIZE", limits.subgroup_size.into()),
@@ -188,8 +224,12 @@ fn kernel(label: &str, limits: &Limits, rows: usize, head_dim: u32, [heads, y]: 
             constants.extend(matrices(side));
             // The type of the softmax's weights before they become factors.
             constants.push(("W", Elem::F32.into()));
-            let shader = include_str!("../../shaders/attention/cooperative.wgsl");
-            (vec![shared::ATTENTION, factors(heads), shader], subgroups * blocks * side)
+            let queries = include_str!("../../shaders/attention/cooperative.wgsl");
+            let scores = include_str!("../../shaders/attention/cooperative/scores.wgsl");
+            let steps = include_str!("../../shaders/attention/cooperative/steps.wgsl");
+            let results = include_str!("../../shaders/attention/cooperative/results.wgsl");
+            let parts = vec![shared::ATTENTION, factors(heads), queries, scores, steps, scores, results];
+            (parts, subgroups * blocks * side)
         }
     };
     Ok((Kernel { name: "attention", parts, constants }, queries as usize))
