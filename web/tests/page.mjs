@@ -199,8 +199,6 @@ export const tests = {
         await page.waitForFunction(() => document.getElementById("notices").textContent.includes("cut.nii.gz"));
         assert.ok(await page.evaluate(() => !globalThis.meddinoPage.picture.slice));
         assert.ok((await colours(page)).every((v) => v === 0), "nothing is drawn");
-        await page.keyboard.press("Home");
-        await page.waitForFunction(() => globalThis.meddinoPage.picture.slice);
 
         // Two scans and two models that are asked for at once.
         await page.evaluate(() => (document.getElementById("phantom").click(), undefined));
@@ -216,27 +214,6 @@ export const tests = {
 
         await drop(page, "weights.pth");
         await page.waitForFunction(() => document.getElementById("notices").textContent.includes("is a PyTorch file, which a page cannot read"));
-    },
-
-    async "page: a tab in the background goes on"({ page, context, server }) {
-        write("behind.nii.gz", nifti(12, 96, 96));
-        await page.goto(`${server.url}/`);
-        await page.waitForFunction(() => globalThis.meddinoPage);
-        await drop(page, "behind.nii.gz");
-        await load(page, "seeded:0:micro");
-        // A driven page says that it is in front, unless it is told not to.
-        const session = await context.newCDPSession(page);
-        await session.send("Emulation.setFocusEmulationEnabled", { enabled: false });
-        await page.evaluate(() => {
-            globalThis.behind = [];
-            document.addEventListener("visibilitychange", () => behind.push(document.visibilityState));
-        });
-        const { windowId } = await session.send("Browser.getWindowForTarget");
-        await session.send("Browser.setWindowBounds", { windowId, bounds: { windowState: "minimized" } });
-        await page.waitForFunction(() => document.visibilityState === "hidden", undefined, { polling: 100, timeout: 10_000 });
-        await page.evaluate(() => document.getElementById("whole").click());
-        await page.waitForFunction(() => globalThis.meddinoPage.now.volume.count === 12, undefined, { polling: 100, timeout: 120_000 });
-        assert.deepEqual(await page.evaluate(() => [document.visibilityState, behind]), ["hidden", ["hidden"]]);
     },
 
     async "page: without WebGPU it says so, and shows slices"({ server, launch }) {
