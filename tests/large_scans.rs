@@ -1,5 +1,5 @@
 //! Scans of more than 4 GiB, of which no byte is on a disk: every offset in a file is counted in 64 bits, on a machine of
-//! 32 bits and in a browser as well (`tests/bits32.sh`).
+//! 32 bits and in a browser as well (`web/tests/library.mjs` has the same for a browser).
 
 use std::io;
 use std::path::PathBuf;
