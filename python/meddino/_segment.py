@@ -32,6 +32,18 @@ class Row(NamedTuple):
     """Number of its voxels."""
     ml: float
     """Its volume in millilitres."""
+    mean_hu: float | None
+    """Mean of its voxels in HU; None if there are none."""
+    box: tuple[slice, slice, slice] | None
+    """Its bounding box, so that ``labels[row.box]`` holds all of it; None if it has no voxels."""
+    extent_mm: tuple[float, float, float]
+    """Lengths of the box along slices, rows and columns in mm, from outer side to outer side of the voxels."""
+    components: int
+    """Number of its components. Voxels that share a side, an edge or a corner are of one component (26 neighbours)."""
+    largest_voxels: int
+    """Number of voxels of the largest component."""
+    largest_ml: float
+    """Its volume in millilitres."""
 
 
 class Segmentation(NamedTuple):
@@ -42,7 +54,7 @@ class Segmentation(NamedTuple):
     affine: Doubles
     """[4, 4], as ``Volume.affine``."""
     table: list[Row]
-    """A row for each label but the background."""
+    """A row for each label but the background, as ``meddino segment --statistics``."""
     probabilities: Floats | None
     """[K, S, H, W] if they are asked for: of each label, or of each region if the networks have regions."""
 
@@ -101,10 +113,10 @@ class Segmenter:
         """
         volume = Volume.from_array(scan, affine) if hasattr(scan, "__dlpack__") else as_volume(scan)
         with following("slices", progress) as follow:
-            labels, probabilities, voxels, ml = self._job.compute(volume._scan, follow)
+            labels, probabilities, rows = self._job.compute(volume._scan, follow)
         placed = volume.affine
         assert placed is not None, "a scan without an affine is refused"
-        return Segmentation(labels, placed, self._table(voxels, ml), probabilities)
+        return Segmentation(labels, placed, self._table(rows), probabilities)
 
     def write(
         self, scan: Scan, output: str | os.PathLike[str], *, overwrite: bool = False, progress: bool = False
@@ -117,12 +129,15 @@ class Segmenter:
         ``ValueError`` if a file cannot or may not be written.
         """
         with following("slices", progress) as follow:
-            voxels, ml = self._job.write(as_volume(scan)._scan, os.fspath(output), overwrite, follow)
-        return self._table(voxels, ml)
+            rows = self._job.write(as_volume(scan)._scan, os.fspath(output), overwrite, follow)
+        return self._table(rows)
 
-    def _table(self, voxels: Sequence[int], ml: float) -> list[Row]:
-        rows = list(zip(self.labels, voxels, strict=True))
-        return [Row(label, name, count, count * ml) for label, (name, count) in enumerate(rows) if label > 0 and name]
+    def _table(self, rows: Sequence[_meddino._Row]) -> list[Row]:
+        table = []
+        for label, voxels, ml, hu, ends, mm, components, largest, largest_ml in rows:
+            box = None if ends is None else (slice(*ends[0]), slice(*ends[1]), slice(*ends[2]))
+            table.append(Row(label, self.labels[label], voxels, ml, hu, box, mm, components, largest, largest_ml))
+        return table
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_open, self._recipe)

@@ -29,7 +29,7 @@ impl Source {
     }
 
     /// Opens the scan with its stored axes.
-    fn volume(&self) -> Result<Volume> {
+    pub fn volume(&self) -> Result<Volume> {
         match self {
             Self::File { path, series } => {
                 let is_phantom = Self::case(path, None).is_phantom();

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use meddino::jobs::{LabelReport, Observer, SegmentJob, SegmentRecipe, read_of, segment_targets};
+use meddino::jobs::{Observer, SegmentJob, SegmentRecipe, label_statistics, read_of, segment_targets};
 use meddino::nnunet::{Folds, Results};
+use meddino::output::LabelStatistics;
 use pyo3::prelude::*;
 
 use crate::arrays::{array, array_of};
@@ -13,9 +14,22 @@ use crate::errors::exception;
 use crate::scan::PyScan;
 use crate::work;
 
-/// The labels [S, H, W] of a scan, the probabilities [K, S, H, W] if they are asked for, and the number of voxels of
-/// each label.
-type Labels<'py> = (Bound<'py, PyAny>, Option<Bound<'py, PyAny>>, Vec<u64>, f64);
+/// The labels [S, H, W] of a scan, the probabilities [K, S, H, W] if they are asked for, and the table.
+type Labels<'py> = (Bound<'py, PyAny>, Option<Bound<'py, PyAny>>, Vec<Row>);
+
+/// The bounding box: begin and end of slices, rows and columns.
+type Bounds = Option<((usize, usize), (usize, usize), (usize, usize))>;
+
+/// A label's value, voxels, ml, mean HU, bounding box and its lengths in mm, components, and the voxels and ml of the
+/// largest one.
+type Row = (u16, u64, f64, Option<f64>, Bounds, (f64, f64, f64), u64, u64, f64);
+
+/// Returns a row with axes in the order of arrays: slices, rows, columns.
+fn row(found: LabelStatistics) -> Row {
+    let LabelStatistics { label, voxels, ml, mean_hu, ends, extent_mm: [columns, rows, slices], components, largest, largest_ml } = found;
+    let bounds = ends.map(|[columns, rows, slices]| [slices, rows, columns].map(|(first, last)| (first, last + 1)).into());
+    (label, voxels, ml, mean_hu, bounds, (slices, rows, columns), components, largest, largest_ml)
+}
 
 /// Networks on a device.
 #[pyclass(frozen, name = "SegmentJob", module = "meddino._meddino")]
@@ -51,16 +65,19 @@ impl PySegmentJob {
         Ok(Self { job: Arc::new(job), folder: results })
     }
 
-    /// Segments a scan into memory. Returns the labels, the probabilities, the voxels of each label, and the millilitres
-    /// of a voxel.
+    /// Segments a scan into memory. Returns the labels, the probabilities, and the table.
     fn compute<'py>(&self, py: Python<'py>, scan: &PyScan, progress: Option<&Bound<'py, PyAny>>) -> PyResult<Labels<'py>> {
         let (job, source) = (self.job.clone(), scan.source.clone());
-        let (map, report) = work::run(py, progress, move |events| job.compute(source.scan(events)?, events))?;
+        let (map, table) = work::run(py, progress, move |events| {
+            let (map, _) = job.compute(source.scan(events)?, events)?;
+            let table = map.statistics(&mut source.volume()?, &job.results().dataset)?;
+            Ok((map, table))
+        })?;
         let probabilities = map.probabilities.map(|tensor| array(py, tensor).into_any());
-        Ok((array_of(py, &map.shape, map.labels).into_any(), probabilities, report.voxels, report.voxel_ml))
+        Ok((array_of(py, &map.shape, map.labels).into_any(), probabilities, table.into_iter().map(row).collect()))
     }
 
-    /// Segments a scan into a file, as the command does. Returns the voxels of each label, and the millilitres of a voxel.
+    /// Segments a scan into a file, as the command does. Returns the table.
     fn write(
         &self,
         py: Python<'_>,
@@ -68,7 +85,7 @@ impl PySegmentJob {
         output: PathBuf,
         overwrite: bool,
         progress: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<(Vec<u64>, f64)> {
+    ) -> PyResult<Vec<Row>> {
         let (job, source, folder) = (self.job.clone(), scan.source.clone(), self.folder.clone());
         work::run(py, progress, move |events| {
             let mut targets = segment_targets(&folder, overwrite)?;
@@ -76,8 +93,9 @@ impl PySegmentJob {
                 targets.reads("the scan", read_of(path)?);
             }
             job.recipe().files(&output).iter().try_for_each(|target| targets.writes(target))?;
-            let LabelReport { voxels, voxel_ml, .. } = job.write(source.scan(events)?, &output, events)?;
-            Ok((voxels, voxel_ml))
+            job.write(source.scan(events)?, &output, events)?;
+            let table = label_statistics(&mut source.volume()?, &output, &job.results().dataset)?;
+            Ok(table.into_iter().map(row).collect())
         })
     }
 

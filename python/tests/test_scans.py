@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import pickle
 import struct
@@ -270,6 +271,8 @@ def test_labels_are_those_of_pytorch_and_of_the_command(segmenter, command, tmp_
         "-f",
         0,
         "--save-probabilities",
+        "--statistics",
+        tmp_path / "table.csv",
     )
     labels, affine = nifti(tmp_path / "theirs.nii.gz")
     assert (
@@ -285,6 +288,39 @@ def test_labels_are_those_of_pytorch_and_of_the_command(segmenter, command, tmp_
     for row in table:
         assert row.name == segmenter.labels[row.label] and row.voxels == (labels == row.label).sum()
         assert row.ml == pytest.approx(row.voxels * ml, rel=1e-4)
+        mask = labels == row.label
+        assert row.mean_hu == pytest.approx(np.asarray(Volume(THICK).hu)[mask].mean(dtype=np.float64), abs=1e-3)
+        assert mask[row.box].sum() == row.voxels and [side.start for side in row.box] == list(np.argwhere(mask).min(0))
+        sides = np.array([side.stop - side.start for side in row.box])
+        assert list(sides) == list(np.argwhere(mask).max(0) - np.argwhere(mask).min(0) + 1)
+        assert np.allclose(row.extent_mm, sides * Volume(THICK).spacing, rtol=1e-5)
+        assert (row.components, row.largest_voxels) == components(mask)
+        assert row.largest_ml == pytest.approx(row.largest_voxels * ml, rel=1e-4)
+    with open(tmp_path / "table.csv", newline="") as file:
+        for row, theirs in zip(table, csv.DictReader(file), strict=True):
+            ends = [str(at) for side in reversed(row.box) for at in (side.start, side.stop - 1)]
+            columns = ("first_column", "last_column", "first_row", "last_row", "first_slice", "last_slice")
+            assert [theirs[column] for column in columns] == ends
+            own = [str(row.label), row.name, str(row.voxels), f"{row.ml:.6f}", f"{row.mean_hu:.3f}"]
+            assert [theirs[column] for column in ("label", "name", "voxels", "ml", "mean_hu")] == own
+            largest = [str(row.components), str(row.largest_voxels), f"{row.largest_ml:.6f}"]
+            assert [
+                theirs[name] for name in ("components", "largest_component_voxels", "largest_component_ml")
+            ] == largest
+
+
+def components(mask):
+    """Number of components of 26 neighbours, and voxels of the largest, by a search."""
+    left, sizes = set(map(tuple, np.argwhere(mask))), []
+    steps = [(a, b, c) for a in (-1, 0, 1) for b in (-1, 0, 1) for c in (-1, 0, 1)]
+    while left:
+        found = [left.pop()]
+        for at in found:
+            near = {(at[0] + a, at[1] + b, at[2] + c) for a, b, c in steps} & left
+            left -= near
+            found += near
+        sizes.append(len(found))
+    return len(sizes), max(sizes)
 
 
 def test_an_array_has_the_labels_of_its_file(segmenter):

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
+use meddino::ct::Volume;
 use meddino::jobs::{
     Case, Cohort, LabelReport, OutputFolder, Outputs, Scan, SegmentJob, Settings, Shard, beside_labels, label_statistics, name_text,
     read_of, segment_targets, without_channel,
@@ -99,7 +100,8 @@ impl<'a> Table<'a> {
     fn add(&mut self, job: &SegmentJob, case: &Case, target: &Path) -> Result<()> {
         if self.args.also.statistics.is_some() {
             let dataset = &job.results().dataset;
-            self.rows.push(&case.text(), &dataset.labels, &label_statistics(case, target, dataset)?);
+            let mut scan = Volume::open_series(&case.input, case.series.as_deref())?;
+            self.rows.push(&case.text(), &dataset.labels, &label_statistics(&mut scan, target, dataset)?);
         }
         Ok(())
     }

@@ -1,43 +1,73 @@
 //! The size and the values of each label in a segmented scan, from the scan and its label map.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::case::Case;
+use super::segment::LabelMap;
 use crate::ct::Volume;
 use crate::error::{Error, Result};
 use crate::nnunet::Dataset;
 use crate::output::LabelStatistics;
 
-/// Returns the statistics of every named label but the background, from the scan of `case` and its label map in the file
-/// `labels`. Both are read slice by slice, and memory holds two slices of components.
+/// Returns the statistics of every named label but the background, from `scan`, with its stored axes, and its label
+/// map in the file `labels`. Both are read slice by slice, and memory holds two slices of components.
 ///
-/// # Errors
-/// If a file cannot be read, or the label map is not on the scan's grid or holds other labels.
-pub fn label_statistics(case: &Case, labels: &Path, dataset: &Dataset) -> Result<Vec<LabelStatistics>> {
-    let mut scan = Volume::open_series(&case.input, case.series.as_deref())?;
+/// # Errors If a file cannot be read, the scan has no geometry, or the label map is not on the scan's grid or holds
+/// other labels.
+pub fn label_statistics(scan: &mut Volume, labels: &Path, dataset: &Dataset) -> Result<Vec<LabelStatistics>> {
     let mut map = Volume::open(labels)?;
-    let (geometry, shape) = (scan.geometry()?, [map.slices(), map.height(), map.width()]);
-    if geometry.shape() != shape {
-        let problem = format!("expected labels of {:?} voxels (slices, rows, columns) as in the scan, found {shape:?}", geometry.shape());
-        return Err(Error::input(labels.display(), problem));
-    }
-    let mut found = vec![Label::default(); dataset.labels.len()];
-    let mut components = Components::new(shape[2]);
-    for slice in 0..shape[0] {
-        let (hu, values) = (scan.read_slice(slice)?, map.read_slice(slice)?);
-        let mut row_labels = Vec::with_capacity(values.data().len());
-        for value in values.data() {
+    let fail = |problem: String| Error::input(labels.display(), problem);
+    check_grid(scan, [map.slices(), map.height(), map.width()]).map_err(fail)?;
+    let known = dataset.labels.len();
+    statistics(scan, dataset, |slice| {
+        let values = map.read_slice(slice)?;
+        let label = |value: &f32| {
             let label = *value as u16;
-            if (f32::from(label) - *value).abs() > 0.0 || usize::from(label) >= found.len() {
-                return Err(Error::input(labels.display(), format!("expected labels below {}, found {value}", found.len())));
-            }
-            row_labels.push(label);
+            let is_label = f32::from(label).to_bits() == value.abs().to_bits() && usize::from(label) < known;
+            if is_label { Ok(label) } else { Err(fail(format!("expected labels below {known}, found {value}"))) }
+        };
+        Ok(values.data().iter().map(label).collect::<Result<Vec<u16>>>()?.into())
+    })
+}
+
+impl LabelMap {
+    /// Returns the statistics of every named label but the background, as [`label_statistics`] does. `scan` has its
+    /// stored axes.
+    ///
+    /// # Errors
+    /// If the scan cannot be read, or is not the one that the labels are of.
+    pub fn statistics(&self, scan: &mut Volume, dataset: &Dataset) -> Result<Vec<LabelStatistics>> {
+        check_grid(scan, self.shape).map_err(|problem| Error::option("labels", problem))?;
+        let pixels = self.shape[1] * self.shape[2];
+        statistics(scan, dataset, |slice| Ok(Cow::Borrowed(&self.labels[slice * pixels..][..pixels])))
+    }
+}
+
+/// Checks that labels of `shape` are on the grid of `scan`.
+fn check_grid(scan: &Volume, shape: [usize; 3]) -> Result<(), String> {
+    let want = [scan.slices(), scan.height(), scan.width()];
+    if want == shape {
+        return Ok(());
+    }
+    Err(format!("expected labels of {want:?} voxels (slices, rows, columns) as in the scan, found {shape:?}"))
+}
+
+/// Returns the statistics of labels below the number of `dataset`'s, which `read` gives slice by slice.
+fn statistics<'a>(
+    scan: &mut Volume,
+    dataset: &Dataset,
+    mut read: impl FnMut(usize) -> Result<Cow<'a, [u16]>>,
+) -> Result<Vec<LabelStatistics>> {
+    let (geometry, width) = (scan.geometry()?, scan.width());
+    let mut found = vec![Label::default(); dataset.labels.len()];
+    let mut components = Components::new(width);
+    for slice in 0..scan.slices() {
+        let (hu, labels) = (scan.read_slice(slice)?, read(slice)?);
+        for (pixel, (label, hu)) in labels.iter().zip(hu.data()).enumerate().filter(|(_, (label, _))| **label != 0) {
+            found[usize::from(*label)].include([pixel % width, pixel / width, slice], f64::from(*hu));
         }
-        for (pixel, (label, hu)) in row_labels.iter().zip(hu.data()).enumerate().filter(|(_, (label, _))| **label != 0) {
-            found[usize::from(*label)].include([pixel % shape[2], pixel / shape[2], slice], f64::from(*hu));
-        }
-        components.push(&row_labels, &mut found);
+        components.push(&labels, &mut found);
     }
     components.finish(&mut found);
     let ([slices, rows, columns], ml) = (geometry.spacing(), geometry.voxel_ml());
@@ -52,7 +82,9 @@ struct Label {
     sum: f64,
     /// The first and last column, row and slice.
     ends: Option<[(usize, usize); 3]>,
-    /// Number of voxels of the largest component that is complete.
+    /// Number of components that are complete.
+    components: u64,
+    /// Number of voxels of the largest one.
     largest: u64,
 }
 
@@ -65,15 +97,17 @@ impl Label {
     }
 
     fn statistics(&self, label: u16, spacing: [f64; 3], voxel_ml: f64) -> LabelStatistics {
-        let of_all = |part: f64| (self.voxels > 0).then(|| part / self.voxels as f64);
         let lengths = self.ends.map_or([0; 3], |ends| ends.map(|(first, last)| last + 1 - first));
         LabelStatistics {
             label,
             voxels: self.voxels,
             ml: self.voxels as f64 * voxel_ml,
-            mean_hu: of_all(self.sum),
+            mean_hu: (self.voxels > 0).then(|| self.sum / self.voxels as f64),
+            ends: self.ends,
             extent_mm: [0, 1, 2].map(|axis| lengths[axis] as f64 * spacing[axis]),
-            largest: of_all(self.largest as f64),
+            components: self.components,
+            largest: self.largest,
+            largest_ml: self.largest as f64 * voxel_ml,
         }
     }
 }
@@ -126,11 +160,13 @@ impl Components {
             let next = numbers.len();
             renumbered[pixel] = *numbers.entry(root).or_insert(next);
         }
+        let mut complete = BTreeSet::new();
         for pixel in 0..self.labels.len() {
             let root = if self.labels[pixel] == 0 { continue } else { joined.root(self.of[pixel]) };
-            if !numbers.contains_key(&root) {
-                let largest = &mut found[usize::from(self.labels[pixel])].largest;
-                *largest = (*largest).max(joined.sizes[root]);
+            if !numbers.contains_key(&root) && complete.insert(root) {
+                let label = &mut found[usize::from(self.labels[pixel])];
+                label.components += 1;
+                label.largest = label.largest.max(joined.sizes[root]);
             }
         }
         self.sizes = vec![0; numbers.len()];
@@ -180,10 +216,53 @@ impl Joined {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ct::{Affine, Geometry, PatientAxes};
+
+    /// A scan of 3 slices of 4 x 5 voxels of 2 x 0.5 x 0.8 mm (slices, rows, columns), whose HU are the voxels'
+    /// numbers.
+    #[test]
+    fn statistics_of_a_scan_that_was_counted_by_hand() {
+        let shape = [3, 4, 5];
+        let matrix = [[0.8, 0.0, 0.0, 0.0], [0.0, 0.5, 0.0, 0.0], [0.0, 0.0, 2.0, 0.0], [0.0, 0.0, 0.0, 1.0]];
+        let affine = Affine::from_matrix(PatientAxes::Ras, matrix).expect("an affine");
+        let hu: Vec<f32> = (0_u8..60).map(f32::from).collect();
+        let mut scan = Volume::from_array("scan", hu, &Geometry::new(shape, affine).expect("a grid")).expect("a scan");
+        let mut map = LabelMap { shape, labels: vec![0; 60], probabilities: None };
+        let mut put = |label, voxels: &[[usize; 3]]| voxels.iter().for_each(|[s, r, c]| map.labels[(s * 4 + r) * 5 + c] = label);
+        // Two voxels that share a corner are one component.
+        put(1, &[[0, 0, 0], [1, 1, 1]]);
+        // Three in a row, one behind a gap, and one of the last slice.
+        put(2, &[[0, 3, 0], [0, 3, 1], [0, 3, 2], [0, 3, 4], [2, 0, 4]]);
+        put(4, &[[2, 3, 0]]);
+        let names = ["background", "a", "b", "absent", ""].map(String::from);
+        let dataset = Dataset { labels: names.into(), regions: Vec::new(), file_ending: ".nii.gz".into() };
+        let found = map.statistics(&mut scan, &dataset).expect("statistics");
+        // A voxel has 0.8 ml / 1000.
+        type Ends = Option<[(usize, usize); 3]>;
+        let row = |label: u16, voxels: u64, hu: Option<f64>, ends: Ends, extent_mm: [u64; 3], components: u64, largest: u64| {
+            (label, voxels, voxels * 8, hu, ends, extent_mm, components, largest, largest * 8)
+        };
+        let want = [
+            row(1, 2, Some(13.0), Some([(0, 1), (0, 1), (0, 1)]), [16, 10, 40], 1, 2),
+            row(2, 5, Some(22.2), Some([(0, 4), (0, 3), (0, 2)]), [40, 20, 60], 3, 3),
+            row(3, 0, None, None, [0; 3], 0, 0),
+        ];
+        let rounded = |v: f64, unit: f64| (v / unit).round() as u64;
+        let got = found.iter().map(|row| {
+            let hu = row.mean_hu.map(|hu| (hu * 1e6).round() / 1e6);
+            let [ml, largest_ml] = [row.ml, row.largest_ml].map(|ml| rounded(ml, 1e-4));
+            let extent = row.extent_mm.map(|mm| rounded(mm, 0.1));
+            (row.label, row.voxels, ml, hu, row.ends, extent, row.components, row.largest, largest_ml)
+        });
+        assert_eq!(got.collect::<Vec<_>>(), want, "the label without a name is left out");
+        map.shape = [3, 5, 4];
+        let error = map.statistics(&mut scan, &dataset).expect_err("another grid").to_string();
+        assert!(error.contains("as in the scan, found [3, 5, 4]"), "{error}");
+    }
 
     /// Compares with a flood fill over the whole volume, on sparse noise, whose components branch and join.
     #[test]
-    fn the_largest_component_is_that_of_a_flood_fill() {
+    fn components_are_those_of_a_flood_fill() {
         let [slices, rows, columns] = [6, 9, 11];
         let mut state = 7_u64;
         let mut checked = 0;
@@ -200,18 +279,20 @@ mod tests {
             labels.chunks_exact(rows * columns).for_each(|slice| components.push(slice, &mut found));
             components.finish(&mut found);
             for label in [1, 2] {
-                let want = flooded(&labels, [slices, rows, columns], label);
-                assert_eq!(found[usize::from(label)].largest, want, "{filled} of 16, label {label}");
-                checked += want;
+                let (components, largest) = flooded(&labels, [slices, rows, columns], label);
+                let got = &found[usize::from(label)];
+                assert_eq!((got.components, got.largest), (components, largest), "{filled} of 16, label {label}");
+                checked += largest;
             }
         }
         assert!(checked > 500, "{checked}");
     }
 
-    fn flooded(labels: &[u16], shape: [usize; 3], label: u16) -> u64 {
+    /// Number of components, and voxels of the largest.
+    fn flooded(labels: &[u16], shape: [usize; 3], label: u16) -> (u64, u64) {
         let mut seen = vec![false; labels.len()];
         let index = |[s, r, c]: [usize; 3]| (s * shape[1] + r) * shape[2] + c;
-        let mut largest = 0;
+        let (mut components, mut largest) = (0, 0);
         for start in (0..labels.len()).filter(|i| labels[*i] == label) {
             let mut open = if seen[start] { Vec::new() } else { vec![start] };
             seen[start] = true;
@@ -227,8 +308,9 @@ mod tests {
                     }
                 }
             }
+            components += u64::from(size > 0);
             largest = largest.max(size);
         }
-        largest
+        (components, largest)
     }
 }

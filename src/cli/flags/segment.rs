@@ -126,12 +126,12 @@ pub struct Also {
     /// Also draw the axial slice with the most labelled voxels, with and without labels, to NAME.png
     #[arg(long)]
     pub overlay: bool,
-    /// Also write a table of all cases to a .csv file: volume, mean HU, extent and largest component of each label
+    /// Also write a table of all cases to a .csv file: volume, mean HU, extent and components of each label
     ///
-    /// The extent is that of the bounding box along the file's columns, rows and slices, in mm. The share of the largest
-    /// component counts voxels as connected that share a side, an edge or a corner. The table has the cases of this
-    /// run, those that an earlier run finished included. An existing table is replaced only if the new one holds all of
-    /// its lines, or with --overwrite.
+    /// The extent is that of the bounding box along the file's columns, rows and slices, in mm and as the first and
+    /// the last of them, counted from 0. Voxels that share a side, an edge or a corner are of one component. The table
+    /// has the cases of this run, those that an earlier run finished included. An existing table is replaced only if
+    /// the new one holds all of its lines, or with --overwrite.
     #[arg(long, value_name = "FILE.csv")]
     pub statistics: Option<PathBuf>,
     /// Gray window of the CT in the overlay, in HU: the level of middle gray, and the width from black to white
