@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use meddino::backbone::Choice;
 use meddino::ct::{Geometry, Size, Volume};
@@ -16,7 +17,7 @@ use meddino::jobs::{
 };
 use meddino::nnunet::{Folds, Results};
 use meddino::output::Output;
-use meddino::vit::features::Features;
+use meddino::vit::features::{Features, Request};
 use meddino::{Error, Tensor};
 
 /// A call of the observer by a job.
@@ -363,4 +364,34 @@ fn a_cancelled_cohort_is_resumed_and_recognised_by_the_command() {
     assert_eq!((report.total, report.finished_before, report.failed.len()), (3, 2, 1));
     let [(case, error)] = &report.failed[..] else { panic!("{report:?}") };
     assert!(case.input.ends_with("bad.npy") && matches!(error, Error::Input { .. }), "{error}");
+}
+
+/// Cancels once it was asked a number of times.
+struct Asked {
+    times: AtomicUsize,
+    enough: usize,
+}
+
+impl Observer for Asked {
+    fn cancelled(&self) -> Option<Cancel> {
+        (self.times.fetch_add(1, Ordering::Relaxed) >= self.enough).then_some(Cancel::Discard)
+    }
+}
+
+/// A batch on the CPU ends before its next block, not with the batch.
+#[test]
+fn a_cancelled_batch_computes_no_further_block() {
+    let choice = ModelChoice { checkpoint: Some("seeded:0:tiny".into()), backend: Choice::Cpu, ..ModelChoice::default() };
+    let engine = choice.open(&()).and_then(|model| model.load(&())).expect("a model");
+    let (images, depth) = (Tensor::zeros([1, 1, 32, 32]), engine.model().config().depth);
+    for enough in 0..=depth {
+        let observer = Asked { times: AtomicUsize::new(0), enough };
+        let outcome = engine.submit(&images, None, &Request::default(), &observer);
+        let asked = observer.times.into_inner();
+        if enough < depth {
+            assert!(matches!(outcome, Err(Error::Cancelled)) && asked == enough + 1, "asked {asked} times, {enough} were enough");
+        } else {
+            assert!(outcome.is_ok() && asked == depth, "a check for each of {depth} blocks, found {asked}");
+        }
+    }
 }

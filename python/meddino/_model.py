@@ -45,17 +45,20 @@ class Model:
     Results are float32 NumPy arrays that own the memory the model wrote, or views of them; ``torch.from_numpy`` takes
     them without a copy. B images, T = 1 + R + P tokens (cls, R storage tokens, P = h * w patches row by row), C channels.
 
-    Several threads may call one model. Python's other threads run meanwhile. Ctrl-C ends the wait at once; the batch
-    that runs is computed to its end in the background. Pickling hands on the recipe (the arguments of :func:`load`) and
-    not the weights. A process may fork before the first model is loaded, not after it.
+    Several threads may call one model. Python's other threads run meanwhile. Ctrl-C ends the wait at once; on the CPU
+    the work ends with the block of the model that runs, on a GPU with the batch. Pickling hands on the recipe (the
+    arguments of :func:`load`) and not the weights. A process may fork before the first model is loaded, not after it.
 
     Every method raises ``TypeError`` if ``x`` is no array or not float32, ``ValueError`` if its shape does not fit the
     model, ``MemoryError``, and ``RuntimeError`` if a device fails.
     """
 
-    def __init__(self, checkpoint: str | os.PathLike[str] | None, device: str, precision: str, rope: str) -> None:
+    def __init__(
+        self, checkpoint: str | os.PathLike[str] | None, device: str, precision: str, rope: str, progress: bool = False
+    ) -> None:
         path = None if checkpoint is None else os.fspath(checkpoint)
-        self._engine = _meddino.Engine(path, device, precision, rope)
+        with following("B", progress) as follow:
+            self._engine = _meddino.Engine(path, device, precision, rope, follow)
         self._recipe = (_absolute(path), device, precision, rope)
         self.config: dict[str, Any] = json.loads(self._engine.config)
         """Sizes and precisions: ``embed_dim``, ``depth``, ``num_heads``, ``norm_eps``, ``rope`` and more."""
@@ -274,6 +277,7 @@ def load(
     device: str = "auto",
     precision: str = "f32",
     rope: str = "auto",
+    progress: bool = False,
 ) -> Model:
     """Loads a model.
 
@@ -282,11 +286,13 @@ def load(
     ``"auto"`` (the best GPU that works, else the CPU), ``"cpu"``, ``"gpu"``, or a number or a part of the name of a GPU
     (:func:`meddino.devices`). ``precision`` is ``"f32"``, ``"f16"`` on a GPU or ``"bf16"`` on a CPU that has it.
     ``rope`` is the arithmetic of the position embedding: ``"auto"`` for the checkpoint's own, ``"bf16"`` or ``"f32"``.
+    ``progress`` shows a bar while the checkpoint is downloaded, by tqdm if it is installed. After Ctrl-C a download goes
+    on while the process lives; what has come is kept for the next one.
 
     Raises ``FileNotFoundError`` or another ``OSError``, ``ValueError`` if the file holds no model or an argument is
     unknown, ``MemoryError``, and ``RuntimeError`` if the device cannot be used.
     """
-    return Model(checkpoint, device, precision, rope)
+    return Model(checkpoint, device, precision, rope, progress)
 
 
 def _absolute(checkpoint: str | None) -> str | None:

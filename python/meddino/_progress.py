@@ -9,7 +9,10 @@ from typing import Any
 
 @contextmanager
 def following(unit: str, wanted: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """Gives a function ``follow(done, total)`` that moves a bar; None without tqdm, or if no bar is wanted."""
+    """Gives a function ``follow(done, total)`` that moves a bar; None without tqdm, or if no bar is wanted.
+
+    ``unit`` is ``"B"`` for bytes.
+    """
     bar = _bar(unit) if wanted else None
     if bar is None:
         yield None
@@ -28,4 +31,4 @@ def _bar(unit: str) -> Any:
         from tqdm.auto import tqdm
     except ImportError:
         return None
-    return tqdm(unit=unit, leave=False)
+    return tqdm(unit=unit, unit_scale=unit == "B", leave=False)

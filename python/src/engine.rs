@@ -60,11 +60,18 @@ pub struct PyEngine {
 #[pymethods]
 impl PyEngine {
     #[new]
-    fn new(py: Python<'_>, checkpoint: Option<PathBuf>, device: &str, precision: &str, rope: &str) -> PyResult<Self> {
+    fn new(
+        py: Python<'_>,
+        checkpoint: Option<PathBuf>,
+        device: &str,
+        precision: &str,
+        rope: &str,
+        progress: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
         let (tuning, rope) = tuning(precision).and_then(|tuning| Ok((tuning, self::rope(rope)?))).map_err(|error| exception(&error))?;
         let choice = ModelChoice { checkpoint, rope, backend: choice(device), tuning };
         let model = choice.clone();
-        let engine = work::run(py, None, move |events| model.open(events)?.load(events))?;
+        let engine = work::run(py, progress, move |events| model.open(events)?.load(events))?;
         Ok(Self { engine: Arc::new(engine), choice })
     }
 
@@ -81,7 +88,7 @@ impl PyEngine {
     ) -> PyResult<Bound<'py, PyDict>> {
         let (images, masks) = (tensor(x)?, masks.map(values).transpose()?);
         let (engine, request) = (self.engine.clone(), Request { prenorm, layers, taps: blocks });
-        let features = work::run(py, None, move |_| engine.backbone().features(&images, masks.as_deref(), &request))?;
+        let features = work::run(py, None, move |events| engine.submit(&images, masks.as_deref(), &request, events)?.wait())?;
         let named = PyDict::new(py);
         named.set_item("x_norm", array(py, features.x_norm))?;
         if let Some(x_prenorm) = features.x_prenorm {

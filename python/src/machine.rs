@@ -22,7 +22,7 @@ type Gpu = (usize, String, String, String, String, String);
 pub fn verify(py: Python<'_>, got: &PyEngine, want: &PyEngine, x: PyReadonlyArrayDyn<'_, f32>) -> PyResult<Vec<Row>> {
     let images = tensor(x)?;
     let engines = [got, want].map(|engine| Arc::clone(&engine.engine));
-    work::run(py, None, move |_| {
+    work::run(py, None, move |events| {
         let request = Request { prenorm: true, layers: Vec::new(), taps: true };
         let [got, want] = engines;
         let (sizes, other) = (got.model().config(), want.model().config());
@@ -34,7 +34,7 @@ pub fn verify(py: Python<'_>, got: &PyEngine, want: &PyEngine, x: PyReadonlyArra
             return Err(meddino::Error::option("against", problem));
         }
         let tolerance = Tolerance::of(got.backbone().tuning().precision, sizes.rope);
-        let [got, want] = [&got, &want].map(|engine| engine.backbone().features(&images, None, &request));
+        let [got, want] = [&got, &want].map(|engine| engine.submit(&images, None, &request, events)?.wait());
         let rows = compare(&got?, &want?).into_iter();
         Ok(rows
             .map(|row| {

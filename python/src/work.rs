@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Builder;
 use std::time::Duration;
 
+use meddino::hub::Event;
 use meddino::jobs::{Cancel, MORE_THREADS, Observer};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -56,6 +57,13 @@ impl Observer for Events {
 
     fn warn(&self, text: &str) {
         self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(text.into());
+    }
+
+    fn download(&self, event: &Event) {
+        match event {
+            Event::Receiving { done, size } => self.progress(*done as usize, *size as usize),
+            event => self.note(&event.to_string()),
+        }
     }
 
     fn cancelled(&self) -> Option<Cancel> {

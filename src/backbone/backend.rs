@@ -6,7 +6,7 @@ use super::tuning::Tuning;
 use crate::error::Result;
 use crate::gpu::{Boxed, Pending, Profile, WasmNotSendSync};
 use crate::tensor::TensorView;
-use crate::vit::features::{Features, Request};
+use crate::vit::features::{Check, Features, Request};
 
 /// A device that computes features. The methods of the same names on [`Backbone`](super::Backbone) document the results.
 pub(super) trait Backend: WasmNotSendSync {
@@ -32,4 +32,6 @@ pub(super) struct Batch<'a> {
     pub images: TensorView<'a>,
     pub mask: Option<&'a [bool]>,
     pub request: &'a Request,
+    /// Runs before the batch and, on the CPU, before each block of the model.
+    pub check: Check<'a>,
 }

@@ -59,8 +59,8 @@ impl Backend for Cpu {
         Ok(None)
     }
 
-    fn submit<'a>(&'a self, Batch { images, mask, request }: Batch<'a>, _: bool) -> Boxed<'a, Result<Pending>> {
-        let features = cpu::in_pool(|| cpu::forward(&self.weights, &self.config, images, mask, request));
+    fn submit<'a>(&'a self, Batch { images, mask, request, check }: Batch<'a>, _: bool) -> Boxed<'a, Result<Pending>> {
+        let features = cpu::in_pool(|| cpu::forward_while(&self.weights, &self.config, images, mask, request, check));
         Box::pin(ready(features.map(Pending::ready)))
     }
 

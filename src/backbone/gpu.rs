@@ -1,5 +1,6 @@
 //! A GPU as a backend.
 
+use std::future::ready;
 use std::time::Duration;
 
 use super::backend::{Backend, Batch};
@@ -46,7 +47,10 @@ impl Backend for Gpu {
         Ok(Some(bytes.total() + pending * bytes.outputs))
     }
 
-    fn submit<'a>(&'a self, Batch { images, mask, request }: Batch<'a>, clocked: bool) -> Boxed<'a, Result<Pending>> {
+    fn submit<'a>(&'a self, Batch { images, mask, request, check }: Batch<'a>, clocked: bool) -> Boxed<'a, Result<Pending>> {
+        if let Err(error) = check() {
+            return Box::pin(ready(Err(error)));
+        }
         if clocked {
             Box::pin(self.submit_clocked_async(images, mask, request))
         } else {
@@ -66,7 +70,7 @@ impl Backend for Gpu {
         Box::pin(async { self.context().peak_flops_async().await.map(Some) })
     }
 
-    fn profile<'a>(&'a self, Batch { images, mask, request }: Batch<'a>) -> Boxed<'a, Result<Profile>> {
+    fn profile<'a>(&'a self, Batch { images, mask, request, .. }: Batch<'a>) -> Boxed<'a, Result<Profile>> {
         Box::pin(self.profile_async(images, mask, request))
     }
 }

@@ -22,8 +22,11 @@ use crate::gpu::block_on;
 use crate::gpu::{Context, Gpu, Profile};
 use crate::tensor::{Tensor, TensorView};
 use crate::vit::config::Config;
-use crate::vit::features::{Features, Request};
+use crate::vit::features::{Check, Features, Request};
 use crate::vit::model::Model;
+
+/// Nobody ends the work.
+const GO_ON: Check<'static> = &|| Ok(());
 
 /// A model loaded onto a backend, ready to compute features.
 ///
@@ -216,7 +219,37 @@ impl Backbone {
     /// # Errors
     /// As [`Backbone::features_async`].
     pub async fn submit_async<'a>(&self, images: impl Into<TensorView<'a>>, mask: Option<&[bool]>, request: &Request) -> Result<Pending> {
-        self.backend.submit(Batch { images: images.into(), mask, request }, false).await
+        self.submit_while_async(images, mask, request, GO_ON).await
+    }
+
+    /// Submits a batch of images as [`Backbone::submit`] does, as long as `check` says so. It runs before the batch
+    /// and, on the CPU, before each block of the model; its error ends the work. A GPU completes what it has begun.
+    ///
+    /// # Errors
+    /// As [`Backbone::features`], and the error of `check`.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn submit_while<'a>(
+        &self,
+        images: impl Into<TensorView<'a>>,
+        mask: Option<&[bool]>,
+        request: &Request,
+        check: Check<'_>,
+    ) -> Result<Pending> {
+        block_on(self.submit_while_async(images, mask, request, check))
+    }
+
+    /// [`Backbone::submit_while`] as a future.
+    ///
+    /// # Errors
+    /// As [`Backbone::features_async`], and the error of `check`.
+    pub async fn submit_while_async<'a>(
+        &self,
+        images: impl Into<TensorView<'a>>,
+        mask: Option<&[bool]>,
+        request: &Request,
+        check: Check<'_>,
+    ) -> Result<Pending> {
+        self.backend.submit(Batch { images: images.into(), mask, request, check }, false).await
     }
 
     /// Submits as [`Backbone::submit`] does, and times the pass by the GPU's clock; [`Pending::wait_clocked`] returns
@@ -239,7 +272,7 @@ impl Backbone {
         mask: Option<&[bool]>,
         request: &Request,
     ) -> Result<Pending> {
-        self.backend.submit(Batch { images: images.into(), mask, request }, true).await
+        self.backend.submit(Batch { images: images.into(), mask, request, check: GO_ON }, true).await
     }
 
     /// Takes features back whose values are no longer needed. On a GPU a later batch uses their memory, which saves the
@@ -268,7 +301,7 @@ impl Backbone {
         request: &Request,
         runs: usize,
     ) -> Result<Option<Vec<Duration>>> {
-        self.backend.pass_times(Batch { images: images.into(), mask: None, request }, runs).await
+        self.backend.pass_times(Batch { images: images.into(), mask: None, request, check: GO_ON }, runs).await
     }
 
     /// Returns the precision and the tier in use. On a GPU the tier may be a fallback from the one that the caller
@@ -329,7 +362,7 @@ impl Backbone {
     /// # Errors
     /// As [`Backbone::features_async`], and on the CPU, which has no such profile.
     pub async fn profile_async<'a>(&self, images: impl Into<TensorView<'a>>, request: &Request) -> Result<Profile> {
-        self.backend.profile(Batch { images: images.into(), mask: None, request }).await
+        self.backend.profile(Batch { images: images.into(), mask: None, request, check: GO_ON }).await
     }
 }
 

@@ -4,7 +4,7 @@ use super::{Layer, LayerEpilogue, attention, layernorm, matmul, patch_embed, rop
 use crate::error::Result;
 use crate::tensor::{Tensor, TensorView};
 use crate::vit::config::Config;
-use crate::vit::features::{Features, Range, Request};
+use crate::vit::features::{Check, Features, Range, Request};
 use crate::vit::rope::table;
 use crate::vit::weights::Weights;
 
@@ -23,13 +23,27 @@ pub fn forward<'a>(
     mask: Option<&[bool]>,
     request: &Request,
 ) -> Result<Features> {
-    let image = image.into();
-    let features = pass(weights, config, image, mask, request)?;
+    forward_while(weights, config, image.into(), mask, request, &|| Ok(()))
+}
+
+/// Runs a batch as [`forward`] does. `check` runs before each block of the model; its error ends the pass.
+///
+/// # Errors
+/// As [`forward`], and the error of `check`.
+pub fn forward_while(
+    weights: &Weights<Tensor, Layer>,
+    config: &Config,
+    image: TensorView<'_>,
+    mask: Option<&[bool]>,
+    request: &Request,
+    check: Check<'_>,
+) -> Result<Features> {
+    let features = pass(weights, config, image, mask, request, check)?;
     if features.are_finite() {
         return Ok(features);
     }
     // A second pass with all taps finds the first that is not finite.
-    let traced = pass(weights, config, image, mask, &Request { taps: true, ..Request::default() })?;
+    let traced = pass(weights, config, image, mask, &Request { taps: true, ..Request::default() }, check)?;
     Err(traced.overflow(Range::F32))
 }
 
@@ -39,6 +53,7 @@ fn pass(
     image: TensorView,
     mask: Option<&[bool]>,
     request: &Request,
+    check: Check<'_>,
 ) -> Result<Features> {
     request.check(config)?;
     let (batch, grid) = config.check_image(image.shape())?;
@@ -62,6 +77,7 @@ fn pass(
     // A block's intermediate tensors. All blocks share this memory.
     let [mut h, mut qkv, mut rotated, mut a, mut hidden] = [(); 5].map(|()| Tensor::empty());
     for (i, block) in weights.blocks.iter().enumerate() {
+        check()?;
         layernorm(&x, &block.norm1, eps, &mut h);
         matmul(&h, &block.attn.qkv, LayerEpilogue::Bias, &mut qkv);
         rope(&qkv, &table, heads, prefix, config.rope, &mut rotated);

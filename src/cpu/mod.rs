@@ -26,7 +26,7 @@ mod window;
 pub use attention::attention;
 pub use decode::{decode, decode_bytes, decoder_layers};
 pub use dot::Bf16;
-pub use forward::forward;
+pub use forward::{forward, forward_while};
 pub use gelu::gelu;
 pub use layernorm::{layernorm, layernorm_gelu};
 pub use matmul::{FactorType, Layer, LayerEpilogue, layers, matmul};

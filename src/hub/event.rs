@@ -1,7 +1,9 @@
 //! Progress events and errors of a fetch.
 
+use std::fmt;
 use std::time::Duration;
 
+use super::file::RELEASED;
 use crate::error::Problem;
 
 /// A progress event of a fetch.
@@ -30,6 +32,21 @@ pub enum Event {
         /// Time until the next attempt.
         pause: Duration,
     },
+}
+
+/// Tells the event in a sentence, of the released checkpoint.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = RELEASED.file;
+        match self {
+            Self::Pinned { commit } => {
+                write!(f, "using {file} of commit {commit} from the cache, because the cache's refs/main names no commit that has it")
+            }
+            Self::Waiting => write!(f, "another process is downloading {file}; waiting for it"),
+            Self::Receiving { done, size } => write!(f, "{done} of {size} bytes of {file} are here"),
+            Self::Retrying { problem, pause } => write!(f, "{problem}; retrying in {} s", pause.as_secs()),
+        }
+    }
 }
 
 /// Why an attempt failed.

@@ -132,6 +132,15 @@ impl Engine {
         &self.backbone
     }
 
+    /// Submits a batch of images, [`Backbone::submit`], unless `observer` cancels. The CPU asks before each block of
+    /// the model.
+    ///
+    /// # Errors
+    /// As [`Backbone::features`]; [`crate::Error::Cancelled`] if `observer` cancels.
+    pub fn submit(&self, images: &Tensor, mask: Option<&[bool]>, request: &Request, observer: &dyn Observer) -> Result<Pending> {
+        self.backbone.submit_while(images, mask, request, &|| check(observer))
+    }
+
     /// Computes the features of `slices` of `input` in batches of `batch` slices, and passes each batch and its images
     /// to `take`.
     ///
@@ -147,7 +156,7 @@ impl Engine {
         observer: &dyn Observer,
         mut take: impl FnMut(Features, Tensor) -> Result<()> + Send,
     ) -> Result<()> {
-        let submit = |images: &Tensor| self.backbone.submit(images, None, request);
+        let submit = |images: &Tensor| self.submit(images, None, request, observer);
         Self::pipe(input, slices, batch, observer, submit, |pending, images| take(pending.wait()?, images))
     }
 

@@ -125,7 +125,7 @@ impl HeadJob {
         let submit = |images: &Tensor| {
             let moved = moved(images, patch / shifts, shifts, submitted);
             submitted += images.shape()[0];
-            self.engine.backbone().submit(&moved, None, &request)
+            self.engine.submit(&moved, None, &request, observer)
         };
         Engine::pipe(&mut input, &repeated, batch, observer, submit, |pending, _| {
             let patches = pending.wait()?.patches();

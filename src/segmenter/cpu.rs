@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::nnunet::Tiling;
 use crate::tensor::{Tensor, TensorView};
 use crate::vit::decoder::Decoder;
-use crate::vit::features::{Features, Range, Request, overflow};
+use crate::vit::features::{Check, Features, Range, Request, overflow};
 
 /// A network's encoder and decoder on the CPU.
 pub(super) struct CpuFold {
@@ -31,16 +31,16 @@ pub(super) struct CpuFold {
 
 impl CpuFold {
     /// Returns the weighted sums [K, H, W] of a slice's scores.
-    pub fn sums(&self, slice: TensorView<'_>, tiling: &Tiling, batch: usize, check: &mut impl FnMut() -> Result<()>) -> Result<Tensor> {
+    pub fn sums(&self, slice: TensorView<'_>, tiling: &Tiling, batch: usize, check: Check<'_>) -> Result<Tensor> {
         tiling.sums(slice, self.classes, batch, |tiles| {
             check()?;
-            self.scores(tiles)
+            self.scores(tiles, check)
         })
     }
 
     /// Returns the scores [B, K, h, w] of tiles [B, 1, h, w].
-    fn scores(&self, tiles: &Tensor) -> Result<Tensor> {
-        let computed = pin!(self.encoder.features_async(tiles, None, &self.request));
+    fn scores(&self, tiles: &Tensor, check: Check<'_>) -> Result<Tensor> {
+        let computed = pin!(async { self.encoder.submit_while_async(tiles, None, &self.request, check).await?.await });
         // Nobody may block in a browser, and the CPU's future waits for nobody.
         let Poll::Ready(computed) = computed.poll(&mut Context::from_waker(Waker::noop())) else {
             unreachable!("the CPU computes at once")

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::gpu::Scorer;
 use crate::nnunet::Tiling;
 use crate::tensor::{Tensor, TensorView};
+use crate::vit::features::Check;
 
 /// A fold's network on a GPU or the CPU; encoder and decoder run on the same device.
 pub(super) enum Fold {
@@ -25,17 +26,12 @@ impl Fold {
     }
 
     /// Returns the weighted sums [K, H, W] of the scores of a slice [H, W] over all its tiles. At most `batch` tiles
-    /// run at a time. `check` runs before each batch; its error stops the slice.
+    /// run at a time. `check` runs before each batch, and on the CPU before each block of the encoder; its error stops
+    /// the slice.
     ///
     /// # Errors
     /// If the tiles do not fit the model, the device fails, or `check` returns an error.
-    pub async fn sums(
-        &self,
-        slice: TensorView<'_>,
-        tiling: &Tiling,
-        batch: usize,
-        check: &mut impl FnMut() -> Result<()>,
-    ) -> Result<Tensor> {
+    pub async fn sums(&self, slice: TensorView<'_>, tiling: &Tiling, batch: usize, check: Check<'_>) -> Result<Tensor> {
         match self {
             #[cfg(feature = "cpu")]
             Self::Cpu(fold) => fold.sums(slice, tiling, batch, check),

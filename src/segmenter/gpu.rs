@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Scorer;
 use crate::nnunet::Tiling;
 use crate::tensor::{Tensor, TensorView};
-use crate::vit::features::overflow;
+use crate::vit::features::{Check, overflow};
 
 impl FoldBackend for Scorer {
     fn device(&self) -> String {
@@ -26,13 +26,7 @@ impl FoldBackend for Scorer {
 }
 
 /// Returns the weighted sums [K, H, W] of a slice's scores. The sums stay on the device until all tiles are added.
-pub(super) async fn sums(
-    scorer: &Scorer,
-    slice: TensorView<'_>,
-    tiling: &Tiling,
-    batch: usize,
-    check: &mut impl FnMut() -> Result<()>,
-) -> Result<Tensor> {
+pub(super) async fn sums(scorer: &Scorer, slice: TensorView<'_>, tiling: &Tiling, batch: usize, check: Check<'_>) -> Result<Tensor> {
     let (size, [rows, columns]) = ([slice.shape()[0], slice.shape()[1]], tiling.tile());
     let passes = tiling.passes(size);
     // All batches have the same size, because the sums belong to one prepared pass.

@@ -101,7 +101,8 @@ impl Segmenter {
     }
 
     /// Returns the scores [K, H, W] of a slice [H, W] of [`crate::nnunet::Prepared`], as the mean over the folds. At
-    /// most `batch` tiles run at a time. `check` runs before each batch; its error stops the slice.
+    /// most `batch` tiles run at a time. `check` runs before each batch, and on the CPU before each block of the
+    /// encoder; its error stops the slice.
     ///
     /// # Errors
     /// If the tiles do not fit the model, the device fails, or `check` returns an error.
@@ -111,7 +112,7 @@ impl Segmenter {
         slice: impl Into<TensorView<'a>>,
         tiling: &Tiling,
         batch: usize,
-        check: impl FnMut() -> Result<()>,
+        check: impl Fn() -> Result<()> + Sync,
     ) -> Result<Tensor> {
         block_on(self.slice_async(slice, tiling, batch, check))
     }
@@ -125,12 +126,12 @@ impl Segmenter {
         slice: impl Into<TensorView<'a>>,
         tiling: &Tiling,
         batch: usize,
-        mut check: impl FnMut() -> Result<()>,
+        check: impl Fn() -> Result<()> + Sync,
     ) -> Result<Tensor> {
         let slice = slice.into();
         let mut scores = Tensor::empty();
         for fold in &self.folds {
-            let sums = fold.sums(slice, tiling, batch, &mut check).await?;
+            let sums = fold.sums(slice, tiling, batch, &check).await?;
             if scores.data().is_empty() {
                 scores = sums;
             } else {
@@ -186,6 +187,8 @@ impl fmt::Debug for Segmenter {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::cpu::CpuFold;
     use super::*;
     use crate::backbone::Backbone;
@@ -223,7 +226,7 @@ mod tests {
         Ok(Segmenter { folds: vec![fold()?, fold()?], classes: 2, warnings: Vec::new() })
     }
 
-    fn scores(segmenter: &Segmenter, check: impl FnMut() -> Result<()>) -> Result<Tensor> {
+    fn scores(segmenter: &Segmenter, check: impl Fn() -> Result<()> + Sync) -> Result<Tensor> {
         let slice = Tensor::new([24, 40], (0..24 * 40).map(|i| (i * i % 17) as f32 / 8.0 - 1.0).collect());
         segmenter.slice(&slice, &Tiling::new([16, 32], 0.5, &[0]), 2, check)
     }
@@ -270,16 +273,15 @@ mod tests {
         for lost_at in [0, 2] {
             let Some(context) = paced() else { return };
             let segmenter = segmenter(Some(&context), 1.0).unwrap();
-            let mut batches = 0;
+            let batches = AtomicUsize::new(0);
             let outcome = scores(&segmenter, || {
-                if batches == lost_at {
+                if batches.fetch_add(1, Ordering::Relaxed) == lost_at {
                     context.device().destroy();
                 }
-                batches += 1;
                 Ok(())
             });
             let message = outcome.unwrap_err().to_string();
-            assert!(batches > lost_at && message.starts_with("gpu: ") && message.contains("open it again"), "{message}");
+            assert!(batches.into_inner() > lost_at && message.starts_with("gpu: ") && message.contains("open it again"), "{message}");
             assert!(scores(&segmenter, || Ok(())).unwrap_err().to_string().contains("was lost"));
         }
     }

@@ -5,6 +5,9 @@ use crate::error::{Error, Result};
 use crate::graph::{Elem, Limits};
 use crate::tensor::Tensor;
 
+/// Asks whether the work goes on; its error ends it.
+pub type Check<'a> = &'a (dyn Fn() -> Result<()> + Sync);
+
 /// The outputs to compute in addition to the normalised tokens of the last block.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Request {

@@ -28,18 +28,11 @@ impl Download {
     pub fn hear(&mut self, event: &Event) {
         match event {
             Event::Receiving { done, size } => self.received(*done, *size),
-            Event::Retrying { problem, pause } => {
+            Event::Retrying { .. } => {
                 self.end();
-                note(self.quiet, format_args!("{problem}; retrying in {} s", pause.as_secs()));
+                note(self.quiet, format_args!("{event}"));
             }
-            Event::Pinned { commit } => note(
-                self.quiet,
-                format_args!(
-                    "using {} of commit {commit} from the cache, because the cache's refs/main names no commit that has it",
-                    RELEASED.file
-                ),
-            ),
-            Event::Waiting => note(self.quiet, format_args!("another process is downloading {}; waiting for it", RELEASED.file)),
+            Event::Pinned { .. } | Event::Waiting => note(self.quiet, format_args!("{event}")),
         }
     }
 
