@@ -2,17 +2,19 @@
 # Makes what a release consists of, in target/dist:
 # - an archive for Linux, whose command needs nothing but a C library of 2018 or later (glibc 2.28)
 # - an archive for 64-bit Windows
+# - a wheel for Python on Linux, manylinux_2_28
 # - the source crate
 # - SHA256SUMS of them
 # An archive has the command and the licences of all that is linked into it; the one for Linux also has the pages of the
-# manual and the completions of shells. zig links for the old C library; it and cargo-zigbuild come as Python packages.
+# manual and the completions of shells. The wheel has the licences, too. zig links for the old C library; it,
+# cargo-zigbuild and maturin come as Python packages.
 # Windows needs the tools of tests/foreign.sh. What cannot be had is named, its archive is left out, and the exit code is 3.
 #
-#   packaging/dist.sh [linux] [windows] [source]   (default: all three)
+#   packaging/dist.sh [linux] [windows] [wheel] [source]   (default: all four)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/foreign.sh
-[ $# -gt 0 ] || set -- linux windows source
+[ $# -gt 0 ] || set -- linux windows wheel source
 version=$(cargo metadata --locked --no-deps --format-version 1 | python3 -c 'import json, sys
 print(next(p["version"] for p in json.load(sys.stdin)["packages"] if p["name"] == "meddino"))')
 dist=$PWD/target/dist
@@ -38,13 +40,21 @@ archive_folder() {
     python3 packaging/licences.py "$2" >"$folder/LICENCES-OF-DEPENDENCIES.txt"
 }
 
-linux() {
-    local target=x86_64-unknown-linux-gnu name=meddino-$version-x86_64-linux tools=$PWD/target/tools shell page
+# zig_and TOOL WHAT: has zig and TOOL, which is a Python package of the same name, on the path, or says that WHAT is
+# skipped.
+zig_and() {
+    local tools=$PWD/target/tools
     export PATH="$tools/bin:$PATH" PYTHONPATH="$tools${PYTHONPATH:+:$PYTHONPATH}"
-    if ! cargo-zigbuild --version >/dev/null 2>&1; then
-        python3 -m pip install --quiet --target "$tools" ziglang cargo-zigbuild ||
-            { echo "SKIPPED: the archive for Linux, because zig cannot be installed with pip" >&2; status=3; return; }
-    fi
+    "$1" --version >/dev/null 2>&1 && python3 -m ziglang version >/dev/null 2>&1 && return
+    python3 -m pip install --quiet --upgrade --target "$tools" ziglang "$1" && return
+    echo "SKIPPED: $2, because zig and $1 cannot be installed with pip" >&2
+    status=3
+    return 1
+}
+
+linux() {
+    local target=x86_64-unknown-linux-gnu name=meddino-$version-x86_64-linux shell page
+    zig_and cargo-zigbuild "the archive for Linux" || return 0
     cargo zigbuild --release --locked --target "$target.2.28"
     archive_folder "$name" "$target" "${CARGO_TARGET_DIR:-target}/$target/release/meddino"
     local command=$dist/$name/meddino
@@ -65,6 +75,18 @@ windows() {
     rm -r "${dist:?}/$name"
 }
 
+wheel() {
+    local target=x86_64-unknown-linux-gnu
+    zig_and maturin "the wheel" || return 0
+    (
+        trap 'rm -f python/LICEN*' EXIT
+        cp LICENSE-MIT LICENSE-APACHE python/
+        python3 packaging/licences.py "$target" meddino-python >python/LICENCES-OF-DEPENDENCIES.txt
+        maturin build --release --locked --zig --target "$target" --compatibility manylinux_2_28 \
+            --manifest-path python/Cargo.toml --out "$dist"
+    )
+}
+
 source_crate() {
     cargo package --locked --allow-dirty --no-verify
     cp "${CARGO_TARGET_DIR:-target}/package/meddino-$version.crate" "$dist/"
@@ -72,9 +94,9 @@ source_crate() {
 
 for part; do
     case $part in
-    linux | windows) "$part" ;;
+    linux | windows | wheel) "$part" ;;
     source) source_crate ;;
-    *) echo "dist.sh: expected linux, windows or source; found $part" >&2; exit 2 ;;
+    *) echo "dist.sh: expected linux, windows, wheel or source; found $part" >&2; exit 2 ;;
     esac
 done
 cd "$dist"

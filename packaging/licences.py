@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Prints the licences of everything that is linked into the command for one target, from the packages that cargo has.
+"""Prints the licences of everything that is linked into a package of this project for one target, from the packages that
+cargo has.
 
-    packaging/licences.py TARGET
+    packaging/licences.py TARGET [PACKAGE]   (default: meddino, the command)
 
 Fails if a package has no text of its licence and the licence is none whose text this project has.
 """
@@ -17,20 +18,21 @@ NAMES = ("LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE")
 OWN_TEXTS = {"MIT": "LICENSE-MIT", "Apache-2.0": "LICENSE-APACHE", "CC0-1.0": None}
 
 
-def linked(target):
-    """The packages that are linked into the command: its dependencies, and theirs, as far as they are no build tools."""
+def linked(target, name="meddino"):
+    """The packages by others that are linked into package `name`: its dependencies, and theirs, as far as they are no build
+    tools."""
     command = ["cargo", "metadata", "--locked", "--format-version", "1", "--filter-platform", target]
     metadata = json.loads(subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.PIPE).stdout)
     packages = {package["id"]: package for package in metadata["packages"]}
     nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
-    command = next(id for id, package in packages.items() if package["name"] == "meddino")
-    found, new = set(), [command]
+    found, new = set(), [next(id for id, package in packages.items() if package["name"] == name)]
     while new:
         id = new.pop()
         if id not in found:
             found.add(id)
             new += [d["pkg"] for d in nodes[id]["deps"] if any(kind["kind"] is None for kind in d["dep_kinds"])]
-    return sorted((packages[id] for id in found - {command}), key=lambda package: (package["name"], package["version"]))
+    by_others = (packages[id] for id in found if packages[id]["source"])
+    return sorted(by_others, key=lambda package: (package["name"], package["version"]))
 
 
 def texts(package):
@@ -52,9 +54,9 @@ def texts(package):
 
 
 def main():
-    if len(sys.argv) != 2:
+    if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
-    packages = linked(sys.argv[1])
+    packages = linked(*sys.argv[1:])
     print(f"meddino contains {len(packages)} packages by others, under these licences. Equal texts are printed once.\n")
     holders = {}
     for package in packages:
