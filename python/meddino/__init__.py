@@ -12,9 +12,11 @@
 [0] (1, 16, 128)
 
 Models: :func:`load`, :class:`Model`. Scans: :class:`Volume`, :func:`prepare`, :func:`segment`, :class:`Segmenter`.
-Maps: :func:`pca`, :func:`similarity`. The machine: :func:`devices`, :func:`verify`. Clusters: :mod:`meddino.ray`.
+Maps: :func:`pca`, :func:`similarity`. Classifiers on features: :mod:`meddino.heads`. The machine: :func:`devices`,
+:func:`verify`. Clusters: :mod:`meddino.ray`.
 """
 
+from . import heads
 from ._features import Pca, pca, similarity
 from ._machine import Device, Distance, devices, verify
 from ._model import Model, ModelOutput, load
@@ -32,6 +34,7 @@ __all__ = [
     "Segmenter",
     "Volume",
     "devices",
+    "heads",
     "load",
     "pca",
     "prepare",

@@ -2,23 +2,35 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
 
 from ._volume import Settings
+from .heads import _Taught, _Training
 
 __all__ = [
     "Batches",
     "Engine",
+    "Head",
     "Scan",
     "SegmentJob",
+    "check_head",
     "devices",
+    "dinov3_cs",
+    "dinov3_rates",
     "features",
+    "fit_logistic",
+    "fit_neighbours",
+    "fit_probe",
+    "head_of_state",
+    "open_head",
     "pca",
     "prepare",
+    "read_vectors",
     "run_command",
+    "save_head",
     "similarity",
     "verify",
     "write_case",
@@ -26,13 +38,26 @@ __all__ = [
 ]
 
 _Floats = npt.NDArray[np.float32]
+_Doubles = npt.NDArray[np.float64]
+_Ends = tuple[int, int]
+_Row = tuple[
+    int,
+    int,
+    float,
+    float | None,
+    tuple[_Ends, _Ends, _Ends] | None,
+    tuple[float, float, float],
+    int,
+    int,
+    float,
+]
 _Progress = Callable[[int, int], None] | None
 
 @final
 class Engine:
     """Weights on a device."""
 
-    def __new__(cls, checkpoint: str | None, device: str, precision: str, rope: str) -> Engine: ...
+    def __new__(cls, checkpoint: str | None, device: str, precision: str, rope: str, progress: _Progress) -> Engine: ...
     def forward(
         self, x: _Floats, masks: npt.NDArray[np.bool_] | None, layers: Sequence[int], prenorm: bool, blocks: bool
     ) -> dict[str, _Floats]: ...
@@ -86,10 +111,8 @@ class SegmentJob:
         mirror: bool,
         probabilities: bool,
     ) -> SegmentJob: ...
-    def compute(
-        self, scan: Scan, progress: _Progress
-    ) -> tuple[npt.NDArray[np.uint16], _Floats | None, list[int], float]: ...
-    def write(self, scan: Scan, output: str, overwrite: bool, progress: _Progress) -> tuple[list[int], float]: ...
+    def compute(self, scan: Scan, progress: _Progress) -> tuple[npt.NDArray[np.uint16], _Floats | None, list[_Row]]: ...
+    def write(self, scan: Scan, output: str, overwrite: bool, progress: _Progress) -> list[_Row]: ...
     @property
     def labels(self) -> list[str]: ...
     @property
@@ -97,6 +120,34 @@ class SegmentJob:
     @property
     def device(self) -> str: ...
 
+@final
+class Head:
+    """A fitted head."""
+
+    def probabilities(self, x: _Floats) -> _Doubles: ...
+    def scores(self, x: _Floats) -> _Doubles | None: ...
+    def state(self) -> dict[str, Any]: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def classes(self) -> int: ...
+    @property
+    def linear(self) -> tuple[_Doubles, _Doubles] | None: ...
+
+def head_of_state(state: dict[str, Any]) -> Head: ...
+def fit_logistic(
+    taught: _Taught, cs: Sequence[float], one_against_rest: bool, tolerance: float, iterations: int
+) -> list[tuple[Head, int, bool]]: ...
+def fit_probe(taught: _Taught, training: _Training) -> list[Head]: ...
+def fit_neighbours(taught: _Taught, k: int, temperature: float) -> Head: ...
+def save_head(head: Head, about: str, path: str, read: Sequence[str], overwrite: bool) -> None: ...
+def open_head(path: str) -> tuple[Head, str]: ...
+def check_head(about: str, kind: dict[str, str]) -> None: ...
+def read_vectors(
+    paths: Sequence[str], vector: str, pool: str | None
+) -> tuple[_Floats, list[str], list[int] | None, dict[str, str], list[Path]]: ...
+def dinov3_cs() -> list[float]: ...
+def dinov3_rates(batch: int) -> list[float]: ...
 def features(engine: Engine, scan: Scan, settings: Settings) -> Batches: ...
 def write_features(
     engine: Engine, scan: Scan, settings: Settings, output: str, overwrite: bool, progress: _Progress

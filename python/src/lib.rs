@@ -1,10 +1,11 @@
-//! The native part of the Python package `meddino`: the room `jobs` of the library and the command line, for `meddino/`
-//! beside this folder, which shapes arguments and results as Python programs know them.
+//! The native part of the Python package `meddino`: the rooms `jobs` and `heads` of the library and the command line,
+//! for `meddino/` beside this folder, which shapes arguments and results as Python programs know them.
 
 mod arrays;
 mod engine;
 mod errors;
 mod features;
+mod heads;
 mod machine;
 mod recipe;
 mod scan;
@@ -22,6 +23,11 @@ mod _meddino {
     use super::engine::PyEngine;
     #[pymodule_export]
     use super::features::{PyBatches, features, pca, prepare, similarity, write_case, write_features};
+    #[pymodule_export]
+    use super::heads::{
+        PyHead, check_head, dinov3_cs, dinov3_rates, fit_logistic, fit_neighbours, fit_probe, head_of_state, open_head, read_vectors,
+        save_head,
+    };
     #[pymodule_export]
     use super::machine::{devices, verify};
     #[pymodule_export]

@@ -2,6 +2,8 @@
 # Builds the Python package, installs it into a fresh virtual environment, and runs its tests and the checks of its types.
 # The library is built as the repository's other tests build it, in the same target folder, so that nothing is compiled
 # twice. Arguments go to pytest. Without a Python of 3.10 or later, or a network for pip, it says so and ends with 3.
+# Tests of the package beside other libraries are skipped where those are not installed. WITH names libraries to install:
+#   WITH='scikit-learn torch ray[data]' python/tests/run.sh
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 skip() { echo "SKIPPED: the tests of the Python package, because $1" >&2; exit 3; }
@@ -13,6 +15,10 @@ trap 'rm -rf "$scratch"' EXIT
 "$python" -m venv "$scratch/venv" || skip "no virtual environment can be made"
 "$scratch/venv/bin/python" -m pip install --quiet --disable-pip-version-check 'maturin>=1.16,<2' mypy numpy pytest safetensors tqdm ||
     skip "pip cannot install maturin, NumPy and pytest"
+if [ -n "${WITH:-}" ]; then
+    read -ra more <<<"$WITH"
+    "$scratch/venv/bin/python" -m pip install --quiet --disable-pip-version-check "${more[@]}" || skip "pip cannot install $WITH"
+fi
 
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 # The command is also what the tests compare with.

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::kind::agree;
 use crate::archive::{Archive, ArchiveWriter, Dtype, TensorHeader};
 use crate::error::{Error, Problem, Result};
 use crate::heads::{Linear, Link, Neighbours, Rows, Standard};
@@ -68,6 +69,29 @@ pub struct About {
     pub patients: Vec<String>,
     /// The report on the test part, if there is one.
     pub figures: Option<serde_json::Value>,
+}
+
+impl About {
+    /// Reads the JSON that [`About::to_json`] wrote.
+    ///
+    /// # Errors
+    /// If it is no such JSON.
+    pub fn from_json(text: &str) -> Result<Self> {
+        serde_json::from_str(text).map_err(|e| Error::option("about", e))
+    }
+
+    /// Returns it as JSON.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("texts, lists and maps of texts are JSON")
+    }
+
+    /// Checks that the head may be applied to features of the kind `found`.
+    ///
+    /// # Errors
+    /// If the model, the preprocessing, or how vectors are made is another.
+    pub fn check(&self, found: &BTreeMap<String, String>) -> Result<()> {
+        agree(found, &self.features, "the features that the head was fitted to").map_err(|problem| Error::option("features", problem))
+    }
 }
 
 /// A head and what is known of it.

@@ -43,6 +43,17 @@ impl Linear {
         self.bias.len()
     }
 
+    /// Returns the same classifier of features that nothing is done to: its weights take the scales, its intercepts the
+    /// means.
+    #[must_use]
+    pub fn of_plain_features(&self) -> Self {
+        let (width, Standard { mean, scale }) = (self.width(), &self.standard);
+        let weight: Vec<f64> = self.weight.iter().enumerate().map(|(i, w)| w * scale[i % width]).collect();
+        let moved = |row: &[f64]| row.iter().zip(mean).map(|(w, mean)| w * mean).sum::<f64>();
+        let bias = self.bias.iter().zip(weight.chunks_exact(width)).map(|(bias, row)| bias - moved(row)).collect();
+        Self { weight, bias, standard: Standard::none(width), ..self.clone() }
+    }
+
     /// Makes a classifier of rows [D weights, intercept, padding] of `stride` values.
     pub(super) fn of_parameters(link: Link, classes: usize, standard: &Standard, parameters: &[f64], stride: usize) -> Self {
         let width = standard.mean.len();

@@ -35,20 +35,41 @@ impl Neighbours {
     /// rows cannot be read.
     pub fn new(rows: &dyn Rows, labels: &[usize], classes: usize, temperature: f64) -> Result<Self> {
         rows::check(rows)?;
-        if labels.len() != rows.count() || labels.iter().any(|label| *label >= classes) {
-            let problem = format!("expected a class below {classes} for each of {} vectors", rows.count());
-            return Err(Error::option("labels", problem));
+        let mut bank = Self::empty(rows.width(), labels, classes, temperature, rows.count())?;
+        let mut buffer = Vec::new();
+        for first in 0..rows.count() {
+            bank.bank.extend(unit(rows.read(first, 1, &mut buffer)?, bank.stride));
+        }
+        Ok(bank)
+    }
+
+    /// Makes the bank whose [`Neighbours::unit_vectors`] are `vectors` [N, D], to the last bit.
+    ///
+    /// # Errors If there are no vectors, they are not of `width` channels, a value is not finite, a label is missing
+    /// or unknown, or the temperature is not above 0.
+    pub fn of_unit_vectors(vectors: &[f64], width: usize, labels: &[usize], classes: usize, temperature: f64) -> Result<Self> {
+        if width == 0 || vectors.is_empty() || !vectors.len().is_multiple_of(width) || vectors.iter().any(|v| !v.is_finite()) {
+            let problem = format!("expected finite vectors of {width} channels, found {} values", vectors.len());
+            return Err(Error::option("features", problem));
+        }
+        let mut bank = Self::empty(width, labels, classes, temperature, vectors.len() / width)?;
+        for vector in vectors.chunks_exact(width) {
+            bank.bank.extend_from_slice(vector);
+            bank.bank.extend(std::iter::repeat_n(0.0, bank.stride - width));
+        }
+        Ok(bank)
+    }
+
+    /// Makes a bank for `count` vectors, which has none yet.
+    fn empty(width: usize, labels: &[usize], classes: usize, temperature: f64, count: usize) -> Result<Self> {
+        if labels.len() != count || labels.iter().any(|label| *label >= classes) {
+            return Err(Error::option("labels", format!("expected a class below {classes} for each of {count} vectors")));
         }
         if !(temperature > 0.0 && temperature.is_finite()) {
             return Err(Error::option("temperature", format!("expected a number above 0, found {temperature}")));
         }
-        let (width, stride) = (rows.width(), rows.width().next_multiple_of(double::LANES));
-        let mut bank = Vec::with_capacity(rows.count() * stride);
-        let mut buffer = Vec::new();
-        for first in 0..rows.count() {
-            bank.extend(unit(rows.read(first, 1, &mut buffer)?, stride));
-        }
-        Ok(Self { bank, width, stride, labels: labels.to_vec(), classes, temperature })
+        let stride = width.next_multiple_of(double::LANES);
+        Ok(Self { bank: Vec::with_capacity(count * stride), width, stride, labels: labels.to_vec(), classes, temperature })
     }
 
     /// Returns N.
@@ -66,6 +87,11 @@ impl Neighbours {
         &self.labels
     }
 
+    /// Returns the number of classes, K.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
     /// Returns the temperature.
     pub fn temperature(&self) -> f64 {
         self.temperature
@@ -73,8 +99,12 @@ impl Neighbours {
 
     /// Returns the vectors, of length 1: [N, D].
     pub fn vectors(&self) -> Tensor {
-        let values = self.bank.chunks_exact(self.stride).flat_map(|row| &row[..self.width]).map(|v| *v as f32);
-        Tensor::new([self.count(), self.width], values.collect())
+        Tensor::new([self.count(), self.width], self.unit_vectors().map(|v| v as f32).collect())
+    }
+
+    /// Returns the values of the vectors, of length 1, in the precision of the votes: [N, D].
+    pub fn unit_vectors(&self) -> impl Iterator<Item = f64> {
+        self.bank.chunks_exact(self.stride).flat_map(|row| &row[..self.width]).copied()
     }
 
     /// Returns the share of the vote that each class gets from the `k` nearest vectors, for each of `rows` and of `ks`:

@@ -109,7 +109,16 @@ impl LinearProbe {
         above("rates", self.rates.len() as f64)?;
         self.rates.iter().try_for_each(|rate| above("rates", *rate))?;
         above("batch", self.batch as f64)?;
-        above("steps", self.steps as f64)
+        above("steps", self.steps as f64)?;
+        match self.optimiser {
+            Optimiser::Sgd { momentum } if !(0.0..1.0).contains(&momentum) => {
+                Err(Error::option("momentum", format!("expected a number from 0 up, below 1, found {momentum}")))
+            }
+            Optimiser::AdamW { decay } if !(decay >= 0.0 && decay.is_finite()) => {
+                Err(Error::option("decay", format!("expected a number from 0 up, found {decay}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Returns what the rates are multiplied by in step `step`.

@@ -34,6 +34,18 @@ fn logistic_regression_equals_scikit_learns() {
 }
 
 #[test]
+fn weights_of_plain_features_give_the_same_logits() {
+    let (x, labels) = features(60, 9, 3, 0);
+    let (targets, standard) = (Targets::of_labels(&labels, 3).expect("labels"), Standard::of(&x).expect("standardised"));
+    let linear = Logistic::default().fit(&x, &targets, &standard).expect("fitted").linear;
+    let plain = linear.of_plain_features();
+    assert_eq!(plain.standard, Standard::none(9));
+    for (got, want) in plain.scores(&x).expect("scores").iter().zip(linear.scores(&x).expect("scores")) {
+        assert!((got - want).abs() < 1e-10, "{got} for {want}");
+    }
+}
+
+#[test]
 fn a_path_has_the_fits_of_each_c() {
     let (x, labels) = features(240, 12, 3, 3);
     let (targets, standard) = (Targets::of_labels(&labels, 3).expect("labels"), Standard::of(&x).expect("standardised"));

@@ -25,6 +25,18 @@ fn votes_equal_scikit_learns() {
 }
 
 #[test]
+fn a_bank_of_unit_vectors_votes_with_the_same_bits() {
+    let ((bank, labels), (queries, _)) = (features(40, 11, 3, 4), features(9, 11, 3, 5));
+    let neighbours = Neighbours::new(&bank, &labels, 3, 0.07).expect("a bank");
+    let vectors: Vec<f64> = neighbours.unit_vectors().collect();
+    let again = Neighbours::of_unit_vectors(&vectors, 11, &labels, 3, 0.07).expect("a bank");
+    assert_eq!(again.probabilities(&queries, &[5]).expect("votes"), neighbours.probabilities(&queries, &[5]).expect("votes"));
+    for (vectors, width) in [(&vectors[..20], 11), (&vectors[..0], 11), (&vectors[..11], 0), (&[f64::NAN; 11][..], 11)] {
+        assert!(Neighbours::of_unit_vectors(vectors, width, &labels, 3, 0.07).is_err(), "{} values", vectors.len());
+    }
+}
+
+#[test]
 fn what_cannot_vote_is_an_error() {
     let (bank, labels) = features(10, 4, 2, 0);
     let refused = |labels: &[usize], temperature| Neighbours::new(&bank, labels, 2, temperature).expect_err("refused").to_string();

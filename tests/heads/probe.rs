@@ -37,6 +37,8 @@ fn a_probe_needs_rates_and_steps() {
         (LinearProbe { rates: vec![], ..default.clone() }, "rates: "),
         (LinearProbe { rates: vec![f64::NAN], ..default.clone() }, "rates: "),
         (LinearProbe { batch: 0, ..default.clone() }, "batch: "),
+        (LinearProbe { optimiser: Optimiser::Sgd { momentum: 1.0 }, ..default.clone() }, "momentum: "),
+        (LinearProbe { optimiser: Optimiser::AdamW { decay: -1.0 }, ..default.clone() }, "decay: "),
         (LinearProbe { steps: 0, ..default }, "steps: "),
     ] {
         let error = probe.fit(&x, &targets, &Standard::none(4)).expect_err("refused").to_string();

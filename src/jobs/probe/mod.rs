@@ -16,7 +16,7 @@ pub use candidates::{Candidates, Measure};
 pub use dense::{DiceReport, evaluate_patches, fit_patches};
 pub use figures::{Figure, Figures};
 pub use labels::{Label, LabelTable, Part};
-pub use patches::{PatchFile, labels_of, patch_files};
+pub use patches::{PatchFile, labels_of, patch_files, patch_vectors};
 pub use recipe::ProbeRecipe;
 pub use vectors::{Making, RowName, Vector, Vectors, case_of, feature_files};
 
@@ -27,7 +27,7 @@ use self::choose::Data;
 use self::labels::numbered;
 use super::observer::{Observer, check};
 use crate::error::{Error, Result};
-use crate::fitted::{About, HeadFile, agree};
+use crate::fitted::{About, HeadFile};
 use crate::heads::{Bootstrap, split};
 
 /// The result of a fit.
@@ -168,8 +168,7 @@ pub fn predict_probe(file: &HeadFile, vectors: &Vectors) -> Result<Vec<f64>> {
     if vectors.values.rows() == 0 {
         return Err(Error::option("features", "expected at least one row, found none"));
     }
-    agree(&vectors.kind, &file.about.features, "the features that the head was fitted to")
-        .map_err(|problem| Error::option("features", problem))?;
+    file.about.check(&vectors.kind)?;
     file.head.probabilities(&vectors.values)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::vectors::case_of;
+use super::vectors::{RowName, Vectors, case_of};
 use crate::ct::Volume;
 use crate::error::{Error, Result};
 use crate::fitted::{agree, patch_kind};
@@ -11,6 +11,7 @@ use crate::heads::Rows;
 use crate::jobs::segment::without_channel;
 use crate::maps::Mesh;
 use crate::output::StoredFeatures;
+use crate::tensor::Tensor;
 
 /// Endings of label maps, in the order in which they are looked for.
 const ENDINGS: [&str; 7] = ["nii.gz", "nii", "nrrd", "nhdr", "mha", "mhd", "npy"];
@@ -27,35 +28,67 @@ pub struct PatchFile {
     mask: PathBuf,
 }
 
-/// Opens the feature files `files`, each with the label map of its case in the folder `masks`: `CASE.nii.gz`, or another
-/// format, or without `_0000`.
+/// Opens the feature files `files`, and returns each with its case.
+///
+/// # Errors
+/// If a file cannot be read or holds no patch tokens, was not made as the first one, or is the second of its case.
+fn opened(files: &[PathBuf]) -> Result<Vec<(String, StoredFeatures)>> {
+    let mut opened: Vec<(String, StoredFeatures)> = Vec::new();
+    for path in files {
+        let (case, features) = (case_of(path), StoredFeatures::open(path)?);
+        if let Some((_, first)) = opened.first() {
+            let agreed = agree(&patch_kind(features.metadata()), &patch_kind(first.metadata()), "the files before it");
+            agreed.map_err(|problem| Error::input(path.display(), problem))?;
+            if features.width() != first.width() {
+                let problem = format!("expected tokens of {} channels, found {}", first.width(), features.width());
+                return Err(Error::input(path.display(), problem));
+            }
+        }
+        if opened.iter().any(|(other, _)| *other == case) {
+            return Err(Error::input(path.display(), format!("is the second file of case {case}; leave one of them out")));
+        }
+        opened.push((case, features));
+    }
+    if opened.is_empty() { Err(Error::option("features", "expected at least one feature file, found none")) } else { Ok(opened) }
+}
+
+/// Reads the patch tokens of `files`, each a row with the case and the slice that it is of: image by image, row by row.
+///
+/// # Errors If a file cannot be read, holds no patch tokens or NaN, was not made as the first one, or is the second of
+/// its case; or if the memory for all of them cannot be had.
+pub fn patch_vectors(files: &[PathBuf]) -> Result<Vectors> {
+    let opened = opened(files)?;
+    let (_, first) = &opened[0];
+    let (width, kind) = (first.width(), patch_kind(first.metadata()));
+    let count: usize = opened.iter().map(|(_, features)| features.slices().len() * features.grid().patches()).sum();
+    let (mut values, mut rows) = (Vec::new(), Vec::new());
+    values.try_reserve_exact(count * width).map_err(|problem| {
+        Error::option("memory", format!("{count} patch tokens of {width} channels do not fit: {problem}; give fewer files"))
+    })?;
+    for (case, features) in &opened {
+        for (position, slice) in features.slices().iter().enumerate() {
+            values.extend_from_slice(features.patches(position)?.data());
+            rows.extend(std::iter::repeat_n(RowName { case: case.clone(), slice: Some(*slice) }, features.grid().patches()));
+        }
+    }
+    Ok(Vectors { values: Tensor::new([count, width], values), rows, kind })
+}
+
+/// Opens the feature files `files`, each with the label map of its case in the folder `masks`: `CASE.nii.gz`, or
+/// another format, or without `_0000`.
 ///
 /// # Errors
 /// If a file cannot be read or holds no patch tokens, was not made as the first one, or has no label map.
 pub fn patch_files(files: &[PathBuf], masks: &Path) -> Result<Vec<PatchFile>> {
-    let mut opened: Vec<PatchFile> = Vec::new();
-    for path in files {
-        let features = StoredFeatures::open(path)?;
-        if let Some(first) = opened.first() {
-            let agreed = agree(&patch_kind(features.metadata()), &patch_kind(first.features.metadata()), "the files before it");
-            agreed.map_err(|problem| Error::input(path.display(), problem))?;
-            if features.width() != first.features.width() {
-                let problem = format!("expected tokens of {} channels, found {}", first.features.width(), features.width());
-                return Err(Error::input(path.display(), problem));
-            }
-        }
-        let case = case_of(path);
-        if opened.iter().any(|other| other.case == case) {
-            return Err(Error::input(path.display(), format!("is the second file of case {case}; leave one of them out")));
-        }
+    let with_mask = |(case, features): (String, StoredFeatures)| -> Result<PatchFile> {
         let names = [case.as_str(), without_channel(&case)];
         let candidates = names.iter().flat_map(|name| ENDINGS.iter().map(move |ending| masks.join(format!("{name}.{ending}"))));
         let mask = candidates.into_iter().find(|path| path.is_file()).ok_or_else(|| {
             Error::input(masks.display(), format!("holds no label map of case {case}; expected {case}.nii.gz, or leave its features out"))
         })?;
-        opened.push(PatchFile { case, features, mask });
-    }
-    if opened.is_empty() { Err(Error::option("features", "expected at least one feature file, found none")) } else { Ok(opened) }
+        Ok(PatchFile { case, features, mask })
+    };
+    opened(files)?.into_iter().map(with_mask).collect()
 }
 
 impl PatchFile {
