@@ -78,10 +78,10 @@ import os, signal, sys, threading, time
 import numpy as np
 import meddino
 model = meddino.load("seeded:0", device="cpu")
-x = np.zeros([16, 1, 224, 224], np.float32)
+x = np.zeros([10, 1, 224, 224], np.float32)
 start = time.process_time()
 def press():
-    time.sleep(0.5)
+    time.sleep(0.3)
     print(time.time(), flush=True)
     os.kill(os.getpid(), signal.SIGINT)
 threading.Thread(target=press).start()
@@ -109,8 +109,8 @@ def test_ctrl_c_ends_a_call_within_a_second_and_its_work_soon():
     assert done.returncode == 0, done.stderr
     pressed, raised, spent, one = map(float, done.stdout.split())
     assert raised - pressed < 1.0
-    # The batch would take 16 times as long as one image. The model can be called again.
-    assert spent < 10 * one, f"{spent} s of computing in all, {one} s for one image"
+    # The batch would take 10 times as long as one image. The model can be called again.
+    assert spent < 7 * one, f"{spent} s of computing in all, {one} s for one image"
 
 
 def features_of(child, name: str) -> None:
