@@ -45,8 +45,9 @@ impl Neighbours {
 
     /// Makes the bank whose [`Neighbours::unit_vectors`] are `vectors` [N, D], to the last bit.
     ///
-    /// # Errors If there are no vectors, they are not of `width` channels, a value is not finite, a label is missing
-    /// or unknown, or the temperature is not above 0.
+    /// # Errors
+    /// If there are no vectors, they are not of `width` channels, a value is not finite, a label is missing or
+    /// unknown, or the temperature is not above 0.
     pub fn of_unit_vectors(vectors: &[f64], width: usize, labels: &[usize], classes: usize, temperature: f64) -> Result<Self> {
         if width == 0 || vectors.is_empty() || !vectors.len().is_multiple_of(width) || vectors.iter().any(|v| !v.is_finite()) {
             let problem = format!("expected finite vectors of {width} channels, found {} values", vectors.len());

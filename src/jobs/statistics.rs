@@ -13,8 +13,9 @@ use crate::output::LabelStatistics;
 /// Returns the statistics of every named label but the background, from `scan`, with its stored axes, and its label
 /// map in the file `labels`. Both are read slice by slice, and memory holds two slices of components.
 ///
-/// # Errors If a file cannot be read, the scan has no geometry, or the label map is not on the scan's grid or holds
-/// other labels.
+/// # Errors
+/// If a file cannot be read, the scan has no geometry, or the label map is not on the scan's grid or holds other
+/// labels.
 pub fn label_statistics(scan: &mut Volume, labels: &Path, dataset: &Dataset) -> Result<Vec<LabelStatistics>> {
     let mut map = Volume::open(labels)?;
     let fail = |problem: String| Error::input(labels.display(), problem);

@@ -54,8 +54,9 @@ fn opened(files: &[PathBuf]) -> Result<Vec<(String, StoredFeatures)>> {
 
 /// Reads the patch tokens of `files`, each a row with the case and the slice that it is of: image by image, row by row.
 ///
-/// # Errors If a file cannot be read, holds no patch tokens or NaN, was not made as the first one, or is the second of
-/// its case; or if the memory for all of them cannot be had.
+/// # Errors
+/// If a file cannot be read, holds no patch tokens or NaN, was not made as the first one, or is the second of its
+/// case; or if the memory for all of them cannot be had.
 pub fn patch_vectors(files: &[PathBuf]) -> Result<Vectors> {
     let opened = opened(files)?;
     let (_, first) = &opened[0];
