@@ -135,6 +135,9 @@ fn link(one_against_rest: bool) -> Link {
     if one_against_rest { Link::OneAgainstRest } else { Link::Softmax }
 }
 
+/// An array of f64.
+type Doubles<'py> = Bound<'py, PyArrayDyn<f64>>;
+
 /// A fitted head.
 #[pyclass(frozen, name = "Head", module = "meddino._meddino")]
 pub struct PyHead {
@@ -155,7 +158,7 @@ impl PyHead {
 #[pymethods]
 impl PyHead {
     /// Returns the probability of each class for each of `x` [N, D]: [N, K].
-    fn probabilities<'py>(&self, py: Python<'py>, x: PyReadonlyArrayDyn<'py, f32>) -> PyResult<Bound<'py, PyArrayDyn<f64>>> {
+    fn probabilities<'py>(&self, py: Python<'py>, x: PyReadonlyArrayDyn<'py, f32>) -> PyResult<Doubles<'py>> {
         let (head, x) = (self.head.clone(), vectors(x)?);
         let count = x.count();
         let found = work::run(py, None, move |events| head.probabilities(&Watched { vectors: &x, events }).map_err(named))?;
@@ -165,7 +168,7 @@ impl PyHead {
     }
 
     /// Returns the logits of each of `x` [N, D]: [N, logits]; none of neighbours.
-    fn scores<'py>(&self, py: Python<'py>, x: PyReadonlyArrayDyn<'py, f32>) -> PyResult<Option<Bound<'py, PyArrayDyn<f64>>>> {
+    fn scores<'py>(&self, py: Python<'py>, x: PyReadonlyArrayDyn<'py, f32>) -> PyResult<Option<Doubles<'py>>> {
         let Head::Linear(linear) = &*self.head else { return Ok(None) };
         let (logits, head, x) = (linear.logits(), self.head.clone(), vectors(x)?);
         let count = x.count();
@@ -193,7 +196,7 @@ impl PyHead {
 
     /// Returns weights [logits, D] and intercepts `[logits]` of features as they are; none of neighbours.
     #[getter]
-    fn linear<'py>(&self, py: Python<'py>) -> Option<(Bound<'py, PyArrayDyn<f64>>, Bound<'py, PyArrayDyn<f64>>)> {
+    fn linear<'py>(&self, py: Python<'py>) -> Option<(Doubles<'py>, Doubles<'py>)> {
         let Linear { weight, bias, .. } = self.plain()?;
         Some((array_of(py, &[bias.len(), self.width()], weight), array_of(py, &[bias.len()], bias)))
     }
@@ -385,7 +388,7 @@ pub fn open_head(py: Python<'_>, path: PathBuf) -> PyResult<(PyHead, String)> {
 /// Checks that the head of which `about`, JSON, is known may be applied to vectors of `kind`.
 #[pyfunction]
 pub fn check_head(about: &str, kind: BTreeMap<String, String>) -> PyResult<()> {
-    About::from_json(about).and_then(|about| about.check(&kind)).map_err(|error| exception(&named(error)))
+    About::from_json(about).and_then(move |about| about.check(&kind)).map_err(|error| exception(&named(error)))
 }
 
 /// The values [N, D], the case and the slice of each row, the kind of the vectors, and the files that they are from.

@@ -219,6 +219,8 @@ mod tests {
     use super::*;
     use crate::ct::{Affine, Geometry, PatientAxes};
 
+    type Ends = Option<[(usize, usize); 3]>;
+
     /// A scan of 3 slices of 4 x 5 voxels of 2 x 0.5 x 0.8 mm (slices, rows, columns), whose HU are the voxels'
     /// numbers.
     #[test]
@@ -239,7 +241,6 @@ mod tests {
         let dataset = Dataset { labels: names.into(), regions: Vec::new(), file_ending: ".nii.gz".into() };
         let found = map.statistics(&mut scan, &dataset).expect("statistics");
         // A voxel has 0.8 ml / 1000.
-        type Ends = Option<[(usize, usize); 3]>;
         let row = |label: u16, voxels: u64, hu: Option<f64>, ends: Ends, extent_mm: [u64; 3], components: u64, largest: u64| {
             (label, voxels, voxels * 8, hu, ends, extent_mm, components, largest, largest * 8)
         };
