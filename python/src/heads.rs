@@ -396,7 +396,7 @@ type Read<'py> = (Bound<'py, PyArrayDyn<f32>>, Vec<String>, Option<Vec<usize>>, 
 
 /// Reads the vectors of feature files: `vector` of each slice, pooled by `pool` if it is given, or each patch.
 #[pyfunction]
-pub fn read_vectors<'py>(py: Python<'py>, paths: Vec<PathBuf>, vector: String, pool: Option<String>) -> PyResult<Read<'py>> {
+pub fn read_vectors(py: Python<'_>, paths: Vec<PathBuf>, vector: String, pool: Option<String>) -> PyResult<Read<'_>> {
     let (Vectors { values, rows, kind }, files) = work::run(py, None, move |_| {
         let files = feature_files(&paths)?;
         let vectors = match (vector.as_str(), pool) {

@@ -25,8 +25,8 @@ type Bounds = Option<((usize, usize), (usize, usize), (usize, usize))>;
 type Row = (u16, u64, f64, Option<f64>, Bounds, (f64, f64, f64), u64, u64, f64);
 
 /// Returns a row with axes in the order of arrays: slices, rows, columns.
-fn row(found: LabelStatistics) -> Row {
-    let LabelStatistics { label, voxels, ml, mean_hu, ends, extent_mm: [columns, rows, slices], components, largest, largest_ml } = found;
+fn row(found: &LabelStatistics) -> Row {
+    let LabelStatistics { label, voxels, ml, mean_hu, ends, extent_mm: [columns, rows, slices], components, largest, largest_ml } = *found;
     let bounds = ends.map(|[columns, rows, slices]| [slices, rows, columns].map(|(first, last)| (first, last + 1)).into());
     (label, voxels, ml, mean_hu, bounds, (slices, rows, columns), components, largest, largest_ml)
 }
@@ -74,7 +74,7 @@ impl PySegmentJob {
             Ok((map, table))
         })?;
         let probabilities = map.probabilities.map(|tensor| array(py, tensor).into_any());
-        Ok((array_of(py, &map.shape, map.labels).into_any(), probabilities, table.into_iter().map(row).collect()))
+        Ok((array_of(py, &map.shape, map.labels).into_any(), probabilities, table.iter().map(row).collect()))
     }
 
     /// Segments a scan into a file, as the command does. Returns the table.
@@ -95,7 +95,7 @@ impl PySegmentJob {
             job.recipe().files(&output).iter().try_for_each(|target| targets.writes(target))?;
             job.write(source.scan(events)?, &output, events)?;
             let table = label_statistics(&mut source.volume()?, &output, &job.results().dataset)?;
-            Ok(table.into_iter().map(row).collect())
+            Ok(table.iter().map(row).collect())
         })
     }
 
