@@ -22,8 +22,19 @@ if [ "$(uname -s)" = Linux ] && ! has_vulkan; then
         echo "no Vulkan driver found and none can be installed: GPU tests will be reported as skipped" >&2
     fi
 fi
+# A selection of tests, or all where cargo-nextest is missing, runs one test binary after another, and each is timed.
+runner=test
+if [ $# = 0 ] && cargo nextest --version >/dev/null 2>&1; then runner="nextest run"; fi
+
 if [ -z "${MEDDINO_REAL_CT:-}" ]; then
-    if MEDDINO_REAL_CT=$(tests/real_ct/fetch.sh); then
+    # Real CT comes over the network while the compiler works.
+    fetched=$(mktemp)
+    trap 'rm -f "$fetched"' EXIT
+    tests/real_ct/fetch.sh >"$fetched" &
+    fetching=$!
+    cargo $runner --locked --no-run "$@" || { kill $fetching; exit 1; }
+    if wait $fetching; then
+        MEDDINO_REAL_CT=$(cat "$fetched")
         export MEDDINO_REAL_CT
     else
         unset MEDDINO_REAL_CT
@@ -35,10 +46,9 @@ fi
 longest() { echo "Slowest, in seconds:"; sort -rn | sed -n 1,10p; }
 status=0
 
-# For a selection of tests, or without cargo-nextest: `cargo test` runs one test binary after another and times each.
-if [ $# -gt 0 ] || ! cargo nextest --version >/dev/null 2>&1; then
+if [ "$runner" = test ]; then
     output=$(mktemp)
-    trap 'rm -f "$output"' EXIT
+    trap 'rm -f "$output" ${fetched:+"$fetched"}' EXIT
     [ $# -gt 0 ] || set -- --no-fail-fast
     cargo test --locked "$@" 2>&1 | tee "$output" || status=$?
     sed -nE -e 's/^ *Running (.*) \(.*/\1/;t name' -e 's/^ *(Doc-tests .*)/\1/;t name' -e 's/.*; finished in ([0-9.]+)s$/\1/;t time' -e d \

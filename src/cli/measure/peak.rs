@@ -35,8 +35,9 @@ fn product(out: &mut [f32], a: &[f32], b: &[f32], side: usize) {
     // SAFETY: each of the three holds side * side contiguous elements; out is borrowed mutably, so it overlaps neither.
     unsafe {
         let (out, a, b) = (out.as_mut_ptr(), a.as_ptr(), b.as_ptr());
-        let all_threads = gemm::Parallelism::Rayon(0);
-        gemm::gemm(side, side, side, out, 1, stride, false, a, 1, stride, b, 1, stride, 0.0, 1.0, false, false, false, all_threads);
+        let all_threads = gemm_common::Parallelism::Rayon(0);
+        let gemm = gemm_f32::gemm::f32::get_gemm_fn();
+        gemm(side, side, side, out, 1, stride, false, a, 1, stride, b, 1, stride, 0.0, 1.0, false, false, false, all_threads);
     }
 }
 

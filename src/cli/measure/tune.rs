@@ -15,7 +15,10 @@ pub fn run(args: &Tune, terminal: &Terminal) -> Result<()> {
     })?;
     context.warnings().iter().for_each(warn);
     let cache = TileCache::from_env();
-    cache.as_ref().map_or(Ok(()), |cache| cache.check(&context))?;
+    match &cache {
+        Some(cache) => cache.check(&context)?,
+        None => warn("the result will not be saved, because MEDDINO_CACHE is empty or this user has no cache folder"),
+    }
     let (tier, precision) = (context.limits().tier, context.limits().elem.name());
     terminal.note(format_args!("trying the {tier} kernels over {precision} on {}", context.name()));
     let mut trials = Vec::new();
@@ -30,25 +33,25 @@ pub fn run(args: &Tune, terminal: &Terminal) -> Result<()> {
         let file = file.map(|path| path.display().to_string());
         return result(format_args!("{:#}", to_json(&context, &trials, file.as_deref())));
     }
-    table(&trials)?;
-    match file {
-        Some(path) => terminal.note(format_args!("saved in {}", path.display())),
-        None => warn("the result is not saved, because MEDDINO_CACHE is empty or this user has no cache folder"),
+    table(&trials).into_iter().try_for_each(result)?;
+    if let Some(path) = file {
+        terminal.note(format_args!("saved in {}", path.display()));
     }
     Ok(())
 }
 
-fn table(trials: &[Trial]) -> Result<()> {
-    result(format_args!("{:<15} {:>5}  {:<38} {:>10} {:>9}", "kernel", "rows", "geometry", "ms", "GFLOP/s"))?;
-    for trial in trials {
+/// The lines of a table of trials.
+fn table(trials: &[Trial]) -> Vec<String> {
+    let head = format!("{:<15} {:>5}  {:<38} {:>10} {:>9}", "kernel", "rows", "geometry", "ms", "GFLOP/s");
+    let line = |trial: &Trial| {
         let Trial { kernel, rows, geometry, flops, taken, .. } = trial;
         let outcome = match &trial.outcome {
             Ok(seconds) => format!("{:>10.3} {:>9.0}{}", seconds * 1e3, *flops as f64 / seconds / 1e9, if *taken { "  taken" } else { "" }),
             Err(problem) => format!("not used: {problem}"),
         };
-        result(format_args!("{kernel:<15} {rows:>5}  {geometry:<38} {outcome}"))?;
-    }
-    Ok(())
+        format!("{kernel:<15} {rows:>5}  {geometry:<38} {outcome}")
+    };
+    std::iter::once(head).chain(trials.iter().map(line)).collect()
 }
 
 fn to_json(context: &Context, trials: &[Trial], file: Option<&str>) -> Value {
@@ -73,4 +76,33 @@ fn to_json(context: &Context, trials: &[Trial], file: Option<&str>) -> Value {
         "file": file,
         "version": env!("CARGO_PKG_VERSION"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_names_what_was_taken_and_what_cannot_be_used() {
+        let trial = |geometry: &str, outcome, taken| Trial {
+            kernel: "attention",
+            rows: 201,
+            geometry: geometry.to_owned(),
+            outcome,
+            flops: 3_000_000_000,
+            taken,
+        };
+        let trials = [
+            trial("8 with 2", Ok(0.0015), true),
+            trial("16 with 2", Ok(0.003), false),
+            trial("64 with 4", Err("it differs from the first".to_owned()), false),
+        ];
+        let lines = table(&trials);
+        assert_eq!(lines.len(), 4);
+        let words = |line: usize| lines[line].split_whitespace().collect::<Vec<_>>();
+        assert_eq!(words(0), ["kernel", "rows", "geometry", "ms", "GFLOP/s"]);
+        assert_eq!(words(1), ["attention", "201", "8", "with", "2", "1.500", "2000", "taken"]);
+        assert_eq!(words(2), ["attention", "201", "16", "with", "2", "3.000", "1000"]);
+        assert!(lines[3].ends_with("64 with 4                              not used: it differs from the first"), "{}", lines[3]);
+    }
 }
