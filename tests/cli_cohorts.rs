@@ -8,6 +8,8 @@ mod desk;
 #[path = "common/dicom.rs"]
 #[allow(dead_code, reason = "each test file uses its own part of this module")]
 mod dicom;
+#[path = "common/interrupt.rs"]
+mod interrupt;
 #[path = "nifti/file.rs"]
 #[allow(dead_code, reason = "of the file's helpers, those that write are used here")]
 mod nifti;
@@ -306,6 +308,34 @@ fn killed(desk: &Desk, line: &str, name: &str) -> Vec<u8> {
     child.kill().expect("killed");
     child.wait().expect("ended");
     fs::read(&partial).expect("read")
+}
+
+/// Ctrl-C keeps the finished cases, leaves no half of the case that it interrupts, and another run goes on.
+#[test]
+fn an_interrupted_cohort_goes_on() {
+    let desk = Desk::new();
+    scans(&desk, &["in/a.nii"]);
+    desk.npy("in/b.npy", &desk::hu(100, 16, 16));
+    let line = format!("features in --out-dir out {MICRO} --size 224 --batch 1 --pool cls");
+    let mut child = interrupt::start(desk.command(&line).stdout(Stdio::null()).stderr(Stdio::piped()));
+    let since = Instant::now();
+    while !desk.path("out/.b.safetensors.partial").exists() {
+        let ended = child.try_wait().expect("waited");
+        assert!(ended.is_none() && since.elapsed() < Duration::from_mins(1), "{ended:?} before the second case began");
+        sleep(Duration::from_millis(1));
+    }
+    interrupt::interrupt(&child);
+    let output = child.wait_with_output().expect("ended");
+    let messages = text(&output.stderr);
+    assert!(output.status.code() == Some(130) && messages.contains("error: interrupted"), "{}: {messages}", output.status);
+    assert_eq!(names(&desk, "out"), ["a.safetensors", "manifest.jsonl"]);
+    let first = fs::read(desk.path("out/a.safetensors")).expect("read");
+
+    let messages = text(&desk.run(&line).stderr);
+    assert!(messages.contains("1 of 2 cases are skipped"), "{messages}");
+    assert_eq!(names(&desk, "out"), ["a.safetensors", "b.safetensors", "manifest.jsonl"]);
+    assert!(fs::read(desk.path("out/a.safetensors")).expect("read") == first);
+    assert_eq!(desk.read("out/b.safetensors").0["x_norm_clstoken"].shape(), [100, 64]);
 }
 
 /// Replaces every `from` by `to`, which must have the same length.

@@ -7,6 +7,8 @@ mod desk;
 #[path = "common/dicom.rs"]
 #[allow(dead_code, reason = "each test file uses its own part of this module")]
 mod dicom;
+#[path = "common/interrupt.rs"]
+mod interrupt;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -249,19 +251,16 @@ fn unfinished_files_do_not_pile_up() {
 
 /// Ctrl-C leaves neither an output nor a partial file.
 #[test]
-#[cfg(unix)]
 fn an_interrupted_conversion_leaves_no_file() {
     use std::process::Stdio;
     let desk = Desk::new();
-    let mut child =
-        desk.command("convert seeded:0 -o out.safetensors").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("started");
+    let mut child = interrupt::start(desk.command("convert seeded:0 -o out.safetensors").stdout(Stdio::null()).stderr(Stdio::piped()));
     let since = std::time::Instant::now();
     while desk.files().is_empty() {
         assert!(since.elapsed().as_secs() < 60 && child.try_wait().expect("waited").is_none(), "no file was begun");
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
-    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("sent");
-    assert!(sent.success());
+    interrupt::interrupt(&child);
     let output = child.wait_with_output().expect("ended");
     assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
     assert_eq!(desk.files(), Vec::<String>::new());

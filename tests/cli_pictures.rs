@@ -4,6 +4,9 @@
 mod common;
 #[path = "common/desk.rs"]
 mod desk;
+#[cfg(target_os = "linux")]
+#[path = "common/interrupt.rs"]
+mod interrupt;
 #[path = "nifti/file.rs"]
 #[allow(dead_code, reason = "some fields are for other tests")]
 mod nifti;
@@ -365,7 +368,7 @@ fn ctrl_c_leaves_no_file() {
         desk.npy("long.npy", &desk::hu(300, 96, 96));
         let line = format!("{line} long.npy {TINY} --slices all");
         let mut command = desk.command(&line);
-        let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("started");
+        let child = interrupt::start(command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()));
         // SIGINT is bit 1 of the mask of signals with a handler.
         let caught = |status: &str| {
             let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("a mask of signals");
@@ -376,10 +379,10 @@ fn ctrl_c_leaves_no_file() {
             assert!(since.elapsed().as_secs() < 60, "{line}: no handler");
             std::thread::sleep(std::time::Duration::from_millis(3));
         }
-        let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("sent");
+        interrupt::interrupt(&child);
         let output = child.wait_with_output().expect("ended");
         let messages = text(&output.stderr);
-        assert!(sent.success() && output.status.code() == Some(130) && messages.contains("error: interrupted"), "{line}: {output:?}");
+        assert!(output.status.code() == Some(130) && messages.contains("error: interrupted"), "{line}: {output:?}");
         assert_eq!(desk.files(), ["long.npy"], "{line}");
     }
 }

@@ -4,6 +4,8 @@
 mod common;
 #[path = "common/desk.rs"]
 mod desk;
+#[path = "common/interrupt.rs"]
+mod interrupt;
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -152,7 +154,7 @@ fn long(desk: &Desk) -> String {
 
 /// Starts `line` and waits until `name`'s partial file counts an image.
 fn started(desk: &Desk, line: &str, name: &str) -> Child {
-    let mut child = desk.command(line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    let mut child = interrupt::start(desk.command(line).stdout(Stdio::piped()).stderr(Stdio::piped()));
     let partial = desk.path(&format!(".{name}.partial"));
     let since = Instant::now();
     loop {
@@ -207,23 +209,26 @@ fn a_partial_file_of_another_input_is_not_resumed() {
 }
 
 #[test]
-#[cfg(unix)]
-fn ctrl_c_removes_the_partial_file_and_sigterm_keeps_it() {
-    use std::os::unix::process::ExitStatusExt;
+fn ctrl_c_removes_the_partial_file() {
     let desk = Desk::new();
-    let line = format!("{} -o out.safetensors", long(&desk));
-    let signalled = |signal: &str| {
-        let child = started(&desk, &line, "out.safetensors");
-        let sent = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().expect("sent");
-        assert!(sent.success());
-        child.wait_with_output().expect("ended")
-    };
-    let interrupted = signalled("-INT");
+    let child = started(&desk, &format!("{} -o out.safetensors", long(&desk)), "out.safetensors");
+    interrupt::interrupt(&child);
+    let interrupted = child.wait_with_output().expect("ended");
     assert_eq!(interrupted.status.code(), Some(130), "{}", text(&interrupted.stderr));
     assert!(text(&interrupted.stderr).contains("error: interrupted"), "{}", text(&interrupted.stderr));
     assert_eq!(desk.files(), ["long.npy"]);
+}
 
-    assert_eq!(signalled("-TERM").status.signal(), Some(15));
+#[test]
+#[cfg(unix)]
+fn sigterm_keeps_the_partial_file() {
+    use std::os::unix::process::ExitStatusExt;
+    let desk = Desk::new();
+    let line = format!("{} -o out.safetensors", long(&desk));
+    let mut child = started(&desk, &line, "out.safetensors");
+    let sent = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("sent");
+    assert!(sent.success());
+    assert_eq!(child.wait().expect("ended").signal(), Some(15));
     assert_eq!(desk.files(), [".out.safetensors.partial", "long.npy"]);
     assert!(text(&desk.run(&line).stderr).contains("resuming an interrupted run"));
     assert_eq!(desk.files(), ["long.npy", "out.safetensors"]);

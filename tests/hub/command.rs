@@ -1,6 +1,7 @@
 //! The `meddino` command without `-c`.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -94,7 +95,7 @@ fn a_cached_revision_without_a_reference_is_reported() {
     crate::write(&path, &micro());
     let notice = format!("using MedDINOv3-B-CT3M.pth of commit {commit} from the cache");
     let (ok, stdout, stderr) = machine.run("download");
-    assert!(ok && stdout == format!("{}\n", path.display()), "{stdout}{stderr}");
+    assert!(ok && Path::new(stdout.trim_end()) == path, "{stdout}{stderr}");
     says(&stderr, &[&notice, &format!("commit {commit} of"), &format!("SHA-256 {}", world.sha256), "the cache holds no SHA-256 for it"]);
     let (ok, _, stderr) = machine.run("features phantom --size 64 --backend cpu -o a.safetensors");
     assert!(ok, "{stderr}");

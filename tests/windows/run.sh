@@ -20,7 +20,7 @@ export WINEPREFIX=$CARGO_TARGET_DIR/wine WINEDEBUG=${WINEDEBUG:--all}
 temporary=$CARGO_TARGET_DIR/wine-tmp
 mkdir -p "$temporary"
 if [ ! -e "$WINEPREFIX/whole" ]; then
-    xvfb-run -a "$wine" wineboot -i >/dev/null 2>&1
+    xvfb-run -a "$wine" wineboot -i >/dev/null 2>&1 || { echo "tests/windows/run.sh: wine cannot make a Windows in $WINEPREFIX" >&2; exit 1; }
     for name in TEMP TMP; do "$wine" reg add 'HKCU\Environment' /v "$name" /d "Z:${temporary//\//\\}" /f >/dev/null; done
     if [ ! -e "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" ]; then
         x86_64-w64-mingw32-gcc -shared -o "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" tests/windows/bcryptprimitives.c -ladvapi32
