@@ -1,10 +1,11 @@
 //! Logistic regression over 45 values of C, as `benches/peers/heads.py` measures scikit-learn's. Arguments: vectors
 //! (20000), channels (768), classes (10); `tolerance=T` (1e-4). Or `stream`, vectors and channels: passes over vectors that are computed block
-//! by block, which do not fit into memory.
+//! by block, which do not fit into memory. Or `marks`, slices (5) and marks (60): a refit and a label map, as after a
+//! click in the viewer.
 
 use std::time::Instant;
 
-use meddino::heads::{Logistic, Rows, Standard, Targets, dinov3_cs};
+use meddino::heads::{Chosen, Lattice, Logistic, Rows, Standard, Targets, dinov3_cs};
 use meddino::{Result, Tensor};
 
 /// `uniform` of `tests/golden/seeded.py`, from element `first` on.
@@ -75,6 +76,9 @@ fn main() {
     if args.first().is_some_and(|arg| arg == "stream") {
         return stream(numbers.first().copied().unwrap_or(1_000_000), numbers.get(1).copied().unwrap_or(3072));
     }
+    if args.first().is_some_and(|arg| arg == "marks") {
+        return marks(numbers.first().copied().unwrap_or(5), numbers.get(1).copied().unwrap_or(60));
+    }
     let number = |i: usize, default| numbers.get(i).copied().unwrap_or(default);
     let made = Made::new(number(0, 20_000), number(1, 768), number(2, 10));
     let mut buffer = Vec::new();
@@ -102,4 +106,36 @@ fn stream(count: usize, width: usize) {
     let peak = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = peak.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("VmHWM unknown").to_owned();
     println!("{count} x {width}: objective {:.9} after {} iterations in {seconds:.1} s; {peak}", fit.objective, fit.iterations);
+}
+
+/// Fits three labels to marks on slices of 512 x 512, whose standardisation is known, and labels one of the slices. Prints
+/// medians of 11.
+fn marks(slices: usize, marks: usize) {
+    const PATCHES: usize = 1024;
+    let made = Made::new(slices * PATCHES, 768, 3);
+    let mut buffer = Vec::new();
+    let x = Tensor::new([made.count, made.width], made.read(0, made.count, &mut buffer).expect("made").to_vec());
+    let slice = Tensor::new([PATCHES, made.width], x.data()[..PATCHES * made.width].to_vec());
+    let rows: Vec<usize> = (0..marks).map(|i| i * made.count / marks).collect();
+    let labels: Vec<usize> = rows.iter().map(|row| row % made.classes).collect();
+    let targets = Targets::of_labels(&labels, made.classes).expect("labels").balanced();
+    let lattice = Lattice::new((32, 32), 16, 1, (512, 512));
+    let mut times = [Vec::new(), Vec::new(), Vec::new()];
+    for _ in 0..11 {
+        let start = Instant::now();
+        let standard = Standard::of(&x).expect("measured");
+        times[0].push(start.elapsed());
+        let start = Instant::now();
+        let fit = Logistic::default().fit(&Chosen::new(&x, &rows), &targets, &standard).expect("fitted");
+        times[1].push(start.elapsed());
+        let start = Instant::now();
+        let scores: Vec<f32> = fit.linear.scores(&slice).expect("scored").into_iter().map(|v| v as f32).collect();
+        lattice.decide(&scores, made.classes, (512, 512));
+        times[2].push(start.elapsed());
+    }
+    let [standard, fit, map] = times.map(|mut times| {
+        times.sort();
+        times[times.len() / 2].as_secs_f64() * 1e3
+    });
+    println!("{slices} slices, {marks} marks: standardisation {standard:.1} ms, fit {fit:.1} ms, label map {map:.1} ms");
 }

@@ -2,27 +2,20 @@
 //!
 //! The objective is scikit-learn's, divided by the sum of weights S of all rows:
 //! `loss / S + |w|^2 / (2 C S)`. The loss of a row is the cross-entropy of its target; the intercept has no penalty.
-//!
-//! L-BFGS gets the inverse of `a G + 1 / (C S)` as preconditioner, with G the mean outer product of (some of) the rows and a
-//! the present mean of `p (1 - p)`. That is the Hessian if all rows and classes had the same curvature, so that channels that
-//! depend on each other, or have scales of their own, cost no iterations.
+//! L-BFGS has a preconditioner ([`Curvature`]).
 
 use std::cell::RefCell;
 
+use super::curvature::Curvature;
 use super::design::{Block, Design};
 use super::lbfgs::{Minimum, Stop, minimise};
 use super::linear::{Linear, Link};
 use super::rows::{self, Rows};
 use super::standard::Standard;
 use super::targets::Targets;
-use super::whitener::Whitener;
 use crate::cpu::double;
 use crate::error::{Error, Result};
 
-/// Rows for each channel that the preconditioner is made from.
-const SAMPLE: usize = 8;
-/// The most rows that the preconditioner is made from.
-const MOST: usize = 16 << 10;
 /// The preconditioner is made again once the mean of `p (1 - p)` has changed by this factor.
 const CHANGED: f64 = 3.0;
 
@@ -92,8 +85,8 @@ impl Logistic {
             }
         }
         let design = Design::new(rows, standard);
-        let gram = design.gram((SAMPLE * design.width()).clamp(4096, MOST))?;
-        let of_class = |targets: &Targets, link| Problem { design: &design, gram: &gram, targets, standard, link }.path(self, cs);
+        let rows = Curvature::of(&design)?;
+        let of_class = |targets: &Targets, link| Problem { design: &design, rows: &rows, targets, standard, link }.path(self, cs);
         if self.link == Link::Softmax {
             return of_class(targets, Link::Softmax);
         }
@@ -120,8 +113,7 @@ fn joined<'a>(fits: impl Iterator<Item = &'a Fitted>, standard: &Standard) -> Fi
 /// One multinomial or binary problem.
 struct Problem<'a> {
     design: &'a Design<'a>,
-    /// [stride, stride]
-    gram: &'a [f64],
+    rows: &'a Curvature,
     targets: &'a Targets,
     standard: &'a Standard,
     link: Link,
@@ -163,7 +155,7 @@ impl Problem<'_> {
     fn minimum(&self, at: Vec<f64>, penalty: f64, stop: Stop, curvature: &mut f64) -> Result<Minimum> {
         let (width, stride, total) = (self.design.width(), self.design.stride, self.total());
         let mut made_for = *curvature;
-        let whitener = RefCell::new(self.whitener(made_for, penalty));
+        let inverse = RefCell::new(self.rows.inverse(made_for, penalty));
         minimise(
             at,
             stop,
@@ -172,7 +164,7 @@ impl Problem<'_> {
                 *curvature = self.mean_curvature(&sums);
                 if *curvature > CHANGED * made_for || made_for > CHANGED * *curvature {
                     made_for = *curvature;
-                    whitener.replace(self.whitener(made_for, penalty));
+                    inverse.replace(self.rows.inverse(made_for, penalty));
                 }
                 let Sums { loss, mut gradient, .. } = sums;
                 let mut square = 0.0;
@@ -185,7 +177,7 @@ impl Problem<'_> {
                 }
                 Ok((loss / total + 0.5 * penalty * square, gradient))
             },
-            |v| whitener.borrow().solve(v),
+            |v| inverse.borrow().solve(v),
         )
     }
 
@@ -197,20 +189,6 @@ impl Problem<'_> {
     /// Returns the mean of `p (1 - p)`, not quite 0.
     fn mean_curvature(&self, sums: &Sums) -> f64 {
         (sums.curvature / (self.total() * self.logits() as f64)).max(1e-12)
-    }
-
-    /// Returns the inverse of `curvature gram + penalty`; the intercept has no penalty.
-    fn whitener(&self, curvature: f64, penalty: f64) -> Whitener {
-        let (width, stride) = (self.design.width(), self.design.stride);
-        let mut hessian: Vec<f64> = self.gram.iter().map(|v| v * curvature).collect();
-        for i in 0..stride {
-            hessian[i * stride + i] += match i {
-                _ if i < width => penalty,
-                _ if i == width => 0.0,
-                _ => 1.0,
-            };
-        }
-        Whitener::new(&hessian, stride)
     }
 
     /// Sums loss, curvature and gradient over all rows.

@@ -20,6 +20,7 @@
 //! - [`metrics`]: how good predictions are. [`Bootstrap`]: how sure that is. [`split`]: parts without common patients.
 
 mod bootstrap;
+mod curvature;
 mod design;
 mod draw;
 mod lattice;
@@ -44,6 +45,6 @@ pub use logistic::{Fitted, Logistic, dinov3_cs};
 pub use neighbours::Neighbours;
 pub use pool::Pooling;
 pub use probe::{LinearProbe, Optimiser};
-pub use rows::{Chosen, Rows, check};
+pub use rows::{Chosen, Joined, Rows, check};
 pub use standard::Standard;
 pub use targets::Targets;

@@ -37,6 +37,55 @@ impl Rows for Tensor {
     }
 }
 
+/// The rows of several tensors [N, D], one after another.
+pub struct Joined<'a> {
+    parts: Vec<&'a Tensor>,
+    /// The first row of each part, and the number of rows.
+    starts: Vec<usize>,
+}
+
+impl<'a> Joined<'a> {
+    /// Joins `parts`.
+    ///
+    /// # Panics
+    /// If there are no parts, or they are not equally wide.
+    pub fn new(parts: impl IntoIterator<Item = &'a Tensor>) -> Self {
+        let parts: Vec<&Tensor> = parts.into_iter().collect();
+        assert!(parts.iter().all(|part| part.cols() == parts[0].cols()), "parts of one width");
+        let mut starts = vec![0];
+        parts.iter().for_each(|part| starts.push(starts[starts.len() - 1] + part.rows()));
+        Self { parts, starts }
+    }
+
+    /// Returns the number of row `row` of part `part` among all rows.
+    pub fn row_of(&self, part: usize, row: usize) -> usize {
+        self.starts[part] + row
+    }
+}
+
+impl Rows for Joined<'_> {
+    fn count(&self) -> usize {
+        self.starts[self.parts.len()]
+    }
+
+    fn width(&self) -> usize {
+        self.parts[0].cols()
+    }
+
+    fn read<'a>(&'a self, first: usize, count: usize, buffer: &'a mut Vec<f32>) -> Result<&'a [f32]> {
+        buffer.clear();
+        let mut at = first;
+        while at < first + count {
+            let part = self.starts.partition_point(|start| *start <= at) - 1;
+            let end = self.starts[part + 1].min(first + count);
+            let width = self.width();
+            buffer.extend_from_slice(&self.parts[part].data()[(at - self.starts[part]) * width..(end - self.starts[part]) * width]);
+            at = end;
+        }
+        Ok(buffer)
+    }
+}
+
 /// Some rows of others, in any order.
 pub struct Chosen<'a> {
     rows: &'a dyn Rows,

@@ -78,3 +78,23 @@ fn what_cannot_be_fitted_is_an_error() {
     assert!(error.contains("found NaN in channel 1 of vector 2"), "{error}");
     assert!(refused(&Tensor::new([0, 3], vec![]), &[0, 1], settings).contains("at least one vector"));
 }
+
+#[test]
+fn few_rows_have_the_fit_of_the_same_rows_many_times() {
+    for (n, d, k) in [(2, 30, 2), (7, 40, 3), (24, 50, 4)] {
+        let (x, labels) = features(n, d, k, 5);
+        let often = Tensor::new([n * d, d], x.data().repeat(d));
+        let settings = Logistic { c: 0.7, tolerance: 1e-11, iterations: 5000, ..Logistic::default() };
+        let targets = |times: usize| Targets::of_labels(&labels.repeat(times), k).expect("labels");
+        let standard = Standard::of(&x).expect("standardised");
+        let few = settings.fit(&x, &targets(1), &standard).expect("fitted");
+        // The objective is the same, because the penalty counts once for all rows.
+        let many = Logistic { c: 0.7 / d as f64, ..settings }.fit(&often, &targets(d), &standard).expect("fitted");
+        assert!(few.converged && many.converged);
+        assert!((few.objective - many.objective).abs() < 1e-10, "{n} x {d}: {} and {}", few.objective, many.objective);
+        for (few, many) in few.linear.weight.iter().zip(&many.linear.weight) {
+            assert!((few - many).abs() < 1e-7, "{n} x {d}: {few} and {many}");
+        }
+        assert!(few.iterations <= many.iterations + 5, "{n} x {d}: {} iterations, not {}", few.iterations, many.iterations);
+    }
+}
