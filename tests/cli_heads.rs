@@ -8,7 +8,14 @@ mod desk;
 use std::fs;
 
 use desk::{Desk, text};
-use meddino::ct::Volume;
+use meddino::Tensor;
+use meddino::backbone::{Backbone, Choice};
+use meddino::ct::{Orient, Size, Turn, Volume, Window, prepare};
+use meddino::heads::{Chosen, Joined, Lattice, Standard};
+use meddino::jobs::{DenseHead, fit_marks};
+use meddino::output::{LabelFile, Preprocessing, Provenance};
+use meddino::vit::features::Request;
+use meddino::vit::source::ModelSource;
 use serde_json::Value;
 
 /// Columns, rows and slices.
@@ -146,4 +153,73 @@ fn what_a_head_on_patch_tokens_cannot_do_is_an_error() {
     refused(&desk, &format!("{segment} h.safetensors -m results"), "cannot be used with");
     refused(&desk, "segment -i scans/c1_0000.nrrd -o x.nii.gz", "--model");
     assert!(!desk.path("x.nii.gz").exists() && !desk.path("x.safetensors").exists());
+}
+
+/// What the viewer does with clicks, without its window.
+#[test]
+fn a_head_of_marks_labels_a_scan_as_its_slices_were_labelled() {
+    let desk = Desk::new();
+    ["scans", "masks"].iter().for_each(|folder| fs::create_dir(desk.path(folder)).expect("made"));
+    // An odd case is stored the other way round.
+    cohort(&desk, 1..2);
+    let volume = Volume::open(desk.path("scans/c1_0000.nrrd")).expect("a scan");
+    let (geometry, turn) = (volume.geometry().expect("a grid"), Turn::to_lps(volume.affine().expect("an affine")));
+    let mut volume = volume.oriented(Orient::Lps).expect("turned");
+    let model = ModelSource::parse(MODEL).and_then(|source| source.open()).expect("a model");
+    let backbone = Backbone::new(&model, Choice::Cpu).expect("a backbone");
+    let shape = (volume.height(), volume.width());
+    let tokens = |slice| {
+        let image = prepare(&volume.read_slice(slice).expect("read"), &Window::DEMO, Size::Native);
+        let patches = backbone.features(&image, None, &Request::default()).expect("features").patches();
+        let (rows, channels) = (patches.rows(), patches.cols());
+        patches.reshaped([rows, channels])
+    };
+    let tokens: Vec<Tensor> = (0..SIZE[2]).map(tokens).collect();
+
+    let config = model.config();
+    let grid = config.grid(shape.0, shape.1).expect("a grid");
+    let provenance = Provenance {
+        input: "scans/c1_0000.nrrd".into(),
+        input_sha256: None,
+        about: Vec::new(),
+        slices: vec![0, 2],
+        place: None,
+        image: shape,
+        grid,
+        preprocessing: Preprocessing::Scan { window: Window::DEMO, size: Size::Native, orient: Orient::Lps },
+        config: config.clone(),
+        checkpoint: MODEL.into(),
+        checkpoint_sha256: None,
+        backend: "CPU".into(),
+    };
+    // The lesion is at columns 27 to 66 and rows 27 to 62 of all turned slices.
+    let patch = |x: usize, y: usize| y / 16 * grid.cols + x / 16;
+    let marked = [(0, patch(35, 35), 3), (1, patch(56, 50), 3), (0, patch(5, 5), 0), (1, patch(90, 70), 0), (0, patch(40, 5), 0)];
+    let slices = Joined::new([&tokens[0], &tokens[2]]);
+    let rows: Vec<usize> = marked.iter().map(|(part, patch, _)| slices.row_of(*part, *patch)).collect();
+    let labels = marked.map(|(.., label)| label);
+    let standard = Standard::of(&slices).expect("measured");
+    let file = fit_marks(&Chosen::new(&slices, &rows), &labels, &standard, &provenance, "c1_0000").expect("fitted");
+    file.save(&desk.path("marks.safetensors")).expect("saved");
+
+    let head = DenseHead::new(&file, &desk.path("marks.safetensors")).expect("a head on patches");
+    let lattice = Lattice::new((grid.rows, grid.cols), config.patch_size, 1, shape);
+    let mut map = LabelFile::create(desk.path("window.nii.gz"), &geometry, 4, turn).expect("created");
+    for tokens in &tokens {
+        map.push(&head.label(tokens, &lattice, shape).expect("labelled")).expect("written");
+    }
+    map.finish().expect("complete");
+    let found = dice(&voxels(&desk, "window.nii.gz"), &voxels(&desk, "masks/c1.nrrd"));
+    assert!(found > 0.7, "Dice {found}");
+
+    let segment = format!("segment --head marks.safetensors --weights {MODEL} --backend cpu -i scans/c1_0000.nrrd -o command.nii.gz");
+    desk.succeed(&segment);
+    assert_eq!(fs::read(desk.path("window.nii.gz")).expect("read"), fs::read(desk.path("command.nii.gz")).expect("read"));
+
+    let refused = |labels: &[u16]| {
+        fit_marks(&Chosen::new(&slices, &rows), labels, &standard, &provenance, "c1_0000").expect_err("refused").to_string()
+    };
+    assert!(refused(&[3; 5]).contains("at least two classes"));
+    assert!(refused(&[3, 3, 0, 0, 4096]).contains("labels from 0 to 4095, found 4096"));
+    assert!(refused(&[3, 0]).contains("a target for each of 5 vectors, found 2"));
 }

@@ -7,7 +7,7 @@ use super::file::{Head, HeadFile};
 use super::kind::{agree, patch_kind};
 use crate::ct::{Orient, Size, Window};
 use crate::error::{Error, Result};
-use crate::heads::{Linear, Rows};
+use crate::heads::{Lattice, Linear, Rows};
 
 /// A head on patch tokens, ready to label slices.
 pub struct DenseHead {
@@ -59,6 +59,26 @@ impl DenseHead {
     /// If the model or the preprocessing is another.
     pub fn check(&self, name: &str, metadata: &BTreeMap<String, String>) -> Result<()> {
         agree(&patch_kind(metadata), &self.kind, "the features that the head was fitted to").map_err(|problem| Error::input(name, problem))
+    }
+
+    /// Returns the label of each pixel of a slice of `shape` (height, width), row-major, from the tokens [P, D] of the
+    /// cells of `lattice`.
+    ///
+    /// # Errors
+    /// If the tokens are of another width.
+    ///
+    /// # Panics
+    /// If there is not a token for each cell.
+    pub fn label(&self, tokens: &dyn Rows, lattice: &Lattice, shape: (usize, usize)) -> Result<Vec<u16>> {
+        Ok(self.decide(&self.scores(tokens)?, lattice, shape))
+    }
+
+    /// Returns the label of each pixel of a slice of `shape` (height, width), row-major, from scores [cells, K].
+    ///
+    /// # Panics
+    /// If there are not K scores for each cell.
+    pub fn decide(&self, scores: &[f32], lattice: &Lattice, shape: (usize, usize)) -> Vec<u16> {
+        lattice.decide(scores, self.labels.len(), shape).into_iter().map(|class| self.labels[class]).collect()
     }
 
     /// Returns the scores of each class for each of `rows`: [N, K]. A head with one logit has the other at 0.

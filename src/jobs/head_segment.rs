@@ -139,8 +139,7 @@ impl HeadJob {
                 }
                 done += 1;
                 if done % passes == 0 {
-                    let decided = lattice.decide(&scores, k, (rows, columns));
-                    let labels: Vec<u16> = decided.iter().map(|class| self.labels()[*class]).collect();
+                    let labels = self.head.decide(&scores, &lattice, (rows, columns));
                     labels.iter().for_each(|label| voxels[usize::from(*label)] += 1);
                     file.push(&labels)?;
                     observer.progress(done / passes, count);

@@ -56,9 +56,7 @@ impl Head {
         let labelled = || -> Result<Vec<u16>, Error> {
             let input = features.origin().get("input").map_or("features", String::as_str);
             self.head.check(input, features.origin())?;
-            let scores = self.head.scores(features.tensor())?;
-            let labels = self.head.labels();
-            Ok(features.lattice().decide(&scores, labels.len(), features.slice()).into_iter().map(|class| labels[class]).collect())
+            self.head.label(features.tensor(), features.lattice(), features.slice())
         };
         labelled().map_err(thrown)
     }
