@@ -143,7 +143,7 @@ fn no_module_uses_one_that_uses_it() {
 }
 
 /// The modules of the library that `viewer/` may mention: the room for hosts of a device, and what a guest needs for
-/// scans, maps, pictures and checkpoints. The parts of a pass stay behind `embedding`.
+/// scans, maps, pictures, checkpoints and heads. The parts of a pass stay behind `embedding`.
 const VIEWER_MAY_IMPORT: &[&str] = &[
     "embedding",
     "ct",
@@ -155,6 +155,16 @@ const VIEWER_MAY_IMPORT: &[&str] = &[
     "vit::source",
     "error",
     "tensor",
+    "heads",
+    "output",
+    "nnunet::LABEL_ENDINGS",
+    "jobs::Case",
+    "jobs::DenseHead",
+    "jobs::HeadFile",
+    "jobs::View",
+    "jobs::fit_marks",
+    "jobs::name_text",
+    "jobs::targets",
     "Error",
     "Result",
     "Tensor",

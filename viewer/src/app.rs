@@ -14,10 +14,15 @@ use meddino::{Error, Tensor};
 use crate::args::Args;
 use crate::cache::Cache;
 use crate::device;
+use crate::dialog::Output;
 use crate::engine::{self, Engine, Loading, WeightsSource};
 use crate::frames::Frames;
+use crate::gate::Gate;
+use crate::head::Subject;
+use crate::labelling::{Labelling, colour_of};
 use crate::overlay::{Mode, Overlay};
 use crate::reader::{Read, Reader, Scan};
+use crate::saver::{LabelSaver, Saved};
 use crate::schedule::Schedule;
 use crate::slice::Slice;
 use crate::view::{self, Did, SliceView};
@@ -26,9 +31,22 @@ use crate::view::{self, Did, SliceView};
 /// not computed.
 const PASSING: Duration = Duration::from_millis(150);
 
+/// What would drop marks that no file has.
+#[derive(Clone, Debug)]
+pub enum Leave {
+    /// Another scan.
+    Open(PathBuf),
+    /// Another model.
+    Load(WeightsSource),
+    /// The end.
+    Close,
+}
+
 /// The state behind the window.
 pub struct App {
     pub(super) device: RenderState,
+    /// What uses the device on other threads.
+    gate: Gate,
     frames: Frames,
     size: Size,
     /// Errors that the device reports.
@@ -52,6 +70,21 @@ pub struct App {
     pub(super) cache: Cache,
     pub(super) schedule: Schedule,
     pub(super) overlay: Overlay,
+    pub(super) labelling: Labelling,
+    /// What is labelled, once scan and model are loaded.
+    subject: Option<Arc<Subject>>,
+    /// Where label map and head are saved; a dialog asks if there is no path.
+    pub(super) places: (Option<PathBuf>, Option<PathBuf>),
+    pub(super) picked: (Sender<(Output, PathBuf)>, Receiver<(Output, PathBuf)>),
+    pub(super) saved: (Sender<Saved>, Receiver<Saved>),
+    /// The label map that is being written.
+    pub(super) saving: Option<LabelSaver>,
+    /// The file that was saved last.
+    pub(super) last_saved: Option<PathBuf>,
+    /// What waits until the user has said whether marks may be dropped.
+    pub(super) leaving: Option<Leave>,
+    /// Whether the window may close without a question.
+    may_close: bool,
     /// The positions of the patches on the slices, once scan and model are loaded.
     pub(super) mesh: Option<Mesh>,
     /// The position of the mouse: (x, y) in pixels of the slice.
@@ -70,8 +103,10 @@ impl App {
         egui.set_theme(egui::Theme::Dark);
         let (objection, objections) = channel();
         device::watch(&device, &objection);
+        let gate = Gate::new();
         let mut app = Self {
             device,
+            gate: gate.clone(),
             frames,
             size: args.size,
             objections,
@@ -87,8 +122,17 @@ impl App {
             turned: 0.0,
             slice: Slice::new(),
             cache: Cache::new(args.cache_bytes()),
-            schedule: Schedule::new(args.budget()),
+            schedule: Schedule::new(args.budget(), gate),
             overlay: Overlay::new(egui),
+            labelling: Labelling::new(egui),
+            subject: None,
+            places: (args.save_labels, args.save_head),
+            picked: channel(),
+            saved: channel(),
+            saving: None,
+            last_saved: None,
+            leaving: None,
+            may_close: false,
             mesh: None,
             over: None,
             notices: Vec::new(),
@@ -104,8 +148,29 @@ impl App {
         Ok(app)
     }
 
+    /// Does what drops the marks; if no file has them, once the user has agreed.
+    pub(super) fn leave(&mut self, leave: Leave, context: &egui::Context) {
+        if self.labelling.is_unsaved() || self.saving.is_some() {
+            self.leaving = Some(leave);
+        } else {
+            self.drop_marks(leave, context);
+        }
+    }
+
+    /// Does what drops the marks.
+    pub(super) fn drop_marks(&mut self, leave: Leave, context: &egui::Context) {
+        match leave {
+            Leave::Open(path) => self.open(&path),
+            Leave::Load(source) => self.load(source, context),
+            Leave::Close => {
+                self.may_close = true;
+                context.send_viewport_cmd(egui::ViewportCommand::Close);
+            }
+        }
+    }
+
     /// Starts to open a scan, and drops the scan that is shown.
-    pub(super) fn open(&mut self, path: &Path) {
+    fn open(&mut self, path: &Path) {
         self.reader.open(path);
         (self.scan, self.mesh, self.over, self.asked) = (None, None, None, false);
         self.opening = Some(path.display().to_string());
@@ -114,8 +179,8 @@ impl App {
     }
 
     /// Starts to load a model, and drops the loaded one.
-    pub(super) fn load(&mut self, source: WeightsSource, context: &egui::Context) {
-        engine::load(source, &self.device, context, &self.loading.0);
+    fn load(&mut self, source: WeightsSource, context: &egui::Context) {
+        engine::load(source, &self.device, &self.gate, context, &self.loading.0);
         self.weights = Some(Loading::Opening);
         self.mesh = None;
         self.schedule.forget_model();
@@ -126,6 +191,8 @@ impl App {
         self.schedule.clear();
         self.cache.clear();
         self.overlay.clear();
+        self.labelling.clear();
+        (self.subject, self.saving, self.last_saved) = (None, None, None);
     }
 
     /// Returns the model, once it is loaded.
@@ -155,7 +222,7 @@ impl App {
         }
     }
 
-    fn check(&mut self, done: Result<(), Error>) {
+    pub(super) fn check(&mut self, done: Result<(), Error>) {
         if let Err(problem) = done {
             self.notice(&problem);
         }
@@ -167,7 +234,12 @@ impl App {
         objections.into_iter().for_each(|text| self.notice(&text));
         let dropped = context.input(|input| input.raw.dropped_files.first().map(|file| file.path().to_path_buf()));
         if let Some(path) = self.chosen.1.try_iter().last().or(dropped) {
-            self.open(&path);
+            self.leave(Leave::Open(path), context);
+        }
+        let is_closing = context.input(|input| input.viewport().close_requested());
+        if is_closing && !self.may_close && (self.labelling.is_unsaved() || self.saving.is_some()) {
+            context.send_viewport_cmd(egui::ViewportCommand::CancelClose);
+            self.leaving = Some(Leave::Close);
         }
         while let Ok(word) = self.loading.1.try_recv() {
             if let Loading::Ready(engine) = &word {
@@ -182,6 +254,9 @@ impl App {
         }
         let heard = self.overlay.hear();
         self.check(heard);
+        let heard = self.labelling.hear(context);
+        self.check(heard);
+        self.hear_saved(context);
     }
 
     /// Handles an answer of the reader.
@@ -230,7 +305,11 @@ impl App {
         let image = self.size.of(height, width);
         let config = engine.gpu.config();
         match config.grid(image.0, image.1) {
-            Ok(grid) => self.mesh = Some(Mesh::new(grid, config.patch_size, image, (height, width))),
+            Ok(grid) => {
+                let mesh = Mesh::new(grid, config.patch_size, image, (height, width));
+                self.subject = Some(Arc::new(Subject::new(scan, engine, self.size, &mesh)));
+                self.mesh = Some(mesh);
+            }
             Err(problem) => self.notice(&problem),
         }
     }
@@ -252,14 +331,20 @@ impl App {
         if let Some(left) = PASSING.checked_sub(looked_at) {
             context.request_repaint_after(left);
         }
-        let done = self.schedule.go_on(&self.reader, &mut self.cache, shown);
+        let marked = self.labelling.wanted().filter(|slice| !self.schedule.has_failed(*slice));
+        let wanted = marked.or_else(|| self.saving.as_ref().and_then(LabelSaver::next));
+        let done = self.schedule.go_on(&self.reader, &mut self.cache, shown, wanted);
         if self.schedule.computing() || matches!(done, Ok(Some(_)) | Err(_)) {
             context.request_repaint();
         }
         self.check(done.map(|_| ()));
+        if let Some(subject) = &self.subject {
+            self.labelling.go_on(&mut self.cache, subject);
+        }
+        self.save_on(context);
     }
 
-    /// Handles the keys that step through the slices or close the overlay.
+    /// Handles the keys that step through the slices, choose a label, undo, save, or close the overlay.
     fn keys(&mut self, context: &egui::Context) {
         if context.memory(|memory| memory.focused().is_some()) {
             return;
@@ -267,6 +352,7 @@ impl App {
         let steps = [(Key::ArrowUp, -1), (Key::ArrowDown, 1), (Key::PageUp, -10), (Key::PageDown, 10)];
         let by: isize = context.input(|input| steps.iter().filter(|(key, _)| input.key_pressed(*key)).map(|(_, by)| by).sum());
         self.go_to(self.index.saturating_add_signed(by));
+        self.label_keys(context);
         if context.input(|input| input.key_pressed(Key::Escape)) {
             self.overlay.mode = Mode::Nothing;
         }
@@ -279,14 +365,42 @@ impl App {
         let Some(gray) = self.slice.texture(ui.ctx()).map(egui::TextureHandle::id) else { return };
         let shown = self.slice.index().unwrap_or(self.index);
         let tokens = self.cache.get(shown).cloned();
-        let overlay = self.mesh.zip(tokens.as_ref()).and_then(|(mesh, tokens)| {
-            let texture = self.overlay.texture(ui.ctx(), shown, &mesh, tokens)?.id();
-            Some((texture, mesh, self.overlay.opacity))
+        let is_labelling = self.overlay.mode == Mode::Labels;
+        let overlay = self.mesh.zip(tokens.as_ref()).and_then(|(mesh, tokens)| match is_labelling {
+            true => Some((self.labelling.texture(shown, tokens)?.id(), None, self.overlay.opacity)),
+            false => Some((self.overlay.texture(ui.ctx(), shown, &mesh, tokens)?.id(), Some(mesh), self.overlay.opacity)),
         });
+        let marks = if is_labelling { self.marks(shown) } else { Vec::new() };
         let chosen = self.overlay.query().filter(|query| self.overlay.mode == Mode::Similarity && query.slice == shown);
-        let picture = SliceView { slice: size, pixel, gray, overlay, mark: chosen.map(|query| query.place) };
+        let picture = SliceView { slice: size, pixel, gray, overlay, marks, mark: chosen.map(|query| query.place) };
         let did = view::show(ui, &picture);
         self.answer(&did, shown, tokens.as_deref(), ui.ctx());
+    }
+
+    /// Returns the marks on slice `shown`: each in the middle of its patch, and half as wide.
+    fn marks(&self, shown: usize) -> Vec<((f64, f64), (f64, f64), egui::Color32)> {
+        let Some(mesh) = &self.mesh else { return Vec::new() };
+        let (down, across) = mesh.covered();
+        let (height, width) = (down / mesh.grid.rows as f64, across / mesh.grid.cols as f64);
+        let middle = |patch: usize| ((patch % mesh.grid.cols) as f64 + 0.5, (patch / mesh.grid.cols) as f64 + 0.5);
+        let of_patch = |(patch, label)| {
+            let (x, y) = middle(patch);
+            ((x * width, y * height), (width / 2.0, height / 2.0), colour_of(label))
+        };
+        self.labelling.marks.of_slice(shown).map(of_patch).collect()
+    }
+
+    /// Paints labels on slice `shown`.
+    fn paint(&mut self, did: &Did, shown: usize) {
+        let Some(mesh) = &self.mesh else { return };
+        if let Some(place) = did.down {
+            return self.labelling.paint(shown, place, mesh);
+        }
+        // The button may have been pressed and released, or moved, since the last frame.
+        if let Some(place) = did.over.filter(|_| did.clicked || self.labelling.is_painting()) {
+            self.labelling.paint(shown, place, mesh);
+        }
+        self.labelling.lift();
     }
 
     /// Applies the mouse's actions on slice `shown`, whose tokens are [P, C].
@@ -298,6 +412,9 @@ impl App {
         self.go_to(self.index.saturating_add_signed(whole as isize));
         if let Some((by, side)) = did.dragged {
             self.slice.adjust(by, side);
+        }
+        if self.overlay.mode == Mode::Labels {
+            return self.paint(did, shown);
         }
         let mut choose = self.overlay.mode == Mode::Similarity && self.overlay.following;
         if did.clicked {
@@ -326,11 +443,18 @@ impl eframe::App for App {
 
     fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
         self.keys(ui.ctx());
+        self.ask_to_leave(ui.ctx());
         self.bars(ui);
         egui::CentralPanel::no_frame().show(ui, |ui| {
             self.notices(ui);
             if self.scan.is_some() { self.picture(ui) } else { self.welcome(ui) }
         });
         self.frames.end(self.schedule.computing(), self.cache.len());
+    }
+
+    fn on_exit(&mut self) {
+        // A label map that is being written is finished or removed.
+        self.saving = None;
+        self.gate.close();
     }
 }

@@ -9,8 +9,10 @@ use meddino::embedding::Selection;
 /// Shows a CT scan and its MedDINOv3 features.
 ///
 /// The wheel, the slider and the arrow keys change the slice. Dragging with the right button sets level and width. A
-/// click shows how similar each patch is to the patch under the mouse; another click keeps that patch. Research
-/// software, not a medical device.
+/// click shows how similar each patch is to the patch under the mouse; another click keeps that patch. The keys 0 to 9
+/// choose a label, which clicks and strokes then give to patches; a head is fitted to them and labels every slice. E is
+/// the eraser, Ctrl+Z and Ctrl+Y undo and redo, Ctrl+S saves the label map and Ctrl+Shift+S the head for `meddino segment`.
+/// Research software, not a medical device.
 #[derive(clap::Parser, Debug)]
 #[command(version, max_term_width = 100)]
 pub struct Args {
@@ -37,6 +39,12 @@ pub struct Args {
     /// Time for computing features in each frame, in ms: less is smoother, more finishes sooner
     #[arg(long, default_value = "8", value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub budget: u32,
+    /// Where the label map is saved: .nii.gz, .nii, .nrrd or .mha [default: a dialog asks]
+    #[arg(long, value_name = "FILE")]
+    pub save_labels: Option<PathBuf>,
+    /// Where the head is saved: .safetensors, for `meddino segment --head` [default: a dialog asks]
+    #[arg(long, value_name = "FILE")]
+    pub save_head: Option<PathBuf>,
     /// Write a line for each frame to this file, for tests
     #[arg(long, hide = true)]
     pub log_frames: Option<PathBuf>,

@@ -1,12 +1,10 @@
 //! The panels around the slice: settings, progress and notices.
 
-use std::path::Path;
-
 use eframe::egui::{self, Align, Button, Color32, Layout, ProgressBar, RichText, Slider, Ui};
 use meddino::hub::RELEASED;
 use meddino::picture::{Gray, colour};
 
-use crate::app::App;
+use crate::app::{App, Leave};
 use crate::dialog::{self, What};
 use crate::engine::{Loading, WeightsSource};
 use crate::overlay::Mode;
@@ -55,7 +53,7 @@ impl App {
             dialog::open(What::Folder, ui.ctx(), &self.chosen.0);
         }
         if ui.button("Phantom").on_hover_text("a built-in synthetic thorax slice").clicked() {
-            self.open(Path::new("phantom"));
+            self.leave(Leave::Open("phantom".into()), ui.ctx());
         }
     }
 
@@ -115,9 +113,11 @@ impl App {
         ui.horizontal(|ui| {
             let place = self.over.map(|place| (place, self.slice.hu_at(place)));
             let Some(((x, y), Some(hu))) = place else {
-                ui.weak(
-                    "wheel: slices · right drag: level and width · click: what is like this? click again: hold it · Esc: the slice alone",
-                );
+                let click = match self.overlay.mode {
+                    Mode::Labels => "left drag: paint · 0 to 9: label · E: eraser · Ctrl+Z, Ctrl+Y: undo, redo",
+                    _ => "click: what is like this? click again: hold it",
+                };
+                ui.weak(format!("wheel: slices · right drag: level and width · {click} · Esc: the slice alone"));
                 return;
             };
             ui.monospace(format!("x {:4}  y {:4}  {hu:6.0} HU", x as usize, y as usize));
@@ -147,6 +147,7 @@ impl App {
             (Mode::Nothing, "nothing", "the slice alone"),
             (Mode::Components, "principal components", "what the features tell apart: three components as red, green and blue"),
             (Mode::Similarity, "similarity", "how alike every patch is to one: click on the slice"),
+            (Mode::Labels, "labels", "paint labels on some patches, and a head labels every slice; keys 0 to 9"),
         ] {
             ui.radio_value(&mut overlay.mode, mode, name).on_hover_text(about);
         }
@@ -167,6 +168,7 @@ impl App {
                     None => drop(ui.weak("click on the slice")),
                 }
             }
+            Mode::Labels => self.labels(ui),
             Mode::Nothing => {}
         }
     }
@@ -203,10 +205,10 @@ impl App {
             RELEASED.file, RELEASED.repository
         );
         if ui.button("Download the released weights").on_hover_text(about).clicked() {
-            self.load(WeightsSource::Released, ui.ctx());
+            self.leave(Leave::Load(WeightsSource::Released), ui.ctx());
         }
         if ui.button("Use untrained weights").on_hover_text("to try things out: seeded:0").clicked() {
-            self.load(WeightsSource::Named("seeded:0".into()), ui.ctx());
+            self.leave(Leave::Load(WeightsSource::Named("seeded:0".into())), ui.ctx());
         }
     }
 

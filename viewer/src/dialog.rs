@@ -1,4 +1,4 @@
-//! The system's dialogs for opening a scan.
+//! The system's dialogs for files.
 
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
@@ -41,4 +41,30 @@ pub fn open(what: What, context: &egui::Context, chosen: &Sender<PathBuf>) {
             thread::spawn(move || wait(pollster::block_on(dialog)));
         }
     }
+}
+
+/// A file that is saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// The label map.
+    Labels,
+    /// The head.
+    Head,
+}
+
+/// Shows a dialog for the place of `output`, without waiting for it. It proposes `name`. The chosen path goes to `chosen`.
+pub fn save(output: Output, name: &str, context: &egui::Context, chosen: &Sender<(Output, PathBuf)>) {
+    let (context, chosen) = (context.clone(), chosen.clone());
+    let (title, kinds, endings) = match output {
+        Output::Labels => ("Save the label map", "Label maps", &["gz", "nii", "nrrd", "mha"][..]),
+        Output::Head => ("Save the head", "Heads", &["safetensors"][..]),
+    };
+    let dialog = AsyncFileDialog::new().set_title(title).add_filter(kinds, endings).set_file_name(name).save_file();
+    thread::spawn(move || {
+        if let Some(file) = pollster::block_on(dialog) {
+            // If the receiver is gone, the window is closing.
+            let _ = chosen.send((output, file.path().to_path_buf()));
+            context.request_repaint();
+        }
+    });
 }

@@ -13,11 +13,15 @@ use meddino::hub::{Event, Hub, RELEASED};
 use meddino::vit::source::ModelSource;
 use meddino::{Error, Result};
 
+use crate::gate::Gate;
+
 /// A model on the device.
 #[derive(Debug)]
 pub struct Engine {
     /// The name that the user gave the weights.
     pub name: String,
+    /// The identity of the weights; none of seeded ones.
+    pub sha256: Option<String>,
     /// The weights on the device, and the model's sizes.
     pub gpu: Gpu,
     /// Warnings about the weights and the device, for the user.
@@ -26,15 +30,15 @@ pub struct Engine {
 
 impl Engine {
     /// Loads `checkpoint` onto the window's device.
-    fn open(checkpoint: &str, device: &RenderState) -> Result<Self> {
+    fn open(checkpoint: &str, device: RenderState) -> Result<Self> {
         let model = ModelSource::parse(checkpoint).and_then(|source| source.open())?;
-        let context = Context::from_host(device.device.clone(), device.queue.clone())?;
+        let context = Context::from_host(device.device, device.queue)?;
         // `tuned` compares faster kernels with the plainest ones, and trusts those.
         context.self_test()?;
         let context = context.tuned(Elem::F32, None)?;
         let gpu = Gpu::open(&context, &model)?;
         let warnings = [model.checkpoint().warnings(), model.warnings(), context.warnings()].concat();
-        Ok(Self { name: checkpoint.into(), gpu, warnings })
+        Ok(Self { name: checkpoint.into(), sha256: model.checkpoint().sha256()?, gpu, warnings })
     }
 
     /// Returns the device's name and API, for display.
@@ -73,22 +77,26 @@ pub fn cached() -> Option<PathBuf> {
     Hub::from_env().ok()?.cached(&RELEASED)
 }
 
-/// Starts to load a model. Each change of state goes to `words` and redraws the window.
-pub fn load(source: WeightsSource, device: &RenderState, context: &egui::Context, words: &Sender<Loading>) {
-    let (device, context, words) = (device.clone(), context.clone(), words.clone());
+/// Starts to load a model. Each change of state goes to `words` and redraws the window. The window waits at `gate` for
+/// what uses the device, and not for a download, which goes on where it ended the next time.
+pub fn load(source: WeightsSource, device: &RenderState, gate: &Gate, context: &egui::Context, words: &Sender<Loading>) {
+    let (device, gate, context, words) = (device.clone(), gate.clone(), context.clone(), words.clone());
     thread::spawn(move || {
         let mut tell = |word: Loading| {
             // If the receiver is gone, the window is closing.
             let _ = words.send(word);
             context.request_repaint();
         };
-        let opened = checkpoint(source, &mut tell).and_then(|checkpoint| {
-            tell(Loading::Opening);
-            Engine::open(&checkpoint, &device)
-        });
-        tell(match opened {
-            Ok(engine) => Loading::Ready(Arc::new(engine)),
-            Err(problem) => Loading::Failed(problem),
+        let found = checkpoint(source, &mut tell);
+        gate.enter(move || {
+            let opened = found.and_then(|checkpoint| {
+                tell(Loading::Opening);
+                Engine::open(&checkpoint, device)
+            });
+            tell(match opened {
+                Ok(engine) => Loading::Ready(Arc::new(engine)),
+                Err(problem) => Loading::Failed(problem),
+            });
         });
     });
 }

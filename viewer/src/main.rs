@@ -6,16 +6,23 @@
 
 mod app;
 mod args;
+mod brush;
 mod cache;
 mod controls;
 mod device;
 mod dialog;
 mod engine;
 mod frames;
+mod gate;
+mod head;
+mod labelling;
+mod labels;
 mod maps;
+mod marks;
 mod overlay;
 mod pass;
 mod reader;
+mod saver;
 mod schedule;
 mod slice;
 mod view;

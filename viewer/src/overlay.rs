@@ -19,6 +19,8 @@ pub enum Mode {
     Components,
     /// The cosine of one patch's token to every other.
     Similarity,
+    /// The labels of [`crate::labelling::Labelling`], which draws them.
+    Labels,
 }
 
 /// The patch that all patches are compared with.
@@ -143,7 +145,7 @@ impl Overlay {
     /// Returns the overlay's texture for the patches of `slice`, one texel per patch, or `None` while it is not ready.
     pub fn texture(&mut self, context: &egui::Context, slice: usize, mesh: &Mesh, tokens: &Arc<Tensor>) -> Option<&TextureHandle> {
         let key = match self.mode {
-            Mode::Nothing => return None,
+            Mode::Nothing | Mode::Labels => return None,
             Mode::Components => Key::Components { slice, fit: self.fit },
             Mode::Similarity => {
                 let query = self.query.as_ref()?;

@@ -6,14 +6,20 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use eframe::egui;
-use meddino::ct::{Orient, Size, Volume, Window, prepare};
+use meddino::ct::{Geometry, Size, Turn, Volume, prepare};
+use meddino::jobs::View;
 use meddino::{Error, Result, Tensor};
 
 /// The description of an open scan.
 #[derive(Clone, Debug)]
 pub struct Scan {
+    /// The path that the user gave.
+    pub path: PathBuf,
     /// The name that the user gave it.
     pub name: String,
+    /// The voxel grid of the file, for label maps, and the turn from it to the shown slices. A scan that does not say where
+    /// it lies has none.
+    pub geometry: Option<(Geometry, Turn)>,
     /// The numbers of slices, rows and columns.
     pub shape: [usize; 3],
     /// Height and width of a pixel, in mm. Pixels are squares if the scan does not say.
@@ -51,12 +57,13 @@ pub struct Reader {
 impl Reader {
     /// Starts the thread. `size` is the size of the model's images. Every answer redraws the window.
     pub fn start(context: &egui::Context, size: Size) -> Self {
+        let view = View::demo(size);
         let ((asks, asked), (answer, answers)) = (channel(), channel());
         let context = context.clone();
         thread::spawn(move || {
             let mut open = None;
             for (scan, ask) in asked {
-                let read = answer_to(ask, &mut open, size);
+                let read = answer_to(ask, &mut open, &view);
                 if answer.send((scan, read)).is_err() {
                     break;
                 }
@@ -93,14 +100,13 @@ impl Reader {
     }
 }
 
-fn answer_to(ask: Ask, open: &mut Option<Volume>, size: Size) -> Read {
+fn answer_to(ask: Ask, open: &mut Option<Volume>, view: &View) -> Read {
     let mut read = |index| open.as_mut().ok_or_else(|| Error::input("the scan", "is not open")).and_then(|volume| volume.read_slice(index));
     match ask {
         Ask::Open(path) => {
             *open = None;
-            match volume(&path) {
-                Ok(volume) => {
-                    let scan = about(&volume);
+            match scan(&path, view) {
+                Ok((scan, volume)) => {
                     *open = Some(volume);
                     Read::Opened(scan)
                 }
@@ -108,26 +114,27 @@ fn answer_to(ask: Ask, open: &mut Option<Volume>, size: Size) -> Read {
             }
         }
         Ask::Slice(index) => Read::Slice { index, hu: read(index).map(Arc::new) },
-        Ask::Image(index) => Read::Image { index, image: read(index).map(|hu| prepare(&hu, &Window::DEMO, size)) },
+        Ask::Image(index) => Read::Image { index, image: read(index).map(|hu| prepare(&hu, &view.window, view.size)) },
     }
 }
 
-fn volume(path: &Path) -> Result<Volume> {
+fn scan(path: &Path, view: &View) -> Result<(Scan, Volume)> {
     let volume = if path == Path::new("phantom") && !path.exists() { Volume::phantom() } else { Volume::open(path)? };
-    volume.oriented(Orient::Lps)
-}
-
-fn about(volume: &Volume) -> Scan {
+    let geometry = volume.geometry().ok().zip(volume.affine().map(Turn::to_lps));
+    let volume = volume.oriented(view.orient)?;
     let pixel = volume.affine().map_or((1.0, 1.0), |affine| {
         let [column, row, _] = affine.spacing();
         (row, column)
     });
-    Scan {
+    let scan = Scan {
+        path: path.into(),
         name: volume.name().to_owned(),
+        geometry,
         shape: [volume.slices(), volume.height(), volume.width()],
         pixel,
         warnings: volume.warnings().to_vec(),
-    }
+    };
+    Ok((scan, volume))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use meddino::{Error, Result, Tensor};
 
 use crate::cache::Cache;
 use crate::engine::Engine;
+use crate::gate::Gate;
 use crate::pass::{SlicePass, Step};
 use crate::reader::Reader;
 
@@ -20,6 +21,8 @@ use crate::reader::Reader;
 pub struct Schedule {
     /// The device's time for features in one frame.
     budget: Duration,
+    /// What prepares a pass uses the device.
+    gate: Gate,
     state: State,
     /// The pass for the most recent size of slices.
     pass: Option<SlicePass>,
@@ -49,8 +52,8 @@ struct Whole {
 
 impl Schedule {
     /// Makes a schedule without work. `budget` is the device's time for features in one frame.
-    pub fn new(budget: Duration) -> Self {
-        Self { budget, state: State::Idle, pass: None, failed: HashSet::new(), whole: None }
+    pub fn new(budget: Duration, gate: Gate) -> Self {
+        Self { budget, gate, state: State::Idle, pass: None, failed: HashSet::new(), whole: None }
     }
 
     /// Drops all work, because the scan changes.
@@ -72,7 +75,7 @@ impl Schedule {
         all.truncate(room);
         let total = all.len();
         all.retain(|slice| !cache.holds(*slice));
-        self.failed.clear();
+        self.retry();
         self.whole = Some(Whole { total, left: all.into() });
     }
 
@@ -113,15 +116,25 @@ impl Schedule {
         begun.inspect_err(|_| self.fail(index))
     }
 
-    /// Continues for one frame. `shown` is the slice that the user looks at, once it has been shown for a while.
-    /// Returns the slice whose features were added to `cache`.
+    /// Lets slices that failed be computed again.
+    pub fn retry(&mut self) {
+        self.failed.clear();
+    }
+
+    /// Returns whether the features of `slice` could not be computed.
+    pub fn has_failed(&self, slice: usize) -> bool {
+        self.failed.contains(&slice)
+    }
+
+    /// Continues for one frame. `shown` is the slice that the user looks at, once it has been shown for a while, and
+    /// `wanted` one that labels need. Returns the slice whose features were added to `cache`.
     ///
     /// # Errors
     /// If a slice cannot be computed. That slice is not retried, and the others continue.
-    pub fn go_on(&mut self, reader: &Reader, cache: &mut Cache, shown: Option<usize>) -> Result<Option<usize>> {
+    pub fn go_on(&mut self, reader: &Reader, cache: &mut Cache, shown: Option<usize>, wanted: Option<usize>) -> Result<Option<usize>> {
         match std::mem::take(&mut self.state) {
             State::Idle => {
-                if let Some(next) = self.next(cache, shown) {
+                if let Some(next) = self.next(cache, shown, wanted) {
                     reader.image(next);
                     self.state = State::Reading(next);
                 }
@@ -141,7 +154,7 @@ impl Schedule {
                     self.state = State::Running(slice, 0.0);
                 }
             },
-            State::Running(slice, _) if self.whole.is_some() || shown.is_none_or(|shown| shown == slice) => {
+            State::Running(slice, _) if self.whole.is_some() || wanted.is_some() || shown.is_none_or(|shown| shown == slice) => {
                 let pass = self.pass.as_mut().expect("what runs is prepared");
                 match pass.step().inspect_err(|_| self.fail(slice))? {
                     Step::Working(share) => self.state = State::Running(slice, share),
@@ -152,7 +165,7 @@ impl Schedule {
                     }
                 }
             }
-            // The user has left this slice and no volume is requested. The state is now `Idle`, so the next call takes
+            // The user has left this slice, and no other is requested. The state is now `Idle`, so the next call takes
             // the next slice.
             State::Running(..) => {}
             reading @ State::Reading(_) => self.state = reading,
@@ -168,12 +181,16 @@ impl Schedule {
         }
         self.pass = None;
         let (prepared, receiver) = channel();
-        let (engine, context, budget) = (Arc::clone(engine), context.clone(), self.budget);
+        let (engine, context, budget, gate) = (Arc::clone(engine), context.clone(), self.budget, self.gate.clone());
         let shape = image.shape().try_into().expect("images are [1, 1, H, W]");
         thread::spawn(move || {
-            // If the receiver is gone, another scan has been opened.
-            let _ = prepared.send(SlicePass::new(&engine, shape, budget));
-            context.request_repaint();
+            gate.enter(move || {
+                let pass = SlicePass::new(&engine, shape, budget);
+                drop(engine);
+                // If the receiver is gone, another scan has been opened.
+                let _ = prepared.send(pass);
+                context.request_repaint();
+            });
         });
         self.state = State::Preparing(slice, image, receiver);
         Ok(())
@@ -193,8 +210,11 @@ impl Schedule {
         }
     }
 
-    fn next(&mut self, cache: &Cache, shown: Option<usize>) -> Option<usize> {
+    fn next(&self, cache: &Cache, shown: Option<usize>, wanted: Option<usize>) -> Option<usize> {
         let open = |slice: &usize| !cache.holds(*slice) && !self.failed.contains(slice);
-        shown.filter(open).or_else(|| self.whole.as_ref().and_then(|whole| whole.left.iter().copied().find(open)))
+        shown
+            .filter(open)
+            .or_else(|| wanted.filter(open))
+            .or_else(|| self.whole.as_ref().and_then(|whole| whole.left.iter().copied().find(open)))
     }
 }

@@ -1,6 +1,6 @@
 //! The picture in the middle: the slice, its overlay, and the mouse actions on it.
 
-use eframe::egui::{Color32, Event, MouseWheelUnit, PointerButton, Pos2, Rect, Sense, Stroke, TextureId, Ui, Vec2};
+use eframe::egui::{Color32, Event, MouseWheelUnit, PointerButton, Pos2, Rect, Sense, Stroke, StrokeKind, TextureId, Ui, Vec2};
 use meddino::maps::Mesh;
 
 /// The scroll distance per slice, in points, of a fine wheel or a touch pad.
@@ -14,8 +14,10 @@ pub struct SliceView {
     pub pixel: (f64, f64),
     /// The slice in grayscale.
     pub gray: TextureId,
-    /// The texture over the patches, their positions, and the opacity from 0 to 1.
-    pub overlay: Option<(TextureId, Mesh, f32)>,
+    /// The texture over the slice, and the opacity from 0 to 1. With a mesh, it covers the patches alone.
+    pub overlay: Option<(TextureId, Option<Mesh>, f32)>,
+    /// Marks: (x, y) and (width, height) in pixels of the slice, and the colour.
+    pub marks: Vec<((f64, f64), (f64, f64), Color32)>,
     /// The position of the chosen patch: (x, y) in pixels of the slice.
     pub mark: Option<(f64, f64)>,
 }
@@ -27,6 +29,8 @@ pub struct Did {
     pub over: Option<(f64, f64)>,
     /// Whether the user clicked there.
     pub clicked: bool,
+    /// The position of the mouse, also beside the slice, while the left button is down that was pressed on the picture.
+    pub down: Option<(f64, f64)>,
     /// The number of slices that the wheel turned.
     pub scrolled: f32,
     /// A drag with the right button, in points, and the length of the view's shorter side in points.
@@ -42,23 +46,31 @@ pub fn show(ui: &mut Ui, view: &SliceView) -> Did {
     painter.rect_filled(area, 0.0, Color32::BLACK);
     painter.image(view.gray, rect, unit(), Color32::WHITE);
     if let Some((texture, mesh, opacity)) = &view.overlay {
-        let seen = Rect::from_min_size(rect.min, rect.size() * covered(mesh));
+        let seen = Rect::from_min_size(rect.min, rect.size() * mesh.as_ref().map_or(Vec2::splat(1.0), covered));
         let alpha = (opacity.clamp(0.0, 1.0) * 255.0).round() as u8;
         painter.image(*texture, seen, unit(), Color32::from_rgba_unmultiplied(255, 255, 255, alpha));
     }
     let (rows, cols) = (view.slice.0 as f32, view.slice.1 as f32);
-    if let Some((x, y)) = view.mark {
-        let at = rect.min + Vec2::new(x as f32 / cols, y as f32 / rows) * rect.size();
+    let points = |(x, y): (f64, f64)| Vec2::new(x as f32 / cols, y as f32 / rows) * rect.size();
+    for (at, size, colour) in &view.marks {
+        let mark = Rect::from_center_size(rect.min + points(*at), points(*size));
+        painter.rect(mark, 1.0, *colour, Stroke::new(1.0, Color32::BLACK), StrokeKind::Outside);
+    }
+    if let Some(place) = view.mark {
+        let at = rect.min + points(place);
         for (width, colour) in [(3.0, Color32::BLACK), (1.5, Color32::WHITE)] {
             painter.circle_stroke(at, 7.0, Stroke::new(width, colour));
         }
     }
-    let over = response.hover_pos().filter(|at| rect.contains(*at)).map(|at| {
+    let pixels = |at: Pos2| {
         let share = (at - rect.min) / rect.size();
         (f64::from(share.x * cols), f64::from(share.y * rows))
-    });
+    };
+    let over = response.hover_pos().filter(|at| rect.contains(*at)).map(pixels);
+    let is_down = response.is_pointer_button_down_on() && ui.input(|input| input.pointer.primary_down());
     Did {
         over,
+        down: if is_down { response.interact_pointer_pos().map(pixels) } else { None },
         clicked: over.is_some() && response.clicked_by(PointerButton::Primary),
         scrolled: if response.hovered() { scrolled(ui) } else { 0.0 },
         dragged: response.dragged_by(PointerButton::Secondary).then(|| (response.drag_delta(), area.width().min(area.height()).max(1.0))),
