@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # The viewer in a window that nobody sees (Xvfb), on whatever Vulkan there is: the phantom is shown, components and similarity are laid over it, the map follows
-# the mouse, a scan that is none is refused in words, and frames keep coming while features are computed. Screenshots go to the folder that the first argument
-# names (default: target/viewer-test); the second is a viewer already built.
+# the mouse, labels are painted, followed, corrected and saved, a scan that is none is refused in words, a window that is closed while the model loads ends
+# well, and frames keep coming while features are computed. Screenshots go to the folder that the first argument names (default: target/viewer-test); the
+# second is a viewer already built, and the third the command.
 #
 # xvfb, xdotool and imagemagick are installed where this runs as root, or sudo asks for no password; ends with 3, and says so, where they cannot be had.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 shots=${1:-target/viewer-test}
 viewer=${2:-}
+meddino=${3:-}
 # The slowest frame, in ms, that the viewer may be the cause of.
 slowest=250
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
@@ -20,6 +22,10 @@ has_tools || { echo "SKIPPED: the viewer's window, for want of xvfb, xdotool and
 if [ -z "$viewer" ]; then
     cargo build --locked -p meddino-viewer
     viewer=target/debug/meddino-viewer
+fi
+if [ -z "$meddino" ]; then
+    cargo build --locked -p meddino
+    meddino=target/debug/meddino
 fi
 rm -rf "$shots" && mkdir -p "$shots"
 
@@ -51,6 +57,10 @@ differ() {
     compare -metric AE -fuzz 3% "$shots/cut_$1.png" "$shots/cut_$2.png" null: 2>&1 || true
 }
 computed() { tail -n 1 "$shots/frames.csv" | cut -d, -f6; }
+# Keys go to the window that has the focus, and without a window manager none has it.
+key() { xdotool windowfocus --sync "$(xdotool search --onlyvisible --name meddino | head -n 1)" key "$@" sleep 0.7; }
+# Paints from one place to another.
+drag() { xdotool mousemove "$1" "$2" sleep 0.3 mousedown 1 sleep 0.2 mousemove "$3" "$4" sleep 0.2 mouseup 1 sleep 0.7; }
 click() { xdotool mousemove "$1" "$2" sleep 0.3 click 1 sleep 0.7; }
 start() {
     "$viewer" "$@" --log-frames "$shots/frames.csv" 2>>"$shots/stderr.log" &
@@ -114,6 +124,58 @@ wait_for 120 has_all || fail "$(computed) of 5 slices were computed"
 shot volume
 stop
 
+# The map of labels is what the command finds with the head, and follows the marks. The model of the window and that of the command run on one device.
+scan=tests/fixtures/nnunet/imagesTs/thick_0000.nii.gz
+start "$scan" -c seeded:0:tiny --size 224 --device 0 --save-labels "$shots/labels.nii.gz" --save-head "$shots/head.safetensors"
+wait_for 60 has_features || fail "no features to label"
+key 1
+drag 330 300 330 420
+key 0
+drag 150 150 150 500
+shot painted
+[ "$(saturation painted)" -gt 40 ] || fail "two labels give no map: saturation $(saturation painted)"
+key Down
+has_two() { [ "$(computed)" = 2 ]; }
+wait_for 60 has_two || fail "no features of the next slice"
+sleep 1
+shot carried
+[ "$(saturation carried)" -gt 40 ] || fail "the map does not follow to the next slice: saturation $(saturation carried)"
+# A place that the head got wrong is marked as background, which has no colour.
+wrong=40x40+310+340
+[ "$(saturation carried $wrong)" -gt 100 ] || fail "nothing to correct: saturation $(saturation carried $wrong)"
+click 330 360
+shot corrected
+[ "$(saturation corrected $wrong)" -lt 60 ] || fail "a mark corrects nothing: saturation $(saturation corrected $wrong)"
+key ctrl+z
+shot undone
+[ "$(differ carried undone)" -lt 2000 ] || fail "what was undone is not as before: $(differ carried undone) pixels differ"
+key ctrl+y
+shot redone
+[ "$(differ corrected redone)" -lt 2000 ] || fail "what was done again is not as before: $(differ corrected redone) pixels differ"
+key ctrl+shift+s
+key ctrl+s
+has_saved() { [ -f "$shots/head.safetensors" ] && [ -f "$shots/labels.nii.gz" ]; }
+wait_for 120 has_saved || fail "label map and head were not saved"
+shot saved
+MEDDINO_CACHE='' "$meddino" segment --head "$shots/head.safetensors" --weights seeded:0:tiny --backend gpu --device 0 -i "$scan" -o "$shots/command.nii.gz" \
+    >"$shots/command.log" 2>&1 || fail "segment --head"
+cmp "$shots/labels.nii.gz" "$shots/command.nii.gz" || fail "segment --head finds other labels than the window"
+# What was saved may be left without a question; a mark more may not.
+drag 600 150 600 300
+xdotool search --onlyvisible --name meddino windowquit sleep 1
+shot asked
+kill -0 "$pid" 2>/dev/null || fail "marks that no file has were lost without a question"
+[ "$(differ saved asked)" -gt 20000 ] || fail "no question before marks are lost"
+stop
+
+# A window that is closed while the model is loaded, at several moments, ends as it should.
+for seconds in 0.1 0.5 1 2; do
+    start phantom -c seeded:0:tiny --size 896
+    sleep $seconds
+    xdotool search --onlyvisible --name meddino windowquit
+    wait "$pid" || fail "closed after $seconds s of loading, it ended with $?"
+done
+
 echo "no scan" >"$shots/broken.nii"
 start "$shots/broken.nii" -c seeded:0:tiny
 sleep 3
@@ -122,4 +184,4 @@ kill -0 "$pid" || fail "a scan that is none ended it"
 [ "$(saturation refused 400x30+2+27)" -gt 300 ] || fail "a scan that is none was not refused in words"
 stop
 rm -f "$shots/display" "$shots"/cut_*
-echo "the viewer shows, compares and refuses; screenshots in $shots"
+echo "the viewer shows, compares, labels and refuses; screenshots in $shots"
