@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use eframe::egui;
 use meddino::ct::Size;
+use meddino::fitted::{DenseHead, HeadFile};
 use meddino::heads::{Chosen, Joined, Lattice, Standard};
-use meddino::jobs::{Case, DenseHead, HeadFile, View, fit_marks, name_text};
+use meddino::jobs::{Case, View, fit_marks, name_text};
 use meddino::maps::Mesh;
 use meddino::output::{Preprocessing, Provenance};
 use meddino::{Result, Tensor};

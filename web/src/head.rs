@@ -56,7 +56,7 @@ impl Head {
         let labelled = || -> Result<Vec<u16>, Error> {
             let input = features.origin().get("input").map_or("features", String::as_str);
             self.head.check(input, features.origin())?;
-            self.head.label(features.tensor(), features.lattice(), features.slice())
+            self.head.label(features.tensor(), &features.lattice(), features.slice())
         };
         labelled().map_err(thrown)
     }
