@@ -128,7 +128,7 @@ impl Fitter {
         let (rows, labels): (Vec<usize>, Vec<u16>) = marks.map(|(i, patch, label)| (slices.row_of(i, patch), label)).unzip();
         let provenance = Provenance { slices: examples.iter().map(|example| example.slice).collect(), ..subject.provenance.clone() };
         let file = fit_marks(&Chosen::new(&slices, &rows), &labels, standard, &provenance, &subject.case)?;
-        let head = DenseHead::new(&file, &subject.scan)?;
+        let head = DenseHead::new(&file, subject.scan.display())?;
         Ok(Fit { made, file, took: start.elapsed(), marks: labels.len(), subject: Arc::clone(subject), head })
     }
 }

@@ -118,7 +118,7 @@ xdotool mousemove 420 400 click 5 sleep 1.5
 shot turned
 [ "$(differ middle turned)" -gt 5000 ] || fail "the wheel turns no slice: $(differ middle turned) pixels differ"
 # The button below the progress bar.
-click 908 352
+click 908 375
 has_all() { [ "$(computed)" = 5 ]; }
 wait_for 120 has_all || fail "$(computed) of 5 slices were computed"
 shot volume
