@@ -25,7 +25,10 @@ use crate::reader::{Read, Reader, Scan};
 use crate::saver::{LabelSaver, Saved};
 use crate::schedule::Schedule;
 use crate::slice::Slice;
-use crate::view::{self, Did, SliceView};
+use crate::view::{self, Did, Mark, SliceView};
+
+/// Both ends of a channel of the window's own.
+type Channel<T> = (Sender<T>, Receiver<T>);
 
 /// How long a slice must be shown before its features are computed, so that slices which the user only scrolls past are
 /// not computed.
@@ -51,7 +54,7 @@ pub struct App {
     size: Size,
     /// Errors that the device reports.
     objections: Receiver<String>,
-    pub(super) chosen: (Sender<PathBuf>, Receiver<PathBuf>),
+    pub(super) chosen: Channel<PathBuf>,
     loading: (Sender<Loading>, Receiver<Loading>),
     /// The state of the model; `None` until the user chooses weights.
     pub(super) weights: Option<Loading>,
@@ -75,8 +78,8 @@ pub struct App {
     subject: Option<Arc<Subject>>,
     /// Where label map and head are saved; a dialog asks if there is no path.
     pub(super) places: (Option<PathBuf>, Option<PathBuf>),
-    pub(super) picked: (Sender<(Output, PathBuf)>, Receiver<(Output, PathBuf)>),
-    pub(super) saved: (Sender<Saved>, Receiver<Saved>),
+    pub(super) picked: Channel<(Output, PathBuf)>,
+    pub(super) saved: Channel<Saved>,
     /// The label map that is being written.
     pub(super) saving: Option<LabelSaver>,
     /// The file that was saved last.
@@ -263,6 +266,7 @@ impl App {
     fn take(&mut self, read: Read, context: &egui::Context) {
         match read {
             Read::Opened(scan) => {
+                let scan = *scan;
                 scan.warnings.iter().for_each(|text| self.notice(&format!("{}: {text}", scan.name)));
                 self.opening = None;
                 (self.index, self.since) = (scan.shape[0] / 2, Instant::now());
@@ -344,7 +348,7 @@ impl App {
         self.save_on(context);
     }
 
-    /// Handles the keys that step through the slices, choose a label, undo, save, or close the overlay.
+    /// Handles the keys that step through the slices, choose a label, undo, save, close the overlay, or quit.
     fn keys(&mut self, context: &egui::Context) {
         if context.memory(|memory| memory.focused().is_some()) {
             return;
@@ -356,6 +360,10 @@ impl App {
         if context.input(|input| input.key_pressed(Key::Escape)) {
             self.overlay.mode = Mode::Nothing;
         }
+        let quit = egui::KeyboardShortcut::new(egui::Modifiers::COMMAND, Key::Q);
+        if context.input_mut(|input| input.consume_shortcut(&quit)) {
+            context.send_viewport_cmd(egui::ViewportCommand::Close);
+        }
     }
 
     /// Draws the slice and its overlay.
@@ -366,9 +374,13 @@ impl App {
         let shown = self.slice.index().unwrap_or(self.index);
         let tokens = self.cache.get(shown).cloned();
         let is_labelling = self.overlay.mode == Mode::Labels;
-        let overlay = self.mesh.zip(tokens.as_ref()).and_then(|(mesh, tokens)| match is_labelling {
-            true => Some((self.labelling.texture(shown, tokens)?.id(), None, self.overlay.opacity)),
-            false => Some((self.overlay.texture(ui.ctx(), shown, &mesh, tokens)?.id(), Some(mesh), self.overlay.opacity)),
+        let overlay = self.mesh.zip(tokens.as_ref()).and_then(|(mesh, tokens)| {
+            let (texture, mesh) = if is_labelling {
+                (self.labelling.texture(shown, tokens)?.id(), None)
+            } else {
+                (self.overlay.texture(ui.ctx(), shown, &mesh, tokens)?.id(), Some(mesh))
+            };
+            Some((texture, mesh, self.overlay.opacity))
         });
         let marks = if is_labelling { self.marks(shown) } else { Vec::new() };
         let chosen = self.overlay.query().filter(|query| self.overlay.mode == Mode::Similarity && query.slice == shown);
@@ -378,14 +390,14 @@ impl App {
     }
 
     /// Returns the marks on slice `shown`: each in the middle of its patch, and half as wide.
-    fn marks(&self, shown: usize) -> Vec<((f64, f64), (f64, f64), egui::Color32)> {
+    fn marks(&self, shown: usize) -> Vec<Mark> {
         let Some(mesh) = &self.mesh else { return Vec::new() };
         let (down, across) = mesh.covered();
         let (height, width) = (down / mesh.grid.rows as f64, across / mesh.grid.cols as f64);
         let middle = |patch: usize| ((patch % mesh.grid.cols) as f64 + 0.5, (patch / mesh.grid.cols) as f64 + 0.5);
         let of_patch = |(patch, label)| {
             let (x, y) = middle(patch);
-            ((x * width, y * height), (width / 2.0, height / 2.0), colour_of(label))
+            Mark { middle: (x * width, y * height), size: (width / 2.0, height / 2.0), colour: colour_of(label) }
         };
         self.labelling.marks.of_slice(shown).map(of_patch).collect()
     }

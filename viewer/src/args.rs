@@ -12,6 +12,7 @@ use meddino::embedding::Selection;
 /// click shows how similar each patch is to the patch under the mouse; another click keeps that patch. The keys 0 to 9
 /// choose a label, which clicks and strokes then give to patches; a head is fitted to them and labels every slice. E is
 /// the eraser, Ctrl+Z and Ctrl+Y undo and redo, Ctrl+S saves the label map and Ctrl+Shift+S the head for `meddino segment`.
+/// Ctrl+Q quits.
 /// Research software, not a medical device.
 #[derive(clap::Parser, Debug)]
 #[command(version, max_term_width = 100)]

@@ -20,7 +20,7 @@ pub fn touched(mesh: &Mesh, from: (f64, f64), to: (f64, f64), width: u32) -> Vec
         let (x, y) = (from.0 + (to.0 - from.0) * way, from.1 + (to.1 - from.1) * way);
         let near = |at: f64, cells: usize| (at - radius).floor().max(0.0) as usize..((at + radius).ceil().max(0.0) as usize).min(cells);
         for (row, col) in near(y, rows).flat_map(|row| near(x, cols).map(move |col| (row, col))) {
-            let is_under = x.floor() == col as f64 && y.floor() == row as f64;
+            let is_under = (0.0..1.0).contains(&(x - col as f64)) && (0.0..1.0).contains(&(y - row as f64));
             let distance = (col as f64 + 0.5 - x).hypot(row as f64 + 0.5 - y);
             if is_under || (width > 1 && distance <= radius) {
                 found.push(row * cols + col);

@@ -238,7 +238,7 @@ pub mod tests {
         assert_eq!((first.marks, first.largest(), only.largest()), (4, 2, 1));
         let path = std::env::temp_dir().join(format!("meddino-head-{}.safetensors", std::process::id()));
         first.file.save(&path).expect("saved");
-        let stored = HeadFile::open(&path).and_then(|file| DenseHead::new(&file, &path)).expect("read");
+        let stored = HeadFile::open(&path).and_then(|file| DenseHead::new(&file, path.display())).expect("read");
         std::fs::remove_file(&path).expect("removed");
         let subject = subject();
         assert_eq!(stored.label(&tokens(1.0), &subject.lattice, subject.slice).expect("labelled"), labels(&first));

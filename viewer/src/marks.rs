@@ -14,7 +14,7 @@ type Stroke = Vec<(Place, Option<u16>, Option<u16>)>;
 /// The label of each marked patch, with the strokes that can be undone and done again.
 #[derive(Debug, Default)]
 pub struct Marks {
-    marks: BTreeMap<Place, u16>,
+    labels: BTreeMap<Place, u16>,
     done: Vec<Stroke>,
     undone: Vec<Stroke>,
     version: u64,
@@ -39,7 +39,7 @@ impl Marks {
             self.begin();
         }
         for place in patches.iter().map(|patch| (slice, *patch)) {
-            let before = self.marks.get(&place).copied();
+            let before = self.labels.get(&place).copied();
             if before == label {
                 continue;
             }
@@ -72,8 +72,8 @@ impl Marks {
 
     fn set(&mut self, place: Place, label: Option<u16>) {
         match label {
-            Some(label) => drop(self.marks.insert(place, label)),
-            None => drop(self.marks.remove(&place)),
+            Some(label) => drop(self.labels.insert(place, label)),
+            None => drop(self.labels.remove(&place)),
         }
     }
 
@@ -84,7 +84,7 @@ impl Marks {
 
     /// Returns whether there is no mark.
     pub fn is_empty(&self) -> bool {
-        self.marks.is_empty()
+        self.labels.is_empty()
     }
 
     /// Returns whether a stroke can be undone.
@@ -99,20 +99,20 @@ impl Marks {
 
     /// Returns the marked slices, ascending.
     pub fn slices(&self) -> Vec<usize> {
-        let mut slices: Vec<usize> = self.marks.keys().map(|(slice, _)| *slice).collect();
+        let mut slices: Vec<usize> = self.labels.keys().map(|(slice, _)| *slice).collect();
         slices.dedup();
         slices
     }
 
     /// Returns the marked patches of `slice` and their labels, by patch.
     pub fn of_slice(&self, slice: usize) -> impl Iterator<Item = (usize, u16)> {
-        self.marks.range((slice, 0)..=(slice, usize::MAX)).map(|((_, patch), label)| (*patch, *label))
+        self.labels.range((slice, 0)..=(slice, usize::MAX)).map(|((_, patch), label)| (*patch, *label))
     }
 
     /// Returns the number of marks of each label.
     pub fn counts(&self) -> [usize; LABELS as usize] {
         let mut counts = [0; LABELS as usize];
-        self.marks.values().for_each(|label| counts[usize::from(*label)] += 1);
+        self.labels.values().for_each(|label| counts[usize::from(*label)] += 1);
         counts
     }
 }

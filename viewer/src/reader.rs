@@ -32,7 +32,7 @@ pub struct Scan {
 #[derive(Debug)]
 pub enum Read {
     /// The scan is open.
-    Opened(Scan),
+    Opened(Box<Scan>),
     /// The scan cannot be opened.
     Refused(Error),
     /// Slice `index` for display: [H, W] in HU.
@@ -108,7 +108,7 @@ fn answer_to(ask: Ask, open: &mut Option<Volume>, view: &View) -> Read {
             match scan(&path, view) {
                 Ok((scan, volume)) => {
                     *open = Some(volume);
-                    Read::Opened(scan)
+                    Read::Opened(Box::new(scan))
                 }
                 Err(problem) => Read::Refused(problem),
             }
@@ -152,7 +152,7 @@ mod tests {
     fn scans_are_read_and_refused() {
         let mut reader = Reader::start(&egui::Context::default(), Size::Square(64));
         reader.open(Path::new("phantom"));
-        assert!(matches!(next(&reader), Read::Opened(Scan { shape: [1, 512, 512], .. })));
+        assert!(matches!(next(&reader), Read::Opened(scan) if scan.shape == [1, 512, 512]));
         reader.image(0);
         assert!(matches!(next(&reader), Read::Image { index: 0, image: Ok(image) } if image.shape() == [1, 1, 64, 64]));
         reader.open(Path::new("no such scan.nii"));

@@ -6,6 +6,15 @@ use meddino::maps::Mesh;
 /// The scroll distance per slice, in points, of a fine wheel or a touch pad.
 const POINTS_A_SLICE: f32 = 40.0;
 
+/// A mark on a patch.
+pub struct Mark {
+    /// (x, y) in pixels of the slice.
+    pub middle: (f64, f64),
+    /// (width, height) in pixels of the slice.
+    pub size: (f64, f64),
+    pub colour: Color32,
+}
+
 /// The content of the picture.
 pub struct SliceView {
     /// Rows and columns of the slice.
@@ -16,8 +25,7 @@ pub struct SliceView {
     pub gray: TextureId,
     /// The texture over the slice, and the opacity from 0 to 1. With a mesh, it covers the patches alone.
     pub overlay: Option<(TextureId, Option<Mesh>, f32)>,
-    /// Marks: (x, y) and (width, height) in pixels of the slice, and the colour.
-    pub marks: Vec<((f64, f64), (f64, f64), Color32)>,
+    pub marks: Vec<Mark>,
     /// The position of the chosen patch: (x, y) in pixels of the slice.
     pub mark: Option<(f64, f64)>,
 }
@@ -52,8 +60,8 @@ pub fn show(ui: &mut Ui, view: &SliceView) -> Did {
     }
     let (rows, cols) = (view.slice.0 as f32, view.slice.1 as f32);
     let points = |(x, y): (f64, f64)| Vec2::new(x as f32 / cols, y as f32 / rows) * rect.size();
-    for (at, size, colour) in &view.marks {
-        let mark = Rect::from_center_size(rect.min + points(*at), points(*size));
+    for Mark { middle, size, colour } in &view.marks {
+        let mark = Rect::from_center_size(rect.min + points(*middle), points(*size));
         painter.rect(mark, 1.0, *colour, Stroke::new(1.0, Color32::BLACK), StrokeKind::Outside);
     }
     if let Some(place) = view.mark {
