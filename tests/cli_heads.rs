@@ -11,8 +11,9 @@ use desk::{Desk, text};
 use meddino::Tensor;
 use meddino::backbone::{Backbone, Choice};
 use meddino::ct::{Orient, Size, Turn, Volume, Window, prepare};
+use meddino::fitted::DenseHead;
 use meddino::heads::{Chosen, Joined, Lattice, Standard};
-use meddino::jobs::{DenseHead, fit_marks};
+use meddino::jobs::fit_marks;
 use meddino::output::{LabelFile, Preprocessing, Provenance};
 use meddino::vit::features::Request;
 use meddino::vit::source::ModelSource;
@@ -202,7 +203,7 @@ fn a_head_of_marks_labels_a_scan_as_its_slices_were_labelled() {
     let file = fit_marks(&Chosen::new(&slices, &rows), &labels, &standard, &provenance, "c1_0000").expect("fitted");
     file.save(&desk.path("marks.safetensors")).expect("saved");
 
-    let head = DenseHead::new(&file, &desk.path("marks.safetensors")).expect("a head on patches");
+    let head = DenseHead::new(&file, "marks.safetensors").expect("a head on patches");
     let lattice = Lattice::new((grid.rows, grid.cols), config.patch_size, 1, shape);
     let mut map = LabelFile::create(desk.path("window.nii.gz"), &geometry, 4, turn).expect("created");
     for tokens in &tokens {

@@ -186,7 +186,8 @@ fn a_pass_whose_bytes_cannot_be_counted_is_an_error() {
     let batch = if usize::BITS == 32 { 1 } else { 1 << 40 };
     for (batch, height) in [(batch, 8192), (1 << (usize::BITS - 14), 64)] {
         let input = BatchShape { batch, channels: 1, height, width: 8192, masked: false };
-        let error = record(&large, Limits::DEFAULT, input, &Request::default()).err().expect("too large").to_string();
+        let Err(error) = record(&large, Limits::DEFAULT, input, &Request::default()) else { panic!("it is too large") };
+        let error = error.to_string();
         assert!(error.contains("take more bytes than a") && error.contains("use a smaller image (`size`)"), "{error}");
     }
 }

@@ -164,6 +164,8 @@ impl Inverse<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::cmp::Ordering;
+
     use super::*;
     use crate::heads::Standard;
     use crate::tensor::Tensor;
@@ -184,12 +186,10 @@ mod tests {
             for (i, want) in want.iter().enumerate() {
                 let (vector, channel) = (&v[i / stride * stride..][..stride], i % stride);
                 let products: f64 = (0..stride).map(|j| gram[channel * stride + j] * vector[j]).sum();
-                let diagonal = if channel < d {
-                    penalty
-                } else if channel == d {
-                    a
-                } else {
-                    1.0
+                let diagonal = match channel.cmp(&d) {
+                    Ordering::Less => penalty,
+                    Ordering::Equal => a,
+                    Ordering::Greater => 1.0,
                 };
                 let got = a * products + diagonal * vector[channel];
                 assert!((got - want).abs() < 1e-9, "{n} x {d} at {i}: {got} for {want}");
