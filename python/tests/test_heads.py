@@ -346,6 +346,8 @@ ENDLESS = """
 import os, signal, threading, time
 import numpy as np
 from meddino.heads import LinearProbe
+# A shell starts its background jobs without Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 x = np.random.default_rng(0).standard_normal([2000, 256], np.float32)
 def press():
     time.sleep(0.5)

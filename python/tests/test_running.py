@@ -77,6 +77,8 @@ ENDLESS = """
 import os, signal, sys, threading, time
 import numpy as np
 import meddino
+# A shell starts its background jobs without Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 model = meddino.load("seeded:0", device="cpu")
 x = np.zeros([10, 1, 224, 224], np.float32)
 start = time.process_time()
