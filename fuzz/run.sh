@@ -4,6 +4,7 @@
 #
 #   fuzz/run.sh [SECONDS [READER...]]     SECONDS in all (default 60), for these readers (default: all)
 #
+#   MEDDINO_FUZZ_RUNS=N         the same N inputs a reader at every run, instead of new ones for a time
 #   MEDDINO_FUZZ_DEEP=1         instruments dependencies too, which recompiles them under target/fuzz; for long runs
 #   MEDDINO_FUZZ_CORPUS=FOLDER  keeps inputs that reach new code in FOLDER/READER, and starts from them the next time
 #
@@ -23,7 +24,9 @@ if [ "${MEDDINO_FUZZ_DEEP:-}" = 1 ]; then
     RUSTFLAGS=$(fuzz/coverage.sh echo) "${build[@]}" -p meddino-fuzz --target "$host" --target-dir target/fuzz
     program=target/fuzz/$host/debug/examples/fuzz
 else
-    RUSTC_WORKSPACE_WRAPPER=$PWD/fuzz/coverage.sh "${build[@]}" -p meddino -p meddino-fuzz
+    # With other packages than those of the tests, every dependency would be compiled once more.
+    read -ra packages <<<"${MEDDINO_PACKAGES:--p meddino -p meddino-fuzz}"
+    RUSTC_WORKSPACE_WRAPPER=$PWD/fuzz/coverage.sh "${build[@]}" "${packages[@]}"
     program=target/debug/examples/fuzz
 fi
 
@@ -31,6 +34,8 @@ readers=("$@")
 [ $# -gt 0 ] || readers=($(ls fuzz/seeds))
 each=$((seconds / ${#readers[@]}))
 [ "$each" -gt 0 ] || each=1
+limit=(-max_total_time="$each")
+[ -z "${MEDDINO_FUZZ_RUNS:-}" ] || limit=(-seed=1 -runs="$MEDDINO_FUZZ_RUNS")
 memory=$(mktemp -d -p "$([ -d /dev/shm ] && echo /dev/shm || echo "${TMPDIR:-/tmp}")")
 trap 'rm -rf "$memory"' EXIT
 mkdir -p target/fuzz-found "$memory/files"
@@ -42,10 +47,11 @@ for reader in "${readers[@]}"; do
     kept=("fuzz/seeds/$reader")
     [ ! -d "fuzz/regressions/$reader" ] || kept+=("fuzz/regressions/$reader")
     mkdir -p "$corpus"
-    if TMPDIR=$memory/files MEDDINO_FUZZ_TARGET=$reader "$program" -max_total_time="$each" -timeout=30 -rss_limit_mb=6000 -max_len=32768 \
+    begun=$SECONDS
+    if TMPDIR=$memory/files MEDDINO_FUZZ_TARGET=$reader "$program" "${limit[@]}" -timeout=30 -rss_limit_mb=6000 -max_len=32768 \
         -print_final_stats=1 -artifact_prefix="target/fuzz-found/$reader-" "$corpus" "${kept[@]}" >"$memory/log" 2>&1; then
         executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$memory/log")
-        printf '%-14s %12s %8s %8s\n' "$reader" "$executions" "$each" "$(find "$corpus" -type f | wc -l)"
+        printf '%-14s %12s %8s %8s\n' "$reader" "$executions" $((SECONDS - begun)) "$(find "$corpus" -type f | wc -l)"
         [ "${executions:-0}" -gt 0 ] || broken=1
     else
         broken=1

@@ -7,6 +7,7 @@
 #   MEDDINO_REQUIRE_GPU=1       a GPU test without an adapter fails instead of being skipped
 #   MEDDINO_REQUIRE_REAL_CT=1   a real-CT test without data fails instead of being skipped
 #   MEDDINO_REAL_CT=FOLDER      real CT that tests/real_ct/fetch.sh has already fetched
+#   MEDDINO_PACKAGES=OPTIONS    cargo's selection of packages, such as --workspace (default: the library and the command)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,6 +25,7 @@ if [ "$(uname -s)" = Linux ] && ! has_vulkan; then
 fi
 # A selection of tests, or all where cargo-nextest is missing, runs one test binary after another, and each is timed.
 runner=test
+read -ra packages <<<"${MEDDINO_PACKAGES:-}"
 if [ $# = 0 ] && cargo nextest --version >/dev/null 2>&1; then runner="nextest run"; fi
 
 if [ -z "${MEDDINO_REAL_CT:-}" ]; then
@@ -32,7 +34,7 @@ if [ -z "${MEDDINO_REAL_CT:-}" ]; then
     trap 'rm -f "$fetched"' EXIT
     tests/real_ct/fetch.sh >"$fetched" &
     fetching=$!
-    cargo $runner --locked --no-run "$@" || { kill $fetching; exit 1; }
+    cargo $runner --locked "${packages[@]}" --no-run "$@" || { kill $fetching; exit 1; }
     if wait $fetching; then
         MEDDINO_REAL_CT=$(cat "$fetched")
         export MEDDINO_REAL_CT
@@ -50,7 +52,7 @@ if [ "$runner" = test ]; then
     output=$(mktemp)
     trap 'rm -f "$output" ${fetched:+"$fetched"}' EXIT
     [ $# -gt 0 ] || set -- --no-fail-fast
-    cargo test --locked "$@" 2>&1 | tee "$output" || status=$?
+    cargo test --locked "${packages[@]}" "$@" 2>&1 | tee "$output" || status=$?
     sed -nE -e 's/^ *Running (.*) \(.*/\1/;t name' -e 's/^ *(Doc-tests .*)/\1/;t name' -e 's/.*; finished in ([0-9.]+)s$/\1/;t time' -e d \
         -e ':name' -e 'h;d' -e ':time' -e 'G;s/\n/ /p' "$output" | longest
     exit "$status"
@@ -59,8 +61,8 @@ fi
 # Runs test binaries side by side. nextest runs no doctests and hides the output of passing tests, so both come below.
 report=${CARGO_TARGET_DIR:-target}/nextest/default/junit.xml
 rm -f "$report"
-cargo nextest run --locked --no-fail-fast || status=$?
-cargo test --locked --doc || status=$?
+cargo nextest run --locked "${packages[@]}" --no-fail-fast || status=$?
+cargo test --locked "${packages[@]}" --doc || status=$?
 if [ -f "$report" ]; then
     grep -o 'SKIPPED.*' "$report" | sed 's/<.*//' | sort -u || true
     sed -n 's/.*<testcase name="\([^"]*\)" classname="\([^"]*\)".* time="\([^"]*\)".*/\3 \2 \1/p' "$report" | longest

@@ -299,6 +299,7 @@ fn hostile_nrrd_files_are_refused() {
         ("list.nhdr", with(&[("data file", "LIST")]), "in several files (data file: LIST)"),
         ("pattern.nhdr", with(&[("data file", "x%03d.raw 1 9 1")]), "in several files"),
         ("missing.nhdr", with(&[("data file", "gone.raw")]), "gone.raw"),
+        ("itself.nhdr", with(&[("data file", "itself.nhdr")]), "names itself as the file of its voxels"),
         ("folder.nhdr", with(&[("data file", ".")]), "is a folder"),
     ]);
 }
@@ -357,5 +358,6 @@ fn hostile_metaimage_files_are_refused() {
         ("list.mhd", with(&[("ElementDataFile", "LIST")]), "in several files (ElementDataFile = LIST)"),
         ("pattern.mhd", with(&[("ElementDataFile", "x%03d.raw 1 9 1")]), "in several files"),
         ("missing.mhd", with(&[("ElementDataFile", "gone.raw")]), "gone.raw"),
+        ("itself.mhd", with(&[("ElementDataFile", "./itself.mhd")]), "expected another file, or ElementDataFile = LOCAL"),
     ]);
 }

@@ -22,6 +22,7 @@ done
 driver=$(tests/unpack_mesa.sh target/mesa trixie radeon)
 eval "$driver"
 export MESA_SHADER_CACHE_DISABLE=true WGPU_BACKEND=vulkan
-# With another profile than that of the tests, everything would be compiled once more.
-cargo test --quiet --locked --bench compiler --no-run
-cargo test --quiet --locked --bench compiler -- "${arguments[@]}"
+# With another profile or other packages than those of the tests, everything would be compiled once more.
+read -ra packages <<<"${MEDDINO_PACKAGES:-}"
+cargo test --quiet --locked "${packages[@]}" --bench compiler --no-run
+cargo test --quiet --locked "${packages[@]}" --bench compiler -- "${arguments[@]}"

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Builds the Python package, installs it into a fresh virtual environment, and runs its tests and the checks of its types.
-# The library is built as the repository's other tests build it, in the same target folder, so that nothing is compiled
-# twice. Arguments go to pytest. Without a Python of 3.10 or later, or a network for pip, it says so and ends with 3.
+# MEDDINO_COMMAND is the command that results are compared with, if it is already built. Arguments go to pytest. Without a Python of 3.10 or later, or a network for pip, it says so and ends with 3.
 # Tests of the package beside other libraries are skipped where those are not installed. WITH names libraries to install:
 #   WITH='scikit-learn torch ray[data]' python/tests/run.sh
 set -euo pipefail
@@ -21,15 +20,17 @@ if [ -n "${WITH:-}" ]; then
 fi
 
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
-# The command is also what the tests compare with.
-cargo build --locked --bin meddino -p meddino -p meddino-python
+if [ -z "${MEDDINO_COMMAND:-}" ]; then
+    cargo build --locked --bin meddino -p meddino -p meddino-python
+    MEDDINO_COMMAND=$CARGO_TARGET_DIR/debug/meddino
+fi
 "$scratch/venv/bin/maturin" build --quiet --locked --profile dev --manifest-path python/Cargo.toml --interpreter "$scratch/venv/bin/python" --out "$scratch"
 "$scratch/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps "$scratch"/meddino-*.whl
 
 # From another folder, so that the installed package is what is tested.
 cp -r python/tests python/examples python/pyproject.toml "$scratch/"
 cd "$scratch"
-export MEDDINO_COMMAND=$CARGO_TARGET_DIR/debug/meddino MEDDINO_REPOSITORY=$OLDPWD
+export MEDDINO_COMMAND MEDDINO_REPOSITORY=$OLDPWD
 venv/bin/python -m mypy
 venv/bin/python -m mypy.stubtest meddino._meddino
 venv/bin/python -m pytest -q "$@"

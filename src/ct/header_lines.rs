@@ -46,6 +46,20 @@ impl HeaderLines {
     }
 }
 
+/// Returns the path of the file of the voxels, which the header at `path` calls `name`. `inside` says how a header states
+/// that the voxels follow it.
+///
+/// # Errors
+/// If that is the header's own file: its first bytes are text, and would be read as voxels.
+pub(super) fn data_file(path: &Path, name: &str, inside: &str) -> Result<PathBuf, String> {
+    let data = path.parent().unwrap_or(Path::new("")).join(name);
+    let is_itself = data == path || data.canonicalize().is_ok_and(|data| path.canonicalize().is_ok_and(|path| data == path));
+    if is_itself {
+        return Err(format!("broken header: it names itself as the file of its voxels; expected another file, or {inside}"));
+    }
+    Ok(data)
+}
+
 /// Returns the open file of the voxels, and the offset of its data: the file `data` from its beginning, or else the
 /// rest of the header's own file.
 ///

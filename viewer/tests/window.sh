@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # The viewer in a window that nobody sees (Xvfb), on whatever Vulkan there is: the phantom is shown, components and similarity are laid over it, the map follows
 # the mouse, labels are painted, followed, corrected and saved, a scan that is none is refused in words, a window that is closed while the model loads ends
-# well, and frames keep coming while features are computed. Screenshots go to the folder that the first argument names (default: target/viewer-test); the
-# second is a viewer already built, and the third the command.
+# well, and frames keep coming while features are computed. Screenshots go to the folder that the first argument names (default: target/viewer-test).
+# MEDDINO_VIEWER and MEDDINO_COMMAND are the viewer and the command, if they are already built.
 #
 # xvfb, xdotool and imagemagick are installed where this runs as root, or sudo asks for no password; ends with 3, and says so, where they cannot be had.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 shots=${1:-target/viewer-test}
-viewer=${2:-}
-meddino=${3:-}
+viewer=${MEDDINO_VIEWER:-}
+meddino=${MEDDINO_COMMAND:-}
 # The slowest frame, in ms, that the viewer may be the cause of.
 slowest=250
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }

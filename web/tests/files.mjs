@@ -60,7 +60,7 @@ export function seedFolder(name) {
 
 /** Runs the command. */
 export function meddino(...args) {
-    return execFileSync("target/debug/meddino", args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+    return execFileSync(process.env.MEDDINO_COMMAND, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
 }
 
 /** The command's features on the CPU, by tensor name: `{shape, values}`. */

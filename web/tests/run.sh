@@ -5,7 +5,8 @@
 #
 #   web/tests/run.sh [TEST...]   tests whose names contain one of these words (default: all)
 #
-# Screenshots go to target/web-tests/shots.
+# Screenshots go to target/web-tests/shots. MEDDINO_COMMAND is the command that values are compared with, if it is already
+# built.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 web/build.sh
@@ -20,5 +21,9 @@ chromium=$(command -v chromium || command -v google-chrome) || skip "chromium"
 desk=target/web-tests
 mkdir -p "$desk"
 [ -d "$desk/node_modules/playwright-core" ] || npm install --silent --no-audit --no-fund --prefix "$desk" playwright-core@1.57.0 >/dev/null || skip "playwright-core"
-cargo build --locked
+if [ -z "${MEDDINO_COMMAND:-}" ]; then
+    cargo build --locked
+    MEDDINO_COMMAND=target/debug/meddino
+fi
+export MEDDINO_COMMAND
 exec env CHROMIUM="$chromium" node web/tests/main.mjs "$@"

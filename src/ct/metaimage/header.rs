@@ -96,7 +96,7 @@ impl Header {
                 let name = shortened(name);
                 Err(format!("its voxels are in several files (ElementDataFile = {name}), which is not read; save it as one .mha file"))
             }
-            _ => Ok(Some(path.parent().unwrap_or(Path::new("")).join(name))),
+            _ => Ok(Some(header_lines::data_file(path, name, "ElementDataFile = LOCAL")?)),
         }
     }
 

@@ -77,7 +77,7 @@ impl Header {
             let name = shortened(name);
             return Err(format!("its voxels are in several files (data file: {name}), which is not read; save it as one .nrrd file"));
         }
-        Ok(Some(path.parent().unwrap_or(Path::new("")).join(name)))
+        Ok(Some(header_lines::data_file(path, name, "no field \"data file\" if they follow it")?))
     }
 
     /// Returns the number of axes.
