@@ -16,6 +16,7 @@ use crate::cli::terminal::say::result;
 /// The results of the benchmark.
 struct Measured {
     subject: Subject,
+    start: Start,
     /// Seconds per image of each timed run, ascending.
     seconds: Vec<f64>,
     /// On a GPU, seconds per image of each compute pass alone, without transfers, ascending.
@@ -28,6 +29,14 @@ struct Measured {
     bytes: Option<u64>,
 }
 
+/// What a user waits for before the first features.
+struct Start {
+    /// Seconds until the model is loaded onto its backend. On a GPU its kernels are tested, too.
+    open: f64,
+    /// Seconds of the first batch. On a GPU the model's kernels are compiled in this time.
+    first: f64,
+}
+
 /// Runs a batch of the built-in slice `--runs` times, and prints the results.
 pub fn run(args: &Bench, terminal: &Terminal) -> Result<()> {
     let measured = measure(args, terminal)?;
@@ -35,7 +44,9 @@ pub fn run(args: &Bench, terminal: &Terminal) -> Result<()> {
 }
 
 fn measure(args: &Bench, terminal: &Terminal) -> Result<Measured> {
+    let began = Instant::now();
     let (subject, engine, mut input) = Subject::open(args, terminal)?;
+    let open = began.elapsed().as_secs_f64();
     let (model, backbone) = (engine.model(), engine.backbone());
     let (batch, request) = (subject.batch, Request::default());
     let images = input.batch(vec![0; batch])?;
@@ -45,7 +56,7 @@ fn measure(args: &Bench, terminal: &Terminal) -> Result<Measured> {
         backbone.features(&images, None, &request)?;
         Ok(started.elapsed().as_secs_f64() / batch as f64)
     };
-    run()?;
+    let start = Start { open, first: run()? * batch as f64 };
     // A GPU is timed alone first, because that leaves it at its working clock.
     let times = backbone.pass_times(&images, &request, args.runs as usize)?;
     let seconds = (0..args.runs).map(|_| run()).collect::<Result<Vec<_>>>()?;
@@ -59,6 +70,7 @@ fn measure(args: &Bench, terminal: &Terminal) -> Result<Measured> {
         peak: backbone.peak_flops()?.or_else(flops_of_gemm),
         bytes,
         subject,
+        start,
     })
 }
 
@@ -86,6 +98,8 @@ impl Measured {
     fn to_json(&self) -> Value {
         let mut json = self.subject.to_json();
         json["runs"] = json!(self.seconds.len());
+        json["open_s"] = json!(self.start.open);
+        json["first_s"] = json!(self.start.first);
         json["median_s"] = json!(median(&self.seconds));
         json["min_s"] = json!(self.seconds[0]);
         json["device_s"] = json!(self.device_seconds.as_deref().map(median));
@@ -99,6 +113,8 @@ impl Measured {
 
     fn table(&self) -> Result<()> {
         self.subject.table(&format!("{} runs", self.seconds.len()))?;
+        let Start { open, first } = self.start;
+        result(format_args!("start     {open:.2} s to load the model, {first:.2} s for the first batch"))?;
         result(format_args!("time      {:.4} s per image (median), {:.4} s (fastest)", median(&self.seconds), self.seconds[0]))?;
         if let Some(seconds) = &self.device_seconds {
             result(format_args!("          {:.4} s the pass alone on the device (median)", median(seconds)))?;
