@@ -1,9 +1,16 @@
 //! Compiles kernels for a device.
 
+#[cfg(not(target_arch = "wasm32"))]
+use std::collections::HashSet;
+
+#[cfg(not(target_arch = "wasm32"))]
+use super::blocking::block_on;
 use super::context::Context;
-use super::pipelines::Bindings;
+use super::pipelines::{Bindings, Key};
 use crate::error::Result;
-use crate::graph::{Dispatch, Kernel};
+use crate::graph::{Graph, Kernel};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::parallel;
 
 /// The operation that the texts of errors begin with.
 const COMPILING: &str = "preparing the forward pass";
@@ -15,20 +22,47 @@ pub(super) struct Compiled {
 }
 
 impl Context {
-    /// Returns a step's kernel, which it compiles unless the context has compiled it before. A kernel that is `trusted`
-    /// ([`crate::graph::Graph::is_trusted`]) has no run-time checks if the context allows that.
+    /// Returns the kernel of each step of `graph`. Kernels that the context has not compiled before are compiled side by
+    /// side, because drivers take long for each. A kernel whose step is trusted ([`Graph::is_trusted`]) has no
+    /// run-time checks if the context allows that.
     ///
     /// # Errors
-    /// If the device refuses the shader, is out of memory or lost. A failed kernel is not kept.
-    pub(super) async fn compiled(&self, step: &Dispatch, trusted: bool) -> Result<Compiled> {
-        let bindings = Bindings::of(step);
-        let create_layout = || Ok(self.bind_group_layout("meddino", bindings.kinds()));
-        let layout = self.pipelines.layout(bindings, self.checked_async(COMPILING, create_layout)).await?;
-        let unchecked = self.pipelines.skips_checks(trusted);
-        let compile = || Ok(compile(self, &step.kernel, &layout, unchecked));
-        let key = (step.kernel.clone(), bindings, unchecked);
-        let pipeline = self.pipelines.pipeline(key, self.checked_async(COMPILING, compile)).await?;
-        Ok(Compiled { pipeline, layout })
+    /// If the device refuses a shader, is out of memory or lost. A failed kernel is not kept.
+    pub(super) async fn compiled(&self, graph: &Graph) -> Result<Vec<Compiled>> {
+        let keys: Vec<Key> =
+            (0..).zip(graph.steps()).map(|(at, step)| self.key(&step.kernel, Bindings::of(step), graph.is_trusted(at))).collect();
+        let mut layouts = Vec::with_capacity(keys.len());
+        for (_, bindings, _) in &keys {
+            layouts.push(self.layout(*bindings).await?);
+        }
+        // A browser compiles in a process of its own.
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            let mut seen = HashSet::new();
+            let first: Vec<_> = keys.iter().zip(&layouts).filter(|(key, _)| seen.insert(*key)).collect();
+            let compile = |at: usize| block_on(self.pipeline(first[at].0, first[at].1)).map(drop);
+            parallel::map(first.len(), compile).into_iter().collect::<Result<()>>()?;
+        }
+        let mut compiled = Vec::with_capacity(keys.len());
+        for (key, layout) in keys.iter().zip(layouts) {
+            compiled.push(Compiled { pipeline: self.pipeline(key, &layout).await?, layout });
+        }
+        Ok(compiled)
+    }
+
+    fn key(&self, kernel: &Kernel, bindings: Bindings, trusted: bool) -> Key {
+        (kernel.clone(), bindings, trusted && !self.checks_shaders())
+    }
+
+    async fn layout(&self, bindings: Bindings) -> Result<wgpu::BindGroupLayout> {
+        let create = || Ok(self.bind_group_layout("meddino", bindings.kinds()));
+        self.pipelines.layout(bindings, self.checked_async(COMPILING, create)).await
+    }
+
+    async fn pipeline(&self, key: &Key, layout: &wgpu::BindGroupLayout) -> Result<wgpu::ComputePipeline> {
+        let (kernel, _, unchecked) = key;
+        let compile = || Ok(compile(self, kernel, layout, *unchecked));
+        self.pipelines.pipeline(key.clone(), self.checked_async(COMPILING, compile)).await
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Context {
     /// [`crate::graph::Cost::work`] per second, if it was measured.
     pub(super) speed: Option<f64>,
     pub(super) pipelines: Arc<Pipelines>,
+    /// Whether every shader has naga's run-time checks.
+    checks_shaders: bool,
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) poller: Arc<Poller>,
 }
@@ -159,6 +161,7 @@ impl Context {
             counts: Arc::default(),
             speed: None,
             pipelines: Arc::default(),
+            checks_shaders: true,
             #[cfg(not(target_arch = "wasm32"))]
             poller: Arc::default(),
             info,
@@ -215,15 +218,20 @@ impl Context {
         self
     }
 
-    /// Returns the same device with its own cache of pipelines, which compiles the kernels of this crate without naga's
-    /// run-time checks (bounds of arrays, ends of loops) and without zeroing workgroup memory. On a GPU the checks cost
-    /// a good part of a matrix product's time.
+    /// Returns the same device, which compiles the kernels of this crate without naga's run-time checks (bounds of
+    /// arrays, ends of loops) and without zeroing workgroup memory. On a GPU the checks cost a good part of a matrix
+    /// product's time.
     ///
     /// Steps that a caller pushes into a [`Graph`](crate::graph::Graph) keep their checks, unless the caller pushes
     /// them with [`Graph::push_unchecked`](crate::graph::Graph::push_unchecked).
     #[must_use]
     pub fn without_shader_checks(&self) -> Self {
-        Self { pipelines: Arc::new(Pipelines::unchecked()), ..self.clone() }
+        Self { checks_shaders: false, ..self.clone() }
+    }
+
+    /// Returns whether every shader has naga's run-time checks.
+    pub(super) fn checks_shaders(&self) -> bool {
+        self.checks_shaders
     }
 
     /// Installs handlers that record failures outside our error scopes. Only for a device that this crate opened,
@@ -261,8 +269,8 @@ impl Context {
     /// begins with `doing`.
     pub(super) async fn checked_async<T>(&self, doing: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.alive(doing)?;
-        // A device has one stack of error scopes, which other tasks use too, so nothing may be awaited between a push
-        // and its pop.
+        // A thread has one stack of error scopes, in a browser the device has, and other tasks use it too. So nothing
+        // may be awaited between a push and its pop.
         let (value, memory, validation, internal) = {
             let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
             let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);

@@ -75,10 +75,7 @@ impl Executable {
             check_matrices(step, graph.is_trusted(at))?;
         }
         let buffers = context.checked_async(PREPARING, || buffers(context, &graph, &plan, weights)).await?;
-        let mut compiled = Vec::with_capacity(graph.steps().len());
-        for (at, step) in graph.steps().iter().enumerate() {
-            compiled.push(context.compiled(step, graph.is_trusted(at)).await?);
-        }
+        let compiled = context.compiled(&graph).await?;
         let steps = context.checked_async(PREPARING, || Ok(steps(context, &graph, &buffers, compiled))).await?;
         let idle = buffers.iter().map(|_| Idle::default()).collect();
         Ok(Self { context: context.clone(), graph, plan, buffers, idle, steps })

@@ -12,8 +12,6 @@ use crate::graph::{Dispatch, Kernel};
 /// kept.
 #[derive(Debug, Default)]
 pub(super) struct Pipelines {
-    /// Whether trusted kernels are compiled without run-time checks.
-    unchecked: bool,
     compiled: Mutex<HashMap<Key, wgpu::ComputePipeline>>,
     layouts: Mutex<HashMap<Bindings, wgpu::BindGroupLayout>>,
 }
@@ -30,15 +28,11 @@ pub(super) struct Bindings {
 }
 
 impl Pipelines {
-    /// Makes an empty cache that compiles trusted kernels without run-time checks
-    /// ([`Context::without_shader_checks`](super::Context::without_shader_checks)).
-    pub fn unchecked() -> Self {
-        Self { unchecked: true, ..Self::default() }
-    }
-
-    /// Returns whether to compile a step's kernel without run-time checks.
-    pub fn skips_checks(&self, trusted: bool) -> bool {
-        self.unchecked && trusted
+    /// Drops all of it, so that tests can watch a compilation.
+    #[cfg(test)]
+    pub fn forget(&self) {
+        self.compiled.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.layouts.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Returns the layout for these bindings, which `make` creates if the cache does not hold it.
@@ -113,6 +107,7 @@ mod tests {
         }
         copied.push(recorded.steps()[0].clone());
         let compiled = |context: &Context, graph: &Graph| {
+            context.pipelines.forget();
             let planned = plan(graph, context.limits()).unwrap();
             Executable::new(context, graph.clone(), planned, &GpuWeights::default()).unwrap();
             let mut unchecked: Vec<bool> = context.pipelines.compiled.lock().unwrap().keys().map(|(.., unchecked)| *unchecked).collect();
@@ -120,7 +115,7 @@ mod tests {
             unchecked
         };
         assert_eq!(compiled(&context, &copied), [false]);
-        assert_eq!(compiled(&context, &recorded), [false, true]);
+        assert_eq!(compiled(&context, &recorded), [true]);
         assert_eq!(compiled(&checked, &recorded), [false], "a context with checks compiles no kernel without them");
     }
 }
