@@ -14,7 +14,7 @@ use meddino::cpu;
 use meddino::ct::{self, Size, Window, prepare};
 use meddino::gpu::{Context, Executable, GpuWeights, Selection};
 use meddino::graph::{Elem, Role, TensorId, plan};
-use meddino::kernels::{Epilogue, Field, Heads, Mosaic, Recorder, Values, taps};
+use meddino::kernels::{Epilogue, Field, Heads, Mosaic, Recorder, Rotation, Values, taps};
 use meddino::maps::{Moments, cosine};
 use meddino::verify::TapDistance;
 use meddino::vit::config::{Config, Grid, RopePrecision};
@@ -220,19 +220,35 @@ fn gelu(context: &Context, config: &Config, tokens: usize) -> Case {
 
 fn rope_and_attention(context: &Context, config: &Config, grid: Grid) -> [Case; 2] {
     let (n, d, t) = (config.num_heads, config.head_dim(), config.prefix_tokens() + grid.patches());
-    let (qkv, angles) = (noise(1, &[1, t, 3 * n * d]), table(config, grid));
-    let rotated = Tensor::filled_by(|y| cpu::rope(&qkv, &angles, n, config.prefix_tokens(), config.rope, y));
+    let (x, weight, angles) = (noise(1, &[1, t, n * d]), noise(2, &[3 * n * d, n * d]), table(config, grid));
+    let layer = Linear { weight: weight.clone(), bias: None }.into();
+    let qkv = Tensor::filled_by(|y| cpu::matmul(&x, &layer, cpu::LayerEpilogue::Bias, y));
+    let rotated = Tensor::filled_by(|y| cpu::rope(&qkv, &angles, n, config.prefix_tokens(), RopePrecision::F32, y));
     let mut rope = Case::new("rope", context);
-    let ids = [&qkv, &angles].map(|values| rope.input(values));
-    let heads = rope.recorder.rope("rope", ids[0], ids[1], n, config.rope == RopePrecision::Bf16).expect("recorded");
+    let [x, weight, table] = [&x, &weight, &angles].map(|values| rope.input(values));
+    let heads = rope.recorder.rope("rope", x, weight, None, Rotation { table, heads: n, bf16: false }).expect("recorded");
     let mut attention = Case::new("attention", context);
-    let [q, k, v] = [0, 1, 2].map(|part| {
+    let qkv = [0, 1, 2].map(|part| {
         let values = rotated.data()[part * n * t * d..(part + 1) * n * t * d].to_vec();
         attention.input(&Tensor::new([1, n, t, d], values))
     });
-    let y = attention.recorder.attention("attention", Heads { q, k, v }).expect("recorded");
+    let qkv = attention.recorder.heads("attention", qkv);
+    let y = attention.recorder.attention("attention", qkv).expect("recorded");
     let want = Tensor::filled_by(|y| cpu::attention(&rotated, cpu::FactorType::F32, y));
-    [rope.done(&[heads.q, heads.k, heads.v], rotated), attention.done(&[y], want)]
+    [rope.done(&[heads.parts()[0].0], laid_out(&heads, &rotated)), attention.done(&[y], want)]
+}
+
+/// Returns q, k and v [3, 1, N, T, D] as they lie in the result of `rope`, whose heads have another order.
+fn laid_out(heads: &Heads, qkv: &Tensor) -> Tensor {
+    let (d, len) = (heads.shape()[3], qkv.data().len() / 3);
+    let begins = heads.parts().map(|(_, first)| first);
+    let mut laid = vec![0.0; begins[2] + len];
+    for (part, values) in qkv.data().chunks_exact(len).enumerate() {
+        for (i, to) in laid[begins[part]..][..len].iter_mut().enumerate() {
+            *to = values[i - i % d + if part == 2 { i % d } else { heads.source(i % d) }];
+        }
+    }
+    Tensor::new([laid.len()], laid)
 }
 
 /// The kernels before and after the model: those that prepare a slice, and those that draw maps of tokens.

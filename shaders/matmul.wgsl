@@ -14,3 +14,8 @@ struct Params {
     pad1: u32,
     pad2: u32,
 }
+
+// Returns the bound row of the weight that gives a column of this dispatch.
+fn weight_row(col: u32) -> u32 {
+    return col;
+}

@@ -1,27 +1,41 @@
-// Rearranges one third of qkv (q, k or v) from token-major to head-major, and rotates it by position if ROTATE (q and
-// k):
-//     y[b, n, t, :] = x cos + rotate_half(x) sin, with x = qkv[b, t, part, n, :] and rotate_half([a | b]) = [-b | a]
+// The layer qkv and rotary position embedding: queries, keys and values of every token by head, x weight^T + bias, with
+// queries and keys rotated by position:
+//     y = x cos + rotate_half(x) sin, with rotate_half([a | b]) = [-b | a]
 // for patch tokens, t >= prefix; cls and storage tokens are not rotated. Halves are D/2 long and share their D/2
-// angles. If BF16, x (of prefix tokens too), each product and the sum are rounded to bf16.
+// angles. If BF16, queries and keys (of prefix tokens too), each product and the sum are rounded to bf16.
 //
-// An invocation computes one pack of pairs (i, i + D/2): four pairs if D/2 is a multiple of four, else one. HALF is D/2
-// in packs, a constant because invocations divide by it. The grid's x covers the bound rows of qkv times HALF, its y
-// the N heads. Another dispatch writes the heads that are not bound.
-@group(0) @binding(0) var<storage, read> qkv: array<InPack>; // [rows, 3, N, D]
-@group(0) @binding(1) var<storage, read> table: array<Pack>; // [2, P, D/2]: sines, cosines
-@group(0) @binding(2) var<storage, read_write> y: array<OutPack>; // [bound heads of B N, T, D]
+// An invocation must have both elements of a pair (i, i + D/2). So the rows of the weight are taken in another order:
+// RUN first elements of pairs, then their RUN second ones, then the next RUN pairs. Queries and keys stay in that order, which
+// changes no score. Values are in the order of the checkpoint.
+//
+// The other parts are rope/pairs_*.wgsl, which store; rope/bias.wgsl or rope/none.wgsl; matmul/operands_*.wgsl, which reads
+// rows; and the loop over K in shared/gemm_*.wgsl. A dispatch may compute some columns only, from column `first` on, and
+// skips the heads that are not bound, because another dispatch writes them.
+const HALF: u32 = HEAD_DIM / 2u;
+const WIDTH: u32 = HEADS * HEAD_DIM; // C
 
 struct Params {
+    m: u32, // bound rows of x
+    n: u32, // columns of this dispatch
+    k: u32, // K
+    first: u32, // first column of this dispatch, of 3 N D
+    first_weight: u32, // first bound row of the weight
+    first_row: u32, // first bound row of x, of B T
     tokens: u32, // T
     prefix: u32, // T - P
-    heads: u32, // N
-    part: u32, // 0, 1, 2: q, k, v
-    first_row: u32, // first bound row of B T
-    rows: u32, // bound rows
-    first_head: u32, // first bound head of B N
+    first_head: u32, // first bound head, of B N
     bound_heads: u32,
+    part_pitch: u32, // from the queries to the keys, and from the keys to the values; 0 if one of them is bound
+    pad0: u32,
 }
-@group(0) @binding(3) var<uniform> params: Params;
+
+// Returns the row of the weight that gives a column of this dispatch.
+fn weight_row(col: u32) -> u32 {
+    let n = params.first + col;
+    let place = n % HEAD_DIM;
+    let source = n - place + place / (2u * RUN) * RUN + place % RUN + place / RUN % 2u * HALF;
+    return select(source, n, n >= 2u * WIDTH) - params.first_weight;
+}
 
 fn rounded(x: Pack) -> Pack {
     if BF16 {
@@ -30,33 +44,32 @@ fn rounded(x: Pack) -> Pack {
     return x;
 }
 
-@compute @workgroup_size(LANES)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    let i = id.x % HALF;
-    let bound_row = id.x / HALF;
-    let row = params.first_row + bound_row;
-    let image = row / params.tokens;
-    let head = image * params.heads + id.y;
-    if bound_row >= params.rows || head < params.first_head || head - params.first_head >= params.bound_heads {
+// Stores the sums of columns from `col` on, and those from `col` + RUN on. For queries and keys these are pairs.
+fn store_pair(row: u32, col: u32, first: Pack, second: Pack) {
+    let n = params.first + col;
+    let part = n / WIDTH; // 0, 1, 2: q, k, v
+    let image = (params.first_row + row) / params.tokens;
+    let t = params.first_row + row - image * params.tokens;
+    let head = image * HEADS + n % WIDTH / HEAD_DIM;
+    if head < params.first_head || head - params.first_head >= params.bound_heads {
         return;
     }
-    let t = row - image * params.tokens;
-    let source = ((bound_row * 3u + params.part) * params.heads + id.y) * 2u * HALF + i;
-    let place = ((head - params.first_head) * params.tokens + t) * 2u * HALF + i;
-    var a = Pack(qkv[source]);
-    var b = Pack(qkv[source + HALF]);
-    if ROTATE {
-        a = rounded(a);
-        b = rounded(b);
-        if t >= params.prefix {
-            let angle = (t - params.prefix) * HALF + i;
-            let sin = table[angle];
-            let cos = table[(params.tokens - params.prefix) * HALF + angle];
-            let rotated = rounded(rounded(a * cos) + rounded(-b * sin));
-            b = rounded(rounded(b * cos) + rounded(a * sin));
-            a = rotated;
-        }
+    let place = n % HEAD_DIM;
+    let at = part * params.part_pitch + ((head - params.first_head) * params.tokens + t) * HEAD_DIM + place;
+    if part == 2u {
+        put(at, biased(first, n), biased(second, n + RUN));
+        return;
     }
-    y[place] = OutPack(a);
-    y[place + HALF] = OutPack(b);
+    let i = place / (2u * RUN) * RUN + place % RUN;
+    var a = rounded(biased(first, n - place + i));
+    var b = rounded(biased(second, n - place + i + HALF));
+    if t >= params.prefix {
+        let angle = ((t - params.prefix) * HALF + i) / PACK;
+        let sin = table[angle];
+        let cos = table[(params.tokens - params.prefix) * HALF / PACK + angle];
+        let turned = rounded(rounded(a * cos) + rounded(-b * sin));
+        b = rounded(rounded(b * cos) + rounded(a * sin));
+        a = turned;
+    }
+    put(at, a, b);
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use meddino::gpu::REQUIRED;
 use meddino::graph::{Constant, Elem, Kernel, Limits, Role, Tier, TileChoice, Tiles};
 use meddino::kernels::{
-    Columns, Epilogue, Field, Heads, Mask, Mosaic, Recorder, Values, attention_tiles, product_tiles, texture_read, texture_write,
+    Columns, Epilogue, Field, Mask, Mosaic, Recorder, Rotation, Values, attention_tiles, product_tiles, texture_read, texture_write,
 };
 
 /// Records each operation in each of its forms, for rows of `c` elements (a multiple of 4 or not). Products have 7 and 8
@@ -15,10 +15,10 @@ use meddino::kernels::{
 fn record(limits: Limits, c: usize) -> Recorder {
     let mut g = Recorder::new(limits);
     let mut operand = |shape: &[usize]| g.tensor_of(limits.elem, "t", shape, Role::Input);
-    let (x, qkv) = (operand(&[2, 5, c]), operand(&[2, 5, 3 * 64]));
+    let (x, qkv) = (operand(&[2, 5, c]), operand(&[3 * 64, c]));
     let layers = [7, 8].map(|n| (n, operand(&[n, c])));
     let pixels = operand(&[32, 7]);
-    let heads = Heads { q: operand(&[2, 2, 5, 32]), k: operand(&[2, 2, 5, 32]), v: operand(&[2, 2, 5, 32]) };
+    let heads = [(); 3].map(|()| operand(&[2, 2, 5, 32]));
     let mut tensor = |shape: &[usize]| g.tensor("t", shape, Role::Input);
     let (stream, vector) = (tensor(&[2, 5, c]), tensor(&[7]));
     let layers = layers.map(|(n, weight)| (weight, tensor(&[n]), tensor(&[2, 5, n])));
@@ -27,7 +27,7 @@ fn record(limits: Limits, c: usize) -> Recorder {
     let (rows, long) = (tensor(&[3, 512]), tensor(&[512]));
     let (image, kernel) = (tensor(&[2, 3, 9, 8]), tensor(&[7, 3, 4, 4]));
     let (directions, taps) = (tensor(&[3, c]), tensor(&[2, 5]));
-    let table = tensor(&[2, 4, 16]);
+    let (table, qkv_bias) = (tensor(&[2, 4, 16]), tensor(&[3 * 64]));
     for (weight, bias, residual) in layers {
         let scaled = Epilogue::BiasLayerScaleResidual { bias, gamma: bias, residual };
         for epilogue in [Epilogue::None, Epilogue::Bias(bias), Epilogue::BiasGelu(bias), scaled] {
@@ -51,8 +51,11 @@ fn record(limits: Limits, c: usize) -> Recorder {
     g.basis("basis", stream, wide, directions).unwrap();
     g.resize("resize", image, Field { first: 72, height: 9, width: 8, channels: 1 }, [taps; 2], Values::SAME, [1, 1, 2, 2]).unwrap();
     for bf16 in [false, true] {
-        g.rope("rope", qkv, table, 2, bf16).unwrap();
+        for bias in [None, Some(qkv_bias)] {
+            g.rope("rope", x, qkv, bias, Rotation { table, heads: 2, bf16 }).unwrap();
+        }
     }
+    let heads = g.heads("attention", heads);
     g.attention("attention", heads).unwrap();
     g
 }

@@ -59,7 +59,7 @@ impl Found {
         let with = |choice| Limits { tiles: Tiles::all(choice), ..limits };
         for tile in products {
             for graph in model(&config, with(TileChoice::of_products(tile))) {
-                for (operation, kernel) in operations(&graph).filter(|(_, kernel)| kernel.name == "matmul") {
+                for (operation, kernel) in operations(&graph).filter(|(_, kernel)| ["matmul", "rope"].contains(&kernel.name)) {
                     self.add(at(&format!("{operation} {tile}")), kernel);
                 }
             }

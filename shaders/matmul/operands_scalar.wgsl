@@ -13,7 +13,7 @@ fn load_x(row: u32, k4: u32) -> vec4<f32> {
 fn load_w(col: u32, k4: u32) -> vec4<f32> {
     var four = vec4<f32>(0.0);
     for (var i = 0u; i < min(params.k - 4u * k4, 4u); i++) {
-        four[i] = f32(weight[col * params.k + 4u * k4 + i]);
+        four[i] = f32(weight[weight_row(col) * params.k + 4u * k4 + i]);
     }
     return four;
 }

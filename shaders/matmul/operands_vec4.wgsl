@@ -7,5 +7,5 @@ fn load_x(row: u32, k4: u32) -> vec4<f32> {
 }
 
 fn load_w(col: u32, k4: u32) -> vec4<f32> {
-    return vec4<f32>(weight[col * (params.k / 4u) + k4]);
+    return vec4<f32>(weight[weight_row(col) * (params.k / 4u) + k4]);
 }

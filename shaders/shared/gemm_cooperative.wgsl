@@ -53,7 +53,7 @@ fn loaded_w(col: u32, k4: u32) -> array<vec4<W>, W_LOADS> {
     var fours: array<vec4<W>, W_LOADS>;
     if WHOLE_K || k4 < params.k / 4u {
         for (var i = 0u; i < W_LOADS; i++) { // unroll
-            fours[i] = weight[min(col + i * STAGED, params.n - 1u) * (params.k / 4u) + k4];
+            fours[i] = weight[weight_row(min(col + i * STAGED, params.n - 1u)) * (params.k / 4u) + k4];
         }
     }
     return fours;

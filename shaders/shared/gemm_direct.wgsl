@@ -3,7 +3,7 @@
 //
 // A workgroup computes TILE_M rows x TILE_N columns. Its invocations form a grid of THREADS_M x THREADS_N, each with
 // ROWS x COLS sums whose rows and columns are THREADS_M and THREADS_N apart. Rows and columns past the end repeat the
-// last one and are not stored. Each panel of PANEL_K4 vec4s along K is summed separately, because one long chain of
+// last one and are not stored; `store_two` stores two neighbouring columns of an invocation. COLS is even. Each panel of PANEL_K4 vec4s along K is summed separately, because one long chain of
 // f32 additions would lose most of a digit by K = 3072.
 const PANEL_K4: u32 = 16u;
 const THREADS_M: u32 = TILE_M / ROWS;
@@ -39,11 +39,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
     for (var i = 0u; i < ROWS; i++) {
         let row = first_row + i * THREADS_M;
-        for (var j = 0u; j < COLS; j++) {
-            let col = first_col + j * THREADS_N;
-            if row < params.m && col < params.n {
-                store(row, col, sums[i][j]);
-            }
+        for (var j = 0u; j < COLS; j += 2u) {
+            store_two(row, first_col + j * THREADS_N, sums[i][j], sums[i][j + 1u]);
         }
     }
 }

@@ -10,7 +10,7 @@ use super::executable::Executable;
 use super::weights::GpuWeights;
 use crate::error::Result;
 use crate::graph::{Cost, Limits, Role, TensorId, plan};
-use crate::kernels::{Epilogue, Heads, Recorder};
+use crate::kernels::{Epilogue, Recorder};
 use crate::vit::config::Config;
 
 /// How long a dispatch should last: a third of the 200 ms after which a desktop seems to freeze. The margin is for
@@ -39,8 +39,9 @@ impl Context {
             });
             let product = product.await?;
             let attention = self.rate(|g, tokens| {
-                let [q, k, v] = [(); 3].map(|()| input(g, &[1, heads, tokens, d]));
-                g.attention("probe", Heads { q, k, v })
+                let qkv = [(); 3].map(|()| input(g, &[1, heads, tokens, d]));
+                let qkv = g.heads("probe", qkv);
+                g.attention("probe", qkv)
             });
             let attention = attention.await?;
             self.limits.max_work = Some((product.min(attention) * DISPATCH.as_secs_f64()) as u64);

@@ -7,7 +7,7 @@ use super::executable::Executable;
 use super::weights::{GpuWeights, decode, encoded};
 use crate::error::{Error, GpuFailure, Result};
 use crate::graph::{Elem, Graph, Limits, Role, TensorId, Tier, TileChoice, Tiles, plan};
-use crate::kernels::{Epilogue, Heads, Recorder, default_products};
+use crate::kernels::{Epilogue, Recorder, default_products};
 use crate::tensor::relative_l2;
 
 impl Context {
@@ -167,8 +167,9 @@ async fn unsteady_result(context: &Context, edit: impl Fn(&mut Graph)) -> Result
     let (tokens, head_dim) = if context.abilities().software { (70, 32) } else { (3141, 64) };
     let mut probe = Probe { g: Recorder::new(*context.limits()), inputs: Vec::new() };
     let elem = probe.g.elem();
-    let [q, k, v] = [0; 3].map(|_| probe.input(elem, &[1, 4, tokens, head_dim]).1);
-    let result = [probe.g.attention("attention", Heads { q, k, v })?];
+    let qkv = [0; 3].map(|_| probe.input(elem, &[1, 4, tokens, head_dim]).1);
+    let qkv = probe.g.heads("attention", qkv);
+    let result = [probe.g.attention("attention", qkv)?];
     let executable = probe.prepared(context, &result, edit).await?;
     let mut first: Vec<u32> = Vec::new();
     for _ in 0..REPEATS {
@@ -220,7 +221,8 @@ impl Probe {
 
         let (heads, tokens, head_dim) = (2, 70, 32);
         let [(q, q_id), (k, k_id), (v, v_id)] = [0; 3].map(|_| self.input(elem, &[1, heads, tokens, head_dim]));
-        let attended = self.g.attention("attention", Heads { q: q_id, k: k_id, v: v_id })?;
+        let qkv = self.g.heads("attention", [q_id, k_id, v_id]);
+        let attended = self.g.attention("attention", qkv)?;
 
         // Rows so long that a whole workgroup computes one.
         let c = 516;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::cut::cut;
 use super::gemm::{factors, matrices, parts};
-use super::rope::Heads;
+use super::heads::Heads;
 use super::{Recorder, rows_of, shared, words};
 use crate::count::product;
 use crate::error::{Error, GpuFailure, Result};
@@ -40,17 +40,15 @@ const COOPERATIVE: [(u32, u32, u32, bool); 10] = [
 const SOFTMAX_FLOPS: u64 = 4;
 
 impl Recorder {
-    /// Computes `softmax(q k^T / sqrt D) v` of each head: [B, N, T, D], with D a multiple of 4, to [B, T, N D] of
-    /// [`Recorder::elem`].
+    /// Computes `softmax(q k^T / sqrt D) v` of each head: `qkv`, each [B, N, T, D] with D a multiple of 4, gives [B, T, N D]
+    /// of [`Recorder::elem`].
     ///
     /// # Errors
     /// If the device's limits are too narrow for any piece of it.
-    pub fn attention(&mut self, label: &str, Heads { q, k, v }: Heads) -> Result<TensorId> {
-        let [batch, heads, tokens, head_dim] = self.shape(label, q);
-        self.expect_len(label, k, batch * heads * tokens * head_dim);
-        self.expect_len(label, v, batch * heads * tokens * head_dim);
+    pub fn attention(&mut self, label: &str, qkv: Heads) -> Result<TensorId> {
+        let [batch, heads, tokens, head_dim] = qkv.shape();
         assert!(head_dim.is_multiple_of(4), "{label}: heads of {head_dim}");
-        let elems = [self.one_elem(label, &[q, k, v]), self.elem()];
+        let elems = [self.one_elem(label, &qkv.parts().map(|(id, _)| id)), self.elem()];
         let [head_bytes, y_bytes] = elems.map(Elem::bytes);
         let (kernel, queries) = kernel(label, &self.limits, batch * tokens, head_dim as u32, elems)?;
         let (c, most) = (heads * head_dim, self.limits.reach(1));
@@ -64,7 +62,7 @@ impl Recorder {
             for bound in &bound_heads {
                 let most = most.min((wanted / bound.len()).max(1));
                 for (tiles, head_tokens) in query_tiles(rows, bound, heads, tokens, [queries, most]) {
-                    let reads: Vec<_> = [q, k, v].iter().map(|&id| rows_of(id, bound, tokens * head_dim)).collect();
+                    let reads: Vec<_> = [0, 1, 2].map(|part| qkv.view(part, bound)).into();
                     let write = rows_of(y, rows, c);
                     let scores = product(&[head_tokens, tokens]);
                     self.push(Dispatch {

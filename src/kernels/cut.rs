@@ -50,7 +50,7 @@ impl Recorder {
 }
 
 /// Returns the fewest rows of `bytes` each whose total is a multiple of the alignment of bindings.
-fn rows_between_starts(limits: &Limits, bytes: usize) -> usize {
+pub(super) fn rows_between_starts(limits: &Limits, bytes: usize) -> usize {
     // Alignments are powers of two, so only the power of two in a row's length matters.
     let alignment = limits.alignment as usize;
     let row = 1 << bytes.trailing_zeros().min(alignment.trailing_zeros());

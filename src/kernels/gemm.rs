@@ -162,20 +162,41 @@ impl Tile {
         Self::new(chosen.or_else(default).unwrap_or(candidates[0]), &limits, elem)
     }
 
-    /// Returns the shaders of the loop, which calls `store_four` or `store` for rows of `pack` elements at a time.
+    /// Returns the shaders of the loop, which calls `store` for rows of `pack` elements at a time.
     pub fn parts(self, pack: usize) -> Vec<&'static str> {
-        let four = if pack == 4 { shared::FOUR_VEC4 } else { shared::FOUR_F32 };
+        let store = match (self.stores_four(), pack) {
+            (false, _) => shared::TWO_F32,
+            (true, 4) => shared::FOUR_VEC4,
+            (true, _) => shared::FOUR_F32,
+        };
+        std::iter::once(store).chain(self.loop_parts()).collect()
+    }
+
+    /// Returns the shaders of the loop alone, which calls `store_four` or `store_two`.
+    pub fn loop_parts(self) -> Vec<&'static str> {
         match self.size.split {
-            ProductSplit::Tiled { .. } => vec![four, shared::GEMM_TILED],
+            ProductSplit::Tiled { .. } => vec![shared::GEMM_TILED],
             ProductSplit::Direct { .. } => vec![shared::GEMM_DIRECT],
-            ProductSplit::Cooperative { .. } => vec![four, factors(self.elem), shared::GEMM_COOPERATIVE],
+            ProductSplit::Cooperative { .. } => vec![factors(self.elem), shared::GEMM_COOPERATIVE],
+        }
+    }
+
+    /// Returns whether the loop stores four columns at once, rather than two that lie apart.
+    pub fn stores_four(self) -> bool {
+        !matches!(self.size.split, ProductSplit::Direct { .. })
+    }
+
+    /// Returns how many columns apart the elements of a pair are in what the loop stores at once.
+    pub fn pair_pitch(self) -> usize {
+        match self.size.split {
+            ProductSplit::Direct { sums: [_, cols] } => (self.size.cols / cols) as usize,
+            ProductSplit::Tiled { .. } | ProductSplit::Cooperative { .. } => 2,
         }
     }
 
     /// Returns how many columns the loop stores at a time in rows of `n`, of which a dispatch begins at these `starts`.
     pub fn pack(self, n: usize, mut starts: impl Iterator<Item = usize>) -> usize {
-        let direct = matches!(self.size.split, ProductSplit::Direct { .. });
-        if !direct && n.is_multiple_of(4) && starts.all(|start| start.is_multiple_of(4)) { 4 } else { 1 }
+        if self.stores_four() && n.is_multiple_of(4) && starts.all(|start| start.is_multiple_of(4)) { 4 } else { 1 }
     }
 
     /// Returns the constants that specialise the loop for rows of `k` elements.

@@ -116,14 +116,18 @@ impl Recorder {
     }
 }
 
-fn kernel(tile: Tile, k: usize, pack: usize, [x, weight, y]: [Elem; 3], epilogue: Epilogue) -> Kernel {
-    let operands = if k.is_multiple_of(4) {
+/// Returns the shader part that reads rows of x and of the weight.
+pub(super) fn operands(k: usize) -> &'static str {
+    if k.is_multiple_of(4) {
         include_str!("../../shaders/matmul/operands_vec4.wgsl")
     } else {
         include_str!("../../shaders/matmul/operands_scalar.wgsl")
-    };
+    }
+}
+
+fn kernel(tile: Tile, k: usize, pack: usize, [x, weight, y]: [Elem; 3], epilogue: Epilogue) -> Kernel {
     let head = include_str!("../../shaders/matmul.wgsl");
-    let mut parts = vec![head, operands, if pack == 4 { shared::PACK_VEC4 } else { shared::PACK_F32 }, epilogue.part()];
+    let mut parts = vec![head, operands(k), if pack == 4 { shared::PACK_VEC4 } else { shared::PACK_F32 }, epilogue.part()];
     if matches!(epilogue, Epilogue::BiasGelu(_)) {
         parts.push(shared::GELU);
     }

@@ -10,6 +10,7 @@ mod basis;
 mod cut;
 mod gelu;
 mod gemm;
+mod heads;
 mod layernorm;
 mod matmul;
 mod mosaic;
@@ -22,11 +23,12 @@ mod tokens;
 
 pub use attention::attention_tiles;
 pub use gemm::{default_products, product_defaults, product_tiles};
+pub use heads::Heads;
 pub use layernorm::Columns;
 pub use matmul::Epilogue;
 pub use mosaic::Mosaic;
 pub use resize::{Field, Values, taps};
-pub use rope::Heads;
+pub use rope::Rotation;
 pub use texture::{TEXTURE_SIDE, texture_read, texture_write};
 pub use tokens::Mask;
 
@@ -54,6 +56,7 @@ mod shared {
     pub const REDUCE: &str = include_str!("../../shaders/shared/reduce.wgsl");
     pub const REDUCE_ALONE: &str = include_str!("../../shaders/shared/reduce_alone.wgsl");
     pub const REDUCE_SUBGROUPS: &str = include_str!("../../shaders/shared/reduce_subgroups.wgsl");
+    pub const TWO_F32: &str = include_str!("../../shaders/shared/two_f32.wgsl");
 }
 
 /// A graph while it is recorded, and the limits to which its operations are cut.

@@ -9,7 +9,7 @@ use super::weights::{Block, Linear, Norm, Spec, Weights};
 use crate::count::values_in;
 use crate::error::{Error, GpuFailure, Result};
 use crate::graph::{Elem, Graph, Limits, Role, TensorId};
-use crate::kernels::{Epilogue, Mask, Recorder};
+use crate::kernels::{Epilogue, Mask, Recorder, Rotation};
 
 /// The images that a recorded pass takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -122,8 +122,7 @@ pub fn block(g: &mut Recorder, config: &Config, at: &str, b: &Block<TensorId>, x
     let residual = |layer, gamma, residual| Epilogue::BiasLayerScaleResidual { bias: bias(layer), gamma, residual };
 
     let h = g.layernorm(&format!("{at}.norm1"), x, b.norm1.weight, b.norm1.bias, eps)?;
-    let qkv = g.matmul(&format!("{at}.attn.qkv"), h, b.attn.qkv.weight, Epilogue::bias(b.attn.qkv.bias))?;
-    let qkv = g.rope(&format!("{at}.attn.rope"), qkv, table, heads, bf16)?;
+    let qkv = g.rope(&format!("{at}.attn.qkv"), h, b.attn.qkv.weight, b.attn.qkv.bias, Rotation { table, heads, bf16 })?;
     let a = g.attention(&format!("{at}.attn"), qkv)?;
     let x = g.matmul(&format!("{at}.attn.proj"), a, b.attn.proj.weight, residual(&b.attn.proj, b.ls1, x))?;
 

@@ -11,7 +11,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use meddino::graph::{Elem, Graph, Kernel, Limits, Role, Tier, TileChoice, Tiles};
-use meddino::kernels::{Heads, Recorder, attention_tiles, product_tiles};
+use meddino::kernels::{Recorder, attention_tiles, product_tiles};
 
 use crate::accesses::{Access, Accesses, accesses};
 use crate::expression::Moment;
@@ -55,8 +55,9 @@ fn most_turns(access: &Access, lanes: u32) -> usize {
 
 fn attention(limits: Limits) -> Graph {
     let mut g = Recorder::new(limits);
-    let [q, k, v] = [(); 3].map(|()| g.tensor_of(limits.elem, "t", [1, 12, 1029, 64], Role::Input));
-    g.attention("attention", Heads { q, k, v }).expect("an attention that fits");
+    let qkv = [(); 3].map(|()| g.tensor_of(limits.elem, "t", [1, 12, 1029, 64], Role::Input));
+    let qkv = g.heads("attention", qkv);
+    g.attention("attention", qkv).expect("an attention that fits");
     g.finish()
 }
 

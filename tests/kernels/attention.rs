@@ -1,7 +1,7 @@
 //! `attention`: fused, online softmax.
 
 use meddino::graph::{Elem, Limits, Tier, TileChoice};
-use meddino::kernels::{Heads, attention_tiles};
+use meddino::kernels::attention_tiles;
 use meddino::{Tensor, cpu};
 
 use crate::cases::{Checks, Family, Table, Tolerance, each, noise_of};
@@ -75,9 +75,9 @@ fn check_over(elem: Elem, table: &mut Table, shape: Shape, peak: f32, variants: 
         let tolerance = Tolerance { atol: stored.atol + weights, ..stored };
         let name = format!("{variant} {shape:?}, peak {peak}, bindings of {}", limits.max_binding);
         table.check(&name, limits, tolerance, &want, |case| {
-            let q = case.handed("q", &axes, &q);
-            let (k, v) = (case.handed("k", &axes, &k), case.handed("v", &axes, &v));
-            Ok(vec![case.recorder.attention("attention", Heads { q, k, v })?])
+            let qkv = [("q", &q), ("k", &k), ("v", &v)].map(|(name, values)| case.handed(name, &axes, values));
+            let qkv = case.recorder.heads("attention", qkv);
+            Ok(vec![case.recorder.attention("attention", qkv)?])
         });
     }
 }

@@ -134,7 +134,7 @@ mod tests {
     use super::*;
     use crate::gpu::block_on;
     use crate::graph::{AttentionTile, Elem, Tier, TileChoice, Tiles};
-    use crate::kernels::{Heads, Recorder};
+    use crate::kernels::Recorder;
 
     #[test]
     fn the_first_is_kept_unless_another_is_clearly_faster() {
@@ -164,8 +164,9 @@ mod tests {
         // With the second tile the recorder leaves work out.
         let record = |g: &mut Recorder, inputs: &[crate::graph::TensorId]| {
             let wrong = g.limits().tiles.few.attention == Some(candidates[1]);
-            let [q, k, v] = if wrong { [inputs[0], inputs[0], inputs[2]] } else { [inputs[0], inputs[1], inputs[2]] };
-            g.attention("attention", Heads { q, k, v })
+            let qkv = if wrong { [inputs[0], inputs[0], inputs[2]] } else { [inputs[0], inputs[1], inputs[2]] };
+            let qkv = g.heads("attention", qkv);
+            g.attention("attention", qkv)
         };
         let subject = Subject { kernel: "attention", rows: 40, inputs: vec![vec![1, 2, 40, 32]; 3], record: &record };
         let limits = *context.limits();

@@ -15,7 +15,7 @@ use super::context::Context;
 use super::tile_cache::TileCache;
 use crate::error::Result;
 use crate::graph::{Limits, ProductTile, TensorId, TileChoice, Tiles};
-use crate::kernels::{Epilogue, Heads, Recorder, attention_tiles, product_defaults, product_tiles};
+use crate::kernels::{Epilogue, Recorder, attention_tiles, product_defaults, product_tiles};
 use crate::vit::config::Config;
 
 pub use self::trial::Trial;
@@ -175,6 +175,9 @@ fn narrow_products(model: &Config, rows: usize) -> Subject<'static> {
 }
 
 fn attention(model: &Config, tokens: usize) -> Subject<'static> {
-    let record = &|g: &mut Recorder, inputs: &[TensorId]| g.attention("attention", Heads { q: inputs[0], k: inputs[1], v: inputs[2] });
+    let record = &|g: &mut Recorder, inputs: &[TensorId]| {
+        let qkv = g.heads("attention", [inputs[0], inputs[1], inputs[2]]);
+        g.attention("attention", qkv)
+    };
     Subject { kernel: "attention", rows: tokens, inputs: vec![vec![1, model.num_heads, tokens, model.head_dim()]; 3], record }
 }
