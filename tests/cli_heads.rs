@@ -4,6 +4,8 @@
 mod common;
 #[path = "common/desk.rs"]
 mod desk;
+#[path = "device/mod.rs"]
+mod device;
 
 use std::fs;
 
@@ -11,11 +13,12 @@ use desk::{Desk, text};
 use meddino::Tensor;
 use meddino::backbone::{Backbone, Choice};
 use meddino::ct::{Orient, Size, Turn, Volume, Window, prepare};
-use meddino::fitted::DenseHead;
+use meddino::fitted::{DenseHead, Directions, HeadFile};
+use meddino::gpu::Selection;
 use meddino::heads::{Chosen, Joined, Lattice, Standard};
-use meddino::jobs::fit_marks;
+use meddino::jobs::{Case, HeadJob, HeadRecipe, ModelChoice, fit_marks};
 use meddino::output::{LabelFile, Preprocessing, Provenance};
-use meddino::vit::features::Request;
+use meddino::vit::features::{Projection, Request};
 use meddino::vit::source::ModelSource;
 use serde_json::Value;
 
@@ -223,4 +226,55 @@ fn a_head_of_marks_labels_a_scan_as_its_slices_were_labelled() {
     assert!(refused(&[3; 5]).contains("at least two classes"));
     assert!(refused(&[3, 3, 0, 0, 4096]).contains("labels from 0 to 4095, found 4096"));
     assert!(refused(&[3, 0]).contains("a target for each of 5 vectors, found 2"));
+}
+
+/// The head on a GPU sums in f32 what the head on the CPU sums in f64; it finds the same labels from the same tokens.
+#[test]
+fn a_head_on_a_gpu_finds_the_labels_that_the_cpu_finds_in_its_tokens() {
+    if device::context().is_none() {
+        return;
+    }
+    let desk = Desk::new();
+    ["scans", "masks"].iter().for_each(|folder| fs::create_dir(desk.path(folder)).expect("made"));
+    cohort(&desk, 0..3);
+    desk.succeed(&format!("features scans -c {MODEL} --tokens patch --out-dir f"));
+    // One logit, and one of each of two classes.
+    for more in ["", "--head adamw --rates 0.01 --steps 200 --batch 32"] {
+        desk.succeed(&format!("probe fit f --masks masks -o head.safetensors --overwrite {more}"));
+        let model = ModelChoice { checkpoint: Some(MODEL.into()), backend: Choice::Gpu(Selection::Auto), ..ModelChoice::default() };
+        let recipe = HeadRecipe { head: desk.path("head.safetensors"), model, shifts: 1, batch: Some(1), max_memory: None };
+        let job = HeadJob::open(recipe, &()).expect("a job");
+        let case = Case::new(desk.path("scans/c1_0000.nrrd"));
+        job.write(&case, &desk.path("device.nii.gz"), &()).expect("labelled");
+
+        let mut volume = Volume::open(desk.path("scans/c1_0000.nrrd")).expect("a scan");
+        let (geometry, turn) = (volume.geometry().expect("a grid"), Turn::to_lps(volume.affine().expect("an affine")));
+        volume = volume.oriented(Orient::Lps).expect("turned");
+        let shape = (volume.height(), volume.width());
+        let config = job.engine().model().config();
+        let grid = config.grid(shape.0, shape.1).expect("a grid");
+        let lattice = Lattice::new((grid.rows, grid.cols), config.patch_size, 1, shape);
+        let file = HeadFile::open(&desk.path("head.safetensors")).expect("a head");
+        let head = DenseHead::new(&file, "head.safetensors").expect("a head on patches");
+        let mut map = LabelFile::create(desk.path("host.nii.gz"), &geometry, 4, turn).expect("created");
+        for slice in 0..SIZE[2] {
+            let image = prepare(&volume.read_slice(slice).expect("read"), &Window::DEMO, Size::Native);
+            let tokens = job.engine().backbone().features(&image, None, &Request::default()).expect("features").patches();
+            let tokens = tokens.reshaped([grid.patches(), config.embed_dim]);
+            map.push(&head.label(&tokens, &lattice, shape).expect("labelled")).expect("written");
+
+            let on_gpu = Directions::of(&[&head]).expect("a head that f32 holds");
+            let projection = Projection { mean: on_gpu.mean.clone(), directions: on_gpu.directions.clone() };
+            let projector = job.engine().backbone().projector(&projection).expect("uploaded").expect("on a GPU");
+            let products = projector.submit(&image).expect("submitted").wait().expect("scores");
+            let (got, want) = (on_gpu.scores(&head, 0, products.data()), head.scores(&tokens).expect("scores"));
+            let largest = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            println!("slice {slice}: scores differ by at most {largest:e}");
+            assert!(got.len() == want.len() && largest < 2e-5, "slice {slice}: scores differ by {largest}");
+        }
+        map.finish().expect("complete");
+        let labels = voxels(&desk, "device.nii.gz");
+        assert!(labels.contains(&3.0) && labels.contains(&0.0));
+        assert_eq!(labels, voxels(&desk, "host.nii.gz"), "labels{more}");
+    }
 }

@@ -11,7 +11,7 @@ use crate::heads::{Lattice, Linear, Rows};
 
 /// A head on patch tokens, ready to label slices.
 pub struct DenseHead {
-    linear: Linear,
+    pub(super) linear: Linear,
     /// The label of each class.
     labels: Vec<u16>,
     /// The features that it may be applied to.
@@ -86,8 +86,12 @@ impl DenseHead {
     /// # Errors
     /// If the rows are of another width, or cannot be read.
     pub fn scores(&self, rows: &dyn Rows) -> Result<Vec<f32>> {
-        let scores = self.linear.scores(rows)?;
+        Ok(self.with_pairs(self.linear.scores(rows)?.into_iter()))
+    }
+
+    /// Puts 0 before each logit of a head that has one.
+    pub(super) fn with_pairs(&self, logits: impl Iterator<Item = f64>) -> Vec<f32> {
         let is_pair = self.linear.logits() == 1;
-        Ok(scores.iter().flat_map(|score| is_pair.then_some(0.0).into_iter().chain([*score as f32])).collect())
+        logits.flat_map(|logit| is_pair.then_some(0.0).into_iter().chain([logit as f32])).collect()
     }
 }

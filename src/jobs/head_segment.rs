@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use super::case::Case;
 use super::engine::{Engine, ModelChoice};
+use super::head_scores::HeadScores;
 use super::input::{Input, View};
-use super::memory::{self, ByteSize};
+use super::memory::ByteSize;
 use super::observer::{Observer, UnderWay};
 use super::segment::LabelReport;
 use crate::archive::{sha256, sha256_of_file};
@@ -16,7 +17,6 @@ use crate::fitted::{DenseHead, HeadFile};
 use crate::heads::Lattice;
 use crate::output::LabelFile;
 use crate::tensor::Tensor;
-use crate::vit::features::Request;
 
 /// The most shifts along a side.
 const MAX_SHIFTS: usize = 4;
@@ -39,7 +39,7 @@ pub struct HeadRecipe {
 /// A head and its model, which label one scan after another.
 pub struct HeadJob {
     recipe: HeadRecipe,
-    head: DenseHead,
+    scores: HeadScores,
     head_sha256: String,
     view: View,
     engine: Engine,
@@ -62,7 +62,8 @@ impl HeadJob {
         if recipe.shifts == 0 || recipe.shifts > MAX_SHIFTS || !patch.is_multiple_of(recipe.shifts) {
             return Err(Error::option("shifts", format!("expected 1, 2 or 4, found {}", recipe.shifts)));
         }
-        Ok(Self { head, head_sha256, view, engine: model.load(observer)?, recipe })
+        let engine = model.load(observer)?;
+        Ok(Self { scores: HeadScores::new(head, &engine)?, head_sha256, view, engine, recipe })
     }
 
     /// Returns the SHA-256 of the settings and the head, which decide a case's labels together with the weights.
@@ -80,7 +81,7 @@ impl HeadJob {
 
     /// Returns the labels that the head knows.
     pub fn labels(&self) -> &[u16] {
-        self.head.labels()
+        self.scores.head().labels()
     }
 
     /// Labels the scan of `case` into the file `target`, on the scan's voxel grid.
@@ -103,7 +104,7 @@ impl HeadJob {
         let config = self.engine.model().config();
         let (_, grid) = config.check_image(&[1, channels, height, width])?;
         let all: Vec<usize> = (0..count).collect();
-        self.head.check(&case.text(), &self.engine.provenance(&mut input, &all)?.metadata())?;
+        self.scores.head().check(&case.text(), &self.engine.provenance(&mut input, &all)?.metadata())?;
 
         let (shifts, patch, k) = (self.recipe.shifts, config.patch_size, self.labels().len());
         let passes = shifts * shifts;
@@ -111,11 +112,7 @@ impl HeadJob {
         let largest = usize::from(self.labels().iter().copied().max().unwrap_or(0));
         let mut file = LabelFile::create(target, &geometry, largest + 1, turn)?;
         let (mut voxels, mut scores, mut done, mut submitted) = (vec![0; largest + 1], vec![0.0; grid.patches() * passes * k], 0, 0);
-        let request = Request::default();
-        let by_memory = || {
-            let (model, backbone) = (self.engine.model(), self.engine.backbone());
-            memory::batch(model, backbone, [channels, height, width], count * passes, &request, self.recipe.max_memory)
-        };
+        let by_memory = || self.scores.batch(&self.engine, [channels, height, width], count * passes, self.recipe.max_memory);
         let batch = self.recipe.batch.map_or_else(by_memory, Ok)?;
         let _under_way = UnderWay::new(observer);
         observer.progress(0, count);
@@ -125,13 +122,10 @@ impl HeadJob {
         let submit = |images: &Tensor| {
             let moved = moved(images, patch / shifts, shifts, submitted);
             submitted += images.shape()[0];
-            self.engine.submit(&moved, None, &request, observer)
+            self.scores.submit(&self.engine, &moved, observer)
         };
-        Engine::pipe(&mut input, &repeated, batch, observer, submit, |pending, _| {
-            let patches = pending.wait()?.patches();
-            let &[_, p, c] = patches.shape() else { unreachable!("[B, P, C]") };
-            for tokens in patches.data().chunks_exact(p * c) {
-                let found = self.head.scores(&Tensor::new([p, c], tokens.to_vec()))?;
+        Engine::pipe(&mut input, &repeated, batch, observer, submit, |batch, _| {
+            for found in self.scores.wait(batch)?.chunks_exact(grid.patches() * k) {
                 let (down, across) = (done % passes / shifts, done % passes % shifts);
                 for (at, cell) in found.chunks_exact(k).enumerate() {
                     let (row, column) = (at / grid.cols * shifts + down, at % grid.cols * shifts + across);
@@ -139,7 +133,7 @@ impl HeadJob {
                 }
                 done += 1;
                 if done % passes == 0 {
-                    let labels = self.head.decide(&scores, &lattice, (rows, columns));
+                    let labels = self.scores.head().decide(&scores, &lattice, (rows, columns));
                     labels.iter().for_each(|label| voxels[usize::from(*label)] += 1);
                     file.push(&labels)?;
                     observer.progress(done / passes, count);

@@ -17,6 +17,7 @@ mod case;
 mod cohort;
 mod engine;
 mod features;
+mod head_scores;
 mod head_segment;
 mod input;
 mod memory;
