@@ -242,7 +242,8 @@ fn a_head_on_a_gpu_finds_the_labels_that_the_cpu_finds_in_its_tokens() {
     for more in ["", "--head adamw --rates 0.01 --steps 200 --batch 32"] {
         desk.succeed(&format!("probe fit f --masks masks -o head.safetensors --overwrite {more}"));
         let model = ModelChoice { checkpoint: Some(MODEL.into()), backend: Choice::Gpu(Selection::Auto), ..ModelChoice::default() };
-        let recipe = HeadRecipe { head: desk.path("head.safetensors"), model, shifts: 1, batch: Some(1), max_memory: None };
+        let recipe =
+            HeadRecipe { head: desk.path("head.safetensors"), foreground: None, model, shifts: 1, batch: Some(1), max_memory: None };
         let job = HeadJob::open(recipe, &()).expect("a job");
         let case = Case::new(desk.path("scans/c1_0000.nrrd"));
         job.write(&case, &desk.path("device.nii.gz"), &()).expect("labelled");
@@ -277,4 +278,68 @@ fn a_head_on_a_gpu_finds_the_labels_that_the_cpu_finds_in_its_tokens() {
         assert!(labels.contains(&3.0) && labels.contains(&0.0));
         assert_eq!(labels, voxels(&desk, "host.nii.gz"), "labels{more}");
     }
+}
+
+/// Scans with air of label 7 beside a body that holds a square of label 3, and maps of the body, whose label is 2.
+fn bodies(desk: &Desk, cases: std::ops::Range<usize>) {
+    ["scans", "masks", "bodies"].iter().for_each(|folder| fs::create_dir(desk.path(folder)).expect("made"));
+    for case in cases {
+        let noise = common::uniform("noise", SIZE.iter().product(), case as u64);
+        let place = |i: usize| (i % SIZE[0], i / SIZE[0] % SIZE[1]);
+        let is_body = |i: usize| place(i).0 >= 16 && place(i).1 >= 16;
+        let (x0, y0) = (44 + case * 7 % 6, 36 + case * 5 % 8);
+        let is_lesion = |i: usize| (x0..x0 + 26).contains(&place(i).0) && (y0..y0 + 26).contains(&place(i).1);
+        let hu = |i: usize| (60.0 * noise[i]) as i16 + if is_lesion(i) { 600 } else { 0 } - if is_body(i) { 0 } else { 1000 };
+        let label = |i: usize| if is_lesion(i) { 3 } else { 7 * i16::from(!is_body(i)) };
+        let all = |value: &dyn Fn(usize) -> i16| (0..noise.len()).map(value).collect::<Vec<i16>>();
+        nrrd(desk, &format!("scans/c{case}_0000.nrrd"), &all(&hu), false);
+        nrrd(desk, &format!("masks/c{case}.nrrd"), &all(&label), false);
+        nrrd(desk, &format!("bodies/c{case}.nrrd"), &all(&|i| 2 * i16::from(is_body(i))), false);
+    }
+}
+
+#[test]
+fn what_is_around_the_body_becomes_background() {
+    let desk = Desk::new();
+    bodies(&desk, 0..6);
+    desk.succeed(&format!("features scans -c {MODEL} --tokens patch --out-dir f"));
+    fs::rename(desk.path("f/c5_0000.safetensors"), desk.path("c5_0000.safetensors")).expect("moved");
+    desk.succeed("probe fit f --masks masks -o head.safetensors");
+    desk.succeed("probe fit f --masks bodies --foreground -o body.safetensors");
+    let about = HeadFile::open(&desk.path("body.safetensors")).expect("a head").about;
+    assert_eq!((about.classes.concat(), about.protocol["targets"].as_str()), ("01".into(), "patches of the body or around it"));
+
+    let backends = if device::context().is_some() { vec!["cpu", "gpu"] } else { vec!["cpu"] };
+    for (backend, shifts) in backends.into_iter().flat_map(|backend| [(backend, 1), (backend, 2)]) {
+        let segment =
+            format!("segment --head head.safetensors --weights {MODEL} --backend {backend} --shifts {shifts} -i scans/c5_0000.nrrd");
+        desk.succeed(&format!("{segment} -o all{shifts}.nii.gz --overwrite"));
+        desk.succeed(&format!("{segment} -o cut{shifts}.nii.gz --overwrite --foreground body.safetensors"));
+        let [all, cut] = ["all", "cut"].map(|name| voxels(&desk, &format!("{name}{shifts}.nii.gz")));
+        let count = |values: &[f32], label: f32| values.iter().filter(|v| (**v - label).abs() < 1e-6).count();
+        let (air, left) = (count(&all, 7.0), count(&cut, 7.0));
+        // Deeper in the body than half a patch, nothing is cut.
+        let is_deep = |i: usize| i % SIZE[0] >= 24 && i / SIZE[0] % SIZE[1] >= 24;
+        let wrong = (0..all.len()).filter(|i| is_deep(*i) && all[*i] > 0.0 && cut[*i] == 0.0).count();
+        println!("{backend}, {shifts} shifts: {left} of {air} voxels of air are left, {wrong} deep in the body are cut");
+        println!("{} of {} voxels of the lesion stay", count(&cut, 3.0), count(&all, 3.0));
+        // Labels stay or become 0, and air is what becomes 0.
+        assert!(all.iter().zip(&cut).all(|(all, cut)| *cut == 0.0 || cut.to_bits() == all.to_bits()));
+        assert!(air > 5000 && left * 20 < air, "{backend}, {shifts} shifts: {left} of {air} voxels of air are left");
+        assert!(count(&cut, 3.0) * 100 > 95 * count(&all, 3.0), "{backend}, {shifts} shifts: the body keeps its labels");
+        assert_eq!(wrong, 0, "{backend}, {shifts} shifts: voxels of the body");
+    }
+
+    let segment = format!("segment --weights {MODEL} --backend cpu -i scans/c5_0000.nrrd -o x.nii.gz");
+    refused(&desk, &format!("{segment} -m results --foreground body.safetensors"), "cannot be used with");
+    let many: Vec<i16> = (0..SIZE.iter().product()).map(|i: usize| if i % SIZE[0] < 48 { 1 } else { 2 }).collect();
+    (0..5).for_each(|case| nrrd(&desk, &format!("bodies/c{case}.nrrd"), &many, false));
+    desk.succeed("probe fit f --masks bodies -o none.safetensors");
+    let problem = "none.safetensors: expected a head of label 0, the background, and of what is not, found the labels 1, 2";
+    refused(&desk, &format!("{segment} --head head.safetensors --foreground none.safetensors"), problem);
+    refused(&desk, "probe fit f --masks bodies --foreground -o x.safetensors", "at least two classes");
+    desk.succeed("features scans -c seeded:0:micro --size 64 --tokens patch --out-dir g");
+    desk.succeed("probe fit g --masks masks -o other.safetensors");
+    refused(&desk, &format!("{segment} --head head.safetensors --foreground other.safetensors"), "has preprocessing");
+    assert!(!desk.path("x.nii.gz").exists() && !desk.path("x.safetensors").exists());
 }

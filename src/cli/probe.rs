@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use meddino::archive::{Listing, NewFile};
 use meddino::fitted::{About, HeadFile};
 use meddino::jobs::{
-    Figures, LabelTable, Making, Vectors, evaluate_patches, evaluate_probe, feature_files, fit_patches, fit_probe, make_folder,
-    patch_files, predict_probe,
+    Figures, LabelTable, Making, PatchRecipe, ProbeRecipe, Vectors, evaluate_patches, evaluate_probe, feature_files, fit_patches,
+    fit_probe, make_folder, patch_files, predict_probe,
 };
 use meddino::output::{Targets, WRITTEN_BY};
 use meddino::picture::{calibration_chart, confusion_chart, roc_chart, write_png};
@@ -64,8 +64,9 @@ fn fit_masks(args: &ProbeFit, masks: &Path, terminal: &Terminal) -> Result<()> {
         ));
     }
     let files = patch_files(&paths, masks)?;
-    let (candidates, folds) = (&recipe.candidates, recipe.folds);
-    let (file, losses) = fit_patches(candidates, recipe.balanced, recipe.standardise, folds, &files, &args.output, terminal)?;
+    let ProbeRecipe { candidates, balanced, standardise, folds, .. } = recipe;
+    let recipe = PatchRecipe { candidates, balanced, standardise, folds, foreground: args.foreground };
+    let (file, losses) = fit_patches(&recipe, &files, &args.output, terminal)?;
     losses.iter().for_each(|(name, loss)| terminal.note(format_args!("  {name}: loss {loss:.6}")));
     let About { classes, protocol, split, .. } = &file.about;
     terminal.note(format_args!("{} patches of {} cases, labels {}", split["train"], files.len(), classes.join(", ")));

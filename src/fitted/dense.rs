@@ -33,6 +33,11 @@ impl DenseHead {
         }
     }
 
+    /// Returns the number of logits: that of the labels, or 1 of two labels.
+    pub fn logits(&self) -> usize {
+        self.linear.logits()
+    }
+
     /// Returns the label of each class.
     pub fn labels(&self) -> &[u16] {
         &self.labels
@@ -87,6 +92,33 @@ impl DenseHead {
     /// If the rows are of another width, or cannot be read.
     pub fn scores(&self, rows: &dyn Rows) -> Result<Vec<f32>> {
         Ok(self.with_pairs(self.linear.scores(rows)?.into_iter()))
+    }
+
+    /// Checks that the head tells label 0, what is around the body, from others. Messages call the head `name`.
+    ///
+    /// # Errors
+    /// If it has no label 0.
+    pub fn check_background(&self, name: impl Display) -> Result<()> {
+        if self.labels.contains(&0) {
+            return Ok(());
+        }
+        let labels: Vec<String> = self.labels.iter().map(ToString::to_string).collect();
+        let problem = format!("expected a head of label 0, the background, and of what is not, found the labels {}", labels.join(", "));
+        Err(Error::input(name, problem))
+    }
+
+    /// Returns by how much the best score of a label other than 0 exceeds that of label 0, for each row of scores [N, K].
+    ///
+    /// # Panics
+    /// If the head has no label 0 ([`DenseHead::check_background`]), or there are not K scores a row.
+    pub fn margins(&self, scores: &[f32]) -> Vec<f32> {
+        let zero = self.labels.iter().position(|label| *label == 0).expect("checked to have a label 0");
+        assert!(scores.len().is_multiple_of(self.labels.len()), "a score for each label");
+        let margin = |row: &[f32]| {
+            let others = row.iter().enumerate().filter(|(class, _)| *class != zero).map(|(_, score)| *score);
+            others.fold(f32::NEG_INFINITY, f32::max) - row[zero]
+        };
+        scores.chunks_exact(self.labels.len()).map(margin).collect()
     }
 
     /// Puts 0 before each logit of a head that has one.

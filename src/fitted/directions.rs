@@ -36,7 +36,7 @@ impl Directions {
                 biases.push(bias + moved);
             }
         }
-        let is_complete = biases.len() == heads.iter().map(|head| head.linear.logits()).sum::<usize>();
+        let is_complete = biases.len() == heads.iter().map(|head| head.logits()).sum::<usize>();
         let is_finite = mean.iter().chain(&directions).all(|v| v.is_finite());
         let directions = Tensor::new([biases.len(), width], directions);
         (is_complete && is_finite).then(|| Self { mean: Tensor::new([width], mean), directions, biases })
@@ -48,7 +48,7 @@ impl Directions {
     /// # Panics
     /// If there is not a product for each direction.
     pub fn scores(&self, head: &DenseHead, first: usize, products: &[f32]) -> Vec<f32> {
-        let (all, own) = (self.biases.len(), first..first + head.linear.logits());
+        let (all, own) = (self.biases.len(), first..first + head.logits());
         assert!(products.len().is_multiple_of(all), "a product for each of {all} directions");
         let row = |products: &[f32]| {
             let logit = |i: usize| f64::from(products[i]) + self.biases[i];

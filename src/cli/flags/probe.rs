@@ -91,6 +91,12 @@ pub struct ProbeFit {
     /// Let every class count alike, however many rows it has
     #[arg(long)]
     pub balanced: bool,
+    /// With --masks, fit a head of the body for `segment --foreground`: label 0 is what is around it, every other label the
+    /// body
+    ///
+    /// As in DINOv3's notebook, only patches count of which more than 99 % are of one of both.
+    #[arg(long, requires = "masks")]
+    pub foreground: bool,
     /// Shares of train, validation and test, if the labels have no column split
     #[arg(long, value_delimiter = ',', num_args = 1, value_name = "TRAIN,VAL,TEST", default_value = "0.7,0.1,0.2")]
     pub split: Vec<f64>,

@@ -14,7 +14,7 @@ mod recipe;
 mod vectors;
 
 pub use candidates::{Candidates, Measure};
-pub use dense::{DiceReport, evaluate_patches, fit_patches};
+pub use dense::{DiceReport, PatchRecipe, evaluate_patches, fit_patches};
 pub use figures::{Figure, Figures};
 pub use labels::{Label, LabelTable, Part};
 pub use marks::fit_marks;
