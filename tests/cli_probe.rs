@@ -101,7 +101,9 @@ fn every_kind_of_head_is_fitted_and_judged_alike_by_two_commands() {
         }
     }
     let first = fs::read(desk.path("logistic.safetensors")).expect("read");
-    desk.succeed("probe fit f --labels labels.csv -o logistic.safetensors --draws 100");
+    let again = desk.run("probe fit f --labels labels.csv -o logistic.safetensors --draws 100");
+    let notes = text(&again.stderr);
+    assert!(notes.contains("the fit of 30 vectors of 64 channels to 2 classes takes up to") && notes.contains(" of memory"), "{notes}");
     assert_eq!(fs::read(desk.path("logistic.safetensors")).expect("read"), first, "the same bytes again");
 }
 

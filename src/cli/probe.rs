@@ -6,7 +6,7 @@ use meddino::archive::{Listing, NewFile};
 use meddino::fitted::{About, HeadFile};
 use meddino::jobs::{
     Figures, LabelTable, Making, PatchRecipe, ProbeRecipe, Vectors, evaluate_patches, evaluate_probe, feature_files, fit_patches,
-    fit_probe, make_folder, patch_files, predict_probe,
+    fit_probe, make_folder, patch_files, predict_probe, tell_fit,
 };
 use meddino::output::{Targets, WRITTEN_BY};
 use meddino::picture::{calibration_chart, confusion_chart, roc_chart, write_png};
@@ -35,7 +35,9 @@ fn fit(args: &ProbeFit, terminal: &Terminal) -> Result<()> {
     let mut targets = targets(args.report.overwrite, &files, &args.labelled, None);
     targets.writes(&args.output)?;
     check_report(&args.report, &mut targets)?;
-    let vectors = Vectors::read(&files, args.making(labels.of_slices()), Some(&labels))?;
+    let making = args.making(labels.of_slices());
+    tell_fit(&recipe, &files, making, &labels, terminal)?;
+    let vectors = Vectors::read(&files, making, Some(&labels))?;
     let report = fit_probe(&recipe, &vectors, &labels, &args.output, terminal)?;
     let [train, validation, test] = report.rows;
     terminal.note(format_args!(

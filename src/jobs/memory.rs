@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::observer::Observer;
 use super::system::{available_bytes, memory_limit, resident_bytes};
 use crate::backbone::{Backbone, Projector};
 use crate::count::product;
@@ -122,6 +123,17 @@ fn check_available(bytes: u64, reason: impl Fn(u64) -> String) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Tells `observer` that `what` takes up to `bytes` beside the memory that this process has.
+///
+/// # Errors
+/// If the machine cannot provide them; the text ends with `advice`.
+pub(super) fn tell(what: &str, bytes: u64, advice: &str, observer: &dyn Observer) -> Result<()> {
+    let reason = |_| format!("{what} takes up to {}; {advice}", ByteSize(bytes));
+    check_available(resident_bytes() + bytes, reason)?;
+    observer.note(&format!("{what} takes up to {} of memory", ByteSize(bytes)));
+    Ok(())
 }
 
 /// Fails if the machine cannot hold a model with this number of parameters.

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::fitted::{About, DenseHead, Head, HeadFile, patch_kind};
 use crate::heads::metrics::Confusion;
 use crate::heads::{Bootstrap, Interval, Lattice, Linear, Rows, Standard, Targets, split};
+use crate::jobs::memory;
 use crate::jobs::observer::{Observer, check};
 
 /// Shares of the body from which on a patch counts as one of the body, and up to which as one around it.
@@ -48,6 +49,10 @@ pub fn fit_patches(
     let PatchRecipe { candidates, balanced, standardise, folds, foreground } = recipe;
     let (balanced, standardise, folds) = (*balanced, *standardise, *folds);
     let mut classes = labels_of(files)?;
+    let rows = PatchRows::new(files.iter().collect());
+    let (count, width, known) = (rows.count(), rows.width(), classes.len());
+    let what = format!("the fit of {count} patches of {width} channels to {known} labels");
+    memory::tell(&what, candidates.bytes(count, width, known.max(2)), "give fewer files", observer)?;
     let mut shares = files.iter().map(|file| file.shares(&classes)).collect::<Result<Vec<_>>>()?;
     if *foreground {
         shares.iter_mut().for_each(|shares| *shares = clear_shares(shares, &classes));

@@ -23,11 +23,13 @@ pub use recipe::ProbeRecipe;
 pub use vectors::{Making, RowName, Vector, Vectors, case_of, feature_files};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use self::choose::Data;
 use self::labels::numbered;
+use super::memory;
 use super::observer::{Observer, check};
+use crate::count::product;
 use crate::error::{Error, Result};
 use crate::fitted::{About, HeadFile};
 use crate::heads::{Bootstrap, split};
@@ -43,6 +45,19 @@ pub struct ProbeReport {
     pub rows: [usize; 3],
     /// The figures on the test part; none if it has no rows.
     pub figures: Option<Figures>,
+}
+
+/// Tells `observer` how much memory it takes to read the vectors of `files` and to fit heads of `recipe` to them, from the
+/// files' headers.
+///
+/// # Errors
+/// If a file cannot be read or holds no such vectors, or the machine cannot provide the memory.
+pub fn tell_fit(recipe: &ProbeRecipe, files: &[PathBuf], making: Making, labels: &LabelTable, observer: &dyn Observer) -> Result<()> {
+    let (rows, width) = Vectors::extent(files, making)?;
+    let classes = classes_of(labels.lines().iter().filter_map(|line| line.class.as_deref())).len();
+    let bytes = product(&[rows, width, 4]).saturating_add(recipe.candidates.bytes(rows, width, classes));
+    let what = format!("the fit of {rows} vectors of {width} channels to {classes} classes");
+    memory::tell(&what, bytes, "give fewer files, or pool slices to cases", observer)
 }
 
 /// Fits a head to labelled `vectors`, chooses its hyper-parameters, writes it to `output`, and judges the written head on

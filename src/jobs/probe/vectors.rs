@@ -159,6 +159,22 @@ impl Vectors {
         Ok(Self { values: Tensor::new([rows.len(), width], values), rows, kind })
     }
 
+    /// Returns the number of rows that [`Vectors::read`] would read of `files` with every row in use, and their width, from
+    /// the files' headers.
+    ///
+    /// # Errors
+    /// If a file cannot be read or holds no such vectors.
+    pub fn extent(files: &[PathBuf], making: Making) -> Result<(usize, usize)> {
+        let (mut rows, mut width) = (0, 0);
+        for path in files {
+            let shape = Archive::open(path).and_then(|archive| shape_of(&archive, making.vector));
+            let (images, channels) = shape.map_err(|problem| Error::input(path.display(), problem))?;
+            rows += if making.pooling.is_some() { 1 } else { images };
+            width = channels;
+        }
+        Ok((rows, width))
+    }
+
     /// Returns `probabilities` [N, K] of the rows as CSV: case, slice if rows are slices, the likeliest of `classes`, and the
     /// probability of each class.
     pub fn prediction_table(&self, classes: &[String], probabilities: &[f64]) -> String {
@@ -236,6 +252,24 @@ impl Stored {
             }
         }
         Ok(())
+    }
+}
+
+/// Returns the number of images in a feature file, and the width of an image's vector.
+fn shape_of(archive: &Archive, vector: Vector) -> Result<(usize, usize), Problem> {
+    let found = |names: &[&str]| {
+        let stored = names.iter().find_map(|name| archive.tensors().get(*name));
+        let shape = stored.map(|stored| &stored.shape[..]).unwrap_or_default();
+        match (shape.first(), shape.last()) {
+            (Some(images), Some(width)) if shape.len() > 1 => Ok((*images, *width)),
+            _ => Err(Problem::from(format!("holds no {}; compute the features with it (`tokens`, `pool`)", names[names.len() - 1]))),
+        }
+    };
+    let (cls, mean) = (|| found(&["x_norm_clstoken"]), || found(&["x_norm_patchtokens", "x_norm_patchtokens_mean"]));
+    match vector {
+        Vector::Cls => cls(),
+        Vector::Mean => mean(),
+        Vector::ClsMean => Ok((cls()?.0, cls()?.1 + mean()?.1)),
     }
 }
 
