@@ -159,6 +159,25 @@ fn what_a_head_on_patch_tokens_cannot_do_is_an_error() {
     assert!(!desk.path("x.nii.gz").exists() && !desk.path("x.safetensors").exists());
 }
 
+#[test]
+fn label_maps_go_with_scans_as_with_features() {
+    let desk = Desk::new();
+    ["scans", "masks"].iter().for_each(|folder| fs::create_dir(desk.path(folder)).expect("made"));
+    cohort(&desk, 0..4);
+    desk.succeed(&format!("features scans -c {MODEL} --tokens patch --out-dir f"));
+    let [scans, files] =
+        ["scans/c@_0000.nrrd", "f/c@_0000.safetensors"].map(|name| [0, 1, 2].map(|i| name.replace('@', &i.to_string())).join(" "));
+    let model = format!("-c {MODEL} --backend cpu");
+    desk.succeed(&format!("probe fit {files} --masks masks -o a.safetensors"));
+    desk.succeed(&format!("probe fit {scans} {model} --masks masks -o b.safetensors"));
+    assert!(fs::read(desk.path("a.safetensors")).expect("read") == fs::read(desk.path("b.safetensors")).expect("read"));
+    let judged = |features: &str| desk.succeed(&format!("probe evaluate a.safetensors {features} --masks masks --draws 10"));
+    assert_eq!(judged("f/c3_0000.safetensors"), judged(&format!("scans/c3_0000.nrrd {model}")));
+    fs::remove_file(desk.path("masks/c1.nrrd")).expect("removed");
+    refused(&desk, &format!("probe fit {scans} {model} --keep kept --masks masks -o x.safetensors"), "holds no label map of case c1_0000");
+    assert!(!desk.path("kept/c0_0000.safetensors").exists() && !desk.path("x.safetensors").exists());
+}
+
 /// What the viewer does with clicks, without its window.
 #[test]
 fn a_head_of_marks_labels_a_scan_as_its_slices_were_labelled() {

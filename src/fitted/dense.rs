@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::file::{Head, HeadFile};
-use super::kind::{agree, patch_kind};
+use super::kind::{agree, patch_kind, preprocessing};
 use crate::ct::{Orient, Size, Window};
 use crate::error::{Error, Result};
 use crate::heads::{Lattice, Linear, Rows};
@@ -48,14 +48,7 @@ impl DenseHead {
     /// # Errors
     /// If they were no features of scans.
     pub fn preprocessing(&self, name: impl Display) -> Result<(Size, Window, Orient)> {
-        let text = self.kind.get("preprocessing").map(String::as_str).unwrap_or_default();
-        let stored: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
-        let part = |key: &str| stored.get(key).and_then(serde_json::Value::as_str);
-        let (Some(size), Some(window), Some(orient)) = (part("size"), part("window"), part("orient")) else {
-            let problem = "was not fitted to features of scans, so it cannot be applied to one; fit it to such features";
-            return Err(Error::input(name, problem));
-        };
-        Ok((size.parse()?, window.parse()?, orient.parse()?))
+        preprocessing(&self.kind, name)
     }
 
     /// Checks that the head may be applied to patch tokens with these metadata.

@@ -18,7 +18,7 @@ pub use dense::{DiceReport, PatchRecipe, evaluate_patches, fit_patches};
 pub use figures::{Figure, Figures};
 pub use labels::{Label, LabelTable, Part};
 pub use marks::fit_marks;
-pub use patches::{PatchFile, labels_of, patch_files, patch_vectors};
+pub use patches::{PatchFile, labels_of, mask_of, patch_files, patch_vectors};
 pub use recipe::ProbeRecipe;
 pub use vectors::{Making, RowName, Vector, Vectors, case_of, feature_files};
 

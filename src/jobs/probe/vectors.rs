@@ -12,6 +12,7 @@ use crate::fitted::{About, agree, kind_of};
 use crate::heads::Pooling;
 use crate::heads::metrics::decisions;
 use crate::jobs::text::name_text;
+use crate::output::Output;
 use crate::tensor::Tensor;
 
 /// Which vector an image has.
@@ -57,6 +58,17 @@ pub struct Making {
     pub vector: Vector,
     /// How the vectors of a case's slices become one; none if each slice is a row.
     pub pooling: Option<Pooling>,
+}
+
+impl Vector {
+    /// Returns the tensors of a feature file that the vector is made of.
+    pub fn outputs(self) -> Vec<Output> {
+        match self {
+            Self::Cls => vec![Output::Cls],
+            Self::Mean => vec![Output::PatchMean],
+            Self::ClsMean => vec![Output::Cls, Output::PatchMean],
+        }
+    }
 }
 
 impl Making {
@@ -148,13 +160,7 @@ impl Vectors {
             }
             stored.rows(&case, making, labels, &mut rows, &mut values)?;
         }
-        let of_no_file = |labels: &LabelTable| {
-            let line = labels.lines().iter().find(|line| line.class.is_some() && !cases.contains(&line.case))?;
-            Some(labels.problem(format!("names case {}, of which there is no feature file; compute it, or empty its label", line.case)))
-        };
-        if let Some(error) = labels.and_then(of_no_file) {
-            return Err(error);
-        }
+        labels.map_or(Ok(()), |labels| labels.check_named(&cases))?;
         let kind = kind.ok_or_else(|| Error::option("features", "expected at least one feature file, found none"))?;
         Ok(Self { values: Tensor::new([rows.len(), width], values), rows, kind })
     }
