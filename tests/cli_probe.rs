@@ -245,3 +245,33 @@ fn scans_are_taken_in_place_of_their_features() {
     refused(&desk, &format!("probe predict a.safetensors scans {model}"), "1 of 30 cases failed");
     assert!(!desk.path("x.safetensors").exists() && !desk.path("none/c00.safetensors").exists());
 }
+
+#[test]
+fn vectors_are_exported_for_the_challenge() {
+    let desk = desk();
+    let fit = "probe fit f --labels labels.csv --c 1 --draws 10 --overwrite -o h.safetensors";
+    desk.succeed(&format!("{fit} --export cvpr26 --export-dir out"));
+    let table = fs::read_to_string(desk.path("out/cases.csv")).expect("written");
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!((lines.len(), lines[0], lines[1], lines[30]), (31, "case,split,target", "c00,train,ill", "c29,test,well"));
+    // The values end the file: the mean of the case's class tokens.
+    let bytes = fs::read(desk.path("out/c07.h5")).expect("written");
+    let (tensors, _) = desk.read("f/c07.safetensors");
+    let cls = &tensors["x_norm_clstoken"];
+    let width = cls.cols();
+    let values = bytes[bytes.len() - 4 * width..].chunks_exact(4).map(|v| f32::from_le_bytes(v.try_into().expect("four bytes")));
+    let mean = (0..width).map(|c| (f64::from(cls.data()[c]) + f64::from(cls.data()[width + c])) as f32 / 2.0);
+    assert!(values.zip(mean).all(|(got, want)| (got - want).abs() < 1e-6));
+    // Files of an earlier run are replaced, somebody else's are not.
+    desk.succeed(&format!("{fit} --export cvpr26 --export-dir out"));
+    fs::create_dir(desk.path("theirs")).expect("made");
+    fs::write(desk.path("theirs/c07.h5"), "somebody else's").expect("written");
+    let fit = fit.replace(" --overwrite", "").replace("h.safetensors", "i.safetensors");
+    refused(&desk, &format!("{fit} --export cvpr26 --export-dir theirs"), "meddino did not write it");
+    refused(&desk, &format!("{fit} --export cvpr26"), "--export-dir");
+    let rows: Vec<String> = (0..60).map(|i| format!("c{:02},{},{},p{}", i / 2, i % 2, u8::from(i / 4 % 3 == 0), i / 4)).collect();
+    fs::write(desk.path("slices.csv"), format!("case,slice,label,patient\n{}\n", rows.join("\n"))).expect("written");
+    let slices = fit.replace("labels.csv", "slices.csv");
+    refused(&desk, &format!("{slices} --export cvpr26 --export-dir x"), "cvpr26 has one vector a case");
+    assert!(!desk.path("i.safetensors").exists() && !desk.path("x").exists());
+}

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use meddino::archive::{Listing, NewFile};
 use meddino::fitted::{About, HeadFile};
 use meddino::jobs::{
-    Case, Figures, LabelTable, Making, PatchRecipe, ProbeRecipe, Vectors, View, evaluate_patches, evaluate_probe, fit_patches, fit_probe,
-    make_folder, mask_of, patch_files, predict_probe, tell_fit,
+    Case, Figures, LabelTable, Making, PatchRecipe, ProbeRecipe, Vectors, View, cvpr26_files, evaluate_patches, evaluate_probe,
+    export_cvpr26, fit_patches, fit_probe, make_folder, mask_of, patch_files, predict_probe, tell_fit,
 };
 use meddino::output::{Output, Targets, WRITTEN_BY};
 use meddino::picture::{calibration_chart, confusion_chart, roc_chart, write_png};
@@ -43,6 +43,11 @@ fn fit(args: &ProbeFit, terminal: &Terminal) -> Result<(), Failure> {
     let Ready { files, .. } = &ready(&args.features, &args.scans, Ok(wanted), terminal)?;
     tell_fit(&recipe, files, making, &labels, terminal)?;
     let vectors = Vectors::read(files, making, Some(&labels))?;
+    if let Some(folder) = &args.export_dir {
+        let files = cvpr26_files(&vectors, folder)?;
+        make_folder(folder)?;
+        files.iter().try_for_each(|path| targets.writes(path))?;
+    }
     let report = fit_probe(&recipe, &vectors, &labels, &args.output, terminal)?;
     let [train, validation, test] = report.rows;
     terminal.note(format_args!(
@@ -55,6 +60,10 @@ fn fit(args: &ProbeFit, terminal: &Terminal) -> Result<(), Failure> {
     }
     let text = |name: &str| report.file.about.protocol.get(name).cloned().unwrap_or_default();
     result(format_args!("{}: {}, {}", args.output.display(), text("head"), ["c", "rate", "k"].map(text).concat()))?;
+    if let Some(folder) = &args.export_dir {
+        export_cvpr26(&vectors, &labels, &report.parts, folder)?;
+        written(folder)?;
+    }
     Ok(report.figures.as_ref().map_or(Ok(()), |figures| show(figures, &args.report))?)
 }
 

@@ -114,8 +114,23 @@ pub struct ProbeFit {
     /// Number of folds of patients for the choice, if no row is for validation
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub folds: usize,
+    /// Also write the cases' vectors for other programs: cvpr26, one CASE.h5 with `y_hat` [D] for each case, and cases.csv
+    /// with the columns case, split and target
+    ///
+    /// That is the format of the CVPR 2026 challenge on foundation models for CT diagnosis.
+    #[arg(long, requires = "export_dir", conflicts_with = "masks")]
+    pub export: Option<Export>,
+    /// Folder for --export
+    #[arg(long, value_name = "DIR", requires = "export")]
+    pub export_dir: Option<PathBuf>,
     #[command(flatten)]
     pub report: Report,
+}
+
+/// The format of exported vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Export {
+    Cvpr26,
 }
 
 /// Apply a head to features: probabilities of each class, as CSV

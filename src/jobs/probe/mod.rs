@@ -6,6 +6,7 @@
 mod candidates;
 mod choose;
 mod dense;
+mod export;
 mod figures;
 mod labels;
 mod marks;
@@ -15,6 +16,7 @@ mod vectors;
 
 pub use candidates::{Candidates, Measure};
 pub use dense::{DiceReport, PatchRecipe, evaluate_patches, fit_patches};
+pub use export::{cvpr26_files, export_cvpr26};
 pub use figures::{Figure, Figures};
 pub use labels::{Label, LabelTable, Part};
 pub use marks::fit_marks;
@@ -43,6 +45,8 @@ pub struct ProbeReport {
     pub tried: Vec<(String, f64)>,
     /// Number of rows of each part.
     pub rows: [usize; 3],
+    /// The part of each row.
+    pub parts: Vec<Part>,
     /// The figures on the test part; none if it has no rows.
     pub figures: Option<Figures>,
 }
@@ -128,7 +132,7 @@ pub fn fit_probe(
     file.about.figures = figures.as_ref().map(Figures::to_json);
     file.save(output)?;
     let tried = tried.into_iter().enumerate().map(|(i, measure)| (recipe.candidates.name(i), measure)).collect();
-    Ok(ProbeReport { file, tried, rows, figures })
+    Ok(ProbeReport { file, tried, rows, parts, figures })
 }
 
 fn judge(file: &HeadFile, data: &Data, rows: &[usize], patients: &[usize]) -> Result<Figures> {
