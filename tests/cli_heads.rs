@@ -4,6 +4,8 @@
 mod common;
 #[path = "common/desk.rs"]
 mod desk;
+#[path = "device/mod.rs"]
+mod device;
 
 use std::fs;
 
@@ -11,11 +13,12 @@ use desk::{Desk, text};
 use meddino::Tensor;
 use meddino::backbone::{Backbone, Choice};
 use meddino::ct::{Orient, Size, Turn, Volume, Window, prepare};
-use meddino::fitted::DenseHead;
+use meddino::fitted::{DenseHead, Directions, HeadFile};
+use meddino::gpu::Selection;
 use meddino::heads::{Chosen, Joined, Lattice, Standard};
-use meddino::jobs::fit_marks;
+use meddino::jobs::{Case, HeadJob, HeadRecipe, ModelChoice, fit_marks};
 use meddino::output::{LabelFile, Preprocessing, Provenance};
-use meddino::vit::features::Request;
+use meddino::vit::features::{Projection, Request};
 use meddino::vit::source::ModelSource;
 use serde_json::Value;
 
@@ -156,6 +159,25 @@ fn what_a_head_on_patch_tokens_cannot_do_is_an_error() {
     assert!(!desk.path("x.nii.gz").exists() && !desk.path("x.safetensors").exists());
 }
 
+#[test]
+fn label_maps_go_with_scans_as_with_features() {
+    let desk = Desk::new();
+    ["scans", "masks"].iter().for_each(|folder| fs::create_dir(desk.path(folder)).expect("made"));
+    cohort(&desk, 0..4);
+    desk.succeed(&format!("features scans -c {MODEL} --tokens patch --out-dir f"));
+    let [scans, files] =
+        ["scans/c@_0000.nrrd", "f/c@_0000.safetensors"].map(|name| [0, 1, 2].map(|i| name.replace('@', &i.to_string())).join(" "));
+    let model = format!("-c {MODEL} --backend cpu");
+    desk.succeed(&format!("probe fit {files} --masks masks -o a.safetensors"));
+    desk.succeed(&format!("probe fit {scans} {model} --masks masks -o b.safetensors"));
+    assert!(fs::read(desk.path("a.safetensors")).expect("read") == fs::read(desk.path("b.safetensors")).expect("read"));
+    let judged = |features: &str| desk.succeed(&format!("probe evaluate a.safetensors {features} --masks masks --draws 10"));
+    assert_eq!(judged("f/c3_0000.safetensors"), judged(&format!("scans/c3_0000.nrrd {model}")));
+    fs::remove_file(desk.path("masks/c1.nrrd")).expect("removed");
+    refused(&desk, &format!("probe fit {scans} {model} --keep kept --masks masks -o x.safetensors"), "holds no label map of case c1_0000");
+    assert!(!desk.path("kept/c0_0000.safetensors").exists() && !desk.path("x.safetensors").exists());
+}
+
 /// What the viewer does with clicks, without its window.
 #[test]
 fn a_head_of_marks_labels_a_scan_as_its_slices_were_labelled() {
@@ -223,4 +245,120 @@ fn a_head_of_marks_labels_a_scan_as_its_slices_were_labelled() {
     assert!(refused(&[3; 5]).contains("at least two classes"));
     assert!(refused(&[3, 3, 0, 0, 4096]).contains("labels from 0 to 4095, found 4096"));
     assert!(refused(&[3, 0]).contains("a target for each of 5 vectors, found 2"));
+}
+
+/// The head on a GPU sums in f32 what the head on the CPU sums in f64; it finds the same labels from the same tokens.
+#[test]
+fn a_head_on_a_gpu_finds_the_labels_that_the_cpu_finds_in_its_tokens() {
+    if device::context().is_none() {
+        return;
+    }
+    let desk = Desk::new();
+    ["scans", "masks"].iter().for_each(|folder| fs::create_dir(desk.path(folder)).expect("made"));
+    cohort(&desk, 0..3);
+    desk.succeed(&format!("features scans -c {MODEL} --tokens patch --out-dir f"));
+    // One logit, and one of each of two classes.
+    for more in ["", "--head adamw --rates 0.01 --steps 200 --batch 32"] {
+        desk.succeed(&format!("probe fit f --masks masks -o head.safetensors --overwrite {more}"));
+        let model = ModelChoice { checkpoint: Some(MODEL.into()), backend: Choice::Gpu(Selection::Auto), ..ModelChoice::default() };
+        let recipe =
+            HeadRecipe { head: desk.path("head.safetensors"), foreground: None, model, shifts: 1, batch: Some(1), max_memory: None };
+        let job = HeadJob::open(recipe, &()).expect("a job");
+        let case = Case::new(desk.path("scans/c1_0000.nrrd"));
+        job.write(&case, &desk.path("device.nii.gz"), &()).expect("labelled");
+
+        let mut volume = Volume::open(desk.path("scans/c1_0000.nrrd")).expect("a scan");
+        let (geometry, turn) = (volume.geometry().expect("a grid"), Turn::to_lps(volume.affine().expect("an affine")));
+        volume = volume.oriented(Orient::Lps).expect("turned");
+        let shape = (volume.height(), volume.width());
+        let config = job.engine().model().config();
+        let grid = config.grid(shape.0, shape.1).expect("a grid");
+        let lattice = Lattice::new((grid.rows, grid.cols), config.patch_size, 1, shape);
+        let file = HeadFile::open(&desk.path("head.safetensors")).expect("a head");
+        let head = DenseHead::new(&file, "head.safetensors").expect("a head on patches");
+        let mut map = LabelFile::create(desk.path("host.nii.gz"), &geometry, 4, turn).expect("created");
+        for slice in 0..SIZE[2] {
+            let image = prepare(&volume.read_slice(slice).expect("read"), &Window::DEMO, Size::Native);
+            let tokens = job.engine().backbone().features(&image, None, &Request::default()).expect("features").patches();
+            let tokens = tokens.reshaped([grid.patches(), config.embed_dim]);
+            map.push(&head.label(&tokens, &lattice, shape).expect("labelled")).expect("written");
+
+            let on_gpu = Directions::of(&[&head]).expect("a head that f32 holds");
+            let projection = Projection { mean: on_gpu.mean.clone(), directions: on_gpu.directions.clone() };
+            let projector = job.engine().backbone().projector(&projection).expect("uploaded").expect("on a GPU");
+            let products = projector.submit(&image).expect("submitted").wait().expect("scores");
+            let (got, want) = (on_gpu.scores(&head, 0, products.data()), head.scores(&tokens).expect("scores"));
+            let largest = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            println!("slice {slice}: scores differ by at most {largest:e}");
+            assert!(got.len() == want.len() && largest < 2e-5, "slice {slice}: scores differ by {largest}");
+        }
+        map.finish().expect("complete");
+        let labels = voxels(&desk, "device.nii.gz");
+        assert!(labels.contains(&3.0) && labels.contains(&0.0));
+        assert_eq!(labels, voxels(&desk, "host.nii.gz"), "labels{more}");
+    }
+}
+
+/// Scans with air of label 7 beside a body that holds a square of label 3, and maps of the body, whose label is 2.
+fn bodies(desk: &Desk, cases: std::ops::Range<usize>) {
+    ["scans", "masks", "bodies"].iter().for_each(|folder| fs::create_dir(desk.path(folder)).expect("made"));
+    for case in cases {
+        let noise = common::uniform("noise", SIZE.iter().product(), case as u64);
+        let place = |i: usize| (i % SIZE[0], i / SIZE[0] % SIZE[1]);
+        let is_body = |i: usize| place(i).0 >= 16 && place(i).1 >= 16;
+        let (x0, y0) = (44 + case * 7 % 6, 36 + case * 5 % 8);
+        let is_lesion = |i: usize| (x0..x0 + 26).contains(&place(i).0) && (y0..y0 + 26).contains(&place(i).1);
+        let hu = |i: usize| (60.0 * noise[i]) as i16 + if is_lesion(i) { 600 } else { 0 } - if is_body(i) { 0 } else { 1000 };
+        let label = |i: usize| if is_lesion(i) { 3 } else { 7 * i16::from(!is_body(i)) };
+        let all = |value: &dyn Fn(usize) -> i16| (0..noise.len()).map(value).collect::<Vec<i16>>();
+        nrrd(desk, &format!("scans/c{case}_0000.nrrd"), &all(&hu), false);
+        nrrd(desk, &format!("masks/c{case}.nrrd"), &all(&label), false);
+        nrrd(desk, &format!("bodies/c{case}.nrrd"), &all(&|i| 2 * i16::from(is_body(i))), false);
+    }
+}
+
+#[test]
+fn what_is_around_the_body_becomes_background() {
+    let desk = Desk::new();
+    bodies(&desk, 0..6);
+    desk.succeed(&format!("features scans -c {MODEL} --tokens patch --out-dir f"));
+    fs::rename(desk.path("f/c5_0000.safetensors"), desk.path("c5_0000.safetensors")).expect("moved");
+    desk.succeed("probe fit f --masks masks -o head.safetensors");
+    desk.succeed("probe fit f --masks bodies --foreground -o body.safetensors");
+    let about = HeadFile::open(&desk.path("body.safetensors")).expect("a head").about;
+    assert_eq!((about.classes.concat(), about.protocol["targets"].as_str()), ("01".into(), "patches of the body or around it"));
+
+    let backends = if device::context().is_some() { vec!["cpu", "gpu"] } else { vec!["cpu"] };
+    for (backend, shifts) in backends.into_iter().flat_map(|backend| [(backend, 1), (backend, 2)]) {
+        let segment =
+            format!("segment --head head.safetensors --weights {MODEL} --backend {backend} --shifts {shifts} -i scans/c5_0000.nrrd");
+        desk.succeed(&format!("{segment} -o all{shifts}.nii.gz --overwrite"));
+        desk.succeed(&format!("{segment} -o cut{shifts}.nii.gz --overwrite --foreground body.safetensors"));
+        let [all, cut] = ["all", "cut"].map(|name| voxels(&desk, &format!("{name}{shifts}.nii.gz")));
+        let count = |values: &[f32], label: f32| values.iter().filter(|v| (**v - label).abs() < 1e-6).count();
+        let (air, left) = (count(&all, 7.0), count(&cut, 7.0));
+        // Deeper in the body than half a patch, nothing is cut.
+        let is_deep = |i: usize| i % SIZE[0] >= 24 && i / SIZE[0] % SIZE[1] >= 24;
+        let wrong = (0..all.len()).filter(|i| is_deep(*i) && all[*i] > 0.0 && cut[*i] == 0.0).count();
+        println!("{backend}, {shifts} shifts: {left} of {air} voxels of air are left, {wrong} deep in the body are cut");
+        println!("{} of {} voxels of the lesion stay", count(&cut, 3.0), count(&all, 3.0));
+        // Labels stay or become 0, and air is what becomes 0.
+        assert!(all.iter().zip(&cut).all(|(all, cut)| *cut == 0.0 || cut.to_bits() == all.to_bits()));
+        assert!(air > 5000 && left * 20 < air, "{backend}, {shifts} shifts: {left} of {air} voxels of air are left");
+        assert!(count(&cut, 3.0) * 100 > 95 * count(&all, 3.0), "{backend}, {shifts} shifts: the body keeps its labels");
+        assert_eq!(wrong, 0, "{backend}, {shifts} shifts: voxels of the body");
+    }
+
+    let segment = format!("segment --weights {MODEL} --backend cpu -i scans/c5_0000.nrrd -o x.nii.gz");
+    refused(&desk, &format!("{segment} -m results --foreground body.safetensors"), "cannot be used with");
+    let many: Vec<i16> = (0..SIZE.iter().product()).map(|i: usize| if i % SIZE[0] < 48 { 1 } else { 2 }).collect();
+    (0..5).for_each(|case| nrrd(&desk, &format!("bodies/c{case}.nrrd"), &many, false));
+    desk.succeed("probe fit f --masks bodies -o none.safetensors");
+    let problem = "none.safetensors: expected a head of label 0, the background, and of what is not, found the labels 1, 2";
+    refused(&desk, &format!("{segment} --head head.safetensors --foreground none.safetensors"), problem);
+    refused(&desk, "probe fit f --masks bodies --foreground -o x.safetensors", "at least two classes");
+    desk.succeed("features scans -c seeded:0:micro --size 64 --tokens patch --out-dir g");
+    desk.succeed("probe fit g --masks masks -o other.safetensors");
+    refused(&desk, &format!("{segment} --head head.safetensors --foreground other.safetensors"), "has preprocessing");
+    assert!(!desk.path("x.nii.gz").exists() && !desk.path("x.safetensors").exists());
 }

@@ -101,7 +101,9 @@ fn every_kind_of_head_is_fitted_and_judged_alike_by_two_commands() {
         }
     }
     let first = fs::read(desk.path("logistic.safetensors")).expect("read");
-    desk.succeed("probe fit f --labels labels.csv -o logistic.safetensors --draws 100");
+    let again = desk.run("probe fit f --labels labels.csv -o logistic.safetensors --draws 100");
+    let notes = text(&again.stderr);
+    assert!(notes.contains("the fit of 30 vectors of 64 channels to 2 classes takes up to") && notes.contains(" of memory"), "{notes}");
     assert_eq!(fs::read(desk.path("logistic.safetensors")).expect("read"), first, "the same bytes again");
 }
 
@@ -201,4 +203,75 @@ fn what_would_make_a_figure_wrong_is_refused() {
     fs::write(desk.path("theirs.json"), "somebody else's").expect("written");
     refused(&desk, "probe fit f --labels labels.csv -o h.safetensors --json theirs.json", "meddino did not write it");
     refused(&desk, "probe fit f --labels labels.csv -o h.safetensors --vector mean --c 0", "c: expected a number above 0");
+}
+
+#[test]
+fn scans_are_taken_in_place_of_their_features() {
+    let desk = desk();
+    let scans = "scans -c seeded:0:micro --window none --backend cpu";
+    let fit = "--labels labels.csv --c 1 --draws 10 --overwrite -o";
+    desk.succeed(&format!("probe fit f {fit} a.safetensors"));
+    desk.succeed(&format!("probe fit {scans} {fit} b.safetensors"));
+    let bytes = |name: &str| fs::read(desk.path(name)).expect("read");
+    assert!(bytes("a.safetensors") == bytes("b.safetensors"), "the same head of scans and of their features");
+    // The preprocessing is the head's, so that no flag names it.
+    let model = "-c seeded:0:micro --backend cpu";
+    assert_eq!(desk.succeed("probe predict a.safetensors f"), desk.succeed(&format!("probe predict a.safetensors scans {model}")));
+    let judged =
+        |features: &str| desk.succeed(&format!("probe evaluate a.safetensors {features} --labels labels.csv --part test --draws 10"));
+    assert_eq!(judged("f"), judged(&format!("scans {model}")));
+
+    // Other vectors, from features that stay and are used again; a case without a label is left out.
+    table(&desk, "most.csv", |case, [name, label, patient, split]| [name, if case == 4 { String::new() } else { label }, patient, split]);
+    let kept = format!("probe fit {scans} --keep kept --labels most.csv --c 1 --draws 10 --overwrite --vector cls+mean -o");
+    desk.succeed(&format!("{kept} c.safetensors"));
+    assert!(desk.path("kept/c05.safetensors").exists() && !desk.path("kept/c04.safetensors").exists());
+    let again = desk.run(&format!("{kept} d.safetensors"));
+    assert!(text(&again.stderr).contains("29 of 29 cases are skipped"), "{}", text(&again.stderr));
+    assert!(bytes("c.safetensors") == bytes("d.safetensors"));
+    desk.succeed("probe fit f --labels most.csv --c 1 --draws 10 --vector cls+mean -o e.safetensors");
+    let [got, want] = ["c", "e"].map(|name| desk.read(&format!("{name}.safetensors")).0["weight"].clone());
+    assert!(common::max_abs(got.data(), want.data()) < 1e-4, "{got:?} for {want:?}");
+
+    // What does not fit is found before anything is computed.
+    table(&desk, "more.csv", |case, [name, label, patient, split]| [if case == 9 { "x09".into() } else { name }, label, patient, split]);
+    refused(&desk, &format!("probe fit {scans} --keep none --labels more.csv -o x.safetensors"), "names case x09");
+    fs::create_dir(desk.path("theirs")).expect("made");
+    fs::write(desk.path("theirs/c05.safetensors"), "somebody else's").expect("written");
+    refused(&desk, &format!("probe fit {scans} --keep theirs --labels labels.csv -o x.safetensors"), "meddino did not write it");
+    refused(&desk, "probe fit f --keep none --labels labels.csv -o x.safetensors", "--keep: the inputs are feature files");
+    refused(&desk, &format!("probe fit {scans} --labels labels.csv -o scans/c00.npy --overwrite"), "would take the place of the features");
+    fs::write(desk.path("scans/c03.npy"), "no array").expect("written");
+    refused(&desk, &format!("probe predict a.safetensors scans {model}"), "1 of 30 cases failed");
+    assert!(!desk.path("x.safetensors").exists() && !desk.path("none/c00.safetensors").exists());
+}
+
+#[test]
+fn vectors_are_exported_for_the_challenge() {
+    let desk = desk();
+    let fit = "probe fit f --labels labels.csv --c 1 --draws 10 --overwrite -o h.safetensors";
+    desk.succeed(&format!("{fit} --export cvpr26 --export-dir out"));
+    let table = fs::read_to_string(desk.path("out/cases.csv")).expect("written");
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!((lines.len(), lines[0], lines[1], lines[30]), (31, "case,split,target", "c00,train,ill", "c29,test,well"));
+    // The values end the file: the mean of the case's class tokens.
+    let bytes = fs::read(desk.path("out/c07.h5")).expect("written");
+    let (tensors, _) = desk.read("f/c07.safetensors");
+    let cls = &tensors["x_norm_clstoken"];
+    let width = cls.cols();
+    let values = bytes[bytes.len() - 4 * width..].chunks_exact(4).map(|v| f32::from_le_bytes(v.try_into().expect("four bytes")));
+    let mean = (0..width).map(|c| (f64::from(cls.data()[c]) + f64::from(cls.data()[width + c])) as f32 / 2.0);
+    assert!(values.zip(mean).all(|(got, want)| (got - want).abs() < 1e-6));
+    // Files of an earlier run are replaced, somebody else's are not.
+    desk.succeed(&format!("{fit} --export cvpr26 --export-dir out"));
+    fs::create_dir(desk.path("theirs")).expect("made");
+    fs::write(desk.path("theirs/c07.h5"), "somebody else's").expect("written");
+    let fit = fit.replace(" --overwrite", "").replace("h.safetensors", "i.safetensors");
+    refused(&desk, &format!("{fit} --export cvpr26 --export-dir theirs"), "meddino did not write it");
+    refused(&desk, &format!("{fit} --export cvpr26"), "--export-dir");
+    let rows: Vec<String> = (0..60).map(|i| format!("c{:02},{},{},p{}", i / 2, i % 2, u8::from(i / 4 % 3 == 0), i / 4)).collect();
+    fs::write(desk.path("slices.csv"), format!("case,slice,label,patient\n{}\n", rows.join("\n"))).expect("written");
+    let slices = fit.replace("labels.csv", "slices.csv");
+    refused(&desk, &format!("{slices} --export cvpr26 --export-dir x"), "cvpr26 has one vector a case");
+    assert!(!desk.path("i.safetensors").exists() && !desk.path("x").exists());
 }

@@ -6,10 +6,13 @@ mod common;
 #[path = "common/desk.rs"]
 mod desk;
 
+use std::collections::HashMap;
 use std::process::{Command, Output};
 
 use common::data;
 use desk::{Desk, hu, text};
+use safetensors::Dtype;
+use safetensors::tensor::{TensorView, serialize_to_file};
 
 /// Runs `line` in a shell after the commands `limits`.
 fn under(desk: &Desk, limits: &str, line: &str) -> Output {
@@ -89,6 +92,21 @@ fn too_little_memory_is_an_error() {
     let weights = "features phantom --size 32 -c seeded:0 -o out.safetensors";
     refused(&desk, &memory(300_000), weights, &["memory: ", "ulimit -v", "85641984 parameters need 327 MiB"]);
     refused(&desk, &memory(1_200_000), &format!("{FEATURES} --size 8192"), &["memory: ", "ulimit -v", "one image of 8192 x 8192 needs"]);
+}
+
+/// The header of a feature file tells the size of a fit.
+#[test]
+fn a_fit_that_needs_too_much_memory_is_refused_before_it_begins() {
+    let desk = Desk::new();
+    let (values, about) = (vec![0; 80_000], HashMap::from([("slices".to_owned(), "[0]".to_owned())]));
+    for case in ["a", "b"] {
+        let cls = TensorView::new(Dtype::F32, vec![1, 20_000], &values).expect("a tensor");
+        serialize_to_file([("x_norm_clstoken", cls)], Some(about.clone()), &desk.path(&format!("{case}.safetensors"))).expect("written");
+    }
+    std::fs::write(desk.path("labels.csv"), "case,label,split\na,ill,train\nb,well,train\n").expect("written");
+    let fit = "probe fit a.safetensors b.safetensors --labels labels.csv -o head.safetensors";
+    let problem = "the fit of 2 vectors of 20000 channels to 2 classes takes up to";
+    refused(&desk, &memory(1_200_000), fit, &["memory: only", "ulimit -v", problem, "give fewer files"]);
 }
 
 /// A scan of one slice takes 400 MB, which no check before the allocation covers. The command must report the failed

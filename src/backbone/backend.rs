@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::tuning::Tuning;
 use crate::error::Result;
-use crate::gpu::{Boxed, Pending, Profile, WasmNotSendSync};
+use crate::gpu::{Boxed, Pending, Profile, Projector, WasmNotSendSync};
 use crate::tensor::TensorView;
-use crate::vit::features::{Check, Features, Request};
+use crate::vit::features::{Check, Features, Projection, Request};
 
 /// A device that computes features. The methods of the same names on [`Backbone`](super::Backbone) document the results.
 pub(super) trait Backend: WasmNotSendSync {
@@ -24,6 +24,7 @@ pub(super) trait Backend: WasmNotSendSync {
     fn pass_times<'a>(&'a self, batch: Batch<'a>, runs: usize) -> Boxed<'a, Result<Option<Vec<Duration>>>>;
     fn peak_flops(&self) -> Boxed<'_, Result<Option<f64>>>;
     fn profile<'a>(&'a self, batch: Batch<'a>) -> Boxed<'a, Result<Profile>>;
+    fn projector<'a>(&'a self, projection: &'a Projection) -> Boxed<'a, Result<Option<Projector>>>;
 }
 
 /// A batch of images, the mask of their patches, and the request for outputs.

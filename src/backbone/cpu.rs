@@ -7,10 +7,10 @@ use super::backend::{Backend, Batch};
 use super::tuning::{Precision, Tuning};
 use crate::cpu::{self, Layer};
 use crate::error::{Error, Result};
-use crate::gpu::{Boxed, Pending, Profile};
+use crate::gpu::{Boxed, Pending, Profile, Projector};
 use crate::tensor::Tensor;
 use crate::vit::config::Config;
-use crate::vit::features::{Features, Request};
+use crate::vit::features::{Features, Projection, Request};
 use crate::vit::weights::Weights;
 
 /// A model's weights, packed for the CPU's matrix products.
@@ -79,5 +79,9 @@ impl Backend for Cpu {
 
     fn profile<'a>(&'a self, _: Batch<'a>) -> Boxed<'a, Result<Profile>> {
         Box::pin(ready(Err(Error::option("profile", "the CPU backend cannot profile kernels; choose a GPU with `backend` gpu"))))
+    }
+
+    fn projector<'a>(&'a self, _: &'a Projection) -> Boxed<'a, Result<Option<Projector>>> {
+        Box::pin(ready(Ok(None)))
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::backend::{Backend, Batch};
 use super::tuning::{Precision, Tuning};
 use crate::error::Result;
-use crate::gpu::{Boxed, Gpu, Pending, Profile};
+use crate::gpu::{Boxed, Gpu, Pending, Profile, Projector};
 use crate::graph::{Elem, Limits};
-use crate::vit::features::{Features, Request};
+use crate::vit::features::{Features, Projection, Request};
 
 impl Backend for Gpu {
     fn device(&self) -> String {
@@ -72,5 +72,9 @@ impl Backend for Gpu {
 
     fn profile<'a>(&'a self, Batch { images, mask, request, .. }: Batch<'a>) -> Boxed<'a, Result<Profile>> {
         Box::pin(self.profile_async(images, mask, request))
+    }
+
+    fn projector<'a>(&'a self, projection: &'a Projection) -> Boxed<'a, Result<Option<Projector>>> {
+        Box::pin(async { Projector::new_async(self, projection).await.map(Some) })
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 pub use self::choice::Choice;
 pub(crate) use self::choice::{Device, judged};
 pub use self::tuning::{Precision, Tuning};
-pub use crate::gpu::Pending;
+pub use crate::gpu::{Pending, PendingScores, Projector};
 
 use self::backend::{Backend, Batch};
 use crate::error::Result;
@@ -22,7 +22,7 @@ use crate::gpu::block_on;
 use crate::gpu::{Context, Gpu, Profile};
 use crate::tensor::{Tensor, TensorView};
 use crate::vit::config::Config;
-use crate::vit::features::{Check, Features, Request};
+use crate::vit::features::{Check, Features, Projection, Request};
 use crate::vit::model::Model;
 
 /// Nobody ends the work.
@@ -273,6 +273,24 @@ impl Backbone {
         request: &Request,
     ) -> Result<Pending> {
         self.backend.submit(Batch { images: images.into(), mask, request, check: GO_ON }, true).await
+    }
+
+    /// Prepares passes that hand out the projection of patch tokens in place of all tokens, so that a GPU copies K values a
+    /// patch to the host and not C. `None` on the CPU, which copies nothing.
+    ///
+    /// # Errors
+    /// If the projection is for tokens of another width, or the device fails.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn projector(&self, projection: &Projection) -> Result<Option<Projector>> {
+        block_on(self.projector_async(projection))
+    }
+
+    /// [`Backbone::projector`] as a future.
+    ///
+    /// # Errors
+    /// If the projection is for tokens of another width, or the device fails.
+    pub async fn projector_async(&self, projection: &Projection) -> Result<Option<Projector>> {
+        self.backend.projector(projection).await
     }
 
     /// Takes features back whose values are no longer needed. On a GPU a later batch uses their memory, which saves the

@@ -19,6 +19,7 @@ mod manual;
 mod measure;
 mod pictures;
 mod probe;
+mod probe_scans;
 mod segment;
 mod segment_head;
 mod terminal;

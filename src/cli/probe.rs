@@ -1,41 +1,53 @@
 //! `meddino probe`: fits heads to features, applies them, and judges them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use meddino::archive::{Listing, NewFile};
 use meddino::fitted::{About, HeadFile};
 use meddino::jobs::{
-    Figures, LabelTable, Making, Vectors, evaluate_patches, evaluate_probe, feature_files, fit_patches, fit_probe, make_folder,
-    patch_files, predict_probe,
+    Case, Figures, LabelTable, Making, PatchRecipe, ProbeRecipe, Vectors, View, cvpr26_files, evaluate_patches, evaluate_probe,
+    export_cvpr26, fit_patches, fit_probe, make_folder, mask_of, patch_files, predict_probe, tell_fit,
 };
-use meddino::output::{Targets, WRITTEN_BY};
+use meddino::output::{Output, Targets, WRITTEN_BY};
 use meddino::picture::{calibration_chart, confusion_chart, roc_chart, write_png};
 use meddino::{Error, Result};
 use serde_json::{Value, json};
 
 use super::flags::{Labelled, Probe, ProbeCommand, ProbeEvaluate, ProbeFit, ProbePredict, Report};
+use super::probe_scans::{Ready, Wanted, read, ready};
 use super::terminal::Terminal;
-use super::terminal::say::{result, written};
+use super::terminal::say::{Failure, result, written};
 
 /// Runs the command.
-pub fn run(args: &Probe, terminal: &Terminal) -> Result<()> {
+pub fn run(args: &Probe, terminal: &Terminal) -> Result<(), Failure> {
     match &args.command {
         ProbeCommand::Fit(args) => fit(args, terminal),
-        ProbeCommand::Predict(args) => predict(args),
-        ProbeCommand::Evaluate(args) => evaluate(args),
+        ProbeCommand::Predict(args) => predict(args, terminal),
+        ProbeCommand::Evaluate(args) => evaluate(args, terminal),
     }
 }
 
-fn fit(args: &ProbeFit, terminal: &Terminal) -> Result<()> {
+fn fit(args: &ProbeFit, terminal: &Terminal) -> Result<(), Failure> {
     if let Some(masks) = &args.labelled.masks {
         return fit_masks(args, masks, terminal);
     }
     let recipe = args.recipe()?;
-    let (files, labels) = inputs(&args.features, &args.labelled)?;
-    let mut targets = targets(args.report.overwrite, &files, &args.labelled, None);
+    let labels = table(&args.labelled)?;
+    let mut targets = targets(args.report.overwrite, &args.features, &args.labelled, None)?;
     targets.writes(&args.output)?;
     check_report(&args.report, &mut targets)?;
-    let vectors = Vectors::read(&files, args.making(labels.of_slices()), Some(&labels))?;
+    let making = args.making(labels.of_slices());
+    let (check, needs) = (|cases: &[Case]| labels.covers(&names(cases)), |case: &Case| labels.uses(&case.name));
+    let wanted = Wanted { view: args.view.view(), outputs: args.vector.outputs(), check: &check, needs: &needs };
+    let Ready { files, .. } = &ready(&args.features, &args.scans, Ok(wanted), terminal)?;
+    tell_fit(&recipe, files, making, &labels, terminal)?;
+    let vectors = Vectors::read(files, making, Some(&labels))?;
+    if let Some(folder) = &args.export_dir {
+        let files = cvpr26_files(&vectors, folder)?;
+        make_folder(folder)?;
+        files.iter().try_for_each(|path| targets.writes(path))?;
+    }
     let report = fit_probe(&recipe, &vectors, &labels, &args.output, terminal)?;
     let [train, validation, test] = report.rows;
     terminal.note(format_args!(
@@ -48,79 +60,116 @@ fn fit(args: &ProbeFit, terminal: &Terminal) -> Result<()> {
     }
     let text = |name: &str| report.file.about.protocol.get(name).cloned().unwrap_or_default();
     result(format_args!("{}: {}, {}", args.output.display(), text("head"), ["c", "rate", "k"].map(text).concat()))?;
-    report.figures.as_ref().map_or(Ok(()), |figures| show(figures, &args.report))
+    if let Some(folder) = &args.export_dir {
+        export_cvpr26(&vectors, &labels, &report.parts, folder)?;
+        written(folder)?;
+    }
+    Ok(report.figures.as_ref().map_or(Ok(()), |figures| show(figures, &args.report))?)
 }
 
 /// Fits a head on patch tokens to label maps.
-fn fit_masks(args: &ProbeFit, masks: &Path, terminal: &Terminal) -> Result<()> {
+fn fit_masks(args: &ProbeFit, masks: &Path, terminal: &Terminal) -> Result<(), Failure> {
     let recipe = args.recipe()?;
-    let paths = feature_files(&args.features)?;
-    let mut targets = targets(args.report.overwrite, &paths, &args.labelled, None);
+    let mut targets = targets(args.report.overwrite, &args.features, &args.labelled, None)?;
     targets.writes(&args.output)?;
     if args.report.json.is_some() {
         return Err(Error::option(
             "--json",
             "a head that is fitted to label maps has no test part; judge it with `meddino probe evaluate`",
-        ));
+        )
+        .into());
     }
-    let files = patch_files(&paths, masks)?;
-    let (candidates, folds) = (&recipe.candidates, recipe.folds);
-    let (file, losses) = fit_patches(candidates, recipe.balanced, recipe.standardise, folds, &files, &args.output, terminal)?;
+    let check = |cases: &[Case]| have_masks(cases, masks);
+    let wanted = Wanted { view: args.view.view(), outputs: vec![Output::Patch], check: &check, needs: &|_| true };
+    let ready = ready(&args.features, &args.scans, Ok(wanted), terminal)?;
+    let files = patch_files(&ready.files, masks)?;
+    let ProbeRecipe { candidates, balanced, standardise, folds, .. } = recipe;
+    let recipe = PatchRecipe { candidates, balanced, standardise, folds, foreground: args.foreground };
+    let (file, losses) = fit_patches(&recipe, &files, &args.output, terminal)?;
     losses.iter().for_each(|(name, loss)| terminal.note(format_args!("  {name}: loss {loss:.6}")));
     let About { classes, protocol, split, .. } = &file.about;
     terminal.note(format_args!("{} patches of {} cases, labels {}", split["train"], files.len(), classes.join(", ")));
-    result(format_args!("{}: {}", args.output.display(), protocol["head"]))
+    Ok(result(format_args!("{}: {}", args.output.display(), protocol["head"]))?)
 }
 
-fn evaluate(args: &ProbeEvaluate) -> Result<()> {
-    if let Some(masks) = &args.labelled.masks {
-        let paths = feature_files(&args.features)?;
-        let mut targets = targets(args.report.overwrite, &paths, &args.labelled, Some(&args.head));
-        check_report(&args.report, &mut targets)?;
-        let head = HeadFile::open(&args.head)?;
-        let report = evaluate_patches(&head, &args.head, &patch_files(&paths, masks)?, args.report.bootstrap())?;
-        result(report.table())?;
-        return write_json(&report.to_json(), &args.report);
-    }
-    let (files, labels) = inputs(&args.features, &args.labelled)?;
-    let mut targets = targets(args.report.overwrite, &files, &args.labelled, Some(&args.head));
+fn evaluate(args: &ProbeEvaluate, terminal: &Terminal) -> Result<(), Failure> {
+    let mut targets = targets(args.report.overwrite, &args.features, &args.labelled, Some(&args.head))?;
     check_report(&args.report, &mut targets)?;
+    if let Some(masks) = &args.labelled.masks {
+        return evaluate_masks(args, masks, terminal);
+    }
+    let labels = table(&args.labelled)?;
     let head = HeadFile::open(&args.head)?;
-    let vectors = Vectors::read(&files, Making::of(&head.about)?, Some(&labels))?;
-    show(&evaluate_probe(&head, &vectors, &labels, args.part, args.report.bootstrap())?, &args.report)
+    let making = Making::of(&head.about)?;
+    let (check, needs) = (|cases: &[Case]| labels.covers(&names(cases)), |case: &Case| labels.uses(&case.name));
+    let outputs = making.vector.outputs();
+    let wanted = view_of(&head, &args.head).map(|view| Wanted { view, outputs, check: &check, needs: &needs });
+    let ready = ready(&args.features, &args.scans, wanted, terminal)?;
+    let vectors = Vectors::read(&ready.files, making, Some(&labels))?;
+    Ok(show(&evaluate_probe(&head, &vectors, &labels, args.part, args.report.bootstrap())?, &args.report)?)
 }
 
-fn predict(args: &ProbePredict) -> Result<()> {
-    let files = feature_files(&args.features)?;
+/// Judges a head on patch tokens by label maps.
+fn evaluate_masks(args: &ProbeEvaluate, masks: &Path, terminal: &Terminal) -> Result<(), Failure> {
+    let head = HeadFile::open(&args.head)?;
+    let check = |cases: &[Case]| have_masks(cases, masks);
+    let outputs = vec![Output::Patch];
+    let wanted = view_of(&head, &args.head).map(|view| Wanted { view, outputs, check: &check, needs: &|_| true });
+    let ready = ready(&args.features, &args.scans, wanted, terminal)?;
+    let report = evaluate_patches(&head, &args.head, &patch_files(&ready.files, masks)?, args.report.bootstrap())?;
+    result(report.table())?;
+    Ok(write_json(&report.to_json(), &args.report)?)
+}
+
+fn predict(args: &ProbePredict, terminal: &Terminal) -> Result<(), Failure> {
     let mut targets = Targets::new(args.overwrite);
-    targets.reads("the features", &files);
+    targets.reads("the features", read(&args.features)?);
     targets.reads("the head", [&args.head]);
     args.output.iter().try_for_each(|path| targets.writes(path))?;
     let head = HeadFile::open(&args.head)?;
-    let vectors = Vectors::read(&files, Making::of(&head.about)?, None)?;
+    let making = Making::of(&head.about)?;
+    let outputs = making.vector.outputs();
+    let wanted = view_of(&head, &args.head).map(|view| Wanted { view, outputs, check: &|_| Ok(()), needs: &|_| true });
+    let ready = ready(&args.features, &args.scans, wanted, terminal)?;
+    let vectors = Vectors::read(&ready.files, making, None)?;
     let text = vectors.prediction_table(&head.about.classes, &predict_probe(&head, &vectors)?);
-    let Some(path) = &args.output else { return result(text.trim_end()) };
+    let Some(path) = &args.output else { return Ok(result(text.trim_end())?) };
     write(path, &text)?;
-    written(path)
+    Ok(written(path)?)
 }
 
-/// Finds the feature files and reads the labels.
-fn inputs(features: &[PathBuf], labelled: &Labelled) -> Result<(Vec<PathBuf>, LabelTable)> {
-    let labels = labelled.labels.as_deref().unwrap_or(Path::new(""));
-    Ok((feature_files(features)?, LabelTable::open(labels, &labelled.target)?))
+/// Reads the table of labels.
+fn table(labelled: &Labelled) -> Result<LabelTable> {
+    LabelTable::open(labelled.labels.as_deref().unwrap_or(Path::new("")), &labelled.target)
+}
+
+/// Returns the names of `cases`.
+fn names(cases: &[Case]) -> BTreeSet<String> {
+    cases.iter().map(|case| case.name.clone()).collect()
+}
+
+/// Checks that every case has a label map in the folder `masks`.
+fn have_masks(cases: &[Case], masks: &Path) -> Result<()> {
+    cases.iter().try_for_each(|case| mask_of(&case.name, masks).map(drop))
+}
+
+/// Returns how the slices became images whose features the head at `path` was fitted to.
+fn view_of(head: &HeadFile, path: &Path) -> Result<View> {
+    let (size, window, orient) = head.about.preprocessing(path.display())?;
+    Ok(View { size, window, orient })
 }
 
 /// Returns targets that protect what is read.
-fn targets(overwrite: bool, features: &[PathBuf], labelled: &Labelled, head: Option<&Path>) -> Targets {
+fn targets(overwrite: bool, features: &[PathBuf], labelled: &Labelled, head: Option<&Path>) -> Result<Targets> {
     let mut targets = Targets::new(overwrite);
-    targets.reads("the features", features);
+    targets.reads("the features", read(features)?);
     targets.reads("the labels", &labelled.labels);
     targets.reads(
         "a label map",
         labelled.masks.iter().flat_map(|folder| Listing::of(folder).map(|listing| listing.files).unwrap_or_default()),
     );
     targets.reads("the head", head);
-    targets
+    Ok(targets)
 }
 
 /// The names of pictures.

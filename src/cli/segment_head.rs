@@ -21,6 +21,7 @@ pub fn run(args: &Segment, head: &Path, terminal: &Terminal) -> Result<(), Failu
     let cohort = args.cohort.of(&args.input, args.series.as_deref(), "--output");
     let mut targets = targets(args.overwrite, None, recipe.model.checkpoint.as_deref())?;
     targets.reads("the head", [head]);
+    targets.reads("the head of the body", &args.by_head.foreground);
     if is_file_name(&args.output) {
         return Ok(single(args, recipe, &cohort, targets, terminal)?);
     }

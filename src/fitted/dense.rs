@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::file::{Head, HeadFile};
-use super::kind::{agree, patch_kind};
+use super::kind::{agree, patch_kind, preprocessing};
 use crate::ct::{Orient, Size, Window};
 use crate::error::{Error, Result};
 use crate::heads::{Lattice, Linear, Rows};
 
 /// A head on patch tokens, ready to label slices.
 pub struct DenseHead {
-    linear: Linear,
+    pub(super) linear: Linear,
     /// The label of each class.
     labels: Vec<u16>,
     /// The features that it may be applied to.
@@ -33,6 +33,11 @@ impl DenseHead {
         }
     }
 
+    /// Returns the number of logits: that of the labels, or 1 of two labels.
+    pub fn logits(&self) -> usize {
+        self.linear.logits()
+    }
+
     /// Returns the label of each class.
     pub fn labels(&self) -> &[u16] {
         &self.labels
@@ -43,14 +48,7 @@ impl DenseHead {
     /// # Errors
     /// If they were no features of scans.
     pub fn preprocessing(&self, name: impl Display) -> Result<(Size, Window, Orient)> {
-        let text = self.kind.get("preprocessing").map(String::as_str).unwrap_or_default();
-        let stored: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
-        let part = |key: &str| stored.get(key).and_then(serde_json::Value::as_str);
-        let (Some(size), Some(window), Some(orient)) = (part("size"), part("window"), part("orient")) else {
-            let problem = "was not fitted to features of scans, so it cannot be applied to one; fit it to such features";
-            return Err(Error::input(name, problem));
-        };
-        Ok((size.parse()?, window.parse()?, orient.parse()?))
+        preprocessing(&self.kind, name)
     }
 
     /// Checks that the head may be applied to patch tokens with these metadata.
@@ -86,8 +84,39 @@ impl DenseHead {
     /// # Errors
     /// If the rows are of another width, or cannot be read.
     pub fn scores(&self, rows: &dyn Rows) -> Result<Vec<f32>> {
-        let scores = self.linear.scores(rows)?;
+        Ok(self.with_pairs(self.linear.scores(rows)?.into_iter()))
+    }
+
+    /// Checks that the head tells label 0, what is around the body, from others. Messages call the head `name`.
+    ///
+    /// # Errors
+    /// If it has no label 0.
+    pub fn check_background(&self, name: impl Display) -> Result<()> {
+        if self.labels.contains(&0) {
+            return Ok(());
+        }
+        let labels: Vec<String> = self.labels.iter().map(ToString::to_string).collect();
+        let problem = format!("expected a head of label 0, the background, and of what is not, found the labels {}", labels.join(", "));
+        Err(Error::input(name, problem))
+    }
+
+    /// Returns by how much the best score of a label other than 0 exceeds that of label 0, for each row of scores [N, K].
+    ///
+    /// # Panics
+    /// If the head has no label 0 ([`DenseHead::check_background`]), or there are not K scores a row.
+    pub fn margins(&self, scores: &[f32]) -> Vec<f32> {
+        let zero = self.labels.iter().position(|label| *label == 0).expect("checked to have a label 0");
+        assert!(scores.len().is_multiple_of(self.labels.len()), "a score for each label");
+        let margin = |row: &[f32]| {
+            let others = row.iter().enumerate().filter(|(class, _)| *class != zero).map(|(_, score)| *score);
+            others.fold(f32::NEG_INFINITY, f32::max) - row[zero]
+        };
+        scores.chunks_exact(self.labels.len()).map(margin).collect()
+    }
+
+    /// Puts 0 before each logit of a head that has one.
+    pub(super) fn with_pairs(&self, logits: impl Iterator<Item = f64>) -> Vec<f32> {
         let is_pair = self.linear.logits() == 1;
-        Ok(scores.iter().flat_map(|score| is_pair.then_some(0.0).into_iter().chain([*score as f32])).collect())
+        logits.flat_map(|logit| is_pair.then_some(0.0).into_iter().chain([logit as f32])).collect()
     }
 }

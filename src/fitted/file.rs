@@ -7,8 +7,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::kind::agree;
+use super::kind::{agree, preprocessing};
 use crate::archive::{Archive, ArchiveWriter, Dtype, TensorHeader};
+use crate::ct::{Orient, Size, Window};
 use crate::error::{Error, Problem, Result};
 use crate::heads::{Linear, Link, Neighbours, Rows, Standard};
 use crate::output::WRITTEN_BY;
@@ -83,6 +84,14 @@ impl About {
     /// Returns it as JSON.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("texts, lists and maps of texts are JSON")
+    }
+
+    /// Returns the preprocessing of the features that the head was fitted to. Messages call the head `name`.
+    ///
+    /// # Errors
+    /// If they were no features of scans.
+    pub fn preprocessing(&self, name: impl Display) -> Result<(Size, Window, Orient)> {
+        preprocessing(&self.features, name)
     }
 
     /// Checks that the head may be applied to features of the kind `found`.

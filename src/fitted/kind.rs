@@ -1,6 +1,10 @@
 //! What features a head may be applied to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+
+use crate::ct::{Orient, Size, Window};
+use crate::error::{Error, Result};
 
 /// Metadata that must be the same for all features that a head is fitted or applied to.
 const SHARED: [&str; 4] = ["checkpoint_sha256", "rope", "norm_eps", "preprocessing"];
@@ -31,4 +35,19 @@ pub fn kind_of(metadata: &BTreeMap<String, String>, vector: &str, rows: String) 
 /// Returns the kind of patch tokens with these metadata.
 pub fn patch_kind(metadata: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     kind_of(metadata, "patch token", "patch".into())
+}
+
+/// Returns the preprocessing of features of the kind `kind`. Messages call their head `name`.
+///
+/// # Errors
+/// If they were no features of scans.
+pub(super) fn preprocessing(kind: &BTreeMap<String, String>, name: impl Display) -> Result<(Size, Window, Orient)> {
+    let text = kind.get("preprocessing").map(String::as_str).unwrap_or_default();
+    let stored: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    let part = |key: &str| stored.get(key).and_then(serde_json::Value::as_str);
+    let (Some(size), Some(window), Some(orient)) = (part("size"), part("window"), part("orient")) else {
+        let problem = "was not fitted to features of scans, so it cannot be applied to one; fit it to such features";
+        return Err(Error::input(name, problem));
+    };
+    Ok((size.parse()?, window.parse()?, orient.parse()?))
 }

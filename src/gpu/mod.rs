@@ -1,5 +1,5 @@
 //! Runs graphs on a GPU. Only this room and the facade use wgpu. The room takes graphs and returns tensors; only
-//! [`Gpu`] and [`Scorer`] depend on the model.
+//! [`Gpu`], [`Projector`] and [`Scorer`] depend on the model.
 //!
 //! # Waiting
 //! A function that waits for a device has two forms. `x_async` returns a future, for browsers and for programs with
@@ -27,6 +27,7 @@ mod pipelines;
 mod poller;
 mod prepared;
 mod profile;
+mod projector;
 mod ranking;
 mod readback;
 mod report;
@@ -53,6 +54,7 @@ pub use executable::Executable;
 pub use model::{Gpu, Pending};
 pub use needs::{REQUIRED, Required, WANTED, Wanted, descriptor};
 pub use profile::{Profile, ProfileRow, Timed};
+pub use projector::{PendingScores, Projector};
 pub use ranking::{Ranked, Standing};
 pub use readback::Readback;
 pub use report::{DeviceReport, Kind};

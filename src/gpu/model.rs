@@ -1,4 +1,5 @@
-//! The model on a GPU. Only this file and `scorer.rs` depend on the model; the other files of this room work on graphs.
+//! The model on a GPU. Only this file, `projector.rs` and `scorer.rs` depend on the model; the other files of this room
+//! work on graphs.
 
 use std::fmt;
 use std::future::Future;

@@ -26,8 +26,15 @@ pub(super) struct Design<'a> {
 impl<'a> Design<'a> {
     pub fn new(rows: &'a dyn Rows, standard: &'a Standard) -> Self {
         let stride = (rows.width() + 1).next_multiple_of(double::LANES);
-        let block = (BLOCK_BYTES / (8 * stride)).clamp(2, 32) * double::ROWS;
-        Self { rows, standard, stride, block }
+        Self { rows, standard, stride, block: rows_of_block(stride) }
+    }
+
+    /// Returns the bytes that `threads` threads take for their blocks of rows of `width` channels: in f64, in f32, and as
+    /// they are read. A part of the rows has `sums` bytes of its own.
+    pub fn bytes(width: usize, threads: usize, sums: u64) -> u64 {
+        let stride = (width + 1).next_multiple_of(double::LANES);
+        let block = rows_of_block(stride) * (8 * stride + 8 * width);
+        threads as u64 * block as u64 + PARTS as u64 * sums
     }
 
     /// Returns N.
@@ -103,6 +110,11 @@ impl<'a> Design<'a> {
         sum.iter_mut().for_each(|v| *v /= rows as f64);
         Ok(sum)
     }
+}
+
+/// Returns the number of rows of `stride` values in a block.
+fn rows_of_block(stride: usize) -> usize {
+    (BLOCK_BYTES / (8 * stride)).clamp(2, 32) * double::ROWS
 }
 
 /// Some rows of a [`Design`].

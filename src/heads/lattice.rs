@@ -47,6 +47,25 @@ impl Lattice {
         decided
     }
 
+    /// Returns the median of each cell's value and those of its eight neighbours: [rows, columns]. Beyond the border, values
+    /// are those of the nearest cell.
+    ///
+    /// # Panics
+    /// If there is not a value for each cell.
+    pub fn median(&self, values: &[f32]) -> Vec<f32> {
+        let (rows, columns) = self.cells;
+        assert_eq!(values.len(), rows * columns, "a value for each of {rows} x {columns} cells");
+        let near = |at: usize, end: usize| [at.saturating_sub(1), at, (at + 1).min(end - 1)];
+        let cell = |at: usize| {
+            let mut window = [0.0; 9];
+            let around = near(at / columns, rows).into_iter().flat_map(|row| near(at % columns, columns).map(|column| (row, column)));
+            window.iter_mut().zip(around).for_each(|(v, (row, column))| *v = values[row * columns + column]);
+            window.sort_unstable_by(f32::total_cmp);
+            window[4]
+        };
+        (0..values.len()).map(cell).collect()
+    }
+
     /// Returns the cells before and after each of `pixels`, and the way from one to the other, 0 to 1.
     fn line(&self, pixels: usize, image: usize, cells: usize) -> Vec<(usize, usize, f32)> {
         let place = |pixel: usize| {
@@ -71,6 +90,19 @@ mod tests {
         // One score against 0 that rises from -1 to 3 crosses 0 a quarter of the way.
         let decided = lattice.decide(&[0.0, -1.0, 0.0, 3.0], 2, (16, 32));
         assert_eq!(decided[..32].iter().position(|class| *class == 1), Some(12));
+    }
+
+    #[test]
+    fn a_median_drops_what_is_alone_and_keeps_borders() {
+        let lattice = Lattice::new((4, 5), 16, 1, (64, 80));
+        let alone = |at: usize| (0..20).map(|i| if i == at { 9.0 } else { 1.0 }).collect::<Vec<f32>>();
+        // At a corner the cell itself fills four of nine places.
+        [0, 4, 7, 12, 15, 19].iter().for_each(|at| assert_eq!(lattice.median(&alone(*at)), [1.0; 20], "{at}"));
+        let halves: Vec<f32> = (0..20).map(|i| if i % 5 < 2 { -1.0 } else { 1.0 }).collect();
+        assert_eq!(lattice.median(&halves), halves);
+        let rising: Vec<f32> = (0..20).map(|i| i as f32).collect();
+        assert_eq!(lattice.median(&rising)[6..9], [6.0, 7.0, 8.0]);
+        assert_eq!(Lattice::new((1, 1), 16, 1, (16, 16)).median(&[3.0]), [3.0]);
     }
 
     #[test]

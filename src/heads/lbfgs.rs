@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use crate::error::Result;
 
 /// The pairs of steps and changes of the gradient that are kept.
-const MEMORY: usize = 10;
+pub(super) const MEMORY: usize = 10;
 /// A step must gain this share of what the slope promises.
 const DECREASE: f64 = 1e-4;
 /// A step must reduce the slope to this share.

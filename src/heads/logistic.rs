@@ -8,7 +8,8 @@ use std::cell::RefCell;
 
 use super::curvature::Curvature;
 use super::design::{Block, Design};
-use super::lbfgs::{Minimum, Stop, minimise};
+use super::extent::{Extent, F64};
+use super::lbfgs::{MEMORY, Minimum, Stop, minimise};
 use super::linear::{Linear, Link};
 use super::rows::{self, Rows};
 use super::standard::Standard;
@@ -58,6 +59,26 @@ pub fn dinov3_cs() -> Vec<f64> {
 }
 
 impl Logistic {
+    /// Returns the most bytes that [`Logistic::path`] takes beside the vectors, with its results and their predictions.
+    pub fn bytes(&self, extent: &Extent) -> u64 {
+        // The Gram matrix, the preconditioner in use, and the Hessian, the factor and the inverse of the next one; or the
+        // Gram matrix and what its parts sum.
+        const SQUARES: u64 = 5;
+        // The pairs that L-BFGS keeps, and what a step takes.
+        const VECTORS: u64 = 2 * MEMORY as u64 + 10;
+        let (stride, logits) = (extent.stride(), extent.logits(self.link));
+        let vector = F64 * stride * logits;
+        let results = F64 * stride * extent.classes as u64 * extent.candidates as u64;
+        let means = 2 * F64 * stride * (extent.rows as u64).div_ceil(4096);
+        extent.by_rows()
+            + SQUARES * F64 * stride * stride
+            + VECTORS * vector
+            // The results of one class against the others are joined, so that they are there twice.
+            + 2 * results
+            + means
+            + Design::bytes(extent.width, extent.threads, vector)
+    }
+
     /// Fits a classifier of `targets` from `rows`.
     ///
     /// # Errors

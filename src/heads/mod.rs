@@ -16,6 +16,7 @@
 //! - [`Rows`]: feature vectors, in memory or read block by block. [`Pooling`]: slices to scans. [`Targets`]: what is taught.
 //! - [`Standard`]: standardisation. [`Linear`]: a linear classifier, fitted by [`Logistic`] regression or by [`LinearProbe`].
 //! - [`Neighbours`]: nearest neighbours.
+//! - [`Extent`]: the size of a fit, and from it the memory that the fit takes.
 //! - [`Lattice`]: scores of patches at the pixels of a slice.
 //! - [`metrics`]: how good predictions are. [`Bootstrap`]: how sure that is. [`split`]: parts without common patients.
 
@@ -23,6 +24,7 @@ mod bootstrap;
 mod curvature;
 mod design;
 mod draw;
+mod extent;
 mod lattice;
 mod lbfgs;
 mod linear;
@@ -39,6 +41,7 @@ mod whitener;
 
 pub use bootstrap::{Bootstrap, Interval};
 pub use draw::Draw;
+pub use extent::Extent;
 pub use lattice::Lattice;
 pub use linear::{Linear, Link};
 pub use logistic::{Fitted, Logistic, dinov3_cs};

@@ -1,6 +1,7 @@
 //! Nearest neighbours by cosine, as DINO's evaluation has it: the k most similar vectors vote for their classes, each
 //! with weight `exp(cosine / T)`.
 
+use super::extent::{Extent, F64};
 use super::rows::{self, Rows};
 use crate::cpu::double;
 use crate::error::{Error, Result};
@@ -41,6 +42,13 @@ impl Neighbours {
             bank.bank.extend(unit(rows.read(first, 1, &mut buffer)?, bank.stride));
         }
         Ok(bank)
+    }
+
+    /// Returns the most bytes that a bank of all vectors takes, with the predictions for each of its rows and candidates.
+    pub fn bytes(extent: &Extent) -> u64 {
+        let rows = extent.rows as u64;
+        let cosines = extent.threads as u64 * rows * F64 * (BLOCK as u64 + 2);
+        2 * F64 * rows * extent.stride() + extent.by_rows() * extent.candidates as u64 + cosines
     }
 
     /// Makes the bank whose [`Neighbours::unit_vectors`] are `vectors` [N, D], to the last bit.

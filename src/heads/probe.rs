@@ -4,6 +4,7 @@ use std::f64::consts::PI;
 
 use super::design::{Block, Design};
 use super::draw::Draw;
+use super::extent::{Extent, F64};
 use super::linear::{Linear, Link};
 use super::rows::{self, Chosen, Rows};
 use super::standard::Standard;
@@ -66,6 +67,15 @@ impl LinearProbe {
     /// Returns DINOv3's 13 rates for batches of `batch` vectors.
     pub fn scaled_rates(batch: usize) -> Vec<f64> {
         RATES.map(|rate| rate * batch as f64 / 256.0).to_vec()
+    }
+
+    /// Returns the most bytes that [`LinearProbe::fit`] takes beside the vectors, with its results and their predictions.
+    pub fn bytes(&self, extent: &Extent) -> u64 {
+        // Parameters, their gradient, the optimiser's two means, and the result with its standardisation.
+        let state = 7 * F64 * extent.stride() * extent.classes as u64;
+        let batch = F64 * self.batch as u64 * (2 * extent.stride() + extent.classes as u64);
+        let order = 2 * F64 * extent.rows as u64;
+        extent.by_rows() + state * extent.candidates as u64 + batch + order + Design::bytes(extent.width, extent.threads, 0)
     }
 
     /// Trains a classifier of `targets` from `rows` for each rate, in the order of the rates.

@@ -157,20 +157,20 @@ impl Engine {
         mut take: impl FnMut(Features, Tensor) -> Result<()> + Send,
     ) -> Result<()> {
         let submit = |images: &Tensor| self.submit(images, None, request, observer);
-        Self::pipe(input, slices, batch, observer, submit, |pending, images| take(pending.wait()?, images))
+        Self::pipe(input, slices, batch, observer, submit, |pending: Pending, images| take(pending.wait()?, images))
     }
 
     /// Works as [`Engine::stream`], but `submit` submits each batch and `take` waits for it.
     ///
     /// # Errors
     /// As [`Engine::stream`].
-    pub fn pipe(
+    pub fn pipe<P: Send>(
         input: &mut Input,
         slices: &[usize],
         batch: usize,
         observer: &dyn Observer,
-        mut submit: impl FnMut(&Tensor) -> Result<Pending>,
-        mut take: impl FnMut(Pending, Tensor) -> Result<()> + Send,
+        mut submit: impl FnMut(&Tensor) -> Result<P>,
+        mut take: impl FnMut(P, Tensor) -> Result<()> + Send,
     ) -> Result<()> {
         let mut batches = slices.chunks(batch);
         pipeline::run(

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use super::case::Case;
 use super::engine::{Engine, ModelChoice};
+use super::head_scores::HeadScores;
 use super::input::{Input, View};
-use super::memory::{self, ByteSize};
+use super::memory::ByteSize;
 use super::observer::{Observer, UnderWay};
 use super::segment::LabelReport;
 use crate::archive::{sha256, sha256_of_file};
@@ -16,7 +17,6 @@ use crate::fitted::{DenseHead, HeadFile};
 use crate::heads::Lattice;
 use crate::output::LabelFile;
 use crate::tensor::Tensor;
-use crate::vit::features::Request;
 
 /// The most shifts along a side.
 const MAX_SHIFTS: usize = 4;
@@ -26,6 +26,8 @@ const MAX_SHIFTS: usize = 4;
 pub struct HeadRecipe {
     /// The file of the head.
     pub head: PathBuf,
+    /// The file of a head that tells the body from what is around it, which becomes label 0.
+    pub foreground: Option<PathBuf>,
     /// The model whose tokens the head was fitted to, and its backend.
     pub model: ModelChoice,
     /// Passes along each side with the image moved by fractions of a patch: 1, 2 or 4.
@@ -39,37 +41,44 @@ pub struct HeadRecipe {
 /// A head and its model, which label one scan after another.
 pub struct HeadJob {
     recipe: HeadRecipe,
-    head: DenseHead,
-    head_sha256: String,
+    scores: HeadScores,
+    /// The hashes of the heads' files.
+    heads_sha256: String,
     view: View,
     engine: Engine,
 }
 
 impl HeadJob {
-    /// Opens the head, and loads the model.
+    /// Opens the heads, and loads the model.
     ///
     /// # Errors
-    /// If the head cannot be read, is not one of patch tokens of scans, the shifts do not divide a patch, or the model
-    /// cannot be loaded.
+    /// If a head cannot be read or is not one of patch tokens of scans, that of the body has no label 0, the shifts do not
+    /// divide a patch, or the model cannot be loaded.
     pub fn open(recipe: HeadRecipe, observer: &dyn Observer) -> Result<Self> {
-        let file = HeadFile::open(&recipe.head)?;
-        let head = DenseHead::new(&file, recipe.head.display())?;
+        let (head, mut heads_sha256) = opened(&recipe.head)?;
+        let mut body = None;
+        if let Some(path) = &recipe.foreground {
+            let (head, sha256) = opened(path)?;
+            head.check_background(path.display())?;
+            heads_sha256 += &format!(" foreground {sha256}");
+            body = Some(head);
+        }
         let (size, window, orient) = head.preprocessing(recipe.head.display())?;
         let view = View { size, window, orient };
-        let head_sha256 = sha256_of_file(&recipe.head).map_err(|e| Error::input(recipe.head.display(), e))?;
         let model = recipe.model.open(observer)?;
         let patch = model.model().config().patch_size;
         if recipe.shifts == 0 || recipe.shifts > MAX_SHIFTS || !patch.is_multiple_of(recipe.shifts) {
             return Err(Error::option("shifts", format!("expected 1, 2 or 4, found {}", recipe.shifts)));
         }
-        Ok(Self { head, head_sha256, view, engine: model.load(observer)?, recipe })
+        let engine = model.load(observer)?;
+        Ok(Self { scores: HeadScores::new(head, body, &engine)?, heads_sha256, view, engine, recipe })
     }
 
-    /// Returns the SHA-256 of the settings and the head, which decide a case's labels together with the weights.
+    /// Returns the SHA-256 of the settings and the heads, which decide a case's labels together with the weights.
     pub fn settings_sha256(&self) -> String {
-        let Self { recipe, head_sha256, .. } = self;
+        let Self { recipe, heads_sha256, .. } = self;
         let model = &recipe.model;
-        let settings = format!("{head_sha256} {} {} {:?}", recipe.shifts, model.tuning.precision, model.rope);
+        let settings = format!("{heads_sha256} {} {} {:?}", recipe.shifts, model.tuning.precision, model.rope);
         sha256(format!("{} head {settings}", env!("CARGO_PKG_VERSION")).as_bytes())
     }
 
@@ -80,7 +89,7 @@ impl HeadJob {
 
     /// Returns the labels that the head knows.
     pub fn labels(&self) -> &[u16] {
-        self.head.labels()
+        self.scores.head().labels()
     }
 
     /// Labels the scan of `case` into the file `target`, on the scan's voxel grid.
@@ -103,19 +112,18 @@ impl HeadJob {
         let config = self.engine.model().config();
         let (_, grid) = config.check_image(&[1, channels, height, width])?;
         let all: Vec<usize> = (0..count).collect();
-        self.head.check(&case.text(), &self.engine.provenance(&mut input, &all)?.metadata())?;
+        let made_by = self.engine.provenance(&mut input, &all)?.metadata();
+        self.scores.head().check(&case.text(), &made_by)?;
+        self.scores.body().map_or(Ok(()), |body| body.check(&case.text(), &made_by))?;
 
         let (shifts, patch, k) = (self.recipe.shifts, config.patch_size, self.labels().len());
         let passes = shifts * shifts;
         let lattice = Lattice::new((grid.rows, grid.cols), patch, shifts, (height, width));
         let largest = usize::from(self.labels().iter().copied().max().unwrap_or(0));
         let mut file = LabelFile::create(target, &geometry, largest + 1, turn)?;
-        let (mut voxels, mut scores, mut done, mut submitted) = (vec![0; largest + 1], vec![0.0; grid.patches() * passes * k], 0, 0);
-        let request = Request::default();
-        let by_memory = || {
-            let (model, backbone) = (self.engine.model(), self.engine.backbone());
-            memory::batch(model, backbone, [channels, height, width], count * passes, &request, self.recipe.max_memory)
-        };
+        let (mut voxels, mut done, mut submitted) = (vec![0; largest + 1], 0, 0);
+        let (mut classes, mut body) = (Cells::new(lattice, shifts, k), Cells::new(lattice, shifts, 1));
+        let by_memory = || self.scores.batch(&self.engine, [channels, height, width], count * passes, self.recipe.max_memory);
         let batch = self.recipe.batch.map_or_else(by_memory, Ok)?;
         let _under_way = UnderWay::new(observer);
         observer.progress(0, count);
@@ -125,21 +133,20 @@ impl HeadJob {
         let submit = |images: &Tensor| {
             let moved = moved(images, patch / shifts, shifts, submitted);
             submitted += images.shape()[0];
-            self.engine.submit(&moved, None, &request, observer)
+            self.scores.submit(&self.engine, &moved, observer)
         };
-        Engine::pipe(&mut input, &repeated, batch, observer, submit, |pending, _| {
-            let patches = pending.wait()?.patches();
-            let &[_, p, c] = patches.shape() else { unreachable!("[B, P, C]") };
-            for tokens in patches.data().chunks_exact(p * c) {
-                let found = self.head.scores(&Tensor::new([p, c], tokens.to_vec()))?;
-                let (down, across) = (done % passes / shifts, done % passes % shifts);
-                for (at, cell) in found.chunks_exact(k).enumerate() {
-                    let (row, column) = (at / grid.cols * shifts + down, at % grid.cols * shifts + across);
-                    scores[(row * grid.cols * shifts + column) * k..][..k].copy_from_slice(cell);
-                }
+        Engine::pipe(&mut input, &repeated, batch, observer, submit, |batch, _| {
+            let scores = self.scores.wait(batch)?;
+            let mut margins = scores.body.iter().flat_map(|margins| margins.chunks_exact(grid.patches()));
+            for found in scores.classes.chunks_exact(grid.patches() * k) {
+                classes.fill(done % passes, found);
+                margins.next().into_iter().for_each(|margins| body.fill(done % passes, margins));
                 done += 1;
                 if done % passes == 0 {
-                    let labels = self.head.decide(&scores, &lattice, (rows, columns));
+                    let mut labels = self.scores.head().decide(&classes.values, &lattice, (rows, columns));
+                    if scores.body.is_some() {
+                        cut_to_body(&mut labels, &body.values, &lattice, (rows, columns));
+                    }
                     labels.iter().for_each(|label| voxels[usize::from(*label)] += 1);
                     file.push(&labels)?;
                     observer.progress(done / passes, count);
@@ -149,6 +156,45 @@ impl HeadJob {
         })?;
         file.finish()?;
         Ok(LabelReport { shape: [count, rows, columns], voxels, voxel_ml: geometry.voxel_ml(), took: started.elapsed() })
+    }
+}
+
+/// Opens a head, and returns it with the hash of its file.
+fn opened(path: &Path) -> Result<(DenseHead, String)> {
+    let head = DenseHead::new(&HeadFile::open(path)?, path.display())?;
+    Ok((head, sha256_of_file(path).map_err(|e| Error::input(path.display(), e))?))
+}
+
+/// Makes those `labels` of a slice 0 that are not of the body. `margins` [cells] say by how much each cell is; a cell that
+/// differs from most of its neighbours follows them.
+fn cut_to_body(labels: &mut [u16], margins: &[f32], lattice: &Lattice, shape: (usize, usize)) {
+    let pairs: Vec<f32> = lattice.median(margins).into_iter().flat_map(|margin| [0.0, margin]).collect();
+    labels.iter_mut().zip(lattice.decide(&pairs, 2, shape)).filter(|(_, class)| *class == 0).for_each(|(label, _)| *label = 0);
+}
+
+/// The values of a slice's cells, K each, which its passes fill one after another.
+struct Cells {
+    values: Vec<f32>,
+    k: usize,
+    shifts: usize,
+    /// Number of cells in a row.
+    columns: usize,
+}
+
+impl Cells {
+    fn new(lattice: Lattice, shifts: usize, k: usize) -> Self {
+        let (rows, columns) = lattice.cells;
+        Self { values: vec![0.0; rows * columns * k], k, shifts, columns }
+    }
+
+    /// Takes the values [P, K] of the patches of pass `pass`.
+    fn fill(&mut self, pass: usize, found: &[f32]) {
+        let Self { values, k, shifts, columns } = self;
+        let (down, across, patches) = (pass / *shifts, pass % *shifts, *columns / *shifts);
+        for (at, cell) in found.chunks_exact(*k).enumerate() {
+            let (row, column) = (at / patches * *shifts + down, at % patches * *shifts + across);
+            values[(row * *columns + column) * *k..][..*k].copy_from_slice(cell);
+        }
     }
 }
 
@@ -178,6 +224,26 @@ fn moved(images: &Tensor, step: usize, shifts: usize, first: usize) -> Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passes_fill_cells_between_each_other() {
+        let mut cells = Cells::new(Lattice::new((1, 2), 16, 2, (16, 32)), 2, 1);
+        (0..4).for_each(|pass| cells.fill(pass, &[pass as f32, 10.0 + pass as f32]));
+        assert_eq!(cells.values, [0.0, 1.0, 10.0, 11.0, 2.0, 3.0, 12.0, 13.0]);
+    }
+
+    #[test]
+    fn labels_beyond_the_body_become_background() {
+        // Five cells of 16 pixels in three rows; the body is in the first two columns, and one cell alone is not.
+        let lattice = Lattice::new((3, 5), 16, 1, (48, 80));
+        let mut margins: Vec<f32> = (0..15).map(|i| if i % 5 < 2 { 2.0 } else { -2.0 }).collect();
+        (margins[14], margins[5]) = (7.0, -7.0);
+        let mut labels = vec![3; 48 * 80];
+        cut_to_body(&mut labels, &margins, &lattice, (48, 80));
+        for (y, row) in labels.chunks_exact(80).enumerate() {
+            assert_eq!(row, [vec![3; 32], vec![0; 48]].concat(), "row {y}");
+        }
+    }
 
     #[test]
     fn an_image_is_moved_as_its_pass_says() {

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::observer::Observer;
 use super::system::{available_bytes, memory_limit, resident_bytes};
-use crate::backbone::Backbone;
+use crate::backbone::{Backbone, Projector};
 use crate::count::product;
 use crate::error::{Error, Result};
 use crate::vit::features::Request;
@@ -70,8 +71,22 @@ pub(super) fn batch(
     limit: Option<ByteSize>,
 ) -> Result<usize> {
     let need = |batch: usize| need(model, backbone, image, batch, request);
-    let reason = format!("one image of {} x {} needs {{}} with the weights; give more, or use a smaller `size`", image[1], image[2]);
-    fit(count, backbone.threads().is_some(), limit, need, &reason)
+    fit(count, backbone.threads().is_some(), limit, need, &for_one(image))
+}
+
+/// Works as [`batch`] for passes on a GPU that hand out scores in place of tokens.
+pub(super) fn projected_batch(projector: &Projector, image: [usize; 3], count: usize, limit: Option<ByteSize>) -> Result<usize> {
+    let [channels, height, width] = image;
+    let need = |batch: usize| {
+        let bytes = projector.bytes(&[batch, channels, height, width])?;
+        Ok(bytes.total() + IN_FLIGHT * bytes.outputs)
+    };
+    fit(count, false, limit, need, &for_one(image))
+}
+
+/// Returns the text that says what one image needs.
+fn for_one([_, height, width]: [usize; 3]) -> String {
+    format!("one image of {height} x {width} needs {{}} with the weights; give more, or use a smaller `size`")
 }
 
 /// Returns the largest batch, up to `count`, that needs at most `limit` bytes; `need` returns the bytes of a batch. If
@@ -108,6 +123,17 @@ fn check_available(bytes: u64, reason: impl Fn(u64) -> String) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Tells `observer` that `what` takes up to `bytes` beside the memory that this process has.
+///
+/// # Errors
+/// If the machine cannot provide them; the text ends with `advice`.
+pub(super) fn tell(what: &str, bytes: u64, advice: &str, observer: &dyn Observer) -> Result<()> {
+    let reason = |_| format!("{what} takes up to {}; {advice}", ByteSize(bytes));
+    check_available(resident_bytes() + bytes, reason)?;
+    observer.note(&format!("{what} takes up to {} of memory", ByteSize(bytes)));
+    Ok(())
 }
 
 /// Fails if the machine cannot hold a model with this number of parameters.

@@ -17,6 +17,7 @@ mod case;
 mod cohort;
 mod engine;
 mod features;
+mod head_scores;
 mod head_segment;
 mod input;
 mod memory;
@@ -44,9 +45,9 @@ pub use input::{Input, View};
 pub use memory::ByteSize;
 pub use observer::{Cancel, Observer};
 pub use probe::{
-    Candidates, DiceReport, Figure, Figures, Label, LabelTable, Making, Measure, Part, PatchFile, ProbeRecipe, ProbeReport, RowName,
-    Vector, Vectors, case_of, evaluate_patches, evaluate_probe, feature_files, fit_marks, fit_patches, fit_probe, labels_of, patch_files,
-    patch_vectors, predict_probe,
+    Candidates, DiceReport, Figure, Figures, Label, LabelTable, Making, Measure, Part, PatchFile, PatchRecipe, ProbeRecipe, ProbeReport,
+    RowName, Vector, Vectors, case_of, cvpr26_files, evaluate_patches, evaluate_probe, export_cvpr26, feature_files, fit_marks,
+    fit_patches, fit_probe, labels_of, mask_of, patch_files, patch_vectors, predict_probe, tell_fit,
 };
 pub use reads::{is_own, make_folder, read_of, targets};
 pub use scene::Scene;

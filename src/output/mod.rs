@@ -4,6 +4,7 @@
 mod dicom_seg;
 mod features;
 mod format;
+mod hdf5;
 #[cfg(feature = "readers")]
 mod labels;
 #[cfg(feature = "readers")]
@@ -24,6 +25,7 @@ mod tensors;
 pub use dicom_seg::{SegCodes, SegFile, SegHeader, SegKind, SegSettings};
 pub use features::{Contents, FeatureFile};
 pub use format::Format;
+pub use hdf5::write_hdf5;
 #[cfg(feature = "readers")]
 pub use labels::LabelFile;
 pub use ours::{WRITTEN_BY, is_manifest_name, is_ours};

@@ -33,6 +33,10 @@ pub const WRITTEN_BY: &str = "meddino";
 /// the voxels that follow the header.
 const NIFTI: [(&[u8], usize, Range<usize>, u64); 2] = [(b"n+1\0", 344, 148..228, 352), (b"n+2\0", 4, 240..320, 544)];
 
+/// The offset of the attribute's name in an HDF5 file: after the superblock, the group's header, and of the dataset's header
+/// all but the data of the last message.
+const HDF5: usize = 96 + 40 + 16 + (8 + 16) + (8 + 24) + (8 + 8) + (8 + 24) + 8 + 8;
+
 /// Number of bytes read of every file at first: enough for the header of a label map in any format.
 const GLANCE: u64 = 1024;
 
@@ -95,6 +99,7 @@ impl Kind {
             [b'P', b'K', 3, 4, ..] => other(is_npz(path)),
             [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => other(is_json(&path.with_extension("json"))),
             [0x89, b'P', b'N', b'G', ..] => other(is_picture(&self::head(path, HEAD)?)),
+            [0x89, b'H', b'D', b'F', ..] => other(is_hdf5_of_ours(&head)),
             [b'c', b'a', b's', b'e', ..] => other(head.starts_with(statistics::HEADER.as_bytes())),
             [b'{', ..] => other(is_json(path)),
             [_, _, _, _, _, _, _, _, b'{', ..] => Self::of_archive(&Archive::open(path).ok()?),
@@ -166,6 +171,11 @@ pub(super) fn nifti_mark(head: &[u8]) -> Option<(Range<usize>, u64)> {
 fn is_picture(head: &[u8]) -> bool {
     let text = b"iTXtSoftware\0\0\0\0\0meddino ";
     head.windows(text.len()).any(|window| window == text)
+}
+
+/// Returns whether an HDF5 file has this program's attribute where `hdf5.rs` writes it.
+fn is_hdf5_of_ours(head: &[u8]) -> bool {
+    head.get(HDF5..).is_some_and(|rest| rest.starts_with(b"meddino\0"))
 }
 
 fn is_json(path: &Path) -> bool {

@@ -34,6 +34,33 @@ impl Request {
     }
 }
 
+/// Directions that patch tokens are projected on: a token's score along a direction is the direction's product with the
+/// token minus the mean.
+#[derive(Clone, Debug)]
+pub struct Projection {
+    /// `[C]`
+    pub mean: Tensor,
+    /// [K, C]
+    pub directions: Tensor,
+}
+
+impl Projection {
+    /// Checks that the projection is one of tokens of `width` channels, onto at least one direction.
+    ///
+    /// # Errors
+    /// If it is not; the error names what was found.
+    pub fn check(&self, width: usize) -> Result<()> {
+        let (mean, directions) = (self.mean.shape(), self.directions.shape());
+        match *directions {
+            [k, c] if k > 0 && c == width && *mean == [width] => Ok(()),
+            _ => {
+                let problem = format!("expected a mean [{width}] and directions [K, {width}], found {mean:?} and {directions:?}");
+                Err(Error::option("projection", problem))
+            }
+        }
+    }
+}
+
 /// The tokens of a batch of images. B images, T = 1 + R + P tokens (cls, storage, patches), C channels.
 #[derive(Clone, Debug)]
 pub struct Features {
@@ -130,7 +157,7 @@ pub(crate) fn overflow(results: &str, range: Range, first: Option<&str>) -> Erro
 }
 
 /// Copies `count` tokens of each image, from `first` on: [B, T, C] -> [B, count, C].
-fn tokens(x: &Tensor, first: usize, count: usize) -> Tensor {
+pub(crate) fn tokens(x: &Tensor, first: usize, count: usize) -> Tensor {
     let &[b, t, c] = x.shape() else { panic!("tokens are [B, T, C], not {:?}", x.shape()) };
     let mut data = Vec::with_capacity(b * count * c);
     x.data().chunks_exact(t * c).for_each(|image| data.extend_from_slice(&image[first * c..(first + count) * c]));

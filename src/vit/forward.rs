@@ -45,6 +45,25 @@ pub struct Forward {
     pub taps: Vec<(String, TensorId)>,
 }
 
+/// The inputs and the output of a recorded pass that projects its tokens. Its mean `[C]` and its directions [K, C] are
+/// weights of these names.
+#[derive(Clone, Copy, Debug)]
+pub struct Projected {
+    /// Input: the normalised images [B, Cin or 1, H, W].
+    pub image: TensorId,
+    /// Input: sines and cosines of every patch [2, P, D/2], as [`super::rope::table`] makes them.
+    pub table: TensorId,
+    /// Output: each direction's product with every token minus the mean [B, T, K].
+    pub scores: TensorId,
+}
+
+impl Projected {
+    /// The name of the mean.
+    pub const MEAN: &str = "projection.mean";
+    /// The name of the directions.
+    pub const DIRECTIONS: &str = "projection.directions";
+}
+
 /// Records a whole pass for a device with these `limits`.
 ///
 /// # Errors
@@ -66,6 +85,30 @@ pub fn record(config: &Config, limits: Limits, input: BatchShape, request: &Requ
 /// # Panics
 /// If the image does not have four axes, which is a programming error.
 pub fn record_on(g: &mut Recorder, config: &Config, image: TensorId, masked: bool, request: &Request) -> Result<Forward> {
+    let forward = pass(g, config, image, masked, request)?;
+    g.keep(forward.x_norm);
+    Ok(forward)
+}
+
+/// Records a whole pass whose tokens stay on the device: its output is their projection on `directions` directions.
+///
+/// # Errors
+/// As [`record`].
+pub fn record_projected(config: &Config, limits: Limits, input: BatchShape, directions: usize) -> Result<(Graph, Projected)> {
+    let BatchShape { batch, channels, height, width, masked } = input;
+    countable("image", &[batch, channels, height, width])?;
+    let mut g = Recorder::new(limits);
+    let image = g.tensor("image", [batch, channels, height, width], Role::Input);
+    let Forward { table, x_norm, .. } = pass(&mut g, config, image, masked, &Request::default())?;
+    let mean = g.tensor(Projected::MEAN, [config.embed_dim], Role::Weight);
+    let directions = g.tensor(Projected::DIRECTIONS, [directions, config.embed_dim], Role::Weight);
+    let scores = g.basis("projection", x_norm, mean, directions)?;
+    g.keep(scores);
+    Ok((g.finish(), Projected { image, table, scores }))
+}
+
+/// Appends a pass. Of its outputs, the last one is not kept yet.
+fn pass(g: &mut Recorder, config: &Config, image: TensorId, masked: bool, request: &Request) -> Result<Forward> {
     request.check(config)?;
     let &[batch, _, height, width] = g.graph().info(image).shape.as_slice() else { panic!("an image has four axes") };
     let patches = config.grid(height, width)?.patches();
@@ -84,7 +127,9 @@ pub fn record_on(g: &mut Recorder, config: &Config, image: TensorId, masked: boo
         x = block(g, config, &format!("blocks.{i}"), b, x, table)?;
         tap(g, request, &mut taps, &format!("blocks.{i}"), x);
         if request.layers.contains(&i) {
-            layers.push((i, final_norm(g, config, &format!("layers.{i}"), &w.norm, x)?));
+            let layer = final_norm(g, config, &format!("layers.{i}"), &w.norm, x)?;
+            g.keep(layer);
+            layers.push((i, layer));
         }
     }
     let x_norm = final_norm(g, config, "norm", &w.norm, x)?;
@@ -131,11 +176,9 @@ pub fn block(g: &mut Recorder, config: &Config, at: &str, b: &Block<TensorId>, x
     g.matmul(&format!("{at}.mlp.fc2"), h, b.mlp.fc2.weight, residual(&b.mlp.fc2, b.ls2, x))
 }
 
-/// Records the model's last LayerNorm, and keeps its result as an output.
+/// Records the model's last LayerNorm, whose result is f32.
 fn final_norm(g: &mut Recorder, config: &Config, label: &str, norm: &Norm<TensorId>, x: TensorId) -> Result<TensorId> {
-    let y = g.layernorm_as(Elem::F32, label, x, norm.weight, norm.bias, config.norm_eps)?;
-    g.keep(y);
-    Ok(y)
+    g.layernorm_as(Elem::F32, label, x, norm.weight, norm.bias, config.norm_eps)
 }
 
 /// Keeps a tensor for comparing backends, if taps are requested.

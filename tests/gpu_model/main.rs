@@ -8,6 +8,7 @@ mod overflow;
 mod parity;
 mod passes;
 mod pending;
+mod projector;
 mod shards;
 
 use common::{max_abs, uniform};

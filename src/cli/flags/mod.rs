@@ -21,7 +21,7 @@ pub use features::Features;
 pub use manual::{Completions, Man};
 pub use measure::{Bench, Tune};
 pub use pictures::{Fit, Layout, Limits, Pca, Picture, Point, Similarity, Subject};
-pub use probe::{Labelled, Probe, ProbeCommand, ProbeEvaluate, ProbeFit, ProbePredict, Report};
+pub use probe::{Labelled, Probe, ProbeCommand, ProbeEvaluate, ProbeFit, ProbePredict, Report, Scans};
 pub use segment::Segment;
 pub use verify::Verify;
 

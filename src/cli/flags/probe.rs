@@ -3,14 +3,18 @@
 use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
+use meddino::ct::{Orient, Size, Window};
 use meddino::heads::{Bootstrap, LinearProbe, Link, Logistic, Neighbours, Optimiser, Pooling, dinov3_cs};
-use meddino::jobs::{Candidates, Making, Measure, Part, ProbeRecipe, Vector};
+use meddino::jobs::{ByteSize, Candidates, Making, Measure, Part, ProbeRecipe, Vector, View};
+
 use meddino::{Error, Result};
+
+use super::model::Model;
 
 /// Fit classifiers to features, apply them, and judge them
 ///
-/// Features come from files that `meddino features` wrote, labels from a .csv file. Hyper-parameters are chosen on
-/// validation alone, and no patient is in two parts. All of it is computed on the CPU.
+/// Features come from files that `meddino features` wrote, or are computed from scans; labels come from a .csv file.
+/// Hyper-parameters are chosen on validation alone, and no patient is in two parts. Heads are computed on the CPU.
 #[derive(clap::Args)]
 pub struct Probe {
     #[command(subcommand)]
@@ -31,9 +35,16 @@ pub enum ProbeCommand {
 /// out. Rows without split are divided by --split, patient by patient. Prints the report on stdout.
 #[derive(clap::Args)]
 pub struct ProbeFit {
-    /// Feature files of `meddino features`, or folders of them
-    #[arg(required = true, value_name = "FEATURES")]
+    /// Feature files of `meddino features`, or folders of them; or scans, whose features are computed first
+    ///
+    /// Scans are files or folders as `meddino features` takes them. A folder that holds a .safetensors file is one of
+    /// features.
+    #[arg(required = true, value_name = "FEATURES|SCANS")]
     pub features: Vec<PathBuf>,
+    #[command(flatten)]
+    pub scans: Scans,
+    #[command(flatten)]
+    pub view: ScanView,
     #[command(flatten)]
     pub labelled: Labelled,
     /// File for the head
@@ -91,14 +102,35 @@ pub struct ProbeFit {
     /// Let every class count alike, however many rows it has
     #[arg(long)]
     pub balanced: bool,
+    /// With --masks, fit a head of the body for `segment --foreground`: label 0 is what is around it, every other label the
+    /// body
+    ///
+    /// As in DINOv3's notebook, only patches count of which more than 99 % are of one of both.
+    #[arg(long, requires = "masks")]
+    pub foreground: bool,
     /// Shares of train, validation and test, if the labels have no column split
     #[arg(long, value_delimiter = ',', num_args = 1, value_name = "TRAIN,VAL,TEST", default_value = "0.7,0.1,0.2")]
     pub split: Vec<f64>,
     /// Number of folds of patients for the choice, if no row is for validation
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub folds: usize,
+    /// Also write the cases' vectors for other programs: cvpr26, one CASE.h5 with `y_hat` [D] for each case, and cases.csv
+    /// with the columns case, split and target
+    ///
+    /// That is the format of the CVPR 2026 challenge on foundation models for CT diagnosis.
+    #[arg(long, requires = "export_dir", conflicts_with = "masks")]
+    pub export: Option<Export>,
+    /// Folder for --export
+    #[arg(long, value_name = "DIR", requires = "export")]
+    pub export_dir: Option<PathBuf>,
     #[command(flatten)]
     pub report: Report,
+}
+
+/// The format of exported vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Export {
+    Cvpr26,
 }
 
 /// Apply a head to features: probabilities of each class, as CSV
@@ -109,9 +141,14 @@ pub struct ProbePredict {
     /// The head, as `meddino probe fit` wrote it
     #[arg(value_name = "HEAD.safetensors")]
     pub head: PathBuf,
-    /// Feature files of `meddino features`, or folders of them
-    #[arg(required = true, value_name = "FEATURES")]
+    /// Feature files of `meddino features`, or folders of them; or scans, whose features are computed first
+    ///
+    /// Scans are files or folders as `meddino features` takes them. A folder that holds a .safetensors file is one of
+    /// features.
+    #[arg(required = true, value_name = "FEATURES|SCANS")]
     pub features: Vec<PathBuf>,
+    #[command(flatten)]
+    pub scans: Scans,
     /// File for the table [default: stdout]
     #[arg(short, long, value_name = "OUT.csv")]
     pub output: Option<PathBuf>,
@@ -128,9 +165,14 @@ pub struct ProbeEvaluate {
     /// The head, as `meddino probe fit` wrote it
     #[arg(value_name = "HEAD.safetensors")]
     pub head: PathBuf,
-    /// Feature files of `meddino features`, or folders of them
-    #[arg(required = true, value_name = "FEATURES")]
+    /// Feature files of `meddino features`, or folders of them; or scans, whose features are computed first
+    ///
+    /// Scans are files or folders as `meddino features` takes them. A folder that holds a .safetensors file is one of
+    /// features.
+    #[arg(required = true, value_name = "FEATURES|SCANS")]
     pub features: Vec<PathBuf>,
+    #[command(flatten)]
+    pub scans: Scans,
     #[command(flatten)]
     pub labelled: Labelled,
     /// Take only the rows whose split is this: train, val or test
@@ -138,6 +180,46 @@ pub struct ProbeEvaluate {
     pub part: Option<Part>,
     #[command(flatten)]
     pub report: Report,
+}
+
+/// How features of scans are computed.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Features of scans")]
+pub struct Scans {
+    #[command(flatten)]
+    pub model: Model,
+    /// Which stack of slices to read from a DICOM folder that holds several: its number, UID, largest, or all
+    #[arg(long, value_name = "NUMBER|UID|largest|all")]
+    pub series: Option<String>,
+    /// Folder that keeps the features computed from scans, so that the next run need not compute them again [default:
+    /// none is kept]
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+    /// Memory limit that sets the batch of images, such as 4GiB [default: on a GPU 4GiB, else half of what is free]
+    #[arg(long, value_name = "SIZE")]
+    pub max_memory: Option<ByteSize>,
+}
+
+/// How scans become images.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Features of scans")]
+pub struct ScanView {
+    /// Size of the image that the model sees: native, N (for N x N) or HxW
+    #[arg(long, default_value = "native")]
+    pub size: Size,
+    /// How HU are normalised: demo, LO,HI,MEAN,STD in HU, or none
+    #[arg(long, default_value = "demo", allow_hyphen_values = true)]
+    pub window: Window,
+    /// Orientation of the slices: lps or stored
+    #[arg(long, default_value = "lps")]
+    pub orient: Orient,
+}
+
+impl ScanView {
+    /// Returns the view that the flags describe.
+    pub fn view(&self) -> View {
+        View { size: self.size, window: self.window, orient: self.orient }
+    }
 }
 
 /// The labels.

@@ -101,6 +101,12 @@ pub struct ByHead {
         ]
     )]
     pub head: Option<PathBuf>,
+    /// Head of the body, as `meddino probe fit --masks --foreground` wrote it: what is around the body becomes label 0
+    ///
+    /// Its scores are smoothed by a median of 3 x 3 patches first. A head whose labels were painted in the viewer will do,
+    /// too, if 0 is around the body.
+    #[arg(long, value_name = "BODY.safetensors", requires = "head", conflicts_with = "model")]
+    pub foreground: Option<PathBuf>,
     /// The weights whose tokens the head was fitted to, with --head [default: the released checkpoint]
     #[arg(long, value_name = "FILE|seeded:N", requires = "head")]
     pub weights: Option<PathBuf>,
@@ -180,6 +186,7 @@ impl Segment {
         let (backend, tuning) = (self.compute.choice()?, self.compute.kernels.tuning());
         Ok(HeadRecipe {
             head: head.into(),
+            foreground: self.by_head.foreground.clone(),
             model: ModelChoice { checkpoint: self.by_head.weights.clone(), rope: self.by_head.rope.precision(), backend, tuning },
             shifts: self.by_head.shifts,
             batch: self.batch.map(|batch| batch as usize),

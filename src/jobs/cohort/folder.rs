@@ -80,6 +80,23 @@ impl<'a> OutputFolder<'a> {
         Ok(Self { outputs, shard, cases: shard.take(cases), manifest, may_overwrite, left_over: Vec::new() })
     }
 
+    /// Returns the cases.
+    pub fn cases(&self) -> &[Case] {
+        &self.cases
+    }
+
+    /// Leaves out the cases for which `is_wanted` is false.
+    #[must_use]
+    pub fn only(mut self, is_wanted: impl Fn(&Case) -> bool) -> Self {
+        self.cases.retain(is_wanted);
+        self
+    }
+
+    /// Returns the first output of each case.
+    pub fn targets(&self) -> Vec<PathBuf> {
+        self.cases.iter().map(|case| self.outputs.target(case)).collect()
+    }
+
     /// Calls `work` for every case that is not finished yet, and then `show` with the case's first output and the
     /// result of `work`, or none for a case that was finished before. The observer receives a case's failure at once,
     /// and the other cases continue.

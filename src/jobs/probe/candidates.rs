@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::figures::log_loss;
 use crate::error::{Error, Result};
 use crate::heads::metrics::{Confusion, auroc, decisions};
-use crate::heads::{Linear, LinearProbe, Link, Logistic, Rows, Standard, Targets};
+use crate::heads::{Extent, Linear, LinearProbe, Link, Logistic, Neighbours, Rows, Standard, Targets};
 
 /// Heads of one kind, one for each value of a hyper-parameter.
 #[derive(Clone, Debug)]
@@ -37,6 +37,17 @@ impl Candidates {
             Self::Logistic { cs, .. } => cs.len(),
             Self::Probe(probe) => probe.rates.len(),
             Self::Neighbours { ks, .. } => ks.len(),
+        }
+    }
+
+    /// Returns the most bytes that the fits of `rows` vectors of `width` channels to `classes` classes take beside the
+    /// vectors.
+    pub(super) fn bytes(&self, rows: usize, width: usize, classes: usize) -> u64 {
+        let extent = Extent { rows, width, classes, candidates: self.count(), threads: rayon::current_num_threads() };
+        match self {
+            Self::Logistic { settings, .. } => settings.bytes(&extent),
+            Self::Probe(probe) => probe.bytes(&extent),
+            Self::Neighbours { .. } => Neighbours::bytes(&extent),
         }
     }
 

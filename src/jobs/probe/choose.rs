@@ -41,13 +41,18 @@ impl<'a> Data<'a> {
             let fits = self.fits(train, &self.recipe.candidates)?;
             let labels = self.labels(validation);
             let chosen = Chosen::new(self.values, validation);
-            let probabilities = match (&fits, &self.recipe.candidates) {
-                (Fits::Linear(fits), _) => fits.iter().map(|linear| linear.probabilities(&chosen)).collect::<Result<Vec<_>>>()?,
-                (Fits::Neighbours(bank), Candidates::Neighbours { ks, .. }) => bank.probabilities(&chosen, ks)?,
+            let measure = |p: &[f64]| self.recipe.measure.of(p, &labels, self.classes) / rounds.len() as f64;
+            match (&fits, &self.recipe.candidates) {
+                (Fits::Linear(fits), _) => {
+                    for (sum, linear) in sums.iter_mut().zip(fits) {
+                        *sum += measure(&linear.probabilities(&chosen)?);
+                    }
+                }
+                (Fits::Neighbours(bank), Candidates::Neighbours { ks, .. }) => {
+                    sums.iter_mut().zip(bank.probabilities(&chosen, ks)?).for_each(|(sum, p)| *sum += measure(&p));
+                }
                 (Fits::Neighbours(_), _) => unreachable!("neighbours have their candidates"),
-            };
-            let measure = |p: &Vec<f64>| self.recipe.measure.of(p, &labels, self.classes);
-            sums.iter_mut().zip(&probabilities).for_each(|(sum, p)| *sum += measure(p) / rounds.len() as f64);
+            }
         }
         Ok(sums)
     }

@@ -12,26 +12,52 @@ use crate::error::{Error, Result};
 use crate::fitted::{About, DenseHead, Head, HeadFile, patch_kind};
 use crate::heads::metrics::Confusion;
 use crate::heads::{Bootstrap, Interval, Lattice, Linear, Rows, Standard, Targets, split};
+use crate::jobs::memory;
 use crate::jobs::observer::{Observer, check};
 
+/// Shares of the body from which on a patch counts as one of the body, and up to which as one around it.
+const CLEAR: f64 = 0.99;
+
+/// The settings of a fit to label maps.
+#[derive(Clone, Debug)]
+pub struct PatchRecipe {
+    /// The heads to choose from.
+    pub candidates: Candidates,
+    /// Whether every label counts alike, however many patches it has.
+    pub balanced: bool,
+    /// Whether to standardise channels.
+    pub standardise: bool,
+    /// Number of folds of cases for the choice.
+    pub folds: usize,
+    /// Whether the head tells label 0 from all others, 1, and is fitted to patches alone that are of one of both.
+    pub foreground: bool,
+}
+
 /// Fits a head to the patch tokens of `files`, with the share of each label in a patch as its target, and writes it to
-/// `output`. Several candidates are judged by their loss on the cases of each of `folds` folds, of which they are fitted to
-/// the others. Returns the file, and each candidate's loss; with one candidate there is no choice and no loss.
+/// `output`. Several candidates are judged by their loss on the cases of each fold, of which they are fitted to the others.
+/// Returns the file, and each candidate's loss; with one candidate there is no choice and no loss.
 ///
 /// # Errors
 /// If a label map does not fit its features, fewer than two labels occur, neighbours are among the candidates, or the file
 /// cannot be written. [`Error::Cancelled`] if `observer` cancels.
 pub fn fit_patches(
-    candidates: &Candidates,
-    balanced: bool,
-    standardise: bool,
-    folds: usize,
+    recipe: &PatchRecipe,
     files: &[PatchFile],
     output: &Path,
     observer: &dyn Observer,
 ) -> Result<(HeadFile, Vec<(String, f64)>)> {
-    let classes = labels_of(files)?;
-    let shares = files.iter().map(|file| file.shares(&classes)).collect::<Result<Vec<_>>>()?;
+    let PatchRecipe { candidates, balanced, standardise, folds, foreground } = recipe;
+    let (balanced, standardise, folds) = (*balanced, *standardise, *folds);
+    let mut classes = labels_of(files)?;
+    let rows = PatchRows::new(files.iter().collect());
+    let (count, width, known) = (rows.count(), rows.width(), classes.len());
+    let what = format!("the fit of {count} patches of {width} channels to {known} labels");
+    memory::tell(&what, candidates.bytes(count, width, known.max(2)), "give fewer files", observer)?;
+    let mut shares = files.iter().map(|file| file.shares(&classes)).collect::<Result<Vec<_>>>()?;
+    if *foreground {
+        shares.iter_mut().for_each(|shares| *shares = clear_shares(shares, &classes));
+        classes = vec![0, 1];
+    }
     let fits = |candidates: &Candidates, chosen: &[usize]| -> Result<Vec<Linear>> {
         check(observer)?;
         let rows = PatchRows::new(chosen.iter().map(|file| &files[*file]).collect());
@@ -62,7 +88,7 @@ pub fn fit_patches(
         ("chosen_by".into(), chosen_by),
         ("standardised".into(), standardise.to_string()),
         ("balanced".into(), balanced.to_string()),
-        ("targets".into(), "share of each label in a patch".into()),
+        ("targets".into(), if *foreground { "patches of the body or around it" } else { "share of each label in a patch" }.into()),
     ]);
     let about = About {
         classes: classes.iter().map(ToString::to_string).collect(),
@@ -75,6 +101,17 @@ pub fn fit_patches(
     let file = HeadFile { head: Head::Linear(linear), about };
     file.save(output)?;
     Ok((file, losses.into_iter().enumerate().map(|(i, loss)| (candidates.name(i), loss)).collect()))
+}
+
+/// Returns the weights of label 0 and of all other labels, [N, 2], from shares [N, K] of `classes`. A patch that is not
+/// clearly of one of both has none.
+fn clear_shares(shares: &[f64], classes: &[u16]) -> Vec<f64> {
+    let pair = |row: &[f64]| {
+        let outside: f64 = row.iter().zip(classes).filter(|(_, class)| **class == 0).map(|(share, _)| share).sum();
+        let inside = row.iter().sum::<f64>() - outside;
+        [outside, inside].map(|share| if share > CLEAR { 1.0 } else { 0.0 })
+    };
+    shares.chunks_exact(classes.len()).flat_map(pair).collect()
 }
 
 /// Returns the mean of minus the logarithm of the probabilities, weighted by `shares`.
@@ -162,5 +199,17 @@ impl DiceReport {
             write!(text, "\n  {label:>5}  {mean:>6.4}  [{low:.4}, {high:.4}]").expect("a String takes every text");
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patches_that_are_partly_of_the_body_teach_nothing() {
+        let shares = [0.995, 0.0, 0.005, 0.0, 0.4, 0.6, 0.5, 0.5, 0.0, 1.0, 0.0, 0.0];
+        assert_eq!(clear_shares(&shares, &[0, 2, 7]), [1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0]);
+        assert_eq!(clear_shares(&[1.0, 0.0], &[3, 5]), [0.0, 1.0], "no label 0");
     }
 }

@@ -1,6 +1,6 @@
 //! A table of labels: which class a case or a slice has, whose it is, and for what it is used.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
@@ -132,6 +132,36 @@ impl LabelTable {
             let what = slice.map_or_else(|| format!("case {case}"), |slice| format!("slice {slice} of case {case}"));
             Error::input(&self.name, format!("has no row of {what}; add one, with an empty label to leave it out"))
         })
+    }
+
+    /// Checks that every case with a class is one of `cases`, and every one of `cases` has a row.
+    ///
+    /// # Errors
+    /// The first case that is missing.
+    pub fn covers(&self, cases: &BTreeSet<String>) -> Result<()> {
+        self.check_named(cases)?;
+        let has_row = |case: &&String| self.lines.iter().any(|line| line.case == **case);
+        match cases.iter().find(|case| !has_row(case)) {
+            None => Ok(()),
+            Some(case) => self.of(case, None).map(drop),
+        }
+    }
+
+    /// Returns whether a row of `case` has a class.
+    pub fn uses(&self, case: &str) -> bool {
+        self.lines.iter().any(|line| line.case == case && line.class.is_some())
+    }
+
+    /// Checks that every case with a class is one of `cases`.
+    pub(super) fn check_named(&self, cases: &BTreeSet<String>) -> Result<()> {
+        match self.lines.iter().find(|line| line.class.is_some() && !cases.contains(&line.case)) {
+            None => Ok(()),
+            Some(line) => {
+                let problem =
+                    format!("names case {}, of which there is no feature file, nor a scan; give one, or empty its label", line.case);
+                Err(self.problem(problem))
+            }
+        }
     }
 
     /// Returns the error of a line that cannot be used.

@@ -6,6 +6,7 @@
 mod candidates;
 mod choose;
 mod dense;
+mod export;
 mod figures;
 mod labels;
 mod marks;
@@ -14,20 +15,23 @@ mod recipe;
 mod vectors;
 
 pub use candidates::{Candidates, Measure};
-pub use dense::{DiceReport, evaluate_patches, fit_patches};
+pub use dense::{DiceReport, PatchRecipe, evaluate_patches, fit_patches};
+pub use export::{cvpr26_files, export_cvpr26};
 pub use figures::{Figure, Figures};
 pub use labels::{Label, LabelTable, Part};
 pub use marks::fit_marks;
-pub use patches::{PatchFile, labels_of, patch_files, patch_vectors};
+pub use patches::{PatchFile, labels_of, mask_of, patch_files, patch_vectors};
 pub use recipe::ProbeRecipe;
 pub use vectors::{Making, RowName, Vector, Vectors, case_of, feature_files};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use self::choose::Data;
 use self::labels::numbered;
+use super::memory;
 use super::observer::{Observer, check};
+use crate::count::product;
 use crate::error::{Error, Result};
 use crate::fitted::{About, HeadFile};
 use crate::heads::{Bootstrap, split};
@@ -41,8 +45,23 @@ pub struct ProbeReport {
     pub tried: Vec<(String, f64)>,
     /// Number of rows of each part.
     pub rows: [usize; 3],
+    /// The part of each row.
+    pub parts: Vec<Part>,
     /// The figures on the test part; none if it has no rows.
     pub figures: Option<Figures>,
+}
+
+/// Tells `observer` how much memory it takes to read the vectors of `files` and to fit heads of `recipe` to them, from the
+/// files' headers.
+///
+/// # Errors
+/// If a file cannot be read or holds no such vectors, or the machine cannot provide the memory.
+pub fn tell_fit(recipe: &ProbeRecipe, files: &[PathBuf], making: Making, labels: &LabelTable, observer: &dyn Observer) -> Result<()> {
+    let (rows, width) = Vectors::extent(files, making)?;
+    let classes = classes_of(labels.lines().iter().filter_map(|line| line.class.as_deref())).len();
+    let bytes = product(&[rows, width, 4]).saturating_add(recipe.candidates.bytes(rows, width, classes));
+    let what = format!("the fit of {rows} vectors of {width} channels to {classes} classes");
+    memory::tell(&what, bytes, "give fewer files, or pool slices to cases", observer)
 }
 
 /// Fits a head to labelled `vectors`, chooses its hyper-parameters, writes it to `output`, and judges the written head on
@@ -113,7 +132,7 @@ pub fn fit_probe(
     file.about.figures = figures.as_ref().map(Figures::to_json);
     file.save(output)?;
     let tried = tried.into_iter().enumerate().map(|(i, measure)| (recipe.candidates.name(i), measure)).collect();
-    Ok(ProbeReport { file, tried, rows, figures })
+    Ok(ProbeReport { file, tried, rows, parts, figures })
 }
 
 fn judge(file: &HeadFile, data: &Data, rows: &[usize], patients: &[usize]) -> Result<Figures> {

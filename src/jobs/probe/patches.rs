@@ -82,14 +82,21 @@ pub fn patch_vectors(files: &[PathBuf]) -> Result<Vectors> {
 /// If a file cannot be read or holds no patch tokens, was not made as the first one, or has no label map.
 pub fn patch_files(files: &[PathBuf], masks: &Path) -> Result<Vec<PatchFile>> {
     let with_mask = |(case, features): (String, StoredFeatures)| -> Result<PatchFile> {
-        let names = [case.as_str(), without_channel(&case)];
-        let candidates = names.iter().flat_map(|name| ENDINGS.iter().map(move |ending| masks.join(format!("{name}.{ending}"))));
-        let mask = candidates.into_iter().find(|path| path.is_file()).ok_or_else(|| {
-            Error::input(masks.display(), format!("holds no label map of case {case}; expected {case}.nii.gz, or leave its features out"))
-        })?;
-        Ok(PatchFile { case, features, mask })
+        Ok(PatchFile { mask: mask_of(&case, masks)?, case, features })
     };
     opened(files)?.into_iter().map(with_mask).collect()
+}
+
+/// Returns the label map of `case` in the folder `masks`.
+///
+/// # Errors
+/// If there is none.
+pub fn mask_of(case: &str, masks: &Path) -> Result<PathBuf> {
+    let names = [case, without_channel(case)];
+    let mut candidates = names.iter().flat_map(|name| ENDINGS.iter().map(move |ending| masks.join(format!("{name}.{ending}"))));
+    candidates.find(|path| path.is_file()).ok_or_else(|| {
+        Error::input(masks.display(), format!("holds no label map of case {case}; expected {case}.nii.gz, or leave the case out"))
+    })
 }
 
 impl PatchFile {

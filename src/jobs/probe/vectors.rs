@@ -12,6 +12,7 @@ use crate::fitted::{About, agree, kind_of};
 use crate::heads::Pooling;
 use crate::heads::metrics::decisions;
 use crate::jobs::text::name_text;
+use crate::output::Output;
 use crate::tensor::Tensor;
 
 /// Which vector an image has.
@@ -57,6 +58,17 @@ pub struct Making {
     pub vector: Vector,
     /// How the vectors of a case's slices become one; none if each slice is a row.
     pub pooling: Option<Pooling>,
+}
+
+impl Vector {
+    /// Returns the tensors of a feature file that the vector is made of.
+    pub fn outputs(self) -> Vec<Output> {
+        match self {
+            Self::Cls => vec![Output::Cls],
+            Self::Mean => vec![Output::PatchMean],
+            Self::ClsMean => vec![Output::Cls, Output::PatchMean],
+        }
+    }
 }
 
 impl Making {
@@ -148,15 +160,25 @@ impl Vectors {
             }
             stored.rows(&case, making, labels, &mut rows, &mut values)?;
         }
-        let of_no_file = |labels: &LabelTable| {
-            let line = labels.lines().iter().find(|line| line.class.is_some() && !cases.contains(&line.case))?;
-            Some(labels.problem(format!("names case {}, of which there is no feature file; compute it, or empty its label", line.case)))
-        };
-        if let Some(error) = labels.and_then(of_no_file) {
-            return Err(error);
-        }
+        labels.map_or(Ok(()), |labels| labels.check_named(&cases))?;
         let kind = kind.ok_or_else(|| Error::option("features", "expected at least one feature file, found none"))?;
         Ok(Self { values: Tensor::new([rows.len(), width], values), rows, kind })
+    }
+
+    /// Returns the number of rows that [`Vectors::read`] would read of `files` with every row in use, and their width, from
+    /// the files' headers.
+    ///
+    /// # Errors
+    /// If a file cannot be read or holds no such vectors.
+    pub fn extent(files: &[PathBuf], making: Making) -> Result<(usize, usize)> {
+        let (mut rows, mut width) = (0, 0);
+        for path in files {
+            let shape = Archive::open(path).and_then(|archive| shape_of(&archive, making.vector));
+            let (images, channels) = shape.map_err(|problem| Error::input(path.display(), problem))?;
+            rows += if making.pooling.is_some() { 1 } else { images };
+            width = channels;
+        }
+        Ok((rows, width))
     }
 
     /// Returns `probabilities` [N, K] of the rows as CSV: case, slice if rows are slices, the likeliest of `classes`, and the
@@ -236,6 +258,24 @@ impl Stored {
             }
         }
         Ok(())
+    }
+}
+
+/// Returns the number of images in a feature file, and the width of an image's vector.
+fn shape_of(archive: &Archive, vector: Vector) -> Result<(usize, usize), Problem> {
+    let found = |names: &[&str]| {
+        let stored = names.iter().find_map(|name| archive.tensors().get(*name));
+        let shape = stored.map(|stored| &stored.shape[..]).unwrap_or_default();
+        match (shape.first(), shape.last()) {
+            (Some(images), Some(width)) if shape.len() > 1 => Ok((*images, *width)),
+            _ => Err(Problem::from(format!("holds no {}; compute the features with it (`tokens`, `pool`)", names[names.len() - 1]))),
+        }
+    };
+    let (cls, mean) = (|| found(&["x_norm_clstoken"]), || found(&["x_norm_patchtokens", "x_norm_patchtokens_mean"]));
+    match vector {
+        Vector::Cls => cls(),
+        Vector::Mean => mean(),
+        Vector::ClsMean => Ok((cls()?.0, cls()?.1 + mean()?.1)),
     }
 }
 
