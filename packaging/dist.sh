@@ -78,6 +78,7 @@ windows() {
 wheel() {
     local target=x86_64-unknown-linux-gnu
     zig_and maturin "the wheel" || return 0
+    rm -f "$dist/meddino-$version"-*.whl
     (
         trap 'rm -f python/LICEN*' EXIT
         cp LICENSE-MIT LICENSE-APACHE python/
@@ -85,6 +86,7 @@ wheel() {
         maturin build --release --locked --zig --target "$target" --compatibility manylinux_2_28 \
             --manifest-path python/Cargo.toml --out "$dist"
     )
+    python3 packaging/try_wheel.py "$dist/meddino-$version"-*.whl
 }
 
 source_crate() {

@@ -14,7 +14,7 @@ use pyo3::types::PyDict;
 
 use crate::arrays::{array, tensor, values};
 use crate::errors::exception;
-use crate::work;
+use crate::work::{self, Running};
 
 /// Parses the name of a device: `auto`, `cpu`, `gpu`, or a number or a part of the name of a GPU.
 pub fn choice(device: &str) -> Choice {
@@ -71,7 +71,13 @@ impl PyEngine {
         let (tuning, rope) = tuning(precision).and_then(|tuning| Ok((tuning, self::rope(rope)?))).map_err(|error| exception(&error))?;
         let choice = ModelChoice { checkpoint, rope, backend: choice(device), tuning };
         let model = choice.clone();
-        let engine = work::run(py, progress, move |events| model.open(events)?.load(events))?;
+        let loading = Running::start_one(move |events| model.open(events)?.load(events))?;
+        // Every call of a model needs NumPy, whose import takes as long as a good part of the load. A bar would stand
+        // still meanwhile.
+        if progress.is_none() {
+            py.import("numpy")?;
+        }
+        let engine = loading.value(py, progress)?;
         Ok(Self { engine: Arc::new(engine), choice })
     }
 

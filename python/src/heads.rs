@@ -1,4 +1,4 @@
-//! Heads on frozen features, as `meddino/heads.py` uses them.
+//! Heads on frozen features, as `meddino/heads/` uses them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -122,6 +122,29 @@ impl<T: Send + 'static> Running<T> {
         }
     }
 
+    /// Starts `work`, which has one value: [`Running::value`].
+    ///
+    /// # Errors
+    /// As [`Running::start`].
+    pub fn start_one(work: impl FnOnce(&Events) -> meddino::Result<T> + Send + 'static) -> PyResult<Self> {
+        Self::start(move |events, values| {
+            let value = work(events)?;
+            // Nobody receives what is cancelled.
+            let _ = values.send(Ok(value));
+            Ok(())
+        })
+    }
+
+    /// Waits for the only value, as [`Running::next`] does.
+    ///
+    /// # Errors
+    /// As [`Running::next`]; `RuntimeError` if the work panicked.
+    pub fn value(&self, py: Python<'_>, progress: Option<&Bound<'_, PyAny>>) -> PyResult<T> {
+        let panicked =
+            || PyRuntimeError::new_err("meddino met a mistake of its own and gave up; its message is on stderr, please report it");
+        self.next(py, progress)?.ok_or_else(panicked)
+    }
+
     /// Waits for the next value; none once the work has ended. Python's other threads run meanwhile.
     ///
     /// # Errors
@@ -158,18 +181,11 @@ impl<T> Drop for Running<T> {
 /// Runs `work`, and waits for its value as [`Running::next`] does.
 ///
 /// # Errors
-/// As [`Running::start`] and [`Running::next`].
+/// As [`Running::start`] and [`Running::value`].
 pub fn run<T: Send + 'static>(
     py: Python<'_>,
     progress: Option<&Bound<'_, PyAny>>,
     work: impl FnOnce(&Events) -> meddino::Result<T> + Send + 'static,
 ) -> PyResult<T> {
-    let running = Running::start(move |events, values| {
-        let value = work(events)?;
-        // Nobody receives what is cancelled.
-        let _ = values.send(Ok(value));
-        Ok(())
-    })?;
-    let panicked = || PyRuntimeError::new_err("meddino met a mistake of its own and gave up; its message is on stderr, please report it");
-    running.next(py, progress)?.ok_or_else(panicked)
+    Running::start_one(work)?.value(py, progress)
 }

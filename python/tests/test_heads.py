@@ -150,6 +150,24 @@ def test_a_copy_has_the_same_bits():
             assert np.array_equal(other.predict_proba(x), head.predict_proba(x)) and repr(other) == repr(head)
 
 
+def test_public_names_are_those_of_the_package():
+    """Pickles name it, too, so that they do not depend on the files that it consists of."""
+    for name in heads.__all__:
+        public = getattr(heads, name)
+        assert f"{public.__module__}.{public.__qualname__}" == f"meddino.heads.{name}"
+    x, labels = features(50, 8, 3, 0)
+    given = heads.Vectors(x, ["c"] * 50, None, {}, [])
+    for one in [given, LogisticRegression(), Neighbors().fit(x, labels), LinearProbe(steps=9).fit(x, labels)]:
+        pickled = pickle.dumps(one)
+        assert b"meddino.heads" in pickled and b"meddino.heads." not in pickled
+    # A pickle from when `heads` was one file.
+    earlier = (
+        b"\x80\x03cmeddino.heads\nNeighbors\nq\x00)\x81q\x01}q\x02(X\x0b\x00\x00\x00n_neighborsq\x03K\x07X\x0b"
+        b"\x00\x00\x00temperatureq\x04G?\xb1\xeb\x85\x1e\xb8Q\xecub."
+    )
+    assert repr(pickle.loads(earlier)) == "Neighbors(n_neighbors=7)"
+
+
 def test_parameters_are_scikit_learns_habit():
     head = LogisticRegression(C=0.5)
     assert repr(head) == "LogisticRegression(C=0.5)" and repr(Neighbors()) == "Neighbors()"

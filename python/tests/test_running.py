@@ -163,6 +163,25 @@ def test_the_package_needs_only_numpy_and_little_time():
     assert not {"numpy", "torch", "tqdm", "ray"} & set(modules.split()), "they are imported when they are needed"
 
 
+OVERLAP = """
+import os, sys
+import meddino
+class Watch:
+    def find_spec(self, name, *_):
+        if name == "numpy":
+            print(len(os.listdir("/proc/self/task")))
+sys.meta_path.insert(0, Watch())
+meddino.load("seeded:0", device="cpu")
+"""
+
+
+@linux
+def test_numpy_is_imported_while_the_weights_are_loaded():
+    done = python(OVERLAP)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 1, "a thread that loads is there when the import begins"
+
+
 @pytest.mark.parametrize(
     "start", [[sys.executable, "-m", "meddino"], [os.path.join(os.path.dirname(sys.executable), "meddino")]]
 )
