@@ -55,7 +55,7 @@ struct Bound {
 
 impl Recorder {
     /// Computes the layer qkv: x [B, T, K] and `weight` [3C, K], whose rows are q, k, v, each N heads of D, give three of [B,
-    /// N, T, D]. Adds `bias` [3C] if there is one. Rotates q and k of the last P tokens, and leaves v as it is. D is a
+    /// N, T, D]. Adds `bias`, of 3C values, if there is one. Rotates q and k of the last P tokens, and leaves v as it is. D is a
     /// multiple of four. The results' elements are [`Recorder::elem`]. [`Heads::source`] has the order of those of q and k.
     ///
     /// # Errors
