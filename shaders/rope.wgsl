@@ -44,32 +44,31 @@ fn rounded(x: Pack) -> Pack {
     return x;
 }
 
-// Stores the sums of columns from `col` on, and those from `col` + RUN on. For queries and keys these are pairs.
-fn store_pair(row: u32, col: u32, first: Pack, second: Pack) {
+// Stores the sums of columns from `col` on, and those from `col` + RUN on, if `is_inside`. For queries and keys these are
+// pairs. Only the stores are in a branch: drivers that unroll the caller's loop find what rows and columns have in common.
+fn store_pair(row: u32, col: u32, is_inside: bool, first: Pack, second: Pack) {
     let n = params.first + col;
     let part = n / WIDTH; // 0, 1, 2: q, k, v
+    let place = n % WIDTH % HEAD_DIM;
     let image = (params.first_row + row) / params.tokens;
     let t = params.first_row + row - image * params.tokens;
     let head = image * HEADS + n % WIDTH / HEAD_DIM;
-    if head < params.first_head || head - params.first_head >= params.bound_heads {
-        return;
-    }
-    let place = n % HEAD_DIM;
-    let at = part * params.part_pitch + ((head - params.first_head) * params.tokens + t) * HEAD_DIM + place;
-    if part == 2u {
-        put(at, biased(first, n), biased(second, n + RUN));
-        return;
-    }
+    let is_pair = part < 2u;
     let i = place / (2u * RUN) * RUN + place % RUN;
-    var a = rounded(biased(first, n - place + i));
-    var b = rounded(biased(second, n - place + i + HALF));
-    if t >= params.prefix {
-        let angle = ((t - params.prefix) * HALF + i) / PACK;
-        let sin = table[angle];
-        let cos = table[(params.tokens - params.prefix) * HALF / PACK + angle];
-        let turned = rounded(rounded(a * cos) + rounded(-b * sin));
-        b = rounded(rounded(b * cos) + rounded(a * sin));
-        a = turned;
+    let n_first = select(n, n - place + i, is_pair);
+    let a = biased(first, n_first);
+    let b = biased(second, n_first + select(RUN, HALF, is_pair));
+    let has_angle = is_pair && t >= params.prefix;
+    let angle = select(0u, ((t - params.prefix) * HALF + i) / PACK, has_angle);
+    let sin = table[angle];
+    let cos = table[(params.tokens - params.prefix) * HALF / PACK + angle];
+    let a_rounded = rounded(a);
+    let b_rounded = rounded(b);
+    let a_turned = rounded(rounded(a_rounded * cos) + rounded(-b_rounded * sin));
+    let b_turned = rounded(rounded(b_rounded * cos) + rounded(a_rounded * sin));
+    let a_stored = select(select(a, a_rounded, is_pair), a_turned, has_angle);
+    let b_stored = select(select(b, b_rounded, is_pair), b_turned, has_angle);
+    if is_inside && head >= params.first_head && head - params.first_head < params.bound_heads {
+        put(part * params.part_pitch + ((head - params.first_head) * params.tokens + t) * HEAD_DIM + place, a_stored, b_stored);
     }
-    put(at, a, b);
 }

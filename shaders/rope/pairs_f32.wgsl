@@ -9,7 +9,6 @@ fn put(at: u32, a: Pack, b: Pack) {
 }
 
 fn store_two(row: u32, col: u32, first: f32, second: f32) {
-    if row < params.m && col < params.n {
-        store_pair(row, col, first, second);
-    }
+    let is_inside = row < params.m && col < params.n;
+    store_pair(min(row, params.m - 1u), min(col, params.n - 1u - RUN), is_inside, first, second);
 }

@@ -8,7 +8,6 @@ fn put(at: u32, a: Pack, b: Pack) {
 }
 
 fn store_four(row: u32, col: u32, sums: vec4<f32>) {
-    if row < params.m && col < params.n {
-        store_pair(row, col, sums.xy, sums.zw);
-    }
+    let is_inside = row < params.m && col < params.n;
+    store_pair(min(row, params.m - 1u), min(col, params.n - 4u), is_inside, sums.xy, sums.zw);
 }

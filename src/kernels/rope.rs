@@ -67,7 +67,7 @@ impl Recorder {
         let n = 3 * heads * head_dim;
         assert_eq!(two, 2, "{label}: a table of sines and cosines");
         assert!(head_dim.is_multiple_of(4), "{label}: heads of {head_dim}");
-        assert!(patches <= tokens, "{label}: a table of {patches} patches for {tokens} tokens");
+        assert!((1..=tokens).contains(&patches), "{label}: a table of {patches} patches for {tokens} tokens");
         self.expect_len(label, weight, n * k);
         self.expect_f32(label, &[rotation.table]);
         bias.iter().for_each(|&id| self.expect_len(label, id, n));
