@@ -3,8 +3,9 @@
 //
 // A workgroup computes TILE_M rows x TILE_N columns. Its invocations form a grid of THREADS_M x THREADS_N, each with
 // ROWS x COLS sums whose rows and columns are THREADS_M and THREADS_N apart. Rows and columns past the end repeat the
-// last one and are not stored; `store_two` stores two neighbouring columns of an invocation. COLS is even. Each panel of PANEL_K4 vec4s along K is summed separately, because one long chain of
-// f32 additions would lose most of a digit by K = 3072.
+// last one and are not stored; `store_two` stores two neighbouring columns of an invocation. COLS is even. Each panel of
+// PANEL_K4 vec4s along K is summed separately, because one long chain of f32 additions would lose most of a digit by
+// K = 3072.
 const PANEL_K4: u32 = 16u;
 const THREADS_M: u32 = TILE_M / ROWS;
 const THREADS_N: u32 = TILE_N / COLS;
