@@ -37,7 +37,8 @@ unset RUSTFLAGS
 version=$(sed -n '/^name = "wasm-bindgen"$/{n;s/^version = "\(.*\)"$/\1/p}' Cargo.lock)
 export PATH="$tools/bin:$PATH"
 if [ "$(wasm-bindgen --version 2>/dev/null)" != "wasm-bindgen $version" ]; then
-    CARGO_TARGET_DIR=target/wasm-bindgen cargo install --quiet wasm-bindgen-cli --version "$version" --root "$tools" || skip "wasm-bindgen $version"
+    # Not optimised: it works on the module for some seconds longer, and is compiled minutes faster.
+    CARGO_TARGET_DIR=target/wasm-bindgen cargo install --debug --quiet wasm-bindgen-cli --version "$version" --root "$tools" || skip "wasm-bindgen $version"
     rm -rf target/wasm-bindgen
 fi
 

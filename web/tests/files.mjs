@@ -1,12 +1,23 @@
 // Files of the tests: scans that are made here, the fuzzer's seeds, and what the command computes on the CPU.
 
-import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { execFile } from "node:child_process";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
 
 export const DESK = "target/web-tests";
 
+/** What was made, or is being made, by its name: tests that run at the same time share it. */
+const made = new Map();
+
+/** Makes something once. */
+export function once(name, make) {
+    if (!made.has(name)) made.set(name, make());
+    return made.get(name);
+}
+
+/** Writes a file of a test. Tests run at the same time, so each has names of its own. */
 export function write(name, bytes) {
     const path = join(DESK, "files", name);
     mkdirSync(dirname(path), { recursive: true });
@@ -59,29 +70,28 @@ export function seedFolder(name) {
 }
 
 /** Runs the command. */
-export function meddino(...args) {
-    return execFileSync(process.env.MEDDINO_COMMAND, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+export async function meddino(...args) {
+    return (await promisify(execFile)(process.env.MEDDINO_COMMAND, args)).stdout;
 }
 
 /** The command's features on the CPU, by tensor name: `{shape, values}`. */
-export function reference(name, ...args) {
+export async function reference(name, ...args) {
     const path = join(DESK, "files", `${name}.safetensors`);
-    if (!existsSync(path)) meddino("features", ...args, "--backend", "cpu", "--overwrite", "-o", path);
+    await once(path, () => meddino("features", ...args, "--backend", "cpu", "--overwrite", "-o", path));
     return tensors(readFileSync(path));
 }
 
 /** Makes a scan, its label map, and a head on the tokens of the micro model; returns where they are. */
-export function fitted() {
-    const at = (name) => join(DESK, "files", name);
-    const scan = write("scans/a.nii.gz", nifti(3, 96, 80));
-    if (!existsSync(at("head.safetensors"))) {
+export const fitted = () =>
+    once("head", async () => {
+        const at = (name) => join(DESK, "files", name);
+        const scan = write("scans/a.nii.gz", nifti(3, 96, 80));
         write("masks/a.nii.gz", nifti(3, 96, 80, label));
         mkdirSync(at("features"), { recursive: true });
-        meddino("features", scan, "-c", "seeded:0:micro", "--backend", "cpu", "--size", "128", "-o", at("features/a.safetensors"));
-        meddino("probe", "fit", at("features"), "--masks", at("masks"), "-o", at("head.safetensors"), "--c", "1");
-    }
-    return { at, scan };
-}
+        await meddino("features", scan, "-c", "seeded:0:micro", "--backend", "cpu", "--size", "128", "-o", at("features/a.safetensors"));
+        await meddino("probe", "fit", at("features"), "--masks", at("masks"), "-o", at("head.safetensors"), "--c", "1");
+        return { at, scan };
+    });
 
 /** The header of a safetensors file, and its length. */
 function headerOf(bytes) {

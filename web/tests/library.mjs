@@ -60,12 +60,12 @@ function compare(got, want) {
 }
 
 /** Checks a scan, which the command reads at `file`, or the phantom. */
-async function parity({ page, server }, name, paths, file, model, size) {
+async function parity({ page, server, measured }, name, paths, file, model, size) {
     await start(page, server);
     const got = await features(page, paths, model, size);
-    const want = reference(`${name}-${model.replaceAll(":", "-")}`, file, "-c", model, "--rope", "f32", "--size", String(size), "--layers", "0");
+    const want = await reference(`${name}-${model.replaceAll(":", "-")}`, file, "-c", model, "--rope", "f32", "--size", String(size), "--layers", "0");
     const apart = compare(got.slices, want);
-    console.log(`        ${name}, ${model}, ${size}: ${apart.map(([key, off]) => `${key} ${off.toExponential(1)}`).join(", ")} (${got.device}, ${got.tier})`);
+    measured(`${name}, ${model}, ${size}: ${apart.map(([key, off]) => `${key} ${off.toExponential(1)}`).join(", ")} (${got.device}, ${got.tier})`);
     for (const [key, off] of apart) assert.ok(off <= TOLERANCE, `${key} is off by ${off}`);
     return got;
 }
@@ -172,9 +172,9 @@ export const tests = {
         assert.match(again.message, /this model was closed/);
     },
 
-    async "labels by a head are those of the command, on the grid of the scan"({ page, server }) {
-        const { at, scan } = fitted();
-        meddino("segment", "--head", at("head.safetensors"), "--weights", "seeded:0:micro", "--backend", "cpu", "-i", scan, "-o", at("labels.nii.gz"), "--overwrite");
+    async "labels by a head are those of the command, on the grid of the scan"({ page, server, measured }) {
+        const { at, scan } = await fitted();
+        await meddino("segment", "--head", at("head.safetensors"), "--weights", "seeded:0:micro", "--backend", "cpu", "-i", scan, "-o", at("labels.nii.gz"), "--overwrite");
         copyFileSync(at("features/a.safetensors"), at("nohead.safetensors"));
         await start(page, server);
         const got = await page.evaluate(async () => {
@@ -191,7 +191,7 @@ export const tests = {
             const other = await engine.features(scan, 0, { size: 64 });
             return {
                 head: { ...head, meddino: undefined, handle: undefined },
-                nifti: [...(await map.nifti())],
+                nifti: (await map.nifti()).toBase64(),
                 size: await refused(head.labelsOf(other)),
                 model: await refused(head.labelsOf(await (await meddino.load({ seeded: "seeded:1:micro" })).features(scan, 0, { size: 128 }))),
                 put: await refused(map.put(3, new Uint16Array(96 * 80))),
@@ -200,11 +200,12 @@ export const tests = {
             };
         });
         const want = gunzipSync(readFileSync(at("labels.nii.gz")));
-        assert.equal(got.nifti.length, want.length);
-        assert.deepEqual(got.nifti.slice(0, 352), [...want.subarray(0, 352)], "the header");
+        const labels = Buffer.from(got.nifti, "base64");
+        assert.equal(labels.length, want.length);
+        assert.deepEqual(labels.subarray(0, 352), want.subarray(0, 352), "the header");
         // Where two labels have nearly the same score, the last bits of the features decide.
-        const differ = got.nifti.filter((v, i) => v !== want[i]).length;
-        console.log(`        ${differ} of ${want.length - 352} voxels differ`);
+        const differ = labels.filter((v, i) => v !== want[i]).length;
+        measured(`${differ} of ${want.length - 352} voxels differ`);
         assert.ok(differ <= 5 && [0, 1, 2].every((label) => want.subarray(352).includes(label)), `${differ} voxels differ`);
         assert.deepEqual([got.head.labels, got.head.size, got.head.colours.length], [[0, 1, 2], "128", 3]);
         assert.match(got.size.message, /^input scans\/a.nii.gz: has preprocessing .*"size":"64".*but the features that the head was fitted to have .*"size":"128"/);
@@ -216,13 +217,14 @@ export const tests = {
 
     async "features are saved as the command saves them"({ page, server }) {
         await start(page, server);
-        const bytes = await page.evaluate(async () => {
+        const text = await page.evaluate(async () => {
             const engine = await meddino.load({ seeded: "seeded:0:micro" }, { rope: "f32" });
             const of = await engine.features(await meddino.phantom(), 0, { size: 128 });
-            return [...(await of.safetensors({ by: "a test" }))];
+            return (await of.safetensors({ by: "a test" })).toBase64();
         });
-        const path = write("saved.safetensors", Buffer.from(bytes));
-        const want = reference("phantom-seeded-0-micro", "phantom", "-c", "seeded:0:micro", "--rope", "f32", "--size", "128", "--layers", "0");
+        const bytes = Buffer.from(text, "base64");
+        const path = write("saved.safetensors", bytes);
+        const want = await reference("phantom-seeded-0-micro", "phantom", "-c", "seeded:0:micro", "--rope", "f32", "--size", "128", "--layers", "0");
         const got = tensors(readFileSync(path));
         for (const [name, { shape, values }] of Object.entries(got)) {
             assert.deepEqual(shape, want[name].shape, name);
@@ -230,14 +232,14 @@ export const tests = {
         }
         assert.equal(Object.keys(got).length, 3);
         // What is known of them, too; only the device differs, and what the test adds.
-        const { by, ...saved } = metadata(Buffer.from(bytes));
+        const { by, ...saved } = metadata(bytes);
         const commands = metadata(readFileSync(`${DESK}/files/phantom-seeded-0-micro.safetensors`));
         assert.equal(by, "a test");
         assert.deepEqual({ ...saved, backend: "" }, { ...commands, backend: "" });
     },
 
     async "weights from a safetensors file"({ page, server }) {
-        meddino("convert", "seeded:1:micro", "--overwrite", "-o", `${DESK}/files/weights.safetensors`);
+        await meddino("convert", "seeded:1:micro", "--overwrite", "-o", `${DESK}/files/weights.safetensors`);
         write("weights.pth", Buffer.from("PK\x03\x04 and more"));
         write("broken.safetensors", readFileSync("target/web-tests/files/weights.safetensors").subarray(0, 5000));
         await start(page, server);
@@ -260,14 +262,14 @@ export const tests = {
 
     async "errors are in the library's words"({ page, server }) {
         write("text.nii", "this is no scan");
-        write("cut.nii.gz", nifti(3, 60, 72).subarray(0, 900));
+        write("truncated.nii.gz", nifti(3, 60, 72).subarray(0, 900));
         write("picture.png", "\x89PNG");
         await start(page, server);
         const said = await page.evaluate(async () => {
             const scan = await meddino.phantom();
             const engine = await meddino.load({ seeded: "seeded:0:micro" });
             const of = await engine.features(scan, 0, { size: 64 });
-            const cut = await meddino.open(await files("/cut.nii.gz"));
+            const cut = await meddino.open(await files("/truncated.nii.gz"));
             const closed = await meddino.phantom();
             await closed.close();
             const wider = await (await meddino.load({ seeded: "seeded:0:tiny" })).features(scan, 0, { size: 64 });
@@ -275,7 +277,7 @@ export const tests = {
                 text: await refused(meddino.open(await files("/text.nii"))),
                 cut: await refused(cut.slice(2)),
                 picture: await refused(meddino.open(await files("/picture.png"))),
-                two: await refused(meddino.open(await files("/text.nii", "/cut.nii.gz"))),
+                two: await refused(meddino.open(await files("/text.nii", "/truncated.nii.gz"))),
                 none: await refused(meddino.open([])),
                 slice: await refused(scan.slice(1)),
                 size: await refused(engine.features(scan, 0, { size: "big" })),
@@ -294,9 +296,9 @@ export const tests = {
         });
         const words = {
             text: /^input text.nii: /,
-            cut: /^input cut.nii.gz: its gzip data end after \d+ inflated bytes/,
+            cut: /^input truncated.nii.gz: its gzip data end after \d+ inflated bytes/,
             picture: /^input picture.png: a picture holds shades of gray/,
-            two: /2 scans were given at once \(text.nii, cut.nii.gz\); give the files of one/,
+            two: /2 scans were given at once \(text.nii, truncated.nii.gz\); give the files of one/,
             none: /no file was given/,
             slice: /^slice: there is no slice 1: phantom has slices 0 to 0/,
             size: /^size: 'big' is neither native/,
@@ -331,7 +333,7 @@ export const tests = {
             return { tier: engine.tier, warnings: engine.warnings, patches: [...(await of.tokens()).patches] };
         });
         // SwiftShader computes direct kernels wrongly today. Whatever it does, the values are right, and a warning says why.
-        const want = reference("phantom-seeded-0-micro", "phantom", "-c", "seeded:0:micro", "--rope", "f32", "--size", "128", "--layers", "0");
+        const want = await reference("phantom-seeded-0-micro", "phantom", "-c", "seeded:0:micro", "--rope", "f32", "--size", "128", "--layers", "0");
         assert.ok(distance(patches, want.x_norm_patchtokens.values) <= TOLERANCE);
         assert.ok(tier === "direct" || warnings.some((text) => text.includes("computes wrongly with kernels of tier direct")), `${tier}: ${warnings}`);
     },
@@ -355,7 +357,7 @@ export const tests = {
         assert.ok(again);
     },
 
-    async "memory stays flat over 50 slices"({ page, server }) {
+    async "memory stays flat over 50 slices"({ page, server, measured }) {
         write("fifty.nii.gz", nifti(50, 64, 64));
         await start(page, server);
         const [before, after] = await page.evaluate(async () => {
@@ -370,7 +372,7 @@ export const tests = {
             }
             return sizes;
         });
-        console.log(`        ${before / 2 ** 20} MiB after 5 slices, ${after / 2 ** 20} MiB after 50`);
+        measured(`${before / 2 ** 20} MiB after 5 slices, ${after / 2 ** 20} MiB after 50`);
         assert.ok(after - before < 2 ** 20, `${before} bytes grew to ${after}`);
     },
 

@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { DESK, meddino, metadata } from "./files.mjs";
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { DESK, meddino, metadata, once } from "./files.mjs";
 
 const MODEL = "seeded:2:tiny";
 
@@ -38,10 +38,10 @@ function divide(from, to, count) {
 /** Writes the model's shards, and opens a page that loads them as `shards()` and the seeded model as `want()`. */
 async function start(page, server) {
     const folder = `${DESK}/files/shards`;
-    if (!existsSync(folder)) {
-        meddino("convert", MODEL, "--shards", `${DESK}/files/whole`);
+    await once(folder, async () => {
+        await meddino("convert", MODEL, "--shards", `${DESK}/files/whole`);
         divide(`${DESK}/files/whole`, folder, 3);
-    }
+    });
     server.faults.clear();
     server.requests.length = 0;
     await page.goto(`${server.url}/empty.html`);
@@ -136,7 +136,7 @@ export const tests = {
         // Files of features state what identifies the weights, as the command's do.
         for (const [name, bytes] of [["shards/model.safetensors.index.json", saved[0]], ["one.safetensors", saved[1]]]) {
             const command = `${DESK}/files/of-${name.replaceAll("/", "-")}.safetensors`;
-            meddino("features", "phantom", "-c", `${DESK}/files/${name}`, "--size", "64", "--backend", "cpu", "--overwrite", "-o", command);
+            await meddino("features", "phantom", "-c", `${DESK}/files/${name}`, "--size", "64", "--backend", "cpu", "--overwrite", "-o", command);
             assert.ok(metadata(Buffer.from(bytes)).checkpoint_sha256, name);
             assert.equal(metadata(Buffer.from(bytes)).checkpoint_sha256, metadata(readFileSync(command)).checkpoint_sha256, name);
         }
