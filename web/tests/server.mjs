@@ -8,14 +8,15 @@ const TYPES = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/ja
 
 /**
  * Serves the first of `folders` that has a file. `faults` maps a path to `{cut: bytes}`, `{flip: offset}`, or `{hold}`, a
- * promise that the answer waits for; each once.
+ * promise that the answer waits for; each once. Every answer has `headers`.
  */
-export async function serve(folders) {
+export async function serve(folders, headers = {}) {
     const faults = new Map();
     const requests = [];
     const server = createServer(async (request, response) => {
         const path = normalize(decodeURIComponent(new URL(request.url, "http://x").pathname));
         requests.push({ path, range: request.headers.range });
+        for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
         if (path === "/empty.html") return response.writeHead(200, { "Content-Type": "text/html" }).end("<!doctype html><title>empty</title>");
         const name = path.endsWith("/") ? `${path}index.html` : path;
         for (const folder of folders) {
