@@ -51,6 +51,7 @@
 //! Without default features the library has the model, the GPU backend, [`embedding`], and safetensors checkpoints from
 //! memory. A browser build (`web/`) also has `readers`, which read files that the page lends, and `pictures`.
 
+mod advice;
 pub mod archive;
 pub mod backbone;
 pub mod checkpoint;

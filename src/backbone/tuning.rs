@@ -3,6 +3,7 @@
 use std::fmt;
 
 #[cfg(feature = "cpu")]
+use crate::advice::CPU;
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::graph::{Elem, Tier};
@@ -67,7 +68,7 @@ impl Tuning {
         match self.precision {
             Precision::F32 => Ok(Elem::F32),
             Precision::F16 => Ok(Elem::F16),
-            Precision::Bf16 => Err(Error::option("precision", "bf16 needs the CPU; choose it with `backend` cpu, or take f32 or f16")),
+            Precision::Bf16 => Err(Error::option("precision", format!("bf16 needs the CPU: use {CPU}, or take f32 or f16"))),
         }
     }
 }

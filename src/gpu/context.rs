@@ -13,6 +13,7 @@ use super::pipelines::Pipelines;
 #[cfg(not(target_arch = "wasm32"))]
 use super::poller::Poller;
 use super::report;
+use crate::advice::{AGAIN, CPU, LESS, OTHER};
 use crate::error::{Error, GpuFailure, Problem, Result};
 use crate::graph::{Abilities, Elem, Limits, Tier};
 
@@ -125,7 +126,7 @@ impl Context {
             ..Default::default()
         };
         let refused = |e| {
-            let text = format!("{chosen} cannot be opened: {e}; choose another with `device`, or use `backend` cpu");
+            let text = format!("{chosen} cannot be opened: {e}; {OTHER}use {CPU}");
             Error::gpu(GpuFailure::NoDevice, caused_by(text, e))
         };
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(refused)?;
@@ -337,11 +338,11 @@ impl Context {
     pub(super) fn explain(&self, doing: &str, error: wgpu::Error) -> Error {
         let name = &self.info.name;
         let text = match &error {
-            wgpu::Error::OutOfMemory { .. } => format!(
-                "{doing}: {name} is out of memory; use a smaller image (`size`) or `batch`, close other programs that use it, or use `backend` cpu"
-            ),
+            wgpu::Error::OutOfMemory { .. } => {
+                format!("{doing}: {name} is out of memory; {LESS}, close other programs that use it, or use {CPU}")
+            }
             wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => {
-                format!("{doing}: {name} refuses the work; update its driver or use `backend` cpu, and report this:\n{description}")
+                format!("{doing}: {name} refuses the work; update its driver or use {CPU}, and report this:\n{description}")
             }
         };
         Error::gpu(kind_of(&error), caused_by(text, error))
@@ -353,7 +354,7 @@ impl Context {
         if let Some(reason) = &*self.faults.lost.lock().unwrap_or_else(PoisonError::into_inner) {
             let name = &self.info.name;
             let text = format!(
-                "{doing}: {name} was lost ({reason}); open it again, with a smaller image (`size`) if a time limit of its driver was the cause, or use `backend` cpu"
+                "{doing}: {name} was lost ({reason}); {AGAIN}, with a smaller image (`size`) if a time limit of its driver was the cause, or use {CPU}"
             );
             return Err(Error::gpu(GpuFailure::Lost, text));
         }

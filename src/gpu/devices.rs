@@ -7,6 +7,7 @@ use std::str::FromStr;
 use super::blocking::block_on;
 use super::ranking::{Ranked, ranking};
 use super::report::DeviceReport;
+use crate::advice::{ADAPTER, CPU, OTHER};
 use crate::error::{Error, GpuFailure, Result};
 
 /// How to choose an adapter. wgpu's `WGPU_BACKEND` restricts every choice.
@@ -96,13 +97,10 @@ impl Devices {
         };
         match found {
             Some(device) if device.abilities.is_none() => {
-                Err(Error::gpu(GpuFailure::Unsupported, format!("{device} has no compute shaders; choose another with `device`")))
+                Err(Error::gpu(GpuFailure::Unsupported, format!("{device} has no compute shaders; {OTHER}use {CPU}")))
             }
             Some(device) => Ok(device),
-            None if self.list.is_empty() => Err(Error::gpu(
-                GpuFailure::NoDevice,
-                "no adapter found; install a Vulkan, Metal or DX12 driver (Mesa's software Vulkan is enough), check that WGPU_BACKEND does not exclude it, or use `backend` cpu",
-            )),
+            None if self.list.is_empty() => Err(Error::gpu(GpuFailure::NoDevice, format!("no adapter found; {ADAPTER}, or use {CPU}"))),
             None => Err(Error::gpu(GpuFailure::NoDevice, format!("no adapter matches {selection:?}; choose one of\n{self}"))),
         }
     }

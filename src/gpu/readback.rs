@@ -10,6 +10,7 @@ use super::answer::Answer;
 #[cfg(not(target_arch = "wasm32"))]
 use super::blocking::block_on;
 use super::context::Context;
+use crate::advice::{AGAIN, CPU};
 use crate::error::{Error, GpuFailure, Problem, Result};
 
 /// A tensor's values on their way to the host, as a future. If this crate submits the copy, it polls the device while
@@ -123,7 +124,7 @@ impl Readback {
 const DOING: &str = "reading back";
 
 fn failed(problem: impl StdError + Send + Sync + 'static) -> Error {
-    let text = format!("{DOING}: {problem}; the device may be lost; open it again, or use `backend` cpu");
+    let text = format!("{DOING}: {problem}; the device may be lost; {AGAIN}, or use {CPU}");
     Error::gpu(GpuFailure::Lost, Problem::caused_by(text, problem))
 }
 

@@ -5,6 +5,7 @@ use super::blocking::block_on;
 use super::context::Context;
 use super::executable::Executable;
 use super::weights::{GpuWeights, decode, encoded};
+use crate::advice::CPU;
 use crate::error::{Error, GpuFailure, Result};
 use crate::graph::{Elem, Graph, Limits, Role, TensorId, Tier, TileChoice, Tiles, plan};
 use crate::kernels::{Epilogue, Recorder, default_products};
@@ -54,7 +55,7 @@ impl Context {
         let Some(problem) = problem_of(self, edit).await? else { return Ok(()) };
         let (name, Limits { tier, elem, .. }) = (&self.info().name, self.limits());
         let text = format!(
-            "{name} computes wrongly with kernels of tier {tier} over {}: {problem}; choose another `tier`, update its driver, or use `backend` cpu",
+            "{name} computes wrongly with kernels of tier {tier} over {}: {problem}; choose another `tier`, update its driver, or use {CPU}",
             elem.name()
         );
         Err(Error::gpu(GpuFailure::FailedSelfTest, text))

@@ -9,6 +9,7 @@ use half::slice::HalfFloatSliceExt;
 #[cfg(not(target_arch = "wasm32"))]
 use super::blocking::block_on;
 use super::context::Context;
+use crate::advice::CPU;
 use crate::error::{Error, GpuFailure, Result};
 use crate::graph::Elem;
 use crate::parallel;
@@ -111,7 +112,7 @@ impl<'a> Upload<'a> {
         let size = bytes.len() as u64;
         let largest = context.limits().max_buffer;
         if size > largest {
-            let problem = format!("{name} takes {size} bytes, and this device's largest buffer is {largest}; use `backend` cpu");
+            let problem = format!("{name} takes {size} bytes, and this device's largest buffer is {largest}; use {CPU}");
             return Err(Error::gpu(GpuFailure::Unsupported, problem));
         }
         let create = || {

@@ -5,6 +5,7 @@
 //! because a device may not bind one buffer both as read and as read_write, not even on disjoint ranges.
 
 use super::{Dispatch, Graph, Limits, Role, TensorId};
+use crate::advice::{CPU, LESS};
 use crate::error::{Error, GpuFailure, Result};
 
 /// Where a tensor lives.
@@ -85,7 +86,7 @@ pub fn plan(graph: &Graph, limits: &Limits) -> Result<Plan> {
             return Err(Error::gpu(
                 GpuFailure::TooLarge,
                 format!(
-                    "{} {:?} takes {} bytes, and this device's largest buffer is {}; use a smaller image (`size`), a smaller `batch`, or `backend` cpu",
+                    "{} {:?} takes {} bytes, and this device's largest buffer is {}; {LESS}, or {CPU}",
                     info.label,
                     info.shape,
                     info.bytes(),
@@ -122,9 +123,8 @@ fn place(role: Role, slot: Option<usize>) -> BufferPlace {
 }
 
 fn check_step(graph: &Graph, step: &Dispatch, limits: &Limits) -> Result<()> {
-    let refuse = |what: String| {
-        Err(Error::gpu(GpuFailure::TooLarge, format!("{}: {what}; use a smaller image (`size`), or `backend` cpu", step.label)))
-    };
+    let refuse =
+        |what: String| Err(Error::gpu(GpuFailure::TooLarge, format!("{}: {what}; use a smaller image (`size`), or {CPU}", step.label)));
     for view in step.reads.iter().chain([&step.write]) {
         let info = graph.info(view.tensor);
         let (offset, bytes) = (info.byte_at(view.offset), info.bytes_of(view.len));

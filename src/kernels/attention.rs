@@ -6,6 +6,7 @@ use super::cut::cut;
 use super::gemm::{factors, matrices, parts};
 use super::heads::Heads;
 use super::{Recorder, rows_of, shared, words};
+use crate::advice::CPU;
 use crate::count::product;
 use crate::error::{Error, GpuFailure, Result};
 use crate::graph::{AttentionTile, Cost, Dispatch, Elem, Kernel, Limits, TensorId, Tier};
@@ -186,7 +187,7 @@ fn kernel(label: &str, limits: &Limits, rows: usize, head_dim: u32, [heads, y]: 
         return Err(Error::gpu(
             GpuFailure::Unsupported,
             format!(
-                "{label}: {GROUP} keys and values of {head_dim} elements do not fit the {} bytes of this device's workgroup memory; use `backend` cpu",
+                "{label}: {GROUP} keys and values of {head_dim} elements do not fit the {} bytes of this device's workgroup memory; use {CPU}",
                 limits.workgroup_memory
             ),
         ));

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::Recorder;
+use crate::advice::CPU;
 use crate::error::{Error, GpuFailure, Result};
 use crate::graph::{Cost, Limits};
 
@@ -30,7 +31,7 @@ pub fn cut(limits: &Limits, label: &str, rows: usize, row_bytes: &[usize], most:
             GpuFailure::TooLarge,
             format!(
                 "{label}: {} rows of {longest} bytes must run at once, and this device takes {fit}: it binds at most {} bytes and runs {} \
-             workgroups along an axis; use a smaller image (`size`), a device with wider limits, or `backend` cpu",
+             workgroups along an axis; use a smaller image (`size`), a device with wider limits, or {CPU}",
                 step.min(rows),
                 limits.max_binding,
                 limits.max_workgroups

@@ -1,6 +1,7 @@
 //! The request for a forward pass, and its result.
 
 use super::config::{Config, Grid};
+use crate::advice::CPU;
 use crate::error::{Error, Result};
 use crate::graph::{Elem, Limits};
 use crate::tensor::Tensor;
@@ -149,7 +150,7 @@ pub(crate) fn overflow(results: &str, range: Range, first: Option<&str>) -> Erro
             ),
         ),
         Range::F32 => {
-            let more = if first.is_empty() { "; `backend` cpu says in which block" } else { "" };
+            let more = if first.is_empty() { format!("; {CPU} says in which block") } else { String::new() };
             let problem = "the image or the weights hold values that lead beyond f32's range; see whether both are what they should be";
             Error::option("image", format!("the {results} are not finite{first}: {problem}{more}"))
         }

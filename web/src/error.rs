@@ -6,20 +6,6 @@ use wasm_bindgen::JsValue;
 /// A result for JavaScript.
 pub type Result<T, E = JsValue> = std::result::Result<T, E>;
 
-/// Advice of the library that a page cannot follow, and what a page can do instead. In this order: a later entry may be a
-/// part of an earlier one.
-const ADVICE: [(&str, &str); 6] = [
-    (
-        "install a Vulkan, Metal or DX12 driver (Mesa's software Vulkan is enough), check that WGPU_BACKEND does not exclude it, or use",
-        "open the page in a browser that gives it a GPU, or use",
-    ),
-    ("choose another with `device`, or use", "use"),
-    (", a smaller `batch`", ""),
-    (" or `batch`", ""),
-    ("open it again", "load the model again"),
-    ("`backend` cpu", "the meddino command with --backend cpu"),
-];
-
 /// Returns a JavaScript `Error` with the library's text. `kind` is `checkpoint`, `input`, `output`, `option`, `gpu`,
 /// `cancelled` or `mismatch`; `failure` says what failed on a GPU, such as `Lost` or `OutOfMemory`.
 #[expect(clippy::needless_pass_by_value, reason = "map_err hands the error over")]
@@ -33,8 +19,7 @@ pub fn thrown(error: Error) -> JsValue {
         Error::Cancelled => ("cancelled", None),
         _ => ("mismatch", None),
     };
-    let text = ADVICE.iter().fold(error.to_string(), |text, (ours, pages)| text.replace(ours, pages));
-    let thrown = js_sys::Error::new(&text);
+    let thrown = js_sys::Error::new(&error.to_string());
     thrown.set_name("MeddinoError");
     set(&thrown, "kind", &kind.into());
     if let Some(failure) = failure {
