@@ -1,4 +1,4 @@
-//! A model on a device of its own.
+//! A model on the GPU.
 
 use meddino::backbone::Backbone;
 use meddino::gpu::Context;
@@ -8,6 +8,7 @@ use meddino::vit::weights::Weights as Tree;
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
+use crate::device;
 use crate::error::{Result, object, thrown};
 use crate::features::Features;
 use crate::image::Image;
@@ -79,8 +80,7 @@ impl Engine {
         if let Some(rope) = rope {
             model.set_rope(options::rope(&rope)?);
         }
-        let context = options::context(precision.as_deref(), tier.as_deref()).await?;
-        let backbone = Backbone::on_async(&model, &context).await.map_err(thrown)?;
+        let (backbone, context) = device::on(precision, tier, async |context| Backbone::on_async(&model, context).await).await?;
         Self::new(backbone, context, model.checkpoint().source_name().to_owned(), model.warnings())
     }
 
@@ -104,7 +104,7 @@ impl Engine {
     /// Computes the features of an image. `layers` are blocks whose tokens are wanted too.
     pub async fn features(&self, image: Image, layers: Vec<usize>) -> Result<Features> {
         let request = Request { layers, ..Request::default() };
-        let tokens = self.backbone.features_async(&image.tensor, None, &request).await.map_err(thrown)?;
+        let tokens = self.backbone.features_async(&image.tensor, None, &request).await.map_err(device::failed)?;
         let origin = Provenance {
             checkpoint: self.about.weights.clone(),
             checkpoint_sha256: self.sha256.clone(),

@@ -5,6 +5,7 @@
 
 mod blob;
 mod colours;
+mod device;
 mod engine;
 mod error;
 mod features;

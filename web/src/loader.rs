@@ -5,8 +5,9 @@ use meddino::backbone::Backbone;
 use meddino::gpu::{Context, ShardLoader};
 use wasm_bindgen::prelude::wasm_bindgen;
 
+use crate::device;
 use crate::engine::Engine;
-use crate::error::{Result, thrown};
+use crate::error::Result;
 use crate::options;
 
 /// The shards of a model, which are added in any order. Memory holds one shard at a time.
@@ -31,8 +32,7 @@ impl Loader {
         rope: Option<String>,
     ) -> Result<Loader> {
         let rope = rope.as_deref().map(options::rope).transpose()?;
-        let context = options::context(precision.as_deref(), tier.as_deref()).await?;
-        let mut shards = ShardLoader::with_index(&context, &name, &index).map_err(thrown)?;
+        let (mut shards, context) = device::on(precision, tier, async |context| ShardLoader::with_index(context, &name, &index)).await?;
         shards.set_rope(rope);
         let file = name.rsplit('/').next().unwrap_or(&name).to_owned();
         Ok(Self { shards, context, name, pieces: vec![(file, sha256(&index))] })
@@ -41,7 +41,7 @@ impl Loader {
     /// Checks the shard called `shard`, which has this SHA-256, and uploads it. After an error the shard may be added
     /// again.
     pub async fn add(&mut self, shard: String, sha256: String, bytes: Vec<u8>) -> Result<()> {
-        self.shards.add_async(&shard, bytes).await.map_err(thrown)?;
+        self.shards.add_async(&shard, bytes).await.map_err(device::failed)?;
         self.pieces.push((shard, sha256));
         Ok(())
     }
@@ -53,7 +53,7 @@ impl Loader {
 
     /// Opens the model that the shards hold.
     pub async fn finish(mut self) -> Result<Engine> {
-        let gpu = self.shards.finish_async().await.map_err(thrown)?;
+        let gpu = self.shards.finish_async().await.map_err(device::failed)?;
         let mut engine = Engine::new(Backbone::from_gpu(gpu), self.context, self.name, &[])?;
         // As the command, which reads the index first and then the shards by their names.
         self.pieces[1..].sort();

@@ -1,20 +1,17 @@
 //! The options of a model, as JavaScript writes them.
 
 use meddino::Error;
-use meddino::backbone::{Choice, Precision, Tuning};
-use meddino::gpu::{Context, Selection};
+use meddino::backbone::{Precision, Tuning};
 use meddino::graph::Tier;
 use meddino::vit::config::RopePrecision;
 
 use crate::error::{Result, thrown};
 
-/// Opens the browser's GPU. `precision` is `f32` (the default) or `f16`, and `tier` one of the tiers of kernels, else the
-/// best that the device runs.
-pub async fn context(precision: Option<&str>, tier: Option<&str>) -> Result<Context> {
-    let precision = precision.map_or(Ok(Precision::F32), self::precision).map_err(thrown)?;
-    let tier = tier.map(self::tier).transpose().map_err(thrown)?;
-    let opened = Choice::Gpu(Selection::Auto).context_async(Tuning { precision, tier }).await.map_err(thrown)?;
-    opened.ok_or_else(|| thrown(Error::option("backend", "the browser gives no GPU")))
+/// Reads which kernels are wanted. `precision` is `f32` (the default) or `f16`, and `tier` one of the tiers of kernels, else
+/// the best that the device runs.
+pub fn tuning(precision: Option<&str>, tier: Option<&str>) -> Result<Tuning, Error> {
+    let precision = precision.map_or(Ok(Precision::F32), self::precision)?;
+    Ok(Tuning { precision, tier: tier.map(self::tier).transpose()? })
 }
 
 fn precision(name: &str) -> Result<Precision, Error> {
