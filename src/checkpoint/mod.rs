@@ -9,11 +9,14 @@
 //! A checkpoint comes from a path ([`Checkpoint::open`]), from bytes or any reader that can seek
 //! ([`Checkpoint::from_bytes`], [`Checkpoint::from_reader`]), or from shards that arrive one by one ([`Shards`]).
 //! PyTorch files need the feature `files` even if they are in memory, because their reader depends on a zip library and
-//! reads tensors only from files. A browser can read safetensors, which `meddino convert` writes from any checkpoint.
+//! reads tensors only from files. A browser, which has no files, reads those that `torch.save` has written by default since
+//! PyTorch 1.6, with a reader of its own.
 //!
 //! No code in a file is executed. Every size that a file claims is checked against the file's length before it is used.
 
 mod archives;
+#[cfg(feature = "files")]
+mod claims;
 mod composition;
 mod container;
 mod convention;
@@ -26,13 +29,17 @@ mod index;
 mod kind;
 mod layout;
 mod names;
-#[cfg(feature = "files")]
+#[cfg(all(feature = "files", any(test, target_arch = "wasm32")))]
+mod pickle;
+#[cfg(all(feature = "files", not(target_arch = "wasm32")))]
 mod pth;
 mod reader;
 mod refuse;
 mod seeded;
 mod shard;
 mod shards;
+#[cfg(all(feature = "files", any(test, target_arch = "wasm32")))]
+mod state_dict;
 #[cfg(feature = "files")]
 mod training;
 mod wrapping;

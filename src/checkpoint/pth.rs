@@ -2,7 +2,8 @@
 //! executes no code.
 //!
 //! That crate limits what a file may claim, but generously: 10 GiB a tensor, 100 MiB of pickle, and a deflated archive
-//! may expand to a thousand times its size. A checkpoint needs far less, so the claimed sizes are checked here first.
+//! may expand to a thousand times its size. A checkpoint needs far less, so the [claimed sizes](super::claims) are checked
+//! first.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -13,18 +14,11 @@ use std::path::{Path, PathBuf};
 use pytorch_reader::{DType as FileDtype, FileFormat, PickleValue, PytorchError, PytorchReader};
 use tempfile::{NamedTempFile, TempPath};
 
+use super::claims;
 use super::container::Container;
 use super::kind::Kind;
 use crate::archive::{Dtype, TensorHeader, sha256_of_file};
 use crate::error::Problem;
-
-/// The most bytes of pickle that are parsed. The pickle of `checkpoint_final.pth` with its training log takes a few MB
-/// at most. A hostile pickle takes about eighty times its size once parsed.
-const MAX_PICKLE: u64 = 16 << 20;
-
-/// How many bytes all tensors together may take beyond four times the file's length. This leaves room for small tensors
-/// that share or repeat storage.
-const SLACK: u64 = 64 << 20;
 
 /// An open PyTorch file.
 pub(super) struct PthFile {
@@ -41,21 +35,21 @@ impl PthFile {
     pub fn open(path: &Path, kind: Kind) -> Result<Self, Problem> {
         let length = std::fs::metadata(path)?.len();
         if kind == Kind::Zip {
-            check_zip(path)?;
+            claims::check_zip(BufReader::new(File::open(path)?))?;
         }
         Self::read_headers(path, length)
     }
 
     /// Opens the PyTorch file that `reader` holds. The bytes are copied into a temporary file, because `pytorch-reader`
     /// reads tensors only from files.
-    pub fn copy(reader: &mut (impl Read + Seek), kind: Kind) -> Result<Self, Problem> {
+    pub fn from_reader(mut reader: impl Read + Seek, kind: Kind) -> Result<Self, Problem> {
         let fail = |e: io::Error| {
             let text =
                 format!("cannot be copied into a temporary file in {}: {e}; name another folder in TMPDIR", env::temp_dir().display());
             Problem::caused_by(text, e)
         };
         let mut file = NamedTempFile::new().map_err(fail)?;
-        io::copy(reader, &mut file).map_err(fail)?;
+        io::copy(&mut reader, &mut file).map_err(fail)?;
         let path = file.into_temp_path();
         let opened = Self::open(&path, kind)?;
         Ok(Self { temporary: Some(path), ..opened })
@@ -79,12 +73,7 @@ impl PthFile {
         };
         let tensors: BTreeMap<_, _> = reader.tensors().iter().map(describe).collect();
         let claimed = reader.tensors().values().fold(0u64, |sum, t| sum.saturating_add(t.byte_len() as u64));
-        if claimed > length.saturating_mul(4).saturating_add(SLACK) {
-            return Err(format!(
-                "its tensors claim {claimed} bytes, in a file of {length}; if it is to be trusted, save it with contiguous tensors"
-            )
-            .into());
-        }
+        claims::check_tensors(claimed, length)?;
         Ok(Self { path: path.to_path_buf(), reader, tensors, temporary: None })
     }
 
@@ -113,28 +102,6 @@ impl PthFile {
     pub fn read(&self, name: &str) -> Result<Vec<u8>, Problem> {
         self.reader.get(name).ok_or("is not in the file")?.read().map_err(|e| Problem::caused_by(e.to_string(), e))
     }
-}
-
-/// Checks the sizes that the entries of a zip archive claim against the file's length.
-fn check_zip(path: &Path) -> Result<(), Problem> {
-    let file = File::open(path)?;
-    let length = file.metadata()?.len();
-    let damaged =
-        |e: zip::result::ZipError| Problem::caused_by(format!("its zip archive is damaged or cut short ({e}); download it again"), e);
-    let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(damaged)?;
-    for i in 0..archive.len() {
-        let entry = archive.by_index_raw(i).map_err(damaged)?;
-        let name = entry.name().map_err(damaged)?;
-        let limit = if name.ends_with(".pkl") { MAX_PICKLE.min(length) } else { length.saturating_mul(4).saturating_add(SLACK) };
-        if entry.size() > limit || entry.compressed_size() > length {
-            return Err(format!(
-                "its entry {name} claims {} bytes, in a file of {length}; it is damaged or not to be trusted",
-                entry.size()
-            )
-            .into());
-        }
-    }
-    Ok(())
 }
 
 fn dtype(file: FileDtype) -> Dtype {

@@ -10,8 +10,10 @@ use pytorch_reader::PickleValue;
 use super::archives::Archives;
 use super::container::Container;
 use super::kind::Kind;
-#[cfg(feature = "files")]
+#[cfg(all(feature = "files", not(target_arch = "wasm32")))]
 use super::pth::PthFile;
+#[cfg(all(feature = "files", target_arch = "wasm32"))]
+use super::state_dict::StateDict as PthFile;
 use crate::archive::{Archive, TensorHeader};
 use crate::error::Problem;
 
@@ -39,7 +41,7 @@ impl Reader {
             Kind::Safetensors => Ok(Self::Safetensors(Archives::one(Archive::from_reader(reader)?))),
             Kind::Json => Err("is JSON, not a checkpoint; hand an index of shards to checkpoint::Shards::with_index".into()),
             #[cfg(feature = "files")]
-            kind => Ok(Self::Pth(PthFile::copy(&mut reader, kind)?)),
+            kind => Ok(Self::Pth(PthFile::from_reader(reader, kind)?)),
             #[cfg(not(feature = "files"))]
             Kind::Zip | Kind::Pickle => Err("is a PyTorch file, which a build without the cargo feature files cannot read; \
                 write it as safetensors first (meddino convert FILE -o model.safetensors)"

@@ -27,7 +27,7 @@ export interface OpenOptions {
 export type Source =
     /** Untrained weights, to try things out: `seeded:0`, `seeded:0:tiny`, `seeded:0:micro`. */
     | { seeded: string }
-    /** A safetensors file. */
+    /** A safetensors file, or a PyTorch file (.pth) as torch.save has written it by default since PyTorch 1.6. */
     | { file: File }
     /** The URL of an index of shards that `meddino convert` wrote. Shards are checked, and kept by the browser. */
     | { url: string };

@@ -34,9 +34,9 @@ impl Weights {
         }
     }
 
-    /// Opens a safetensors file. Its tensors are read when the model is loaded.
+    /// Opens a safetensors file, or a PyTorch file as `torch.save` writes it by default. Its tensors are read one by one
+    /// when the model is loaded.
     pub fn file(name: &str, blob: Blob) -> Result<Weights> {
-        refuse_pickles(name, &blob)?;
         let reader = reader(blob).map_err(|e| thrown(Error::checkpoint(name, e)))?;
         let opened = Checkpoint::from_reader(name, reader).and_then(Model::from_checkpoint);
         Ok(Self { model: opened.map_err(thrown)? })
@@ -48,20 +48,4 @@ pub(crate) fn reader(blob: Blob) -> io::Result<InputFile> {
     let file: Arc<dyn LentFile> = Arc::new(BlobFile::new(blob));
     let folder = LentFolder::new([("weights".into(), file)]);
     folder.and_then(|folder| open_plain(&folder.path().join(Path::new("weights"))))
-}
-
-/// PyTorch's files are read from a disk, which a page does not have.
-fn refuse_pickles(name: &str, blob: &Blob) -> Result<()> {
-    let file = BlobFile::new(blob.clone());
-    let mut head = [0; 2];
-    if file.length() < 2 || file.read_at(0, &mut head).is_err() {
-        return Ok(());
-    }
-    if head == *b"PK" || head[0] == 0x80 {
-        let problem = format!(
-            "is a PyTorch file, which a page cannot read; write it as safetensors first (meddino convert {name} -o model.safetensors)"
-        );
-        return Err(thrown(Error::checkpoint(name, problem)));
-    }
-    Ok(())
 }

@@ -1,7 +1,7 @@
 // The package without the page: values against the command's on the CPU, errors, lost devices.
 
 import assert from "node:assert/strict";
-import { copyFileSync, readFileSync, readdirSync } from "node:fs";
+import { copyFileSync, readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import { DESK, distance, fitted, meddino, metadata, nifti, reference, seedFolder, tensors, write } from "./files.mjs";
 
@@ -238,26 +238,35 @@ export const tests = {
         assert.deepEqual({ ...saved, backend: "" }, { ...commands, backend: "" });
     },
 
-    async "weights from a safetensors file"({ page, server }) {
+    async "weights from a file: safetensors, and PyTorch's"({ page, server }) {
         await meddino("convert", "seeded:1:micro", "--overwrite", "-o", `${DESK}/files/weights.safetensors`);
-        write("weights.pth", Buffer.from("PK\x03\x04 and more"));
-        write("broken.safetensors", readFileSync("target/web-tests/files/weights.safetensors").subarray(0, 5000));
+        write("broken.safetensors", readFileSync(`${DESK}/files/weights.safetensors`).subarray(0, 5000));
+        for (const name of ["flat.pth", "legacy.pth"]) copyFileSync(`tests/fixtures/micro/${name}`, `${DESK}/files/${name}`);
+        await meddino("convert", `${DESK}/files/flat.pth`, "--overwrite", "-o", `${DESK}/files/flat.safetensors`);
+        write("broken.pth", readFileSync(`${DESK}/files/flat.pth`).subarray(0, 300_000));
         await start(page, server);
-        const { same, pickle, broken } = await page.evaluate(async () => {
+        const { seeded, pickled, broken, cut, legacy } = await page.evaluate(async () => {
             const file = async (name) => new File([await (await fetch(`/${name}`)).blob()], name);
             const scan = await meddino.phantom();
-            const tokens = async (source) => (await (await meddino.load(source)).features(scan, 0, { size: 64 })).tokens();
-            const [a, b] = [await tokens({ file: await file("weights.safetensors") }), await tokens({ seeded: "seeded:1:micro" })];
+            const tokens = async (source) => (await (await meddino.load(source, { tier: "baseline" })).features(scan, 0, { size: 64 })).tokens();
+            const same = async (a, b) => {
+                const [one, other] = [await tokens(a), await tokens(b)];
+                return one.patches.every((v, i) => v === other.patches[i]);
+            };
             return {
-                same: a.patches.every((v, i) => v === b.patches[i]),
-                pickle: await refused(meddino.load({ file: await file("weights.pth") })),
+                seeded: await same({ file: await file("weights.safetensors") }, { seeded: "seeded:1:micro" }),
+                pickled: await same({ file: await file("flat.pth") }, { file: await file("flat.safetensors") }),
                 broken: await refused(meddino.load({ file: await file("broken.safetensors") })),
+                cut: await refused(meddino.load({ file: await file("broken.pth") })),
+                legacy: await refused(meddino.load({ file: await file("legacy.pth") })),
             };
         });
-        assert.ok(same, "weights of a file and of a seed give the same bits");
-        assert.match(pickle.message, /weights.pth: is a PyTorch file, which a page cannot read; .*\(meddino convert weights.pth/);
+        assert.ok(seeded, "weights of a file and of a seed give the same bits");
+        assert.ok(pickled, "weights of a .pth and of the safetensors of it give the same bits");
         assert.match(broken.message, /^checkpoint broken.safetensors: .*5000/);
-        assert.equal(broken.kind, "checkpoint");
+        assert.match(cut.message, /^checkpoint broken.pth: its zip archive is damaged or cut short/);
+        assert.match(legacy.message, /^checkpoint legacy.pth: is a PyTorch file of a version before 1.6, .*meddino convert/);
+        assert.deepEqual([broken.kind, cut.kind, legacy.kind], Array(3).fill("checkpoint"));
     },
 
     async "errors are in the library's words"({ page, server }) {
@@ -317,12 +326,10 @@ export const tests = {
         assert.equal(said.alive, 512 * 512);
     },
 
-    async "advice that a page replaces is the library's"() {
-        const sources = readdirSync("src", { recursive: true }).filter((path) => path.endsWith(".rs")).map((path) => readFileSync(`src/${path}`, "utf8")).join("");
-        const [, table] = /const ADVICE[^=]*= \[([^;]*)\];/.exec(readFileSync("web/src/error.rs", "utf8"));
-        const phrases = [...table.matchAll(/\(\s*"([^"]*)",/g)].map(([, phrase]) => phrase);
-        assert.equal(phrases.length, 6);
-        for (const phrase of phrases) assert.ok(sources.includes(phrase), `nobody says: ${phrase}`);
+    async "no advice in the module is for a system"() {
+        const module = readFileSync("target/web/site/meddino/wasm/meddino_bg.wasm", "latin1");
+        assert.ok(module.includes("the meddino command with --backend cpu"));
+        for (const text of ["`backend` cpu", "`batch`", "`device`", "WGPU_BACKEND does not", "open it again"]) assert.ok(!module.includes(text), text);
     },
 
     async "a tier that computes wrongly is not used"({ page, server }) {
@@ -342,18 +349,28 @@ export const tests = {
         await start(page, server);
         const { lost, again } = await page.evaluate(async () => {
             const scan = await meddino.phantom();
-            const engine = await meddino.load({ seeded: "seeded:0:micro" });
-            const before = await (await engine.features(scan, 0, { size: 64 })).tokens();
-            await engine.loseDevice();
-            await new Promise((resolve) => setTimeout(resolve, 200));
-            const lost = await refused(engine.features(scan, 0, { size: 64 }));
-            await engine.close();
-            const anew = await meddino.load({ seeded: "seeded:0:micro" });
-            const after = await (await anew.features(scan, 0, { size: 64 })).tokens();
-            return { lost, again: after.patches.every((v, i) => v === before.patches[i]) };
+            const load = () => meddino.load({ seeded: "seeded:0:micro" });
+            const patches = async (engine) => (await (await engine.features(scan, 0, { size: 64 })).tokens()).patches;
+            const lose = async (engine) => {
+                await engine.loseDevice();
+                await new Promise((resolve) => setTimeout(resolve, 200));
+            };
+            const [engine, neighbour] = [await load(), await load()];
+            const before = await patches(engine);
+            await lose(engine);
+            // Models share the device.
+            const lost = [await refused(patches(engine)), await refused(patches(neighbour))];
+            const anew = await load();
+            const after = [await patches(anew)];
+            // A loss that nobody has noticed.
+            await lose(anew);
+            after.push(await patches(await load()));
+            return { lost, again: after.every((patches) => patches.every((v, i) => v === before[i])) };
         });
-        assert.deepEqual([lost.kind, lost.failure], ["gpu", "Lost"], lost.message);
-        assert.match(lost.message, /was lost/);
+        for (const { kind, failure, message } of lost) {
+            assert.deepEqual([kind, failure], ["gpu", "Lost"], message);
+            assert.match(message, /was lost .*; load the model again, /);
+        }
         assert.ok(again);
     },
 

@@ -228,7 +228,7 @@ export const tests = {
         assert.deepEqual(await page.evaluate(() => [globalThis.meddinoPage.now.model.weights, globalThis.meddinoPage.now.scan.slices]), ["seeded:0:micro", 12]);
 
         await drop(page, "dropped.pth");
-        await page.waitForFunction(() => document.getElementById("notices").textContent.includes("is a PyTorch file, which a page cannot read"));
+        await page.waitForFunction(() => document.getElementById("notices").textContent.includes("dropped.pth: its zip archive is damaged"));
     },
 
     async "page: without WebGPU it says so, and shows slices"({ server, launch }) {
