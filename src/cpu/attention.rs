@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::ahead::Ahead;
 use super::bf16::{pairs_along, pairs_down};
+use super::division::task_blocks;
 use super::dot::Bf16;
 use super::matmul::FactorType;
 use super::product::{CHANNELS, COLS, PANEL, ROWS, Tile, add_products_simd, interleave, pack, panel_simd, tile_simd};
@@ -20,8 +21,6 @@ use crate::tensor::Tensor;
 /// Queries computed together, one per column. The scores of a key are a row, so the softmax needs no operation across a
 /// register's lanes.
 const QUERIES: usize = COLS;
-/// Queries of one task. The task loads a step's k and v from memory once for all of them.
-const TASK_QUERIES: usize = 3 * QUERIES;
 /// Keys of one step, in whole tiles. Their scores fit the first-level cache, and no f32 sum has more terms.
 const KEYS: usize = 10 * ROWS;
 /// A step's scores, one row per key, which become their exponentials.
@@ -95,26 +94,26 @@ impl Columns {
 /// Computes out [B, T, C] from q [B, N, T, D], for some queries of one head at a time: `attend(head of B * N, columns)`
 /// visits all keys.
 fn each_head(q: &[f32], [heads, t, d]: [usize; 3], out: &mut [f32], attend: impl Fn(usize, &mut [Columns]) + Sync) {
-    let groups = t.div_ceil(TASK_QUERIES);
-    for (b, image) in out.chunks_exact_mut(t * heads * d).enumerate() {
-        let out = Windows::new(image, heads * d, TASK_QUERIES, d);
-        // Threads work on the same head, so they share its keys and values in their caches.
-        (0..heads * groups).into_par_iter().for_each(|task| {
-            let (n, group) = (task / groups, task % groups);
-            let mut window = out.take(group, n);
-            let head = b * heads + n;
-            let q = &q[(head * t + group * TASK_QUERIES) * d..][..window.rows() * d];
-            let mut columns: Vec<Columns> = q.chunks(QUERIES * d).map(|q| Columns::new(q, d)).collect();
-            attend(head, &mut columns);
-            for row in 0..window.rows() {
-                let (columns, i) = (&columns[row / QUERIES], row % QUERIES);
-                let weight = columns.softmax.weight(i);
-                for (y, channel) in window.row(row).iter_mut().zip(columns.sums.chunks_exact(QUERIES)) {
-                    *y = channel[i] / weight;
-                }
+    let all_heads = q.len() / (t * d);
+    // A task loads a step's k and v from memory once for all its queries.
+    let queries = QUERIES * task_blocks(t.div_ceil(QUERIES), all_heads, rayon::current_num_threads());
+    let groups = t.div_ceil(queries);
+    let images: Vec<Windows> = out.chunks_exact_mut(t * heads * d).map(|image| Windows::new(image, heads * d, queries, d)).collect();
+    // Threads work on the same head, so they share its keys and values in their caches.
+    (0..all_heads * groups).into_par_iter().for_each(|task| {
+        let (head, group) = (task / groups, task % groups);
+        let mut window = images[head / heads].take(group, head % heads);
+        let q = &q[(head * t + group * queries) * d..][..window.rows() * d];
+        let mut columns: Vec<Columns> = q.chunks(QUERIES * d).map(|q| Columns::new(q, d)).collect();
+        attend(head, &mut columns);
+        for row in 0..window.rows() {
+            let (columns, i) = (&columns[row / QUERIES], row % QUERIES);
+            let weight = columns.softmax.weight(i);
+            for (y, channel) in window.row(row).iter_mut().zip(columns.sums.chunks_exact(QUERIES)) {
+                *y = channel[i] / weight;
             }
-        });
-    }
+        }
+    });
 }
 
 /// Rows [.., D] padded with zeros to whole groups of [`CHANNELS`], and the padded length.

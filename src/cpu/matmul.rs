@@ -6,15 +6,13 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::bf16::{Pairs, pairs_along};
+use super::division::Division;
 use super::dot::Bf16;
 use super::product::{COLS, PANEL, Panel, ROWS, Strips, Tile, pack, tile};
 use super::simd;
 use super::window::Windows;
 use crate::tensor::Tensor;
 use crate::vit::weights::{Linear, Weights};
-
-/// Tiles below one another whose rows are packed at a time. They are still cached when they are multiplied.
-const BAND_TILES: usize = 18;
 
 thread_local! {
     /// The packed rows of the current product. Each thread keeps this memory, because allocating it anew would cost
@@ -136,23 +134,21 @@ fn add(y: &mut [f32], row: &[f32]) {
 /// a tile whose first column is `column`. `store(y, row)` then writes each row of the tile.
 fn product(x: &[f32], weight: &Weight, y: &mut [f32], finish: impl Fn(&mut Tile, usize) + Sync, store: impl Fn(&mut [f32], &[f32]) + Sync) {
     let [k, n] = weight.shape();
-    let height = task_tiles([x.len() / k, n]);
+    let Division { band, task } = Division::of([x.len() / k, n], rayon::current_num_threads());
     match weight {
         Weight::F32(strips) => {
             // Packs some rows at a time, which stay in the caches while the whole weight is read.
-            for (x, y) in x.chunks(BAND_TILES * ROWS * k).zip(y.chunks_mut(BAND_TILES * ROWS * n)) {
+            for (x, y) in x.chunks(band * k).zip(y.chunks_mut(band * n)) {
                 let (mut panels, tile_panels) = (PANELS.take(), k.div_ceil(PANEL));
                 panels.resize(x.len().div_ceil(ROWS * k) * tile_panels, [[0.0; PANEL]; ROWS]);
                 panels.par_chunks_mut(tile_panels).zip(x.par_chunks(ROWS * k)).for_each(|(panels, x)| pack(x, k, panels));
-                let m = x.len() / k;
-                let task_tiles = task_rows(m, height) / ROWS;
                 let make = |rows: Range<usize>, strip, sums: &mut Tile| {
                     let lhs = &panels[rows.start / ROWS * tile_panels..][..tile_panels];
                     // While the tiles of a task are computed, the next task's strip arrives from memory.
-                    let next = strips.part_of_next(strip, rows.start / ROWS % task_tiles, task_tiles);
+                    let next = strips.part_of_next(strip, rows.start % task / ROWS, task / ROWS);
                     tile(lhs, strips.strip(strip), next, sums);
                 };
-                share([m, n], height, y, make, &finish, &store);
+                share([x.len() / k, n], task, y, make, &finish, &store);
                 PANELS.set(panels);
             }
         }
@@ -161,38 +157,22 @@ fn product(x: &[f32], weight: &Weight, y: &mut [f32], finish: impl Fn(&mut Tile,
             let make = |rows: Range<usize>, strip, sums: &mut Tile| {
                 bf16.tile(&x[rows.start * half..rows.end * half], half, pairs.strip(strip), sums);
             };
-            share([x.len() / half, n], height, y, make, &finish, &store);
+            share([x.len() / half, n], task, y, make, &finish, &store);
         }
     }
 }
 
-/// The most tiles of a product [M, N] that one task computes for one strip of the weight.
-///
-/// With 768 columns the rows of nine tiles fill a third of a second-level cache of 1 MB, and stay there while strip
-/// after strip is read. Twice as many often do not, because some of their pages share cache sets. A product of at most
-/// twice these rows is one task high if it has strips enough for all threads, so that every strip is read once.
-fn task_tiles([m, n]: [usize; 2]) -> usize {
-    let shares_well = n.div_ceil(COLS) >= 8 * rayon::current_num_threads();
-    if m <= BAND_TILES * ROWS && shares_well { BAND_TILES } else { BAND_TILES / 2 }
-}
-
-/// The rows of a task, of `m` rows in all: as many tasks as `height` tiles need, of equal sizes in whole tiles.
-fn task_rows(m: usize, height: usize) -> usize {
-    m.div_ceil(m.div_ceil(height * ROWS).max(1)).next_multiple_of(ROWS)
-}
-
-/// Computes y [M, N] a tile at a time on all threads, with at most `height` tiles of one strip per task.
+/// Computes y [M, N] a tile at a time on all threads, in tasks of `task` rows and one strip.
 /// `make(rows, strip, tile)` computes a tile; `finish` and `store` are those of [`product`].
 fn share(
     [m, n]: [usize; 2],
-    height: usize,
+    task: usize,
     y: &mut [f32],
     make: impl Fn(Range<usize>, usize, &mut Tile) + Sync,
     finish: &(impl Fn(&mut Tile, usize) + Sync),
     store: &(impl Fn(&mut [f32], &[f32]) + Sync),
 ) {
     assert_eq!(m * n, y.len(), "[{m}, {n}]");
-    let task = task_rows(m, height);
     let y = Windows::new(y, n, task, COLS);
     let strips = n.div_ceil(COLS);
     let tasks = (0..m.div_ceil(task)).into_par_iter().flat_map(|group| (0..strips).into_par_iter().map(move |strip| (group, strip)));

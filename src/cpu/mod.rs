@@ -7,6 +7,7 @@ mod ahead;
 mod attention;
 mod bf16;
 mod decode;
+mod division;
 mod dot;
 pub mod double;
 mod forward;
