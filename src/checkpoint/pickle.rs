@@ -49,7 +49,7 @@ impl<'a> Pickle<'a> {
     /// If it ends early, has more values than weights need, or an opcode that `torch.save` does not write by default.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, String> {
         let mut machine = Machine { rest: bytes, values: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
-        while let Step::Next = machine.step().map_err(|problem| machine.located(bytes, problem))? {}
+        while let Step::Next = machine.step().map_err(|problem| machine.located(bytes, &problem))? {}
         let root = machine.pop()?;
         Ok(Self { values: machine.values, root })
     }
@@ -102,7 +102,7 @@ struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    fn located(&self, bytes: &[u8], problem: String) -> String {
+    fn located(&self, bytes: &[u8], problem: &str) -> String {
         format!("its pickle is damaged or unusual at byte {}: {problem}", bytes.len() - self.rest.len())
     }
 
