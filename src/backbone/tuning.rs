@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-#[cfg(feature = "cpu")]
 use crate::advice::CPU;
+#[cfg(feature = "cpu")]
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::graph::{Elem, Tier};

@@ -29,7 +29,7 @@ impl Division {
         // More than four tasks a thread gain little.
         let most = (4 * threads).div_ceil(strips).max(least);
         let best = (least..=most).map(|groups| Self::high(tiles, groups)).min_by_key(|division| division.time(tiles, strips, threads));
-        best.expect("`most` is at least `least`")
+        best.expect("there is at least one number of tasks")
     }
 
     /// Bands of one height, of `groups` tasks below one another.
