@@ -2,7 +2,7 @@
 //! to install, one device and one image at a time.
 
 /// What computes where no GPU does, as in "use ...".
-pub(crate) const CPU: &str = choice("`backend` cpu", "the meddino command with --backend cpu");
+pub(crate) const CPU: &str = choice("`backend` cpu", "the meddino command on a CPU");
 
 /// How a pass takes less memory.
 pub(crate) const LESS: &str = choice("use a smaller image (`size`) or `batch`", "use a smaller image (`size`)");
