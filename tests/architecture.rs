@@ -34,7 +34,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("embedding", &["error", "count", "tensor", "gpu", "graph", "kernels", "vit", "ct", "maps"]),
     ("nnunet", &["error", "tensor", "parallel", "archive", "checkpoint", "vit", "ct"]),
     ("segmenter", &["error", "count", "tensor", "vit", "cpu", "gpu", "backbone", "nnunet"]),
-    ("fitted", &["error", "tensor", "archive", "ct", "heads", "output"]),
+    ("fitted", &["error", "tensor", "archive", "vit", "ct", "heads", "output"]),
     (
         "jobs",
         &[
@@ -152,6 +152,7 @@ const VIEWER_MAY_IMPORT: &[&str] = &[
     "picture",
     "hub",
     "checkpoint",
+    "vit::layers",
     "vit::model",
     "vit::source",
     "error",
@@ -159,7 +160,6 @@ const VIEWER_MAY_IMPORT: &[&str] = &[
     "fitted",
     "heads",
     "output",
-    "nnunet::LABEL_ENDINGS",
     "jobs::Case",
     "jobs::View",
     "jobs::fit_marks",

@@ -18,7 +18,7 @@ use meddino::gpu::Selection;
 use meddino::heads::{Chosen, Joined, Lattice, Standard};
 use meddino::jobs::{Case, HeadJob, HeadRecipe, ModelChoice, fit_marks};
 use meddino::output::{LabelFile, Preprocessing, Provenance};
-use meddino::vit::features::{Projection, Request};
+use meddino::vit::features::Request;
 use meddino::vit::source::ModelSource;
 use serde_json::Value;
 
@@ -155,6 +155,9 @@ fn what_a_head_on_patch_tokens_cannot_do_is_an_error() {
     refused(&desk, &format!("{segment} h.safetensors --weights {MODEL} --shifts 3"), "--shifts: expected 1, 2 or 4, found 3");
     refused(&desk, &format!("{segment} f/c0_0000.safetensors --weights {MODEL}"), "holds no head");
     refused(&desk, &format!("{segment} h.safetensors -m results"), "cannot be used with");
+    for flag in ["--weights seeded:0", "--shifts 2", "--rope f32", "--ending nrrd"] {
+        refused(&desk, &format!("segment -m results {flag} -i scans/c1_0000.nrrd -o x.nii.gz"), "cannot be used with");
+    }
     refused(&desk, "segment -i scans/c1_0000.nrrd -o x.nii.gz", "--model");
     assert!(!desk.path("x.nii.gz").exists() && !desk.path("x.safetensors").exists());
 }
@@ -176,6 +179,56 @@ fn label_maps_go_with_scans_as_with_features() {
     fs::remove_file(desk.path("masks/c1.nrrd")).expect("removed");
     refused(&desk, &format!("probe fit {scans} {model} --keep kept --masks masks -o x.safetensors"), "holds no label map of case c1_0000");
     assert!(!desk.path("kept/c0_0000.safetensors").exists() && !desk.path("x.safetensors").exists());
+}
+
+#[test]
+fn a_head_on_several_blocks_labels_scans_as_it_was_judged() {
+    let desk = Desk::new();
+    ["scans", "masks"].iter().for_each(|folder| fs::create_dir(desk.path(folder)).expect("made"));
+    cohort(&desk, 0..5);
+    desk.succeed(&format!("features scans -c {MODEL} --tokens patch --layers 0,1 --out-dir f"));
+    let [scans, files] =
+        ["scans/c@_0000.nrrd", "f/c@_0000.safetensors"].map(|name| [0, 1, 2, 3].map(|i| name.replace('@', &i.to_string())).join(" "));
+    let model = format!("-c {MODEL} --backend cpu");
+    desk.succeed(&format!("probe fit {files} --masks masks --layers 0,1 -o both.safetensors"));
+    desk.succeed(&format!("probe fit {scans} {model} --masks masks --layers 0,1 -o same.safetensors"));
+    assert!(fs::read(desk.path("both.safetensors")).expect("read") == fs::read(desk.path("same.safetensors")).expect("read"));
+    let file = HeadFile::open(&desk.path("both.safetensors")).expect("a head");
+    assert_eq!((file.about.features["layers"].as_str(), file.head.width()), ("0,1", 128));
+
+    let judged =
+        |features: &str| desk.succeed(&format!("probe evaluate both.safetensors {features} --masks masks --draws 10 --json j --overwrite"));
+    assert_eq!(judged("f/c4_0000.safetensors"), judged(&format!("scans/c4_0000.nrrd {model}")));
+    let json: Value = serde_json::from_slice(&fs::read(desk.path("j")).expect("written")).expect("JSON");
+    let judged = json["figures"]["cases"][0]["dice"][1].as_f64().expect("a Dice score");
+    let segment = |head: &str, more: &str| format!("segment --head {head} --weights {MODEL} --backend cpu -i scans/c4_0000.nrrd {more}");
+    desk.succeed(&segment("both.safetensors", "-o both.nrrd"));
+    let found = dice(&voxels(&desk, "both.nrrd"), &voxels(&desk, "masks/c4.nrrd"));
+    assert!(judged > 0.7 && (found - judged).abs() < 1e-9, "Dice {found}, judged {judged}");
+
+    desk.succeed(&format!("features scans/c4_0000.nrrd -c {MODEL} --tokens patch -o plain.safetensors"));
+    let fit = "probe fit --masks masks -o x.safetensors";
+    refused(
+        &desk,
+        &format!("{fit} f --layers 1,0"),
+        "--layers: expected each block once and in ascending order, such as 2,5,8,11, found 1,0",
+    );
+    refused(
+        &desk,
+        &format!("{fit} f --layers 0,2"),
+        "holds no layers.2; expected a .safetensors that `meddino features` wrote, with --layers 0,2",
+    );
+    refused(&desk, &format!("{fit} {scans} {model} --layers 0,2"), "--layers: there is no block 2: this model has blocks 0 to 1");
+    for flag in ["--layers 0,1", "--foreground"] {
+        refused(&desk, &format!("probe fit f --labels l.csv {flag} -o x.safetensors"), "cannot be used with");
+    }
+    refused(&desk, "probe evaluate both.safetensors plain.safetensors --masks masks", "holds no layers.0");
+    // A head that says it is for other blocks than it was fitted to.
+    let mut about = file.about;
+    about.features.insert("layers".into(), "1".into());
+    HeadFile { head: file.head, about }.save(&desk.path("wrong.safetensors")).expect("saved");
+    refused(&desk, &segment("wrong.safetensors", "-o x.nrrd"), "128");
+    assert!(!desk.path("x.nrrd").exists() && !desk.path("x.safetensors").exists());
 }
 
 /// What the viewer does with clicks, without its window.
@@ -256,9 +309,12 @@ fn a_head_on_a_gpu_finds_the_labels_that_the_cpu_finds_in_its_tokens() {
     let desk = Desk::new();
     ["scans", "masks"].iter().for_each(|folder| fs::create_dir(desk.path(folder)).expect("made"));
     cohort(&desk, 0..3);
-    desk.succeed(&format!("features scans -c {MODEL} --tokens patch --out-dir f"));
-    // One logit, and one of each of two classes.
-    for more in ["", "--head adamw --rates 0.01 --steps 200 --batch 32"] {
+    desk.succeed(&format!("features scans -c {MODEL} --tokens patch --layers 0,1 --out-dir f"));
+    let opened = |name: &str| DenseHead::new(&HeadFile::open(&desk.path(name)).expect("a head"), name).expect("a head on patches");
+    desk.succeed("probe fit f --masks masks --layers 0 -o first.safetensors");
+    let first = opened("first.safetensors");
+    // One logit, and one of each of two classes; of the last block, and of both.
+    for more in ["", "--head adamw --rates 0.01 --steps 200 --batch 32", "--layers 0,1"] {
         desk.succeed(&format!("probe fit f --masks masks -o head.safetensors --overwrite {more}"));
         let model = ModelChoice { checkpoint: Some(MODEL.into()), backend: Choice::Gpu(Selection::Auto), ..ModelChoice::default() };
         let recipe =
@@ -274,23 +330,24 @@ fn a_head_on_a_gpu_finds_the_labels_that_the_cpu_finds_in_its_tokens() {
         let config = job.engine().model().config();
         let grid = config.grid(shape.0, shape.1).expect("a grid");
         let lattice = Lattice::new((grid.rows, grid.cols), config.patch_size, 1, shape);
-        let file = HeadFile::open(&desk.path("head.safetensors")).expect("a head");
-        let head = DenseHead::new(&file, "head.safetensors").expect("a head on patches");
+        let head = opened("head.safetensors");
+        let on_gpu = Directions::of(&[&head, &first], config).expect("heads that f32 holds");
+        let projector = job.engine().backbone().projector(&on_gpu.projection).expect("uploaded").expect("on a GPU");
         let mut map = LabelFile::create(desk.path("host.nii.gz"), &geometry, 4, turn).expect("created");
         for slice in 0..SIZE[2] {
             let image = prepare(&volume.read_slice(slice).expect("read"), &Window::DEMO, Size::Native);
-            let tokens = job.engine().backbone().features(&image, None, &Request::default()).expect("features").patches();
-            let tokens = tokens.reshaped([grid.patches(), config.embed_dim]);
-            map.push(&head.label(&tokens, &lattice, shape).expect("labelled")).expect("written");
+            let request = Request::of_layers([head.layers(), first.layers()]);
+            let features = job.engine().backbone().features(&image, None, &request).expect("features");
+            map.push(&head.label(&features.joined(head.layers()), &lattice, shape).expect("labelled")).expect("written");
 
-            let on_gpu = Directions::of(&[&head]).expect("a head that f32 holds");
-            let projection = Projection { mean: on_gpu.mean.clone(), directions: on_gpu.directions.clone() };
-            let projector = job.engine().backbone().projector(&projection).expect("uploaded").expect("on a GPU");
             let products = projector.submit(&image).expect("submitted").wait().expect("scores");
-            let (got, want) = (on_gpu.scores(&head, 0, products.data()), head.scores(&tokens).expect("scores"));
-            let largest = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            println!("slice {slice}: scores differ by at most {largest:e}");
-            assert!(got.len() == want.len() && largest < 2e-5, "slice {slice}: scores differ by {largest}");
+            for (head, number) in [(&head, 0), (&first, head.logits())] {
+                let (got, want) =
+                    (on_gpu.scores(head, number, products.data()), head.scores(&features.joined(head.layers())).expect("scores"));
+                let largest = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                println!("slice {slice}, layers {}: scores differ by at most {largest:e}", head.layers());
+                assert!(got.len() == want.len() && largest < 2e-5, "slice {slice}: scores differ by {largest}");
+            }
         }
         map.finish().expect("complete");
         let labels = voxels(&desk, "device.nii.gz");
@@ -321,10 +378,11 @@ fn bodies(desk: &Desk, cases: std::ops::Range<usize>) {
 fn what_is_around_the_body_becomes_background() {
     let desk = Desk::new();
     bodies(&desk, 0..6);
-    desk.succeed(&format!("features scans -c {MODEL} --tokens patch --out-dir f"));
+    desk.succeed(&format!("features scans -c {MODEL} --tokens patch --layers 0,1 --out-dir f"));
     fs::rename(desk.path("f/c5_0000.safetensors"), desk.path("c5_0000.safetensors")).expect("moved");
     desk.succeed("probe fit f --masks masks -o head.safetensors");
     desk.succeed("probe fit f --masks bodies --foreground -o body.safetensors");
+    desk.succeed("probe fit f --masks bodies --foreground --layers 0,1 -o both.safetensors");
     let about = HeadFile::open(&desk.path("body.safetensors")).expect("a head").about;
     assert_eq!((about.classes.concat(), about.protocol["targets"].as_str()), ("01".into(), "patches of the body or around it"));
 
@@ -333,7 +391,9 @@ fn what_is_around_the_body_becomes_background() {
         let segment =
             format!("segment --head head.safetensors --weights {MODEL} --backend {backend} --shifts {shifts} -i scans/c5_0000.nrrd");
         desk.succeed(&format!("{segment} -o all{shifts}.nii.gz --overwrite"));
-        desk.succeed(&format!("{segment} -o cut{shifts}.nii.gz --overwrite --foreground body.safetensors"));
+        // The head of the body may be for other blocks than the other one.
+        let body = if shifts == 1 { "body" } else { "both" };
+        desk.succeed(&format!("{segment} -o cut{shifts}.nii.gz --overwrite --foreground {body}.safetensors"));
         let [all, cut] = ["all", "cut"].map(|name| voxels(&desk, &format!("{name}{shifts}.nii.gz")));
         let count = |values: &[f32], label: f32| values.iter().filter(|v| (**v - label).abs() < 1e-6).count();
         let (air, left) = (count(&all, 7.0), count(&cut, 7.0));

@@ -8,6 +8,7 @@ use meddino::fitted::{About, Head, HeadFile};
 use meddino::heads::{Fitted, Linear, LinearProbe, Link, Logistic, Neighbours, Optimiser, Rows, Standard, Targets};
 use meddino::jobs::{Making, Observer, Vector, Vectors, feature_files, patch_vectors};
 use meddino::output::Targets as Files;
+use meddino::vit::layers::Layers;
 use meddino::{Error, Result, Tensor};
 use numpy::{PyArrayDyn, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
@@ -394,14 +395,18 @@ pub fn check_head(about: &str, kind: BTreeMap<String, String>) -> PyResult<()> {
 /// The values [N, D], the case and the slice of each row, the kind of the vectors, and the files that they are from.
 type Read<'py> = (Bound<'py, PyArrayDyn<f32>>, Vec<String>, Option<Vec<usize>>, BTreeMap<String, String>, Vec<PathBuf>);
 
-/// Reads the vectors of feature files: `vector` of each slice, pooled by `pool` if it is given, or each patch.
+/// Reads the vectors of feature files: `vector` of each slice, pooled by `pool` if it is given, or each patch of `layers`.
 #[pyfunction]
-pub fn read_vectors(py: Python<'_>, paths: Vec<PathBuf>, vector: String, pool: Option<String>) -> PyResult<Read<'_>> {
+pub fn read_vectors(py: Python<'_>, paths: Vec<PathBuf>, vector: String, pool: Option<String>, layers: Vec<usize>) -> PyResult<Read<'_>> {
     let (Vectors { values, rows, kind }, files) = work::run(py, None, move |_| {
         let files = feature_files(&paths)?;
         let vectors = match (vector.as_str(), pool) {
-            ("patch", None) => patch_vectors(&files),
+            ("patch", None) => patch_vectors(&files, &Layers::new(layers)?),
             ("patch", Some(_)) => Err(Error::option("pool", "each patch is a row, so none are pooled; leave `pool` out")),
+            _ if !layers.is_empty() => Err(Error::option(
+                "layers",
+                "only the tokens of patches can be those of several blocks; leave it out, or read `vector` patch",
+            )),
             (vector, pool) => {
                 let vector = vector
                     .parse::<Vector>()

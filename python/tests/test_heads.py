@@ -243,7 +243,7 @@ def folder(tmp_path_factory):
     affine = np.diag([0.8, 0.8, 3.0, 1.0])
     for case in range(4):
         scan = meddino.Volume.from_array(np.concatenate([hu + 40 * case, hu - 60 * case]), affine)
-        model.write_features(scan, folder / f"c{case}.safetensors", size=64, tokens=["cls", "patch"])
+        model.write_features(scan, folder / f"c{case}.safetensors", size=64, tokens=["cls", "patch"], layers=[0, 1])
     return folder
 
 
@@ -270,6 +270,13 @@ def test_vectors_are_those_of_the_files(folder, vectors):
     assert each.cases[16 * 2 :: 32] == ["c1", "c2", "c3"] and each.slices[:33] == [0] * 16 + [1] * 16 + [0]
     with pytest.raises(ValueError, match="pool: each patch is a row"):
         heads.read(folder, vector="patch", pool="mean")
+    both = heads.read(folder, vector="patch", layers=[0, 1])
+    blocks = [np.concatenate([file[f"layers.{n}"][:, -16:] for file in stored]).reshape(-1, 128) for n in (0, 1)]
+    assert np.array_equal(both.values, np.concatenate(blocks, 1)) and both.kind["layers"] == "0,1"
+    with pytest.raises(ValueError, match="layers: only the tokens of patches"):
+        heads.read(folder, layers=[0, 1])
+    with pytest.raises(ValueError, match="holds no layers.2"):
+        heads.read(folder, vector="patch", layers=[0, 2])
 
 
 @pytest.mark.parametrize("kind", [LogisticRegression, LinearProbe, Neighbors])

@@ -276,10 +276,10 @@ impl Backbone {
     }
 
     /// Prepares passes that hand out the projection of patch tokens in place of all tokens, so that a GPU copies K values a
-    /// patch to the host and not C. `None` on the CPU, which copies nothing.
+    /// patch and block to the host and not C. `None` on the CPU, which copies nothing.
     ///
     /// # Errors
-    /// If the projection is for tokens of another width, or the device fails.
+    /// If the projection is for tokens of another model, or the device fails.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn projector(&self, projection: &Projection) -> Result<Option<Projector>> {
         block_on(self.projector_async(projection))
@@ -288,7 +288,7 @@ impl Backbone {
     /// [`Backbone::projector`] as a future.
     ///
     /// # Errors
-    /// If the projection is for tokens of another width, or the device fails.
+    /// If the projection is for tokens of another model, or the device fails.
     pub async fn projector_async(&self, projection: &Projection) -> Result<Option<Projector>> {
         self.backend.projector(projection).await
     }

@@ -16,7 +16,7 @@ use super::terminal::say::{Failure, written};
 /// Runs the command.
 pub fn run(args: &Features, terminal: &Terminal) -> Result<(), Failure> {
     let recipe = args.recipe()?;
-    let cohort = args.cohort.of(&args.inputs, args.look.series.as_deref(), "--out-dir");
+    let cohort = args.cohort.of(&args.inputs, args.look.series.series.as_deref(), "--out-dir");
     if let Some(folder) = &args.out_dir {
         return many(recipe, &cohort, folder, args, terminal);
     }

@@ -11,6 +11,7 @@ use meddino::jobs::{
 };
 use meddino::output::{Output, Targets, WRITTEN_BY};
 use meddino::picture::{calibration_chart, confusion_chart, roc_chart, write_png};
+use meddino::vit::layers::Layers;
 use meddino::{Error, Result};
 use serde_json::{Value, json};
 
@@ -80,9 +81,10 @@ fn fit_masks(args: &ProbeFit, masks: &Path, terminal: &Terminal) -> Result<(), F
         .into());
     }
     let check = |cases: &[Case]| have_masks(cases, masks);
-    let wanted = Wanted { view: args.view.view(), outputs: vec![Output::Patch], check: &check, needs: &|_| true };
+    let layers = Layers::new(args.layers.clone())?;
+    let wanted = Wanted { view: args.view.view(), outputs: Output::of_layers(&layers), check: &check, needs: &|_| true };
     let ready = ready(&args.features, &args.scans, Ok(wanted), terminal)?;
-    let files = patch_files(&ready.files, masks)?;
+    let files = patch_files(&ready.files, &layers, masks)?;
     let ProbeRecipe { candidates, balanced, standardise, folds, .. } = recipe;
     let recipe = PatchRecipe { candidates, balanced, standardise, folds, foreground: args.foreground };
     let (file, losses) = fit_patches(&recipe, &files, &args.output, terminal)?;
@@ -113,10 +115,11 @@ fn evaluate(args: &ProbeEvaluate, terminal: &Terminal) -> Result<(), Failure> {
 fn evaluate_masks(args: &ProbeEvaluate, masks: &Path, terminal: &Terminal) -> Result<(), Failure> {
     let head = HeadFile::open(&args.head)?;
     let check = |cases: &[Case]| have_masks(cases, masks);
-    let outputs = vec![Output::Patch];
+    let layers = head.about.layers(args.head.display())?;
+    let outputs = Output::of_layers(&layers);
     let wanted = view_of(&head, &args.head).map(|view| Wanted { view, outputs, check: &check, needs: &|_| true });
     let ready = ready(&args.features, &args.scans, wanted, terminal)?;
-    let report = evaluate_patches(&head, &args.head, &patch_files(&ready.files, masks)?, args.report.bootstrap())?;
+    let report = evaluate_patches(&head, &args.head, &patch_files(&ready.files, &layers, masks)?, args.report.bootstrap())?;
     result(report.table())?;
     Ok(write_json(&report.to_json(), &args.report)?)
 }

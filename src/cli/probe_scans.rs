@@ -46,8 +46,8 @@ pub fn ready(inputs: &[PathBuf], scans: &Scans, wanted: Result<Wanted<'_>>, term
     let fail = |e: std::io::Error| Error::output(std::env::temp_dir().display(), format!("the folder cannot be created: {e}"));
     let temporary = if scans.keep.is_some() { None } else { Some(tempfile::tempdir().map_err(fail)?) };
     let folder = scans.keep.as_deref().or(temporary.as_ref().map(TempDir::path)).unwrap_or(Path::new("."));
-    let cohort = Cohort { series: scans.series.clone(), output: "--keep", ..Cohort::new(inputs) };
-    let recipe = Recipe { outputs, max_memory: scans.max_memory, ..Recipe::new(scans.model.choice()?, view.clone()) };
+    let cohort = Cohort { series: scans.series.series.clone(), output: "--keep", ..Cohort::new(inputs) };
+    let recipe = Recipe { outputs, max_memory: scans.memory.max_memory, ..Recipe::new(scans.model.choice()?, view.clone()) };
     let format = Format::Safetensors;
     let files = |target: &Path| format.files(target);
     let names = Outputs { folder, ending: format.ending(), files: &files, kept: |name| name };

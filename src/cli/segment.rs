@@ -30,7 +30,7 @@ pub fn run(args: &Segment, terminal: &Terminal) -> Result<(), Failure> {
     results.folds.iter().for_each(|(fold, network)| network.model.warnings().iter().for_each(|text| warn(format_args!("{fold}: {text}"))));
     let folds: Vec<&str> = results.folds.iter().map(|(fold, _)| fold.as_str()).collect();
     terminal.note(format_args!("{}: {} of {}", args.results().display(), folds.join(", "), results.configuration.name));
-    let cohort = args.cohort.of(&args.input, args.series.as_deref(), "--output");
+    let cohort = args.cohort.of(&args.input, args.series.series.as_deref(), "--output");
     if is_file_name(&args.output) { Ok(single(args, &cohort, results, terminal)?) } else { many(args, &cohort, results, terminal) }
 }
 

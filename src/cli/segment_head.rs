@@ -18,7 +18,7 @@ use super::terminal::say::{Failure, result};
 /// Labels the scans into a folder, or one scan into a file.
 pub fn run(args: &Segment, head: &Path, terminal: &Terminal) -> Result<(), Failure> {
     let recipe = args.head_recipe(head)?;
-    let cohort = args.cohort.of(&args.input, args.series.as_deref(), "--output");
+    let cohort = args.cohort.of(&args.input, args.series.series.as_deref(), "--output");
     let mut targets = targets(args.overwrite, None, recipe.model.checkpoint.as_deref())?;
     targets.reads("the head", [head]);
     targets.reads("the head of the body", &args.by_head.foreground);

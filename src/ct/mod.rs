@@ -30,6 +30,7 @@ mod grid;
 mod header_lines;
 #[cfg(feature = "files")]
 mod images;
+mod label_format;
 #[cfg(feature = "readers")]
 mod label_header;
 #[cfg(feature = "readers")]
@@ -69,6 +70,7 @@ pub use files::files_of;
 pub use geometry::Geometry;
 #[cfg(feature = "files")]
 pub use images::Images;
+pub use label_format::LabelFormat;
 pub use orient::Orient;
 pub use prepare::{Size, prepare};
 pub use resize::{resize, resized, taps};

@@ -8,12 +8,16 @@ use super::kind::{agree, patch_kind, preprocessing};
 use crate::ct::{Orient, Size, Window};
 use crate::error::{Error, Result};
 use crate::heads::{Lattice, Linear, Rows};
+use crate::vit::layers::Layers;
 
 /// A head on patch tokens, ready to label slices.
+#[derive(Debug)]
 pub struct DenseHead {
     pub(super) linear: Linear,
     /// The label of each class.
     labels: Vec<u16>,
+    /// The blocks whose tokens it is for.
+    layers: Layers,
     /// The features that it may be applied to.
     kind: BTreeMap<String, String>,
 }
@@ -27,7 +31,8 @@ impl DenseHead {
         let labels: Option<Vec<u16>> = file.about.classes.iter().map(|class| class.parse().ok()).collect();
         match (&file.head, labels) {
             (Head::Linear(linear), Some(labels)) if file.about.features.get("rows").is_some_and(|rows| rows == "patch") => {
-                Ok(Self { linear: linear.clone(), labels, kind: file.about.features.clone() })
+                let layers = file.about.layers(name)?;
+                Ok(Self { linear: linear.clone(), labels, layers, kind: file.about.features.clone() })
             }
             _ => Err(Error::input(name, "is no head on patch tokens; expected one that `meddino probe fit` made with `masks`")),
         }
@@ -43,6 +48,11 @@ impl DenseHead {
         &self.labels
     }
 
+    /// Returns the blocks whose patch tokens, joined, the head is for.
+    pub fn layers(&self) -> &Layers {
+        &self.layers
+    }
+
     /// Returns the preprocessing of the features that the head was fitted to. Messages call the head `name`.
     ///
     /// # Errors
@@ -51,15 +61,16 @@ impl DenseHead {
         preprocessing(&self.kind, name)
     }
 
-    /// Checks that the head may be applied to patch tokens with these metadata.
+    /// Checks that the head may be applied to patch tokens of `layers` with these metadata.
     ///
     /// # Errors
-    /// If the model or the preprocessing is another.
-    pub fn check(&self, name: &str, metadata: &BTreeMap<String, String>) -> Result<()> {
-        agree(&patch_kind(metadata), &self.kind, "the features that the head was fitted to").map_err(|problem| Error::input(name, problem))
+    /// If the model, the preprocessing or the blocks are others.
+    pub fn check(&self, name: &str, metadata: &BTreeMap<String, String>, layers: &Layers) -> Result<()> {
+        agree(&patch_kind(metadata, layers), &self.kind, "the features that the head was fitted to")
+            .map_err(|problem| Error::input(name, problem))
     }
 
-    /// Returns the label of each pixel of a slice of `shape` (height, width), row-major, from the tokens [P, D] of the
+    /// Returns the label of each pixel of a slice of `shape` (height, width), row-major, from the tokens [P, L C] of the
     /// cells of `lattice`.
     ///
     /// # Errors
@@ -85,33 +96,6 @@ impl DenseHead {
     /// If the rows are of another width, or cannot be read.
     pub fn scores(&self, rows: &dyn Rows) -> Result<Vec<f32>> {
         Ok(self.with_pairs(self.linear.scores(rows)?.into_iter()))
-    }
-
-    /// Checks that the head tells label 0, what is around the body, from others. Messages call the head `name`.
-    ///
-    /// # Errors
-    /// If it has no label 0.
-    pub fn check_background(&self, name: impl Display) -> Result<()> {
-        if self.labels.contains(&0) {
-            return Ok(());
-        }
-        let labels: Vec<String> = self.labels.iter().map(ToString::to_string).collect();
-        let problem = format!("expected a head of label 0, the background, and of what is not, found the labels {}", labels.join(", "));
-        Err(Error::input(name, problem))
-    }
-
-    /// Returns by how much the best score of a label other than 0 exceeds that of label 0, for each row of scores [N, K].
-    ///
-    /// # Panics
-    /// If the head has no label 0 ([`DenseHead::check_background`]), or there are not K scores a row.
-    pub fn margins(&self, scores: &[f32]) -> Vec<f32> {
-        let zero = self.labels.iter().position(|label| *label == 0).expect("checked to have a label 0");
-        assert!(scores.len().is_multiple_of(self.labels.len()), "a score for each label");
-        let margin = |row: &[f32]| {
-            let others = row.iter().enumerate().filter(|(class, _)| *class != zero).map(|(_, score)| *score);
-            others.fold(f32::NEG_INFINITY, f32::max) - row[zero]
-        };
-        scores.chunks_exact(self.labels.len()).map(margin).collect()
     }
 
     /// Puts 0 before each logit of a head that has one.

@@ -1,49 +1,51 @@
 //! Heads on patch tokens in the form in which a GPU computes their scores.
 
 use super::dense::DenseHead;
-use crate::heads::Standard;
+use crate::heads::{Linear, Standard};
 use crate::tensor::Tensor;
+use crate::vit::config::Config;
+use crate::vit::features::Projection;
+use crate::vit::layers::Layers;
 
-/// One or several heads as directions: a device multiplies each token minus `mean` by each direction, and the rest is
+/// One or several heads as directions: a device multiplies each token minus the mean by each direction, and the rest is
 /// done here. The mean is subtracted before the product, because in f32 the small difference of two large products
 /// would lose digits.
 #[derive(Clone, Debug)]
 pub struct Directions {
-    /// `[C]`
-    pub mean: Tensor,
-    /// [L, C]: a direction for each logit of the first head, then of the next one.
-    pub directions: Tensor,
-    /// What is added to the product of each direction: `[L]`.
+    /// A direction for each logit of the first head, then of the next one, over the tokens of all blocks that a head is
+    /// for. It is 0 along the channels of other heads' blocks.
+    pub projection: Projection,
+    /// What is added to the product of each direction.
     biases: Vec<f64>,
 }
 
 impl Directions {
-    /// Folds the scales and means of `heads`, of which there is at least one, into directions and biases, in f64. The
-    /// mean is that of the first head. None if the heads are for tokens of several widths, or f32 cannot hold a value.
-    ///
-    /// # Panics
-    /// If there is no head.
-    pub fn of(heads: &[&DenseHead]) -> Option<Self> {
-        let mean: Vec<f32> = heads[0].linear.standard.mean.iter().map(|v| *v as f32).collect();
-        let width = mean.len();
-        let (mut directions, mut biases) = (Vec::new(), Vec::new());
-        for linear in heads.iter().map(|head| &head.linear).filter(|linear| linear.width() == width) {
-            let Standard { mean: own, scale } = &linear.standard;
-            for (weight, bias) in linear.weight.chunks_exact(width).zip(&linear.bias) {
-                let direction = || weight.iter().zip(scale).map(|(weight, scale)| weight * scale);
-                let moved: f64 = direction().zip(&mean).zip(own).map(|((d, mean), own)| d * (f64::from(*mean) - own)).sum();
-                directions.extend(direction().map(|d| d as f32));
-                biases.push(bias + moved);
-            }
+    /// Folds the scales and means of `heads` into directions and biases, in f64. The mean of a block's tokens is that of the
+    /// first head that is for the block. None if the heads are for tokens that a model of this `config` does not have, or
+    /// f32 cannot hold a value.
+    pub fn of(heads: &[&DenseHead], config: &Config) -> Option<Self> {
+        let c = config.embed_dim;
+        if heads.iter().any(|head| head.linear.width() != head.layers().count() * c) {
+            return None;
         }
-        let is_complete = biases.len() == heads.iter().map(|head| head.logits()).sum::<usize>();
-        let is_finite = mean.iter().chain(&directions).all(|v| v.is_finite());
-        let directions = Tensor::new([biases.len(), width], directions);
-        (is_complete && is_finite).then(|| Self { mean: Tensor::new([width], mean), directions, biases })
+        let layers = Layers::union(heads.iter().map(|head| head.layers()), config.depth);
+        let width = layers.count() * c;
+        let places: Vec<Vec<usize>> = heads.iter().map(|head| places(head.layers(), &layers, config)).collect();
+        let mut mean = vec![0.0; width];
+        // The first head comes last and stays.
+        for (head, places) in heads.iter().zip(&places).rev() {
+            places.iter().zip(&head.linear.standard.mean).for_each(|(place, own)| mean[*place] = *own as f32);
+        }
+        let folded = heads.iter().zip(&places).flat_map(|(head, places)| folded(&head.linear, places, &mean));
+        let (directions, biases): (Vec<Vec<f32>>, Vec<f64>) = folded.unzip();
+        let directions = Tensor::new([biases.len(), width], directions.concat());
+        let projection = Projection { layers, mean: Tensor::new([width], mean), directions };
+        let is_finite = projection.mean.is_finite() && projection.directions.is_finite();
+        (is_finite && projection.check(config).is_ok()).then_some(Self { projection, biases })
     }
 
-    /// Returns the scores [N, K] of `head` from the products [N, L] of all directions. The head's own directions begin at
-    /// number `first`.
+    /// Returns the scores [N, K] of `head` from the products of all directions with N tokens. The head's own directions
+    /// begin at number `first`.
     ///
     /// # Panics
     /// If there is not a product for each direction.
@@ -56,4 +58,27 @@ impl Directions {
         };
         head.with_pairs(products.chunks_exact(all).flat_map(row))
     }
+}
+
+/// Returns the place of each channel of tokens of `own` blocks among the channels of tokens of `all`.
+fn places(own: &Layers, all: &Layers, config: &Config) -> Vec<usize> {
+    let (c, all) = (config.embed_dim, all.of_model(config.depth));
+    let first = |block: usize| c * all.partition_point(|other| *other < block);
+    own.of_model(config.depth).into_iter().flat_map(|block| first(block)..first(block) + c).collect()
+}
+
+/// Returns the direction of each logit along all channels, of which the head's own are at `places`, and what is added to its
+/// product with a token minus `mean`.
+fn folded(linear: &Linear, places: &[usize], mean: &[f32]) -> Vec<(Vec<f32>, f64)> {
+    let Standard { mean: own, scale } = &linear.standard;
+    let fold = |(weight, bias): (&[f64], &f64)| {
+        let (mut direction, mut moved) = (vec![0.0; mean.len()], 0.0);
+        for (i, place) in places.iter().enumerate() {
+            let along = weight[i] * scale[i];
+            direction[*place] = along as f32;
+            moved += along * (f64::from(mean[*place]) - own[i]);
+        }
+        (direction, bias + moved)
+    };
+    linear.weight.chunks_exact(places.len()).zip(&linear.bias).map(fold).collect()
 }

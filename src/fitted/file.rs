@@ -7,13 +7,14 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::kind::{agree, preprocessing};
+use super::kind::{self, agree, preprocessing};
 use crate::archive::{Archive, ArchiveWriter, Dtype, TensorHeader};
 use crate::ct::{Orient, Size, Window};
 use crate::error::{Error, Problem, Result};
 use crate::heads::{Linear, Link, Neighbours, Rows, Standard};
 use crate::output::WRITTEN_BY;
 use crate::tensor::Tensor;
+use crate::vit::layers::Layers;
 
 /// The key of a head's description in the metadata.
 const KEY: &str = "head";
@@ -92,6 +93,14 @@ impl About {
     /// If they were no features of scans.
     pub fn preprocessing(&self, name: impl Display) -> Result<(Size, Window, Orient)> {
         preprocessing(&self.features, name)
+    }
+
+    /// Returns the blocks whose patch tokens, joined, the head was fitted to. Messages call the head `name`.
+    ///
+    /// # Errors
+    /// If the file names something else than blocks.
+    pub fn layers(&self, name: impl Display) -> Result<Layers> {
+        kind::layers(&self.features).map_err(|problem| Error::input(name, problem.to_string()))
     }
 
     /// Checks that the head may be applied to features of the kind `found`.

@@ -5,9 +5,12 @@ use std::fmt::Display;
 
 use crate::ct::{Orient, Size, Window};
 use crate::error::{Error, Result};
+use crate::vit::layers::Layers;
 
 /// Metadata that must be the same for all features that a head is fitted or applied to.
 const SHARED: [&str; 4] = ["checkpoint_sha256", "rope", "norm_eps", "preprocessing"];
+/// The key of the blocks whose patch tokens are joined. Tokens after the last block have none.
+const LAYERS: &str = "layers";
 
 /// Checks that features of the kind `found` are of the kind `want`.
 ///
@@ -32,9 +35,21 @@ pub fn kind_of(metadata: &BTreeMap<String, String>, vector: &str, rows: String) 
     known.chain([("vector".into(), vector.into()), ("rows".into(), rows)]).collect()
 }
 
-/// Returns the kind of patch tokens with these metadata.
-pub fn patch_kind(metadata: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    kind_of(metadata, "patch token", "patch".into())
+/// Returns the kind of patch tokens of `layers` with these metadata.
+pub fn patch_kind(metadata: &BTreeMap<String, String>, layers: &Layers) -> BTreeMap<String, String> {
+    let mut kind = kind_of(metadata, "patch token", "patch".into());
+    if *layers != Layers::LAST {
+        kind.insert(LAYERS.into(), layers.to_string());
+    }
+    kind
+}
+
+/// Returns the blocks of patch tokens of the kind `kind`.
+///
+/// # Errors
+/// If the kind names something else than blocks.
+pub(super) fn layers(kind: &BTreeMap<String, String>) -> Result<Layers> {
+    kind.get(LAYERS).map_or(Ok(Layers::LAST), |text| text.parse())
 }
 
 /// Returns the preprocessing of features of the kind `kind`. Messages call their head `name`.

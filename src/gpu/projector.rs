@@ -1,5 +1,5 @@
 //! A model on a GPU whose patch tokens stay there. The host gets their projection on a few directions, such as the scores
-//! of a linear head: K values a patch in place of C.
+//! of a linear head: K values a patch and block in place of C.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,6 +20,7 @@ use crate::tensor::{Tensor, TensorView};
 use crate::vit::config::{Config, Grid};
 use crate::vit::features::{Projection, Range, overflow, tokens};
 use crate::vit::forward::{BatchShape, Projected, record_projected};
+use crate::vit::layers::Layers;
 use crate::vit::rope;
 
 /// A model and a projection of its patch tokens, and the passes prepared for the most recent image sizes. It shares the
@@ -29,6 +30,7 @@ pub struct Projector {
     context: Context,
     config: Config,
     weights: GpuWeights,
+    layers: Layers,
     /// K.
     directions: usize,
     prepared: Prepared<BatchShape, PreparedProjection>,
@@ -44,7 +46,7 @@ impl Projector {
     /// Uploads `projection` for the tokens of the model on `gpu`.
     ///
     /// # Errors
-    /// If the projection is for tokens of another width, or the device is out of memory or lost.
+    /// If the projection is for tokens of another model, or the device is out of memory or lost.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn new(gpu: &Gpu, projection: &Projection) -> Result<Self> {
         block_on(Self::new_async(gpu, projection))
@@ -53,15 +55,17 @@ impl Projector {
     /// [`Projector::new`] as a future.
     ///
     /// # Errors
-    /// If the projection is for tokens of another width, or the device is out of memory or lost.
+    /// If the projection is for tokens of another model, or the device is out of memory or lost.
     pub async fn new_async(gpu: &Gpu, projection: &Projection) -> Result<Self> {
-        projection.check(gpu.config().embed_dim)?;
-        let Projection { mean, directions } = projection;
-        let tensors = vec![(Projected::MEAN, mean), (Projected::DIRECTIONS, directions)];
-        let mut weights = GpuWeights::upload_async(gpu.context(), tensors).await?;
-        weights.extend(gpu.weights().clone());
+        projection.check(gpu.config())?;
         let (context, config) = (gpu.context().clone(), gpu.config().clone());
-        Ok(Self { context, config, weights, directions: directions.rows(), prepared: Prepared::default() })
+        let names: Vec<[String; 2]> = projection.layers.of_model(config.depth).into_iter().map(Projected::names).collect();
+        let parts = projection.by_layer();
+        let tensors = names.iter().zip(&parts).flat_map(|([mean, directions], part)| [(mean.as_str(), &part.0), (directions, &part.1)]);
+        let mut weights = GpuWeights::upload_async(gpu.context(), tensors.collect()).await?;
+        weights.extend(gpu.weights().clone());
+        let (layers, directions) = (projection.layers.clone(), projection.directions.rows());
+        Ok(Self { context, config, weights, layers, directions, prepared: Prepared::default() })
     }
 
     /// Submits a batch of normalised images, [B, in_chans, H, W], or [B, 1, H, W] whose one channel stands for all. Does
@@ -86,7 +90,7 @@ impl Projector {
         let pass = self.prepared.get(input, |input| self.plan(input), prepare).await?;
         pass.executable.write(pass.projected.image, 0, images.data())?;
         pass.executable.run()?;
-        let scores = pass.executable.begin(pass.projected.scores)?;
+        let scores = pass.projected.scores.iter().map(|id| pass.executable.begin(*id)).collect::<Result<_>>()?;
         Ok(PendingScores(Box::pin(patches(scores, grid, self.context.limits().into()))))
     }
 
@@ -105,7 +109,7 @@ impl Projector {
     }
 
     fn plan(&self, input: BatchShape) -> Result<(Graph, Plan, Projected)> {
-        let (graph, projected) = record_projected(&self.config, *self.context.limits(), input, self.directions)?;
+        let (graph, projected) = record_projected(&self.config, *self.context.limits(), input, &self.layers, self.directions)?;
         let planned = plan(&graph, self.context.limits())?;
         Ok((graph, planned, projected))
     }
@@ -118,14 +122,22 @@ impl Projector {
     }
 }
 
-/// Waits for the scores [B, T, K] of all tokens, and returns those of the patches.
-async fn patches(scores: Arriving, grid: Grid, range: Range) -> Result<Tensor> {
-    let scores = scores.tensor(&Spares::default()).await?;
-    if !scores.is_finite() {
-        return Err(overflow("scores", range, None));
+/// Waits for the scores [B, T, K] of all tokens of each block, and returns the sums over blocks for the patches.
+async fn patches(blocks: Vec<Arriving>, grid: Grid, range: Range) -> Result<Tensor> {
+    let mut sums: Option<Tensor> = None;
+    for scores in blocks {
+        let scores = scores.tensor(&Spares::default()).await?;
+        if !scores.is_finite() {
+            return Err(overflow("scores", range, None));
+        }
+        let patches = tokens(&scores, scores.shape()[1] - grid.patches(), grid.patches());
+        match &mut sums {
+            None => sums = Some(patches),
+            Some(sums) => sums.data_mut().iter_mut().zip(patches.data()).for_each(|(sum, score)| *sum += score),
+        }
     }
-    let patches = grid.patches();
-    Ok(tokens(&scores, scores.shape()[1] - patches, patches))
+    let sums = sums.expect("a projection is of at least one block");
+    if sums.is_finite() { Ok(sums) } else { Err(overflow("scores", range, None)) }
 }
 
 /// The scores of a submitted batch's patch tokens, as a future: [B, P, K]. If it is dropped, the device still finishes

@@ -5,15 +5,17 @@ use super::memory::{self, ByteSize};
 use super::observer::Observer;
 use crate::backbone::{Pending, PendingScores, Projector};
 use crate::error::Result;
-use crate::fitted::{DenseHead, Directions};
+use crate::fitted::{BodyHead, DenseHead, Directions};
 use crate::tensor::Tensor;
-use crate::vit::features::{Projection, Request};
+use crate::vit::features::Request;
 
 /// A head, and perhaps one of the body, on the device of their model.
 pub(super) struct HeadScores {
     head: DenseHead,
     /// The head that tells the body from what is around it.
-    body: Option<DenseHead>,
+    body: Option<BodyHead>,
+    /// What the heads need of the model.
+    request: Request,
     /// The heads on the GPU; none on the CPU.
     on_gpu: Option<(Projector, Directions)>,
 }
@@ -37,19 +39,15 @@ impl HeadScores {
     ///
     /// # Errors
     /// If the device is out of memory or lost.
-    pub fn new(head: DenseHead, body: Option<DenseHead>, engine: &Engine) -> Result<Self> {
-        let width = engine.model().config().embed_dim;
-        let heads: Vec<&DenseHead> = std::iter::once(&head).chain(&body).collect();
-        // Without directions the CPU computes the scores. It also says what is wrong with a head of another width.
-        let directions = Directions::of(&heads).filter(|directions| directions.mean.cols() == width);
-        let on_gpu = match directions {
-            Some(directions) => {
-                let projection = Projection { mean: directions.mean.clone(), directions: directions.directions.clone() };
-                engine.backbone().projector(&projection)?.zip(Some(directions))
-            }
+    pub fn new(head: DenseHead, body: Option<BodyHead>, engine: &Engine) -> Result<Self> {
+        let heads: Vec<&DenseHead> = std::iter::once(&head).chain(body.as_ref().map(BodyHead::head)).collect();
+        let request = Request::of_layers(heads.iter().map(|head| head.layers()));
+        // Without directions the CPU computes the scores. It also says what is wrong with a head of other tokens.
+        let on_gpu = match Directions::of(&heads, engine.model().config()) {
+            Some(directions) => engine.backbone().projector(&directions.projection)?.zip(Some(directions)),
             None => None,
         };
-        Ok(Self { head, body, on_gpu })
+        Ok(Self { head, body, request, on_gpu })
     }
 
     /// Returns the head.
@@ -58,7 +56,7 @@ impl HeadScores {
     }
 
     /// Returns the head of the body.
-    pub fn body(&self) -> Option<&DenseHead> {
+    pub fn body(&self) -> Option<&BodyHead> {
         self.body.as_ref()
     }
 
@@ -69,7 +67,7 @@ impl HeadScores {
     pub fn batch(&self, engine: &Engine, image: [usize; 3], count: usize, limit: Option<ByteSize>) -> Result<usize> {
         match &self.on_gpu {
             Some((projector, _)) => memory::projected_batch(projector, image, count, limit),
-            None => memory::batch(engine.model(), engine.backbone(), image, count, &Request::default(), limit),
+            None => memory::batch(engine.model(), engine.backbone(), image, count, &self.request, limit),
         }
     }
 
@@ -80,7 +78,7 @@ impl HeadScores {
     pub fn submit(&self, engine: &Engine, images: &Tensor, observer: &dyn Observer) -> Result<Batch> {
         Ok(match &self.on_gpu {
             Some((projector, _)) => Batch::Products(projector.submit(images)?),
-            None => Batch::Tokens(engine.submit(images, None, &Request::default(), observer)?),
+            None => Batch::Tokens(engine.submit(images, None, &self.request, observer)?),
         })
     }
 
@@ -89,20 +87,20 @@ impl HeadScores {
     /// # Errors
     /// If the device fails, or the tokens are not as wide as the heads'.
     pub fn wait(&self, batch: Batch) -> Result<Scores> {
+        let body = self.body.as_ref().map(BodyHead::head);
         let (classes, body) = match (batch, &self.on_gpu) {
             (Batch::Products(products), Some((_, directions))) => {
                 let products = products.wait()?;
-                let scores = |(head, first): (&DenseHead, usize)| directions.scores(head, first, products.data());
-                (scores((&self.head, 0)), self.body.as_ref().map(|body| scores((body, self.head.logits()))))
+                let scores = |head, first| directions.scores(head, first, products.data());
+                (scores(&self.head, 0), body.map(|body| scores(body, self.head.logits())))
             }
             (Batch::Products(_), None) => unreachable!("a GPU has directions"),
             (Batch::Tokens(tokens), _) => {
-                let tokens = tokens.wait()?.patches();
-                let (rows, channels) = (tokens.rows(), tokens.cols());
-                let tokens = tokens.reshaped([rows, channels]);
-                (self.head.scores(&tokens)?, self.body.as_ref().map(|body| body.scores(&tokens)).transpose()?)
+                let features = tokens.wait()?;
+                let scores = |head: &DenseHead| head.scores(&features.joined(head.layers()));
+                (scores(&self.head)?, body.map(scores).transpose()?)
             }
         };
-        Ok(Scores { classes, body: self.body.as_ref().zip(body).map(|(head, scores)| head.margins(&scores)) })
+        Ok(Scores { classes, body: self.body.as_ref().zip(body).map(|(body, scores)| body.margins(&scores)) })
     }
 }

@@ -13,7 +13,7 @@ use super::segment::LabelReport;
 use crate::archive::{sha256, sha256_of_file};
 use crate::ct::{Orient, Turn, Volume};
 use crate::error::{Error, Result};
-use crate::fitted::{DenseHead, HeadFile};
+use crate::fitted::{BodyHead, DenseHead, HeadFile, cut_to_body};
 use crate::heads::Lattice;
 use crate::output::LabelFile;
 use crate::tensor::Tensor;
@@ -59,9 +59,8 @@ impl HeadJob {
         let mut body = None;
         if let Some(path) = &recipe.foreground {
             let (head, sha256) = opened(path)?;
-            head.check_background(path.display())?;
             heads_sha256 += &format!(" foreground {sha256}");
-            body = Some(head);
+            body = Some(BodyHead::new(head, path.display())?);
         }
         let (size, window, orient) = head.preprocessing(recipe.head.display())?;
         let view = View { size, window, orient };
@@ -113,8 +112,9 @@ impl HeadJob {
         let (_, grid) = config.check_image(&[1, channels, height, width])?;
         let all: Vec<usize> = (0..count).collect();
         let made_by = self.engine.provenance(&mut input, &all)?.metadata();
-        self.scores.head().check(&case.text(), &made_by)?;
-        self.scores.body().map_or(Ok(()), |body| body.check(&case.text(), &made_by))?;
+        for head in std::iter::once(self.scores.head()).chain(self.scores.body().map(BodyHead::head)) {
+            head.check(&case.text(), &made_by, head.layers())?;
+        }
 
         let (shifts, patch, k) = (self.recipe.shifts, config.patch_size, self.labels().len());
         let passes = shifts * shifts;
@@ -163,13 +163,6 @@ impl HeadJob {
 fn opened(path: &Path) -> Result<(DenseHead, String)> {
     let head = DenseHead::new(&HeadFile::open(path)?, path.display())?;
     Ok((head, sha256_of_file(path).map_err(|e| Error::input(path.display(), e))?))
-}
-
-/// Makes those `labels` of a slice 0 that are not of the body. `margins` [cells] say by how much each cell is; a cell that
-/// differs from most of its neighbours follows them.
-fn cut_to_body(labels: &mut [u16], margins: &[f32], lattice: &Lattice, shape: (usize, usize)) {
-    let pairs: Vec<f32> = lattice.median(margins).into_iter().flat_map(|margin| [0.0, margin]).collect();
-    labels.iter_mut().zip(lattice.decide(&pairs, 2, shape)).filter(|(_, class)| *class == 0).for_each(|(label, _)| *label = 0);
 }
 
 /// The values of a slice's cells, K each, which its passes fill one after another.
@@ -230,19 +223,6 @@ mod tests {
         let mut cells = Cells::new(Lattice::new((1, 2), 16, 2, (16, 32)), 2, 1);
         (0..4).for_each(|pass| cells.fill(pass, &[pass as f32, 10.0 + pass as f32]));
         assert_eq!(cells.values, [0.0, 1.0, 10.0, 11.0, 2.0, 3.0, 12.0, 13.0]);
-    }
-
-    #[test]
-    fn labels_beyond_the_body_become_background() {
-        // Five cells of 16 pixels in three rows; the body is in the first two columns, and one cell alone is not.
-        let lattice = Lattice::new((3, 5), 16, 1, (48, 80));
-        let mut margins: Vec<f32> = (0..15).map(|i| if i % 5 < 2 { 2.0 } else { -2.0 }).collect();
-        (margins[14], margins[5]) = (7.0, -7.0);
-        let mut labels = vec![3; 48 * 80];
-        cut_to_body(&mut labels, &margins, &lattice, (48, 80));
-        for (y, row) in labels.chunks_exact(80).enumerate() {
-            assert_eq!(row, [vec![3; 32], vec![0; 48]].concat(), "row {y}");
-        }
     }
 
     #[test]

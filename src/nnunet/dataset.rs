@@ -7,13 +7,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::json::{Stated, keys_in_order, read, short};
+use crate::ct::LabelFormat;
 use crate::error::Result;
 
 /// The most labels. Label maps are written as u16 at most.
 const MAX_LABELS: usize = 65_535;
-
-/// The supported file extensions of label maps.
-pub const LABEL_ENDINGS: [&str; 4] = [".nii.gz", ".nii", ".nrrd", ".mha"];
 
 /// The labels that a network was trained on, and the file extension of its data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,8 +112,8 @@ impl Dataset {
             None => return Err(file.channel_names.unlike("channel_names", "{\"0\": \"CT\"}")),
         }
         let file_ending = file.file_ending.required("file_ending", "a text")?;
-        if !LABEL_ENDINGS.contains(&file_ending.as_str()) {
-            return Err(format!("says file_ending {}; only {} are supported", file.file_ending.shown(), LABEL_ENDINGS.join(", ")));
+        if !LabelFormat::ENDINGS.contains(&file_ending.as_str()) {
+            return Err(format!("says file_ending {}; only {} are supported", file.file_ending.shown(), LabelFormat::ENDINGS.join(", ")));
         }
         let entries = entries(file, &keys_in_order(text, "labels"))?;
         let is_region = |name: &String| file.labels.meaning.as_ref().is_some_and(|labels| labels[name].is_region());

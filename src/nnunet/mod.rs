@@ -17,7 +17,7 @@ mod results;
 mod spacing;
 mod tiles;
 
-pub use dataset::{Dataset, LABEL_ENDINGS, Region};
+pub use dataset::{Dataset, Region};
 pub use plans::{Configuration, CtNormalization};
 pub use prepare::{Frame, Prepared};
 pub use reader::Reader;

@@ -9,7 +9,7 @@ use flate2::{Compression, CrcWriter, GzBuilder};
 
 use super::ours::{COMMENT, CRC, nifti_mark};
 use crate::archive::NewFile;
-use crate::ct::{Geometry, Scratch, Turn};
+use crate::ct::{Geometry, LabelFormat, Scratch, Turn};
 use crate::error::{Error, Result};
 
 /// The largest number of labels, background included, that nnU-Net writes as one byte each.
@@ -52,39 +52,39 @@ struct Header {
 }
 
 impl LabelFile {
-    /// Starts the file at `path` for `classes` labels, numbered from 0. The ending of `path` decides the format:
-    /// `.nrrd`, `.mha`, `.nii.gz`, else uncompressed NIfTI. The other three are compressed. Each label takes one byte,
-    /// or two bytes if there are more than 255.
+    /// Starts the file at `path` for `classes` labels, numbered from 0. The end of its name decides the format
+    /// ([`LabelFormat`]). Each label takes one byte, or two bytes if there are more than 255.
     ///
     /// The slices passed to [`LabelFile::push`] are those of the scan after `turn`. Unless `turn` is
     /// [`Turn::NONE`], the slices first go into a temporary file.
     ///
     /// # Errors
-    /// If the file cannot be written there.
+    /// If no format of label maps has such a name, or the file cannot be written there.
     pub fn create(path: impl AsRef<Path>, geometry: &Geometry, classes: usize, turn: Turn) -> Result<Self> {
         let path = path.as_ref();
+        let expected = || Error::output(path.display(), format!("expected a name that ends with {}", LabelFormat::ENDINGS.join(", ")));
+        let format = LabelFormat::of(path).ok_or_else(expected)?;
         let is_wide = classes > BYTE;
         let turned = if turn == Turn::NONE { None } else { Some((Scratch::new(turn.of_axes(geometry.shape()))?, turn)) };
         let mut file = NewFile::create(path)?;
         let bytes = if is_wide { 2 } else { 1 };
-        let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
-        let (voxels, header) = match ending.to_str() {
-            Some("gz") => {
+        let (voxels, header) = match format {
+            LabelFormat::NiftiGz => {
                 let gzip = GzBuilder::new().comment(format!("{COMMENT}{}", env!("CARGO_PKG_VERSION")));
                 let mut gzip = gzip.write(sink(&mut file)?, Compression::default());
                 gzip.write_all(&geometry.nifti_labels(bytes)).map_err(|e| file.failed(e))?;
                 (Voxels::Gzip(Box::new(gzip)), Header::default())
             }
-            Some("nrrd") => {
+            LabelFormat::Nrrd => {
                 let header = Header::write(&mut file, geometry.nrrd_labels(bytes as usize, &mark(0)).as_bytes())?;
                 (Voxels::Gzip(Box::new(GzEncoder::new(sink(&mut file)?, Compression::default()))), header)
             }
-            Some("mha") => {
+            LabelFormat::MetaImage => {
                 let size = "0".repeat(DIGITS);
                 let header = Header::write(&mut file, geometry.metaimage_labels(bytes as usize, &mark(0), &size).as_bytes())?;
                 (Voxels::Zlib(Box::new(ZlibEncoder::new(sink(&mut file)?, Compression::default()))), header)
             }
-            _ => {
+            LabelFormat::Nifti => {
                 let labels = geometry.nifti_labels(bytes);
                 let header =
                     Header { mark: nifti_mark(&labels).map(|(field, _)| field.start as u64), ..Header::write(&mut file, &labels)? };

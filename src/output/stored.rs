@@ -6,21 +6,24 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::format::Format;
+use super::tensors::Output;
 use crate::archive::Archive;
 use crate::ct::{MAX_SLICES, Orient, Size};
 use crate::error::{Error, Problem, Result};
 use crate::tensor::Tensor;
 use crate::vit::config::{Grid, MAX_SIDE};
+use crate::vit::layers::Layers;
 
-/// Name of the tensor that holds the patch tokens: [S, P, C].
-const PATCHES: &str = "x_norm_patchtokens";
-
-/// An open `.safetensors` feature file with patch tokens. Its metadata are checked against its tensor.
+/// An open `.safetensors` feature file with patch tokens. Its metadata are checked against its tensors. The tokens are
+/// those of one or several blocks, joined channel by channel.
 #[derive(Debug)]
 pub struct StoredFeatures {
     name: String,
     archive: Archive,
-    /// Shape of the patch tokens, [S, P, C].
+    layers: Layers,
+    /// Names of the tensors that are joined.
+    parts: Vec<String>,
+    /// Shape of each part, [S, T, C]. The last tokens of each image are those of its patches.
     shape: [usize; 3],
     slices: Vec<usize>,
     grid: Grid,
@@ -29,34 +32,34 @@ pub struct StoredFeatures {
 }
 
 impl StoredFeatures {
-    /// Opens `path` without reading tokens.
+    /// Opens `path`, for the patch tokens after the last block, without reading them.
     ///
     /// # Errors
-    /// If the file cannot be read, is damaged, holds no patch tokens, or does not describe their layout.
+    /// As [`StoredFeatures::open_layers`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        Self::checked(path).map_err(|problem| Error::input(path.display(), problem))
+        Self::open_layers(path, &Layers::LAST)
     }
 
-    fn checked(path: &Path) -> Result<Self, Problem> {
+    /// Opens `path`, for the patch tokens of `layers`, without reading them.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is damaged, lacks the patch tokens of a block, or does not describe their layout.
+    pub fn open_layers(path: impl AsRef<Path>, layers: &Layers) -> Result<Self> {
+        let path = path.as_ref();
+        Self::checked(path, layers).map_err(|problem| Error::input(path.display(), problem))
+    }
+
+    fn checked(path: &Path, layers: &Layers) -> Result<Self, Problem> {
         if let Some(format) = Format::of(path).filter(|&format| format != Format::Safetensors) {
             return Err(format!("a .{format}; features are read from .safetensors alone: write them with `format` safetensors").into());
         }
         let archive = Archive::open(path)?;
-        let shape = match archive.tensors().get(PATCHES) {
-            Some(stored) if stored.dtype.size().is_none() => {
-                return Err(format!("{PATCHES}: expected floats, found {}", stored.dtype).into());
-            }
-            Some(stored) => <[usize; 3]>::try_from(&stored.shape[..])
-                .ok()
-                .filter(|shape| shape.iter().all(|&n| n > 0))
-                .ok_or_else(|| format!("{PATCHES}: expected [S, P, C], found {:?}", stored.shape))?,
-            None => {
-                return Err(
-                    format!("holds no {PATCHES}; expected a .safetensors that `meddino features` wrote, with `tokens` patch").into()
-                );
-            }
-        };
+        let outputs = Output::of_layers(layers);
+        let shapes = outputs.iter().map(|output| shape_of(&archive, *output, layers)).collect::<Result<Vec<_>, _>>()?;
+        let shape = shapes[0];
+        if let Some((output, other)) = outputs.iter().zip(&shapes).find(|(_, other)| **other != shape) {
+            return Err(format!("{output} is {other:?}, but {} is {shape:?}", outputs[0]).into());
+        }
         let metadatum = |name: &str| -> Result<Value, String> {
             let text = archive.metadata().get(name).ok_or_else(|| format!("its metadata have no {name}; `meddino features` writes it"))?;
             serde_json::from_str(text).map_err(|e| format!("its metadata say that {name} is {text}: {e}"))
@@ -79,14 +82,18 @@ impl StoredFeatures {
         if !fits(rows, height) || !fits(cols, width) {
             return Err(format!("its metadata say {rows} x {cols} patches of {patch_size} pixels in an image of {height} x {width}").into());
         }
-        if [slices.len(), rows * cols] != shape[..2] {
-            return Err(format!("{PATCHES} is {shape:?}, but its metadata say {} slices of {rows} x {cols} patches", slices.len()).into());
+        // A block's tokens begin with others than those of patches.
+        let has_patches = if layers.blocks().is_empty() { shape[1] == rows * cols } else { shape[1] > rows * cols };
+        if slices.len() != shape[0] || !has_patches {
+            let (name, images) = (outputs[0], slices.len());
+            return Err(format!("{name} is {shape:?}, but its metadata say {images} slices of {rows} x {cols} patches").into());
         }
         if let Some(slice) = slices.iter().find(|&&slice| slice > MAX_SLICES) {
             return Err(format!("its metadata name slice {slice}, which no scan has").into());
         }
         let name = path.display().to_string();
-        Ok(Self { name, archive, shape, slices, grid: Grid { rows, cols }, image: (height, width), patch_size })
+        let (layers, parts) = (layers.clone(), outputs.iter().map(ToString::to_string).collect());
+        Ok(Self { name, archive, layers, parts, shape, slices, grid: Grid { rows, cols }, image: (height, width), patch_size })
     }
 
     /// Returns the metadata, see [`super::Provenance::metadata`].
@@ -99,9 +106,14 @@ impl StoredFeatures {
         &self.slices
     }
 
-    /// Returns the number of channels of a token, C.
+    /// Returns the blocks whose tokens are joined.
+    pub fn layers(&self) -> &Layers {
+        &self.layers
+    }
+
+    /// Returns the number of channels of a joined token, L C.
     pub fn width(&self) -> usize {
-        self.shape[2]
+        self.parts.len() * self.shape[2]
     }
 
     /// Returns the patch grid of an image.
@@ -150,7 +162,7 @@ impl StoredFeatures {
         (is_length(height) && is_length(width)).then_some((height, width))
     }
 
-    /// Returns `count` patch tokens [count, C], starting at token `first` of all images' tokens.
+    /// Returns `count` patch tokens [count, L C], starting at token `first` of all images' patch tokens.
     ///
     /// # Errors
     /// As [`StoredFeatures::patches`].
@@ -158,19 +170,24 @@ impl StoredFeatures {
     /// # Panics
     /// If there are no such tokens.
     pub fn tokens(&self, first: usize, count: usize) -> Result<Vec<f32>> {
-        let [_, patches, c] = self.shape;
-        let fail = |problem: Problem| Error::input(&self.name, problem.within(PATCHES));
-        let values = self.archive.read_part(PATCHES, first * c, count * c).map_err(fail)?;
-        match values.iter().position(|v| !v.is_finite()) {
-            None => Ok(values),
-            Some(at) => {
-                let slice = self.slices[(first + at / c) / patches];
-                Err(fail(format!("slice {slice} holds values that are NaN or infinite").into()))
+        let (patches, c, width, end) = (self.grid.patches(), self.shape[2], self.width(), first + count);
+        let mut joined = vec![0.0; count * width];
+        let mut at = first;
+        while at < end {
+            let (position, patch) = (at / patches, at % patches);
+            let run = (patches - patch).min(end - at);
+            let rows = &mut joined[(at - first) * width..][..run * width];
+            for (i, part) in self.parts.iter().enumerate() {
+                let found = self.read(part, position, patch, run)?;
+                let places = rows.chunks_exact_mut(width).map(|row| &mut row[i * c..][..c]);
+                places.zip(found.chunks_exact(c)).for_each(|(place, token)| place.copy_from_slice(token));
             }
+            at += run;
         }
+        Ok(joined)
     }
 
-    /// Returns the patch tokens of the image at `position` in the file: [P, C].
+    /// Returns the patch tokens of the image at `position` in the file: [P, L C].
     ///
     /// # Errors
     /// If the file cannot be read, or a value is NaN or infinite.
@@ -178,15 +195,37 @@ impl StoredFeatures {
     /// # Panics
     /// If there is no such image.
     pub fn patches(&self, position: usize) -> Result<Tensor> {
-        let [s, p, c] = self.shape;
-        assert!(position < s, "image {position} of {s}");
-        let fail = |problem: Problem| Error::input(&self.name, problem.within(PATCHES));
-        let values = self.archive.read_part(PATCHES, position * p * c, p * c).map_err(fail)?;
+        let patches = self.grid.patches();
+        Ok(Tensor::new([patches, self.width()], self.tokens(position * patches, patches)?))
+    }
+
+    /// Reads `count` patch tokens [count, C] of one part from patch `first` on, of the image at `position`.
+    fn read(&self, part: &str, position: usize, first: usize, count: usize) -> Result<Vec<f32>> {
+        let fail = |problem: Problem| Error::input(&self.name, problem.within(part));
+        let [_, tokens, c] = self.shape;
+        let start = position * tokens + tokens - self.grid.patches() + first;
+        let values = self.archive.read_part(part, start * c, count * c).map_err(fail)?;
         match values.iter().filter(|v| !v.is_finite()).count() {
-            0 => Ok(Tensor::new([p, c], values)),
+            0 => Ok(values),
             n => Err(fail(format!("slice {} holds {n} values that are NaN or infinite", self.slices[position]).into())),
         }
     }
+}
+
+/// Returns the shape [S, T, C] of the tensor `output` in `archive`, which is read for the tokens of `layers`.
+fn shape_of(archive: &Archive, output: Output, layers: &Layers) -> Result<[usize; 3], Problem> {
+    let (axes, option) = match output {
+        Output::Patch => ("[S, P, C]", "`tokens` patch".to_owned()),
+        _ => ("[S, T, C]", format!("`layers` {layers}")),
+    };
+    let stored = archive.tensors().get(&output.to_string());
+    let stored =
+        stored.ok_or_else(|| format!("holds no {output}; expected a .safetensors that `meddino features` wrote, with {option}"))?;
+    if stored.dtype.size().is_none() {
+        return Err(format!("{output}: expected floats, found {}", stored.dtype).into());
+    }
+    let shape = <[usize; 3]>::try_from(&stored.shape[..]).ok().filter(|shape| shape.iter().all(|&n| n > 0));
+    Ok(shape.ok_or_else(|| format!("{output}: expected {axes}, found {:?}", stored.shape))?)
 }
 
 #[cfg(test)]
@@ -210,7 +249,7 @@ mod tests {
         change(&mut metadata, &mut values);
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("x.safetensors");
-        let stored = (PATCHES.to_string(), TensorHeader { shape: shape.to_vec(), dtype });
+        let stored = (Output::Patch.to_string(), TensorHeader { shape: shape.to_vec(), dtype });
         let mut file = ArchiveWriter::create(&path, &[stored], &metadata).expect("created");
         file.write(0, 0, &values).expect("written");
         file.finish().expect("named");
@@ -242,6 +281,45 @@ mod tests {
         assert!(broken.patches(0).is_ok());
         let error = broken.patches(1).expect_err("NaN").to_string();
         assert!(error.contains("slice 1 holds 1 values that are NaN"), "{error}");
+    }
+
+    /// Opens the tokens of `layers` in a file of one slice of 1 x 2 patches, which has these tensors of 2 channels. Values
+    /// count up from the tensor's number times 100.
+    fn open_layers(tensors: &[(&str, usize)], layers: &str) -> Result<StoredFeatures> {
+        let texts = [("slices", "[4]"), ("grid", "[1, 2]"), ("image", "[16, 32]"), ("patch_size", "16")];
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x.safetensors");
+        let stored: Vec<_> = tensors
+            .iter()
+            .map(|(name, tokens)| (name.to_string(), TensorHeader { shape: vec![1, *tokens, 2], dtype: Dtype::F32 }))
+            .collect();
+        let metadata = texts.map(|(name, text)| (name.to_string(), text.to_string())).into();
+        let mut file = ArchiveWriter::create(&path, &stored, &metadata).expect("created");
+        for (i, (_, tokens)) in tensors.iter().enumerate() {
+            file.write(i, 0, &(0..2 * tokens).map(|value| (100 * i + value) as f32).collect::<Vec<_>>()).expect("written");
+        }
+        file.finish().expect("named");
+        StoredFeatures::open_layers(&path, &layers.parse().expect("layers"))
+    }
+
+    #[test]
+    fn tokens_of_several_blocks_are_joined() {
+        // A class token and a register come before the patches.
+        let tensors = [("x_norm_patchtokens", 2), ("layers.2", 4), ("layers.5", 4), ("layers.7", 2), ("layers.8", 5)];
+        let file = open_layers(&tensors, "2,5").expect("features");
+        assert_eq!((file.width(), file.grid().patches(), file.layers().count()), (4, 2, 2));
+        assert_eq!(file.patches(0).expect("read"), Tensor::new([2, 4], vec![104., 105., 204., 205., 106., 107., 206., 207.]));
+        assert_eq!(file.tokens(1, 1).expect("read"), [106., 107., 206., 207.]);
+        assert_eq!(open_layers(&tensors, "5").expect("features").tokens(0, 2).expect("read"), [204., 205., 206., 207.]);
+        assert_eq!(open_layers(&tensors, "").expect("features").tokens(0, 2).expect("read"), [0., 1., 2., 3.]);
+        for (layers, problem) in [
+            ("2,3", "holds no layers.3; expected a .safetensors that `meddino features` wrote, with `layers` 2,3"),
+            ("2,8", "layers.8 is [1, 5, 2], but layers.2 is [1, 4, 2]"),
+            ("7", "layers.7 is [1, 2, 2], but its metadata say 1 slices of 1 x 2 patches"),
+        ] {
+            let error = open_layers(&tensors, layers).expect_err("refused").to_string();
+            assert!(error.contains(problem), "{layers}: {error}");
+        }
     }
 
     #[test]

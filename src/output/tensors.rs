@@ -6,6 +6,7 @@ use std::fmt;
 use crate::tensor::Tensor;
 use crate::vit::config::{Config, Grid};
 use crate::vit::features::{Features, Request};
+use crate::vit::layers::Layers;
 
 /// One tensor of an output file, with S images, R storage tokens, P patches, T = 1 + R + P tokens and C channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +30,14 @@ impl Output {
     pub fn request(outputs: &[Self]) -> Request {
         let layers = outputs.iter().filter_map(|o| if let Self::Layer(n) = o { Some(*n) } else { None });
         Request { prenorm: outputs.contains(&Self::Prenorm), layers: layers.collect(), taps: false }
+    }
+
+    /// Returns the tensors that hold the patch tokens of `layers`.
+    pub fn of_layers(layers: &Layers) -> Vec<Self> {
+        match layers.blocks() {
+            [] => vec![Self::Patch],
+            blocks => blocks.iter().copied().map(Self::Layer).collect(),
+        }
     }
 
     /// Returns the shape for one image: [C], or [tokens, C].

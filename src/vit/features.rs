@@ -1,6 +1,9 @@
 //! The request for a forward pass, and its result.
 
+use std::collections::BTreeSet;
+
 use super::config::{Config, Grid};
+use super::layers::Layers;
 use crate::advice::CPU;
 use crate::error::{Error, Result};
 use crate::graph::{Elem, Limits};
@@ -21,6 +24,12 @@ pub struct Request {
 }
 
 impl Request {
+    /// Returns the request for the tokens of all of `layers`.
+    pub fn of_layers<'a>(layers: impl IntoIterator<Item = &'a Layers>) -> Self {
+        let blocks: BTreeSet<usize> = layers.into_iter().flat_map(Layers::blocks).copied().collect();
+        Self { layers: blocks.into_iter().collect(), ..Self::default() }
+    }
+
     /// Checks that every requested layer is a block of this model.
     ///
     /// # Errors
@@ -36,22 +45,25 @@ impl Request {
 }
 
 /// Directions that patch tokens are projected on: a token's score along a direction is the direction's product with the
-/// token minus the mean.
+/// token minus the mean. A token is that of L blocks, joined channel by channel.
 #[derive(Clone, Debug)]
 pub struct Projection {
-    /// `[C]`
+    /// The blocks whose tokens are joined.
+    pub layers: Layers,
+    /// `[L C]`
     pub mean: Tensor,
-    /// [K, C]
+    /// [K, L C]
     pub directions: Tensor,
 }
 
 impl Projection {
-    /// Checks that the projection is one of tokens of `width` channels, onto at least one direction.
+    /// Checks that the projection is one of tokens of this model, onto at least one direction.
     ///
     /// # Errors
     /// If it is not; the error names what was found.
-    pub fn check(&self, width: usize) -> Result<()> {
-        let (mean, directions) = (self.mean.shape(), self.directions.shape());
+    pub fn check(&self, config: &Config) -> Result<()> {
+        Request::of_layers([&self.layers]).check(config)?;
+        let (mean, directions, width) = (self.mean.shape(), self.directions.shape(), self.layers.count() * config.embed_dim);
         match *directions {
             [k, c] if k > 0 && c == width && *mean == [width] => Ok(()),
             _ => {
@@ -59,6 +71,19 @@ impl Projection {
                 Err(Error::option("projection", problem))
             }
         }
+    }
+
+    /// Returns the mean `[C]` and the directions [K, C] of each block.
+    ///
+    /// # Panics
+    /// If the projection was not checked ([`Projection::check`]).
+    pub fn by_layer(&self) -> Vec<(Tensor, Tensor)> {
+        let (k, width) = (self.directions.rows(), self.mean.cols() / self.layers.count());
+        let columns = |x: &Tensor, first: usize| x.data().chunks_exact(x.cols()).flat_map(|row| &row[first..][..width]).copied().collect();
+        let of_layer = |i: usize| {
+            (Tensor::new([width], columns(&self.mean, i * width)), Tensor::new([k, width], columns(&self.directions, i * width)))
+        };
+        (0..self.layers.count()).map(of_layer).collect()
     }
 }
 
@@ -96,6 +121,21 @@ impl Features {
     pub fn patches(&self) -> Tensor {
         let patches = self.grid.patches();
         tokens(&self.x_norm, self.x_norm.shape()[1] - patches, patches)
+    }
+
+    /// Returns the patch tokens of `layers`, image by image: [B P, L C].
+    ///
+    /// # Panics
+    /// If the request did not ask for one of them ([`Request::of_layers`]).
+    pub fn joined(&self, layers: &Layers) -> Tensor {
+        let of_block = |block: &usize| &self.layers.iter().find(|(n, _)| n == block).expect("asked for by Request::of_layers").1;
+        let parts: Vec<&Tensor> =
+            if layers.blocks().is_empty() { vec![&self.x_norm] } else { layers.blocks().iter().map(of_block).collect() };
+        let &[images, t, c] = self.x_norm.shape() else { panic!("tokens are [B, T, C], not {:?}", self.x_norm.shape()) };
+        let patches = self.grid.patches();
+        let places = (0..images).flat_map(|image| image * t + t - patches..(image + 1) * t);
+        let values = places.flat_map(|at| parts.iter().flat_map(move |part| &part.data()[at * c..][..c])).copied();
+        Tensor::new([images * patches, parts.len() * c], values.collect())
     }
 }
 
@@ -201,5 +241,46 @@ mod tests {
         assert_eq!(features.patches().shape(), [2, 2, 3]);
         assert_eq!(features.patches().data()[..3], [15., 16., 17.]);
         assert_eq!(features.patches().data()[6..9], [36., 37., 38.]);
+    }
+
+    #[test]
+    fn tokens_of_several_blocks_are_joined_patch_by_patch() {
+        // Two images of a cls token and two patches.
+        let x = |sign: f32| Tensor::new([2, 3, 2], (0..12).map(|i| sign * i as f32).collect());
+        let layers = vec![(1, x(10.0)), (4, x(-1.0))];
+        let features = Features { layers, grid: Grid { rows: 1, cols: 2 }, ..features(x(1.0)) };
+        let joined = |text: &str| features.joined(&text.parse().expect(text));
+        assert_eq!(joined("1,4").shape(), [4, 4]);
+        assert_eq!(joined("1,4").data(), [20., 30., -2., -3., 40., 50., -4., -5., 80., 90., -8., -9., 100., 110., -10., -11.]);
+        assert_eq!(joined("4").data(), [-2., -3., -4., -5., -8., -9., -10., -11.]);
+        assert_eq!(joined(""), features.patches().reshaped([4, 2]));
+        let [four, two] = ["2,5,8,11", "1,5"].map(|text| text.parse().expect(text));
+        assert_eq!(Request::of_layers([&four, &Layers::LAST, &two]).layers, [1, 2, 5, 8, 11]);
+        assert_eq!(Request::of_layers([&Layers::LAST]), Request::default());
+    }
+
+    #[test]
+    fn a_projection_is_of_the_blocks_that_the_model_has() {
+        let config = Config::micro();
+        let c = config.embed_dim;
+        let mean = Tensor::new([2 * c], (0..2 * c).map(|i| i as f32).collect());
+        let projection = |layers: &str, directions| Projection { layers: layers.parse().expect(layers), mean: mean.clone(), directions };
+        let directions = Tensor::new([2, 2 * c], (0..4 * c).map(|i| -(i as f32)).collect());
+        let two = projection("0,1", directions.clone());
+        two.check(&config).expect("a projection");
+        let [_, (second, second_directions)] = &two.by_layer()[..] else { panic!("two blocks") };
+        assert_eq!((second.shape(), second.data()[0]), (&[c][..], c as f32));
+        assert_eq!(
+            (second_directions.shape(), second_directions.data()[0], second_directions.data()[c]),
+            (&[2, c][..], -(c as f32), -3.0 * c as f32)
+        );
+        for (layers, directions, problem) in [
+            ("", directions.clone(), format!("expected a mean [{c}]")),
+            ("0,9", directions, "there is no block 9".into()),
+            ("0,1", Tensor::new([0, 2 * c], Vec::new()), "directions [K".into()),
+        ] {
+            let message = projection(layers, directions).check(&config).expect_err("refused").to_string();
+            assert!(message.contains(&problem), "{layers}: {message}");
+        }
     }
 }

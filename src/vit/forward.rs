@@ -5,6 +5,7 @@
 
 use super::config::{Config, RopePrecision};
 use super::features::Request;
+use super::layers::Layers;
 use super::weights::{Block, Linear, Norm, Spec, Weights};
 use crate::count::values_in;
 use crate::error::{Error, GpuFailure, Result};
@@ -45,23 +46,23 @@ pub struct Forward {
     pub taps: Vec<(String, TensorId)>,
 }
 
-/// The inputs and the output of a recorded pass that projects its tokens. Its mean `[C]` and its directions [K, C] are
-/// weights of these names.
-#[derive(Clone, Copy, Debug)]
+/// The inputs and the outputs of a recorded pass that projects its tokens. Each block's mean `[C]` and directions [K, C]
+/// are weights of these names, with the block's number.
+#[derive(Clone, Debug)]
 pub struct Projected {
     /// Input: the normalised images [B, Cin or 1, H, W].
     pub image: TensorId,
     /// Input: sines and cosines of every patch [2, P, D/2], as [`super::rope::table`] makes them.
     pub table: TensorId,
-    /// Output: each direction's product with every token minus the mean [B, T, K].
-    pub scores: TensorId,
+    /// Outputs, of each block in turn: each direction's product with every token minus the mean [B, T, K].
+    pub scores: Vec<TensorId>,
 }
 
 impl Projected {
-    /// The name of the mean.
-    pub const MEAN: &str = "projection.mean";
-    /// The name of the directions.
-    pub const DIRECTIONS: &str = "projection.directions";
+    /// Returns the names of the mean and of the directions of a block.
+    pub fn names(layer: usize) -> [String; 2] {
+        [format!("projection.{layer}.mean"), format!("projection.{layer}.directions")]
+    }
 }
 
 /// Records a whole pass for a device with these `limits`.
@@ -86,28 +87,47 @@ pub fn record(config: &Config, limits: Limits, input: BatchShape, request: &Requ
 /// If the image does not have four axes, which is a programming error.
 pub fn record_on(g: &mut Recorder, config: &Config, image: TensorId, masked: bool, request: &Request) -> Result<Forward> {
     let forward = pass(g, config, image, masked, request)?;
+    forward.layers.iter().for_each(|(_, layer)| g.keep(*layer));
     g.keep(forward.x_norm);
     Ok(forward)
 }
 
-/// Records a whole pass whose tokens stay on the device: its output is their projection on `directions` directions.
+/// Records a whole pass whose tokens stay on the device: its outputs are the projections of those of `layers` on
+/// `directions` directions.
 ///
 /// # Errors
 /// As [`record`].
-pub fn record_projected(config: &Config, limits: Limits, input: BatchShape, directions: usize) -> Result<(Graph, Projected)> {
+pub fn record_projected(
+    config: &Config,
+    limits: Limits,
+    input: BatchShape,
+    layers: &Layers,
+    directions: usize,
+) -> Result<(Graph, Projected)> {
     let BatchShape { batch, channels, height, width, masked } = input;
     countable("image", &[batch, channels, height, width])?;
     let mut g = Recorder::new(limits);
     let image = g.tensor("image", [batch, channels, height, width], Role::Input);
-    let Forward { table, x_norm, .. } = pass(&mut g, config, image, masked, &Request::default())?;
-    let mean = g.tensor(Projected::MEAN, [config.embed_dim], Role::Weight);
-    let directions = g.tensor(Projected::DIRECTIONS, [directions, config.embed_dim], Role::Weight);
-    let scores = g.basis("projection", x_norm, mean, directions)?;
-    g.keep(scores);
+    // The last block's tokens go through the final norm in any case.
+    let (last, before): (Vec<usize>, Vec<usize>) = layers.of_model(config.depth).into_iter().partition(|layer| layer + 1 == config.depth);
+    let Forward { table, x_norm, layers, .. } = pass(&mut g, config, image, masked, &Request { layers: before, ..Request::default() })?;
+    let tokens = layers.into_iter().chain(last.into_iter().map(|layer| (layer, x_norm)));
+    let scores = tokens.map(|(layer, tokens)| project(&mut g, layer, tokens, directions)).collect::<Result<_>>()?;
     Ok((g.finish(), Projected { image, table, scores }))
 }
 
-/// Appends a pass. Of its outputs, the last one is not kept yet.
+/// Records the projection of the tokens [B, T, C] of `layer`, which is an output: [B, T, K].
+fn project(g: &mut Recorder, layer: usize, tokens: TensorId, directions: usize) -> Result<TensorId> {
+    let c = *g.graph().info(tokens).shape.last().expect("a token has channels");
+    let [mean_name, directions_name] = Projected::names(layer);
+    let mean = g.tensor(&mean_name, [c], Role::Weight);
+    let directions = g.tensor(&directions_name, [directions, c], Role::Weight);
+    let scores = g.basis(&format!("projection.{layer}"), tokens, mean, directions)?;
+    g.keep(scores);
+    Ok(scores)
+}
+
+/// Appends a pass. Its tokens after the final norm are not kept yet.
 fn pass(g: &mut Recorder, config: &Config, image: TensorId, masked: bool, request: &Request) -> Result<Forward> {
     request.check(config)?;
     let &[batch, _, height, width] = g.graph().info(image).shape.as_slice() else { panic!("an image has four axes") };
@@ -127,9 +147,7 @@ fn pass(g: &mut Recorder, config: &Config, image: TensorId, masked: bool, reques
         x = block(g, config, &format!("blocks.{i}"), b, x, table)?;
         tap(g, request, &mut taps, &format!("blocks.{i}"), x);
         if request.layers.contains(&i) {
-            let layer = final_norm(g, config, &format!("layers.{i}"), &w.norm, x)?;
-            g.keep(layer);
-            layers.push((i, layer));
+            layers.push((i, final_norm(g, config, &format!("layers.{i}"), &w.norm, x)?));
         }
     }
     let x_norm = final_norm(g, config, "norm", &w.norm, x)?;

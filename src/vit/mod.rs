@@ -6,6 +6,7 @@ pub mod decoder;
 pub mod features;
 pub mod forward;
 mod infer;
+pub mod layers;
 pub mod model;
 pub mod rope;
 pub mod scores;

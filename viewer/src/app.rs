@@ -12,6 +12,7 @@ use meddino::maps::Mesh;
 use meddino::{Error, Tensor};
 
 use crate::args::Args;
+use crate::body::Body;
 use crate::cache::Cache;
 use crate::device;
 use crate::dialog::Output;
@@ -74,8 +75,10 @@ pub struct App {
     pub(super) schedule: Schedule,
     pub(super) overlay: Overlay,
     pub(super) labelling: Labelling,
-    /// What is labelled, once scan and model are loaded.
-    subject: Option<Arc<Subject>>,
+    /// The head of the body, if labels are cut to it.
+    pub(super) body: Option<Arc<Body>>,
+    /// What is labelled, once scan and model are loaded. There is none if the head of the body is for other features.
+    pub(super) subject: Option<Arc<Subject>>,
     /// Where label map and head are saved; a dialog asks if there is no path.
     pub(super) places: (Option<PathBuf>, Option<PathBuf>),
     pub(super) picked: Channel<(Output, PathBuf)>,
@@ -96,11 +99,11 @@ pub struct App {
 }
 
 impl App {
-    /// Opens the scan and the weights that `args` names.
+    /// Opens the scan and the weights that `args` names. Labels are cut to the `body`, if there is one.
     ///
     /// # Errors
     /// If wgpu does not draw the window.
-    pub fn new(context: &eframe::CreationContext<'_>, args: Args, frames: Frames) -> Result<Self, String> {
+    pub fn new(context: &eframe::CreationContext<'_>, args: Args, body: Option<Arc<Body>>, frames: Frames) -> Result<Self, String> {
         let device = context.wgpu_render_state.clone().ok_or("the window is not drawn by wgpu")?;
         let egui = &context.egui_ctx;
         egui.set_theme(egui::Theme::Dark);
@@ -128,6 +131,7 @@ impl App {
             schedule: Schedule::new(args.budget(), gate),
             overlay: Overlay::new(egui),
             labelling: Labelling::new(egui),
+            body,
             subject: None,
             places: (args.save_labels, args.save_head),
             picked: channel(),
@@ -311,8 +315,12 @@ impl App {
         match config.grid(image.0, image.1) {
             Ok(grid) => {
                 let mesh = Mesh::new(grid, config.patch_size, image, (height, width));
-                self.subject = Some(Arc::new(Subject::new(scan, engine, self.size, &mesh)));
+                let subject = Subject::new(scan, engine, self.size, &mesh, self.body.clone());
                 self.mesh = Some(mesh);
+                match subject {
+                    Ok(subject) => self.subject = Some(Arc::new(subject)),
+                    Err(problem) => self.notice(&problem),
+                }
             }
             Err(problem) => self.notice(&problem),
         }

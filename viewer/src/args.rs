@@ -40,6 +40,10 @@ pub struct Args {
     /// Time for computing features in each frame, in ms: less is smoother, more finishes sooner
     #[arg(long, default_value = "8", value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub budget: u32,
+    /// Head of the body, as `meddino probe fit --masks --foreground` wrote it, or painted here and saved: labels around the
+    /// body become label 0, as with `meddino segment --foreground`
+    #[arg(long, value_name = "BODY.safetensors")]
+    pub foreground: Option<PathBuf>,
     /// Where the label map is saved: .nii.gz, .nii, .nrrd or .mha [default: a dialog asks]
     #[arg(long, value_name = "FILE")]
     pub save_labels: Option<PathBuf>,

@@ -15,6 +15,7 @@ use meddino::maps::Mesh;
 use meddino::output::{Preprocessing, Provenance};
 use meddino::{Result, Tensor};
 
+use crate::body::Body;
 use crate::engine::Engine;
 use crate::reader::Scan;
 
@@ -31,11 +32,17 @@ pub struct Subject {
     pub lattice: Lattice,
     /// Height and width of a slice.
     pub slice: (usize, usize),
+    /// The head of the body, if labels are cut to it.
+    pub body: Option<Arc<Body>>,
 }
 
 impl Subject {
-    /// Describes `scan` as `engine` sees it in images of `size`, with patches on `mesh`.
-    pub fn new(scan: &Scan, engine: &Engine, size: Size, mesh: &Mesh) -> Self {
+    /// Describes `scan` as `engine` sees it in images of `size`, with patches on `mesh`. Labels are cut to the `body`, if
+    /// there is one.
+    ///
+    /// # Errors
+    /// If the head of the body is for other features.
+    pub fn new(scan: &Scan, engine: &Engine, size: Size, mesh: &Mesh, body: Option<Arc<Body>>) -> Result<Self> {
         let View { size, window, orient } = View::demo(size);
         let (config, image, grid) = (engine.gpu.config().clone(), size.of(mesh.slice.0, mesh.slice.1), mesh.grid);
         let lattice = Lattice::new((grid.rows, grid.cols), config.patch_size, 1, image);
@@ -53,7 +60,8 @@ impl Subject {
             checkpoint_sha256: engine.sha256.clone(),
             backend: engine.device(),
         };
-        Self { scan: scan.path.clone(), case: Case::new(&scan.path).name, provenance, lattice, slice: mesh.slice }
+        body.as_ref().map_or(Ok(()), |body| body.check(&scan.path, &provenance))?;
+        Ok(Self { scan: scan.path.clone(), case: Case::new(&scan.path).name, provenance, lattice, slice: mesh.slice, body })
     }
 }
 
@@ -92,7 +100,10 @@ impl Fit {
     /// # Errors
     /// If the tokens are of another model.
     pub fn label(&self, tokens: &Tensor) -> Result<Vec<u16>> {
-        self.head.label(tokens, &self.subject.lattice, self.subject.slice)
+        let Subject { lattice, slice, body, .. } = &*self.subject;
+        let mut labels = self.head.label(tokens, lattice, *slice)?;
+        body.as_ref().map_or(Ok(()), |body| body.head.cut(&mut labels, tokens, lattice, *slice))?;
+        Ok(labels)
     }
 
     /// Returns the largest label.
@@ -192,6 +203,7 @@ impl Trainer {
 
 #[cfg(test)]
 pub mod tests {
+    use meddino::fitted::BodyHead;
     use meddino::vit::config::{Config, Grid};
 
     use super::*;
@@ -216,12 +228,45 @@ pub mod tests {
             backend: "made up".into(),
         };
         let lattice = Lattice::new((2, 3), 16, 1, (32, 48));
-        Arc::new(Subject { scan: "made.nii".into(), case: "made".into(), provenance, lattice, slice: (32, 48) })
+        Arc::new(Subject { scan: "made.nii".into(), case: "made".into(), provenance, lattice, slice: (32, 48), body: None })
     }
 
     /// Tokens [6, 2]: the first channel is `side` in the left column and -`side` elsewhere.
     pub fn tokens(side: f32) -> Tensor {
         Tensor::new([6, 2], (0..6).flat_map(|p| [if p % 3 == 0 { side } else { -side }, 0.1 * p as f32]).collect())
+    }
+
+    /// Fits a head to marks (patch, label) on a slice of `tokens`.
+    pub fn fitted(marks: &[(usize, u16)], subject: &Arc<Subject>) -> Fit {
+        let example = Example { slice: 0, tokens: Arc::new(tokens(1.0)), marks: marks.to_vec() };
+        Fitter::default().fit((7, 1), &[example], subject).expect("fitted")
+    }
+
+    /// A scan of which the left column of patches is the body, as the head in the file `path` says.
+    pub fn with_body(subject: &Subject, path: PathBuf) -> Arc<Subject> {
+        let file = fitted(&[(0, 1), (1, 0)], &Arc::new(subject.clone())).file;
+        let head = DenseHead::new(&file, path.display()).and_then(|head| BodyHead::new(head, path.display())).expect("a head of the body");
+        Arc::new(Subject { body: Some(Arc::new(Body { path, head })), ..subject.clone() })
+    }
+
+    #[test]
+    fn labels_around_the_body_are_background() {
+        let marks = [(0, 4), (1, 2), (5, 2)];
+        let columns = |subject: &Arc<Subject>| {
+            let labels = fitted(&marks, subject).label(&tokens(1.0)).expect("labelled");
+            [8, 24, 40].map(|x| labels[8 * 48 + x])
+        };
+        assert_eq!(columns(&subject()), [4, 2, 2]);
+        let cut = with_body(&subject(), "body.safetensors".into());
+        assert_eq!(columns(&cut), [4, 0, 0]);
+        let body = cut.body.as_ref().expect("a body");
+        body.check(&cut.scan, &cut.provenance).expect("of these features");
+        let other = Provenance { checkpoint: "seeded:1:micro".into(), ..cut.provenance.clone() };
+        let message = body.check(&cut.scan, &other).expect_err("refused").to_string();
+        assert!(
+            message.contains("made.nii, for the head of the body in body.safetensors: has checkpoint seeded:1:micro, but"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -67,7 +67,14 @@ impl App {
                 marks.redo();
             }
         });
-        ui.weak(self.labelling.state());
+        if self.mesh.is_some() && self.subject.is_none() {
+            ui.weak("no labels, because the head of the body is for other features");
+        } else {
+            ui.weak(self.labelling.state());
+        }
+        if let Some(body) = &self.body {
+            ui.weak("cut to the body").on_hover_text(format!("by {}", body.path.display()));
+        }
         self.save_buttons(ui);
     }
 

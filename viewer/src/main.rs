@@ -6,6 +6,7 @@
 
 mod app;
 mod args;
+mod body;
 mod brush;
 mod cache;
 mod controls;
@@ -28,6 +29,7 @@ mod slice;
 mod view;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 
@@ -35,6 +37,10 @@ fn main() -> ExitCode {
     let args = args::Args::parse();
     let frames = match args.log_frames.as_deref().map(frames::Frames::create).transpose() {
         Ok(frames) => frames.unwrap_or_default(),
+        Err(problem) => return failed(&problem),
+    };
+    let body = match args.foreground.clone().map(body::Body::open).transpose() {
+        Ok(body) => body.map(Arc::new),
         Err(problem) => return failed(&problem),
     };
     let options = eframe::NativeOptions {
@@ -48,7 +54,7 @@ fn main() -> ExitCode {
         renderer: eframe::Renderer::Wgpu,
         ..Default::default()
     };
-    match eframe::run_native("meddino-viewer", options, Box::new(|context| Ok(Box::new(app::App::new(context, args, frames)?)))) {
+    match eframe::run_native("meddino-viewer", options, Box::new(|context| Ok(Box::new(app::App::new(context, args, body, frames)?)))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => failed(&format_args!(
             "no window: {problem}; it needs a display, and a Vulkan, Metal or DX12 driver with compute shaders (Mesa's software Vulkan will do)"

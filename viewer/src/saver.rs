@@ -7,13 +7,12 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_
 use std::thread;
 
 use eframe::egui;
-use meddino::ct::{Geometry, Turn};
+use meddino::ct::{Geometry, LabelFormat, Turn};
 use meddino::jobs::targets;
-use meddino::nnunet::LABEL_ENDINGS;
 use meddino::output::LabelFile;
 use meddino::{Error, Result, Tensor};
 
-use crate::head::Fit;
+use crate::head::{Fit, Subject};
 
 /// The ending of heads.
 const HEAD_ENDING: &str = ".safetensors";
@@ -50,9 +49,11 @@ impl Order {
         if !endings.iter().any(|ending| name.ends_with(ending)) {
             return Err(Error::output(self.target.display(), format!("expected a name that ends with {}", endings.join(", "))));
         }
-        let scan = &self.fit.subject.scan;
+        let Subject { scan, body, .. } = &*self.fit.subject;
         let is_built_in = scan == Path::new("phantom") && !scan.exists();
-        targets(false, (!is_built_in).then_some(scan), Some(&self.checkpoint))?.writes(&self.target)
+        let mut targets = targets(false, (!is_built_in).then_some(scan), Some(&self.checkpoint))?;
+        targets.reads("the head of the body", body.as_ref().map(|body| &body.path));
+        targets.writes(&self.target)
     }
 
     fn saved(&self, done: Result<()>) -> Saved {
@@ -67,7 +68,7 @@ impl Order {
 
     /// Writes the label map of all slices, whose tokens [P, C] come in order.
     fn write_labels(&self, geometry: &Geometry, turn: Turn, tokens: &Receiver<Arc<Tensor>>) -> Result<()> {
-        self.check(&LABEL_ENDINGS)?;
+        self.check(&LabelFormat::ENDINGS)?;
         let mut file = LabelFile::create(&self.target, geometry, usize::from(self.fit.largest()) + 1, turn)?;
         for _ in 0..turn.of_axes(geometry.shape())[0] {
             // The window is closing, or the user stops it. The unfinished file is removed.
@@ -157,17 +158,15 @@ mod tests {
     use meddino::ct::{Affine, Volume};
 
     use super::*;
-    use crate::head::tests::{subject, tokens};
-    use crate::head::{Example, Fitter, Subject};
+    use crate::head::tests::{fitted, subject, tokens, with_body};
 
     /// A folder with a scan, and an order to write `name` there.
     fn desk(test: &str) -> (PathBuf, impl Fn(&str) -> Order) {
         let folder = std::env::temp_dir().join(format!("meddino-saver-{test}-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("made");
         fs::write(folder.join("scan.nii.gz"), "a scan").expect("written");
-        let subject = Arc::new(Subject { scan: folder.join("scan.nii.gz"), ..(*subject()).clone() });
-        let example = Example { slice: 0, tokens: Arc::new(tokens(1.0)), marks: vec![(0, 4), (1, 0)] };
-        let fit = Arc::new(Fitter::default().fit((7, 1), &[example], &subject).expect("fitted"));
+        let subject = Subject { scan: folder.join("scan.nii.gz"), ..(*subject()).clone() };
+        let fit = Arc::new(fitted(&[(0, 4), (1, 0)], &with_body(&subject, folder.join("body.safetensors"))));
         let at = folder.clone();
         (folder, move |name: &str| Order { target: at.join(name), checkpoint: "seeded:0:micro".into(), fit: Arc::clone(&fit) })
     }
@@ -225,6 +224,10 @@ mod tests {
         assert!(labels("labels.png").contains("expected a name that ends with .nii.gz, .nii, .nrrd, .mha"));
         let head = |name: &str| order(name).write_head().expect_err("refused").to_string();
         assert!(head("theirs.safetensors").contains("meddino did not write it"));
+        // It is a file that meddino wrote, but it is read.
+        order("head.safetensors").write_head().expect("written");
+        fs::rename(folder.join("head.safetensors"), folder.join("body.safetensors")).expect("moved");
+        assert!(head("body.safetensors").contains("would take the place of the head of the body"));
         assert!(head("head.nii").contains("expected a name that ends with .safetensors"));
         order("head.safetensors").write_head().expect("written");
         order("head.safetensors").write_head().expect("its own file is replaced");

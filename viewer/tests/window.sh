@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The viewer in a window that nobody sees (Xvfb), on whatever Vulkan there is: the phantom is shown, components and similarity are laid over it, the map follows
-# the mouse, labels are painted, followed, corrected and saved, a scan that is none is refused in words, a window that is closed while the model loads ends
+# the mouse, labels are painted, followed, corrected and saved, also cut to the body, a scan that is none is refused in words, a window that is closed while the model loads ends
 # well, and frames keep coming while features are computed. Screenshots go to the folder that the first argument names (default: target/viewer-test).
 # MEDDINO_VIEWER and MEDDINO_COMMAND are the viewer and the command, if they are already built.
 #
@@ -166,6 +166,45 @@ key ctrl+q
 shot asked
 kill -0 "$pid" 2>/dev/null || fail "marks that no file has were lost without a question"
 [ "$(differ saved asked)" -gt 20000 ] || fail "no question before marks are lost"
+stop
+
+# The head that was saved tells a body, label 1, from what is around it. Two other labels, painted over all of the slice, are left on that body alone, as by
+# the command; and the file of the body, which is read, is not replaced.
+cut=(-c seeded:0:tiny --size 224 --device 0 --foreground "$shots/head.safetensors")
+start "$scan" "${cut[@]}" --save-labels "$shots/cut.nii.gz" --save-head "$shots/parts.safetensors"
+wait_for 60 has_features || fail "no features to label and cut"
+key 2
+drag 330 300 330 420
+key 3
+drag 150 150 150 500
+shot cut
+key ctrl+shift+s
+key ctrl+s
+has_cut() { [ -f "$shots/parts.safetensors" ] && [ -f "$shots/cut.nii.gz" ]; }
+wait_for 120 has_cut || fail "cut label map and head were not saved"
+stop
+command=(segment --head "$shots/parts.safetensors" --weights seeded:0:tiny --backend gpu --device 0 -i "$scan")
+MEDDINO_CACHE='' "$meddino" "${command[@]}" --foreground "$shots/head.safetensors" -o "$shots/cut_command.nii.gz" >>"$shots/command.log" 2>&1 ||
+    fail "segment --foreground"
+MEDDINO_CACHE='' "$meddino" "${command[@]}" -o "$shots/uncut.nii.gz" >>"$shots/command.log" 2>&1 || fail "segment --head without a body"
+cmp "$shots/cut.nii.gz" "$shots/cut_command.nii.gz" || fail "segment --foreground finds other labels than the window"
+! cmp -s "$shots/cut.nii.gz" "$shots/uncut.nii.gz" || fail "--foreground cuts nothing"
+# The head has no label 0, so that without the body every pixel had a colour.
+around=60x60+100+200
+[ "$(saturation cut $around)" -lt 60 ] || fail "the map is not cut to the body: saturation $(saturation cut $around)"
+
+start "$scan" "${cut[@]}" --save-head "$shots/head.safetensors"
+wait_for 60 has_features || fail "no features for a head of the body"
+before=$(sha256sum <"$shots/head.safetensors")
+key 2
+drag 330 300 330 420
+key 3
+drag 150 150 150 500
+key ctrl+shift+s
+sleep 1
+shot kept
+[ "$(sha256sum <"$shots/head.safetensors")" = "$before" ] || fail "the head of the body was replaced while it was read"
+[ "$(saturation kept 400x30+2+27)" -gt 300 ] || fail "the head of the body was kept without a word"
 stop
 
 # A window that is closed while the model is loaded, at several moments, ends as it should.

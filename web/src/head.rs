@@ -3,6 +3,7 @@
 use meddino::Error;
 use meddino::fitted::{DenseHead, HeadFile};
 use meddino::picture::distinct;
+use meddino::vit::layers::Layers;
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::Blob;
@@ -55,7 +56,7 @@ impl Head {
     pub fn labels(&self, features: &Features) -> Result<Vec<u16>> {
         let labelled = || -> Result<Vec<u16>, Error> {
             let input = features.origin().get("input").map_or("features", String::as_str);
-            self.head.check(input, features.origin())?;
+            self.head.check(input, features.origin(), &Layers::LAST)?;
             self.head.label(features.tensor(), &features.lattice(), features.slice())
         };
         labelled().map_err(thrown)

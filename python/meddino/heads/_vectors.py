@@ -32,13 +32,19 @@ class Vectors(NamedTuple):
 
 
 def read(
-    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, vector: str = "cls", pool: str | None = None
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    vector: str = "cls",
+    pool: str | None = None,
+    layers: Sequence[int] = (),
 ) -> Vectors:
     """Reads vectors of files that ``meddino features`` or :meth:`meddino.Model.write_features` wrote.
 
     - ``paths``: ``.safetensors`` files, and folders of them.
     - ``vector``: ``"cls"``, ``"mean"`` (of the patch tokens) or ``"cls+mean"`` of each slice; or ``"patch"``, each
       patch token as a row: slice by slice, row by row.
+    - ``layers``: with ``"patch"``, the blocks whose tokens, after the norm, are joined channel by channel, in ascending
+      order; by default the last block alone.
     - ``pool``: ``"mean"`` or ``"max"`` of a case's slices, so that a row is a case; by default a row is a slice.
 
     Raises ``FileNotFoundError`` or another ``OSError``, and ``ValueError`` if a file holds no such vectors or NaN, was
@@ -46,7 +52,7 @@ def read(
     """
     several = [paths] if isinstance(paths, (str, os.PathLike)) else paths
     chosen = [os.path.abspath(path) for path in several]
-    values, cases, slices, kind, files = _meddino.read_vectors(chosen, vector, pool)
+    values, cases, slices, kind, files = _meddino.read_vectors(chosen, vector, pool, list(layers))
     return Vectors(values, cases, slices, kind, [os.fspath(file) for file in files])
 
 

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use meddino::checkpoint::Dtype;
-use meddino::jobs::{ByteSize, Recipe, Shard, Slices};
+use meddino::jobs::{Recipe, Shard, Slices};
 use meddino::output::{Format, Output};
 use meddino::{Error, Result};
 
 use super::cohort::Cohort;
 use super::look::Look;
+use super::memory::Memory;
 use super::model::Model;
 
 /// Compute the features of a scan's slices and write them to a file
@@ -81,13 +82,10 @@ pub struct Features {
     /// Also write the output of these blocks: all tokens, after the final norm; segmentation uses 2,5,8,11
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub layers: Vec<usize>,
-    /// Memory limit that sets the batch, such as 4GiB [default: on a GPU 4GiB, else half of what is free]
-    ///
-    /// On a GPU, this is the device's memory.
-    #[arg(long, value_name = "SIZE", conflicts_with = "batch")]
-    pub max_memory: Option<ByteSize>,
+    #[command(flatten)]
+    pub memory: Memory,
     /// Number of slices in a batch, regardless of memory
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "N", conflicts_with = "max_memory", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub batch: Option<u32>,
     /// Print the GPU's time by kernel and by block on stderr
     #[arg(long)]
@@ -114,13 +112,13 @@ impl Features {
         format.check(&outputs)?;
         Ok(Recipe {
             model: self.model.choice()?,
-            view: self.look.view(),
+            view: self.look.view.view(),
             slices: self.slices.clone(),
             outputs,
             format,
             dtype: self.dtype.into(),
             batch: self.batch.map(|batch| batch as usize),
-            max_memory: self.max_memory,
+            max_memory: self.memory.max_memory,
         })
     }
 }

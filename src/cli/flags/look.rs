@@ -3,9 +3,18 @@
 use meddino::ct::{Orient, Size, Window};
 use meddino::jobs::View;
 
-/// How a scan becomes images.
+/// Which images a scan becomes.
 #[derive(clap::Args)]
 pub struct Look {
+    #[command(flatten)]
+    pub view: ScanView,
+    #[command(flatten)]
+    pub series: Series,
+}
+
+/// How slices become images.
+#[derive(clap::Args)]
+pub struct ScanView {
     /// Size of the image that the model sees: native, N (for N x N) or HxW
     ///
     /// native keeps the slice's size; pixels beyond the last multiple of 16 are ignored.
@@ -22,6 +31,11 @@ pub struct Look {
     /// the slices as they are in the file.
     #[arg(long, default_value = "lps")]
     pub orient: Orient,
+}
+
+/// Which slices of a DICOM folder.
+#[derive(clap::Args)]
+pub struct Series {
     /// Which stack of slices to read from a DICOM folder that holds several
     ///
     /// Give its number (2, or 2.1 for the first of several stacks in series 2), the end of its series UID, or largest
@@ -31,7 +45,7 @@ pub struct Look {
     pub series: Option<String>,
 }
 
-impl Look {
+impl ScanView {
     /// Returns the view that the flags describe.
     pub fn view(&self) -> View {
         View { size: self.size, window: self.window, orient: self.orient }

@@ -7,6 +7,7 @@ mod features;
 mod look;
 mod manual;
 mod measure;
+mod memory;
 mod model;
 mod pictures;
 mod probe;

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
-use meddino::ct::{Orient, Size, Window};
 use meddino::heads::{Bootstrap, LinearProbe, Link, Logistic, Neighbours, Optimiser, Pooling, dinov3_cs};
-use meddino::jobs::{ByteSize, Candidates, Making, Measure, Part, ProbeRecipe, Vector, View};
+use meddino::jobs::{Candidates, Making, Measure, Part, ProbeRecipe, Vector};
 
 use meddino::{Error, Result};
 
+use super::look::{ScanView, Series};
+use super::memory::Memory;
 use super::model::Model;
 
 /// Fit classifiers to features, apply them, and judge them
@@ -43,7 +44,7 @@ pub struct ProbeFit {
     pub features: Vec<PathBuf>,
     #[command(flatten)]
     pub scans: Scans,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Features of scans")]
     pub view: ScanView,
     #[command(flatten)]
     pub labelled: Labelled,
@@ -102,11 +103,17 @@ pub struct ProbeFit {
     /// Let every class count alike, however many rows it has
     #[arg(long)]
     pub balanced: bool,
+    /// With --masks, the blocks whose patch tokens, after the final norm, are joined into one vector, such as 2,5,8,11
+    /// [default: the last block]
+    ///
+    /// Feature files must hold them: `meddino features --layers 2,5,8,11`.
+    #[arg(long, value_delimiter = ',', value_name = "LIST", requires = "masks", conflicts_with = "labels")]
+    pub layers: Vec<usize>,
     /// With --masks, fit a head of the body for `segment --foreground`: label 0 is what is around it, every other label the
     /// body
     ///
     /// As in DINOv3's notebook, only patches count of which more than 99 % are of one of both.
-    #[arg(long, requires = "masks")]
+    #[arg(long, requires = "masks", conflicts_with = "labels")]
     pub foreground: bool,
     /// Shares of train, validation and test, if the labels have no column split
     #[arg(long, value_delimiter = ',', num_args = 1, value_name = "TRAIN,VAL,TEST", default_value = "0.7,0.1,0.2")]
@@ -188,38 +195,14 @@ pub struct ProbeEvaluate {
 pub struct Scans {
     #[command(flatten)]
     pub model: Model,
-    /// Which stack of slices to read from a DICOM folder that holds several: its number, UID, largest, or all
-    #[arg(long, value_name = "NUMBER|UID|largest|all")]
-    pub series: Option<String>,
+    #[command(flatten)]
+    pub series: Series,
     /// Folder that keeps the features computed from scans, so that the next run need not compute them again [default:
     /// none is kept]
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
-    /// Memory limit that sets the batch of images, such as 4GiB [default: on a GPU 4GiB, else half of what is free]
-    #[arg(long, value_name = "SIZE")]
-    pub max_memory: Option<ByteSize>,
-}
-
-/// How scans become images.
-#[derive(clap::Args)]
-#[command(next_help_heading = "Features of scans")]
-pub struct ScanView {
-    /// Size of the image that the model sees: native, N (for N x N) or HxW
-    #[arg(long, default_value = "native")]
-    pub size: Size,
-    /// How HU are normalised: demo, LO,HI,MEAN,STD in HU, or none
-    #[arg(long, default_value = "demo", allow_hyphen_values = true)]
-    pub window: Window,
-    /// Orientation of the slices: lps or stored
-    #[arg(long, default_value = "lps")]
-    pub orient: Orient,
-}
-
-impl ScanView {
-    /// Returns the view that the flags describe.
-    pub fn view(&self) -> View {
-        View { size: self.size, window: self.window, orient: self.orient }
-    }
+    #[command(flatten)]
+    pub memory: Memory,
 }
 
 /// The labels.

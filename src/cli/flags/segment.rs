@@ -2,13 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use meddino::jobs::{ByteSize, HeadRecipe, ModelChoice, SegmentRecipe, Shard};
+use meddino::ct::LabelFormat;
+use meddino::jobs::{HeadRecipe, ModelChoice, SegmentRecipe, Shard};
 use meddino::nnunet::Folds;
 use meddino::output::{SegCodes, SegKind, SegSettings};
 use meddino::picture::Gray;
 use meddino::{Error, Result};
 
 use super::cohort::Cohort;
+use super::look::Series;
+use super::memory::Memory;
 use super::model::{Compute, Rope};
 
 /// Segment scans with a network that was fine-tuned in nnU-Net, into label maps on the scans' voxel grids
@@ -67,22 +70,14 @@ pub struct Segment {
     /// Process part I of N of the cases, for job arrays; the parts may share an output folder
     #[arg(long, value_name = "I/N")]
     pub shard: Option<Shard>,
-    /// Which stack of slices to read from a DICOM folder that holds several
-    ///
-    /// Give its number (2, or 2.1 for the first of several stacks in series 2), the end of its series UID, or largest
-    /// for the stack with the most slices. Without this flag, the error lists the stacks and their numbers. With a
-    /// folder of outputs, all makes one case, NAME_seriesN, of each stack.
-    #[arg(long, value_name = "NUMBER|UID|largest|all")]
-    pub series: Option<String>,
+    #[command(flatten)]
+    pub series: Series,
     #[command(flatten)]
     pub compute: Compute,
-    /// Memory limit that sets the batch, such as 4GiB [default: on a GPU 4GiB, else half of what is free]
-    ///
-    /// On a GPU, this is the device's memory.
-    #[arg(long, value_name = "SIZE", conflicts_with = "batch")]
-    pub max_memory: Option<ByteSize>,
+    #[command(flatten)]
+    pub memory: Memory,
     /// Number of a slice's tiles in a batch, regardless of memory
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "N", conflicts_with = "max_memory", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub batch: Option<u32>,
 }
 
@@ -108,18 +103,25 @@ pub struct ByHead {
     #[arg(long, value_name = "BODY.safetensors", requires = "head", conflicts_with = "model")]
     pub foreground: Option<PathBuf>,
     /// The weights whose tokens the head was fitted to, with --head [default: the released checkpoint]
-    #[arg(long, value_name = "FILE|seeded:N", requires = "head")]
+    #[arg(long, value_name = "FILE|seeded:N", requires = "head", conflicts_with = "model")]
     pub weights: Option<PathBuf>,
     /// Arithmetic of the position embedding, with --head
-    #[arg(long, default_value = "auto", requires = "head")]
+    #[arg(long, default_value = "auto", requires = "head", conflicts_with = "model")]
     pub rope: Rope,
     /// Passes along each side with the image moved by a fraction of a patch, with --head: 1, 2 or 4
     ///
     /// 2 moves the image by 8 pixels and takes four times as long as 1; 4 takes sixteen times as long.
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "head")]
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "head", conflicts_with = "model")]
     pub shifts: usize,
     /// Format of label maps in a folder, with --head: nii.gz, nii, nrrd or mha
-    #[arg(long, value_name = "ENDING", default_value = "nii.gz", value_parser = ["nii.gz", "nii", "nrrd", "mha"], requires = "head")]
+    #[arg(
+        long,
+        value_name = "ENDING",
+        default_value = "nii.gz",
+        value_parser = LabelFormat::ENDINGS.map(|ending| &ending[1..]),
+        requires = "head",
+        conflicts_with = "model"
+    )]
     pub ending: String,
 }
 
@@ -190,7 +192,7 @@ impl Segment {
             model: ModelChoice { checkpoint: self.by_head.weights.clone(), rope: self.by_head.rope.precision(), backend, tuning },
             shifts: self.by_head.shifts,
             batch: self.batch.map(|batch| batch as usize),
-            max_memory: self.max_memory,
+            max_memory: self.memory.max_memory,
         })
     }
 
@@ -222,7 +224,7 @@ impl Segment {
             probabilities: self.also.save_probabilities,
             seg: self.dicom_seg.settings()?,
             batch: self.batch.map(|batch| batch as usize),
-            max_memory: self.max_memory,
+            max_memory: self.memory.max_memory,
         };
         recipe.check()?;
         Ok(recipe)

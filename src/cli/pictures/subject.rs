@@ -13,7 +13,7 @@ use crate::cli::flags::Subject;
 /// Opens the scan or the features that `subject` names, with `slices` or the middle slice. Loads no weights, so that
 /// wrong input is refused early.
 pub fn open(subject: &Subject, slices: Option<&Slices>, observer: &dyn Observer) -> Result<(Scene, Tokens)> {
-    let series = subject.look.series.as_deref();
+    let series = subject.look.series.series.as_deref();
     match (&subject.features, &subject.input) {
         (Some(features), input) => {
             let case = input.as_deref().map(|input| one_case(input, series, observer)).transpose()?;
@@ -21,7 +21,7 @@ pub fn open(subject: &Subject, slices: Option<&Slices>, observer: &dyn Observer)
         }
         (None, Some(input)) => {
             let case = one_case(input, series, observer)?;
-            Scene::of_scan(&case, subject.look.view(), slices, &subject.model.choice()?, observer)
+            Scene::of_scan(&case, subject.look.view.view(), slices, &subject.model.choice()?, observer)
         }
         (None, None) => Err(Error::option("INPUT", "name a scan, or a file of features with --features")),
     }

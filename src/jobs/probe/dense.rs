@@ -92,7 +92,7 @@ pub fn fit_patches(
     ]);
     let about = About {
         classes: classes.iter().map(ToString::to_string).collect(),
-        features: patch_kind(files[0].features.metadata()),
+        features: patch_kind(files[0].features.metadata(), files[0].features.layers()),
         protocol,
         split: BTreeMap::from([("train".into(), PatchRows::new(files.iter().collect()).count().to_string())]),
         patients: files.iter().map(|file| file.case.clone()).collect(),
@@ -145,7 +145,7 @@ pub fn evaluate_patches(file: &HeadFile, name: &Path, files: &[PatchFile], boots
             let problem = format!("the head was fitted to case {}, so figures would be too good; leave it out", case.case);
             return Err(Error::option("features", problem));
         }
-        head.check(&case.case, case.features.metadata())?;
+        head.check(&case.case, case.features.metadata(), case.features.layers())?;
         let k = head.labels().len();
         let mut confusion = Confusion::new(k);
         let grid = case.features.grid();

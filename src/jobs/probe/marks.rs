@@ -7,10 +7,11 @@ use crate::error::{Error, Result};
 use crate::fitted::{About, Head, HeadFile, patch_kind};
 use crate::heads::{Logistic, Rows, Standard, Targets};
 use crate::output::Provenance;
+use crate::vit::layers::Layers;
 
-/// Fits a head to marked patches: `rows` [N, D] are their tokens, and `labels` `[N]` what they were marked as. It is a
-/// logistic regression with C 1, in which every label counts alike, however many marks it has. `standard` is measured on
-/// all patches of the marked slices, because a few marks alone say little about the channels.
+/// Fits a head to marked patches: `rows` [N, C] are their tokens after the last block, and `labels` `[N]` what they were
+/// marked as. It is a logistic regression with C 1, in which every label counts alike, however many marks it has.
+/// `standard` is measured on all patches of the marked slices, because a few marks alone say little about the channels.
 ///
 /// The head is returned with its values in f32, as its file has them, so that it labels the same before and after it was
 /// saved. `provenance` says what it may be applied to. `case` is the scan that it knows.
@@ -37,7 +38,7 @@ pub fn fit_marks(rows: &dyn Rows, labels: &[u16], standard: &Standard, provenanc
     ];
     let about = About {
         classes: known.iter().map(ToString::to_string).collect(),
-        features: patch_kind(&provenance.metadata()),
+        features: patch_kind(&provenance.metadata(), &Layers::LAST),
         protocol: protocol.map(|(name, text)| (name.to_owned(), text.to_owned())).into(),
         split: BTreeMap::from([("train".into(), labels.len().to_string())]),
         patients: vec![case.into()],

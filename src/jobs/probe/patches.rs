@@ -12,6 +12,7 @@ use crate::jobs::segment::without_channel;
 use crate::maps::Mesh;
 use crate::output::StoredFeatures;
 use crate::tensor::Tensor;
+use crate::vit::layers::Layers;
 
 /// Endings of label maps, in the order in which they are looked for.
 const ENDINGS: [&str; 7] = ["nii.gz", "nii", "nrrd", "nhdr", "mha", "mhd", "npy"];
@@ -28,16 +29,16 @@ pub struct PatchFile {
     mask: PathBuf,
 }
 
-/// Opens the feature files `files`, and returns each with its case.
+/// Opens the feature files `files` for the patch tokens of `layers`, and returns each with its case.
 ///
 /// # Errors
-/// If a file cannot be read or holds no patch tokens, was not made as the first one, or is the second of its case.
-fn opened(files: &[PathBuf]) -> Result<Vec<(String, StoredFeatures)>> {
+/// If a file cannot be read or lacks these tokens, was not made as the first one, or is the second of its case.
+fn opened(files: &[PathBuf], layers: &Layers) -> Result<Vec<(String, StoredFeatures)>> {
     let mut opened: Vec<(String, StoredFeatures)> = Vec::new();
     for path in files {
-        let (case, features) = (case_of(path), StoredFeatures::open(path)?);
+        let (case, features) = (case_of(path), StoredFeatures::open_layers(path, layers)?);
         if let Some((_, first)) = opened.first() {
-            let agreed = agree(&patch_kind(features.metadata()), &patch_kind(first.metadata()), "the files before it");
+            let agreed = agree(&patch_kind(features.metadata(), layers), &patch_kind(first.metadata(), layers), "the files before it");
             agreed.map_err(|problem| Error::input(path.display(), problem))?;
             if features.width() != first.width() {
                 let problem = format!("expected tokens of {} channels, found {}", first.width(), features.width());
@@ -52,15 +53,16 @@ fn opened(files: &[PathBuf]) -> Result<Vec<(String, StoredFeatures)>> {
     if opened.is_empty() { Err(Error::option("features", "expected at least one feature file, found none")) } else { Ok(opened) }
 }
 
-/// Reads the patch tokens of `files`, each a row with the case and the slice that it is of: image by image, row by row.
+/// Reads the patch tokens of `layers` in `files`, each a row with the case and the slice that it is of: image by image,
+/// row by row.
 ///
 /// # Errors
-/// If a file cannot be read, holds no patch tokens or NaN, was not made as the first one, or is the second of its
+/// If a file cannot be read, lacks these tokens or holds NaN, was not made as the first one, or is the second of its
 /// case; or if the memory for all of them cannot be had.
-pub fn patch_vectors(files: &[PathBuf]) -> Result<Vectors> {
-    let opened = opened(files)?;
+pub fn patch_vectors(files: &[PathBuf], layers: &Layers) -> Result<Vectors> {
+    let opened = opened(files, layers)?;
     let (_, first) = &opened[0];
-    let (width, kind) = (first.width(), patch_kind(first.metadata()));
+    let (width, kind) = (first.width(), patch_kind(first.metadata(), layers));
     let count: usize = opened.iter().map(|(_, features)| features.slices().len() * features.grid().patches()).sum();
     let (mut values, mut rows) = (Vec::new(), Vec::new());
     values.try_reserve_exact(count * width).map_err(|problem| {
@@ -75,16 +77,16 @@ pub fn patch_vectors(files: &[PathBuf]) -> Result<Vectors> {
     Ok(Vectors { values: Tensor::new([count, width], values), rows, kind })
 }
 
-/// Opens the feature files `files`, each with the label map of its case in the folder `masks`: `CASE.nii.gz`, or
-/// another format, or without `_0000`.
+/// Opens the feature files `files` for the patch tokens of `layers`, each with the label map of its case in the folder
+/// `masks`: `CASE.nii.gz`, or another format, or without `_0000`.
 ///
 /// # Errors
-/// If a file cannot be read or holds no patch tokens, was not made as the first one, or has no label map.
-pub fn patch_files(files: &[PathBuf], masks: &Path) -> Result<Vec<PatchFile>> {
+/// If a file cannot be read or lacks these tokens, was not made as the first one, or has no label map.
+pub fn patch_files(files: &[PathBuf], layers: &Layers, masks: &Path) -> Result<Vec<PatchFile>> {
     let with_mask = |(case, features): (String, StoredFeatures)| -> Result<PatchFile> {
         Ok(PatchFile { mask: mask_of(&case, masks)?, case, features })
     };
-    opened(files)?.into_iter().map(with_mask).collect()
+    opened(files, layers)?.into_iter().map(with_mask).collect()
 }
 
 /// Returns the label map of `case` in the folder `masks`.
