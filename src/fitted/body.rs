@@ -61,8 +61,9 @@ impl BodyHead {
     }
 }
 
-/// Makes those `labels` of a slice of `shape` (height, width) 0 that are not of the body. The `margins` [cells] of
-/// [`BodyHead::margins`] say by how much each cell is; a cell that differs from most of its neighbours follows them.
+/// Makes those `labels` of a slice of `shape` (height, width) 0 that are not of the body. `margins` has one number a
+/// cell, by how much the cell is of the body ([`BodyHead::margins`]). A cell that differs from most of its neighbours
+/// follows them.
 ///
 /// # Panics
 /// If there is not a margin for each cell, or a label for each pixel.
