@@ -5,6 +5,7 @@
 
 - The name says CPython 3.10 and later (abi3), and glibc 2.28 and later on x86-64 (manylinux_2_28). `abi3audit` and
   `auditwheel`, which pip installs, find nothing in the library against it.
+- Its library is that of a release, not of a build for tests.
 - In a fresh virtual environment of each PYTHON, `import meddino` takes less than 0.1 s, both ways to the command line
   work, and a model computes features.
 
@@ -22,6 +23,8 @@ import zipfile
 GLIBC = 28
 TAGS = f"cp310-abi3-manylinux_2_{GLIBC}_x86_64"
 IMPORT_SECONDS = 0.1
+# A library of cargo's profile `dev` has 79 MB, and computes four times as long.
+LIBRARY_BYTES = 40e6
 FILES = ["meddino/_meddino.abi3.so", "meddino/_meddino.pyi", "meddino/py.typed", "meddino/heads/__init__.py"]
 LICENCES = ["LICENSE-APACHE", "LICENSE-MIT", "LICENCES-OF-DEPENDENCIES.txt"]
 
@@ -66,6 +69,7 @@ def files(wheel):
     for name in FILES + [f"meddino-{version}.dist-info/licenses/{name}" for name in LICENCES]:
         expect(name in names, name, " ".join(names))
     library = packed.getinfo(FILES[0])
+    expect(library.file_size < LIBRARY_BYTES, f"a library of a release, less than {LIBRARY_BYTES / 1e6:.0f} MB", f"{library.file_size / 1e6:.1f} MB")
     print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB; its library: {library.file_size / 1e6:.1f} MB")
     return version
 

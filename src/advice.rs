@@ -1,8 +1,9 @@
-//! What a user can do about a GPU that fails, in the words of messages. A page in a browser has no other backend, no driver
-//! to install, one device and one image at a time.
+//! What a user can do about a GPU that fails, in the words of messages. A page in a browser has no driver to install, one
+//! device and one image at a time.
 
 /// What computes where no GPU does, as in "use ...".
-pub(crate) const CPU: &str = choice("`backend` cpu", "the meddino command on a CPU");
+pub(crate) const CPU: &str =
+    if cfg!(all(target_arch = "wasm32", not(feature = "cpu"))) { "the meddino command on a CPU" } else { "`backend` cpu" };
 
 /// How a pass takes less memory.
 pub(crate) const LESS: &str = choice("use a smaller image (`size`) or `batch`", "use a smaller image (`size`)");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::tuning::Tuning;
 use crate::error::Result;
-use crate::gpu::{Boxed, Pending, Profile, Projector, WasmNotSendSync};
+use crate::gpu::{Boxed, Pause, Pending, Profile, Projector, WasmNotSendSync};
 use crate::tensor::TensorView;
 use crate::vit::features::{Check, Features, Projection, Request};
 
@@ -19,6 +19,8 @@ pub(super) trait Backend: WasmNotSendSync {
     fn planned_bytes(&self, image_shape: &[usize], pending: u64, request: &Request) -> Result<Option<u64>>;
     /// Submits a batch; if `clocked`, the device's clock times the pass.
     fn submit<'a>(&'a self, batch: Batch<'a>, clocked: bool) -> Boxed<'a, Result<Pending>>;
+    /// Computes a batch in steps, and waits for `pause` before each.
+    fn features_pausing<'a>(&'a self, batch: Batch<'a>, pause: Pause<'a>) -> Boxed<'a, Result<Features>>;
     /// Takes features back whose memory a later batch may use.
     fn reuse(&self, features: Features);
     fn pass_times<'a>(&'a self, batch: Batch<'a>, runs: usize) -> Boxed<'a, Result<Option<Vec<Duration>>>>;

@@ -7,7 +7,7 @@ use super::backend::{Backend, Batch};
 use super::tuning::{Precision, Tuning};
 use crate::cpu::{self, Layer};
 use crate::error::{Error, Result};
-use crate::gpu::{Boxed, Pending, Profile, Projector};
+use crate::gpu::{Boxed, Pause, Pending, Profile, Projector};
 use crate::tensor::Tensor;
 use crate::vit::config::Config;
 use crate::vit::features::{Features, Projection, Request};
@@ -31,7 +31,11 @@ impl Backend for Cpu {
             Precision::F32 => String::new(),
             precision => format!(", {precision}"),
         };
-        format!("CPU ({} threads, {}{precision})", rayon::current_num_threads(), cpu::InstructionSet::in_use())
+        let threads = match rayon::current_num_threads() {
+            1 => "1 thread".to_owned(),
+            count => format!("{count} threads"),
+        };
+        format!("CPU ({threads}, {}{precision})", cpu::InstructionSet::in_use())
     }
 
     fn method(&self) -> String {
@@ -62,6 +66,10 @@ impl Backend for Cpu {
     fn submit<'a>(&'a self, Batch { images, mask, request, check }: Batch<'a>, _: bool) -> Boxed<'a, Result<Pending>> {
         let features = cpu::in_pool(|| cpu::forward_while(&self.weights, &self.config, images, mask, request, check));
         Box::pin(ready(features.map(Pending::ready)))
+    }
+
+    fn features_pausing<'a>(&'a self, Batch { images, mask, request, .. }: Batch<'a>, pause: Pause<'a>) -> Boxed<'a, Result<Features>> {
+        Box::pin(cpu::forward_pausing(&self.weights, &self.config, images, mask, request, pause))
     }
 
     /// Frees the memory, because a batch takes far longer to compute here than its memory to allocate.

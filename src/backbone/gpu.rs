@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::backend::{Backend, Batch};
 use super::tuning::{Precision, Tuning};
 use crate::error::Result;
-use crate::gpu::{Boxed, Gpu, Pending, Profile, Projector};
+use crate::gpu::{Boxed, Gpu, Pause, Pending, Profile, Projector};
 use crate::graph::{Elem, Limits};
 use crate::vit::features::{Features, Projection, Request};
 
@@ -56,6 +56,14 @@ impl Backend for Gpu {
         } else {
             Box::pin(self.submit_async(images, mask, request))
         }
+    }
+
+    /// In one step, because a GPU computes in the background.
+    fn features_pausing<'a>(&'a self, Batch { images, mask, request, .. }: Batch<'a>, pause: Pause<'a>) -> Boxed<'a, Result<Features>> {
+        Box::pin(async move {
+            pause().await?;
+            self.submit_async(images, mask, request).await?.await
+        })
     }
 
     fn reuse(&self, features: Features) {

@@ -8,6 +8,7 @@ mod gpu;
 mod tuning;
 
 use std::fmt;
+use std::future::Future;
 use std::time::Duration;
 
 pub use self::choice::Choice;
@@ -19,7 +20,7 @@ use self::backend::{Backend, Batch};
 use crate::error::Result;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::gpu::block_on;
-use crate::gpu::{Context, Gpu, Profile};
+use crate::gpu::{Boxed, Context, Gpu, Profile, WasmNotSend, WasmNotSendSync};
 use crate::tensor::{Tensor, TensorView};
 use crate::vit::config::Config;
 use crate::vit::features::{Check, Features, Projection, Request};
@@ -201,6 +202,23 @@ impl Backbone {
     /// If the image, the mask or the request does not fit the model, or the device fails.
     pub async fn features_async<'a>(&self, image: impl Into<TensorView<'a>>, mask: Option<&[bool]>, request: &Request) -> Result<Features> {
         self.submit_async(image, mask, request).await?.await
+    }
+
+    /// Computes features as [`Backbone::features_async`] does, in steps: the pass waits for `pause` before it begins and,
+    /// on the CPU, before each block of the model. Where the CPU computes on the only thread, as in a browser's worker,
+    /// other work has its turn then. An error of `pause` ends the pass.
+    ///
+    /// # Errors
+    /// As [`Backbone::features_async`], and the error of `pause`.
+    pub async fn features_pausing_async<'a, P: Future<Output = Result<()>> + WasmNotSend>(
+        &self,
+        images: impl Into<TensorView<'a>>,
+        mask: Option<&[bool]>,
+        request: &Request,
+        pause: impl Fn() -> P + WasmNotSendSync,
+    ) -> Result<Features> {
+        let pause = || -> Boxed<'_, Result<()>> { Box::pin(pause()) };
+        self.backend.features_pausing(Batch { images: images.into(), mask, request, check: GO_ON }, &pause).await
     }
 
     /// Submits a batch of images as [`Backbone::features`] does, and does not wait. A GPU computes in the background,

@@ -1,6 +1,8 @@
 //! The forward pass, written as the model's definition reads.
 
-use super::{Layer, LayerEpilogue, attention, layernorm, matmul, patch_embed, rope, tokens};
+use std::future::{Future, ready};
+
+use super::{Layer, LayerEpilogue, at_once, attention, layernorm, matmul, patch_embed, rope, tokens};
 use crate::error::Result;
 use crate::tensor::{Tensor, TensorView};
 use crate::vit::config::Config;
@@ -38,22 +40,38 @@ pub fn forward_while(
     request: &Request,
     check: Check<'_>,
 ) -> Result<Features> {
-    let features = pass(weights, config, image, mask, request, check)?;
+    at_once(forward_pausing(weights, config, image, mask, request, || ready(check())))
+}
+
+/// Runs a batch as [`forward`] does, and waits for `pause` before each block of the model, so that the caller's thread has
+/// time for other work. An error of `pause` ends the pass.
+///
+/// # Errors
+/// As [`forward`], and the error of `pause`.
+pub async fn forward_pausing<P: Future<Output = Result<()>>>(
+    weights: &Weights<Tensor, Layer>,
+    config: &Config,
+    image: TensorView<'_>,
+    mask: Option<&[bool]>,
+    request: &Request,
+    pause: impl Fn() -> P,
+) -> Result<Features> {
+    let features = pass(weights, config, image, mask, request, &pause).await?;
     if features.are_finite() {
         return Ok(features);
     }
     // A second pass with all taps finds the first that is not finite.
-    let traced = pass(weights, config, image, mask, &Request { taps: true, ..Request::default() }, check)?;
+    let traced = pass(weights, config, image, mask, &Request { taps: true, ..Request::default() }, &pause).await?;
     Err(traced.overflow(Range::F32))
 }
 
-fn pass(
+async fn pass<P: Future<Output = Result<()>>>(
     weights: &Weights<Tensor, Layer>,
     config: &Config,
-    image: TensorView,
+    image: TensorView<'_>,
     mask: Option<&[bool]>,
     request: &Request,
-    check: Check<'_>,
+    pause: &impl Fn() -> P,
 ) -> Result<Features> {
     request.check(config)?;
     let (batch, grid) = config.check_image(image.shape())?;
@@ -77,7 +95,7 @@ fn pass(
     // A block's intermediate tensors. All blocks share this memory.
     let [mut h, mut qkv, mut rotated, mut a, mut hidden] = [(); 5].map(|()| Tensor::empty());
     for (i, block) in weights.blocks.iter().enumerate() {
-        check()?;
+        pause().await?;
         layernorm(&x, &block.norm1, eps, &mut h);
         matmul(&h, &block.attn.qkv, LayerEpilogue::Bias, &mut qkv);
         rope(&qkv, &table, heads, prefix, config.rope, &mut rotated);

@@ -24,10 +24,13 @@ mod simd;
 mod tokens;
 mod window;
 
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
 pub use attention::attention;
 pub use decode::{decode, decode_bytes, decoder_layers};
 pub use dot::Bf16;
-pub use forward::{forward, forward_while};
+pub use forward::{forward, forward_pausing, forward_while};
 pub use gelu::gelu;
 pub use layernorm::{layernorm, layernorm_gelu};
 pub use matmul::{FactorType, Layer, LayerEpilogue, layers, matmul};
@@ -36,6 +39,14 @@ pub use patch_embed::patch_embed;
 pub use rope::rope;
 pub use set::InstructionSet;
 pub use tokens::tokens;
+
+/// Returns the result of a future that waits for nobody. Nobody may block in a browser.
+pub(crate) fn at_once<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => done,
+        Poll::Pending => unreachable!("the future waits for nobody"),
+    }
+}
 
 /// Runs `work` inside the rayon pool. From outside the pool, every kernel would put the caller to sleep and wake it
 /// again.

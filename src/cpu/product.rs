@@ -8,7 +8,7 @@
 //! | AVX-512 | 32 of 16 numbers | 12 x 32, the whole tile |
 //! | AVX2 | 16 of 8 | 6 x 16 |
 //! | NEON | 32 of 4 | 6 x 16 |
-//! | WebAssembly | at least 16 of 4 | 6 x 8 |
+//! | WebAssembly | 15 of 4, as V8 has them on x86 | 4 x 8 |
 //! | portable | the compiler decides | 4 x 8 |
 //!
 //! Each step along K multiplies one row of the strip by one value of each row of the left operand. Every sum of a
@@ -136,6 +136,7 @@ pub fn panel_simd<S: Simd, const LENGTH: usize>(
     match S::F32_LANES {
         16 => blocks::<S, LENGTH, ROWS, 2>(simd, lhs, strip, is_first, ahead, out),
         4 if cfg!(target_arch = "aarch64") => blocks::<S, LENGTH, 6, 4>(simd, lhs, strip, is_first, ahead, out),
+        4 if cfg!(target_arch = "wasm32") => blocks::<S, LENGTH, 4, 2>(simd, lhs, strip, is_first, ahead, out),
         8 | 4 => blocks::<S, LENGTH, 6, 2>(simd, lhs, strip, is_first, ahead, out),
         _ => blocks::<S, LENGTH, 4, 8>(simd, lhs, strip, is_first, ahead, out),
     }
@@ -189,6 +190,7 @@ pub fn add_products_simd<'a, S: Simd>(simd: S, lhs: &'a [f32], strip: &'a [f32],
             let rest = add_blocks::<S, 6, 4>(simd, lhs, strip, 0, out);
             add_blocks::<S, 2, 8>(simd, lhs, strip, rest, out)
         }
+        4 if cfg!(target_arch = "wasm32") => add_blocks::<S, 4, 2>(simd, lhs, strip, 0, out),
         8 | 4 => {
             let rest = add_blocks::<S, 6, 2>(simd, lhs, strip, 0, out);
             add_blocks::<S, 2, 4>(simd, lhs, strip, rest, out)

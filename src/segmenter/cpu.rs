@@ -1,8 +1,5 @@
 //! A segmentation network on the CPU.
 
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
-
 use super::backend::FoldBackend;
 use crate::backbone::Backbone;
 use crate::count::product;
@@ -40,11 +37,7 @@ impl CpuFold {
 
     /// Returns the scores [B, K, h, w] of tiles [B, 1, h, w].
     fn scores(&self, tiles: &Tensor, check: Check<'_>) -> Result<Tensor> {
-        let computed = pin!(async { self.encoder.submit_while_async(tiles, None, &self.request, check).await?.await });
-        // Nobody may block in a browser, and the CPU's future waits for nobody.
-        let Poll::Ready(computed) = computed.poll(&mut Context::from_waker(Waker::noop())) else {
-            unreachable!("the CPU computes at once")
-        };
+        let computed = cpu::at_once(async { self.encoder.submit_while_async(tiles, None, &self.request, check).await?.await });
         let Features { layers, x_norm, grid, .. } = computed?;
         let mut layers: Vec<&Tensor> = layers.iter().map(|(_, x)| x).collect();
         // Every request returns the last block's output after the final norm, so `request.layers` does not list it.

@@ -3,8 +3,8 @@
 
 const bytes = async (url) => new Uint8Array(await (await fetch(url)).arrayBuffer());
 
-/** meddino on WebGPU, in f32. */
-export async function meddino() {
+/** meddino on the GPU or the CPU (one thread), in f32. */
+export async function meddino(backend) {
     const { Meddino } = await import("/meddino/meddino.js");
     const [scanFile, weights] = await Promise.all(["scan.npy", "weights.safetensors"].map(async (name) => new File([await (await fetch(`/${name}`)).blob()], name)));
     let engine, scan;
@@ -12,7 +12,7 @@ export async function meddino() {
         async start() {
             const worker = new Meddino();
             scan = await worker.open([{ path: "scan.npy", file: scanFile }]);
-            engine = await worker.load({ file: weights }, { rope: "f32" });
+            engine = await worker.load({ file: weights }, { backend, rope: "f32" });
             return { adapter: engine.adapter, tier: engine.tier, bytes: engine.weightBytes };
         },
         async tokens() {
@@ -24,8 +24,8 @@ export async function meddino() {
     };
 }
 
-/** ONNX Runtime Web with one of its providers, `wasm` or `webgpu`, and as many threads as the machine has cores. */
-export async function onnx(provider) {
+/** ONNX Runtime Web with one of its providers, `wasm` or `webgpu`, and `threads` threads. */
+export async function onnx(provider, threads) {
     const [graph, image] = await Promise.all([bytes("/model.onnx"), bytes("/image.f32")]);
     const side = Math.sqrt(image.length / 12);
     const data = await bytes("/model.onnx.data");
@@ -34,7 +34,7 @@ export async function onnx(provider) {
         async start() {
             ort = await import(`/ort/ort.${provider}.bundle.min.mjs`);
             ort.env.wasm.wasmPaths = "/ort/";
-            ort.env.wasm.numThreads = navigator.hardwareConcurrency;
+            ort.env.wasm.numThreads = threads;
             const externalData = [{ path: "model.onnx.data", data }];
             session = await ort.InferenceSession.create(graph, { executionProviders: [provider], externalData });
             return { version: ort.env.versions.web, threads: ort.env.wasm.numThreads };

@@ -2,13 +2,19 @@
 // prepares what it needs.
 
 import { createRequire } from "node:module";
+import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { distance } from "../tests/files.mjs";
 import { serve } from "../tests/server.mjs";
 
 const [desk, model, rounds, runs] = [process.env.DESK, process.env.MODEL, Number(process.env.ROUNDS), Number(process.env.RUNS)];
 const { chromium } = createRequire(resolve(desk, "x.js"))("playwright-core");
-const ENGINES = { meddino: ["meddino"], "onnxruntime-web, WASM": ["onnx", "wasm"], "onnxruntime-web, WebGPU": ["onnx", "webgpu"] };
+const threads = availableParallelism();
+const wasm = (count) => [`onnxruntime-web, WASM, ${count} thread${count > 1 ? "s" : ""}`, ["onnx", "wasm", count]];
+const ENGINES = {
+    gpu: [["meddino", ["meddino", "gpu"]], wasm(threads), ["onnxruntime-web, WebGPU", ["onnx", "webgpu", threads]]],
+    cpu: [["meddino", ["meddino", "cpu"]], wasm(1), wasm(threads)],
+};
 /** Rounding alone: benches/peers has the same. */
 const TOLERANCE = 2e-5;
 
@@ -79,7 +85,7 @@ async function turn({ page }) {
 
 await startUp();
 const engines = [];
-for (const [name, how] of Object.entries(ENGINES)) {
+for (const [name, how] of ENGINES[process.env.BACKEND]) {
     const engine = await open(name, how).catch((error) => console.log(`${name}: not measured: ${error.message.split("\n")[0]}`));
     if (engine) engines.push(engine);
 }

@@ -1,4 +1,4 @@
-/** MedDINOv3 features of CT scans in a browser, on WebGPU. A worker computes; every call is a promise. */
+/** MedDINOv3 features of CT scans in a browser, on WebGPU or the CPU. A worker computes; every call is a promise. */
 
 /** An error in the library's words: what was expected, what was found, what to do. */
 export class MeddinoError extends Error {
@@ -33,13 +33,15 @@ export type Source =
     | { url: string };
 
 export interface LoadOptions {
+    /** `auto` (the default): the GPU, if the browser has one that is no software and that takes the model; else the CPU. */
+    backend?: "auto" | "gpu" | "cpu";
     /** `f32` (the default), or `f16` where the GPU has it: half the memory. */
     precision?: "f32" | "f16";
-    /** A tier of kernels: `baseline`, `direct`, `subgroups`. By default the best that the GPU runs. */
+    /** A tier of the GPU's kernels: `baseline`, `direct`, `subgroups`. By default the best that the GPU runs. */
     tier?: string;
     /** The precision of the position embedding, which otherwise follows the kind of checkpoint. */
     rope?: "f32" | "bf16";
-    /** Of the shards of a URL: bytes that are here, of all, and bytes of weights that are on the GPU already. */
+    /** Of the shards of a URL: bytes that are here, of all, and bytes of weights that are on the GPU already (0 on the CPU). */
     onProgress?: (progress: { done: number; size: number; cached: boolean; uploaded: number }) => void;
     /** Ends a download; the next one goes on from there. */
     signal?: AbortSignal;
@@ -48,13 +50,13 @@ export interface LoadOptions {
 export class Meddino {
     /** Starts a worker. Give one if a bundler has to make it (from `worker.js`). */
     constructor(worker?: Worker);
-    /** Says why this browser cannot compute; `undefined` if it can. */
+    /** Says why features are computed on the CPU here; `undefined` if there is a GPU for them. */
     static missing(): Promise<string | undefined>;
     /** Opens a scan: NIfTI, NRRD, MetaImage, `.npy`, a DICOM file, or the files of a DICOM folder. */
     open(files: Iterable<File | PathFile>, options?: OpenOptions): Promise<Scan>;
     /** Opens the built-in synthetic thorax slice. */
     phantom(): Promise<Scan>;
-    /** Opens the GPU and loads weights onto it. */
+    /** Loads weights onto the GPU, or packs them for the CPU. */
     load(source: Source, options?: LoadOptions): Promise<Model>;
     /** Opens a head that `meddino probe fit` made with label maps (`masks`). */
     head(file: File): Promise<Head>;
@@ -116,21 +118,29 @@ export interface Model extends Kept {
     readonly width: number;
     readonly depth: number;
     readonly patchSize: number;
+    readonly backend: "gpu" | "cpu";
+    /** With the backend `auto`: why the CPU was taken. */
+    readonly why?: string;
     readonly device: string;
-    /** What the browser tells of the GPU: its description, or vendor and architecture. */
+    /** What the browser tells of the GPU: its description, or vendor and architecture. On the CPU, its threads and instructions. */
     readonly adapter: string;
-    readonly tier: string;
+    /** The tier of the GPU's kernels. */
+    readonly tier: string | null;
     readonly precision: string;
-    /** Bytes of the GPU's memory for the weights and the smallest pass. */
+    /** Bytes of the GPU's memory for the weights and the smallest pass; on the CPU, of the weights. */
     readonly weightBytes: number;
     /** The most bytes that the GPU binds at once. */
-    readonly maxBinding: number;
-    readonly abilities: string;
+    readonly maxBinding: number | null;
+    /** Of the GPU. */
+    readonly abilities: string | null;
     readonly warnings: string[];
-    /** Bytes of the GPU's memory for the weights and a pass over an image. */
-    plannedBytes(height: number, width: number): Promise<number>;
-    /** Computes the features of a slice. `size` is `native`, a side, or `HxW`. */
-    features(scan: Scan, index: number, options?: { size?: string | number; layers?: number[] }): Promise<Features>;
+    /** Bytes of the GPU's memory for the weights and a pass over an image; null on the CPU. */
+    plannedBytes(height: number, width: number): Promise<number | null>;
+    /**
+     * Computes the features of a slice. `size` is `native`, a side, or `HxW`. `signal` ends a pass: on the CPU between two
+     * blocks of the model, on a GPU only before it begins.
+     */
+    features(scan: Scan, index: number, options?: { size?: string | number; layers?: number[]; signal?: AbortSignal }): Promise<Features>;
     /** Takes the GPU away, as a driver does that fails. For tests. */
     loseDevice(): Promise<void>;
 }

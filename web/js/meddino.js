@@ -1,5 +1,7 @@
-// MedDINOv3 features of CT scans in a browser, on WebGPU. A worker computes, so that the page stays alive; every call
+// MedDINOv3 features of CT scans in a browser, on WebGPU or the CPU. A worker computes, so that the page stays alive; every call
 // is a promise. `meddino.d.ts` describes each class.
+
+import { missing } from "./gpu.js";
 
 export class MeddinoError extends Error {
     constructor({ message, kind, failure }) {
@@ -25,14 +27,9 @@ export class Meddino {
         };
     }
 
-    /** Why this page cannot compute; undefined if it can. */
-    static async missing() {
-        if (!globalThis.isSecureContext) return "WebGPU needs a secure page: open it by https, or from this machine (localhost).";
-        if (!navigator.gpu) {
-            return "This browser has no WebGPU. Chrome and Edge have it since 113, Safari since 26, Firefox since 141 on Windows and 145 on Apple silicon.";
-        }
-        if (!(await navigator.gpu.requestAdapter())) return "This browser has WebGPU, but finds no GPU for it: see chrome://gpu or about:support.";
-        return undefined;
+    /** Why features are computed on the CPU here; undefined if this page has a GPU for them. */
+    static missing() {
+        return missing();
     }
 
     async open(files, { name, series, orient } = {}) {
@@ -48,10 +45,10 @@ export class Meddino {
         return new Scan(this, handle, about);
     }
 
-    async load(source, { precision, tier, rope, onProgress, signal } = {}) {
+    async load(source, { backend, precision, tier, rope, onProgress, signal } = {}) {
         // A worker's relative URLs begin at the worker.
         const absolute = source.url === undefined ? source : { ...source, url: new URL(source.url, document.baseURI).href };
-        const { handle, about } = await this.call("load", { source: absolute, precision, tier, rope }, { onProgress, signal });
+        const { handle, about } = await this.call("load", { source: absolute, backend, precision, tier, rope }, { onProgress, signal });
         return new Model(this, handle, about);
     }
 
@@ -163,9 +160,9 @@ export class Model extends Kept {
         return this.meddino.call("plannedBytes", { model: this.handle, height, width });
     }
 
-    async features(scan, index, { size = "native", layers = [] } = {}) {
+    async features(scan, index, { size = "native", layers = [], signal } = {}) {
         const args = { model: this.handle, scan: scan.handle, index, size: String(size), layers };
-        const { handle, about } = await this.meddino.call("features", args);
+        const { handle, about } = await this.meddino.call("features", args, { signal });
         return new Features(this.meddino, handle, about);
     }
 

@@ -1,8 +1,9 @@
 // The worker of meddino.js: it has the WebAssembly module, the scans, the models and the features. A message names a
 // call and its arguments; the answer has the same number.
 
-import start, { Colours, Engine, Head, Loader, Scan, Weights } from "./wasm/meddino.js";
-import { eachShard, hash, readIndex } from "./shards.js";
+import start, { Colours, Engine, Head, Loader, Scan, ShardFiles, Weights, sha256Of } from "./wasm/meddino.js";
+import { missing, ofAdapter } from "./gpu.js";
+import { eachShard, readIndex } from "./shards.js";
 
 /** Objects of the module by the number that the page knows them by. */
 const kept = new Map();
@@ -35,46 +36,86 @@ async function using(object, work) {
     }
 }
 
-/** The running downloads, by the number of their call. */
-const downloads = new Map();
+/** What ends the running calls, by their numbers. */
+const stops = new Map();
 
-/** Loads a model: `{seeded}`, `{file}`, or `{url}` of an index of shards. */
-async function load(source, options, id) {
-    if (source.seeded !== undefined) return Engine.load(Weights.seeded(source.seeded), ...options);
-    if (source.file !== undefined) {
-        const engine = await Engine.load(Weights.file(source.file.name ?? "weights", source.file), ...options);
-        engine.identify(await hash(source.file));
-        return engine;
-    }
+/** Runs `work` with a signal that is given when the call of this number is cancelled. */
+async function stoppable(id, work) {
     const stop = new AbortController();
-    downloads.set(id, stop);
-    let loader;
+    stops.set(id, stop);
     try {
-        const index = await readIndex(source.url, stop.signal);
-        loader = await Loader.open(source.url, index.bytes, ...options);
-        let uploaded = 0;
-        const report = (progress) => postMessage({ id, progress: { ...progress, uploaded } });
-        let done = { done: 0, size: index.size, cached: true };
-        const upload = async ({ name, sha256 }, content) => {
-            await loader.add(name, sha256, new Uint8Array(await content.arrayBuffer()));
-            uploaded = loader.bytes();
-            report(done);
-        };
-        await eachShard(index, stop.signal, (progress) => report((done = progress)), upload);
-        stop.signal.throwIfAborted();
-        const whole = loader;
-        loader = undefined;
-        return await whole.finish();
+        return await work(stop.signal);
     } finally {
-        loader?.free();
-        downloads.delete(id);
+        stops.delete(id);
     }
 }
 
-/** What the browser tells of its GPU. */
-async function adapter() {
-    const { vendor, architecture, description } = (await navigator.gpu.requestAdapter())?.info ?? {};
-    return description || [vendor, architecture].filter(Boolean).join(" ") || "GPU";
+/** Lets messages that have arrived have their turn. */
+const turn = () =>
+    new Promise((resolve) => {
+        const { port1, port2 } = new MessageChannel();
+        port1.onmessage = resolve;
+        port2.postMessage(undefined);
+    });
+
+/**
+ * Loads a model on the backend that is asked for, `gpu` or `cpu`. With `auto`, that is the GPU, if there is one that is no
+ * software and that takes the model; else the CPU. Returns the model, and why the CPU was taken.
+ */
+async function load(source, backend, options, id, signal) {
+    if (!["auto", "gpu", "cpu"].includes(backend)) throw Object.assign(new Error(`backend: '${backend}' is none of auto, gpu, cpu`), { kind: "option" });
+    if (backend !== "auto") return { engine: await loadOn(backend, source, options, id, signal) };
+    const without = await missing();
+    if (without) return { engine: await loadOn("cpu", source, options, id, signal), why: without };
+    try {
+        return { engine: await triedOut(await loadOn("gpu", source, options, id, signal)) };
+    } catch (error) {
+        if (error.kind !== "gpu") throw error;
+        return { engine: await loadOn("cpu", source, options, id, signal), why: `The GPU is not used: ${error.message}` };
+    }
+}
+
+/** Returns a model whose first pass works. */
+async function triedOut(engine) {
+    try {
+        await engine.tryOut();
+        return engine;
+    } catch (error) {
+        engine.free();
+        throw error;
+    }
+}
+
+/** Loads a model: `{seeded}`, `{file}`, or `{url}` of an index of shards. */
+async function loadOn(backend, source, options, id, signal) {
+    const opened = (weights) => (backend === "gpu" ? Engine.load(weights, ...options) : Engine.onCpu(weights, ...options));
+    if (source.seeded !== undefined) return opened(Weights.seeded(source.seeded));
+    if (source.file !== undefined) {
+        const name = source.file.name ?? "weights";
+        const engine = await opened(Weights.file(name, source.file));
+        engine.identify(sha256Of(name, source.file));
+        return engine;
+    }
+    const index = await readIndex(source.url, signal);
+    let shards = await (backend === "gpu" ? Loader.open(source.url, index.bytes, ...options) : ShardFiles.open(source.url, index.bytes));
+    try {
+        let uploaded = 0;
+        const report = (progress) => postMessage({ id, progress: { ...progress, uploaded } });
+        let done = { done: 0, size: index.size, cached: true };
+        const take = async ({ name, sha256 }, content) => {
+            if (backend === "cpu") return shards.add(name, sha256, content);
+            await shards.add(name, sha256, new Uint8Array(await content.arrayBuffer()));
+            uploaded = shards.bytes();
+            report(done);
+        };
+        await eachShard(index, signal, (progress) => report((done = progress)), take);
+        signal.throwIfAborted();
+        const whole = shards;
+        shards = undefined;
+        return await (backend === "gpu" ? whole.finish() : opened(whole.finish()));
+    } finally {
+        shards?.free();
+    }
 }
 
 const calls = {
@@ -87,17 +128,21 @@ const calls = {
         return { handle: keep(scan), about: scan.about() };
     },
     slice: ({ scan, index }) => get(scan, "scan").slice(index),
-    async load({ source, precision, tier, rope }, id) {
-        const engine = await load(source, [precision, tier, rope], id);
-        return { handle: keep(engine), about: { ...engine.about(), adapter: await adapter() } };
+    async load({ source, backend = "auto", precision, tier, rope }, id) {
+        const { engine, why } = await stoppable(id, (signal) => load(source, backend, [precision, tier, rope], id, signal));
+        const about = engine.about();
+        const adapter = about.backend === "gpu" ? ofAdapter(await navigator.gpu.requestAdapter()) : about.device;
+        return { handle: keep(engine), about: { ...about, adapter, why } };
     },
-    plannedBytes: ({ model, height, width }) => get(model, "model").plannedBytes(height, width),
-    async features({ model, scan, index, size, layers }) {
+    plannedBytes: ({ model, height, width }) => get(model, "model").plannedBytes(height, width) ?? null,
+    features: ({ model, scan, index, size, layers }, id) => stoppable(id, async (signal) => {
         const engine = get(model, "model");
         const image = get(scan, "scan").image(index, size);
-        const features = await using(engine, () => engine.features(image, Uint32Array.from(layers)));
+        // On the CPU a pass has the worker to itself: other calls have their turn between two blocks of the model.
+        const pause = () => turn().then(() => !signal.aborted);
+        const features = await using(engine, () => engine.features(image, Uint32Array.from(layers), pause));
         return { handle: keep(features), about: features.about() };
-    },
+    }),
     tokens({ features }) {
         const of = get(features, "set of features");
         return { cls: of.cls(), storage: of.storage(), patches: of.patches() };
@@ -126,7 +171,7 @@ const calls = {
         object?.free();
     },
     loseDevice: ({ model }) => get(model, "model").loseDevice(),
-    cancel: ({ call }) => downloads.get(call)?.abort(),
+    cancel: ({ call }) => stops.get(call)?.abort(),
     memory: () => module.memory.buffer.byteLength,
 };
 

@@ -184,21 +184,23 @@ async function load(source, options) {
     await laid();
 }
 
-const use = guarded((source) => load(source, { precision: $("precision").value }));
+const use = guarded((source) => load(source, { backend: $("backend").value, precision: $("precision").value }));
 
-/** What computes, and what it could not have. */
+/** Shows what computes. */
 function badge(model) {
     const line = (text) => Object.assign(document.createElement("p"), { textContent: text });
     const mega = (bytes) => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
-    const whole = model.maxBinding > 128 * 2 ** 20 ? `the GPU binds ${mega(model.maxBinding)} at once` : "default limits: 128 MiB at once, larger work is split";
-    const without = ["f16", "subgroups"].filter((ability) => !model.abilities.includes(ability));
-    $("badge").replaceChildren(
-        line(`${model.weights}: ${(model.parameters / 1e6).toFixed(1)} million parameters`),
-        line(`${model.adapter} · ${model.tier} · ${model.precision}`),
-        line(`${mega(model.weightBytes)} of GPU memory for the weights; ${whole}`),
-        ...(without.length > 0 ? [line(`without ${without.join(" and ")}, which this browser does not give for this GPU`)] : []),
-        ...model.warnings.map(line),
-    );
+    const weights = `${model.weights}: ${(model.parameters / 1e6).toFixed(1)} million parameters`;
+    const lines = model.backend === "gpu" ? ofGpu(model, mega) : [`${model.adapter} · ${model.precision}`, `${mega(model.weightBytes)} of memory for the weights`];
+    $("badge").replaceChildren(...[weights, ...lines, ...(model.why ? [model.why] : []), ...model.warnings].map(line));
+}
+
+/** What the GPU is, and what it could not have. */
+function ofGpu({ adapter, tier, precision, weightBytes, maxBinding, abilities }, mega) {
+    const whole = maxBinding > 128 * 2 ** 20 ? `the GPU binds ${mega(maxBinding)} at once` : "default limits: 128 MiB at once, larger work is split";
+    const without = ["f16", "subgroups"].filter((ability) => !abilities.includes(ability));
+    const lacking = without.length > 0 ? [`without ${without.join(" and ")}, which this browser does not give for this GPU`] : [];
+    return [`${adapter} · ${tier} · ${precision}`, `${mega(weightBytes)} of GPU memory for the weights; ${whole}`, ...lacking];
 }
 
 // Features.
@@ -496,7 +498,7 @@ addEventListener("drop", guarded(async (event) => {
 
 windowed();
 const missing = await Meddino.missing();
-if (missing) notice(`${missing} Slices are shown; features need WebGPU.`);
+if (missing) notice(`${missing} So features are computed on the CPU, by one thread: for ViT-B choose small images.`);
 const adapter = await navigator.gpu?.requestAdapter();
 if (!adapter?.features.has("shader-f16")) {
     $("precision").options[1].disabled = true;

@@ -1,12 +1,15 @@
-//! A model on the GPU.
+//! A model on the GPU or the CPU.
 
-use meddino::backbone::Backbone;
+use js_sys::{Function, Promise};
+use meddino::backbone::{Backbone, Choice};
 use meddino::gpu::Context;
 use meddino::output::Provenance;
 use meddino::vit::features::Request;
 use meddino::vit::weights::Weights as Tree;
-use wasm_bindgen::JsValue;
+use meddino::{Error, Tensor};
 use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
 
 use crate::device;
 use crate::error::{Result, object, thrown};
@@ -22,6 +25,8 @@ struct About {
     parameters: usize,
     width: usize,
     depth: usize,
+    /// `gpu` or `cpu`
+    backend: &'static str,
     #[serde(rename = "patchSize")]
     patch_size: usize,
     device: String,
@@ -30,43 +35,51 @@ struct About {
     #[serde(rename = "weightBytes")]
     weight_bytes: u64,
     #[serde(rename = "maxBinding")]
-    max_binding: u64,
-    abilities: String,
+    max_binding: Option<u64>,
+    abilities: Option<String>,
     warnings: Vec<String>,
 }
 
-/// A model whose weights are on the GPU.
+/// A model that is ready to compute.
 #[wasm_bindgen]
 pub struct Engine {
     backbone: Backbone,
-    context: Context,
+    /// The GPU, if the model is on one.
+    context: Option<Context>,
     about: About,
     /// What identifies the checkpoint; none for untrained weights.
     sha256: Option<String>,
 }
 
 impl Engine {
-    /// Takes a model that is on the device of `context`. `weights` is what messages call its checkpoint, which has
-    /// `warnings`.
-    pub(crate) fn new(backbone: Backbone, context: Context, weights: String, warnings: &[String]) -> Result<Self> {
+    /// Takes a model that is on the GPU of `context`, or on the CPU. `weights` is what messages call its checkpoint,
+    /// which has `warnings`.
+    pub(crate) fn new(backbone: Backbone, context: Option<Context>, weights: String, warnings: &[String]) -> Result<Self> {
         let (config, tuning) = (backbone.config(), backbone.tuning());
         let side = config.patch_size;
+        let parameters = Tree::specs(config).leaves().iter().map(|spec| spec.shape.iter().product::<usize>()).sum();
         let planned = backbone.planned_bytes(&[1, 1, side, side], 0, &Request::default()).map_err(thrown)?;
         let about = About {
             weights,
-            parameters: Tree::specs(config).leaves().iter().map(|spec| spec.shape.iter().product::<usize>()).sum(),
+            parameters,
+            backend: if context.is_some() { "gpu" } else { "cpu" },
             width: config.embed_dim,
             depth: config.depth,
             patch_size: side,
             device: backbone.device(),
             tier: tuning.tier.map(|tier| tier.to_string()),
             precision: tuning.precision.to_string(),
-            weight_bytes: planned.unwrap_or(0),
-            max_binding: context.limits().max_binding,
-            abilities: context.abilities().to_string(),
+            weight_bytes: planned.unwrap_or((parameters * size_of::<f32>()) as u64),
+            max_binding: context.as_ref().map(|context| context.limits().max_binding),
+            abilities: context.as_ref().map(|context| context.abilities().to_string()),
             warnings: warnings.iter().chain(backbone.warnings()).cloned().collect(),
         };
         Ok(Self { backbone, context, about, sha256: None })
+    }
+
+    fn of(Weights { model, sha256 }: Weights, backbone: Backbone, context: Option<Context>) -> Result<Self> {
+        let name = model.checkpoint().source_name().to_owned();
+        Ok(Self { sha256, ..Self::new(backbone, context, name, model.warnings())? })
     }
 }
 
@@ -76,12 +89,30 @@ impl Engine {
     /// one of the tiers of kernels, else the best that the device runs. `rope` is the precision of the position
     /// embedding, `f32` or `bf16`, which otherwise follows the kind of checkpoint.
     pub async fn load(weights: Weights, precision: Option<String>, tier: Option<String>, rope: Option<String>) -> Result<Engine> {
-        let mut model = weights.model;
-        if let Some(rope) = rope {
-            model.set_rope(options::rope(&rope)?);
+        let weights = weights.with_rope(rope)?;
+        let (backbone, context) = device::on(precision, tier, async |context| Backbone::on_async(&weights.model, context).await).await?;
+        Self::of(weights, backbone, Some(context))
+    }
+
+    /// Packs the weights for the CPU. The options are those of [`Engine::load`]; the CPU has f32 alone, and no tiers.
+    #[wasm_bindgen(js_name = onCpu)]
+    pub async fn on_cpu(weights: Weights, precision: Option<String>, tier: Option<String>, rope: Option<String>) -> Result<Engine> {
+        let weights = weights.with_rope(rope)?;
+        let tuning = options::tuning(precision.as_deref(), tier.as_deref()).map_err(thrown)?;
+        let backbone = Backbone::tuned_async(&weights.model, Choice::Cpu, tuning).await.map_err(thrown)?;
+        Self::of(weights, backbone, None)
+    }
+
+    /// Computes one small image. A GPU that refuses a kernel of the model, or is lost at its first pass, is an error here.
+    #[wasm_bindgen(js_name = tryOut)]
+    pub async fn try_out(&self) -> Result<()> {
+        let side = 2 * self.backbone.config().patch_size;
+        let tried = self.backbone.features_async(&Tensor::zeros([1, 1, side, side]), None, &Request::default()).await;
+        match tried {
+            Err(error @ Error::Gpu { .. }) => Err(device::failed(error)),
+            // What else fails is no failure of the device.
+            _ => Ok(()),
         }
-        let (backbone, context) = device::on(precision, tier, async |context| Backbone::on_async(&model, context).await).await?;
-        Self::new(backbone, context, model.checkpoint().source_name().to_owned(), model.warnings())
     }
 
     /// Returns what the model and its device are.
@@ -89,11 +120,12 @@ impl Engine {
         object(&self.about)
     }
 
-    /// Returns the bytes of the device's memory that the model and a pass over an image of `height` x `width` take.
+    /// Returns the bytes of the GPU's memory that the model and a pass over an image of `height` x `width` take; none on
+    /// the CPU.
     #[wasm_bindgen(js_name = plannedBytes)]
-    pub fn planned_bytes(&self, height: usize, width: usize) -> Result<f64> {
+    pub fn planned_bytes(&self, height: usize, width: usize) -> Result<Option<f64>> {
         let planned = self.backbone.planned_bytes(&[1, 1, height, width], 1, &Request::default());
-        Ok(planned.map_err(thrown)?.unwrap_or(0) as f64)
+        Ok(planned.map_err(thrown)?.map(|bytes| bytes as f64))
     }
 
     /// Tells the SHA-256 that identifies the checkpoint, which features then state.
@@ -101,10 +133,12 @@ impl Engine {
         self.sha256 = Some(sha256);
     }
 
-    /// Computes the features of an image. `layers` are blocks whose tokens are wanted too.
-    pub async fn features(&self, image: Image, layers: Vec<usize>) -> Result<Features> {
+    /// Computes the features of an image. `layers` are blocks whose tokens are wanted too. The pass waits for the promise
+    /// that `pause` returns before it begins and, on the CPU, before each block; if it is of `false`, the pass ends.
+    pub async fn features(&self, image: Image, layers: Vec<usize>, pause: Function) -> Result<Features> {
         let request = Request { layers, ..Request::default() };
-        let tokens = self.backbone.features_async(&image.tensor, None, &request).await.map_err(device::failed)?;
+        let tokens = self.backbone.features_pausing_async(&image.tensor, None, &request, || goes_on(&pause));
+        let tokens = tokens.await.map_err(device::failed)?;
         let origin = Provenance {
             checkpoint: self.about.weights.clone(),
             checkpoint_sha256: self.sha256.clone(),
@@ -117,6 +151,15 @@ impl Engine {
     /// Takes the device away, as a driver does that fails. For tests of what follows.
     #[wasm_bindgen(js_name = loseDevice)]
     pub fn lose_device(&self) {
-        self.context.device().destroy();
+        if let Some(context) = &self.context {
+            context.device().destroy();
+        }
     }
+}
+
+/// Waits for the promise that `pause` returns.
+async fn goes_on(pause: &Function) -> Result<(), Error> {
+    let promise = pause.call0(&JsValue::NULL).and_then(|promise| promise.dyn_into::<Promise>());
+    let answer = async { JsFuture::from(promise?).await }.await;
+    if answer.is_ok_and(|answer| answer.is_truthy()) { Ok(()) } else { Err(Error::Cancelled) }
 }

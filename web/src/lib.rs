@@ -1,4 +1,4 @@
-//! meddino for JavaScript: scans from the files of a page, a model on WebGPU, features, components and similarity.
+//! meddino for JavaScript: scans from the files of a page, a model on WebGPU or the CPU, features, components and similarity.
 //!
 //! These are the plain classes. They run in a worker, because a file is read piece by piece while the caller waits,
 //! which browsers allow workers alone. `js/meddino.js` starts such a worker and has the same as promises.
@@ -10,6 +10,7 @@ mod engine;
 mod error;
 mod features;
 mod head;
+mod identity;
 mod image;
 mod labels;
 mod loader;

@@ -1,6 +1,5 @@
 //! A model whose shards go to the GPU one by one, while others still arrive.
 
-use meddino::archive::{identity_of, sha256};
 use meddino::backbone::Backbone;
 use meddino::gpu::{Context, ShardLoader};
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -8,6 +7,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use crate::device;
 use crate::engine::Engine;
 use crate::error::Result;
+use crate::identity::Pieces;
 use crate::options;
 
 /// The shards of a model, which are added in any order. Memory holds one shard at a time.
@@ -16,8 +16,7 @@ pub struct Loader {
     shards: ShardLoader,
     context: Context,
     name: String,
-    /// The name and the SHA-256 of the index and of each shard.
-    pieces: Vec<(String, String)>,
+    pieces: Pieces,
 }
 
 #[wasm_bindgen]
@@ -34,15 +33,15 @@ impl Loader {
         let rope = rope.as_deref().map(options::rope).transpose()?;
         let (mut shards, context) = device::on(precision, tier, async |context| ShardLoader::with_index(context, &name, &index)).await?;
         shards.set_rope(rope);
-        let file = name.rsplit('/').next().unwrap_or(&name).to_owned();
-        Ok(Self { shards, context, name, pieces: vec![(file, sha256(&index))] })
+        let pieces = Pieces::of_index(&name, &index);
+        Ok(Self { shards, context, name, pieces })
     }
 
     /// Checks the shard called `shard`, which has this SHA-256, and uploads it. After an error the shard may be added
     /// again.
     pub async fn add(&mut self, shard: String, sha256: String, bytes: Vec<u8>) -> Result<()> {
         self.shards.add_async(&shard, bytes).await.map_err(device::failed)?;
-        self.pieces.push((shard, sha256));
+        self.pieces.add(shard, sha256);
         Ok(())
     }
 
@@ -52,12 +51,10 @@ impl Loader {
     }
 
     /// Opens the model that the shards hold.
-    pub async fn finish(mut self) -> Result<Engine> {
+    pub async fn finish(self) -> Result<Engine> {
         let gpu = self.shards.finish_async().await.map_err(device::failed)?;
-        let mut engine = Engine::new(Backbone::from_gpu(gpu), self.context, self.name, &[])?;
-        // As the command, which reads the index first and then the shards by their names.
-        self.pieces[1..].sort();
-        engine.identify(identity_of(&self.pieces));
+        let mut engine = Engine::new(Backbone::from_gpu(gpu), Some(self.context), self.name, &[])?;
+        engine.identify(self.pieces.identity());
         Ok(engine)
     }
 }

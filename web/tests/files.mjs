@@ -81,6 +81,14 @@ export async function reference(name, ...args) {
     return tensors(readFileSync(path));
 }
 
+/** What `reference` computes, without the instructions that only some CPUs have: the browser's module has none of them. */
+export async function portable(name, ...args) {
+    const path = join(DESK, "files", `${name}.safetensors`);
+    const env = { ...process.env, MEDDINO_CPU: "portable" };
+    await once(path, () => promisify(execFile)(process.env.MEDDINO_COMMAND, ["features", ...args, "--backend", "cpu", "--overwrite", "-o", path], { env }));
+    return tensors(readFileSync(path));
+}
+
 /** Makes a scan, its label map, and a head on the tokens of the micro model; returns where they are. */
 export const fitted = () =>
     once("head", async () => {

@@ -3,17 +3,21 @@
 import assert from "node:assert/strict";
 import { copyFileSync, readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
-import { DESK, distance, fitted, meddino, metadata, nifti, reference, seedFolder, tensors, write } from "./files.mjs";
+import { DESK, distance, fitted, meddino, metadata, nifti, reference, seedFolder, tensors, write, portable } from "./files.mjs";
 
 /** The greatest relative L2 distance from the CPU's values in f32. */
 const TOLERANCE = 1e-5;
 
 /** Opens an empty page that has the package as `meddino`. */
-async function start(page, server) {
+async function start(page, server, backend = "gpu") {
     await page.goto(`${server.url}/empty.html`);
-    await page.evaluate(async () => {
+    await page.evaluate(async (backend) => {
         const { Meddino } = await import("/meddino/meddino.js");
-        globalThis.fresh = () => new Meddino();
+        globalThis.fresh = () => {
+            const made = new Meddino();
+            const load = made.load.bind(made);
+            return Object.assign(made, { load: (source, options) => load(source, { backend, ...options }) });
+        };
         globalThis.meddino = fresh();
         /** Fetches files of the test as a page gets them. */
         globalThis.files = (...paths) =>
@@ -21,7 +25,7 @@ async function start(page, server) {
         /** The error of a promise, as a plain object. */
         globalThis.refused = (promise) =>
             promise.then(() => ({ message: "nothing was refused" }), ({ message, kind, failure }) => ({ message, kind, failure }));
-    });
+    }, backend);
 }
 
 /** Computes in the browser what `meddino features` computes, for every slice. */
@@ -78,7 +82,122 @@ function cosines(patches, width, at) {
     return Array.from({ length: patches.length / width }, (_, i) => dot(token(i), query) / Math.sqrt(dot(token(i), token(i)) * dot(query, query)));
 }
 
+/** Checks that the browser's CPU computes the bits that the command computes without instructions of its own. */
+async function sameBits({ page, server, measured }, name, paths, file, model, size) {
+    await start(page, server, "cpu");
+    const { slices, device } = await features(page, paths, model, size);
+    const want = await portable(`${name}-${model.replaceAll(":", "-")}-portable`, file, "-c", model, "--rope", "f32", "--size", String(size), "--layers", "0");
+    const apart = compare(slices, want);
+    measured(`${name}, ${model}, ${size}: ${apart.map(([key, off]) => `${key} ${off}`).join(", ")} (${device})`);
+    for (const [key, off] of apart) assert.equal(off, 0, key);
+}
+
 export const tests = {
+    async "the CPU: the same bits as the command, micro"(test) {
+        await sameBits(test, "phantom", [], "phantom", "seeded:0:micro", 128);
+    },
+
+    async "the CPU: the same bits as the command, tiny"(test) {
+        await sameBits(test, "phantom", [], "phantom", "seeded:0:tiny", 224);
+    },
+
+    async "the CPU: the same bits as the command, a volume"(test) {
+        await sameBits(test, "cpu", ["/cpu.nii.gz"], write("cpu.nii.gz", nifti(3, 60, 72)), "seeded:0:micro", 64);
+    },
+
+    async "the CPU: ViT-B, and the time of a pass"({ page, server, measured }) {
+        await start(page, server, "cpu");
+        const { cls, times, bytes } = await page.evaluate(async () => {
+            const scan = await meddino.phantom();
+            const engine = await meddino.load({ seeded: "seeded:0" }, { rope: "f32" });
+            const times = [];
+            let cls;
+            for (let i = 0; i < 3; i++) {
+                const begun = performance.now();
+                const of = await engine.features(scan, 0, { size: 224 });
+                times.push((performance.now() - begun) / 1000);
+                ({ cls } = await of.tokens());
+            }
+            return { cls: [...cls], times, bytes: await meddino.memory() };
+        });
+        measured(`${times.map((seconds) => seconds.toFixed(2)).join(", ")} s; ${(bytes / 2 ** 20).toFixed(0)} MiB`);
+        const want = await portable("vitb-portable", "phantom", "-c", "seeded:0", "--rope", "f32", "--size", "224");
+        assert.deepEqual(cls, [...want.x_norm_clstoken.values]);
+    },
+
+    async "the CPU: other calls have their turn in a pass, and it can be ended"({ page, server }) {
+        await start(page, server, "cpu");
+        const said = await page.evaluate(async () => {
+            const scan = await meddino.phantom();
+            const engine = await meddino.load({ seeded: "seeded:0:tiny" });
+            const first = await engine.features(scan, 0, { size: 64 });
+            const order = [];
+            const stop = new AbortController();
+            const long = (signal) => engine.features(scan, 0, { size: 448, signal });
+            const whole = long().then(() => order.push("pass"));
+            for (let i = 0; i < 2; i++) await first.token(i).then(() => order.push("call"));
+            await whole;
+            const ended = refused(long(stop.signal));
+            await first.token(0);
+            stop.abort();
+            return { order, ended: await ended, again: (await first.token(0)).length };
+        });
+        assert.deepEqual(said.order, ["call", "call", "pass"]);
+        assert.equal(said.ended.kind, "cancelled", said.ended.message);
+        assert.equal(said.again, 128);
+    },
+
+    async "the best device: the CPU in place of a GPU that is software, or that fails"({ page, server }) {
+        await start(page, server, "auto");
+        const { missing, software, cpu } = await page.evaluate(async () => {
+            const { Meddino } = await import("/meddino/meddino.js");
+            const about = ({ backend, why, tier, device, maxBinding }) => ({ backend, why, tier, device, maxBinding });
+            return {
+                missing: await Meddino.missing(),
+                software: about(await meddino.load({ seeded: "seeded:0:micro" })),
+                cpu: about(await meddino.load({ seeded: "seeded:0:micro" }, { backend: "cpu" })),
+            };
+        });
+        assert.match(missing, /^This browser's GPU is software \(.*swiftshader.*\), which is slower than the CPU\./);
+        assert.deepEqual(software, { backend: "cpu", why: missing, tier: null, device: "CPU (1 thread, simd128)", maxBinding: null });
+        assert.deepEqual({ ...cpu, why: missing }, software);
+        assert.equal(cpu.why, undefined);
+        // A GPU that is no software, as far as the browser tells, and then fails.
+        const worker = page.workers().at(-1);
+        await worker.evaluate(() => {
+            for (const [name, value] of [["isFallbackAdapter", false], ["architecture", "made up"]]) {
+                Object.defineProperty(GPUAdapterInfo.prototype, name, { get: () => value });
+            }
+        });
+        const load = () => page.evaluate(async () => {
+            const { backend, why } = await meddino.load({ seeded: "seeded:0:micro" });
+            return { backend, why };
+        });
+        assert.deepEqual(await load(), { backend: "gpu", why: undefined });
+        await worker.evaluate(() => (GPUAdapter.prototype.requestDevice = () => Promise.reject(new Error("no device today"))));
+        // Another tier has a device of its own.
+        const failed = await page.evaluate(async () => {
+            const { backend, why } = await meddino.load({ seeded: "seeded:0:micro" }, { tier: undefined, precision: "f32" });
+            return { backend, why };
+        });
+        assert.equal(failed.backend, "cpu");
+        assert.match(failed.why, /^The GPU is not used: gpu: .*no device today/);
+    },
+
+    async "the CPU: what only a GPU has is refused"({ page, server }) {
+        await start(page, server, "cpu");
+        const said = await page.evaluate(async () => ({
+            tier: await refused(meddino.load({ seeded: "seeded:0:micro" }, { tier: "direct" })),
+            f16: await refused(meddino.load({ seeded: "seeded:0:micro" }, { precision: "f16" })),
+            backend: await refused(meddino.load({ seeded: "seeded:0:micro" }, { backend: "npu" })),
+            planned: await (await meddino.load({ seeded: "seeded:0:micro" })).plannedBytes(64, 64),
+        }));
+        assert.match(said.tier.message, /^tier: the CPU's kernels have no tiers; choose a GPU/);
+        assert.match(said.f16.message, /^precision: f16 needs a GPU; choose one/);
+        assert.match(said.backend.message, /^backend: 'npu' is none of auto, gpu, cpu/);
+        assert.deepEqual([said.tier.kind, said.f16.kind, said.backend.kind, said.planned], ["option", "option", "option", null]);
+    },
+
     async "phantom: features, micro"(test) {
         await parity(test, "phantom", [], "phantom", "seeded:0:micro", 128);
     },
@@ -328,8 +447,8 @@ export const tests = {
 
     async "no advice in the module is for a system"() {
         const module = readFileSync("target/web/site/meddino/wasm/meddino_bg.wasm", "latin1");
-        assert.ok(module.includes("the meddino command on a CPU"));
-        for (const text of ["`backend` cpu", "`batch`", "`device`", "WGPU_BACKEND does not", "open it again"]) assert.ok(!module.includes(text), text);
+        assert.ok(module.includes("load the model again"));
+        for (const text of ["the meddino command on a CPU", "`batch`", "`device`", "WGPU_BACKEND does not", "open it again"]) assert.ok(!module.includes(text), text);
     },
 
     async "a tier that computes wrongly is not used"({ page, server }) {

@@ -34,7 +34,8 @@ async function drop(page, ...names) {
     await page.dispatchEvent("#stage", "drop", { dataTransfer: transfer });
 }
 
-async function load(page, model) {
+async function load(page, model, backend = "gpu") {
+    await page.selectOption("#backend", backend);
     await page.selectOption("#size", "224");
     await page.selectOption("#seeded", model);
     await page.click("#load-seeded");
@@ -187,7 +188,8 @@ export const tests = {
         // The slice that was asked for is shown, of the same scan, by the same model.
         await laid(page, "components", 6);
         assert.match(await page.textContent("#notices"), /the worker cannot run: .*made up/);
-        assert.equal(await page.locator("#notices li").count(), 1);
+        // The other one says that this GPU is software.
+        assert.equal(await page.locator("#notices li").count(), 2);
         await page.keyboard.press("ArrowUp");
         await laid(page, "components", 5);
         assert.deepEqual(await pixels(page), before);
@@ -231,20 +233,25 @@ export const tests = {
         await page.waitForFunction(() => document.getElementById("notices").textContent.includes("dropped.pth: its zip archive is damaged"));
     },
 
-    async "page: without WebGPU it says so, and shows slices"({ server, launch }) {
+    async "page: without WebGPU it says so, and computes on the CPU"({ server, launch, shots }) {
         const browser = await launch([]);
         try {
-            const page = await browser.newPage();
+            const page = await browser.newPage({ viewport: { width: 1200, height: 800 } });
             await page.goto(`${server.url}/`);
             await page.waitForFunction(() => globalThis.meddinoPage);
-            assert.match(await page.textContent("#notices"), /This browser .*Slices are shown; features need WebGPU\./);
+            assert.match(await page.textContent("#notices"), /^This browser .* So features are computed on the CPU, by one thread/);
             await page.click("#phantom");
             await page.waitForFunction(() => globalThis.meddinoPage.picture.slice);
-            await page.selectOption("#seeded", "seeded:0:micro");
+            await load(page, "seeded:0:tiny", "auto");
+            await page.check("input[value=components]");
+            await laid(page, "components", 0);
+            assert.match(await page.textContent("#badge"), /CPU \(1 thread, simd128\) · f32.*of memory for the weights.*This browser /);
+            await page.screenshot({ path: `${shots}/cpu.png` });
+            await page.selectOption("#backend", "gpu");
             await page.click("#load-seeded");
             await page.waitForFunction(() => document.querySelectorAll("#notices li").length === 2);
             const said = await page.textContent("#notices li:last-child span");
-            assert.match(said, /^gpu: no adapter found; open the page in a browser that gives it a GPU, or use the meddino command/);
+            assert.match(said, /^gpu: no adapter found; open the page in a browser that gives it a GPU, or use `backend` cpu/);
         } finally {
             await browser.close();
         }

@@ -48,6 +48,8 @@ async function start(page, server) {
     await page.evaluate(async (model) => {
         const { Meddino } = await import("/meddino/meddino.js");
         globalThis.meddino = new Meddino();
+        const load = meddino.load.bind(meddino);
+        meddino.load = (source, options) => load(source, { backend: "gpu", ...options });
         const tokens = async (source, options) => {
             const engine = await meddino.load(source, options);
             const of = await engine.features(await meddino.phantom(), 0, { size: 64 });
@@ -57,7 +59,7 @@ async function start(page, server) {
         };
         globalThis.progress = [];
         globalThis.shards = (options) => tokens({ url: `${location.origin}/shards/model.safetensors.index.json` }, { onProgress: (said) => progress.push(said), ...options });
-        globalThis.want = () => tokens({ seeded: model });
+        globalThis.want = (options) => tokens({ seeded: model }, options);
         globalThis.refused = (promise) => promise.then(() => ({ message: "nothing was refused" }), ({ message, kind }) => ({ message, kind }));
     }, MODEL);
     const { metadata } = JSON.parse(readFileSync(`${folder}/model.safetensors.index.json`));
@@ -115,6 +117,29 @@ export const tests = {
         const [got, want, after] = await page.evaluate(async () => [await got, await want(), progress.at(-1)]);
         assert.deepEqual(got, want);
         assert.ok(after.uploaded > before.uploaded && after.done === after.size);
+    },
+
+    async "shards: on the CPU, the same bits as one file"({ page, server }) {
+        await start(page, server);
+        copyFileSync(`${DESK}/files/whole/model-00001-of-00001.safetensors`, `${DESK}/files/cpu.safetensors`);
+        const [got, want, identities] = await page.evaluate(async () => {
+            const backend = "cpu";
+            const got = await shards({ backend });
+            const identity = async (source) => {
+                const of = await (await meddino.load(source, { backend })).features(await meddino.phantom(), 0, { size: 64 });
+                const bytes = await of.safetensors();
+                const length = Number(new DataView(bytes.buffer).getBigUint64(0, true));
+                return JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length))).__metadata__.checkpoint_sha256;
+            };
+            const file = new File([await (await fetch("/cpu.safetensors")).blob()], "cpu.safetensors");
+            return [got, await want({ backend }), [await identity({ url: "shards/model.safetensors.index.json" }), await identity({ file })]];
+        });
+        assert.deepEqual(got, want);
+        for (const [i, name] of ["shards/model.safetensors.index.json", "cpu.safetensors"].entries()) {
+            const command = `${DESK}/files/cpu-${i}.safetensors`;
+            await meddino("features", "phantom", "-c", `${DESK}/files/${name}`, "--size", "64", "--backend", "cpu", "--overwrite", "-o", command);
+            assert.equal(identities[i], metadata(readFileSync(command)).checkpoint_sha256, name);
+        }
     },
 
     async "shards: the precision of the position embedding, a URL beside the page, and what identifies the weights"({ page, server }) {
