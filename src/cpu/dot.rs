@@ -54,7 +54,6 @@ mod avx512 {
         pub fn tile(self, lhs: &[u32], stride: usize, strip: &[u32], out: &mut Tile) {
             let last = lhs.len().div_ceil(stride) - 1;
             let half = strip.len() / COLS;
-            out.fill(0.0);
             let lhs: [&[u32]; ROWS] = from_fn(|row| &lhs[row.min(last) * stride..][..half]);
             #[allow(unsafe_code, reason = "an instruction that not every machine has")]
             // SAFETY: only `here` makes a `Bf16`, and only on a machine that has the instruction.
@@ -83,7 +82,9 @@ mod avx512 {
                 multiply_add(lhs[p], rhs, sums);
             }
         }
-        add(sums, out);
+        for (out, sums) in out.as_chunks_mut::<COLS>().0.iter_mut().zip(sums) {
+            *out = values(sums);
+        }
     }
 
     #[target_feature(enable = "avx512f,avx512bf16")]
@@ -96,13 +97,6 @@ mod avx512 {
                 multiply_add(lhs, rhs, sums);
             }
         }
-        add(sums, out);
-    }
-
-    /// `out += sums`
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bf16")]
-    fn add<const R: usize>(sums: [[__m512; 2]; R], out: &mut [f32]) {
         for (out, sums) in out.as_chunks_mut::<COLS>().0.iter_mut().zip(sums) {
             for (out, sum) in out.iter_mut().zip(values(sums)) {
                 *out += sum;
