@@ -93,3 +93,47 @@ impl Backend for Cpu {
         Box::pin(ready(Ok(None)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Poll;
+
+    use super::*;
+    use crate::backbone::{Backbone, Choice};
+    use crate::gpu::block_on;
+    use crate::vit::config::ModelSize;
+    use crate::vit::model::Model;
+
+    /// Is ready when it is asked for the second time.
+    async fn later() {
+        let mut is_asked = false;
+        poll_fn(|context| {
+            if std::mem::replace(&mut is_asked, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+
+    #[test]
+    fn a_pass_pauses_before_each_block_and_ends_with_the_error_of_a_pause() {
+        let backbone = Backbone::new(&Model::seeded(0, ModelSize::Micro), Choice::Cpu).expect("weights");
+        let (image, request, depth) = (Tensor::zeros([1, 1, 32, 48]), Request::default(), backbone.config().depth);
+        let pauses = AtomicUsize::new(0);
+        let pass = |allowed: usize| {
+            block_on(backbone.features_pausing_async(&image, None, &request, || async {
+                later().await;
+                if pauses.fetch_add(1, Ordering::Relaxed) < allowed { Ok(()) } else { Err(Error::Cancelled) }
+            }))
+        };
+        let features = pass(depth).expect("features");
+        assert_eq!(pauses.swap(0, Ordering::Relaxed), depth);
+        assert_eq!(features.x_norm, backbone.features(&image, None, &request).expect("features").x_norm);
+        assert!(matches!(pass(1), Err(Error::Cancelled)));
+        assert_eq!(pauses.load(Ordering::Relaxed), 2);
+    }
+}

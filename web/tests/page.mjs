@@ -140,6 +140,38 @@ export const tests = {
         await page.screenshot({ path: `${shots}/volume.png` });
     },
 
+    async "page: a tab in the background goes on"({ page, server }) {
+        write("background.nii.gz", nifti(12, 96, 96));
+        // Playwright keeps every tab in the foreground. So the test takes from the page what a browser takes from a tab in
+        // the background: no frames, timers once a second, and fewer after some minutes. Workers keep theirs.
+        await page.addInitScript(() => {
+            const timer = globalThis.setTimeout;
+            globalThis.setTimeout = (work, delay, ...args) => timer(work, Math.max(delay ?? 0, 60_000), ...args);
+            globalThis.requestAnimationFrame = () => 0;
+            Object.defineProperty(document, "visibilityState", { get: () => "hidden" });
+            Object.defineProperty(document, "hidden", { get: () => true });
+        });
+        await page.goto(`${server.url}/`);
+        const until = async (holds) => {
+            for (let tries = 0; !(await page.evaluate(holds)); tries++) {
+                assert.ok(tries < 600, `a minute went by, and not ${holds}`);
+                await page.waitForTimeout(100);
+            }
+        };
+        await until(() => globalThis.meddinoPage !== undefined);
+        await drop(page, "background.nii.gz");
+        await page.selectOption("#size", "224");
+        await page.selectOption("#seeded", "seeded:0:micro");
+        for (const backend of ["cpu", "gpu"]) {
+            await page.selectOption("#backend", backend);
+            await page.evaluate(() => document.getElementById("load-seeded").click());
+            await until(() => globalThis.meddinoPage.now.model?.backend === document.getElementById("backend").value && globalThis.meddinoPage.now.volume);
+            await page.evaluate(() => document.getElementById("whole").click());
+            await until(() => globalThis.meddinoPage.now.volume.count === 12);
+            assert.equal(await page.evaluate(() => document.visibilityState), "hidden");
+        }
+    },
+
     async "page: labels by a head that is dropped, saved for the whole scan"({ page, server, shots }) {
         await fitted();
         await page.goto(`${server.url}/`);
