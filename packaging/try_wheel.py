@@ -13,6 +13,7 @@ Prints sizes and times. Ends with 1 at the first thing that is not so.
 """
 
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -41,7 +42,9 @@ print(*sorted(package.metadata["Name"] for package in importlib.metadata.distrib
 
 def output(*command):
     """What a command prints. Ends if it fails."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    # PYTHONPATH would put other packages beside the wheel's.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=env)
     if done.returncode != 0:
         sys.exit(f"{command[0]}: ended with {done.returncode}: {' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
     return done.stdout
