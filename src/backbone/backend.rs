@@ -1,12 +1,19 @@
 //! What the CPU and a GPU have in common as backends.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use super::tuning::Tuning;
 use crate::error::Result;
-use crate::gpu::{Boxed, Pause, Pending, Profile, Projector, WasmNotSendSync};
+use crate::gpu::{Boxed, Pending, Profile, Projector, WasmNotSendSync};
 use crate::tensor::TensorView;
 use crate::vit::features::{Check, Features, Projection, Request};
+
+/// A boxed future that stays on its thread.
+pub(super) type Local<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+/// What a pass waits for before each of its steps. Its error ends the pass.
+pub(super) type Pause<'a> = &'a dyn Fn() -> Local<'a, Result<()>>;
 
 /// A device that computes features. The methods of the same names on [`Backbone`](super::Backbone) document the results.
 pub(super) trait Backend: WasmNotSendSync {
@@ -20,7 +27,7 @@ pub(super) trait Backend: WasmNotSendSync {
     /// Submits a batch; if `clocked`, the device's clock times the pass.
     fn submit<'a>(&'a self, batch: Batch<'a>, clocked: bool) -> Boxed<'a, Result<Pending>>;
     /// Computes a batch in steps, and waits for `pause` before each.
-    fn features_pausing<'a>(&'a self, batch: Batch<'a>, pause: Pause<'a>) -> Boxed<'a, Result<Features>>;
+    fn features_pausing<'a>(&'a self, batch: Batch<'a>, pause: Pause<'a>) -> Local<'a, Result<Features>>;
     /// Takes features back whose memory a later batch may use.
     fn reuse(&self, features: Features);
     fn pass_times<'a>(&'a self, batch: Batch<'a>, runs: usize) -> Boxed<'a, Result<Option<Vec<Duration>>>>;

@@ -3,11 +3,11 @@
 use std::future::ready;
 use std::time::Duration;
 
-use super::backend::{Backend, Batch};
+use super::backend::{Backend, Batch, Local, Pause};
 use super::tuning::{Precision, Tuning};
 use crate::cpu::{self, Layer};
 use crate::error::{Error, Result};
-use crate::gpu::{Boxed, Pause, Pending, Profile, Projector};
+use crate::gpu::{Boxed, Pending, Profile, Projector};
 use crate::tensor::Tensor;
 use crate::vit::config::Config;
 use crate::vit::features::{Features, Projection, Request};
@@ -68,7 +68,7 @@ impl Backend for Cpu {
         Box::pin(ready(features.map(Pending::ready)))
     }
 
-    fn features_pausing<'a>(&'a self, Batch { images, mask, request, .. }: Batch<'a>, pause: Pause<'a>) -> Boxed<'a, Result<Features>> {
+    fn features_pausing<'a>(&'a self, Batch { images, mask, request, .. }: Batch<'a>, pause: Pause<'a>) -> Local<'a, Result<Features>> {
         Box::pin(cpu::forward_pausing(&self.weights, &self.config, images, mask, request, pause))
     }
 

@@ -3,10 +3,10 @@
 use std::future::ready;
 use std::time::Duration;
 
-use super::backend::{Backend, Batch};
+use super::backend::{Backend, Batch, Local, Pause};
 use super::tuning::{Precision, Tuning};
 use crate::error::Result;
-use crate::gpu::{Boxed, Gpu, Pause, Pending, Profile, Projector};
+use crate::gpu::{Boxed, Gpu, Pending, Profile, Projector};
 use crate::graph::{Elem, Limits};
 use crate::vit::features::{Features, Projection, Request};
 
@@ -59,7 +59,7 @@ impl Backend for Gpu {
     }
 
     /// In one step, because a GPU computes in the background.
-    fn features_pausing<'a>(&'a self, Batch { images, mask, request, .. }: Batch<'a>, pause: Pause<'a>) -> Boxed<'a, Result<Features>> {
+    fn features_pausing<'a>(&'a self, Batch { images, mask, request, .. }: Batch<'a>, pause: Pause<'a>) -> Local<'a, Result<Features>> {
         Box::pin(async move {
             pause().await?;
             self.submit_async(images, mask, request).await?.await

@@ -16,11 +16,11 @@ pub(crate) use self::choice::{Device, judged};
 pub use self::tuning::{Precision, Tuning};
 pub use crate::gpu::{Pending, PendingScores, Projector};
 
-use self::backend::{Backend, Batch};
+use self::backend::{Backend, Batch, Local};
 use crate::error::Result;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::gpu::block_on;
-use crate::gpu::{Boxed, Context, Gpu, Profile, WasmNotSend, WasmNotSendSync};
+use crate::gpu::{Context, Gpu, Profile};
 use crate::tensor::{Tensor, TensorView};
 use crate::vit::config::Config;
 use crate::vit::features::{Check, Features, Projection, Request};
@@ -206,18 +206,19 @@ impl Backbone {
 
     /// Computes features as [`Backbone::features_async`] does, in steps: the pass waits for `pause` before it begins and,
     /// on the CPU, before each block of the model. Where the CPU computes on the only thread, as in a browser's worker,
-    /// other work has its turn then. An error of `pause` ends the pass.
+    /// other work has its turn then. An error of `pause` ends the pass. The future stays on its thread, so that `pause` may
+    /// return a promise of JavaScript.
     ///
     /// # Errors
     /// As [`Backbone::features_async`], and the error of `pause`.
-    pub async fn features_pausing_async<'a, P: Future<Output = Result<()>> + WasmNotSend>(
+    pub async fn features_pausing_async<'a, P: Future<Output = Result<()>>>(
         &self,
         images: impl Into<TensorView<'a>>,
         mask: Option<&[bool]>,
         request: &Request,
-        pause: impl Fn() -> P + WasmNotSendSync,
+        pause: impl Fn() -> P,
     ) -> Result<Features> {
-        let pause = || -> Boxed<'_, Result<()>> { Box::pin(pause()) };
+        let pause = || -> Local<'_, Result<()>> { Box::pin(pause()) };
         self.backend.features_pausing(Batch { images: images.into(), mask, request, check: GO_ON }, &pause).await
     }
 

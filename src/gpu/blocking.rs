@@ -3,21 +3,12 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::error::Result;
-
 /// A boxed future. Outside a browser a device may be used from any thread, so the future is `Send`.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// A boxed future. A browser's device must stay on its thread, so the future is not `Send`.
 #[cfg(target_arch = "wasm32")]
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
-
-/// What a pass waits for before each of its steps. Its error ends the pass.
-#[cfg(not(target_arch = "wasm32"))]
-pub(crate) type Pause<'a> = &'a (dyn Fn() -> Boxed<'a, Result<()>> + Sync);
-/// What a pass waits for before each of its steps. Its error ends the pass.
-#[cfg(target_arch = "wasm32")]
-pub(crate) type Pause<'a> = &'a dyn Fn() -> Boxed<'a, Result<()>>;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use native::{block_on, is_blocking};

@@ -43,9 +43,9 @@ mod waits;
 mod weights;
 
 pub use autotune::Trial;
+pub(crate) use blocking::Boxed;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use blocking::block_on;
-pub(crate) use blocking::{Boxed, Pause};
 pub use context::Context;
 #[cfg(not(target_arch = "wasm32"))]
 pub use devices::devices;
@@ -67,4 +67,4 @@ pub use tile_cache::TileCache;
 pub use weights::GpuWeights;
 /// The version of wgpu whose devices a host may lend.
 pub use wgpu;
-pub(crate) use wgpu::{WasmNotSend, WasmNotSendSync};
+pub(crate) use wgpu::WasmNotSendSync;

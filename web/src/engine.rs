@@ -159,7 +159,7 @@ impl Engine {
 
 /// Waits for the promise that `pause` returns.
 async fn goes_on(pause: &Function) -> Result<(), Error> {
-    let promise = pause.call0(&JsValue::NULL).and_then(|promise| promise.dyn_into::<Promise>());
+    let promise = pause.call0(&JsValue::NULL).and_then(JsCast::dyn_into::<Promise>);
     let answer = async { JsFuture::from(promise?).await }.await;
     if answer.is_ok_and(|answer| answer.is_truthy()) { Ok(()) } else { Err(Error::Cancelled) }
 }
