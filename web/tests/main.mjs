@@ -6,13 +6,14 @@ import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { DESK } from "./files.mjs";
 import { serve } from "./server.mjs";
+import { tests as firefox } from "./firefox.mjs";
 import { tests as library } from "./library.mjs";
 import { tests as ofPage } from "./page.mjs";
 import { tests as shards } from "./shards.mjs";
 
 const { chromium } = createRequire(resolve(DESK, "x.js"))("playwright-core");
 const wanted = process.argv.slice(2);
-const tests = Object.entries({ ...ofPage, ...library, ...shards }).filter(([name]) => wanted.length === 0 || wanted.some((word) => name.includes(word)));
+const tests = Object.entries({ ...ofPage, ...library, ...shards, ...firefox }).filter(([name]) => wanted.length === 0 || wanted.some((word) => name.includes(word)));
 
 /** Starts Chromium, with a GPU that it computes itself unless it is told otherwise. */
 const launch = (gpu = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]) =>

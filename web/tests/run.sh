@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the browser's part and tests it in headless Chromium: values against the CPU's, errors, weights in shards, the page.
-# Chromium draws with SwiftShader, so that no GPU is needed. Installs chromium if it runs as root or sudo needs no password,
-# and playwright-core, which drives Chromium, into target/web-tests. Where something cannot be had, says so and exits with 3.
+# Chromium draws with SwiftShader, so that no GPU is needed; Firefox computes on the CPU, and is left out, said so, where it
+# cannot be had. Installs chromium and firefox-esr if it runs as root or sudo needs no password, and playwright-core, which
+# drives Chromium, into target/web-tests. Where something else cannot be had, says so and exits with 3.
 #
 #   web/tests/run.sh [TEST...]   tests whose names contain one of these words (default: all)
 #
@@ -13,9 +14,13 @@ web/build.sh
 skip() { echo "SKIPPED: the tests in a browser, for want of $*" >&2; exit 3; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 command -v node >/dev/null && command -v npm >/dev/null || skip "node and npm"
-if ! command -v chromium >/dev/null && command -v apt-get >/dev/null && as_root true 2>/dev/null; then
+missing=()
+for browser in chromium firefox-esr; do command -v $browser >/dev/null || missing+=($browser); done
+if [ ${#missing[@]} -gt 0 ] && command -v apt-get >/dev/null && as_root true 2>/dev/null; then
     as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null || true
+    for browser in "${missing[@]}"; do
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$browser" fonts-dejavu-core >/dev/null || true
+    done
 fi
 chromium=$(command -v chromium || command -v google-chrome) || skip "chromium"
 desk=target/web-tests
@@ -26,4 +31,6 @@ if [ -z "${MEDDINO_COMMAND:-}" ]; then
     MEDDINO_COMMAND=target/debug/meddino
 fi
 export MEDDINO_COMMAND
+FIREFOX=$(command -v firefox-esr || command -v firefox || true)
+export FIREFOX
 exec env CHROMIUM="$chromium" node web/tests/main.mjs "$@"

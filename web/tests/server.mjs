@@ -8,14 +8,18 @@ const TYPES = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/ja
 
 /**
  * Serves the first of `folders` that has a file. `faults` maps a path to `{cut: bytes}`, `{flip: offset}`, or `{hold}`, a
- * promise that the answer waits for; each once. Every answer has `headers`.
+ * promise that the answer waits for; each once. Every answer has `headers`. `reported` is a promise of the first JSON that a
+ * page posts.
  */
 export async function serve(folders, headers = {}) {
     const faults = new Map();
     const requests = [];
+    let report;
+    const reported = new Promise((resolve) => (report = resolve));
     const server = createServer(async (request, response) => {
         const path = normalize(decodeURIComponent(new URL(request.url, "http://x").pathname));
         requests.push({ path, range: request.headers.range });
+        if (request.method === "POST") return hear(request, response, report);
         for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
         if (path === "/empty.html") return response.writeHead(200, { "Content-Type": "text/html" }).end("<!doctype html><title>empty</title>");
         const name = path.endsWith("/") ? `${path}index.html` : path;
@@ -26,7 +30,14 @@ export async function serve(folders, headers = {}) {
         response.writeHead(404).end();
     });
     await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-    return { url: `http://127.0.0.1:${server.address().port}`, faults, requests, close: () => server.close() };
+    return { url: `http://127.0.0.1:${server.address().port}`, faults, requests, reported, close: () => server.close() };
+}
+
+async function hear(request, response, report) {
+    const parts = [];
+    for await (const part of request) parts.push(part);
+    response.writeHead(204).end();
+    report(JSON.parse(Buffer.concat(parts).toString()));
 }
 
 async function answer(request, response, path, bytes, faults, type) {
