@@ -204,10 +204,10 @@ impl Backbone {
         self.submit_async(image, mask, request).await?.await
     }
 
-    /// Computes features as [`Backbone::features_async`] does, in steps: the pass waits for `pause` before it begins and,
-    /// on the CPU, before each block of the model. Where the CPU computes on the only thread, as in a browser's worker,
-    /// other work has its turn then. An error of `pause` ends the pass. The future stays on its thread, so that `pause` may
-    /// return a promise of JavaScript.
+    /// Computes features as [`Backbone::features_async`] does, in steps: the pass waits for `pause`, on the CPU before each
+    /// block of the model, on a GPU once, before it begins. Where the CPU computes on the only thread, as in a browser's
+    /// worker, other work has its turn then. An error of `pause` ends the pass. The future stays on its thread, so that
+    /// `pause` may return a promise of JavaScript.
     ///
     /// # Errors
     /// As [`Backbone::features_async`], and the error of `pause`.

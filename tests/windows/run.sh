@@ -37,10 +37,10 @@ windows_test() { xvfb-run -a bash -c '. tests/foreign.sh && foreign_cargo test -
 case "$*" in
 all) windows_test --no-fail-fast ;;
 "")
-    windows_test --no-run --lib --test windows --test cli --test cli_outputs --test cli_volumes --test cli_cohorts --test faults --test kernels \
+    windows_test --no-run --lib --test windows --test cli --test cli_outputs --test cli_volumes --test cli_cohorts --test faults --test hub --test kernels \
         --test parity
     status=0
-    windows_test --no-fail-fast --test windows --test cli --test cli_outputs --test cli_volumes --test cli_cohorts --test faults --test kernels || status=$?
+    windows_test --no-fail-fast --test windows --test cli --test cli_outputs --test cli_volumes --test cli_cohorts --test faults --test hub --test kernels || status=$?
     windows_test --lib -- archive:: output:: jobs:: cpu:: hub:: || status=$?
     windows_test --test parity tiny || status=$?
     exit "$status"

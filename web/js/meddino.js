@@ -92,11 +92,13 @@ export class Meddino {
         if (this.#end) return Promise.reject(new MeddinoError(this.#end));
         if (signal?.aborted) return Promise.reject(new MeddinoError({ message: "cancelled", kind: "cancelled" }));
         const id = this.#next++;
-        return new Promise((resolve, reject) => {
+        const cancel = () => this.#worker.postMessage({ call: "cancel", args: { call: id } });
+        signal?.addEventListener("abort", cancel);
+        const answered = new Promise((resolve, reject) => {
             this.#waiting.set(id, { resolve, reject, onProgress });
-            signal?.addEventListener("abort", () => this.#worker.postMessage({ call: "cancel", args: { call: id } }));
             this.#worker.postMessage({ id, call, args });
         });
+        return answered.finally(() => signal?.removeEventListener("abort", cancel));
     }
 
     #hear({ id, answer, error, progress, broken }) {

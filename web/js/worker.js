@@ -70,7 +70,7 @@ async function load(source, backend, options, id, signal) {
     try {
         return { engine: await triedOut(await loadOn("gpu", source, options, id, signal)) };
     } catch (error) {
-        if (error.kind !== "gpu") throw error;
+        if (error.kind !== "gpu" || error.failure === "Misuse") throw error;
         return { engine: await loadOn("cpu", source, options, id, signal), why: `The GPU is not used: ${error.message}` };
     }
 }

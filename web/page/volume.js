@@ -6,6 +6,8 @@ const ROOM = 2 ** 30;
 export class Volume {
     #kept = new Map();
     #stopped = true;
+    /** Ends the passes that still run. */
+    #end = new AbortController();
     /** How many slices there is room for; known from the first slice on. */
     #most = Infinity;
     /** The slice that is shown. Slices far from it make room for others. */
@@ -28,7 +30,7 @@ export class Volume {
     features(index) {
         const known = this.#kept.get(index);
         if (known) return known;
-        const computed = this.model.features(this.scan, index, { size: this.size });
+        const computed = this.model.features(this.scan, index, { size: this.size, signal: this.#end.signal });
         this.#kept.set(index, computed);
         computed.then((features) => this.#makeRoom(features), () => this.#kept.delete(index));
         return computed;
@@ -73,6 +75,7 @@ export class Volume {
 
     close() {
         this.stop();
+        this.#end.abort();
         for (const features of this.#kept.values()) features.then((of) => of.close(), () => {});
         this.#kept.clear();
     }

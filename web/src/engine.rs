@@ -134,7 +134,7 @@ impl Engine {
     }
 
     /// Computes the features of an image. `layers` are blocks whose tokens are wanted too. The pass waits for the promise
-    /// that `pause` returns before it begins and, on the CPU, before each block; if it is of `false`, the pass ends.
+    /// that `pause` returns, on the CPU before each block, on a GPU before it begins; if it is of `false`, the pass ends.
     pub async fn features(&self, image: Image, layers: Vec<usize>, pause: Function) -> Result<Features> {
         let request = Request { layers, ..Request::default() };
         let tokens = self.backbone.features_pausing_async(&image.tensor, None, &request, || goes_on(&pause));

@@ -279,6 +279,15 @@ export const tests = {
             await laid(page, "components", 0);
             assert.match(await page.textContent("#badge"), /CPU \(1 thread, simd128\) · f32.*of memory for the weights.*This browser /);
             await page.screenshot({ path: `${shots}/cpu.png` });
+            // A pass for what was left for something else ends.
+            const left = await page.evaluate(async () => {
+                const { volume } = globalThis.meddinoPage.now;
+                const other = new volume.constructor(volume.scan, volume.model, "896");
+                const computing = other.features(0).then(() => "computed", ({ kind }) => kind);
+                other.close();
+                return computing;
+            });
+            assert.equal(left, "cancelled");
             await page.selectOption("#backend", "gpu");
             await page.click("#load-seeded");
             await page.waitForFunction(() => document.querySelectorAll("#notices li").length === 2);
