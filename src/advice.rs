@@ -20,6 +20,10 @@ pub(crate) const ADAPTER: &str = choice(
 /// Another device, where there is a choice, before another piece of advice.
 pub(crate) const OTHER: &str = choice("choose another with `device`, or ", "");
 
+/// The precisions of the CPU, as in "take ...".
+#[cfg(feature = "cpu")]
+pub(crate) const PRECISIONS: &str = choice("f32 or bf16", "f32");
+
 const fn choice(system: &'static str, page: &'static str) -> &'static str {
     if cfg!(target_arch = "wasm32") { page } else { system }
 }

@@ -49,7 +49,8 @@
 //! - `jpeg-ls`: JPEG-LS in DICOM; needs CMake and a C++ compiler.
 //!
 //! Without default features the library has the model, the GPU backend, [`embedding`], and safetensors checkpoints from
-//! memory. A browser build (`web/`) also has `readers`, which read files that the page lends, and `pictures`.
+//! memory. A browser build (`web/`) also has `readers`, which read files that the page lends, `pictures`, and `heads` with
+//! the CPU backend.
 
 mod advice;
 pub mod archive;

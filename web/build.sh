@@ -18,7 +18,7 @@ install() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
-# A browser that has WebGPU has these instructions.
+# Browsers have these instructions since Chrome 91, Firefox 89 and Safari 16.4.
 export RUSTFLAGS="-C target-feature=+simd128"
 build=(build --locked -p meddino-web --profile web --target wasm32-unknown-unknown --target-dir target/wasm)
 if [ -d "$(rustc --print sysroot)/lib/rustlib/wasm32-unknown-unknown/lib" ]; then

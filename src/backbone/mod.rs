@@ -206,8 +206,8 @@ impl Backbone {
 
     /// Computes features as [`Backbone::features_async`] does, in steps: the pass waits for `pause`, on the CPU before each
     /// block of the model, on a GPU once, before it begins. Where the CPU computes on the only thread, as in a browser's
-    /// worker, other work has its turn then. An error of `pause` ends the pass. The future stays on its thread, so that
-    /// `pause` may return a promise of JavaScript.
+    /// worker, other work has its turn then; a program with more threads takes [`Backbone::submit_while`]. An error of
+    /// `pause` ends the pass. The future stays on its thread, so that `pause` may return a promise of JavaScript.
     ///
     /// # Errors
     /// As [`Backbone::features_async`], and the error of `pause`.

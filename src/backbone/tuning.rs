@@ -4,6 +4,8 @@ use std::fmt;
 
 use crate::advice::CPU;
 #[cfg(feature = "cpu")]
+use crate::advice::PRECISIONS;
+#[cfg(feature = "cpu")]
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::graph::{Elem, Tier};
@@ -53,7 +55,9 @@ impl Tuning {
         cpu::InstructionSet::chosen()?;
         match self.precision {
             Precision::F32 => Ok(cpu::FactorType::F32),
-            Precision::F16 => Err(Error::option("precision", "f16 needs a GPU; choose one with `backend` gpu, or take f32 or bf16")),
+            Precision::F16 => {
+                Err(Error::option("precision", format!("f16 needs a GPU; choose one with `backend` gpu, or take {PRECISIONS}")))
+            }
             Precision::Bf16 => cpu::Bf16::here()
                 .map(cpu::FactorType::Bf16)
                 .ok_or_else(|| Error::option("precision", "bf16 needs a CPU with AVX512-BF16, and this CPU does not have it; take f32")),

@@ -46,7 +46,22 @@ wait_for 60 is_there || fail "no display"
 unset WAYLAND_DISPLAY
 export XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-$shots}
 
-shot() { import -window root "$shots/$1.png"; }
+# Takes a picture of the window once it is at rest, because a busy machine shows late what was asked for.
+shot() {
+    import -window root "$shots/$1.png"
+    for _ in $(seq 25); do
+        mv "$shots/$1.png" "$shots/cut_before.png"
+        sleep 0.3
+        import -window root "$shots/$1.png"
+        [ "$(compare -metric AE "$shots/cut_before.png" "$shots/$1.png" null: 2>&1)" = 0 ] && return
+    done
+}
+# sees NAME CONDITION: takes pictures until the condition holds.
+sees() {
+    local name=$1 condition=$2
+    is_seen() { shot "$name" && eval "$condition"; }
+    wait_for 20 is_seen
+}
 # Mean saturation of the picture, in thousandths: gray is 0.
 saturation() { convert "$shots/$1.png" -crop "${2:-$picture}" -colorspace HSL -channel G -separate -format '%[fx:round(1000*mean)]' info:; }
 # Standard deviation of the picture's gray, in thousandths: one colour is 0.
@@ -86,16 +101,13 @@ shot slice
 # The radio buttons, from their labels' places in the settings.
 click 868 174
 sleep 2
-shot components
-[ "$(saturation components)" -gt 60 ] || fail "no components: saturation $(saturation components)"
+sees components '[ "$(saturation components)" -gt 60 ]' || fail "no components: saturation $(saturation components)"
 
 click 420 300
-shot similarity
-[ "$(saturation similarity)" -gt 60 ] || fail "no similarity: saturation $(saturation similarity)"
+sees similarity '[ "$(saturation similarity)" -gt 60 ]' || fail "no similarity: saturation $(saturation similarity)"
 [ "$(differ components similarity)" -gt 20000 ] || fail "similarity looks like components"
 xdotool mousemove 300 420 sleep 1
-shot followed
-[ "$(differ similarity followed)" -gt 20000 ] || fail "the map does not follow the mouse: $(differ similarity followed) pixels differ"
+sees followed '[ "$(differ similarity followed)" -gt 20000 ]' || fail "the map does not follow the mouse: $(differ similarity followed) pixels differ"
 click 300 420
 xdotool mousemove 500 200 sleep 1
 shot held
@@ -132,26 +144,21 @@ key 1
 drag 330 300 330 420
 key 0
 drag 150 150 150 500
-shot painted
-[ "$(saturation painted)" -gt 40 ] || fail "two labels give no map: saturation $(saturation painted)"
+sees painted '[ "$(saturation painted)" -gt 40 ]' || fail "two labels give no map: saturation $(saturation painted)"
 key Down
 has_two() { [ "$(computed)" = 2 ]; }
 wait_for 60 has_two || fail "no features of the next slice"
 sleep 1
-shot carried
-[ "$(saturation carried)" -gt 40 ] || fail "the map does not follow to the next slice: saturation $(saturation carried)"
+sees carried '[ "$(saturation carried)" -gt 40 ]' || fail "the map does not follow to the next slice: saturation $(saturation carried)"
 # A place that the head got wrong is marked as background, which has no colour.
 wrong=60x60+40+115
 [ "$(saturation carried $wrong)" -gt 100 ] || fail "nothing to correct: saturation $(saturation carried $wrong)"
 drag 60 130 110 140
-shot corrected
-[ "$(saturation corrected $wrong)" -lt 60 ] || fail "a mark corrects nothing: saturation $(saturation corrected $wrong)"
+sees corrected '[ "$(saturation corrected $wrong)" -lt 60 ]' || fail "a mark corrects nothing: saturation $(saturation corrected $wrong)"
 key ctrl+z
-shot undone
-[ "$(differ carried undone)" -lt 2000 ] || fail "what was undone is not as before: $(differ carried undone) pixels differ"
+sees undone '[ "$(differ carried undone)" -lt 2000 ]' || fail "what was undone is not as before: $(differ carried undone) pixels differ"
 key ctrl+y
-shot redone
-[ "$(differ corrected redone)" -lt 2000 ] || fail "what was done again is not as before: $(differ corrected redone) pixels differ"
+sees redone '[ "$(differ corrected redone)" -lt 2000 ]' || fail "what was done again is not as before: $(differ corrected redone) pixels differ"
 key ctrl+shift+s
 key ctrl+s
 has_saved() { [ -f "$shots/head.safetensors" ] && [ -f "$shots/labels.nii.gz" ]; }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Compares meddino in headless Chromium with ONNX Runtime Web: on the GPU with its WASM and its WebGPU backend, on the CPU with
-# its WASM backend on one thread and on all. The same weights (a seeded ViT-B) and image, outputs compared first, then in turns. Prints medians, ratios and start-up times. Exits with 1 if an
-# engine computes something else, and with 3 if something cannot be had.
+# its WASM backend on one thread and on all. All have the same weights (a seeded ViT-B) and image. Outputs are compared first;
+# then each engine is timed in turn. Prints medians, ratios and start-up times. Exits with 1 if an engine computes something
+# else, and with 3 if something cannot be had.
 #
 #   web/bench/run.sh
 #

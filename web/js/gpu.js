@@ -1,7 +1,7 @@
 // The browser's GPU, as far as the browser tells.
 
 /** Words in what a browser tells of a GPU that is software. */
-const SOFTWARE = /swiftshader|llvmpipe|lavapipe|basic render/i;
+const SOFTWARE = /swiftshader|llvmpipe|lavapipe|basic render|\bwarp\b/i;
 
 /** Why features are computed on the CPU here; undefined if there is a GPU for them. Pages and workers may ask. */
 export async function missing() {
@@ -9,10 +9,11 @@ export async function missing() {
     if (!navigator.gpu) {
         return "This browser has no WebGPU. Chrome and Edge have it since 113, Safari since 26, Firefox since 141 on Windows and 145 on Apple silicon.";
     }
-    const adapter = await navigator.gpu.requestAdapter();
+    const adapter = await navigator.gpu.requestAdapter().catch(() => null);
     if (!adapter) return "This browser has WebGPU, but finds no GPU for it: see chrome://gpu or about:support.";
     const told = ofAdapter(adapter);
-    if (!adapter.info?.isFallbackAdapter && !SOFTWARE.test(told)) return undefined;
+    const isSoftware = adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter ?? false;
+    if (!isSoftware && !SOFTWARE.test(told)) return undefined;
     return `This browser's GPU is software (${told}), which is slower than the CPU. If the machine has a card, its driver may be missing: see chrome://gpu or about:support.`;
 }
 

@@ -33,7 +33,7 @@ export type Source =
     | { url: string };
 
 export interface LoadOptions {
-    /** `auto` (the default): the GPU, if the browser has one that is no software and that takes the model; else the CPU. */
+    /** `auto` (the default): the GPU, if the browser has one that is no software and that takes the model; else the CPU. `f16` and tiers need a GPU. */
     backend?: "auto" | "gpu" | "cpu";
     /** `f32` (the default), or `f16` where the GPU has it: half the memory. */
     precision?: "f32" | "f16";

@@ -36,10 +36,22 @@ async function using(object, work) {
     }
 }
 
+/** The last pass of each model on the CPU. */
+const passes = new Map();
+
+/** Runs `work` after the passes before it: side by side, each would take as long as all, and all their memory. */
+function inOrder(engine, work) {
+    const running = (passes.get(engine) ?? Promise.resolve()).then(work);
+    const settled = running.then(() => {}, () => {});
+    passes.set(engine, settled);
+    settled.then(() => passes.get(engine) === settled && passes.delete(engine));
+    return running;
+}
+
 /** What ends the running calls, by their numbers. */
 const stops = new Map();
 
-/** Runs `work` with a signal that is given when the call of this number is cancelled. */
+/** Runs `work` with a signal that is aborted when the call of this number is cancelled. */
 async function stoppable(id, work) {
     const stop = new AbortController();
     stops.set(id, stop);
@@ -54,7 +66,7 @@ async function stoppable(id, work) {
 const turn = () =>
     new Promise((resolve) => {
         const { port1, port2 } = new MessageChannel();
-        port1.onmessage = resolve;
+        port1.onmessage = () => (port1.close(), resolve());
         port2.postMessage(undefined);
     });
 
@@ -65,20 +77,28 @@ const turn = () =>
 async function load(source, backend, options, id, signal) {
     if (!["auto", "gpu", "cpu"].includes(backend)) throw Object.assign(new Error(`backend: '${backend}' is none of auto, gpu, cpu`), { kind: "option" });
     if (backend !== "auto") return { engine: await loadOn(backend, source, options, id, signal) };
-    const without = await missing();
-    if (without) return { engine: await loadOn("cpu", source, options, id, signal), why: without };
+    let why = await missing();
+    if (!why) {
+        try {
+            return { engine: await after(await loadOn("gpu", source, options, id, signal), (engine) => engine.tryOut()) };
+        } catch (error) {
+            if (error.kind !== "gpu" || error.failure === "Misuse") throw error;
+            why = `The GPU is not used: ${error.message}`;
+        }
+    }
     try {
-        return { engine: await triedOut(await loadOn("gpu", source, options, id, signal)) };
+        return { engine: await loadOn("cpu", source, options, id, signal), why };
     } catch (error) {
-        if (error.kind !== "gpu" || error.failure === "Misuse") throw error;
-        return { engine: await loadOn("cpu", source, options, id, signal), why: `The GPU is not used: ${error.message}` };
+        // Options that only a GPU has.
+        if (error.kind === "option") error.message += `. ${why}`;
+        throw error;
     }
 }
 
-/** Returns a model whose first pass works. */
-async function triedOut(engine) {
+/** Returns a model after `work` on it; if that fails, the model is freed. */
+async function after(engine, work) {
     try {
-        await engine.tryOut();
+        await work(engine);
         return engine;
     } catch (error) {
         engine.free();
@@ -92,9 +112,7 @@ async function loadOn(backend, source, options, id, signal) {
     if (source.seeded !== undefined) return opened(Weights.seeded(source.seeded));
     if (source.file !== undefined) {
         const name = source.file.name ?? "weights";
-        const engine = await opened(Weights.file(name, source.file));
-        engine.identify(sha256Of(name, source.file));
-        return engine;
+        return after(await opened(Weights.file(name, source.file)), (engine) => engine.identify(sha256Of(name, source.file)));
     }
     const index = await readIndex(source.url, signal);
     let shards = await (backend === "gpu" ? Loader.open(source.url, index.bytes, ...options) : ShardFiles.open(source.url, index.bytes));
@@ -131,16 +149,19 @@ const calls = {
     async load({ source, backend = "auto", precision, tier, rope }, id) {
         const { engine, why } = await stoppable(id, (signal) => load(source, backend, [precision, tier, rope], id, signal));
         const about = engine.about();
-        const adapter = about.backend === "gpu" ? ofAdapter(await navigator.gpu.requestAdapter()) : about.device;
+        const adapter = about.backend === "gpu" ? ofAdapter(await navigator.gpu.requestAdapter().catch(() => null)) : about.device;
         return { handle: keep(engine), about: { ...about, adapter, why } };
     },
     plannedBytes: ({ model, height, width }) => get(model, "model").plannedBytes(height, width) ?? null,
     features: ({ model, scan, index, size, layers }, id) => stoppable(id, async (signal) => {
         const engine = get(model, "model");
-        const image = get(scan, "scan").image(index, size);
         // On the CPU a pass has the worker to itself: other calls have their turn between two blocks of the model.
         const pause = () => turn().then(() => !signal.aborted);
-        const features = await using(engine, () => engine.features(image, Uint32Array.from(layers), pause));
+        const pass = () => {
+            signal.throwIfAborted();
+            return engine.features(get(scan, "scan").image(index, size), Uint32Array.from(layers), pause);
+        };
+        const features = await using(engine, () => (engine.about().backend === "cpu" ? inOrder(engine, pass) : pass()));
         return { handle: keep(features), about: features.about() };
     }),
     tokens({ features }) {

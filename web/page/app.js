@@ -221,6 +221,7 @@ async function laid() {
     const { volume, index, mode } = now;
     if (!volume || !picture.slice) return;
     const isNow = () => volume === now.volume && index === now.index && mode === now.mode;
+    volume.only(index);
     if (!volume.has(index)) state(`slice ${index + 1}: computing`);
     let layer;
     try {
@@ -337,15 +338,15 @@ const saveLabels = guarded(async () => {
     const { scan, model, head, volume } = now;
     const map = await scan.labelMap();
     const bar = $("volume");
-    saveLabels.stopped = false;
+    const stop = (saveLabels.stop = new AbortController());
     bar.hidden = $("stop").hidden = false;
     $("save-labels").disabled = true;
     try {
         for (let index = 0; index < scan.slices; index++) {
-            if (saveLabels.stopped || volume !== now.volume) return state("no labels were saved: stopped");
+            if (stop.signal.aborted || volume !== now.volume) return state("no labels were saved: stopped");
             // Features that are kept stay; others go when their slice has its labels.
             const isKept = volume.has(index);
-            const features = await (isKept ? volume.features(index) : model.features(scan, index, { size: volume.size }));
+            const features = await (isKept ? volume.features(index) : model.features(scan, index, { size: volume.size, signal: stop.signal }));
             await map.put(index, await head.labelsOf(features));
             if (!isKept) features.close();
             bar.value = (index + 1) / scan.slices;
@@ -353,6 +354,9 @@ const saveLabels = guarded(async () => {
         }
         const packed = new Blob([await map.nifti()]).stream().pipeThrough(new CompressionStream("gzip"));
         save(`${stem(scan.name)}_labels.nii.gz`, await new Response(packed).blob());
+    } catch (error) {
+        if (!stop.signal.aborted) throw error;
+        state("no labels were saved: stopped");
     } finally {
         map.close();
         bar.hidden = $("stop").hidden = true;
@@ -456,7 +460,7 @@ $("share").onchange = () => lay();
 $("slice").oninput = () => turn(Number($("slice").value) - 1);
 $("size").onchange = () => (prepare(), lay());
 $("whole").onclick = whole;
-$("stop").onclick = () => ((saveLabels.stopped = true), now.volume?.stop());
+$("stop").onclick = () => (saveLabels.stop?.abort(), now.volume?.stop());
 $("open-head").onclick = () => $("head").click();
 $("head").onchange = () => useHead(chosen($("head"))[0]);
 $("save-labels").onclick = saveLabels;

@@ -6,8 +6,10 @@ const ROOM = 2 ** 30;
 export class Volume {
     #kept = new Map();
     #stopped = true;
-    /** Ends the passes that still run. */
-    #end = new AbortController();
+    /** What ends each pass that runs, by its slice. */
+    #running = new Map();
+    /** The slice that is computed for the whole volume. */
+    #background;
     /** How many slices there is room for; known from the first slice on. */
     #most = Infinity;
     /** The slice that is shown. Slices far from it make room for others. */
@@ -30,10 +32,26 @@ export class Volume {
     features(index) {
         const known = this.#kept.get(index);
         if (known) return known;
-        const computed = this.model.features(this.scan, index, { size: this.size, signal: this.#end.signal });
+        const end = new AbortController();
+        const computed = this.model.features(this.scan, index, { size: this.size, signal: end.signal });
         this.#kept.set(index, computed);
-        computed.then((features) => this.#makeRoom(features), () => this.#kept.delete(index));
+        this.#running.set(index, end);
+        const settled = () => this.#running.get(index) === end && this.#running.delete(index);
+        computed.then(
+            (features) => (settled(), this.#makeRoom(features)),
+            () => settled() && this.#kept.delete(index),
+        );
         return computed;
+    }
+
+    /** Ends the passes for slices that nobody waits for: neither slice `index` nor, while it runs, the whole volume. */
+    only(index) {
+        for (const [other, end] of this.#running) {
+            if (other === index || (other === this.#background && !this.#stopped)) continue;
+            this.#running.delete(other);
+            this.#kept.delete(other);
+            end.abort();
+        }
     }
 
     /** Lets go of the slices farthest from the one that is shown, until the kept ones fit. */
@@ -62,7 +80,13 @@ export class Volume {
         for (const index of order) {
             if (this.#stopped) return "stopped";
             if (!this.has(index) && this.count >= this.#most) return "no room for more";
-            await this.features(index);
+            this.#background = index;
+            try {
+                await this.features(index);
+            } catch (error) {
+                if (this.#stopped && error.kind === "cancelled") return "stopped";
+                throw error;
+            }
             said(++done);
         }
         this.#stopped = true;
@@ -71,11 +95,12 @@ export class Volume {
 
     stop() {
         this.#stopped = true;
+        this.only(this.center);
     }
 
     close() {
-        this.stop();
-        this.#end.abort();
+        this.#stopped = true;
+        this.only(undefined);
         for (const features of this.#kept.values()) features.then((of) => of.close(), () => {});
         this.#kept.clear();
     }

@@ -135,9 +135,9 @@ impl Engine {
 
     /// Computes the features of an image. `layers` are blocks whose tokens are wanted too. The pass waits for the promise
     /// that `pause` returns, on the CPU before each block, on a GPU before it begins; if it is of `false`, the pass ends.
-    pub async fn features(&self, image: Image, layers: Vec<usize>, pause: Function) -> Result<Features> {
+    pub async fn features(&self, image: Image, layers: Vec<usize>, pause: Option<Function>) -> Result<Features> {
         let request = Request { layers, ..Request::default() };
-        let tokens = self.backbone.features_pausing_async(&image.tensor, None, &request, || goes_on(&pause));
+        let tokens = self.backbone.features_pausing_async(&image.tensor, None, &request, || goes_on(pause.as_ref()));
         let tokens = tokens.await.map_err(device::failed)?;
         let origin = Provenance {
             checkpoint: self.about.weights.clone(),
@@ -157,9 +157,14 @@ impl Engine {
     }
 }
 
-/// Waits for the promise that `pause` returns.
-async fn goes_on(pause: &Function) -> Result<(), Error> {
+/// Waits for the promise that `pause` returns, if there is a `pause`.
+async fn goes_on(pause: Option<&Function>) -> Result<(), Error> {
+    let Some(pause) = pause else { return Ok(()) };
     let promise = pause.call0(&JsValue::NULL).and_then(JsCast::dyn_into::<Promise>);
     let answer = async { JsFuture::from(promise?).await }.await;
-    if answer.is_ok_and(|answer| answer.is_truthy()) { Ok(()) } else { Err(Error::Cancelled) }
+    match answer {
+        Ok(goes_on) if goes_on.is_truthy() => Ok(()),
+        Ok(_) => Err(Error::Cancelled),
+        Err(error) => Err(Error::option("pause", format!("expected a function that returns a promise, and it failed: {error:?}"))),
+    }
 }

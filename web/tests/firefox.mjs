@@ -34,6 +34,7 @@ try {
 
 /** Nothing but the page: no updates, no reports, no questions. */
 const PREFERENCES = {
+    "dom.webgpu.enabled": false,
     "browser.shell.checkDefaultBrowser": false,
     "datareporting.policy.dataSubmissionEnabled": false,
     "toolkit.telemetry.enabled": false,
@@ -68,8 +69,8 @@ export const tests = {
             measured(`best: ${found.best.backend}, ${found.best.why}`);
             assert.equal(found.best.backend, "cpu");
         } finally {
-            firefox.kill();
-            await ended;
+            firefox.kill("SIGKILL");
+            await ended.catch(() => {});
             rmSync(profile, { recursive: true, force: true });
         }
     },

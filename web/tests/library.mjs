@@ -174,12 +174,24 @@ export const tests = {
             return { backend, why };
         });
         assert.deepEqual(await load(), { backend: "gpu", why: undefined });
+        // A GPU that fails at the model's first pass.
+        await worker.evaluate(async () => {
+            const { Engine } = await import("/meddino/wasm/meddino.js");
+            const { tryOut } = Engine.prototype;
+            Engine.prototype.tryOut = () => {
+                Engine.prototype.tryOut = tryOut;
+                return Promise.reject(Object.assign(new Error("gpu: made up"), { kind: "gpu" }));
+            };
+        });
+        assert.deepEqual(await load(), { backend: "cpu", why: "The GPU is not used: gpu: made up" });
         await worker.evaluate(() => (GPUAdapter.prototype.requestDevice = () => Promise.reject(new Error("no device today"))));
-        // Another tier has a device of its own.
+        // A precision that is named has a device of its own.
         const failed = await page.evaluate(async () => {
-            const { backend, why } = await meddino.load({ seeded: "seeded:0:micro" }, { tier: undefined, precision: "f32" });
+            const { backend, why } = await meddino.load({ seeded: "seeded:0:micro" }, { precision: "f32" });
             return { backend, why };
         });
+        const half = await page.evaluate(() => refused(meddino.load({ seeded: "seeded:0:micro" }, { precision: "f16" })));
+        assert.match(half.message, /^precision: .*f16/);
         assert.equal(failed.backend, "cpu");
         assert.match(failed.why, /^The GPU is not used: gpu: .*no device today/);
     },
@@ -189,11 +201,14 @@ export const tests = {
         const said = await page.evaluate(async () => ({
             tier: await refused(meddino.load({ seeded: "seeded:0:micro" }, { tier: "direct" })),
             f16: await refused(meddino.load({ seeded: "seeded:0:micro" }, { precision: "f16" })),
+            best: await refused(meddino.load({ seeded: "seeded:0:micro" }, { backend: "auto", precision: "f16" })),
             backend: await refused(meddino.load({ seeded: "seeded:0:micro" }, { backend: "npu" })),
             planned: await (await meddino.load({ seeded: "seeded:0:micro" })).plannedBytes(64, 64),
         }));
         assert.match(said.tier.message, /^tier: the CPU's kernels have no tiers; choose a GPU/);
-        assert.match(said.f16.message, /^precision: f16 needs a GPU; choose one/);
+        assert.match(said.f16.message, /^precision: f16 needs a GPU; choose one with `backend` gpu, or take f32$/);
+        // What is taken instead of the GPU lacks it, so the error says why the GPU is not taken.
+        assert.match(said.best.message, /^precision: f16 needs a GPU; .*This browser's GPU is software/);
         assert.match(said.backend.message, /^backend: 'npu' is none of auto, gpu, cpu/);
         assert.deepEqual([said.tier.kind, said.f16.kind, said.backend.kind, said.planned], ["option", "option", "option", null]);
     },

@@ -288,6 +288,18 @@ export const tests = {
                 return computing;
             });
             assert.equal(left, "cancelled");
+            // Slices that are passed by are not computed.
+            const passed = await page.evaluate(async () => {
+                const { volume } = globalThis.meddinoPage.now;
+                const asked = [];
+                const model = { features: (...args) => (asked.push(args), volume.model.features(volume.scan, 0, args[2])) };
+                const many = new volume.constructor(volume.scan, model, "448");
+                const ends = [0, 1, 2, 3].map((index) => (many.only(index), many.features(index).then(() => "computed", ({ kind }) => kind)));
+                const said = await Promise.all(ends);
+                many.close();
+                return [said, asked.length];
+            });
+            assert.deepEqual(passed, [["cancelled", "cancelled", "cancelled", "computed"], 4]);
             await page.selectOption("#backend", "gpu");
             await page.click("#load-seeded");
             await page.waitForFunction(() => document.querySelectorAll("#notices li").length === 2);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the browser's part and tests it in headless Chromium: values against the CPU's, errors, weights in shards, the page.
-# Chromium draws with SwiftShader, so that no GPU is needed; Firefox computes on the CPU, and is left out, said so, where it
-# cannot be had. Installs chromium and firefox-esr if it runs as root or sudo needs no password, and playwright-core, which
+# Chromium draws with SwiftShader, so that no GPU is needed. Firefox computes on the CPU; where it cannot be had, its test says
+# that it is skipped. Installs chromium and firefox-esr if it runs as root or sudo needs no password, and playwright-core, which
 # drives Chromium, into target/web-tests. Where something else cannot be had, says so and exits with 3.
 #
 #   web/tests/run.sh [TEST...]   tests whose names contain one of these words (default: all)
