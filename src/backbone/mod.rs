@@ -114,7 +114,7 @@ impl Backbone {
             Device::Gpu(context) => {
                 let backbone = Self::on_async(model, &context).await?;
                 if try_out {
-                    backbone.try_out().await?;
+                    backbone.try_out_async().await?;
                 }
                 Ok(backbone)
             }
@@ -123,11 +123,11 @@ impl Backbone {
         }
     }
 
-    /// Computes one image of two by two patches.
+    /// Computes one image of two by two patches, to see whether the device runs the model.
     ///
     /// # Errors
-    /// As [`judged`].
-    async fn try_out(&self) -> Result<()> {
+    /// If the GPU fails, for instance because it refuses a kernel or is lost. Values out of range are no failure of it.
+    pub async fn try_out_async(&self) -> Result<()> {
         let side = 2 * self.config.patch_size;
         judged(self.features_async(&Tensor::zeros([1, 1, side, side]), None, &Request::default()).await)
     }

@@ -3,8 +3,10 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use meddino::archive::LentFile;
+use meddino::archive::{LentFile, LentFolder};
 use wasm_bindgen::JsValue;
 use web_sys::{Blob, FileReaderSync};
 
@@ -24,6 +26,14 @@ struct Blobs {
 
 thread_local! {
     static BLOBS: RefCell<Blobs> = RefCell::default();
+}
+
+/// Lends a blob as the only file of a folder. Returns the folder, which keeps the file in reach, and the file's path.
+pub fn lend(blob: Blob) -> io::Result<(LentFolder, PathBuf)> {
+    let file: Arc<dyn LentFile> = Arc::new(BlobFile::new(blob));
+    let folder = LentFolder::new([("file".into(), file)])?;
+    let path = folder.path().join("file");
+    Ok((folder, path))
 }
 
 /// A blob as a file that readers open.

@@ -1,12 +1,12 @@
 //! A model on the GPU or the CPU.
 
 use js_sys::{Function, Promise};
+use meddino::Error;
 use meddino::backbone::{Backbone, Choice};
 use meddino::gpu::Context;
 use meddino::output::Provenance;
 use meddino::vit::features::Request;
 use meddino::vit::weights::Weights as Tree;
-use meddino::{Error, Tensor};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -106,13 +106,7 @@ impl Engine {
     /// Computes one small image. A GPU that refuses a kernel of the model, or is lost at its first pass, is an error here.
     #[wasm_bindgen(js_name = tryOut)]
     pub async fn try_out(&self) -> Result<()> {
-        let side = 2 * self.backbone.config().patch_size;
-        let tried = self.backbone.features_async(&Tensor::zeros([1, 1, side, side]), None, &Request::default()).await;
-        match tried {
-            Err(error @ Error::Gpu { .. }) => Err(device::failed(error)),
-            // What else fails is no failure of the device.
-            _ => Ok(()),
-        }
+        self.backbone.try_out_async().await.map_err(device::failed)
     }
 
     /// Returns what the model and its device are.

@@ -1,14 +1,11 @@
 //! What identifies a checkpoint, as the command computes it.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use meddino::Error;
-use meddino::archive::{LentFolder, identity_of, sha256, sha256_of_file};
+use meddino::archive::{identity_of, sha256, sha256_of_file};
 use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::Blob;
 
-use crate::blob::BlobFile;
+use crate::blob::lend;
 use crate::error::{Result, thrown};
 
 /// The name and the SHA-256 of an index and of each of its shards.
@@ -36,7 +33,6 @@ impl Pieces {
 /// Returns the SHA-256 of a file of the page, which is read piece by piece.
 #[wasm_bindgen(js_name = sha256Of)]
 pub fn sha256_of(name: &str, blob: Blob) -> Result<String> {
-    let folder = LentFolder::new([("file".into(), Arc::new(BlobFile::new(blob)) as _)]);
-    let hashed = folder.and_then(|folder| sha256_of_file(&folder.path().join(Path::new("file"))));
+    let hashed = lend(blob).and_then(|(_folder, path)| sha256_of_file(&path));
     hashed.map_err(|e| thrown(Error::input(name, e)))
 }

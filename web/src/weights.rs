@@ -2,18 +2,16 @@
 //! [loader](crate::loader).
 
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
 
 use meddino::Error;
-use meddino::archive::{InputFile, LentFile, LentFolder, open_plain};
+use meddino::archive::{InputFile, open_plain};
 use meddino::checkpoint::{Checkpoint, Shards};
 use meddino::vit::model::Model;
 use meddino::vit::source::ModelSource;
 use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::Blob;
 
-use crate::blob::BlobFile;
+use crate::blob::lend;
 use crate::error::{Result, thrown};
 use crate::identity::Pieces;
 use crate::options;
@@ -89,7 +87,6 @@ impl ShardFiles {
 
 /// Returns a reader of the blob, which stays readable after its folder is gone.
 pub(crate) fn reader(blob: Blob) -> io::Result<InputFile> {
-    let file: Arc<dyn LentFile> = Arc::new(BlobFile::new(blob));
-    let folder = LentFolder::new([("weights".into(), file)]);
-    folder.and_then(|folder| open_plain(&folder.path().join(Path::new("weights"))))
+    let (_folder, path) = lend(blob)?;
+    open_plain(&path)
 }
