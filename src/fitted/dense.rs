@@ -28,7 +28,7 @@ impl DenseHead {
     /// # Errors
     /// If the head is not one of patch tokens, or its classes are not labels.
     pub fn new(file: &HeadFile, name: impl Display) -> Result<Self> {
-        let labels: Option<Vec<u16>> = file.about.classes.iter().map(|class| class.parse().ok()).collect();
+        let labels: Option<Vec<u16>> = file.about.classes.iter().map(|class| class.parse::<u16>().ok()).collect();
         match (&file.head, labels) {
             (Head::Linear(linear), Some(labels)) if file.about.features.get("rows").is_some_and(|rows| rows == "patch") => {
                 let layers = file.about.layers(name)?;

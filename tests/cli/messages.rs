@@ -1,7 +1,6 @@
 //! Messages, help and exit codes.
 
 use std::fs;
-use std::process::Stdio;
 
 use meddino::Tensor;
 
@@ -123,7 +122,7 @@ fn a_closed_or_full_stdout_is_no_panic() {
         // The reading end is closed before the command starts.
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
-        let output = desk.command(line).stdout(writer).stderr(Stdio::piped()).output().expect("started");
+        let output = desk.command(line).stdout(writer).stderr(std::process::Stdio::piped()).output().expect("started");
         assert_eq!(output.status.code(), Some(0), "{line}: {}", text(&output.stderr));
         assert!(!text(&output.stderr).contains("panicked"), "{line}: {}", text(&output.stderr));
     }

@@ -30,7 +30,10 @@ fi
 
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=x86_64-w64-mingw32-gcc CC_x86_64_pc_windows_gnu=x86_64-w64-mingw32-gcc
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=$wine
-unset MEDDINO_REQUIRE_GPU
+# Wine's card for DX12 cannot be opened, so tests of kernels take the software GPU.
+export WGPU_BACKEND=vulkan MEDDINO_REQUIRE_GPU=1
+# Wine 8 refuses GenerateConsoleCtrlEvent, with a console as without.
+export MEDDINO_NO_CTRL_BREAK=1
 # Without a display wine finds no Vulkan. xvfb-run is a script for `sh`, which hands on no functions.
 windows_test() { xvfb-run -a bash -c '. tests/foreign.sh && foreign_cargo test --target x86_64-pc-windows-gnu "$@"' - "$@"; }
 

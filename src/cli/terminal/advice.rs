@@ -18,12 +18,11 @@ pub fn advice(_: &str) -> Option<&'static str> {
     None
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 
     #[test]
-    #[cfg(unix)]
     fn only_errors_of_system_limits_get_advice() {
         let error = |code| std::io::Error::from_raw_os_error(code).to_string();
         assert!(advice(&error(24)).is_some_and(|advice| advice.contains("ulimit -n")));
