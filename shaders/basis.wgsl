@@ -15,8 +15,7 @@ struct Params {
 }
 @group(0) @binding(4) var<uniform> params: Params;
 
-@compute @workgroup_size(LANES)
-fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
+fn compute(group: vec3<u32>, lane: Lane) {
     let row = group.x * (LANES / ROW_LANES) + lane.index / ROW_LANES;
     let place = lane.index % ROW_LANES;
     let start = min(row, params.rows - 1u) * params.packs;

@@ -194,6 +194,28 @@ fn every_kernel_of_a_portable_tier_is_written_for_metal_and_dx12() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
+/// Every text that DX12 is given compiles there. `MEDDINO_DXC` is a command that compiles the files *.hlsl of its folder.
+#[test]
+#[ignore = "needs Microsoft's compiler, which tests/windows/hlsl.sh brings"]
+fn every_kernel_of_a_portable_tier_compiles_for_dx12() {
+    let command = std::env::var("MEDDINO_DXC").expect("MEDDINO_DXC names the compiler");
+    let mut words = command.split(' ');
+    let folder = tempfile::tempdir().unwrap();
+    let kernels = Tier::ALL.into_iter().filter(|tier| !tier.needs_vulkan()).flat_map(variants_of);
+    // Tiers share most of their kernels, and most kernels have no loop to unroll.
+    let texts: BTreeMap<String, &str> =
+        kernels.flat_map(|(source, kernel)| [(kernel.unrolled_source(), kernel.name), (source, kernel.name)]).collect();
+    for (number, (text, name)) in texts.iter().enumerate() {
+        std::fs::write(folder.path().join(format!("{name}-{number}.hlsl")), to_hlsl(text).unwrap()).unwrap();
+    }
+    let mut compiler = std::process::Command::new(words.next().unwrap());
+    let output = compiler.args(words).current_dir(folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let all = format!("{0} of {0} files compile", texts.len());
+    assert!(output.status.success() && said.contains(&all), "{all} is not what it says:\n{said}");
+    println!("{all}");
+}
+
 /// The rule of the tiers excludes what naga cannot write for DX12, and nothing else. For Metal naga writes these kernels
 /// too, but passes a pointer to a vec4 where `simdgroup_load` wants one to a scalar.
 #[test]

@@ -1,6 +1,7 @@
 //! What a shader's hottest loop consists of, read from AMD's assembly.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 
 use serde::Serialize;
 
@@ -17,6 +18,8 @@ pub struct HotLoop {
     pub loads: u32,
     /// Scalar instructions, waits and hints included.
     pub scalars: u32,
+    /// Instructions of the loops inside it, which have no product and are not counted above.
+    pub aside: u32,
 }
 
 impl HotLoop {
@@ -35,22 +38,32 @@ impl HotLoop {
 /// `None` if no loop has a product.
 pub fn hottest(assembly: &str) -> Option<HotLoop> {
     let lines: Vec<&str> = assembly.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let loops = loops(&lines);
+    let of = |found: &RangeInclusive<usize>| count(lines[found.clone()].iter().copied());
+    let inside = |outer: &RangeInclusive<usize>| {
+        let outer = outer.clone();
+        loops.iter().filter(move |inner| **inner != outer && outer.contains(inner.start()) && outer.contains(inner.end()))
+    };
+    let innermost = loops.iter().filter(|outer| inside(outer).all(|inner| of(inner).products == 0));
+    let counted = innermost.map(|outer| {
+        let is_aside = |at: &usize| inside(outer).any(|inner| inner.contains(at));
+        let own = outer.clone().filter(|at| !is_aside(at)).map(|at| lines[at]);
+        HotLoop { aside: count(outer.clone().filter(is_aside).map(|at| lines[at])).all, ..count(own) }
+    });
+    counted.filter(|found| found.products > 0).max_by_key(|found| (found.by_matrices, found.products))
+}
+
+/// The lines of each loop. A branch backwards closes a loop; the last of several branches to one label closes the whole
+/// loop.
+fn loops(lines: &[&str]) -> Vec<RangeInclusive<usize>> {
     let labels: HashMap<&str, usize> = lines.iter().enumerate().filter_map(|(at, line)| Some((label(line)?, at))).collect();
-    let mut loops: Vec<(usize, usize)> = Vec::new();
+    let mut ends: BTreeMap<usize, usize> = BTreeMap::new();
     for (at, line) in lines.iter().enumerate() {
-        let target = branch_target(line).and_then(|name| labels.get(name));
-        // A branch backwards closes a loop. The last of several branches to one label closes the whole loop.
-        if let Some(&start) = target.filter(|start| **start < at) {
-            loops.retain(|&(other, _)| other != start);
-            loops.push((start, at));
+        if let Some(&start) = branch_target(line).and_then(|name| labels.get(name)).filter(|start| **start < at) {
+            ends.insert(start, at);
         }
     }
-    let counted: Vec<(usize, usize, HotLoop)> = loops.iter().map(|&(start, end)| (start, end, count(&lines[start..=end]))).collect();
-    let is_inside = |inner: &(usize, usize, HotLoop), outer: &(usize, usize, HotLoop)| {
-        (inner.0, inner.1) != (outer.0, outer.1) && outer.0 <= inner.0 && inner.1 <= outer.1
-    };
-    let innermost = counted.iter().filter(|outer| !counted.iter().any(|inner| inner.2.products > 0 && is_inside(inner, outer)));
-    innermost.map(|found| found.2).filter(|found| found.products > 0).max_by_key(|found| (found.by_matrices, found.products))
+    ends.into_iter().map(|(start, end)| start..=end).collect()
 }
 
 fn label(line: &str) -> Option<&str> {
@@ -62,8 +75,8 @@ fn branch_target(line: &str) -> Option<&str> {
     (operation == "s_branch" || operation.starts_with("s_cbranch_")).then(|| rest.split_whitespace().next())?
 }
 
-fn count(lines: &[&str]) -> HotLoop {
-    let operations = lines.iter().filter(|line| label(line).is_none()).filter_map(|line| line.split_whitespace().next());
+fn count<'a>(lines: impl Iterator<Item = &'a str> + Clone) -> HotLoop {
+    let operations = lines.filter(|line| label(line).is_none()).filter_map(|line| line.split_whitespace().next());
     let number =
         |begins: &[&str]| operations.clone().filter(|operation| begins.iter().any(|begin| operation.starts_with(begin))).count() as u32;
     let matrices = number(&["v_wmma"]);
@@ -75,5 +88,6 @@ fn count(lines: &[&str]) -> HotLoop {
         by_matrices: matrices > 0,
         loads: number(&["ds_load", "ds_read"]),
         scalars: number(&["s_"]),
+        aside: 0,
     }
 }

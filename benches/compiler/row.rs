@@ -49,7 +49,8 @@ impl Row {
 
     /// The table's head.
     pub fn head() -> String {
-        let columns = ["card", "kernel", "registers", "spills", "workgroup memory", "waves", "products", "loads a product", "scalar"];
+        let columns =
+            ["card", "kernel", "registers", "spills", "workgroup memory", "waves", "products", "loads a product", "scalar", "aside"];
         format!("| {} |\n|{}", columns.join(" | "), "---|".repeat(columns.len()))
     }
 }
@@ -60,11 +61,11 @@ impl std::fmt::Display for Row {
         write!(f, "| {card} | {kernel} | {vgprs} | {spills} | {workgroup_memory} | {waves} |")?;
         match hot {
             Some(hot) => {
-                let HotLoop { all, products, scalars, .. } = hot;
+                let HotLoop { all, products, scalars, aside, .. } = hot;
                 let percent = 100.0 * hot.share();
-                write!(f, " {products} of {all}, {percent:.0} % | {:.2} | {scalars} |", hot.loads_per_product())
+                write!(f, " {products} of {all}, {percent:.0} % | {:.2} | {scalars} | {aside} |", hot.loads_per_product())
             }
-            None => write!(f, " - | - | - |"),
+            None => write!(f, " - | - | - | - |"),
         }
     }
 }

@@ -1,8 +1,7 @@
 // Rows of at most HELD packs an invocation, which keeps them in registers between the three steps, so that a row is
 // read from memory once. If WHOLE, each invocation has exactly HELD packs; else the last may be past the row's end.
 // Loops over private arrays are unrolled (graph/unroll.rs).
-@compute @workgroup_size(LANES)
-fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
+fn compute(group: vec3<u32>, lane: Lane) {
     let row = row_of(group.x, lane.index);
 
     var own: array<Pack, HELD>;

@@ -1,6 +1,5 @@
 // Rows of any length. Each of the three steps reads the row from memory.
-@compute @workgroup_size(LANES)
-fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
+fn compute(group: vec3<u32>, lane: Lane) {
     let row = row_of(group.x, lane.index);
 
     var sum = Pack(0.0);

@@ -4,10 +4,10 @@
 var<workgroup> subgroup_values: array<vec2<f32>, LANES>;
 
 struct Lane {
-    @builtin(local_invocation_index) index: u32,
-    @builtin(subgroup_id) subgroup: u32,
-    @builtin(num_subgroups) subgroups: u32,
-    @builtin(subgroup_invocation_id) place: u32,
+    index: u32, // in the workgroup
+    subgroup: u32,
+    subgroups: u32, // of the workgroup
+    place: u32, // in the subgroup
 }
 
 fn sum_over_lanes(lane: Lane, value: vec2<f32>) -> vec2<f32> {
@@ -23,4 +23,16 @@ fn sum_over_lanes(lane: Lane, value: vec2<f32>) -> vec2<f32> {
         sum += subgroup_values[i];
     }
     return sum;
+}
+
+// The subgroup's values are arguments of their own, because naga does not write those of a struct for DX12.
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+    @builtin(subgroup_id) subgroup: u32,
+    @builtin(num_subgroups) subgroups: u32,
+    @builtin(subgroup_invocation_id) place: u32,
+) {
+    compute(group, Lane(index, subgroup, subgroups, place));
 }

@@ -16,12 +16,14 @@ pub(super) struct Tile {
     subgroup_size: u32,
 }
 
-/// Tiles for GPUs, as [rows, cols, depth, rows and cols of an invocation, groups along K]. The first suits most: 256
+/// Tiles for GPUs, as [rows, cols, depth, rows and cols of an invocation, groups along K]. The first needs least: 256
 /// invocations of 4 x 4 sums, and 9 KiB of workgroup memory. The next five have more sums an invocation, so that they
 /// use each loaded value more often, and are faster where the device has the registers. The last four are for few rows:
 /// small tiles keep more cores busy, and groups give each core enough invocations.
 ///
-/// [`TILED_FEW`] is the default for few rows. 201 rows of 768 columns are 120 such tiles, and 48 of the first.
+/// [`TILED_FEW`] is the default for few rows: 201 rows of 768 columns are 120 such tiles, and 48 of the first.
+/// [`TILED_MANY`] is the default for many rows, and for wide products of some: 90 % of its loop's instructions are products
+/// on RDNA3, 66 % of the first's (docs/kernels.md). Narrow products of some rows are too few such tiles.
 const TILED: [[u32; 6]; 10] = [
     [64, 64, 16, 4, 4, 1],
     [144, 128, 16, 9, 8, 1],
@@ -36,6 +38,7 @@ const TILED: [[u32; 6]; 10] = [
 ];
 
 const TILED_FEW: [u32; 6] = TILED[8];
+const TILED_MANY: [u32; 6] = TILED[4];
 
 /// Tiles for software GPUs, as [rows, cols, rows and cols of an invocation]. Software GPUs run the invocations of a
 /// workgroup as the lanes of vector instructions. Each invocation has many sums of its own, because a load costs as
@@ -46,11 +49,12 @@ const DIRECT: [[u32; 4]; 4] = [[16, 128, 16, 16], [8, 128, 8, 16], [16, 64, 16, 
 /// along K that workgroup memory holds; then subgroups along rows, along columns and along K. The order is that of their
 /// speeds over f16 on an NVIDIA H200, for 3141 rows and then for 201. Where factors are split, so that a tile takes twice
 /// the memory, the first that fits is faster than those before it. The second and the third, of 96 rows,
-/// divide the products of 1029 rows evenly among an H100's 132 cores.
+/// divide the products of 1029 rows evenly among an H100's 132 cores. The last was not timed: of all it loads least from
+/// workgroup memory for a product, on AMD's RDNA3 16 bytes (docs/kernels.md).
 ///
 /// [`COOPERATIVE_F16`] and [`COOPERATIVE_F32`] are the defaults for few and for some rows: the fastest on an NVIDIA H100 for
 /// 201 and for 1029.
-const COOPERATIVE: [[u32; 6]; 15] = [
+const COOPERATIVE: [[u32; 6]; 16] = [
     [3, 4, 4, 3, 2, 1],
     [3, 2, 4, 2, 4, 1],
     [3, 1, 4, 2, 4, 1],
@@ -66,6 +70,7 @@ const COOPERATIVE: [[u32; 6]; 15] = [
     [3, 1, 4, 1, 2, 4],
     [1, 1, 4, 2, 2, 1],
     [2, 2, 2, 2, 2, 1],
+    [4, 4, 2, 2, 2, 1],
 ];
 
 /// The defaults over f16, as [few, some] rows by [wide, narrow] products.
@@ -90,8 +95,8 @@ fn cooperative([sums_m, sums_n, steps, m, n, k]: [u32; 6], side: u32) -> Product
     ProductTile { rows: sums_m * m * side, cols: sums_n * n * side, split }
 }
 
-/// Returns the tiles that a device may use for the products of x of type `elem`. The first is the default for many rows;
-/// [`product_defaults`] has those for fewer. There is always one: if even the plainest tile does not fit, the device refuses
+/// Returns the tiles that a device may use for the products of x of type `elem`. The first is the default where
+/// [`product_defaults`] names none. There is always one: if even the plainest tile does not fit, the device refuses
 /// the shader and says what it lacks.
 pub fn product_tiles(limits: &Limits, elem: Elem) -> Vec<ProductTile> {
     let fits = |&size: &ProductTile| {
@@ -113,14 +118,17 @@ pub fn product_tiles(limits: &Limits, elem: Elem) -> Vec<ProductTile> {
     std::iter::once(all[0]).chain(others).collect()
 }
 
-/// Returns the tiles that suit most devices for fewer rows than [`product_tiles`] begins with, among which they are.
+/// Returns the tiles of [`product_tiles`] that suit most devices, where they are not the first.
 pub fn product_defaults(limits: &Limits, elem: Elem) -> Tiles {
     let candidates = product_tiles(limits, elem);
     let fit = |size: ProductTile| Some(size).filter(|size| candidates.contains(size));
     let choice = |[wide, narrow]: [ProductTile; 2]| TileChoice { wide: fit(wide), narrow: fit(narrow), attention: None };
     let [few, some] = match (limits.tier, limits.tier.cooperative()) {
         (Tier::Direct, _) => return Tiles::DEFAULT,
-        (_, None) => return Tiles { few: choice([tiled(TILED_FEW); 2]), ..Tiles::DEFAULT },
+        (_, None) => {
+            let [first, few, many] = [TILED[0], TILED_FEW, TILED_MANY].map(tiled);
+            return Tiles { few: choice([few; 2]), some: choice([many, first]), many: choice([many; 2]) };
+        }
         (_, Some(side)) => {
             let of_elem = if elem == Elem::F16 { COOPERATIVE_F16 } else { COOPERATIVE_F32 };
             of_elem.map(|tiles| choice(tiles.map(|sizes| cooperative(sizes, side))))
@@ -131,9 +139,9 @@ pub fn product_defaults(limits: &Limits, elem: Elem) -> Tiles {
 
 /// Returns the tiles that products of x of type `elem` have by default, whatever their rows and columns: each once.
 pub fn default_products(limits: &Limits, elem: Elem) -> Vec<ProductTile> {
-    let Tiles { few, some, .. } = product_defaults(limits, elem);
+    let Tiles { few, some, many } = product_defaults(limits, elem);
     let mut found = vec![product_tiles(limits, elem)[0]];
-    for tile in [few.wide, few.narrow, some.wide, some.narrow].into_iter().flatten() {
+    for tile in [few, some, many].into_iter().flat_map(|choice| [choice.wide, choice.narrow]).flatten() {
         if !found.contains(&tile) {
             found.push(tile);
         }

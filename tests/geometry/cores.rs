@@ -23,8 +23,11 @@ fn busy(workgroups: u32, cores: u32) -> u32 {
 const IDLE: &str = "
 baseline/f32 201 proj: [100, 86, 71, 90]
 baseline/f32 201 fc2: [100, 86, 71, 90]
+baseline/f32 1029 qkv: [100, 95, 78, 100]
 baseline/f32 1029 proj: [94, 88, 80, 77]
 baseline/f32 1029 fc2: [94, 88, 80, 77]
+baseline/f32 3141 proj: [100, 95, 78, 100]
+baseline/f32 3141 fc2: [100, 95, 78, 100]
 cooperative16/f32 201 qkv: [100, 69, 57, 72]
 cooperative16/f32 201 proj: [100, 86, 71, 90]
 cooperative16/f32 201 fc1: [88, 92, 76, 96]
