@@ -101,10 +101,12 @@ impl Attempts {
         Ok(None)
     }
 
-    /// Opens one GPU. `auto` also tests the plainest kernels, which [`Context::tuned`] trusts.
+    /// Opens one GPU. `auto` also tests the plainest kernels, which [`Context::tuned`] trusts. What an earlier process has
+    /// tested with this driver is not tested again.
     async fn opened(&self, selection: &Selection) -> Result<Context> {
-        let context = Context::new_tuned_async(selection, self.tuning.elem()?, self.tuning.tier).await?;
-        if self.is_auto {
+        let device = Context::open(selection, None).await?;
+        let context = device.tuned_unless_known(self.tuning.elem()?, self.tuning.tier, is_known).await?;
+        if self.is_auto && context.has_plain_kernels() && !is_known(&context) {
             context.self_test_async().await?;
         }
         Ok(context)
@@ -139,6 +141,17 @@ impl Attempts {
     pub fn warnings(self, of_backend: &[String]) -> Vec<String> {
         self.warnings.into_iter().chain(of_backend.iter().cloned()).collect()
     }
+}
+
+/// Whether an earlier process has tested the context's kernels, and kept their tiles.
+#[cfg(feature = "files")]
+fn is_known(context: &Context) -> bool {
+    TileCache::from_env().is_some_and(|cache| cache.knows(context))
+}
+
+#[cfg(not(feature = "files"))]
+fn is_known(_: &Context) -> bool {
+    false
 }
 
 /// Judges a device by the first batch of a model on it.

@@ -114,7 +114,7 @@ impl Context {
     }
 
     /// Opens the selected adapter with the plainest kernels, over f32, and with limits no wider than `limits`.
-    async fn open(selection: &Selection, limits: Option<Limits>) -> Result<Self> {
+    pub(crate) async fn open(selection: &Selection, limits: Option<Limits>) -> Result<Self> {
         let (list, adapters) = devices::adapters().await;
         let chosen = list.select(&devices::resolve(selection))?;
         let adapter = &adapters[chosen.index];

@@ -69,6 +69,12 @@ impl TileCache {
         Ok(Some(Tiles { few: class("few")?, some: class("some")?, many: class("many")? }))
     }
 
+    /// Whether there is a record for this context. Its kernels have passed their test then, because a device is tuned
+    /// after it.
+    pub(crate) fn knows(&self, context: &Context) -> bool {
+        self.load(context).is_ok_and(|tiles| tiles.is_some())
+    }
+
     /// Keeps `tiles` for this context, in place of an earlier record.
     ///
     /// # Errors
@@ -204,6 +210,30 @@ mod tests {
         });
         std::fs::write(&path, serde_json::to_string(&former).unwrap()).unwrap();
         assert_eq!(cache.load(&context), Ok(None), "the format before this one");
+    }
+
+    /// A test submits work, and a device that is taken without one submits none.
+    #[test]
+    fn kernels_with_a_record_are_not_tested_again() {
+        let Some(context) = super::super::tune::tests::device(Tier::Subgroups, Elem::F32) else { return };
+        let folder = tempfile::tempdir().unwrap();
+        let cache = TileCache::new(folder.path());
+        let submissions = |is_known: &dyn Fn(&Context) -> bool| {
+            let before = context.submissions();
+            let tuned = super::super::blocking::block_on(context.tuned_unless_known(Elem::F32, Some(Tier::Subgroups), is_known)).unwrap();
+            assert_eq!(tuned.limits().tier, Tier::Subgroups);
+            context.submissions() - before
+        };
+        let known = |candidate: &Context| cache.knows(candidate);
+        assert!(submissions(&known) > 0, "nothing is known yet");
+        let of_tier = context.tuned(Elem::F32, Some(Tier::Subgroups)).unwrap();
+        let path = cache.save(&of_tier, some_tiles()).unwrap();
+        assert_eq!(submissions(&known), 0);
+        let text = std::fs::read_to_string(&path).unwrap();
+        for other in [text.replace(env!("CARGO_PKG_VERSION"), "0.0.0"), text.replace("subgroups", "baseline"), "no JSON".to_owned()] {
+            std::fs::write(&path, other).unwrap();
+            assert!(submissions(&known) > 0, "another version's or tier's record, or a bad one");
+        }
     }
 
     #[test]

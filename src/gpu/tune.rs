@@ -30,7 +30,18 @@ impl Context {
     /// # Errors
     /// If the device's shaders cannot run the request, or the device is lost.
     pub async fn tuned_async(&self, elem: Elem, requested: Option<Tier>) -> Result<Self> {
-        self.tuned_by(elem, requested, async |candidate| self_test(candidate, |_| ()).await).await
+        self.tuned_unless_known(elem, requested, |_| false).await
+    }
+
+    /// [`Context::tuned_async`] without the test of tiers that `is_known` says have passed it.
+    pub(crate) async fn tuned_unless_known(&self, elem: Elem, requested: Option<Tier>, is_known: impl Fn(&Self) -> bool) -> Result<Self> {
+        let test = async |candidate: &Self| if is_known(candidate) { Ok(()) } else { self_test(candidate, |_| ()).await };
+        self.tuned_by(elem, requested, test).await
+    }
+
+    /// Whether [`Context::tuned`] takes the kernels of this context without a test.
+    pub(crate) fn has_plain_kernels(&self) -> bool {
+        is_plain(self.limits.tier, self.limits.elem)
     }
 
     /// Compares the kernels of this context with sums in f64, as [`Context::tuned`] does with each tier before it takes it: for a host that lends a
