@@ -11,6 +11,7 @@ use crate::gpu::TileCache;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::gpu::block_on;
 use crate::gpu::{Context, Selection, devices_async};
+use crate::graph::{Elem, Tier};
 
 /// The backend that a caller asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,8 +106,10 @@ impl Attempts {
     /// tested with this driver is not tested again.
     async fn opened(&self, selection: &Selection) -> Result<Context> {
         let device = Context::open(selection, None).await?;
-        let context = device.tuned_unless_known(self.tuning.elem()?, self.tuning.tier, is_known).await?;
-        if self.is_auto && context.has_plain_kernels() && !is_known(&context) {
+        let known = known_tiers(&device);
+        let context = device.tuned_unless_known(self.tuning.elem()?, self.tuning.tier, &known).await?;
+        let limits = context.limits();
+        if self.is_auto && context.has_plain_kernels() && !known.contains(&(limits.tier, limits.elem)) {
             context.self_test_async().await?;
         }
         Ok(context)
@@ -143,15 +146,15 @@ impl Attempts {
     }
 }
 
-/// Whether an earlier process has tested the context's kernels, and kept their tiles.
+/// The tiers that an earlier process has tested, whose tiles it kept.
 #[cfg(feature = "files")]
-fn is_known(context: &Context) -> bool {
-    TileCache::from_env().is_some_and(|cache| cache.knows(context))
+fn known_tiers(device: &Context) -> Vec<(Tier, Elem)> {
+    TileCache::from_env().map_or_else(Vec::new, |cache| cache.known(device))
 }
 
 #[cfg(not(feature = "files"))]
-fn is_known(_: &Context) -> bool {
-    false
+fn known_tiers(_: &Context) -> Vec<(Tier, Elem)> {
+    Vec::new()
 }
 
 /// Judges a device by the first batch of a model on it.

@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 
 use super::context::Context;
 use crate::error::{Error, Result};
-use crate::graph::{TileChoice, Tiles};
+use crate::graph::{Elem, Tier, TileChoice, Tiles};
 
 /// A folder of records, one JSON file each. A record is valid for one adapter, driver and version of this crate. Any
 /// other record counts as none, and is replaced.
@@ -69,10 +69,11 @@ impl TileCache {
         Ok(Some(Tiles { few: class("few")?, some: class("some")?, many: class("many")? }))
     }
 
-    /// Whether there is a record for this context. Its kernels have passed their test then, because a device is tuned
+    /// The tiers that have a record for this device. Their kernels have passed their test, because a device is tuned
     /// after it.
-    pub(crate) fn knows(&self, context: &Context) -> bool {
-        self.load(context).is_ok_and(|tiles| tiles.is_some())
+    pub(crate) fn known(&self, context: &Context) -> Vec<(Tier, Elem)> {
+        let all = Tier::ALL.into_iter().flat_map(|tier| [(tier, Elem::F32), (tier, Elem::F16)]);
+        all.filter(|&(tier, elem)| self.load(&context.of_tier(tier, elem)).is_ok_and(|tiles| tiles.is_some())).collect()
     }
 
     /// Keeps `tiles` for this context, in place of an earlier record.
@@ -172,7 +173,7 @@ impl Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{AttentionTile, Elem, Limits, ProductSplit, ProductTile, Tier};
+    use crate::graph::{AttentionTile, Limits, ProductSplit, ProductTile};
 
     fn device() -> Option<Context> {
         super::super::tune::tests::device(Tier::Baseline, Elem::F32)
@@ -218,21 +219,20 @@ mod tests {
         let Some(context) = super::super::tune::tests::device(Tier::Subgroups, Elem::F32) else { return };
         let folder = tempfile::tempdir().unwrap();
         let cache = TileCache::new(folder.path());
-        let submissions = |is_known: &dyn Fn(&Context) -> bool| {
+        let submissions = || {
             let before = context.submissions();
-            let tuned = super::super::blocking::block_on(context.tuned_unless_known(Elem::F32, Some(Tier::Subgroups), is_known)).unwrap();
-            assert_eq!(tuned.limits().tier, Tier::Subgroups);
+            let tuned = context.tuned_unless_known(Elem::F32, Some(Tier::Subgroups), &cache.known(&context));
+            assert_eq!(super::super::blocking::block_on(tuned).unwrap().limits().tier, Tier::Subgroups);
             context.submissions() - before
         };
-        let known = |candidate: &Context| cache.knows(candidate);
-        assert!(submissions(&known) > 0, "nothing is known yet");
+        assert!(submissions() > 0, "nothing is known yet");
         let of_tier = context.tuned(Elem::F32, Some(Tier::Subgroups)).unwrap();
         let path = cache.save(&of_tier, some_tiles()).unwrap();
-        assert_eq!(submissions(&known), 0);
+        assert_eq!((submissions(), cache.known(&context)), (0, vec![(Tier::Subgroups, Elem::F32)]));
         let text = std::fs::read_to_string(&path).unwrap();
         for other in [text.replace(env!("CARGO_PKG_VERSION"), "0.0.0"), text.replace("subgroups", "baseline"), "no JSON".to_owned()] {
             std::fs::write(&path, other).unwrap();
-            assert!(submissions(&known) > 0, "another version's or tier's record, or a bad one");
+            assert!(submissions() > 0, "another version's or tier's record, or a bad one");
         }
     }
 

@@ -30,11 +30,12 @@ impl Context {
     /// # Errors
     /// If the device's shaders cannot run the request, or the device is lost.
     pub async fn tuned_async(&self, elem: Elem, requested: Option<Tier>) -> Result<Self> {
-        self.tuned_unless_known(elem, requested, |_| false).await
+        self.tuned_unless_known(elem, requested, &[]).await
     }
 
-    /// [`Context::tuned_async`] without the test of tiers that `is_known` says have passed it.
-    pub(crate) async fn tuned_unless_known(&self, elem: Elem, requested: Option<Tier>, is_known: impl Fn(&Self) -> bool) -> Result<Self> {
+    /// [`Context::tuned_async`] without the test of tiers that are `known` to have passed it over these elements.
+    pub(crate) async fn tuned_unless_known(&self, elem: Elem, requested: Option<Tier>, known: &[(Tier, Elem)]) -> Result<Self> {
+        let is_known = |candidate: &Self| known.contains(&(candidate.limits.tier, candidate.limits.elem));
         let test = async |candidate: &Self| if is_known(candidate) { Ok(()) } else { self_test(candidate, |_| ()).await };
         self.tuned_by(elem, requested, test).await
     }
@@ -104,7 +105,8 @@ impl Context {
         unreachable!("the plainest kernels need no test")
     }
 
-    fn of_tier(&self, tier: Tier, elem: Elem) -> Self {
+    /// The same device with the kernels of one tier, as they are before tiles are chosen.
+    pub(super) fn of_tier(&self, tier: Tier, elem: Elem) -> Self {
         let subgroup_size = tier.cooperative().and(self.abilities().subgroup_size).unwrap_or(0);
         let limits = Limits { tier, elem, subgroup_size, tiles: Tiles::DEFAULT, ..self.limits };
         let mut tuned = self.clone();
