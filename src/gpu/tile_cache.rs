@@ -221,7 +221,8 @@ mod tests {
         let cache = TileCache::new(folder.path());
         let submissions = || {
             let before = context.submissions();
-            let tuned = context.tuned_unless_known(Elem::F32, Some(Tier::Subgroups), &cache.known(&context));
+            let known = cache.known(&context);
+            let tuned = context.tuned_unless_known(Elem::F32, Some(Tier::Subgroups), &known);
             assert_eq!(super::super::blocking::block_on(tuned).unwrap().limits().tier, Tier::Subgroups);
             context.submissions() - before
         };

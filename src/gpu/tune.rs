@@ -35,9 +35,7 @@ impl Context {
 
     /// [`Context::tuned_async`] without the test of tiers that are `known` to have passed it over these elements.
     pub(crate) async fn tuned_unless_known(&self, elem: Elem, requested: Option<Tier>, known: &[(Tier, Elem)]) -> Result<Self> {
-        let is_known = |candidate: &Self| known.contains(&(candidate.limits.tier, candidate.limits.elem));
-        let test = async |candidate: &Self| if is_known(candidate) { Ok(()) } else { self_test(candidate, |_| ()).await };
-        self.tuned_by(elem, requested, test).await
+        self.tuned_by(elem, requested, known, async |candidate| self_test(candidate, |_| ()).await).await
     }
 
     /// Whether [`Context::tuned`] takes the kernels of this context without a test.
@@ -45,8 +43,8 @@ impl Context {
         is_plain(self.limits.tier, self.limits.elem)
     }
 
-    /// Compares the kernels of this context with sums in f64, as [`Context::tuned`] does with each tier before it takes it: for a host that lends a
-    /// device and does not call that.
+    /// Compares the kernels of this context with sums in f64, as [`Context::tuned`] does with each tier before it takes it:
+    /// for a host that lends a device and does not call that.
     ///
     /// # Errors
     /// [`GpuFailure::FailedSelfTest`] if a result is wrong; if the device is out of memory or lost, or refuses a kernel.
@@ -73,7 +71,13 @@ impl Context {
         Err(Error::gpu(GpuFailure::FailedSelfTest, text))
     }
 
-    async fn tuned_by(&self, elem: Elem, requested: Option<Tier>, test: impl AsyncFn(&Self) -> Result<(), String>) -> Result<Self> {
+    async fn tuned_by(
+        &self,
+        elem: Elem,
+        requested: Option<Tier>,
+        known: &[(Tier, Elem)],
+        test: impl AsyncFn(&Self) -> Result<(), String>,
+    ) -> Result<Self> {
         let (able, name) = (self.abilities(), &self.info().name);
         if elem == Elem::F16 && !able.f16 {
             return Err(Error::option("precision", format!("the shaders of {name} have no f16; use f32")));
@@ -88,7 +92,8 @@ impl Context {
         let mut warnings = Vec::new();
         for (tier, elem) in of_elem.chain(of_f32) {
             let mut tuned = self.of_tier(tier, elem);
-            let problem = if is_plain(tier, elem) { None } else { test(&tuned).await.err() };
+            let is_trusted = is_plain(tier, elem) || known.contains(&(tier, elem));
+            let problem = if is_trusted { None } else { test(&tuned).await.err() };
             let Some(problem) = problem else {
                 tuned.warnings = warnings;
                 return Ok(tuned);
@@ -391,7 +396,7 @@ pub(super) mod tests {
                 })
                 .await
             };
-            let tuned = block_on(context.tuned_by(elem, Some(tier), test)).unwrap();
+            let tuned = block_on(context.tuned_by(elem, Some(tier), &[], test)).unwrap();
             let ladder = context.abilities().ladder(elem);
             let next = ladder.into_iter().find(|&other| other != tier).unwrap();
             assert_eq!((tuned.limits().tier, tuned.limits().elem), (next, elem), "{what}: {:?}", tuned.warnings());
@@ -416,7 +421,7 @@ pub(super) mod tests {
     fn where_f16_fails_altogether_f32_is_left() {
         let Some(context) = device(Tier::Baseline, Elem::F16) else { return };
         let test = async |candidate: &Context| if candidate.limits().elem == Elem::F16 { Err("planted".to_owned()) } else { Ok(()) };
-        let tuned = block_on(context.tuned_by(Elem::F16, None, test)).unwrap();
+        let tuned = block_on(context.tuned_by(Elem::F16, None, &[], test)).unwrap();
         assert_eq!(tuned.limits().elem, Elem::F32);
         assert_eq!(tuned.warnings().len(), context.abilities().ladder(Elem::F16).len());
         assert!(tuned.warnings().iter().all(|w| w.contains("over f16") && w.contains("planted")), "{:?}", tuned.warnings());
