@@ -44,9 +44,11 @@ impl Case {
         self.input.as_os_str() == "phantom"
     }
 
-    /// Returns the input as text for metadata.
+    /// Returns the input as text for metadata and tables: on Windows with `/` between names, so that a file has one text
+    /// whether it was named or found in a folder.
     pub fn text(&self) -> String {
-        name_text(&self.input)
+        let text = name_text(&self.input);
+        if cfg!(windows) { text.replace('\\', "/") } else { text }
     }
 
     /// Returns the hash of all files that the scan is read from ([`identity`]), or none for the built-in slice.

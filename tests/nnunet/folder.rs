@@ -78,7 +78,7 @@ fn check(cases: Vec<Row>) {
 fn unsupported_plans_are_refused_by_name() {
     let chain = "\"2d_small\": {\n   \"inherits_from\": \"2d_middle\"";
     let cases: Vec<Row> = vec![
-        ("no plans", without("plans.json"), "", "plans.json: No such file"),
+        ("no plans", without("plans.json"), "", "(os error 2); an nnU-Net results folder"),
         ("no dataset", without("dataset.json"), "", "an nnU-Net results folder (TRAINER__PLANS__CONFIGURATION) holds"),
         ("no such fold", nothing(), "-f 3", "there is no fold_3/checkpoint_final.pth; its folds: fold_0, fold_1"),
         ("no fold_all", nothing(), "-f all", "there is no fold_all/checkpoint_final.pth"),

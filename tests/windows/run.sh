@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the command and the tests for 64-bit Windows, and runs them under wine, on the CPU and on the software Vulkan
 # of this machine. Without arguments: the command's tests, names and files as Windows has them, kills, the kernels'
-# tables on Vulkan, and parity with PyTorch on small models. Exits with 3 where the tools cannot be had (tests/foreign.sh).
+# tables on Vulkan, segmentation, and parity with PyTorch on small models. Exits with 3 where the tools cannot be had (tests/foreign.sh).
 #
 #   tests/windows/run.sh                 the selection above
 #   tests/windows/run.sh all             every test
@@ -41,9 +41,9 @@ case "$*" in
 all) windows_test --no-fail-fast ;;
 "")
     windows_test --no-run --lib --test windows --test cli --test cli_outputs --test cli_volumes --test cli_cohorts --test faults --test hub --test kernels \
-        --test parity
+        --test nnunet --test parity
     status=0
-    windows_test --no-fail-fast --test windows --test cli --test cli_outputs --test cli_volumes --test cli_cohorts --test faults --test hub --test kernels || status=$?
+    windows_test --no-fail-fast --test windows --test cli --test cli_outputs --test cli_volumes --test cli_cohorts --test faults --test hub --test kernels --test nnunet || status=$?
     windows_test --lib -- archive:: output:: jobs:: cpu:: hub:: || status=$?
     windows_test --test parity tiny || status=$?
     exit "$status"
