@@ -65,10 +65,16 @@ fn load_x(row: u32, k4: u32) -> vec4<f32> {
 fn load_w(col: u32, k4: u32) -> vec4<f32> {
     var four = vec4<f32>(0.0);
     for (var channel = 0u; channel < params.folded; channel++) {
-        let at = (col * params.channels + params.first_channel + channel) * PATCH * PATCH + places(k4);
-        four += vec4<f32>(weight[at.x], weight[at.y], weight[at.z], weight[at.w]);
+        let first = (col * params.channels + params.first_channel + channel) * PATCH * PATCH;
+        if PATCH % 4u == 0u {
+            let at = first + 4u * k4;
+            four += vec4<f32>(weight[at], weight[at + 1u], weight[at + 2u], weight[at + 3u]);
+        } else {
+            let at = first + places(k4);
+            four += padded(vec4<f32>(weight[at.x], weight[at.y], weight[at.z], weight[at.w]), k4);
+        }
     }
-    return padded(four, k4);
+    return four;
 }
 
 fn store(row: u32, col: u32, sum: f32) {

@@ -186,7 +186,7 @@ fn every_kernel_of_a_portable_tier_is_written_for_metal_and_dx12() {
                 problems.push(format!("{tier}, {}: cooperative matrices are for Vulkan alone", kernel.name));
             }
             for text in [source, kernel.unrolled_source()] {
-                let written = [("Metal", to_msl(&text)), ("DX12", to_hlsl(&text, ShaderModel::V6_2))];
+                let written = [("Metal", to_msl(&text)), ("DX12", to_hlsl(&text, ShaderModel::V6_2, true))];
                 let failed = written.into_iter().filter_map(|(api, written)| Some((api, written.err()?)));
                 problems
                     .extend(failed.map(|(api, problem)| format!("{tier}, {} for {api}: {problem} {:?}", kernel.name, kernel.constants)));
@@ -225,8 +225,12 @@ fn compile_hlsl(compiler: &str, limits: impl Iterator<Item = Limits>, model: Sha
     // Software GPUs, which take the tier without tiles, get the text before its loops are unrolled.
     let text = |limits: &Limits, kernel: &Kernel| if limits.tier == Tier::Direct { kernel.source() } else { kernel.unrolled_source() };
     let mut texts = BTreeMap::new();
-    for limits in limits.flat_map(tiles) {
-        for g in [8, 7].map(|c| record(limits, c)) {
+    for (at, limits) in limits.flat_map(tiles).enumerate() {
+        // K is a multiple of four and of a tile's depth, of four alone, or of neither. Operands by ones do not depend on tiles.
+        let mut recorded: Vec<Recorder> =
+            [64, 8, 7].into_iter().take(if at == 0 || all { 3 } else { 1 }).map(|c| record(limits, c)).collect();
+        recorded.push(record_sizes_of_models(limits));
+        for g in recorded {
             texts.extend(g.graph().steps().iter().map(|step| (text(&limits, &step.kernel), step.kernel.name)));
         }
     }
@@ -234,12 +238,26 @@ fn compile_hlsl(compiler: &str, limits: impl Iterator<Item = Limits>, model: Sha
     compile_texts(compiler, &texts, model);
 }
 
+/// Patches of 14 and 16 pixels, and heads of 64.
+fn record_sizes_of_models(limits: Limits) -> Recorder {
+    let mut g = Recorder::new(limits);
+    for patch in [14, 16] {
+        let image = g.tensor("t", [1, 1, 2 * patch, 2 * patch], Role::Input);
+        let (weight, bias) = (g.tensor("t", [8, 3, patch, patch], Role::Input), g.tensor("t", [8], Role::Input));
+        g.patch_embed("patch_embed", image, weight, bias).unwrap();
+    }
+    let qkv = [(); 3].map(|()| g.tensor_of(limits.elem, "t", [1, 2, 5, 64], Role::Input));
+    let heads = g.heads("attention", qkv);
+    g.attention("attention", heads).unwrap();
+    g
+}
+
 fn compile_texts(compiler: &str, texts: &BTreeMap<String, &str>, model: ShaderModel) {
     let command = std::env::var(compiler).unwrap_or_else(|_| panic!("{compiler} names no compiler"));
     let mut words = command.split(' ');
     let folder = tempfile::tempdir().unwrap();
     for (number, (text, name)) in texts.iter().enumerate() {
-        std::fs::write(folder.path().join(format!("{name}-{number}.hlsl")), to_hlsl(text, model).unwrap()).unwrap();
+        std::fs::write(folder.path().join(format!("{name}-{number}.hlsl")), to_hlsl(text, model, false).unwrap()).unwrap();
     }
     let mut command = std::process::Command::new(words.next().unwrap());
     let output = command.args(words).current_dir(folder.path()).output().unwrap();
@@ -256,7 +274,7 @@ fn kernels_with_matrices_are_for_vulkan_alone() {
     for tier in Tier::ALL.into_iter().filter(|tier| tier.needs_vulkan()) {
         let (with, without): (Vec<Kernel>, Vec<Kernel>) = variants_of(tier).into_values().partition(has_matrices);
         assert!(!with.is_empty(), "{tier} has kernels with matrices");
-        let written = |kernel: &Kernel| to_hlsl(&kernel.unrolled_source(), ShaderModel::V6_2).is_ok();
+        let written = |kernel: &Kernel| to_hlsl(&kernel.unrolled_source(), ShaderModel::V6_2, true).is_ok();
         assert!(!with.iter().any(written) && without.iter().all(written), "{tier}");
     }
 }
@@ -280,11 +298,17 @@ fn to_msl(source: &str) -> Result<String, String> {
     msl::write_string(&module, &info, &options, &msl::PipelineOptions::default()).map(|(text, _)| text).map_err(|e| e.to_string())
 }
 
-/// Shader model 6.2 is the first that has f16.
-fn to_hlsl(source: &str, shader_model: ShaderModel) -> Result<String, String> {
+/// Shader model 6.2 is the first that has f16. Models run without `checks`.
+fn to_hlsl(source: &str, shader_model: ShaderModel, checks: bool) -> Result<String, String> {
     use naga::back::hlsl;
     let (module, info) = parsed(source)?;
-    let options = hlsl::Options { shader_model, zero_initialize_workgroup_memory: false, ..hlsl::Options::default() };
+    let options = hlsl::Options {
+        shader_model,
+        restrict_indexing: checks,
+        force_loop_bounding: checks,
+        zero_initialize_workgroup_memory: false,
+        ..hlsl::Options::default()
+    };
     let (mut text, pipeline) = (String::new(), hlsl::PipelineOptions::default());
     let reflection = hlsl::Writer::new(&mut text, &options, &pipeline).write(&module, &info, None).map_err(|e| e.to_string())?;
     reflection.entry_point_names.into_iter().collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;

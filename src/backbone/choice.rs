@@ -102,14 +102,12 @@ impl Attempts {
         Ok(None)
     }
 
-    /// Opens one GPU. `auto` also tests the plainest kernels, which [`Context::tuned`] trusts. What an earlier process has
-    /// tested with this driver is not tested again.
+    /// Opens one GPU. `auto` also tests the plainest kernels, which [`Context::tuned`] trusts. Other tiers that an
+    /// earlier process has tested with this driver are not tested again.
     async fn opened(&self, selection: &Selection) -> Result<Context> {
         let device = Context::open(selection, None).await?;
-        let known = known_tiers(&device);
-        let context = device.tuned_unless_known(self.tuning.elem()?, self.tuning.tier, &known).await?;
-        let limits = context.limits();
-        if self.is_auto && context.has_plain_kernels() && !known.contains(&(limits.tier, limits.elem)) {
+        let context = device.tuned_unless_known(self.tuning.elem()?, self.tuning.tier, &known_tiers(&device)).await?;
+        if self.is_auto && context.has_plain_kernels() {
             context.self_test_async().await?;
         }
         Ok(context)
@@ -146,7 +144,7 @@ impl Attempts {
     }
 }
 
-/// The tiers that an earlier process has tested, whose tiles it kept.
+/// The tiers that an earlier process has tested, because it kept their tiles.
 #[cfg(feature = "files")]
 fn known_tiers(device: &Context) -> Vec<(Tier, Elem)> {
     TileCache::from_env().map_or_else(Vec::new, |cache| cache.known(device))

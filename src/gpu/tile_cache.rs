@@ -69,11 +69,15 @@ impl TileCache {
         Ok(Some(Tiles { few: class("few")?, some: class("some")?, many: class("many")? }))
     }
 
-    /// The tiers that have a record for this device. Their kernels have passed their test, because a device is tuned
-    /// after it.
+    /// The tiers with a record for this device, but for plain kernels. They have passed their test, without which no tier
+    /// but the plain kernels is tuned. None on a driver without a name, which may have been updated since.
     pub(crate) fn known(&self, context: &Context) -> Vec<(Tier, Elem)> {
+        if Identity::of(context).driver.is_empty() {
+            return Vec::new();
+        }
         let all = Tier::ALL.into_iter().flat_map(|tier| [(tier, Elem::F32), (tier, Elem::F16)]);
-        all.filter(|&(tier, elem)| self.load(&context.of_tier(tier, elem)).is_ok_and(|tiles| tiles.is_some())).collect()
+        let has_record = |of_tier: Context| !of_tier.has_plain_kernels() && self.load(&of_tier).is_ok_and(|tiles| tiles.is_some());
+        all.filter(|&(tier, elem)| has_record(context.of_tier(tier, elem))).collect()
     }
 
     /// Keeps `tiles` for this context, in place of an earlier record.
@@ -130,8 +134,9 @@ fn read(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|e| format!("cannot be read: {e}"))
 }
 
-/// How records are written. A record of another format counts as none.
-const FORMAT: u32 = 5;
+/// How records are written. A record of another format counts as none. To be raised when a kernel or the list of tiles
+/// changes, too, because a record spares a test.
+const FORMAT: u32 = 6;
 
 /// A file's content, with [`Tiles`] as they are written.
 #[derive(Serialize, Deserialize)]
@@ -231,6 +236,9 @@ mod tests {
         let path = cache.save(&of_tier, some_tiles()).unwrap();
         assert_eq!((submissions(), cache.known(&context)), (0, vec![(Tier::Subgroups, Elem::F32)]));
         let text = std::fs::read_to_string(&path).unwrap();
+        let plain = context.tuned(Elem::F32, Some(Tier::Baseline)).unwrap();
+        cache.save(&plain, some_tiles()).unwrap();
+        assert_eq!(cache.known(&context), [(Tier::Subgroups, Elem::F32)], "plain kernels are tuned without a test");
         for other in [text.replace(env!("CARGO_PKG_VERSION"), "0.0.0"), text.replace("subgroups", "baseline"), "no JSON".to_owned()] {
             std::fs::write(&path, other).unwrap();
             assert!(submissions() > 0, "another version's or tier's record, or a bad one");

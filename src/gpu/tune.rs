@@ -221,7 +221,7 @@ struct Probe {
 type Case = (&'static str, TensorId, Vec<f64>);
 
 impl Probe {
-    /// The sizes exceed one tile along every axis, and are no multiples of any tile.
+    /// The sizes are no multiples of any tile, and exceed one small tile along every axis.
     /// Software GPUs, which compile slowly, get one tile of products.
     fn record(&mut self, software: bool) -> Result<Vec<Case>> {
         let elem = self.g.elem();

@@ -35,6 +35,7 @@ pub fn interrupt(child: &mut Child) -> bool {
         // Not by eprintln!, which the test harness captures.
         let _ = std::io::Write::write_all(&mut std::io::stderr(), b"SKIPPED what Ctrl-C does: this Windows sends none\n");
         child.kill().expect("killed");
+        child.wait().expect("ended");
         return false;
     }
     #[expect(unsafe_code, reason = "the standard library sends no such event")]

@@ -1,4 +1,4 @@
-// Compiles HLSL by Microsoft's compilers as wgpu does it for DX12. `hlsl.exe COMPILER.DLL` compiles every file *.hlsl of the
+// Compiles HLSL by Microsoft's compilers with wgpu's flags for DX12. `hlsl.exe COMPILER.DLL` compiles every file *.hlsl of the
 // current folder, its entry point `main`: by dxcompiler.dll (DXC) as a compute shader of model 6.2 with 16-bit types, by
 // d3dcompiler_47.dll (FXC) as one of model 5.1. Prints what is wrong, how many files compile, and which one took longest.
 // Exits with 1 if one does not compile, and with 2 if there is no compiler or no file.
@@ -49,9 +49,9 @@ static char *contents(const char *name, SIZE_T *size) {
 }
 
 static HRESULT by_dxc(Object *compiler, const Buffer *buffer, Object **code, Object **errors) {
-    const WCHAR *arguments[] = {L"-E", L"main", L"-T", L"cs_6_2", L"-HV", L"2018", L"-no-warnings", L"-enable-16bit-types"};
+    const WCHAR *arguments[] = {L"-E", L"main", L"-T", L"cs_6_2", L"-HV", L"2018", L"-no-warnings", L"-Ges", L"-enable-16bit-types"};
     Object *result = NULL;
-    HRESULT status = ((Compile)compiler->functions[COMPILE])(compiler, buffer, arguments, 8, NULL, &RESULT, (void **)&result);
+    HRESULT status = ((Compile)compiler->functions[COMPILE])(compiler, buffer, arguments, 9, NULL, &RESULT, (void **)&result);
     if (FAILED(status)) return status;
     ((Status)result->functions[STATUS])(result, &status);
     ((Blob)result->functions[RESULT_BLOB])(result, code);

@@ -19,14 +19,23 @@ from_package() {
     shift
     here=$(mktemp -d "$hlsl/package.XXXXXX")
     python3 -m pip download --quiet --no-deps --dest "$here" --platform win_amd64 --python-version 3.11 --only-binary=:all: "$package" || {
+        rm -r "$here"
         echo "SKIPPED: HLSL by Microsoft's compilers, because pip cannot fetch $package" >&2
         exit 3
     }
-    unzip -q -o -j "$here"/*.whl "$@" -d "$hlsl"
+    unzip -q -j "$here"/*.whl "$@" -d "$here" || exit 1
+    mv "$here"/*.dll "$hlsl"
     rm -r "$here"
 }
-[ -e "$hlsl/dxcompiler.dll" ] || from_package slangpy==0.43.1 '*/dxcompiler.dll' '*/dxil.dll'
-[ -e "$hlsl/d3dcompiler_47.dll" ] || from_package kivy_deps.angle==0.5.0 '*/d3dcompiler_47.dll'
+hashes="b86a738ece4c05dbe2d9bbb29668a2ccb28a0740773c9b027cdc61e8d07b4d75  dxcompiler.dll
+058f2f52a680c38b223a5615b7df969def21f77e577562e5099d971dede992de  dxil.dll
+c8e25abd3d45dfb55966a74613258c39b4a83ea2ac77f2f80903499f4d5c03f0  d3dcompiler_47.dll"
+whole() { (cd "$hlsl" && sha256sum --check --status 2>/dev/null <<<"$hashes"); }
+if ! whole; then
+    from_package slangpy==0.43.1 '*/dxcompiler.dll' '*/dxil.dll'
+    from_package kivy_deps.angle==0.5.0 '*/d3dcompiler_47.dll'
+    whole || { echo "tests/windows/hlsl.sh: the compilers in $hlsl are not those that are expected" >&2; exit 1; }
+fi
 
 x86_64-w64-mingw32-gcc -O1 -Wall -Wextra -Werror -o "$hlsl/hlsl.exe" tests/windows/hlsl.c
 # Wine has an FXC of its own, which a library of Microsoft's replaces only where that is asked for.

@@ -14,6 +14,8 @@ pub fn run(args: &Tune, terminal: &Terminal) -> Result<()> {
         Error::option("--backend", "tuning needs a GPU, and this machine has no real one; choose a software GPU with --backend gpu")
     })?;
     context.warnings().iter().for_each(warn);
+    // A record of an earlier run spares other commands this test.
+    context.self_test()?;
     let cache = TileCache::from_env();
     match &cache {
         Some(cache) => cache.check(&context)?,
