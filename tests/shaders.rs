@@ -219,13 +219,13 @@ fn compile_hlsl(compiler: &str, limits: impl Iterator<Item = Limits>, model: Sha
     let all = std::env::var("MEDDINO_HLSL_TILES").is_ok_and(|tiles| tiles == "all");
     let tiles = |base: Limits| {
         let choices = default_products(&base, base.elem).into_iter().map(TileChoice::of_products);
-        let default = || choices.map(|choice| Limits { tiles: Tiles::all(choice), ..base }).collect();
+        let default = || choices.map(|choice| Limits { tiles: Tiles::all(choice), ..base }).collect::<Vec<_>>();
         if all { geometries(base) } else { default() }
     };
     // Software GPUs, which take the tier without tiles, get the text before its loops are unrolled.
     let text = |limits: &Limits, kernel: &Kernel| if limits.tier == Tier::Direct { kernel.source() } else { kernel.unrolled_source() };
     let mut texts = BTreeMap::new();
-    for (at, limits) in limits.flat_map(tiles).enumerate() {
+    for (at, limits) in limits.flat_map(|base| tiles(base).into_iter().enumerate()) {
         // K is a multiple of four and of a tile's depth, of four alone, or of neither. Operands by ones do not depend on tiles.
         let mut recorded: Vec<Recorder> =
             [64, 8, 7].into_iter().take(if at == 0 || all { 3 } else { 1 }).map(|c| record(limits, c)).collect();
