@@ -15,6 +15,12 @@ struct Params {
     pad2: u32,
 }
 
+fn store(row: u32, col: u32, sum: Pack) {
+    let n = params.first + col;
+    let at = (row * params.pitch + n) / PACK;
+    y[at] = YPack(finished(at, n / PACK, sum));
+}
+
 // Returns the bound row of the weight that gives a column of this dispatch.
 fn weight_row(col: u32) -> u32 {
     return col;

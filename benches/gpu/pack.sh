@@ -3,10 +3,10 @@
 #
 #   benches/gpu/pack.sh [--with-benches] [--without-peers] FOLDER          for example target/gpu, which git ignores
 #
-# FOLDER then holds meddino-gpu.deb (the command and the GPU test binaries, stripped), Debian's Vulkan loader, and, if
-# benches/peers/pack.sh exists, FOLDER/peers. The binaries are a package because dpkg is there anyway to unpack the
-# loader.
-# --with-benches adds criterion's benches of single kernels; --without-peers leaves FOLDER/peers as it is. Needs cargo, dpkg-deb, apt-get and strip; x86-64 Linux.
+# FOLDER then holds meddino-gpu.deb (the command and the GPU test binaries, stripped), Debian's Vulkan loader with the
+# libraries of OpenGL that NVIDIA's driver needs, and, if benches/peers/pack.sh exists, FOLDER/peers. The binaries are a
+# package because dpkg is there anyway to unpack the loader. --with-benches adds criterion's benches of single kernels;
+# --without-peers leaves FOLDER/peers as it is. Needs cargo, dpkg-deb, apt-get and strip; x86-64 Linux.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd -P)
 cd "$root"
@@ -49,8 +49,8 @@ git rev-parse HEAD >"$bin/commit"
 printf 'Package: meddino-gpu\nVersion: 0\nArchitecture: amd64\nMaintainer: meddino\nDescription: binaries for benches/gpu/run.sh\n' >"$stage/DEBIAN/control"
 dpkg-deb --root-owner-group -Zxz -z9 --build "$stage" "$folder/meddino-gpu.deb" >&2
 
-rm -f "$folder"/libvulkan1_*.deb
-(cd "$folder" && apt-get download libvulkan1 >&2)
+rm -f "$folder"/lib*.deb
+(cd "$folder" && apt-get download libvulkan1 libglvnd0 libgl1 libglx0 libegl1 >&2)
 if [ -n "$with_peers" ] && [ -x benches/peers/pack.sh ]; then
     benches/peers/pack.sh "$folder/peers"
 fi

@@ -72,9 +72,10 @@ with_limit() {
 
 dpkg-deb -x "$folder/meddino-gpu.deb" "$unpacked" || die "$folder/meddino-gpu.deb cannot be unpacked; make it anew with benches/gpu/pack.sh"
 bin=$unpacked/opt/meddino-gpu
-if ! ldconfig -p | grep libvulkan.so.1 >/dev/null; then
-    [ "$(id -u)" = 0 ] || die "there is no Vulkan loader, and unpacking $folder/libvulkan1_*.deb takes root"
-    for deb in "$folder"/libvulkan1_*.deb; do dpkg-deb -x "$deb" /; done
+# NVIDIA's driver needs libGLdispatch as well.
+if ! ldconfig -p | grep libvulkan.so.1 >/dev/null || ! ldconfig -p | grep libGLdispatch.so.0 >/dev/null; then
+    [ "$(id -u)" = 0 ] || die "there is no Vulkan loader or no libGLdispatch, and unpacking $folder/lib*.deb takes root"
+    for deb in "$folder"/lib*.deb; do dpkg-deb -x "$deb" /; done
     ldconfig
 fi
 # A container's runtime may put the driver where no loader looks.
@@ -94,13 +95,14 @@ fi
 export MEDDINO_CACHE=$unpacked/cache MEDDINO_REQUIRE_GPU=1
 meddino=$bin/meddino
 "$meddino" devices >"$out/devices.txt" 2>>"$log" || die "'meddino devices' fails; see $log"
-if ! grep -q 'auto takes device' "$out/devices.txt" && [ -z "$software" ]; then
+# `devices` lists what `auto` takes, in order: "   device 0 (Vulkan): a card" (src/cli/devices.rs).
+number=$(sed -n '/^--backend auto takes the first/,/^   the CPU/p' "$out/devices.txt" | sed -nE 's/^ *device ([0-9]+) .*/\1/p' | head -n 1)
+if [ -z "$number" ] && [ -z "$software" ]; then
     cat "$out/devices.txt" >&2
     die "there is no real GPU here; --allow-software measures all the same"
 fi
 tiers=$(grep -m1 '^ *tiers ' "$out/devices.txt" || true)
-if grep -q 'auto takes device' "$out/devices.txt"; then
-    number=$(sed -nE 's/.*auto takes device ([0-9]+).*/\1/p' "$out/devices.txt")
+if [ -n "$number" ]; then
     tiers=$(awk -v n="$number:" '$1 == n { on = 1 } on && $1 == "tiers" { print; exit }' "$out/devices.txt")
 fi
 # runs TIER PRECISION: whether the device supports it.

@@ -2,9 +2,12 @@
 //
 // A workgroup computes SUBGROUPS x BLOCKS x SIDE queries of one head, over KEYS keys and values at a time. A subgroup keeps
 // its queries, and their results o, as matrices. Each matrix of keys or values that it loads from workgroup memory serves
-// BLOCKS matrices of queries. Two phases take turns, with a barrier after each: the softmax of the scores of one step, while
-// the next keys and this step's values are laid into their tiles; and the products, which are this step's weights times
-// values, and then the next step's scores.
+// BLOCKS matrices of queries.
+//
+// With one of the BUFFERS, two phases take turns, with a barrier after each: the softmax of the scores of one step, while the
+// next keys and this step's values are laid into their tiles; and the products, which are this step's weights times values,
+// and then the next step's scores. With two buffers a step is one phase: its softmax, while its values and the keys after
+// the next are laid; the last step's weights times values; and the next step's scores. None of these waits for another.
 //
 // shared/factors_*.wgsl says how a tile holds four elements of a factor: as PARTS packs of type F, which follow each other
 // at a distance of D elements, or of KEYS elements among the weights. Elements of q, k and v have the type X, and the
@@ -20,9 +23,12 @@
 // Where TURNED, values lie as [D, KEYS] in their tile, so that a matrix of them is loaded by rows as one of keys is. AMD's
 // compiler loads a column of values otherwise element by element.
 //
-// This file has what comes before the first scores. Then follow the files cooperative/scores.wgsl, steps.wgsl, scores.wgsl
-// again, for the next step, and results.wgsl. The scores' products are a file and no function, because drivers may keep
-// the matrices that a function is handed in memory.
+// This file has what comes before the first scores. The files in cooperative/ follow: scores, for the first keys, and steps,
+// which begins the loop. In the loop there are, with one buffer, softmax, rescale, products (weights times values) and
+// scores; with two, rescale, softmax, products and scores. turn ends the loop. With two buffers, rescale and products of the
+// last step follow; then results. They are files and no functions, because drivers may keep the matrices that a function is
+// handed in memory. `other` is the buffer of what the products read and of the scores that they write; with one buffer it is
+// the same.
 //
 // Loops over private arrays are unrolled (graph/unroll.rs).
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<Y>>; // [rows, N, D]
@@ -46,6 +52,8 @@ const SCORE_PATCH: u32 = SIDE * SCORE_ROW4; // scores of SIDE queries
 const WEIGHT_PATCH: u32 = SIDE * WEIGHT_ROW4;
 const KEYS4: u32 = KEYS / 4u;
 const VALUE_ROW4: u32 = PARTS * KEYS4 + 2u; // of values where they are turned
+const SCORES: u32 = SUBGROUPS * BLOCKS * SCORE_PATCH;
+const WEIGHTS: u32 = SUBGROUPS * BLOCKS * WEIGHT_PATCH;
 const K_TILE: u32 = KEYS * PITCH4;
 const V_TILE: u32 = select(K_TILE, HEAD_DIM * VALUE_ROW4, TURNED);
 // From a matrix of values to the next one along the keys, to the next one along D, and to that of the low parts.
@@ -59,11 +67,11 @@ const SLACK: f32 = 14.0;
 // Every size is a multiple of 16 bytes, so that each variable begins at one, however a driver packs them. Matrices are
 // loaded in rows of 16 bytes. When flags of 8 bytes came first, an NVIDIA driver placed the tiles 8 bytes off, and results
 // were wrong.
-var<workgroup> k_tile: array<vec4<F>, K_TILE>;
-var<workgroup> v_tile: array<vec4<F>, V_TILE>;
-var<workgroup> scores: array<vec4<f32>, SUBGROUPS * BLOCKS * SCORE_PATCH>;
-var<workgroup> weights: array<vec4<F>, SUBGROUPS * BLOCKS * WEIGHT_PATCH>;
-// The first element is the end of the last step in which some offset grew; the others fill 16 bytes.
+var<workgroup> k_tile: array<vec4<F>, BUFFERS * K_TILE>;
+var<workgroup> v_tile: array<vec4<F>, BUFFERS * V_TILE>;
+var<workgroup> scores: array<vec4<f32>, BUFFERS * SCORES>;
+var<workgroup> weights: array<vec4<F>, BUFFERS * WEIGHTS>;
+// For each buffer, the end of the last step in which some offset grew; the others fill 16 bytes.
 var<workgroup> grown_at: array<atomic<u32>, 4>;
 
 struct Lane {
@@ -145,21 +153,36 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
     for (var b = 0u; b < BLOCKS; b++) { // unroll
         m[b] = MASKED;
     }
-    if lane.index == 0u {
-        atomicStore(&grown_at[0], 0u);
+    var rescale: array<f32, BLOCKS>;
+    var done = 0u; // keys whose softmax was computed
+    if lane.index < 2u {
+        atomicStore(&grown_at[lane.index], 0u);
     }
     let last = (head_start + params.tokens) * D4 - 1u;
     var at_values = head_start * D4;
-    var next_k = loaded_keys(at_values + lane.index, last);
-    for (var i = 0u; i < CHUNKS; i++) { // unroll
-        let e = lane.index + i * LANES;
-        if EXACT || e < KEYS * D4 {
-            let parts = x_parts(next_k[i]);
-            for (var p = 0u; p < PARTS; p++) { // unroll
-                k_tile[e / D4 * PITCH4 + p * D4 + e % D4] = parts[p];
+    for (var part = 0u; part < BUFFERS; part++) { // unroll
+        let keys = loaded_keys(at_values + lane.index + part * KEYS * D4, last);
+        for (var i = 0u; i < CHUNKS; i++) { // unroll
+            let e = lane.index + i * LANES;
+            if EXACT || e < KEYS * D4 {
+                let parts = x_parts(keys[i]);
+                for (var p = 0u; p < PARTS; p++) { // unroll
+                    k_tile[part * K_TILE + e / D4 * PITCH4 + p * D4 + e % D4] = parts[p];
+                }
             }
         }
     }
-    next_k = loaded_keys(at_values + lane.index + KEYS * D4, last);
+    if BUFFERS == 2u {
+        // The first step multiplies the weights and values before it, which are none.
+        for (var e = lane.index; e < WEIGHTS; e += LANES) {
+            weights[WEIGHTS + e] = vec4<F>();
+        }
+        for (var e = lane.index; e < V_TILE; e += LANES) {
+            v_tile[V_TILE + e] = vec4<F>();
+        }
+    }
+    var next_k = loaded_keys(at_values + lane.index + BUFFERS * KEYS * D4, last);
     var next_v = loaded_values(at_values, lane.index, last);
+    var buffer = BUFFERS - 1u;
+    var other = 0u;
     workgroupBarrier();

@@ -5,8 +5,6 @@
 @group(0) @binding(6) var<uniform> params: Params;
 
 // y = residual + gamma (x weight^T + bias)
-fn store(row: u32, col: u32, sum: Pack) {
-    let n = params.first + col;
-    let at = (row * params.pitch + n) / PACK;
-    y[at] = YPack(residual[at] + gamma[n / PACK] * (sum + bias[n / PACK]));
+fn finished(at: u32, n: u32, sum: Pack) -> Pack {
+    return residual[at] + gamma[n] * (sum + bias[n]);
 }

@@ -3,7 +3,8 @@
 //
 // A workgroup computes TILE_M rows x TILE_N columns, TILE_K steps along K at a time. Its subgroups form a grid of
 // SUBGROUPS_K x SUBGROUPS_M x SUBGROUPS_N; each keeps SUMS_M x SUMS_N matrices of f32 sums over its share of every
-// TILE_K. While one tile is multiplied, the next is on its way from the bindings to registers.
+// TILE_K. While one tile is multiplied, the next is on its way from the bindings to registers. With two BUFFERS for
+// tiles, the one after it is; then the next is laid into its buffer meanwhile, and a step has one barrier, not two.
 //
 // shared/factors_*.wgsl says how a tile holds four elements of a factor: as PARTS packs of type F, TILE_K elements apart.
 // Tiles are [TILE_M, PARTS, TILE_K] and [TILE_N, PARTS, TILE_K], with 16 bytes between rows so that eight rows are loaded
@@ -24,11 +25,16 @@ const X_LOADS: u32 = (TILE_M + STAGED - 1u) / STAGED;
 const W_LOADS: u32 = (TILE_N + STAGED - 1u) / STAGED;
 const X_WHOLE: bool = TILE_M % STAGED == 0u;
 const W_WHOLE: bool = TILE_N % STAGED == 0u;
-const PATCH_PITCH4: u32 = SIDE4 + PATCH_PAD4;
+const X_TILE: u32 = TILE_M * PITCH4;
+const W_TILE: u32 = TILE_N * PITCH4;
+const PATCH_PITCH4: u32 = SIDE4 + 1u;
 const PATCH: u32 = SIDE * PATCH_PITCH4;
+const SHARERS: u32 = SUBGROUPS_K * SUBGROUP_SIZE; // invocations that store what a patch holds
+const STORES: u32 = (SIDE * SIDE4 + SHARERS - 1u) / SHARERS; // vec4s of each of them
+const STORES_WHOLE: bool = STORES * SHARERS == SIDE * SIDE4;
 
-var<workgroup> x_tile: array<vec4<F>, TILE_M * PITCH4>;
-var<workgroup> w_tile: array<vec4<F>, TILE_N * PITCH4>;
+var<workgroup> x_tile: array<vec4<F>, BUFFERS * X_TILE>;
+var<workgroup> w_tile: array<vec4<F>, BUFFERS * W_TILE>;
 var<workgroup> patches: array<vec4<f32>, SUBGROUPS * PATCH>;
 
 struct Lane {
@@ -59,6 +65,31 @@ fn loaded_w(col: u32, k4: u32) -> array<vec4<W>, W_LOADS> {
     return fours;
 }
 
+// Lays an invocation's share of a tile of x into a buffer.
+fn lay_x(fours: array<vec4<X>, X_LOADS>, buffer: u32, lane: u32) {
+    let row = lane / TILE_K4;
+    for (var i = 0u; i < X_LOADS; i++) { // unroll
+        if X_WHOLE || row + i * STAGED < TILE_M {
+            let parts = x_parts(fours[i]);
+            for (var p = 0u; p < PARTS; p++) { // unroll
+                x_tile[buffer * X_TILE + (row + i * STAGED) * PITCH4 + p * TILE_K4 + lane % TILE_K4] = parts[p];
+            }
+        }
+    }
+}
+
+fn lay_w(fours: array<vec4<W>, W_LOADS>, buffer: u32, lane: u32) {
+    let col = lane / TILE_K4;
+    for (var i = 0u; i < W_LOADS; i++) { // unroll
+        if W_WHOLE || col + i * STAGED < TILE_N {
+            let parts = w_parts(fours[i]);
+            for (var p = 0u; p < PARTS; p++) { // unroll
+                w_tile[buffer * W_TILE + (col + i * STAGED) * PITCH4 + p * TILE_K4 + lane % TILE_K4] = parts[p];
+            }
+        }
+    }
+}
+
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
     let first_row = group.y * TILE_M;
@@ -76,41 +107,43 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
     var xs = loaded_x(first_row + staged, column);
     var ws = loaded_w(first_col + staged, column);
     var sums: array<Sum, SUMS_M * SUMS_N>;
+    if BUFFERS == 2u {
+        lay_x(xs, 0u, lane.index);
+        lay_w(ws, 0u, lane.index);
+        if 4u * TILE_K4 < params.k {
+            xs = loaded_x(first_row + staged, TILE_K4 + column);
+            ws = loaded_w(first_col + staged, TILE_K4 + column);
+        }
+        workgroupBarrier();
+    }
+    var buffer = 0u;
     for (var start = 0u; 4u * start < params.k; start += TILE_K4) {
-        // Other invocations may still be reading the previous tile.
-        workgroupBarrier();
-        for (var i = 0u; i < X_LOADS; i++) { // unroll
-            if X_WHOLE || staged + i * STAGED < TILE_M {
-                let parts = x_parts(xs[i]);
-                for (var p = 0u; p < PARTS; p++) { // unroll
-                    x_tile[(staged + i * STAGED) * PITCH4 + p * TILE_K4 + column] = parts[p];
-                }
-            }
+        if BUFFERS == 1u {
+            // Other invocations may still be reading the previous tile.
+            workgroupBarrier();
+            lay_x(xs, 0u, lane.index);
+            lay_w(ws, 0u, lane.index);
+            workgroupBarrier();
+        } else if 4u * (start + TILE_K4) < params.k {
+            lay_x(xs, 1u - buffer, lane.index);
+            lay_w(ws, 1u - buffer, lane.index);
         }
-        for (var i = 0u; i < W_LOADS; i++) { // unroll
-            if W_WHOLE || staged + i * STAGED < TILE_N {
-                let parts = w_parts(ws[i]);
-                for (var p = 0u; p < PARTS; p++) { // unroll
-                    w_tile[(staged + i * STAGED) * PITCH4 + p * TILE_K4 + column] = parts[p];
-                }
-            }
-        }
-        workgroupBarrier();
-        if 4u * (start + TILE_K4) < params.k {
-            xs = loaded_x(first_row + staged, start + TILE_K4 + column);
-            ws = loaded_w(first_col + staged, start + TILE_K4 + column);
+        let loaded = start + BUFFERS * TILE_K4;
+        if 4u * loaded < params.k {
+            xs = loaded_x(first_row + staged, loaded + column);
+            ws = loaded_w(first_col + staged, loaded + column);
         }
         for (var k4 = 0u; k4 < OWN_K4; k4 += SIDE4) { // unroll
             var w: array<Right, PARTS * SUMS_N>;
             for (var j = 0u; j < SUMS_N; j++) { // unroll
                 for (var p = 0u; p < PARTS; p++) { // unroll
                     // A column of the product is a row of the weight, so K runs down the matrix.
-                    let at = w_own + j * SIDE * PITCH4 + p * TILE_K4 + k4;
+                    let at = buffer * W_TILE + w_own + j * SIDE * PITCH4 + p * TILE_K4 + k4;
                     w[j * PARTS + p] = coopLoad<Right>(&w_tile[at], PITCH4);
                 }
             }
             for (var i = 0u; i < SUMS_M; i++) { // unroll
-                let at = x_own + i * SIDE * PITCH4 + k4;
+                let at = buffer * X_TILE + x_own + i * SIDE * PITCH4 + k4;
                 let high = coopLoadT<Left>(&x_tile[at], PITCH4);
                 if PARTS == 1u {
                     for (var j = 0u; j < SUMS_N; j++) { // unroll
@@ -129,6 +162,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
                 }
             }
         }
+        if BUFFERS == 2u {
+            workgroupBarrier();
+            buffer = 1u - buffer;
+        }
     }
 
     for (var i = 0u; i < SUMS_M; i++) { // unroll
@@ -137,13 +174,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
             coopStoreT(sums[i * SUMS_N + j], &patches[at], PATCH_PITCH4);
             workgroupBarrier();
             // The sums over the parts of K are added up by the invocations of all of them.
-            for (var e = part * SUBGROUP_SIZE + lane.place; e < SIDE * SIDE4; e += SUBGROUPS_K * SUBGROUP_SIZE) {
-                let four_at = own * PATCH + e / SIDE4 * PATCH_PITCH4 + e % SIDE4;
-                var four = patches[four_at];
-                for (var s = 1u; s < SUBGROUPS_K; s++) {
-                    four += patches[four_at + s * SUBGROUPS_M * SUBGROUPS_N * PATCH];
+            for (var s = 0u; s < STORES; s++) { // unroll
+                let e = s * SHARERS + part * SUBGROUP_SIZE + lane.place;
+                if STORES_WHOLE || e < SIDE * SIDE4 {
+                    let four_at = own * PATCH + e / SIDE4 * PATCH_PITCH4 + e % SIDE4;
+                    var four = patches[four_at];
+                    for (var other = 1u; other < SUBGROUPS_K; other++) { // unroll
+                        four += patches[four_at + other * SUBGROUPS_M * SUBGROUPS_N * PATCH];
+                    }
+                    store_four(first_row + own_row + i * SIDE + e / SIDE4, first_col + own_col + j * SIDE + e % SIDE4 * 4u, four);
                 }
-                store_four(first_row + own_row + i * SIDE + e / SIDE4, first_col + own_col + j * SIDE + e % SIDE4 * 4u, four);
             }
             workgroupBarrier();
         }

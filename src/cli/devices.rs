@@ -6,7 +6,7 @@ use meddino::gpu::{DeviceReport, Ranked, devices};
 
 use super::terminal::say::result;
 
-/// Prints every adapter and the CPU, then the order in which `auto` tries them, and why.
+/// Prints every adapter and the CPU, then the order in which `auto` tries them, and why. benches/gpu/run.sh reads that order.
 pub fn run() -> Result<()> {
     let found = devices();
     for device in &found.list {

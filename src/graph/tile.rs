@@ -40,6 +40,8 @@ pub enum ProductSplit {
         depth: u32,
         /// Subgroups along the rows, along the columns and along K.
         subgroups: [u32; 3],
+        /// Buffers for tiles in workgroup memory: with two, one is filled while the other is multiplied.
+        buffers: u32,
     },
 }
 
@@ -50,7 +52,12 @@ impl fmt::Display for ProductTile {
             ProductSplit::Direct { sums: [m, n] } => format!("{rows} x {cols} by {m} x {n}"),
             ProductSplit::Tiled { depth, sums: [m, n], groups: 1 } => format!("{rows} x {cols} x {depth} by {m} x {n}"),
             ProductSplit::Tiled { depth, sums: [m, n], groups } => format!("{rows} x {cols} x {depth} by {m} x {n} in {groups} groups"),
-            ProductSplit::Cooperative { depth, subgroups: [m, n, k] } => format!("{rows} x {cols} x {depth} by {m} x {n} x {k}"),
+            ProductSplit::Cooperative { depth, subgroups: [m, n, k], buffers: 1 } => {
+                format!("{rows} x {cols} x {depth} by {m} x {n} x {k}")
+            }
+            ProductSplit::Cooperative { depth, subgroups: [m, n, k], buffers } => {
+                format!("{rows} x {cols} x {depth} by {m} x {n} x {k}, {buffers} buffers")
+            }
         })
     }
 }
@@ -92,6 +99,8 @@ pub enum AttentionTile {
         keys: u32,
         /// Whether values lie turned in workgroup memory, so that their matrices are loaded by rows.
         turned: bool,
+        /// Buffers of what passes through workgroup memory: with two, a step's softmax does not wait for products.
+        buffers: u32,
     },
 }
 
@@ -100,8 +109,10 @@ impl fmt::Display for AttentionTile {
         f.pad(&match self {
             Self::Tiled { lanes: workers, keys: each } | Self::Direct { lanes: workers, queries: each } => format!("{workers} with {each}"),
             Self::Blocked { queries, keys, sums: [m, n] } => format!("{queries} x {keys} by {m} x {n}"),
-            Self::Cooperative { subgroups, blocks, keys, turned } => {
-                format!("{subgroups} x {blocks} with {keys}{}", if *turned { ", values turned" } else { "" })
+            Self::Cooperative { subgroups, blocks, keys, turned, buffers } => {
+                let of_values = if *turned { ", values turned" } else { "" };
+                let of_buffers = if *buffers == 2 { ", 2 buffers" } else { "" };
+                format!("{subgroups} x {blocks} with {keys}{of_values}{of_buffers}")
             }
         })
     }

@@ -20,21 +20,29 @@ const BLOCKED: [[u32; 4]; 4] = [[64, 32, 4, 4], [64, 32, 4, 2], [64, 64, 4, 8], 
 /// Tiles for GPUs with one query for each invocation, as (lanes, keys). They need less workgroup memory.
 const TILED: [(u32, u32); 8] = [(64, 32), (64, 16), (64, 8), (32, 32), (128, 32), (32, 64), (64, 64), (128, 64)];
 
-/// Tiles for cooperative matrices, as (subgroups, blocks, keys, whether values are turned), with keys in units of the
-/// matrices' side. The first is the fastest on an NVIDIA H100 for 3141 tokens, the second for 1029: 12 heads are 132 tiles
-/// of 96 queries, one for each of its cores. That card loads matrices as well by columns; AMD's take eight times as many
-/// loads for values that are not turned.
-const COOPERATIVE: [(u32, u32, u32, bool); 10] = [
-    (4, 1, 1, false),
-    (6, 1, 2, false),
-    (3, 1, 2, false),
-    (4, 1, 2, false),
-    (3, 1, 1, false),
-    (8, 1, 1, false),
-    (4, 2, 1, false),
-    (4, 1, 1, true),
-    (4, 1, 2, true),
-    (4, 2, 1, true),
+/// A tile for cooperative matrices: subgroups, blocks, keys in units of the matrices' side, whether values are turned, and
+/// buffers.
+type CooperativeTile = (u32, u32, u32, bool, u32);
+
+/// Tiles for cooperative matrices. The first is the fastest on an NVIDIA H200 for 3141 tokens, the third for 1029: 12 heads
+/// are 132 pairs of tiles of 48 queries, one for each of its cores. That card loads matrices as well by columns; AMD's
+/// take eight times as many loads for values that are not turned. Those with two buffers have half of the barriers. No card
+/// has timed them yet.
+const COOPERATIVE: [CooperativeTile; 14] = [
+    (4, 1, 1, false, 1),
+    (6, 1, 2, false, 1),
+    (3, 1, 2, false, 1),
+    (4, 1, 2, false, 1),
+    (3, 1, 1, false, 1),
+    (8, 1, 1, false, 1),
+    (4, 2, 1, false, 1),
+    (4, 1, 1, true, 1),
+    (4, 1, 2, true, 1),
+    (4, 2, 1, true, 1),
+    (4, 1, 1, false, 2),
+    (3, 1, 1, false, 2),
+    (4, 2, 1, false, 2),
+    (4, 1, 1, true, 2),
 ];
 
 /// Operations per score in addition to its products: maximum, exponential, sum.
@@ -165,18 +173,34 @@ fn cooperative(limits: &Limits, head_dim: u32, side: u32, elem: Elem) -> Vec<Att
         return Vec::new();
     }
     // Keys and values, scores and weights, and 16 bytes that tell whether an offset grew.
-    let memory = |(subgroups, blocks, keys, turned): (u32, u32, u32, bool)| {
+    let memory = |(subgroups, blocks, keys, turned, buffers): CooperativeTile| {
         let (keys, row) = (keys * side, |elements: u32| (parts(elem) * elements / 4 + 2) * 8);
         let of_query = (keys / 4 + 2) * 16 + row(keys);
         let values = if turned { head_dim * row(keys) } else { keys * row(head_dim) };
-        keys * row(head_dim) + values + subgroups * blocks * side * of_query + 16
+        buffers * (keys * row(head_dim) + values + subgroups * blocks * side * of_query) + 16
     };
-    let fits =
-        |&tile: &(u32, u32, u32, bool)| memory(tile) <= limits.workgroup_memory && tile.0 * limits.subgroup_size <= limits.max_invocations;
+    let fits = |&tile: &CooperativeTile| memory(tile) <= limits.workgroup_memory && tile.0 * limits.subgroup_size <= limits.max_invocations;
     // Two blocks of queries in two parts each take more registers than an RDNA3 card has, and are slower on an NVIDIA H100.
-    let held = |&(_, blocks, ..): &(u32, u32, u32, bool)| elem == Elem::F16 || blocks == 1;
-    let tile = |(subgroups, blocks, keys, turned)| AttentionTile::Cooperative { subgroups, blocks, keys: keys * side, turned };
+    let held = |&(_, blocks, ..): &CooperativeTile| elem == Elem::F16 || blocks == 1;
+    let tile =
+        |(subgroups, blocks, keys, turned, buffers)| AttentionTile::Cooperative { subgroups, blocks, keys: keys * side, turned, buffers };
     COOPERATIVE.into_iter().filter(fits).filter(held).map(tile).collect()
+}
+
+/// Returns the shader's parts, in the order that attention/cooperative.wgsl gives.
+fn cooperative_parts(buffers: u32) -> Vec<&'static str> {
+    let queries = include_str!("../../shaders/attention/cooperative.wgsl");
+    let scores = include_str!("../../shaders/attention/cooperative/scores.wgsl");
+    let steps = include_str!("../../shaders/attention/cooperative/steps.wgsl");
+    let softmax = include_str!("../../shaders/attention/cooperative/softmax.wgsl");
+    let rescale = include_str!("../../shaders/attention/cooperative/rescale.wgsl");
+    let products = include_str!("../../shaders/attention/cooperative/products.wgsl");
+    let turn = include_str!("../../shaders/attention/cooperative/turn.wgsl");
+    let results = include_str!("../../shaders/attention/cooperative/results.wgsl");
+    match buffers {
+        1 => vec![queries, scores, steps, softmax, rescale, products, scores, turn, results],
+        _ => vec![queries, scores, steps, rescale, softmax, products, scores, turn, rescale, products, results],
+    }
 }
 
 /// Returns the kernel for `rows` tokens, and how many queries a workgroup computes.
@@ -211,11 +235,12 @@ fn kernel(label: &str, limits: &Limits, rows: usize, head_dim: u32, [heads, y]: 
             constants.extend([("LANES", lanes.into()), ("QUERIES", queries.into()), ("GROUP", 4u32.into())]);
             (vec![shared::ATTENTION, include_str!("../../shaders/attention/direct.wgsl")], lanes * queries)
         }
-        AttentionTile::Cooperative { subgroups, blocks, keys, turned } => {
+        AttentionTile::Cooperative { subgroups, blocks, keys, turned, buffers } => {
             let side = limits.tier.cooperative().expect("a tier with cooperative tiles");
             constants.extend([
                 ("KEYS", keys.into()),
                 ("TURNED", turned.into()),
+                ("BUFFERS", buffers.into()),
                 ("BLOCKS", blocks.into()),
                 ("SUBGROUPS", subgroups.into()),
                 ("SUBGROUP_SIZE", limits.subgroup_size.into()),
@@ -223,11 +248,7 @@ fn kernel(label: &str, limits: &Limits, rows: usize, head_dim: u32, [heads, y]: 
             constants.extend(matrices(side));
             // The type of the softmax's weights before they become factors.
             constants.push(("W", Elem::F32.into()));
-            let queries = include_str!("../../shaders/attention/cooperative.wgsl");
-            let scores = include_str!("../../shaders/attention/cooperative/scores.wgsl");
-            let steps = include_str!("../../shaders/attention/cooperative/steps.wgsl");
-            let results = include_str!("../../shaders/attention/cooperative/results.wgsl");
-            let parts = vec![shared::ATTENTION, factors(heads), queries, scores, steps, scores, results];
+            let parts = [shared::ATTENTION, factors(heads)].into_iter().chain(cooperative_parts(buffers)).collect();
             (parts, subgroups * blocks * side)
         }
     };

@@ -46,41 +46,50 @@ const TILED_MANY: [u32; 6] = TILED[4];
 const DIRECT: [[u32; 4]; 4] = [[16, 128, 16, 16], [8, 128, 8, 16], [16, 64, 16, 8], [12, 128, 12, 16]];
 
 /// Tiles for cooperative matrices, in units of their side: matrices of a subgroup along rows and along columns, steps
-/// along K that workgroup memory holds; then subgroups along rows, along columns and along K. The order is that of their
-/// speeds over f16 on an NVIDIA H200, for 3141 rows and then for 201. Where factors are split, so that a tile takes twice
-/// the memory, the first that fits is faster than those before it. The second and the third, of 96 rows,
-/// divide the products of 1029 rows evenly among an H100's 132 cores. The last was not timed: of all it loads least from
-/// workgroup memory for a product, on AMD's RDNA3 16 bytes (docs/kernels.md).
+/// along K that a buffer in workgroup memory holds; then subgroups along rows, along columns and along K; then buffers.
+///
+/// The order of those with one buffer, but the last, is that of their speeds over f16 on an NVIDIA H200, for 3141 rows and
+/// then for 201. Where factors are split, so that a tile takes twice the memory, the first that fits is faster than those
+/// before it. The second and the third, of 96 rows, divide the products of 1029 rows evenly among an H100's 132 cores. The
+/// last with one buffer loads least of all from workgroup memory for a product, on AMD's RDNA3 16 bytes; on the H200 it is
+/// slow, because four subgroups wait for memory together. Those with two buffers wait at half as many barriers. No card has
+/// timed them yet.
 ///
 /// [`COOPERATIVE_F16`] and [`COOPERATIVE_F32`] are the defaults for few and for some rows: the fastest on an NVIDIA H100 for
 /// 201 and for 1029.
-const COOPERATIVE: [[u32; 6]; 16] = [
-    [3, 4, 4, 3, 2, 1],
-    [3, 2, 4, 2, 4, 1],
-    [3, 1, 4, 2, 4, 1],
-    [4, 2, 4, 2, 4, 1],
-    [3, 3, 2, 2, 2, 2],
-    [3, 2, 2, 2, 4, 1],
-    [4, 2, 2, 2, 4, 1],
-    [3, 3, 4, 2, 2, 1],
-    [3, 4, 2, 3, 2, 1],
-    [2, 2, 4, 2, 2, 1],
-    [2, 2, 8, 2, 1, 4],
-    [2, 3, 2, 2, 2, 2],
-    [3, 1, 4, 1, 2, 4],
-    [1, 1, 4, 2, 2, 1],
-    [2, 2, 2, 2, 2, 1],
-    [4, 4, 2, 2, 2, 1],
+const COOPERATIVE: [[u32; 7]; 25] = [
+    [3, 4, 4, 3, 2, 1, 1],
+    [3, 2, 4, 2, 4, 1, 1],
+    [3, 1, 4, 2, 4, 1, 1],
+    [4, 2, 4, 2, 4, 1, 1],
+    [3, 3, 2, 2, 2, 2, 1],
+    [3, 2, 2, 2, 4, 1, 1],
+    [4, 2, 2, 2, 4, 1, 1],
+    [3, 3, 4, 2, 2, 1, 1],
+    [3, 4, 2, 3, 2, 1, 1],
+    [2, 2, 4, 2, 2, 1, 1],
+    [2, 2, 8, 2, 1, 4, 1],
+    [2, 3, 2, 2, 2, 2, 1],
+    [3, 1, 4, 1, 2, 4, 1],
+    [1, 1, 4, 2, 2, 1, 1],
+    [2, 2, 2, 2, 2, 1, 1],
+    [4, 4, 2, 2, 2, 1, 1],
+    [4, 4, 2, 2, 2, 1, 2],
+    [4, 4, 1, 2, 2, 1, 2],
+    [3, 4, 2, 2, 2, 1, 2],
+    [3, 2, 2, 2, 4, 1, 2],
+    [3, 3, 1, 2, 2, 1, 2],
+    [2, 2, 4, 2, 2, 1, 2],
+    [2, 2, 2, 2, 2, 1, 2],
+    [3, 1, 2, 2, 4, 1, 2],
+    [2, 2, 4, 2, 1, 4, 2],
 ];
 
 /// The defaults over f16, as [few, some] rows by [wide, narrow] products.
-const COOPERATIVE_F16: [[[u32; 6]; 2]; 2] = [[COOPERATIVE[9], COOPERATIVE[10]], [COOPERATIVE[1], COOPERATIVE[2]]];
+const COOPERATIVE_F16: [[[u32; 7]; 2]; 2] = [[COOPERATIVE[9], COOPERATIVE[10]], [COOPERATIVE[1], COOPERATIVE[2]]];
 
 /// The defaults over f32.
-const COOPERATIVE_F32: [[[u32; 6]; 2]; 2] = [[COOPERATIVE[11], COOPERATIVE[12]], [COOPERATIVE[4], COOPERATIVE[4]]];
-
-/// Padding of the rows through which a cooperative matrix is stored, in vec4s.
-const PATCH_PAD4: u32 = 1;
+const COOPERATIVE_F32: [[[u32; 7]; 2]; 2] = [[COOPERATIVE[11], COOPERATIVE[12]], [COOPERATIVE[4], COOPERATIVE[4]]];
 
 fn tiled([rows, cols, depth, m, n, groups]: [u32; 6]) -> ProductTile {
     ProductTile { rows, cols, split: ProductSplit::Tiled { depth, sums: [m, n], groups } }
@@ -90,8 +99,8 @@ fn direct([rows, cols, m, n]: [u32; 4]) -> ProductTile {
     ProductTile { rows, cols, split: ProductSplit::Direct { sums: [m, n] } }
 }
 
-fn cooperative([sums_m, sums_n, steps, m, n, k]: [u32; 6], side: u32) -> ProductTile {
-    let split = ProductSplit::Cooperative { depth: steps * side, subgroups: [m, n, k] };
+fn cooperative([sums_m, sums_n, steps, m, n, k, buffers]: [u32; 7], side: u32) -> ProductTile {
+    let split = ProductSplit::Cooperative { depth: steps * side, subgroups: [m, n, k], buffers };
     ProductTile { rows: sums_m * m * side, cols: sums_n * n * side, split }
 }
 
@@ -221,11 +230,11 @@ impl Tile {
                 ]);
             }
             ProductSplit::Direct { sums: [rows, cols] } => constants.extend([("ROWS", rows.into()), ("COLS", cols.into())]),
-            ProductSplit::Cooperative { depth, subgroups: [m, n, along_k] } => {
+            ProductSplit::Cooperative { depth, subgroups: [m, n, along_k], buffers } => {
                 constants.extend([
                     ("TILE_K", depth.into()),
                     ("PITCH4", self.pitch4(depth).into()),
-                    ("PATCH_PAD4", PATCH_PAD4.into()),
+                    ("BUFFERS", buffers.into()),
                     ("WHOLE_K", k.is_multiple_of(depth as usize).into()),
                     ("SUBGROUPS_M", m.into()),
                     ("SUBGROUPS_N", n.into()),
@@ -249,9 +258,10 @@ impl Tile {
                 tiles.max(exchanged) * 16
             }
             ProductSplit::Direct { .. } => 0,
-            ProductSplit::Cooperative { depth, subgroups } => {
-                let patch = self.side * (self.side / 4 + PATCH_PAD4) * 16;
-                (rows + cols) * self.pitch4(depth) * 8 + subgroups.iter().product::<u32>() * patch
+            ProductSplit::Cooperative { depth, subgroups, buffers } => {
+                // Sums pass through rows of a matrix and one vec4.
+                let patch = self.side * (self.side / 4 + 1) * 16;
+                buffers * (rows + cols) * self.pitch4(depth) * 8 + subgroups.iter().product::<u32>() * patch
             }
         }
     }
@@ -324,7 +334,7 @@ mod tests {
         for [m, n, rows, cols] in DIRECT {
             assert!(m % rows == 0 && n % cols == 0, "{m} x {n} by {rows} x {cols}");
         }
-        for sizes @ [_, _, steps, m, n, k] in COOPERATIVE {
+        for sizes @ [_, _, steps, m, n, k, _] in COOPERATIVE {
             // Invocations stage whole rows of vec4s: subgroups of 8 for matrices of 8, of 32 for those of 16.
             for (side, subgroup) in [(8, 8), (16, 32)] {
                 assert!(steps % k == 0 && (m * n * k * subgroup) % (steps * side / 4) == 0, "{sizes:?}");

@@ -1,9 +1,6 @@
-        workgroupBarrier();
-    }
-
     for (var b = 0u; b < BLOCKS; b++) { // unroll
-        for (var other = 1u; other < SHARE; other *= 2u) {
-            l[b] += subgroupShuffleXor(l[b], other);
+        for (var far = 1u; far < SHARE; far *= 2u) {
+            l[b] += subgroupShuffleXor(l[b], far);
         }
         let t = first_query + lane.subgroup * OWN + b * SIDE + lane.place / SHARE;
         let row = batch_row + t;

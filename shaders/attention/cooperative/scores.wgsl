@@ -1,9 +1,9 @@
-    // Scores of the keys in their tile. Past the end of the head, they are those of the last key.
+    // Scores of the next keys. Past the end of the head, they are those of the last key.
     for (var j = 0u; j < SPAN; j++) { // unroll
         var products: array<Sum, BLOCKS>;
         for (var i = 0u; i < PIECES; i++) { // unroll
             // A column of the scores is a row of the keys, so D runs down the matrix.
-            let at = j * SIDE * PITCH4 + i * SIDE4;
+            let at = other * K_TILE + j * SIDE * PITCH4 + i * SIDE4;
             let key = coopLoad<Right>(&k_tile[at], PITCH4);
             if PARTS == 1u {
                 for (var b = 0u; b < BLOCKS; b++) { // unroll
@@ -20,7 +20,7 @@
             }
         }
         for (var b = 0u; b < BLOCKS; b++) { // unroll
-            let at = own_scores + b * SCORE_PATCH + j * SIDE4;
+            let at = other * SCORES + own_scores + b * SCORE_PATCH + j * SIDE4;
             coopStoreT(products[b], &scores[at], SCORE_ROW4);
         }
     }

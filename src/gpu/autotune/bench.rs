@@ -9,7 +9,7 @@ use super::super::executable::Executable;
 use super::super::tune::pseudo_random;
 use super::super::weights::GpuWeights;
 use crate::error::Result;
-use crate::graph::{Cost, Graph, Limits, Role, TensorId, plan};
+use crate::graph::{Cost, Elem, Graph, Limits, Role, TensorId, plan};
 use crate::kernels::Recorder;
 use crate::tensor::Tensor;
 
@@ -20,11 +20,11 @@ const VALUES: usize = 65_537;
 /// What errors begin with.
 pub(super) const TRYING: &str = "trying tile geometries";
 
-/// An operation, and the shapes of its inputs.
+/// An operation, and the types and shapes of its inputs.
 pub(super) struct Subject<'a> {
     pub kernel: &'static str,
     pub rows: usize,
-    pub inputs: Vec<Vec<usize>>,
+    pub inputs: Vec<(Elem, Vec<usize>)>,
     pub record: &'a (dyn Fn(&mut Recorder, &[TensorId]) -> Result<TensorId> + Sync),
 }
 
@@ -52,13 +52,13 @@ pub(super) struct Series {
 
 impl<'a> Bench<'a> {
     pub async fn new(context: &'a Context, subject: &'a Subject<'a>) -> Result<Self> {
-        let values = |(i, shape): (usize, &Vec<usize>)| {
+        let values = |(i, (elem, shape)): (usize, &(Elem, Vec<usize>))| {
             let some = pseudo_random(i, VALUES);
-            (label(i), Tensor::new(shape.clone(), some.iter().copied().cycle().take(shape.iter().product()).collect()))
+            let values = some.iter().copied().cycle().take(shape.iter().product()).collect();
+            (label(i), Tensor::new(shape.clone(), values), *elem)
         };
-        let inputs: Vec<(String, Tensor)> = subject.inputs.iter().enumerate().map(values).collect();
-        let elem = context.limits().elem;
-        let inputs = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor, elem)).collect();
+        let inputs: Vec<(String, Tensor, Elem)> = subject.inputs.iter().enumerate().map(values).collect();
+        let inputs = inputs.iter().map(|(name, tensor, elem)| (name.as_str(), tensor, *elem)).collect();
         Ok(Self { context, subject, inputs: GpuWeights::upload_as_async(context, inputs).await? })
     }
 
@@ -96,8 +96,7 @@ impl<'a> Bench<'a> {
     }
 
     fn record_inputs(&self, g: &mut Recorder) -> Vec<TensorId> {
-        let elem = self.context.limits().elem;
-        let input = |(i, shape): (usize, &Vec<usize>)| g.tensor_of(elem, label(i), shape.clone(), Role::Weight);
+        let input = |(i, (elem, shape)): (usize, &(Elem, Vec<usize>))| g.tensor_of(*elem, label(i), shape.clone(), Role::Weight);
         self.subject.inputs.iter().enumerate().map(input).collect()
     }
 

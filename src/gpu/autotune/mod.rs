@@ -14,7 +14,7 @@ use super::context::Context;
 #[cfg(feature = "files")]
 use super::tile_cache::TileCache;
 use crate::error::Result;
-use crate::graph::{Limits, ProductTile, TensorId, TileChoice, Tiles};
+use crate::graph::{Elem, Limits, ProductTile, TensorId, TileChoice, Tiles};
 use crate::kernels::{Epilogue, Recorder, attention_tiles, product_defaults, product_tiles};
 use crate::vit::config::Config;
 
@@ -120,18 +120,22 @@ impl Context {
         let products = product_tiles(&limits, limits.elem);
         let with_product = |tile| all(TileChoice::of_products(tile));
         let defaults = product_defaults(&limits, limits.elem).of(rows);
-        let wide = contest::run((self, &wide_products(model, rows)), &led_by(defaults.wide, &products), with_product, seen).await?;
-        let narrow = contest::run((self, &narrow_products(model, rows)), &led_by(defaults.narrow, &products), with_product, seen).await?;
+        let wide =
+            contest::run((self, &wide_products(limits.elem, model, rows)), &led_by(defaults.wide, &products), with_product, seen).await?;
+        let narrow =
+            contest::run((self, &narrow_products(limits.elem, model, rows)), &led_by(defaults.narrow, &products), with_product, seen)
+                .await?;
         let tiles = attention_tiles(&limits, model.head_dim(), limits.elem);
         let with_attention = |tile| all(TileChoice::of_attention(tile));
-        let attention = contest::run((self, &attention(model, rows)), &tiles, with_attention, seen).await?;
+        let attention = contest::run((self, &attention(limits.elem, model, rows)), &tiles, with_attention, seen).await?;
         Ok(TileChoice { wide, narrow, attention })
     }
 
     /// Whether the default tiles take long for an image of `side` x `side` pixels.
     async fn is_slow(&self, model: &Config, side: usize) -> Result<bool> {
         let rows = tokens(model, side)?;
-        for subject in [wide_products(model, rows), attention(model, rows)] {
+        let elem = self.limits.elem;
+        for subject in [wide_products(elem, model, rows), attention(elem, model, rows)] {
             if Bench::new(self, &subject).await?.once(&self.untuned()).await?.seconds > SLOW.as_secs_f64() {
                 return Ok(true);
             }
@@ -154,30 +158,45 @@ fn tokens(model: &Config, side: usize) -> Result<usize> {
     Ok(model.prefix_tokens() + model.grid(side, side)?.patches())
 }
 
-/// The products of a block that count as wide ([`TileChoice::WIDE`]), without what follows them.
-fn wide_products(model: &Config, rows: usize) -> Subject<'static> {
+/// The products of a block that count as wide ([`TileChoice::WIDE`]), but for the rotation of queries and keys: its order of
+/// elements depends on the tile, and results are compared.
+fn wide_products(elem: Elem, model: &Config, rows: usize) -> Subject<'static> {
     let (c, hidden) = (model.embed_dim, model.ffn_dim);
     let record = &|g: &mut Recorder, inputs: &[TensorId]| {
-        g.matmul("qkv", inputs[0], inputs[1], Epilogue::None)?;
-        g.matmul("fc1", inputs[0], inputs[2], Epilogue::None)
+        let &[x, qkv, qkv_bias, fc1, fc1_bias] = inputs else { unreachable!("five inputs") };
+        g.matmul("qkv", x, qkv, Epilogue::Bias(qkv_bias))?;
+        g.matmul("fc1", x, fc1, Epilogue::BiasGelu(fc1_bias))
     };
-    Subject { kernel: "wide products", rows, inputs: vec![vec![rows, c], vec![3 * c, c], vec![hidden, c]], record }
+    let inputs =
+        vec![(elem, vec![rows, c]), (elem, vec![3 * c, c]), (Elem::F32, vec![3 * c]), (elem, vec![hidden, c]), (Elem::F32, vec![hidden])];
+    Subject { kernel: "wide products", rows, inputs, record }
 }
 
-/// The products of a block that count as narrow.
-fn narrow_products(model: &Config, rows: usize) -> Subject<'static> {
+/// The products of a block that count as narrow. Both have the same bias and factors, which costs the same time.
+fn narrow_products(elem: Elem, model: &Config, rows: usize) -> Subject<'static> {
     let (c, hidden) = (model.embed_dim, model.ffn_dim);
     let record = &|g: &mut Recorder, inputs: &[TensorId]| {
-        g.matmul("proj", inputs[0], inputs[2], Epilogue::None)?;
-        g.matmul("fc2", inputs[1], inputs[3], Epilogue::None)
+        let &[attended, activated, proj, fc2, vector, residual] = inputs else { unreachable!("six inputs") };
+        let epilogue = Epilogue::BiasLayerScaleResidual { bias: vector, gamma: vector, residual };
+        g.matmul("proj", attended, proj, epilogue)?;
+        g.matmul("fc2", activated, fc2, epilogue)
     };
-    Subject { kernel: "narrow products", rows, inputs: vec![vec![rows, c], vec![rows, hidden], vec![c, c], vec![c, hidden]], record }
+    let inputs = vec![
+        (elem, vec![rows, c]),
+        (elem, vec![rows, hidden]),
+        (elem, vec![c, c]),
+        (elem, vec![c, hidden]),
+        (Elem::F32, vec![c]),
+        (Elem::F32, vec![rows, c]),
+    ];
+    Subject { kernel: "narrow products", rows, inputs, record }
 }
 
-fn attention(model: &Config, tokens: usize) -> Subject<'static> {
+fn attention(elem: Elem, model: &Config, tokens: usize) -> Subject<'static> {
     let record = &|g: &mut Recorder, inputs: &[TensorId]| {
         let qkv = g.heads("attention", [inputs[0], inputs[1], inputs[2]]);
         g.attention("attention", qkv)
     };
-    Subject { kernel: "attention", rows: tokens, inputs: vec![vec![1, model.num_heads, tokens, model.head_dim()]; 3], record }
+    let shape = vec![1, model.num_heads, tokens, model.head_dim()];
+    Subject { kernel: "attention", rows: tokens, inputs: vec![(elem, shape); 3], record }
 }
