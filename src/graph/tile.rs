@@ -41,7 +41,7 @@ pub enum ProductSplit {
         /// Subgroups along the rows, along the columns and along K.
         subgroups: [u32; 3],
         /// Buffers for tiles in workgroup memory: with two, one is filled while the other is multiplied.
-        buffers: u32,
+        buffers: u8,
     },
 }
 
@@ -100,7 +100,7 @@ pub enum AttentionTile {
         /// Whether values lie turned in workgroup memory, so that their matrices are loaded by rows.
         turned: bool,
         /// Buffers of what passes through workgroup memory: with two, a step's softmax does not wait for products.
-        buffers: u32,
+        buffers: u8,
     },
 }
 

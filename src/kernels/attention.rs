@@ -22,7 +22,7 @@ const TILED: [(u32, u32); 8] = [(64, 32), (64, 16), (64, 8), (32, 32), (128, 32)
 
 /// A tile for cooperative matrices: subgroups, blocks, keys in units of the matrices' side, whether values are turned, and
 /// buffers.
-type CooperativeTile = (u32, u32, u32, bool, u32);
+type CooperativeTile = (u32, u32, u32, bool, u8);
 
 /// Tiles for cooperative matrices. The first is the fastest on an NVIDIA H200 for 3141 tokens, the third for 1029: 12 heads
 /// are 132 pairs of tiles of 48 queries, one for each of its cores. That card loads matrices as well by columns; AMD's
@@ -177,7 +177,7 @@ fn cooperative(limits: &Limits, head_dim: u32, side: u32, elem: Elem) -> Vec<Att
         let (keys, row) = (keys * side, |elements: u32| (parts(elem) * elements / 4 + 2) * 8);
         let of_query = (keys / 4 + 2) * 16 + row(keys);
         let values = if turned { head_dim * row(keys) } else { keys * row(head_dim) };
-        buffers * (keys * row(head_dim) + values + subgroups * blocks * side * of_query) + 16
+        u32::from(buffers) * (keys * row(head_dim) + values + subgroups * blocks * side * of_query) + 16
     };
     let fits = |&tile: &CooperativeTile| memory(tile) <= limits.workgroup_memory && tile.0 * limits.subgroup_size <= limits.max_invocations;
     // Two blocks of queries in two parts each take more registers than an RDNA3 card has, and are slower on an NVIDIA H100.
@@ -188,7 +188,7 @@ fn cooperative(limits: &Limits, head_dim: u32, side: u32, elem: Elem) -> Vec<Att
 }
 
 /// Returns the shader's parts, in the order that attention/cooperative.wgsl gives.
-fn cooperative_parts(buffers: u32) -> Vec<&'static str> {
+fn cooperative_parts(buffers: u8) -> Vec<&'static str> {
     let queries = include_str!("../../shaders/attention/cooperative.wgsl");
     let scores = include_str!("../../shaders/attention/cooperative/scores.wgsl");
     let steps = include_str!("../../shaders/attention/cooperative/steps.wgsl");
@@ -240,7 +240,7 @@ fn kernel(label: &str, limits: &Limits, rows: usize, head_dim: u32, [heads, y]: 
             constants.extend([
                 ("KEYS", keys.into()),
                 ("TURNED", turned.into()),
-                ("BUFFERS", buffers.into()),
+                ("BUFFERS", u32::from(buffers).into()),
                 ("BLOCKS", blocks.into()),
                 ("SUBGROUPS", subgroups.into()),
                 ("SUBGROUP_SIZE", limits.subgroup_size.into()),

@@ -100,7 +100,7 @@ fn direct([rows, cols, m, n]: [u32; 4]) -> ProductTile {
 }
 
 fn cooperative([sums_m, sums_n, steps, m, n, k, buffers]: [u32; 7], side: u32) -> ProductTile {
-    let split = ProductSplit::Cooperative { depth: steps * side, subgroups: [m, n, k], buffers };
+    let split = ProductSplit::Cooperative { depth: steps * side, subgroups: [m, n, k], buffers: buffers as u8 };
     ProductTile { rows: sums_m * m * side, cols: sums_n * n * side, split }
 }
 
@@ -234,7 +234,7 @@ impl Tile {
                 constants.extend([
                     ("TILE_K", depth.into()),
                     ("PITCH4", self.pitch4(depth).into()),
-                    ("BUFFERS", buffers.into()),
+                    ("BUFFERS", u32::from(buffers).into()),
                     ("WHOLE_K", k.is_multiple_of(depth as usize).into()),
                     ("SUBGROUPS_M", m.into()),
                     ("SUBGROUPS_N", n.into()),
@@ -261,7 +261,7 @@ impl Tile {
             ProductSplit::Cooperative { depth, subgroups, buffers } => {
                 // Sums pass through rows of a matrix and one vec4.
                 let patch = self.side * (self.side / 4 + 1) * 16;
-                buffers * (rows + cols) * self.pitch4(depth) * 8 + subgroups.iter().product::<u32>() * patch
+                u32::from(buffers) * (rows + cols) * self.pitch4(depth) * 8 + subgroups.iter().product::<u32>() * patch
             }
         }
     }

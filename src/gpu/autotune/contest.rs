@@ -168,7 +168,7 @@ mod tests {
             let qkv = g.heads("attention", qkv);
             g.attention("attention", qkv)
         };
-        let subject = Subject { kernel: "attention", rows: 40, inputs: vec![vec![1, 2, 40, 32]; 3], record: &record };
+        let subject = Subject { kernel: "attention", rows: 40, inputs: vec![(Elem::F32, vec![1, 2, 40, 32]); 3], record: &record };
         let limits = *context.limits();
         let with = |tile| Limits { tiles: Tiles { few: TileChoice::of_attention(tile), ..Tiles::DEFAULT }, ..limits };
         let mut trials = Vec::new();
