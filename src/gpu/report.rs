@@ -57,6 +57,7 @@ pub(super) fn abilities(info: &wgpu::AdapterInfo, features: wgpu::Features, matr
     };
     Abilities {
         software: info.device_type == wgpu::DeviceType::Cpu,
+        direct: suits_direct(info),
         f16: features.contains(wgpu::Features::SHADER_F16),
         subgroups,
         subgroup_size: (subgroups && fixed).then_some(info.subgroup_min_size),
@@ -102,7 +103,7 @@ impl DeviceReport {
             bus: info.device_pci_bus_id,
             kind: Kind::new(info.device_type),
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
-            limits: limits_of(&limits, info.device_type),
+            limits: limits_of(&limits, suits_direct(&info)),
             name: info.name,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         }
@@ -120,8 +121,13 @@ fn backend_name(backend: wgpu::Backend) -> &'static str {
     }
 }
 
-/// Extracts those of wgpu's limits that plans and kernels depend on.
-pub(super) fn limits_of(limits: &wgpu::Limits, device_type: wgpu::DeviceType) -> Limits {
+/// Whether an adapter is one for [`Abilities::direct`].
+pub(super) fn suits_direct(info: &wgpu::AdapterInfo) -> bool {
+    info.device_type == wgpu::DeviceType::Cpu && info.backend != wgpu::Backend::Dx12 && !cfg!(target_arch = "wasm32")
+}
+
+/// Extracts those of wgpu's limits that plans and kernels depend on, for the direct kernels or the plainest others.
+pub(super) fn limits_of(limits: &wgpu::Limits, direct: bool) -> Limits {
     Limits {
         max_binding: limits.max_storage_buffer_binding_size,
         max_buffer: limits.max_buffer_size,
@@ -129,7 +135,7 @@ pub(super) fn limits_of(limits: &wgpu::Limits, device_type: wgpu::DeviceType) ->
         max_workgroups: limits.max_compute_workgroups_per_dimension,
         max_invocations: limits.max_compute_invocations_per_workgroup,
         workgroup_memory: limits.max_compute_workgroup_storage_size,
-        tier: if device_type == wgpu::DeviceType::Cpu { Tier::Direct } else { Tier::Baseline },
+        tier: if direct { Tier::Direct } else { Tier::Baseline },
         elem: Elem::F32,
         subgroup_size: 0,
         tiles: Tiles::DEFAULT,
@@ -170,7 +176,9 @@ mod tests {
         assert_eq!(able.cooperative, [16], "only square matrices of f16 with f32 sums");
         let metal = wgpu::AdapterInfo { backend: wgpu::Backend::Metal, ..info.clone() };
         assert!(abilities(&metal, all, &matrices).cooperative.is_empty(), "naga loads vec4 tiles wrongly");
-        assert!(able.software && able.f16 && able.subgroups);
+        assert!(able.software && able.direct && able.f16 && able.subgroups);
+        let warp = abilities(&wgpu::AdapterInfo { backend: wgpu::Backend::Dx12, ..info.clone() }, all, &[]);
+        assert!(warp.software && !warp.direct, "FXC takes minutes for a direct kernel");
         assert_eq!(able.subgroup_size, Some(32));
         let varying = wgpu::AdapterInfo { subgroup_max_size: 64, ..info.clone() };
         assert_eq!(abilities(&varying, all, &matrices).subgroup_size, None);

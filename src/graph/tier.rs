@@ -113,6 +113,9 @@ impl FromStr for Tier {
 pub struct Abilities {
     /// True for software GPUs such as llvmpipe, which run on the CPU.
     pub software: bool,
+    /// Whether it is a software GPU that direct kernels suit. That of DX12 is none, because its compiler, FXC, takes minutes
+    /// for one; nor are those of browsers, because Chromium's computes wrongly with them.
+    pub direct: bool,
     /// Whether storage may hold f16.
     pub f16: bool,
     /// Whether there are subgroup operations.
@@ -142,10 +145,9 @@ impl Abilities {
     ///
     /// Cooperative matrices are used on real GPUs alone, because software GPUs gain nothing from tiles.
     pub fn ladder(&self, elem: Elem) -> Vec<Tier> {
-        let best_first: &[Tier] = match (self.software, elem) {
-            // Chromium's software GPU, SwiftShader, computes wrongly with direct kernels.
-            (true, _) if cfg!(target_arch = "wasm32") => &[Tier::Baseline],
-            (true, _) => &[Tier::Direct],
+        let best_first: &[Tier] = match (self.software, self.direct) {
+            (true, true) => &[Tier::Direct],
+            (true, false) => &[Tier::Baseline],
             (false, _) => &[Tier::Cooperative16, Tier::Cooperative8, Tier::Subgroups, Tier::Baseline],
         };
         best_first.iter().copied().filter(|&tier| self.run(tier, elem)).collect()
@@ -184,8 +186,9 @@ mod tests {
         assert_eq!(no_f16.ladder(Elem::F32), [Tier::Subgroups, Tier::Baseline], "matrices hold f16");
         let varying = Abilities { subgroup_size: None, ..gpu.clone() };
         assert_eq!(varying.ladder(Elem::F16), [Tier::Subgroups, Tier::Baseline]);
-        let software = Abilities { software: true, ..gpu };
+        let software = Abilities { software: true, direct: true, ..gpu };
         assert_eq!(software.ladder(Elem::F16), [Tier::Direct]);
+        assert_eq!(Abilities { direct: false, ..software }.ladder(Elem::F16), [Tier::Baseline], "as on DX12 and in browsers");
         assert_eq!(Tier::ALL.map(|tier| tier.name().parse::<Tier>()), Tier::ALL.map(Ok));
         assert!("warp".parse::<Tier>().unwrap_err().contains("cooperative16"));
     }
