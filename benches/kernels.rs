@@ -300,7 +300,7 @@ fn main() {
     eprintln!("on {}", context.info().name);
     let config = Config::vit_base();
     let mut criterion = Criterion::default().configure_from_args();
-    let all = !context.abilities().software || std::env::var_os("MEDDINO_BENCH_ALL").is_some_and(|v| v == "1");
+    let all = !context.abilities().is_software() || std::env::var_os("MEDDINO_BENCH_ALL").is_some_and(|v| v == "1");
     for side in [14, 32, 56].into_iter().take(if all { 3 } else { 1 }) {
         let grid = Grid { rows: side, cols: side };
         let t = config.prefix_tokens() + grid.patches();

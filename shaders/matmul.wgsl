@@ -2,7 +2,8 @@
 // f32.
 //
 // The other parts are matmul/operands_*.wgsl, which reads rows of x and of the weight; one of the epilogues in matmul/,
-// which stores; and the loop over K in shared/gemm_*.wgsl, whose header assigns work to invocations. A dispatch may
+// which makes an element of y from a sum; and the loop over K in shared/gemm_*.wgsl, whose header assigns work to
+// invocations, and which stores through shared/four_*.wgsl or two_f32.wgsl. A dispatch may
 // compute some columns only: those of the bound rows of the weight, from column `first` on.
 struct Params {
     m: u32, // bound rows of x and y
@@ -15,10 +16,19 @@ struct Params {
     pad2: u32,
 }
 
-fn store(row: u32, col: u32, sum: Pack) {
+// Stores what follows from a sum if `is_inside`. Only the store is in a branch: where loops are unrolled, what all rounds read
+// for it is on its way at the same time.
+fn store_inside(is_inside: bool, row: u32, col: u32, sum: Pack) {
     let n = params.first + col;
     let at = (row * params.pitch + n) / PACK;
-    y[at] = YPack(finished(at, n / PACK, sum));
+    let value = YPack(finished(at, n / PACK, sum));
+    if is_inside {
+        y[at] = value;
+    }
+}
+
+fn store(row: u32, col: u32, sum: Pack) {
+    store_inside(true, row, col, sum);
 }
 
 // Returns the bound row of the weight that gives a column of this dispatch.

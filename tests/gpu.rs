@@ -182,7 +182,7 @@ fn a_host_lends_its_device_and_submits_itself() {
     let (device, queue) = (lent.device().clone(), lent.queue().clone());
     let context = Context::from_host(device.clone(), queue.clone()).unwrap();
     // Only the tier and what belongs to it differ: it is the plainest until the host asks for another.
-    let tier = if lent.abilities().software { Tier::Direct } else { Tier::Baseline };
+    let tier = if lent.abilities().is_software() { Tier::Direct } else { Tier::Baseline };
     assert_eq!(*context.limits(), Limits { tier, subgroup_size: 0, ..*lent.limits() });
     assert_eq!(context.abilities().f16, lent.abilities().f16);
     let (executable, x, y) = small(&context);

@@ -72,11 +72,19 @@ with_limit() {
 
 dpkg-deb -x "$folder/meddino-gpu.deb" "$unpacked" || die "$folder/meddino-gpu.deb cannot be unpacked; make it anew with benches/gpu/pack.sh"
 bin=$unpacked/opt/meddino-gpu
-# NVIDIA's driver needs libGLdispatch as well.
-if ! ldconfig -p | grep libvulkan.so.1 >/dev/null || ! ldconfig -p | grep libGLdispatch.so.0 >/dev/null; then
-    [ "$(id -u)" = 0 ] || die "there is no Vulkan loader or no libGLdispatch, and unpacking $folder/lib*.deb takes root"
-    for deb in "$folder"/lib*.deb; do dpkg-deb -x "$deb" /; done
+has() { ldconfig -p | grep "$1" >/dev/null; }
+# bring WHAT PATTERN...: unpacks packages from FOLDER.
+bring() {
+    local what=$1 pattern deb
+    shift
+    [ "$(id -u)" = 0 ] || die "there is no $what, and unpacking $folder/$1 takes root"
+    for pattern; do for deb in "$folder"/$pattern; do dpkg-deb -x "$deb" /; done; done
     ldconfig
+}
+has libvulkan.so.1 || bring "Vulkan loader" "libvulkan1_*.deb"
+# NVIDIA's driver needs what dispatches OpenGL, too.
+if has libGLX_nvidia.so && ! has libGLdispatch.so.0; then
+    bring libGLdispatch "libglvnd0_*.deb" "libgl1_*.deb" "libglx0_*.deb" "libegl1_*.deb"
 fi
 # A container's runtime may put the driver where no loader looks.
 other=/usr/local/nvidia/share/vulkan/icd.d/nvidia_icd.json

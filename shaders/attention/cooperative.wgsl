@@ -4,10 +4,10 @@
 // its queries, and their results o, as matrices. Each matrix of keys or values that it loads from workgroup memory serves
 // BLOCKS matrices of queries.
 //
-// With one of the BUFFERS, two phases take turns, with a barrier after each: the softmax of the scores of one step, while the
-// next keys and this step's values are laid into their tiles; and the products, which are this step's weights times values,
-// and then the next step's scores. With two buffers a step is one phase: its softmax, while its values and the keys after
-// the next are laid; the last step's weights times values; and the next step's scores. None of these waits for another.
+// With one buffer (BUFFERS = 1), a step has two phases, with a barrier after each: the softmax of its scores, while the next
+// keys and its values are staged; and the products, which are its weights times values, and then the next step's scores.
+// With two buffers a step is one phase: its softmax, while its values and the keys after the next are staged; the last
+// step's weights times values; and the next step's scores. None of these needs a barrier before another.
 //
 // shared/factors_*.wgsl says how a tile holds four elements of a factor: as PARTS packs of type F, which follow each other
 // at a distance of D elements, or of KEYS elements among the weights. Elements of q, k and v have the type X, and the
@@ -25,7 +25,7 @@
 //
 // This file has what comes before the first scores. The files in cooperative/ follow: scores, for the first keys, and steps,
 // which begins the loop. In the loop there are, with one buffer, softmax, rescale, products (weights times values) and
-// scores; with two, rescale, softmax, products and scores. turn ends the loop. With two buffers, rescale and products of the
+// scores; with two, rescale, softmax, products and scores. step_end ends it. With two buffers, rescale and products of the
 // last step follow; then results. They are files and no functions, because drivers may keep the matrices that a function is
 // handed in memory. `other` is the buffer of what the products read and of the scores that they write; with one buffer it is
 // the same.
@@ -183,6 +183,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
     }
     var next_k = loaded_keys(at_values + lane.index + BUFFERS * KEYS * D4, last);
     var next_v = loaded_values(at_values, lane.index, last);
-    var buffer = BUFFERS - 1u;
+    var buffer = 0u;
     var other = 0u;
     workgroupBarrier();

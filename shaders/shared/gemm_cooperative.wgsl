@@ -3,8 +3,8 @@
 //
 // A workgroup computes TILE_M rows x TILE_N columns, TILE_K steps along K at a time. Its subgroups form a grid of
 // SUBGROUPS_K x SUBGROUPS_M x SUBGROUPS_N; each keeps SUMS_M x SUMS_N matrices of f32 sums over its share of every
-// TILE_K. While one tile is multiplied, the next is on its way from the bindings to registers. With two BUFFERS for
-// tiles, the one after it is; then the next is laid into its buffer meanwhile, and a step has one barrier, not two.
+// TILE_K. With one buffer (BUFFERS = 1), the next tile is on its way from the bindings to registers while one is multiplied.
+// With two, the next tile is staged meanwhile, and the one after it is on its way; a step then has one barrier, not two.
 //
 // shared/factors_*.wgsl says how a tile holds four elements of a factor: as PARTS packs of type F, TILE_K elements apart.
 // Tiles are [TILE_M, PARTS, TILE_K] and [TILE_N, PARTS, TILE_K], with 16 bytes between rows so that eight rows are loaded
@@ -65,8 +65,8 @@ fn loaded_w(col: u32, k4: u32) -> array<vec4<W>, W_LOADS> {
     return fours;
 }
 
-// Lays an invocation's share of a tile of x into a buffer.
-fn lay_x(fours: array<vec4<X>, X_LOADS>, buffer: u32, lane: u32) {
+// Stages an invocation's share of a tile of x in a buffer.
+fn stage_x(fours: array<vec4<X>, X_LOADS>, buffer: u32, lane: u32) {
     let row = lane / TILE_K4;
     for (var i = 0u; i < X_LOADS; i++) { // unroll
         if X_WHOLE || row + i * STAGED < TILE_M {
@@ -78,7 +78,7 @@ fn lay_x(fours: array<vec4<X>, X_LOADS>, buffer: u32, lane: u32) {
     }
 }
 
-fn lay_w(fours: array<vec4<W>, W_LOADS>, buffer: u32, lane: u32) {
+fn stage_w(fours: array<vec4<W>, W_LOADS>, buffer: u32, lane: u32) {
     let col = lane / TILE_K4;
     for (var i = 0u; i < W_LOADS; i++) { // unroll
         if W_WHOLE || col + i * STAGED < TILE_N {
@@ -108,25 +108,26 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
     var ws = loaded_w(first_col + staged, column);
     var sums: array<Sum, SUMS_M * SUMS_N>;
     if BUFFERS == 2u {
-        lay_x(xs, 0u, lane.index);
-        lay_w(ws, 0u, lane.index);
+        stage_x(xs, 0u, lane.index);
+        stage_w(ws, 0u, lane.index);
         if 4u * TILE_K4 < params.k {
             xs = loaded_x(first_row + staged, TILE_K4 + column);
             ws = loaded_w(first_col + staged, TILE_K4 + column);
         }
         workgroupBarrier();
     }
-    var buffer = 0u;
+    var buffer = 0u; // what is multiplied
+    var other = BUFFERS - 1u; // what is staged meanwhile
     for (var start = 0u; 4u * start < params.k; start += TILE_K4) {
         if BUFFERS == 1u {
             // Other invocations may still be reading the previous tile.
             workgroupBarrier();
-            lay_x(xs, 0u, lane.index);
-            lay_w(ws, 0u, lane.index);
+            stage_x(xs, 0u, lane.index);
+            stage_w(ws, 0u, lane.index);
             workgroupBarrier();
         } else if 4u * (start + TILE_K4) < params.k {
-            lay_x(xs, 1u - buffer, lane.index);
-            lay_w(ws, 1u - buffer, lane.index);
+            stage_x(xs, other, lane.index);
+            stage_w(ws, other, lane.index);
         }
         let loaded = start + BUFFERS * TILE_K4;
         if 4u * loaded < params.k {
@@ -164,7 +165,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
         }
         if BUFFERS == 2u {
             workgroupBarrier();
-            buffer = 1u - buffer;
+            let last = other;
+            other = buffer;
+            buffer = last;
         }
     }
 

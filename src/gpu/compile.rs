@@ -68,7 +68,7 @@ impl Context {
 
 fn compile(context: &Context, kernel: &Kernel, layout: &wgpu::BindGroupLayout, unchecked: bool) -> wgpu::ComputePipeline {
     // Software GPUs compile long texts slowly. DX12's compilers were tried with the text that cards get.
-    let is_short = context.abilities().software && context.info().backend != wgpu::Backend::Dx12;
+    let is_short = context.abilities().is_software() && context.info().backend != wgpu::Backend::Dx12;
     let text = if is_short { kernel.source() } else { kernel.unrolled_source() };
     let module = context.shader(kernel.name, text, unchecked);
     let layout = context.pipeline_layout(kernel.name, layout);

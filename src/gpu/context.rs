@@ -155,7 +155,7 @@ impl Context {
         }
         needs::check(&info.name, &device.limits())?;
         Ok(Self {
-            limits: report::limits_of(&device.limits(), report::suits_direct(&info)),
+            limits: report::limits_of(&device.limits(), report::software_tier(&info)),
             abilities: report::abilities(&info, device.features(), &[]),
             warnings: Vec::new(),
             faults: Arc::default(),
@@ -455,7 +455,7 @@ fn experimental(features: wgpu::Features) -> wgpu::ExperimentalFeatures {
 /// Returns the adapter's limits, cut to `bound`.
 fn narrowed(mut limits: wgpu::Limits, bound: Option<Limits>) -> wgpu::Limits {
     let Some(bound) = bound else { return limits };
-    let tight = bound.min(report::limits_of(&limits, false));
+    let tight = bound.min(report::limits_of(&limits, None));
     limits.max_storage_buffer_binding_size = tight.max_binding;
     limits.max_buffer_size = tight.max_buffer;
     limits.min_storage_buffer_offset_alignment = tight.alignment as u32;

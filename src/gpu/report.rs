@@ -56,8 +56,7 @@ pub(super) fn abilities(info: &wgpu::AdapterInfo, features: wgpu::Features, matr
         (square && types).then_some(m.m_size)
     };
     Abilities {
-        software: info.device_type == wgpu::DeviceType::Cpu,
-        direct: suits_direct(info),
+        software: software_tier(info),
         f16: features.contains(wgpu::Features::SHADER_F16),
         subgroups,
         subgroup_size: (subgroups && fixed).then_some(info.subgroup_min_size),
@@ -93,6 +92,7 @@ pub struct DeviceReport {
 impl DeviceReport {
     pub(super) fn new(index: usize, adapter: &wgpu::Adapter) -> Self {
         let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+        let software = software_tier(&info);
         let computes = adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS);
         let fit = computes && limits.max_storage_buffers_per_shader_stage >= wgpu::Limits::defaults().max_storage_buffers_per_shader_stage;
         Self {
@@ -103,7 +103,7 @@ impl DeviceReport {
             bus: info.device_pci_bus_id,
             kind: Kind::new(info.device_type),
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
-            limits: limits_of(&limits, suits_direct(&info)),
+            limits: limits_of(&limits, software),
             name: info.name,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         }
@@ -121,13 +121,15 @@ fn backend_name(backend: wgpu::Backend) -> &'static str {
     }
 }
 
-/// Whether an adapter is one for [`Abilities::direct`].
-pub(super) fn suits_direct(info: &wgpu::AdapterInfo) -> bool {
-    info.device_type == wgpu::DeviceType::Cpu && info.backend != wgpu::Backend::Dx12 && !cfg!(target_arch = "wasm32")
+/// Returns [`Abilities::software`] of an adapter.
+pub(super) fn software_tier(info: &wgpu::AdapterInfo) -> Option<Tier> {
+    let has_baseline = info.backend == wgpu::Backend::Dx12 || cfg!(target_arch = "wasm32");
+    let tier = if has_baseline { Tier::Baseline } else { Tier::Direct };
+    (info.device_type == wgpu::DeviceType::Cpu).then_some(tier)
 }
 
-/// Extracts those of wgpu's limits that plans and kernels depend on, for the direct kernels or the plainest others.
-pub(super) fn limits_of(limits: &wgpu::Limits, direct: bool) -> Limits {
+/// Extracts those of wgpu's limits that plans and kernels depend on, with the plainest tier of the device.
+pub(super) fn limits_of(limits: &wgpu::Limits, software: Option<Tier>) -> Limits {
     Limits {
         max_binding: limits.max_storage_buffer_binding_size,
         max_buffer: limits.max_buffer_size,
@@ -135,7 +137,7 @@ pub(super) fn limits_of(limits: &wgpu::Limits, direct: bool) -> Limits {
         max_workgroups: limits.max_compute_workgroups_per_dimension,
         max_invocations: limits.max_compute_invocations_per_workgroup,
         workgroup_memory: limits.max_compute_workgroup_storage_size,
-        tier: if direct { Tier::Direct } else { Tier::Baseline },
+        tier: software.unwrap_or(Tier::Baseline),
         elem: Elem::F32,
         subgroup_size: 0,
         tiles: Tiles::DEFAULT,
@@ -176,9 +178,9 @@ mod tests {
         assert_eq!(able.cooperative, [16], "only square matrices of f16 with f32 sums");
         let metal = wgpu::AdapterInfo { backend: wgpu::Backend::Metal, ..info.clone() };
         assert!(abilities(&metal, all, &matrices).cooperative.is_empty(), "naga loads vec4 tiles wrongly");
-        assert!(able.software && able.direct && able.f16 && able.subgroups);
+        assert!(able.software == Some(Tier::Direct) && able.f16 && able.subgroups);
         let warp = abilities(&wgpu::AdapterInfo { backend: wgpu::Backend::Dx12, ..info.clone() }, all, &[]);
-        assert!(warp.software && !warp.direct, "FXC takes minutes for a direct kernel");
+        assert_eq!(warp.software, Some(Tier::Baseline), "FXC takes minutes for a direct kernel");
         assert_eq!(able.subgroup_size, Some(32));
         let varying = wgpu::AdapterInfo { subgroup_max_size: 64, ..info.clone() };
         assert_eq!(abilities(&varying, all, &matrices).subgroup_size, None);

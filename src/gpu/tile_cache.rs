@@ -266,7 +266,7 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             let warning = cache.load(&context).unwrap_err();
             assert!(warning.contains(problem) && warning.contains("meddino tune") && warning.contains("tiles-"), "{text}: {warning}");
-            if context.abilities().software {
+            if context.abilities().is_software() {
                 let untuned = context.with_best_tiles(Some(&cache));
                 assert_eq!((untuned.limits().tiles, untuned.warnings()), (Tiles::DEFAULT, &[warning][..]));
             }

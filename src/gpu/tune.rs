@@ -162,7 +162,7 @@ async fn problem_of(context: &Context, edit: impl Fn(&mut Graph)) -> Result<Opti
 /// Runs products, an attention and a normalisation on the device, and says which of them is wrong.
 async fn wrong_result(context: &Context, edit: impl Fn(&mut Graph)) -> Result<Option<String>> {
     let mut probe = Probe { g: Recorder::new(*context.limits()), inputs: Vec::new() };
-    let cases = probe.record(context.abilities().software)?;
+    let cases = probe.record(context.abilities().is_software())?;
     let results: Vec<TensorId> = cases.iter().map(|case| case.1).collect();
     let executable = probe.prepared(context, &results, edit).await?;
     executable.run()?;
@@ -183,7 +183,7 @@ const REPEATS: usize = 4;
 /// workgroup shows over many keys alone. Software GPUs, which run subgroups in turns and compile slowly, get the shape that
 /// they have compiled already.
 async fn unsteady_result(context: &Context, edit: impl Fn(&mut Graph)) -> Result<Option<String>> {
-    let (tokens, head_dim) = if context.abilities().software { (70, 32) } else { (3141, 64) };
+    let (tokens, head_dim) = if context.abilities().is_software() { (70, 32) } else { (3141, 64) };
     let mut probe = Probe { g: Recorder::new(*context.limits()), inputs: Vec::new() };
     let elem = probe.g.elem();
     let qkv = [0; 3].map(|_| probe.input(elem, &[1, 4, tokens, head_dim]).1);

@@ -111,11 +111,10 @@ impl FromStr for Tier {
 /// What a device's shaders can do beyond what every WebGPU device can.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Abilities {
-    /// True for software GPUs such as llvmpipe, which run on the CPU.
-    pub software: bool,
-    /// Whether it is a software GPU that direct kernels suit. That of DX12 is none, because its compiler, FXC, takes minutes
-    /// for one; nor are those of browsers, because Chromium's computes wrongly with them.
-    pub direct: bool,
+    /// The tier of a software GPU such as llvmpipe, which runs on the CPU; `None` for cards. Direct kernels suit most. DX12's
+    /// has the baseline, because its compiler, FXC, takes minutes for a direct kernel; and so have those of browsers, because
+    /// Chromium's computes wrongly with direct kernels.
+    pub software: Option<Tier>,
     /// Whether storage may hold f16.
     pub f16: bool,
     /// Whether there are subgroup operations.
@@ -127,6 +126,11 @@ pub struct Abilities {
 }
 
 impl Abilities {
+    /// Whether it is a software GPU.
+    pub fn is_software(&self) -> bool {
+        self.software.is_some()
+    }
+
     /// Whether the device can run kernels of `tier` over tensors of `elem`.
     pub fn run(&self, tier: Tier, elem: Elem) -> bool {
         let runs = match tier {
@@ -145,11 +149,8 @@ impl Abilities {
     ///
     /// Cooperative matrices are used on real GPUs alone, because software GPUs gain nothing from tiles.
     pub fn ladder(&self, elem: Elem) -> Vec<Tier> {
-        let best_first: &[Tier] = match (self.software, self.direct) {
-            (true, true) => &[Tier::Direct],
-            (true, false) => &[Tier::Baseline],
-            (false, _) => &[Tier::Cooperative16, Tier::Cooperative8, Tier::Subgroups, Tier::Baseline],
-        };
+        let of_cards = &[Tier::Cooperative16, Tier::Cooperative8, Tier::Subgroups, Tier::Baseline];
+        let best_first = self.software.as_ref().map_or(&of_cards[..], std::slice::from_ref);
         best_first.iter().copied().filter(|&tier| self.run(tier, elem)).collect()
     }
 }
@@ -186,9 +187,13 @@ mod tests {
         assert_eq!(no_f16.ladder(Elem::F32), [Tier::Subgroups, Tier::Baseline], "matrices hold f16");
         let varying = Abilities { subgroup_size: None, ..gpu.clone() };
         assert_eq!(varying.ladder(Elem::F16), [Tier::Subgroups, Tier::Baseline]);
-        let software = Abilities { software: true, direct: true, ..gpu };
+        let software = Abilities { software: Some(Tier::Direct), ..gpu };
         assert_eq!(software.ladder(Elem::F16), [Tier::Direct]);
-        assert_eq!(Abilities { direct: false, ..software }.ladder(Elem::F16), [Tier::Baseline], "as on DX12 and in browsers");
+        assert_eq!(
+            Abilities { software: Some(Tier::Baseline), ..software }.ladder(Elem::F16),
+            [Tier::Baseline],
+            "as on DX12 and in browsers"
+        );
         assert_eq!(Tier::ALL.map(|tier| tier.name().parse::<Tier>()), Tier::ALL.map(Ok));
         assert!("warp".parse::<Tier>().unwrap_err().contains("cooperative16"));
     }

@@ -111,7 +111,7 @@ impl fmt::Display for AttentionTile {
             Self::Blocked { queries, keys, sums: [m, n] } => format!("{queries} x {keys} by {m} x {n}"),
             Self::Cooperative { subgroups, blocks, keys, turned, buffers } => {
                 let of_values = if *turned { ", values turned" } else { "" };
-                let of_buffers = if *buffers == 2 { ", 2 buffers" } else { "" };
+                let of_buffers = if *buffers == 1 { String::new() } else { format!(", {buffers} buffers") };
                 format!("{subgroups} x {blocks} with {keys}{of_values}{of_buffers}")
             }
         })
@@ -208,7 +208,13 @@ mod tests {
         let grouped = ProductSplit::Tiled { depth: 16, sums: [4, 2], groups: 2 };
         assert_eq!(ProductTile { split: grouped, ..tiled }.to_string(), "64 x 32 x 16 by 4 x 2 in 2 groups");
         assert_eq!(ProductTile { split: ProductSplit::Direct { sums: [4, 2] }, ..tiled }.to_string(), "64 x 32 by 4 x 2");
+        let matrices = |buffers| ProductSplit::Cooperative { depth: 32, subgroups: [2, 2, 1], buffers };
+        assert_eq!(ProductTile { split: matrices(1), ..tiled }.to_string(), "64 x 32 x 32 by 2 x 2 x 1");
+        assert_eq!(ProductTile { split: matrices(2), ..tiled }.to_string(), "64 x 32 x 32 by 2 x 2 x 1, 2 buffers");
         assert_eq!(AttentionTile::Tiled { lanes: 64, keys: 32 }.to_string(), "64 with 32");
+        let matrices = |turned, buffers| AttentionTile::Cooperative { subgroups: 4, blocks: 1, keys: 16, turned, buffers };
+        assert_eq!(matrices(false, 1).to_string(), "4 x 1 with 16");
+        assert_eq!(matrices(true, 2).to_string(), "4 x 1 with 16, values turned, 2 buffers");
         assert_eq!(AttentionTile::Blocked { queries: 64, keys: 32, sums: [4, 8] }.to_string(), "64 x 32 by 4 x 8");
     }
 }

@@ -25,7 +25,7 @@ const TILED: [(u32, u32); 8] = [(64, 32), (64, 16), (64, 8), (32, 32), (128, 32)
 type CooperativeTile = (u32, u32, u32, bool, u8);
 
 /// Tiles for cooperative matrices. The first is the fastest on an NVIDIA H200 for 3141 tokens, the third for 1029: 12 heads
-/// are 132 pairs of tiles of 48 queries, one for each of its cores. That card loads matrices as well by columns; AMD's
+/// are 132 pairs of tiles of 48 queries, one pair for each of its cores. That card loads matrices as well by columns; AMD's
 /// take eight times as many loads for values that are not turned. Those with two buffers have half of the barriers. No card
 /// has timed them yet.
 const COOPERATIVE: [CooperativeTile; 14] = [
@@ -195,11 +195,11 @@ fn cooperative_parts(buffers: u8) -> Vec<&'static str> {
     let softmax = include_str!("../../shaders/attention/cooperative/softmax.wgsl");
     let rescale = include_str!("../../shaders/attention/cooperative/rescale.wgsl");
     let products = include_str!("../../shaders/attention/cooperative/products.wgsl");
-    let turn = include_str!("../../shaders/attention/cooperative/turn.wgsl");
+    let step_end = include_str!("../../shaders/attention/cooperative/step_end.wgsl");
     let results = include_str!("../../shaders/attention/cooperative/results.wgsl");
     match buffers {
-        1 => vec![queries, scores, steps, softmax, rescale, products, scores, turn, results],
-        _ => vec![queries, scores, steps, rescale, softmax, products, scores, turn, rescale, products, results],
+        1 => vec![queries, scores, steps, softmax, rescale, products, scores, step_end, results],
+        _ => vec![queries, scores, steps, rescale, softmax, products, scores, step_end, rescale, products, results],
     }
 }
 

@@ -48,12 +48,10 @@ const DIRECT: [[u32; 4]; 4] = [[16, 128, 16, 16], [8, 128, 8, 16], [16, 64, 16, 
 /// Tiles for cooperative matrices, in units of their side: matrices of a subgroup along rows and along columns, steps
 /// along K that a buffer in workgroup memory holds; then subgroups along rows, along columns and along K; then buffers.
 ///
-/// The order of those with one buffer, but the last, is that of their speeds over f16 on an NVIDIA H200, for 3141 rows and
-/// then for 201. Where factors are split, so that a tile takes twice the memory, the first that fits is faster than those
-/// before it. The second and the third, of 96 rows, divide the products of 1029 rows evenly among an H100's 132 cores. The
-/// last with one buffer loads least of all from workgroup memory for a product, on AMD's RDNA3 16 bytes; on the H200 it is
-/// slow, because four subgroups wait for memory together. Those with two buffers wait at half as many barriers. No card has
-/// timed them yet.
+/// Over f16 the first is the fastest on an NVIDIA H200 for 3141 rows. The second and the third, of 96 rows, divide the
+/// products of 1029 rows evenly among its 132 cores. The last with one buffer loads least of all from workgroup memory for a
+/// product, on AMD's RDNA3 16 bytes; it is slow on the H200. With two buffers, staging overlaps with multiplication. No card
+/// has timed these yet.
 ///
 /// [`COOPERATIVE_F16`] and [`COOPERATIVE_F32`] are the defaults for few and for some rows: the fastest on an NVIDIA H100 for
 /// 201 and for 1029.
@@ -179,7 +177,8 @@ impl Tile {
         Self::new(chosen.or_else(default).unwrap_or(candidates[0]), &limits, elem)
     }
 
-    /// Returns the shaders of the loop, which calls `store` for rows of `pack` elements at a time.
+    /// Returns the shaders of the loop, which calls `store_inside` for rows of four elements if `pack` is four, else `store` for
+    /// single ones.
     pub fn parts(self, pack: usize) -> Vec<&'static str> {
         let store = match (self.stores_four(), pack) {
             (false, _) => shared::TWO_F32,

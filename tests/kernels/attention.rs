@@ -1,6 +1,6 @@
 //! `attention`: fused, online softmax.
 
-use meddino::graph::{Elem, Limits, Tier, TileChoice};
+use meddino::graph::{AttentionTile, Elem, Limits, Tier, TileChoice};
 use meddino::kernels::attention_tiles;
 use meddino::{Tensor, cpu};
 
@@ -46,19 +46,37 @@ fn check<S: AsRef<str>>(table: &mut Table, shape: Shape, peak: f32, variants: &[
     }
 }
 
+/// Checks scores that rise from key to key, by so much that every step of every tile outgrows the one before.
+fn check_rising(table: &mut Table, tokens: usize, variants: &[(String, Limits)]) {
+    let shape = Shape { batch: 1, heads: 2, tokens, head_dim: 64 };
+    for elem in [Elem::F32, Elem::F16] {
+        let variants: Vec<(&str, Limits)> = variants.iter().map(|(name, limits)| (name.as_str(), *limits)).collect();
+        let [mut q, mut k, v] = [1, 2, 3].map(|seed| noise_of(elem, seed, shape.heads * tokens * 64));
+        for (t, (q, k)) in q.chunks_exact_mut(64).zip(k.chunks_exact_mut(64)).enumerate() {
+            (q[0], k[0]) = (16.0, (t % tokens) as f32);
+        }
+        compare(elem, table, shape, 128.0, [&q, &k, &v], &variants);
+    }
+}
+
 fn check_over(elem: Elem, table: &mut Table, shape: Shape, peak: f32, variants: &[(&str, Limits)]) {
-    let Shape { batch, heads, tokens, head_dim } = shape;
-    let axes = [batch, heads, tokens, head_dim];
-    let n = axes.iter().product();
+    let n = shape.batch * shape.heads * shape.tokens * shape.head_dim;
     let (mut q, k, v) = (noise_of(elem, 1, n), noise_of(elem, 2, n), noise_of(elem, 3, n));
     // A power of two, so the element type still holds the scaled values exactly.
     let peak = peak.log2().round().exp2();
     q.iter_mut().for_each(|q| *q *= peak);
-    let want = oracle(shape, &q, &k, &v);
+    compare(elem, table, shape, peak, [&q, &k, &v], variants);
+}
+
+/// Compares the variants with the oracle, for scores up to about `peak`.
+fn compare(elem: Elem, table: &mut Table, shape: Shape, peak: f32, [q, k, v]: [&Vec<f32>; 3], variants: &[(&str, Limits)]) {
+    let Shape { batch, heads, tokens, head_dim } = shape;
+    let axes = [batch, heads, tokens, head_dim];
+    let want = oracle(shape, q, k, v);
     // An absolute error of a score is a relative error of its weight. It grows with the scores.
     let error = 5e-7 * f64::from(peak.max(2.0));
     let tolerance = Tolerance { atol: error, rtol: 1e-6, l2: error };
-    let heads_first = Tensor::new([3, batch, heads, tokens, head_dim], [&q[..], &k, &v].concat());
+    let heads_first = Tensor::new([3, batch, heads, tokens, head_dim], [&q[..], k, v].concat());
     if elem == Elem::F32 {
         table.twin(
             &format!("{shape:?}, peak {peak}"),
@@ -75,7 +93,7 @@ fn check_over(elem: Elem, table: &mut Table, shape: Shape, peak: f32, variants: 
         let tolerance = Tolerance { atol: stored.atol + weights, ..stored };
         let name = format!("{variant} {shape:?}, peak {peak}, bindings of {}", limits.max_binding);
         table.check(&name, limits, tolerance, &want, |case| {
-            let qkv = [("q", &q), ("k", &k), ("v", &v)].map(|(name, values)| case.handed(name, &axes, values));
+            let qkv = [("q", q), ("k", k), ("v", v)].map(|(name, values)| case.handed(name, &axes, values));
             let qkv = case.recorder.heads("attention", qkv);
             Ok(vec![case.recorder.attention("attention", qkv)?])
         });
@@ -132,6 +150,7 @@ fn check_tiers(family: Family) {
         check(&mut table, Shape { batch: 1, heads: 1, tokens: 70, head_dim: 64 }, peak, &tiers);
     }
     check(&mut table, Shape { batch: 1, heads: 1, tokens: 261, head_dim: 64 }, 8.0, &tiers);
+    check_rising(&mut table, 70, &tiers);
     // The minimum workgroup memory, which every device has.
     let narrow = each(&tiers, "narrow", |own| Limits { workgroup_memory: 16 << 10, ..own });
     check(&mut table, Shape { batch: 1, heads: 2, tokens: 70, head_dim: 64 }, 4.0, &narrow);
@@ -157,6 +176,22 @@ fn every_tier_without_tiles() {
 #[test]
 fn every_tier_of_cooperative_matrices() {
     check_tiers(Family::CooperativeTiers);
+}
+
+/// The default tiles have one buffer.
+#[test]
+fn every_tier_of_cooperative_matrices_with_two_buffers() {
+    let mut table = Table::new("attention");
+    let is_double = |tile: &AttentionTile| matches!(tile, AttentionTile::Cooperative { buffers: 2, .. });
+    let double = |own: &Limits| attention_tiles(own, 64, own.elem).into_iter().filter(is_double).collect();
+    let tiles = table.geometries(Family::CooperativeTiers, double, TileChoice::of_attention);
+    for tokens in [1, 8, 17, 70] {
+        check(&mut table, Shape { batch: 1, heads: 2, tokens, head_dim: 64 }, 30.0, &tiles);
+    }
+    for tokens in [16, 17, 32] {
+        check_rising(table.run(Checks::Without), tokens, &tiles);
+    }
+    table.finish();
 }
 
 fn check_heads_of_tiers(family: Family) {

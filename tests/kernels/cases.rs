@@ -327,7 +327,7 @@ impl Table {
     /// cooperative matrices to nearest.
     pub fn sums(&self, k: usize, limits: &Limits) -> Tolerance {
         let rounded = Tolerance::of_variant(k, limits);
-        let hardware = self.device.as_ref().is_some_and(|[context, _]| !context.abilities().software);
+        let hardware = self.device.as_ref().is_some_and(|[context, _]| !context.abilities().is_software());
         limits.tier.cooperative().filter(|_| hardware).map_or(rounded, |side| rounded.truncated(k, side))
     }
 

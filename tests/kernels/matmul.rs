@@ -1,6 +1,6 @@
 //! `matmul`, with each epilogue.
 
-use meddino::graph::{Elem, Limits, ProductTile, TensorId, TileChoice};
+use meddino::graph::{Elem, Limits, ProductSplit, ProductTile, TensorId, TileChoice};
 use meddino::kernels::{Epilogue, product_defaults, product_tiles};
 use meddino::vit::weights::Linear;
 use meddino::{Tensor, cpu};
@@ -171,6 +171,20 @@ fn every_tier_without_tiles_by_fours_without_checks() {
 fn every_tier_of_cooperative_matrices() {
     check_tiers(Family::CooperativeTiers, Operands::ByOnes, Checks::Both);
     check_tiers(Family::CooperativeTiers, Operands::ByFours, Checks::Both);
+}
+
+/// The default tiles have one buffer. One step along K, several, and a ragged last one.
+#[test]
+fn every_tier_of_cooperative_matrices_with_two_buffers() {
+    let mut table = Table::new("matmul");
+    let is_double = |tile: &ProductTile| matches!(tile.split, ProductSplit::Cooperative { buffers: 2, .. });
+    let double = |own: &Limits| product_tiles(own, own.elem).into_iter().filter(is_double).step_by(2).collect();
+    let tiles = table.geometries(Family::CooperativeTiers, double, TileChoice::of_products);
+    table.run(Checks::Without);
+    for shape in [[1, 15, 4], [65, 66, 36], [65, 66, 132]] {
+        check(&mut table, shape, &[Form::BiasLayerScaleResidual], &tiles);
+    }
+    table.finish();
 }
 
 /// Returns the limits with small bindings, and at most 2 workgroups along an axis.

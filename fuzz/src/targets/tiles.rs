@@ -10,7 +10,7 @@ use super::Desk;
 /// A software device, if there is one. A real device would measure anew after an invalid record.
 fn context() -> Option<&'static Context> {
     static CONTEXT: OnceLock<Option<Context>> = OnceLock::new();
-    let software = || Context::new(&Selection::Auto).ok().filter(|context| context.abilities().software);
+    let software = || Context::new(&Selection::Auto).ok().filter(|context| context.abilities().is_software());
     CONTEXT.get_or_init(software).as_ref()
 }
 

@@ -1,5 +1,5 @@
-        // The softmax of this step's scores, and its keys' values. With one buffer its keys' place is free for the next keys,
-        // with two for those after them.
+        // The softmax of this step's scores. Also stages this step's values, and over its keys the next ones (with one
+        // buffer) or those after the next (with two).
         let ragged = start + KEYS > params.tokens;
         var any_grown = false;
         for (var b = 0u; b < BLOCKS; b++) { // unroll

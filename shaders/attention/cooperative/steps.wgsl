@@ -1,6 +1,5 @@
     // The steps.
     if BUFFERS == 2u {
-        buffer = 0u;
         other = 1u;
     }
     workgroupBarrier();

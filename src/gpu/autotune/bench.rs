@@ -20,12 +20,15 @@ const VALUES: usize = 65_537;
 /// What errors begin with.
 pub(super) const TRYING: &str = "trying tile geometries";
 
+/// Records an operation on its inputs, and returns what it computes.
+type Record<'a> = dyn Fn(&mut Recorder, &[TensorId]) -> Result<Vec<TensorId>> + Sync + 'a;
+
 /// An operation, and the types and shapes of its inputs.
 pub(super) struct Subject<'a> {
     pub kernel: &'static str,
     pub rows: usize,
     pub inputs: Vec<(Elem, Vec<usize>)>,
-    pub record: &'a (dyn Fn(&mut Recorder, &[TensorId]) -> Result<TensorId> + Sync),
+    pub record: &'a Record<'a>,
 }
 
 /// An operation on a device, with its inputs uploaded once for all tiles.
@@ -35,11 +38,13 @@ pub(super) struct Bench<'a> {
     inputs: GpuWeights,
 }
 
-/// One run with one tile.
+/// One tile by itself.
 pub(super) struct Once {
     pub seconds: f64,
     pub flops: u64,
-    pub result: Tensor,
+    pub results: Vec<Tensor>,
+    /// Whether two runs gave the same bits. If not, invocations did not wait for each other.
+    pub is_steady: bool,
 }
 
 /// The same operation with several tiles as one executable: pipelines and bind groups are created once, and the tiles
@@ -62,18 +67,22 @@ impl<'a> Bench<'a> {
         Ok(Self { context, subject, inputs: GpuWeights::upload_as_async(context, inputs).await? })
     }
 
-    /// One timed run under `limits`. A run before it pays for what drivers put off until the first one.
+    /// Two runs under `limits`, of which the second is timed: the first pays for what drivers put off until then.
     pub async fn once(&self, limits: &Limits) -> Result<Once> {
         let mut g = Recorder::new(*limits);
         let inputs = self.record_inputs(&mut g);
-        let result = (self.subject.record)(&mut g, &inputs)?;
-        g.keep(result);
+        let results = (self.subject.record)(&mut g, &inputs)?;
+        results.iter().for_each(|&result| g.keep(result));
         let executable = self.executable(g.finish()).await?;
         let all = 0..executable.graph().steps().len();
         self.time(&executable, &all, 1).await?;
+        let first = executable.read_all_async(&results).await?;
         let seconds = self.time(&executable, &all, 1).await?;
         let flops = executable.graph().steps().iter().fold(Cost::default(), |sum, step| sum + step.cost).flops;
-        Ok(Once { seconds, flops, result: executable.read_all_async(&[result]).await?.remove(0) })
+        let results = executable.read_all_async(&results).await?;
+        let is_same = |(a, b): (&Tensor, &Tensor)| a.data().iter().map(|v| v.to_bits()).eq(b.data().iter().map(|v| v.to_bits()));
+        let is_steady = first.iter().zip(&results).all(is_same);
+        Ok(Once { seconds, flops, results, is_steady })
     }
 
     /// The operation under each of these limits.

@@ -9,7 +9,7 @@ use super::super::context::Context;
 use super::super::executable::WARM;
 use super::super::tune::most_between_kernels;
 use super::Trial;
-use super::bench::{Bench, Subject, TRYING};
+use super::bench::{Bench, Once, Subject, TRYING};
 use crate::error::Result;
 use crate::graph::Limits;
 use crate::tensor::{Tensor, relative_l2};
@@ -49,7 +49,7 @@ pub(super) async fn run<T: Copy + Display>(
     let Some(first) = entrants.first() else { return Ok(None) };
     let bench = Bench::new(context, subject).await?;
     let default = bench.once(&first.limits).await?;
-    qualify(context, &bench, &mut entrants, &default.result).await?;
+    qualify(context, &bench, &mut entrants, &default.results).await?;
     race(&bench, &mut entrants, default.seconds).await?;
     let outcomes: Vec<Result<f64, String>> = entrants.iter_mut().map(Entrant::outcome).collect();
     let best = winner(&outcomes);
@@ -66,18 +66,26 @@ pub(super) async fn run<T: Copy + Display>(
     Ok((best > 0).then(|| candidates[best]))
 }
 
-/// Runs each tile by itself before any is timed, and notes which ones the device refuses or computes otherwise than
-/// `want`.
-async fn qualify(context: &Context, bench: &Bench<'_>, entrants: &mut [Entrant], want: &Tensor) -> Result<()> {
+/// Runs each tile by itself before any is timed, and notes which ones the device refuses, or computes otherwise than `want`
+/// or not twice alike.
+async fn qualify(context: &Context, bench: &Bench<'_>, entrants: &mut [Entrant], want: &[Tensor]) -> Result<()> {
     for entrant in entrants {
         entrant.problem = match bench.once(&entrant.limits).await {
-            Ok(once) => differs(&once.result, want, most_between_kernels(entrant.limits.elem)),
+            Ok(once) => problem_of(&once, want, most_between_kernels(entrant.limits.elem)),
             Err(problem) => Some(problem.to_string()),
         };
         // Without this check a device that is gone would fail every tile.
         context.checked_async(TRYING, || Ok(())).await?;
     }
     Ok(())
+}
+
+/// What is wrong with a tile's results, if anything is.
+fn problem_of(once: &Once, want: &[Tensor], most: f64) -> Option<String> {
+    if !once.is_steady {
+        return Some("its results change from run to run".to_owned());
+    }
+    once.results.iter().zip(want).find_map(|(got, want)| differs(got, want, most))
 }
 
 /// By how much a result is off, if that is more than `most`.
@@ -166,7 +174,7 @@ mod tests {
             let wrong = g.limits().tiles.few.attention == Some(candidates[1]);
             let qkv = if wrong { [inputs[0], inputs[0], inputs[2]] } else { [inputs[0], inputs[1], inputs[2]] };
             let qkv = g.heads("attention", qkv);
-            g.attention("attention", qkv)
+            Ok(vec![g.attention("attention", qkv)?])
         };
         let subject = Subject { kernel: "attention", rows: 40, inputs: vec![(Elem::F32, vec![1, 2, 40, 32]); 3], record: &record };
         let limits = *context.limits();

@@ -15,7 +15,7 @@ use super::context::Context;
 use super::tile_cache::TileCache;
 use crate::error::Result;
 use crate::graph::{Elem, Limits, ProductTile, TensorId, TileChoice, Tiles};
-use crate::kernels::{Epilogue, Recorder, attention_tiles, product_defaults, product_tiles};
+use crate::kernels::{Epilogue, Recorder, Rotation, attention_tiles, product_defaults, product_tiles};
 use crate::vit::config::Config;
 
 pub use self::trial::Trial;
@@ -61,7 +61,7 @@ impl Context {
             None
         });
         let tiles = match kept {
-            None if !self.abilities().software => self.tuned_tiles(cache, &mut warnings).await,
+            None if !self.abilities().is_software() => self.tuned_tiles(cache, &mut warnings).await,
             kept => kept,
         };
         let mut tuned = self.with_tiles(tiles.unwrap_or_default());
@@ -158,28 +158,36 @@ fn tokens(model: &Config, side: usize) -> Result<usize> {
     Ok(model.prefix_tokens() + model.grid(side, side)?.patches())
 }
 
-/// The products of a block that count as wide ([`TileChoice::WIDE`]), but for the rotation of queries and keys: its order of
-/// elements depends on the tile, and results are compared.
+/// The products of a block that count as wide ([`TileChoice::WIDE`]), with what follows them. All tiles of a tier give queries
+/// and keys the same order, so results can be compared.
 fn wide_products(elem: Elem, model: &Config, rows: usize) -> Subject<'static> {
     let (c, hidden) = (model.embed_dim, model.ffn_dim);
     let record = &|g: &mut Recorder, inputs: &[TensorId]| {
-        let &[x, qkv, qkv_bias, fc1, fc1_bias] = inputs else { unreachable!("five inputs") };
-        g.matmul("qkv", x, qkv, Epilogue::Bias(qkv_bias))?;
-        g.matmul("fc1", x, fc1, Epilogue::BiasGelu(fc1_bias))
+        let &[x, qkv, qkv_bias, table, fc1, fc1_bias] = inputs else { unreachable!("six inputs") };
+        let [width, half] = [(fc1, 1), (table, 2)].map(|(id, axis): (TensorId, usize)| g.graph().info(id).shape[axis]);
+        let rotation = Rotation { table, heads: width / (2 * half), bf16: true };
+        let [(turned, _), ..] = g.rope("qkv", x, qkv, Some(qkv_bias), rotation)?.parts();
+        Ok(vec![turned, g.matmul("fc1", x, fc1, Epilogue::BiasGelu(fc1_bias))?])
     };
-    let inputs =
-        vec![(elem, vec![rows, c]), (elem, vec![3 * c, c]), (Elem::F32, vec![3 * c]), (elem, vec![hidden, c]), (Elem::F32, vec![hidden])];
+    let inputs = vec![
+        (elem, vec![1, rows, c]),
+        (elem, vec![3 * c, c]),
+        (Elem::F32, vec![3 * c]),
+        (Elem::F32, vec![2, rows - model.prefix_tokens(), model.head_dim() / 2]),
+        (elem, vec![hidden, c]),
+        (Elem::F32, vec![hidden]),
+    ];
     Subject { kernel: "wide products", rows, inputs, record }
 }
 
-/// The products of a block that count as narrow. Both have the same bias and factors, which costs the same time.
+/// The products of a block that count as narrow, with what follows them. One vector serves as bias and as LayerScale's
+/// factors of both.
 fn narrow_products(elem: Elem, model: &Config, rows: usize) -> Subject<'static> {
     let (c, hidden) = (model.embed_dim, model.ffn_dim);
     let record = &|g: &mut Recorder, inputs: &[TensorId]| {
         let &[attended, activated, proj, fc2, vector, residual] = inputs else { unreachable!("six inputs") };
         let epilogue = Epilogue::BiasLayerScaleResidual { bias: vector, gamma: vector, residual };
-        g.matmul("proj", attended, proj, epilogue)?;
-        g.matmul("fc2", activated, fc2, epilogue)
+        Ok(vec![g.matmul("proj", attended, proj, epilogue)?, g.matmul("fc2", activated, fc2, epilogue)?])
     };
     let inputs = vec![
         (elem, vec![rows, c]),
@@ -195,7 +203,7 @@ fn narrow_products(elem: Elem, model: &Config, rows: usize) -> Subject<'static> 
 fn attention(elem: Elem, model: &Config, tokens: usize) -> Subject<'static> {
     let record = &|g: &mut Recorder, inputs: &[TensorId]| {
         let qkv = g.heads("attention", [inputs[0], inputs[1], inputs[2]]);
-        g.attention("attention", qkv)
+        Ok(vec![g.attention("attention", qkv)?])
     };
     let shape = vec![1, model.num_heads, tokens, model.head_dim()];
     Subject { kernel: "attention", rows: tokens, inputs: vec![(elem, shape); 3], record }

@@ -1,0 +1,7 @@
+        workgroupBarrier();
+        if BUFFERS == 2u {
+            let last = other;
+            other = buffer;
+            buffer = last;
+        }
+    }
