@@ -144,6 +144,10 @@ mod tests {
     use crate::graph::{AttentionTile, Elem, Tier, TileChoice, Tiles};
     use crate::kernels::Recorder;
 
+    fn tensor(values: [f32; 2]) -> Tensor {
+        Tensor::new([2], values.to_vec())
+    }
+
     #[test]
     fn the_first_is_kept_unless_another_is_clearly_faster() {
         let outcomes = |times: &[f64]| times.iter().map(|&t| if t < 0.0 { Err("refused".to_owned()) } else { Ok(t) }).collect::<Vec<_>>();
@@ -156,11 +160,20 @@ mod tests {
 
     #[test]
     fn a_result_that_is_no_number_differs() {
-        let tensor = |values: [f32; 2]| Tensor::new([2], values.to_vec());
         assert_eq!(differs(&tensor([1.0, 2.0]), &tensor([1.0, 2.0]), 0.0), None);
         assert!(differs(&tensor([1.0, 2.1]), &tensor([1.0, 2.0]), 1e-2).unwrap().contains("off by 4.5e-2"));
         assert!(differs(&tensor([1.0, f32::NAN]), &tensor([1.0, 2.0]), 1e9).is_some());
         assert!(differs(&tensor([1.0, f32::INFINITY]), &tensor([1.0, 2.0]), 1e9).is_some());
+    }
+
+    #[test]
+    fn a_tile_whose_results_change_has_a_problem() {
+        let results = || vec![tensor([1.0, 2.0]), tensor([3.0, 4.0])];
+        let once = |is_steady| Once { seconds: 1.0, flops: 1, results: results(), is_steady };
+        assert_eq!(problem_of(&once(true), &results(), 1e-3), None);
+        assert!(problem_of(&once(false), &results(), 1e-3).unwrap().contains("from run to run"));
+        let second_is_off = [tensor([1.0, 2.0]), tensor([3.0, 5.0])];
+        assert!(problem_of(&once(true), &second_is_off, 1e-3).unwrap().contains("off by"));
     }
 
     /// One of three tiles computes something else: it is never taken, however fast it is.
