@@ -165,9 +165,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
         }
         if BUFFERS == 2u {
             workgroupBarrier();
-            let last = other;
+            let swapped = other;
             other = buffer;
-            buffer = last;
+            buffer = swapped;
         }
     }
 
@@ -182,8 +182,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
                 if STORES_WHOLE || e < SIDE * SIDE4 {
                     let four_at = own * PATCH + e / SIDE4 * PATCH_PITCH4 + e % SIDE4;
                     var four = patches[four_at];
-                    for (var other = 1u; other < SUBGROUPS_K; other++) { // unroll
-                        four += patches[four_at + other * SUBGROUPS_M * SUBGROUPS_N * PATCH];
+                    for (var share = 1u; share < SUBGROUPS_K; share++) { // unroll
+                        four += patches[four_at + share * SUBGROUPS_M * SUBGROUPS_N * PATCH];
                     }
                     store_four(first_row + own_row + i * SIDE + e / SIDE4, first_col + own_col + j * SIDE + e % SIDE4 * 4u, four);
                 }

@@ -1,7 +1,7 @@
         workgroupBarrier();
         if BUFFERS == 2u {
-            let last = other;
+            let swapped = other;
             other = buffer;
-            buffer = last;
+            buffer = swapped;
         }
     }
