@@ -1,32 +1,35 @@
-// Token assembly, one source at a time: y[b, first + s, :] = token(b, s), with y [B, T, C] = cls | storage tokens |
-// patches.
+// Token assembly: y [B, T, C] = cls | storage tokens | patches, for each image.
 //
-// Source rows are counted over the batch, g = b S + s. Invocation i computes pack i of the dispatch's `count` source
-// rows from `first_source` on. Another dispatch writes the rows whose place is outside the bound part of y.
+// Invocation i computes pack i of the dispatch's `rows` tokens, which are counted over the batch, from `first_row` on.
 struct Params {
     packs: u32, // C / PACK
     tokens: u32, // T
-    source_tokens: u32, // S
-    first: u32, // place of the source's first token in T
-    first_source: u32, // first source row of this dispatch
-    count: u32, // source rows of this dispatch
-    first_row: u32, // first bound row of y
-    rows: u32, // bound rows of y
+    storage: u32, // R
+    first_row: u32, // first token of this dispatch
+    rows: u32, // tokens of this dispatch
+    first_patch: u32, // first patch of this dispatch, counted over the batch
+    first_pack: u32, // its place in `patches`
 }
+@group(0) @binding(0) var<storage, read> cls: array<Pack>; // [C]
+@group(0) @binding(1) var<storage, read> storage_tokens: array<Pack>; // [R, C]
+@group(0) @binding(2) var<storage, read> patches: array<Pack>; // the dispatch's, [.., C]
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    let i = id.x / params.packs;
-    if i >= params.count {
-        return;
-    }
-    let source = params.first_source + i;
-    let b = source / params.source_tokens;
-    let s = source % params.source_tokens;
-    let row = b * params.tokens + params.first + s;
-    if row < params.first_row || row - params.first_row >= params.rows {
+    let row = id.x / params.packs;
+    if row >= params.rows {
         return;
     }
     let pack = id.x % params.packs;
-    y[(row - params.first_row) * params.packs + pack] = token(i, s, pack);
+    let b = (params.first_row + row) / params.tokens;
+    let t = (params.first_row + row) % params.tokens;
+    let prefix = 1u + params.storage;
+    if t == 0u {
+        y[id.x] = cls[pack];
+    } else if t < prefix {
+        y[id.x] = storage_tokens[(t - 1u) * params.packs + pack];
+    } else {
+        let p = b * (params.tokens - prefix) + t - prefix;
+        y[id.x] = token(p, params.first_pack + (p - params.first_patch) * params.packs + pack, pack);
+    }
 }

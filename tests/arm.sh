@@ -5,6 +5,7 @@
 # the tools cannot be had (tests/foreign.sh).
 #
 #   tests/arm.sh                 the selection above
+#   tests/arm.sh smoke           the CPU backend's own tests, and parity of tiny models
 #   tests/arm.sh all             every test, the base model among them; hours
 #   tests/arm.sh ARGUMENT...     `cargo test ARGUMENT...`
 #   CARGO_TARGET_DIR=FOLDER      the build folder (default: target/arm)
@@ -24,6 +25,11 @@ arm_test() { foreign_cargo test --target aarch64-unknown-linux-gnu "$@"; }
 
 case "$*" in
 all) arm_test --no-fail-fast ;;
+smoke)
+    arm_test --no-run --lib --test parity
+    arm_test --lib cpu::
+    arm_test --test parity tiny
+    ;;
 "")
     # One build for all runs below.
     arm_test --no-run --lib --test parity --test cpu_threads --test kernels

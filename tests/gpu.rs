@@ -315,5 +315,5 @@ fn a_foreign_shader_may_not_use_features_without_checks() {
         "{message}"
     );
     let message = refused(Kernel { name: "mine", parts: vec![SCALE], constants: vec![("SUBGROUP_SIZE", 3_u32.into())] });
-    assert!(message.contains("blocks.0.mine") && message.contains("subgroups of 3"), "{message}");
+    assert!(message.contains("blocks.0.mine") && message.contains("subgroups of at most 3"), "{message}");
 }

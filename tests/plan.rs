@@ -190,8 +190,8 @@ fn a_pass_takes_few_dispatches() {
         let input = BatchShape { batch: 1, channels: 1, height: side, width: side, masked: false };
         let (graph, _) = record(&Config::vit_base(), limits, input, &Request::default()).unwrap();
         let labels: Vec<_> = graph.steps().iter().map(|step| step.label.as_str()).filter(|label| !label.starts_with("blocks.")).collect();
-        assert_eq!(graph.steps().len(), 12 * 7 + labels.len(), "{labels:?}");
-        assert!(graph.steps().len() <= 90, "{}", graph.steps().len());
+        assert_eq!(labels, ["patch_embed", "tokens", "norm"]);
+        assert_eq!(graph.steps().len(), 12 * 7 + labels.len());
     }
 }
 

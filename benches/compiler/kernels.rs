@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use meddino::graph::{Abilities, AttentionTile, Elem, Graph, Kernel, Limits, ProductTile, Role, TileChoice, Tiles};
+use meddino::graph::{Abilities, AttentionTile, Elem, Graph, Kernel, Limits, ProductTile, Role, Tier, TileChoice, Tiles};
 use meddino::kernels::{Field, Recorder, Values, attention_tiles, product_tiles, texture_read, texture_write};
 use meddino::vit::config::Config;
 use meddino::vit::decoder::Shape;
@@ -15,14 +15,13 @@ use meddino::vit::scores;
 const SIDE: usize = 896;
 
 /// Returns every kernel once, with a name that says its tier, type, operation and tile; an operation's default tile
-/// comes first. A kernel that several operations or tiers share has the name of the first. `abilities` must say the size
-/// of a subgroup.
+/// comes first. A kernel that several operations or tiers share has the name of the first.
 pub fn kernels(abilities: &Abilities, limits: Limits) -> Vec<(String, Kernel)> {
     let mut found = Found::default();
     for elem in [Elem::F32, Elem::F16] {
         // Simplest first, so that a kernel that needs no more is named by the simplest tier.
-        for tier in abilities.ladder(elem).into_iter().rev() {
-            let subgroup_size = tier.cooperative().and(abilities.subgroup_size).unwrap_or(0);
+        for tier in Tier::ALL.into_iter().filter(|&tier| tier != Tier::Direct && abilities.run(tier, elem)) {
+            let subgroup_size = tier.cooperative().and(abilities.subgroups).unwrap_or(0);
             found.add_tier(Limits { tier, elem, subgroup_size, ..limits });
         }
     }

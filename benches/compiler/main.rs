@@ -12,15 +12,15 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use meddino::gpu::devices;
-use meddino::graph::Abilities;
+use meddino::graph::{Elem, Tier};
 
 use floors::Floors;
 use radv::Radv;
 use row::Row;
 
-/// Cards by the names of their generation and of the driver's family, and the size of their subgroups: the driver's
-/// choice where, as in wgpu, nobody asks for one.
-const CARDS: [(&str, &str, u32); 3] = [("RDNA2", "navi21", 64), ("RDNA3", "navi31", 64), ("RDNA4", "gfx1200", 64)];
+/// Cards by the names of their generation and of the driver's family, and whether this driver offers cooperative matrices
+/// there.
+const CARDS: [(&str, &str, bool); 3] = [("RDNA2", "navi21", false), ("RDNA3", "navi31", true), ("RDNA4", "gfx1200", false)];
 
 const FLOORS: &str = "benches/compiler/floors.tsv";
 
@@ -79,7 +79,7 @@ fn main() -> ExitCode {
 ///
 /// # Errors
 /// If there is no such card.
-fn compile_all((name, family, subgroup): (&'static str, &str, u32)) -> Result<(Vec<Row>, Vec<String>), String> {
+fn compile_all((name, family, has_matrices): (&'static str, &str, bool)) -> Result<(Vec<Row>, Vec<String>), String> {
     choose(family);
     let device = devices().list.into_iter().next().ok_or("no device")?;
     let radv = Radv::open()?;
@@ -87,14 +87,16 @@ fn compile_all((name, family, subgroup): (&'static str, &str, u32)) -> Result<(V
         return Err(format!("{} is not a card of this driver", radv.name));
     }
     let abilities = device.abilities.ok_or("a device without compute shaders")?;
-    let abilities = Abilities { subgroup_size: Some(subgroup), ..abilities };
     let (mut rows, mut refused) = (Vec::new(), Vec::new());
+    if abilities.run(Tier::Cooperative16, Elem::F16) != has_matrices {
+        refused.push(format!("{name}: the tiers are {abilities}, and cooperative matrices were expected to be there: {has_matrices}"));
+    }
     for (kernel, source) in kernels::kernels(&abilities, device.limits) {
-        // Small workgroups get subgroups of 32. That matters to the kernels that know the size.
+        // Kernels that know the size of subgroups are right with smaller ones, but slower: half of them would be idle.
         let assumed = source.constants.iter().any(|(constant, _)| *constant == "SUBGROUP_SIZE");
         let compiled = spirv::module(&source).and_then(|(words, bindings)| radv.compile(&words, &bindings));
         let row = compiled.and_then(|compiled| match compiled.subgroup_size {
-            size if assumed && size != subgroup => Err(format!("has subgroups of {size}, where {subgroup} were assumed")),
+            size if assumed && Some(size) != abilities.subgroups => Err(format!("has subgroups of {size}; those of {name} can be larger")),
             _ => Row::new(name, kernel.clone(), &compiled),
         });
         match row {

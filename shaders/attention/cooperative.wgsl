@@ -4,6 +4,10 @@
 // its queries, and their results o, as matrices. Each matrix of keys or values that it loads from workgroup memory serves
 // BLOCKS matrices of queries.
 //
+// SUBGROUP_SIZE is the most invocations that a subgroup can have. If the driver chose smaller ones, a workgroup has more than
+// SUBGROUPS of them, and those past the last repeat its work. Softmaxes are computed, and results stored, by teams of
+// SUBGROUP_SIZE neighbours: a subgroup, or several smaller ones.
+//
 // With one buffer (BUFFERS = 1), a step has two phases, with a barrier after each: the softmax of its scores, while the next
 // keys and its values are staged; and the products, which are its weights times values, and then the next step's scores.
 // With two buffers a step is one phase: its softmax, while its values and the keys after the next are staged; the last
@@ -78,6 +82,7 @@ struct Lane {
     @builtin(local_invocation_index) index: u32,
     @builtin(subgroup_id) subgroup: u32,
     @builtin(subgroup_invocation_id) place: u32,
+    @builtin(subgroup_size) size: u32,
 }
 
 // This invocation's share of KEYS keys, whose vec4s begin at `at` for this invocation. Past the end of the head, where
@@ -120,15 +125,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
     let reached = batch_row + end_query > params.first_row && batch_row + first_query < params.first_row + params.rows;
     let end = select(0u, params.tokens, reached);
 
-    let own_scores = lane.subgroup * BLOCKS * SCORE_PATCH;
-    let own_weights = lane.subgroup * BLOCKS * WEIGHT_PATCH;
-    let share = lane.place % SHARE;
-    let query_scores = own_scores + lane.place / SHARE * SCORE_ROW4 + share; // this invocation's
-    let query_weights = own_weights + lane.place / SHARE * WEIGHT_ROW4 + share;
+    // What this invocation's subgroup multiplies.
+    let subgroup = min(lane.subgroup, SUBGROUPS - 1u);
+    let own_scores = subgroup * BLOCKS * SCORE_PATCH;
+    let own_weights = subgroup * BLOCKS * WEIGHT_PATCH;
+    // The queries whose softmax it computes, one in each block, and its share of them.
+    let rank = lane.subgroup * lane.size + lane.place;
+    let team = rank / SUBGROUP_SIZE;
+    let of_block = rank % SUBGROUP_SIZE / SHARE;
+    let share = rank % SHARE;
+    let query_scores = team * BLOCKS * SCORE_PATCH + of_block * SCORE_ROW4 + share;
+    let query_weights = team * BLOCKS * WEIGHT_PATCH + of_block * WEIGHT_ROW4 + share;
     // The queries pass through the patch of the weights, SIDE x SIDE at a time.
     var rows: array<vec4<X>, BLOCKS * PIECES * PATCH_FOURS>;
     for (var b = 0u; b < BLOCKS; b++) { // unroll
-        let t = min(first_query + lane.subgroup * OWN + b * SIDE + lane.place / SHARE, params.tokens - 1u);
+        let t = min(first_query + team * OWN + b * SIDE + of_block, params.tokens - 1u);
         for (var i = 0u; i < PIECES * PATCH_FOURS; i++) { // unroll
             rows[b * PIECES * PATCH_FOURS + i] = q[(head_start + t) * D4 + i * SHARE + share];
         }

@@ -6,11 +6,15 @@
 // TILE_K. With one buffer (BUFFERS = 1), the next tile is on its way from the bindings to registers while one is multiplied.
 // With two, the next tile is staged meanwhile, and the one after it is on its way; a step then has one barrier, not two.
 //
+// SUBGROUP_SIZE is the most invocations that a subgroup can have. If the driver chose smaller ones, a workgroup has more than
+// SUBGROUPS of them, and those past the grid repeat the work of its last. Results are stored by teams of SUBGROUP_SIZE
+// neighbours: a subgroup, or several smaller ones.
+//
 // shared/factors_*.wgsl says how a tile holds four elements of a factor: as PARTS packs of type F, TILE_K elements apart.
 // Tiles are [TILE_M, PARTS, TILE_K] and [TILE_N, PARTS, TILE_K], with 16 bytes between rows so that eight rows are loaded
 // without bank conflicts. Rows and columns past the end repeat the last one and are not stored; K past the end is zero. A
-// shader cannot access elements of a cooperative matrix, so each passes through its subgroup's patch of workgroup memory to
-// `store_four`.
+// shader cannot access elements of a cooperative matrix, so each passes through its subgroup's patch of workgroup memory to a team,
+// which calls `store_four`.
 //
 // Loops over private arrays are unrolled (graph/unroll.rs). LANES is a multiple of TILE_K / 4.
 const SUBGROUPS: u32 = SUBGROUPS_K * SUBGROUPS_M * SUBGROUPS_N;
@@ -41,6 +45,7 @@ struct Lane {
     @builtin(local_invocation_index) index: u32,
     @builtin(subgroup_id) subgroup: u32,
     @builtin(subgroup_invocation_id) place: u32,
+    @builtin(subgroup_size) size: u32,
 }
 
 // Elements 4 k4 to 4 k4 + 3 of every STAGED-th row of x, from `row` on.
@@ -94,12 +99,12 @@ fn stage_w(fours: array<vec4<W>, W_LOADS>, buffer: u32, lane: u32) {
 fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
     let first_row = group.y * TILE_M;
     let first_col = group.x * TILE_N;
-    let part = lane.subgroup / (SUBGROUPS_M * SUBGROUPS_N);
-    let own = lane.subgroup % (SUBGROUPS_M * SUBGROUPS_N);
-    let own_row = own / SUBGROUPS_N * SUMS_M * SIDE;
-    let own_col = own % SUBGROUPS_N * SUMS_N * SIDE;
-    let x_own = own_row * PITCH4 + part * OWN_K4;
-    let w_own = own_col * PITCH4 + part * OWN_K4;
+    // The matrices that this invocation's subgroup multiplies.
+    let subgroup = min(lane.subgroup, SUBGROUPS - 1u);
+    let part = subgroup / (SUBGROUPS_M * SUBGROUPS_N);
+    let own = subgroup % (SUBGROUPS_M * SUBGROUPS_N);
+    let x_own = own / SUBGROUPS_N * SUMS_M * SIDE * PITCH4 + part * OWN_K4;
+    let w_own = own % SUBGROUPS_N * SUMS_N * SIDE * PITCH4 + part * OWN_K4;
 
     // This invocation stages four columns of every STAGED-th row of a tile.
     let column = lane.index % TILE_K4;
@@ -171,21 +176,27 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
         }
     }
 
+    // The sums that this invocation's team stores, over all parts of K.
+    let rank = lane.subgroup * lane.size + lane.place;
+    let team = rank / SUBGROUP_SIZE;
+    let stored = team % (SUBGROUPS_M * SUBGROUPS_N);
+    let stored_row = first_row + stored / SUBGROUPS_N * SUMS_M * SIDE;
+    let stored_col = first_col + stored % SUBGROUPS_N * SUMS_N * SIDE;
+    let sharer = team / (SUBGROUPS_M * SUBGROUPS_N) * SUBGROUP_SIZE + rank % SUBGROUP_SIZE;
     for (var i = 0u; i < SUMS_M; i++) { // unroll
         for (var j = 0u; j < SUMS_N; j++) { // unroll
-            let at = lane.subgroup * PATCH;
+            let at = subgroup * PATCH;
             coopStoreT(sums[i * SUMS_N + j], &patches[at], PATCH_PITCH4);
             workgroupBarrier();
-            // The sums over the parts of K are added up by the invocations of all of them.
             for (var s = 0u; s < STORES; s++) { // unroll
-                let e = s * SHARERS + part * SUBGROUP_SIZE + lane.place;
+                let e = s * SHARERS + sharer;
                 if STORES_WHOLE || e < SIDE * SIDE4 {
-                    let four_at = own * PATCH + e / SIDE4 * PATCH_PITCH4 + e % SIDE4;
+                    let four_at = stored * PATCH + e / SIDE4 * PATCH_PITCH4 + e % SIDE4;
                     var four = patches[four_at];
                     for (var share = 1u; share < SUBGROUPS_K; share++) { // unroll
                         four += patches[four_at + share * SUBGROUPS_M * SUBGROUPS_N * PATCH];
                     }
-                    store_four(first_row + own_row + i * SIDE + e / SIDE4, first_col + own_col + j * SIDE + e % SIDE4 * 4u, four);
+                    store_four(stored_row + i * SIDE + e / SIDE4, stored_col + j * SIDE + e % SIDE4 * 4u, four);
                 }
             }
             workgroupBarrier();

@@ -1,8 +1,8 @@
 // Each image's own patches.
-@group(0) @binding(0) var<storage, read> source: array<Pack>; // [count, C]
-@group(0) @binding(1) var<storage, read_write> y: array<Pack>; // [rows, C]
-@group(0) @binding(2) var<uniform> params: Params;
+@group(0) @binding(3) var<storage, read_write> y: array<Pack>; // [rows, C]
+@group(0) @binding(4) var<uniform> params: Params;
 
-fn token(i: u32, s: u32, pack: u32) -> Pack {
-    return source[i * params.packs + pack];
+// Patch p of the batch, of which pack `pack` is at `place`.
+fn token(p: u32, place: u32, pack: u32) -> Pack {
+    return patches[place];
 }

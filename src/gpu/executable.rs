@@ -26,7 +26,7 @@ const FLOPS_PER_SUBMISSION: u64 = 200_000_000_000;
 /// below a second.
 const DISPATCHES_PER_SUBMISSION: u64 = 4;
 
-/// The name of the constant in shaders that only work with subgroups of this one size.
+/// The name of the constant in shaders that only work with subgroups of at most this size.
 const SUBGROUP_SIZE: &str = "SUBGROUP_SIZE";
 
 /// A planned graph with its pipelines, buffers and bind groups on a device.
@@ -303,18 +303,18 @@ impl Step {
     }
 }
 
-/// Checks that the device has the subgroup size that a shader requires. Such a shader divides its workgroup memory by
-/// that size, so with subgroups of another size it would access memory out of bounds.
+/// Checks that the device's subgroups are no larger than a shader was recorded for. Of larger ones a workgroup would have
+/// too few, and part of the work would not be done.
 fn check_subgroups(context: &Context, step: &Dispatch) -> Result<()> {
-    let required_size = |&(name, value): &(&str, Constant)| match value {
+    let most_size = |&(name, value): &(&str, Constant)| match value {
         Constant::U32(size) if name == SUBGROUP_SIZE => Some(size),
         _ => None,
     };
-    match step.kernel.constants.iter().find_map(required_size) {
-        Some(size) if context.abilities().subgroup_size != Some(size) => Err(Error::gpu(
+    match step.kernel.constants.iter().find_map(most_size) {
+        Some(size) if context.abilities().subgroups.is_none_or(|most| most > size) => Err(Error::gpu(
             GpuFailure::Misuse,
             format!(
-                "{}: it was recorded for subgroups of {size} invocations, and {} has subgroups of another size; record it with the limits of this device",
+                "{}: it was recorded for subgroups of at most {size} invocations, and {} may have larger ones or none; record it with the limits of this device",
                 step.label,
                 context.info().name
             ),

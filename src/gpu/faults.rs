@@ -110,7 +110,7 @@ fn each_object_of_a_model_fails_once() {
     let want = bits(&gpu.forward(&images[0], None, &request).unwrap());
     let forward = || gpu.submit(&images[0], None, &request)?.wait();
     let failed = each_object_fails(&context, || gpu.forget(), |()| forward(), |got| bits(got) == want);
-    assert!(failed > 25, "{failed} objects of a pass failed");
+    assert!(failed > 20, "{failed} objects of a pass failed");
     // If another prepared pass holds memory, a failed preparation drops it and tries again, so the forward pass
     // succeeds. A failed readback has no second try, so the loop leaves the readbacks out.
     let readbacks = 3;
@@ -145,7 +145,7 @@ fn each_object_of_a_scorer_fails_once() {
     let want = sums(&scorer).unwrap();
     // The kernels are already compiled, so only the objects of the pass are created again.
     let failed = each_object_fails(&context, || scorer.forget(), |()| sums(&scorer), |got| *got == want);
-    assert!(failed > 25, "{failed} objects of a pass failed");
+    assert!(failed > 20, "{failed} objects of a pass failed");
 }
 
 #[test]

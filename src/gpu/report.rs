@@ -46,7 +46,6 @@ impl Kind {
 /// does not report for a device.
 pub(super) fn abilities(info: &wgpu::AdapterInfo, features: wgpu::Features, matrices: &[wgpu::CooperativeMatrixProperties]) -> Abilities {
     let subgroups = features.contains(wgpu::Features::SUBGROUP);
-    let fixed = info.subgroup_min_size == info.subgroup_max_size;
     let cooperative = features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
     let is_vulkan = info.backend == wgpu::Backend::Vulkan;
     let allowed = |side: &u32| Tier::ALL.iter().any(|tier| tier.cooperative() == Some(*side) && (is_vulkan || !tier.needs_vulkan()));
@@ -58,8 +57,7 @@ pub(super) fn abilities(info: &wgpu::AdapterInfo, features: wgpu::Features, matr
     Abilities {
         software: software_tier(info),
         f16: features.contains(wgpu::Features::SHADER_F16),
-        subgroups,
-        subgroup_size: (subgroups && fixed).then_some(info.subgroup_min_size),
+        subgroups: subgroups.then_some(info.subgroup_max_size),
         cooperative: if cooperative { matrices.iter().filter_map(matrix).filter(allowed).collect() } else { Vec::new() },
     }
 }
@@ -178,13 +176,13 @@ mod tests {
         assert_eq!(able.cooperative, [16], "only square matrices of f16 with f32 sums");
         let metal = wgpu::AdapterInfo { backend: wgpu::Backend::Metal, ..info.clone() };
         assert!(abilities(&metal, all, &matrices).cooperative.is_empty(), "naga loads vec4 tiles wrongly");
-        assert!(able.software == Some(Tier::Direct) && able.f16 && able.subgroups);
+        assert!(able.software == Some(Tier::Direct) && able.f16);
         let warp = abilities(&wgpu::AdapterInfo { backend: wgpu::Backend::Dx12, ..info.clone() }, all, &[]);
         assert_eq!(warp.software, Some(Tier::Baseline), "FXC takes minutes for a direct kernel");
-        assert_eq!(able.subgroup_size, Some(32));
+        assert_eq!(able.subgroups, Some(32));
         let varying = wgpu::AdapterInfo { subgroup_max_size: 64, ..info.clone() };
-        assert_eq!(abilities(&varying, all, &matrices).subgroup_size, None);
+        assert_eq!(abilities(&varying, all, &matrices).subgroups, Some(64), "the kernels are right for smaller ones");
         let plain = abilities(&info, F::SHADER_F16, &matrices);
-        assert!(plain.cooperative.is_empty() && !plain.subgroups && plain.subgroup_size.is_none());
+        assert!(plain.cooperative.is_empty() && plain.subgroups.is_none());
     }
 }

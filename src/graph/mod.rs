@@ -243,7 +243,8 @@ pub struct Limits {
     pub tier: Tier,
     /// Type of the weights of matrix products, and of the tensors between operations. The residual stream stays f32.
     pub elem: Elem,
-    /// Invocations of a subgroup, for the tiers that need the number; else 0.
+    /// The most invocations that a subgroup has, for the tiers that need the number; else 0. Kernels are right for smaller
+    /// subgroups, too.
     pub subgroup_size: u32,
     /// How products and attention divide their work. The default, unless the device was measured.
     pub tiles: Tiles,

@@ -117,10 +117,9 @@ pub struct Abilities {
     pub software: Option<Tier>,
     /// Whether storage may hold f16.
     pub f16: bool,
-    /// Whether there are subgroup operations.
-    pub subgroups: bool,
-    /// Invocations of a subgroup, if the number is the same in every dispatch.
-    pub subgroup_size: Option<u32>,
+    /// The most invocations that a subgroup has; `None` if there are no subgroup operations. On some devices the driver
+    /// chooses fewer for some kernels.
+    pub subgroups: Option<u32>,
     /// Sides of the device's square cooperative matrices with factors of f16 and sums of f32.
     pub cooperative: Vec<u32>,
 }
@@ -135,10 +134,10 @@ impl Abilities {
     pub fn run(&self, tier: Tier, elem: Elem) -> bool {
         let runs = match tier {
             Tier::Baseline | Tier::Direct => true,
-            Tier::Subgroups => self.subgroups,
+            Tier::Subgroups => self.subgroups.is_some(),
             Tier::Cooperative8 | Tier::Cooperative16 => {
                 let side = tier.cooperative().unwrap_or_default();
-                self.f16 && self.subgroups && self.subgroup_size.is_some() && self.cooperative.contains(&side)
+                self.f16 && self.subgroups.is_some() && self.cooperative.contains(&side)
             }
         };
         runs && (elem == Elem::F32 || self.f16)
@@ -147,11 +146,15 @@ impl Abilities {
     /// The tiers to try for tensors of `elem` if the caller names none, best first. Over f32 every device
     /// runs the last one.
     ///
-    /// Cooperative matrices are used on real GPUs alone, because software GPUs gain nothing from tiles.
+    /// Cooperative matrices are used on real GPUs alone, because software GPUs gain nothing from tiles. Over f32, where they
+    /// take three products for one, they are used where subgroups have at most 32 invocations, as on NVIDIA's cards. AMD's
+    /// have 64, and a compute unit of RDNA3 adds and multiplies 256 times a cycle by matrices, and 64 to 128 times in f32
+    /// without them.
     pub fn ladder(&self, elem: Elem) -> Vec<Tier> {
+        let pays = |tier: Tier| tier.cooperative().is_none() || elem == Elem::F16 || self.subgroups.is_some_and(|most| most <= 32);
         let of_cards = &[Tier::Cooperative16, Tier::Cooperative8, Tier::Subgroups, Tier::Baseline];
         let best_first = self.software.as_ref().map_or(&of_cards[..], std::slice::from_ref);
-        best_first.iter().copied().filter(|&tier| self.run(tier, elem)).collect()
+        best_first.iter().copied().filter(|&tier| self.run(tier, elem) && pays(tier)).collect()
     }
 }
 
@@ -179,14 +182,18 @@ mod tests {
         let nothing = Abilities::default();
         assert_eq!(nothing.ladder(Elem::F32), [Tier::Baseline]);
         assert!(nothing.ladder(Elem::F16).is_empty(), "no f16, no tier over f16");
-        let gpu = Abilities { f16: true, subgroups: true, subgroup_size: Some(32), cooperative: vec![16], ..nothing.clone() };
+        let gpu = Abilities { f16: true, subgroups: Some(32), cooperative: vec![16], ..nothing.clone() };
         assert_eq!(gpu.ladder(Elem::F16), [Tier::Cooperative16, Tier::Subgroups, Tier::Baseline]);
         assert_eq!(gpu.ladder(Elem::F32), [Tier::Cooperative16, Tier::Subgroups, Tier::Baseline]);
         assert!(!gpu.run(Tier::Cooperative8, Elem::F32) && !gpu.run(Tier::Cooperative8, Elem::F16));
         let no_f16 = Abilities { f16: false, ..gpu.clone() };
         assert_eq!(no_f16.ladder(Elem::F32), [Tier::Subgroups, Tier::Baseline], "matrices hold f16");
-        let varying = Abilities { subgroup_size: None, ..gpu.clone() };
-        assert_eq!(varying.ladder(Elem::F16), [Tier::Subgroups, Tier::Baseline]);
+        let no_subgroups = Abilities { subgroups: None, ..gpu.clone() };
+        assert_eq!(no_subgroups.ladder(Elem::F16), [Tier::Baseline]);
+        let wide = Abilities { subgroups: Some(64), ..gpu.clone() };
+        assert!(wide.run(Tier::Cooperative16, Elem::F32), "if it is asked for");
+        assert_eq!(wide.ladder(Elem::F32), [Tier::Subgroups, Tier::Baseline]);
+        assert_eq!(wide.ladder(Elem::F16), [Tier::Cooperative16, Tier::Subgroups, Tier::Baseline]);
         let software = Abilities { software: Some(Tier::Direct), ..gpu };
         assert_eq!(software.ladder(Elem::F16), [Tier::Direct]);
         assert_eq!(

@@ -1,10 +1,12 @@
 //! Token assembly: cls, storage tokens, then patches, of which some may be masked.
 
+use std::ops::Range;
+
 use super::cut::cut;
 use super::{LANES, Recorder, pack, rows_of, words};
 use crate::count::product;
 use crate::error::Result;
-use crate::graph::{Cost, Dispatch, Kernel, Operand, TensorId};
+use crate::graph::{Cost, Dispatch, Kernel, TensorId};
 
 /// Patches of which the model sees only the position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,13 +17,14 @@ pub struct Mask {
     pub token: TensorId,
 }
 
-/// How the tokens of a tensor depend on the image.
-#[derive(Clone, Copy)]
-enum TokenKind {
-    /// [S, C], the same tokens for each image.
-    Shared,
-    /// [B, S, C]
-    Patches(Option<Mask>),
+/// What the tokens [B, 1 + R + P, C] are assembled from.
+struct Sources {
+    cls: TensorId,
+    storage: Option<TensorId>,
+    patches: TensorId,
+    mask: Option<Mask>,
+    /// B, R, P and C.
+    sizes: [usize; 4],
 }
 
 impl Recorder {
@@ -40,61 +43,55 @@ impl Recorder {
     ) -> Result<TensorId> {
         let [batch, p, c] = self.shape(label, patches);
         let r = storage.map_or(0, |storage| self.matrix(storage).0);
-        self.expect_len(label, cls, c);
-        self.expect_f32(label, &[patches, cls]);
-        storage.iter().for_each(|&storage| self.expect_f32(label, &[storage]));
-        storage.iter().for_each(|&storage| self.expect_len(label, storage, r * c));
-        if let Some(Mask { mask, token }) = mask {
-            self.expect_len(label, mask, batch * p);
-            self.expect_len(label, token, c);
-            self.expect_f32(label, &[mask, token]);
-        }
+        let sources = Sources { cls, storage, patches, mask, sizes: [batch, r, p, c] };
+        self.expect_sources(label, &sources);
+        let (_, width) = pack(c);
+        // A view of patches may begin up to an alignment before the first of them.
+        let bindable = self.limits.max_binding.saturating_sub(self.limits.alignment) as usize / (4 * c);
+        let most = (self.limits.reach(LANES as usize) / (c / width)).min(bindable);
+        let wanted = self.affordable(Cost { flops: 0, bytes: 8 * c as u64 }, 1);
+        let rows = cut(&self.limits, label, batch * (1 + r + p), &[4 * c], most, wanted)?;
         let y = self.result(label, [batch, 1 + r + p, c]);
-        self.place(label, (cls, TokenKind::Shared), 1, 0, y)?;
-        if let Some(storage) = storage {
-            self.place(label, (storage, TokenKind::Shared), r, 1, y)?;
-        }
-        self.place(label, (patches, TokenKind::Patches(mask)), p, 1 + r, y)?;
+        rows.into_iter().for_each(|rows| self.assemble(label, &sources, rows, y));
         Ok(y)
     }
 
-    /// Writes the `s` tokens of `source` into each image of y, from token `first` on.
-    fn place(&mut self, label: &str, (source, kind): (TensorId, TokenKind), s: usize, first: usize, y: TensorId) -> Result<()> {
-        let [batch, tokens, c] = self.shape(label, y);
-        let (part, width) = pack(c);
-        let most = self.limits.reach(LANES as usize) / (c / width);
-        let sources = cut(&self.limits, label, batch * s, &[4 * c], most, self.affordable(Cost { flops: 0, bytes: 8 * c as u64 }, 1))?;
-        let rows = cut(&self.limits, label, batch * tokens, &[4 * c], usize::MAX, usize::MAX)?;
-        let row_of = |g: usize| g / s * tokens + first + g % s;
-        for source_rows in &sources {
-            for rows in &rows {
-                if row_of(source_rows.start) >= rows.end || row_of(source_rows.end - 1) < rows.start {
-                    continue;
-                }
-                let (source_part, reads) = match kind {
-                    TokenKind::Shared => (include_str!("../../shaders/tokens/shared_rows.wgsl"), vec![self.graph.whole(source)]),
-                    TokenKind::Patches(None) => (include_str!("../../shaders/tokens/patches.wgsl"), vec![rows_of(source, source_rows, c)]),
-                    TokenKind::Patches(Some(Mask { mask, token })) => {
-                        let views: Vec<Operand> = vec![rows_of(source, source_rows, c), self.graph.whole(mask), self.graph.whole(token)];
-                        (include_str!("../../shaders/tokens/masked_patches.wgsl"), views)
-                    }
-                };
-                let invocations = source_rows.len() * (c / width);
-                self.push(Dispatch {
-                    label: label.to_owned(),
-                    kernel: Kernel {
-                        name: "tokens",
-                        parts: vec![part, include_str!("../../shaders/tokens.wgsl"), source_part],
-                        constants: vec![("LANES", LANES.into())],
-                    },
-                    reads,
-                    write: rows_of(y, rows, c),
-                    params: words(&[c / width, tokens, s, first, source_rows.start, source_rows.len(), rows.start, rows.len()]),
-                    workgroups: [invocations.div_ceil(LANES as usize) as u32, 1, 1],
-                    cost: Cost { flops: 0, bytes: product(&[8, source_rows.len(), c]) },
-                });
-            }
+    fn expect_sources(&self, label: &str, &Sources { cls, storage, patches, mask, sizes: [batch, r, p, c] }: &Sources) {
+        let masking = mask.map(|Mask { mask, token }| [(mask, batch * p), (token, c)]);
+        let expected = [(patches, batch * p * c), (cls, c)].into_iter().chain(storage.map(|storage| (storage, r * c)));
+        for (id, len) in expected.chain(masking.into_iter().flatten()) {
+            self.expect_len(label, id, len);
+            self.expect_f32(label, &[id]);
         }
-        Ok(())
+    }
+
+    /// Writes these tokens, counted over the batch, of y.
+    fn assemble(&mut self, label: &str, sources: &Sources, rows: Range<usize>, y: TensorId) {
+        let [batch, r, p, c] = sources.sizes;
+        let ((part, width), tokens) = (pack(c), 1 + r + p);
+        let patches_before = |row: usize| row / tokens * p + (row % tokens).saturating_sub(1 + r);
+        // A view is never empty.
+        let first_patch = patches_before(rows.start).min(batch * p - 1);
+        let end_patch = patches_before(rows.end).max(first_patch + 1);
+        let (patches, skipped) = self.around(sources.patches, first_patch * c..end_patch * c);
+        let mut reads = vec![self.graph.whole(sources.cls), self.graph.whole(sources.storage.unwrap_or(sources.cls)), patches];
+        let mut token = include_str!("../../shaders/tokens/patches.wgsl");
+        if let Some(mask) = sources.mask {
+            reads.extend([self.graph.whole(mask.mask), self.graph.whole(mask.token)]);
+            token = include_str!("../../shaders/tokens/masked_patches.wgsl");
+        }
+        self.push(Dispatch {
+            label: label.to_owned(),
+            kernel: Kernel {
+                name: "tokens",
+                parts: vec![part, include_str!("../../shaders/tokens.wgsl"), token],
+                constants: vec![("LANES", LANES.into())],
+            },
+            reads,
+            write: rows_of(y, &rows, c),
+            params: words(&[c / width, tokens, r, rows.start, rows.len(), first_patch, skipped / width]),
+            workgroups: [(rows.len() * (c / width)).div_ceil(LANES as usize) as u32, 1, 1],
+            cost: Cost { flops: 0, bytes: product(&[8, rows.len(), c]) },
+        });
     }
 }

@@ -97,13 +97,13 @@ impl<'a> Reader<'a> {
             let value = if name == "lane" { Expression::Lane } else { Expression::Number(0) };
             self.pending.insert(name.to_owned(), Some(Rc::new(value)));
         }
-        let lane = || Some(Rc::new(Expression::Lane));
-        self.pending.insert("lane.index".to_owned(), lane());
+        // A kernel for any size of subgroups: those of 32.
+        let size = self.resolved("SUBGROUP_SIZE").unwrap_or_else(|| Rc::new(Expression::Number(32)));
+        self.pending.insert("lane.index".to_owned(), Some(Rc::new(Expression::Lane)));
+        self.pending.insert("lane.size".to_owned(), Some(Rc::clone(&size)));
         for (name, operator) in [("lane.subgroup", "/"), ("lane.place", "%")] {
-            let own = self.resolved("SUBGROUP_SIZE").map(|size| Expression::joined(operator, Rc::new(Expression::Lane), size));
-            // A kernel for any size of subgroups: those of 32.
-            let any = || Expression::joined(operator, Rc::new(Expression::Lane), Rc::new(Expression::Number(32)));
-            self.pending.insert(name.to_owned(), Some(own.unwrap_or_else(any)));
+            let own = Expression::joined(operator, Rc::new(Expression::Lane), Rc::clone(&size));
+            self.pending.insert(name.to_owned(), Some(own));
         }
         self.text[at..].find('(').map_or(2, |open| open + inside.len() + 2)
     }

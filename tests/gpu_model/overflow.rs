@@ -39,7 +39,7 @@ fn the_cpu_names_the_block_whose_values_exceed_f32() {
 fn the_gpu_reports_values_that_exceed_f32() {
     let Some(context) = device::context() else { return };
     // Without cooperative matrices, which hold less than f32.
-    let tier = if context.abilities().subgroups { Tier::Subgroups } else { Tier::Baseline };
+    let tier = if context.abilities().subgroups.is_some() { Tier::Subgroups } else { Tier::Baseline };
     let context = context.tuned(Elem::F32, Some(tier)).unwrap();
     let (config, weights) = open("seeded:0:tiny", RopePrecision::F32);
     let image = image([1, 1, 32, 32]);

@@ -198,6 +198,24 @@ fn every_tier_of_cooperative_matrices_with_two_buffers() {
     table.finish();
 }
 
+/// As where the driver chooses subgroups of half the size that they may have.
+#[test]
+fn every_tier_of_cooperative_matrices_with_smaller_subgroups() {
+    let mut table = Table::new("attention");
+    table.run(Checks::Without);
+    let defaults = tiers_of(&table, Family::CooperativeTiers);
+    let is_double = |tile: &AttentionTile| matches!(tile, AttentionTile::Cooperative { buffers: 2, .. });
+    let double = |own: &Limits| attention_tiles(own, 64, own.elem).into_iter().filter(is_double).take(1).collect();
+    let double = table.geometries(Family::CooperativeTiers, double, TileChoice::of_attention);
+    let tiers =
+        each(&[defaults, double].concat(), "subgroups of half the size", |own| Limits { subgroup_size: 2 * own.subgroup_size, ..own });
+    for tokens in [8, 70] {
+        check(&mut table, Shape { batch: 1, heads: 2, tokens, head_dim: 64 }, 30.0, &tiers);
+    }
+    check_rising(&mut table, 70, &tiers);
+    table.finish();
+}
+
 fn check_heads_of_tiers(family: Family) {
     let mut table = Table::new("attention");
     let tiers = tiers_of(&table, family);

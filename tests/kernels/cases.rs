@@ -341,7 +341,7 @@ impl Table {
     pub fn tiers(&self) -> Vec<(String, Limits)> {
         let Some([context, _]) = &self.device else { return Vec::new() };
         let (able, mut found) = (context.abilities(), Vec::new());
-        let subgroup_size = able.subgroup_size.unwrap_or(0);
+        let subgroup_size = able.subgroups.unwrap_or(0);
         for (tier, elem) in Tier::ALL.into_iter().flat_map(|tier| [(tier, Elem::F32), (tier, Elem::F16)]) {
             let in_a_family = matches!(tier, Tier::Baseline | Tier::Direct) && elem == Elem::F32;
             if able.run(tier, elem) && !in_a_family {

@@ -187,6 +187,18 @@ fn every_tier_of_cooperative_matrices_with_two_buffers() {
     table.finish();
 }
 
+/// As where the driver chooses subgroups of half the size that they may have. Every geometry, because each divides its
+/// work among its subgroups in its own way.
+#[test]
+fn every_tier_of_cooperative_matrices_with_smaller_subgroups() {
+    let mut table = Table::new("matmul");
+    table.run(Checks::Without);
+    let all = table.geometries(Family::CooperativeTiers, |own| product_tiles(own, own.elem), TileChoice::of_products);
+    let all = each(&all, "subgroups of half the size", |own| Limits { subgroup_size: 2 * own.subgroup_size, ..own });
+    check(&mut table, [65, 66, 132], &[Form::BiasLayerScaleResidual], &all);
+    table.finish();
+}
+
 /// Returns the limits with small bindings, and at most 2 workgroups along an axis.
 fn force(own: Limits) -> Limits {
     Limits { max_binding: 4 << 10, max_workgroups: 2, ..own }

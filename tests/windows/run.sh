@@ -4,6 +4,7 @@
 # tables on Vulkan, segmentation, and parity with PyTorch on small models. Exits with 3 where the tools cannot be had (tests/foreign.sh).
 #
 #   tests/windows/run.sh                 the selection above
+#   tests/windows/run.sh smoke           the command's tests, names and files, and parity of tiny models
 #   tests/windows/run.sh all             every test
 #   tests/windows/run.sh ARGUMENT...     `cargo test ARGUMENT...`
 #   CARGO_TARGET_DIR=FOLDER              the build folder (default: target/windows)
@@ -16,9 +17,9 @@ wine=$(command -v /usr/lib/wine/wine64 wine64 wine | head -n 1)
 
 # A Windows of our own. Its folder for temporary files is on the drive of the project, because tests name the project's
 # files without a drive.
+mkdir -p "$CARGO_TARGET_DIR/wine-tmp"
+temporary=$(realpath "$CARGO_TARGET_DIR/wine-tmp")
 export WINEPREFIX=$CARGO_TARGET_DIR/wine WINEDEBUG=${WINEDEBUG:--all}
-temporary=$CARGO_TARGET_DIR/wine-tmp
-mkdir -p "$temporary"
 if [ ! -e "$WINEPREFIX/whole" ]; then
     xvfb-run -a "$wine" wineboot -i >/dev/null 2>&1 || { echo "tests/windows/run.sh: wine cannot make a Windows in $WINEPREFIX" >&2; exit 1; }
     for name in TEMP TMP; do "$wine" reg add 'HKCU\Environment' /v "$name" /d "Z:${temporary//\//\\}" /f >/dev/null; done
@@ -39,6 +40,11 @@ windows_test() { xvfb-run -a bash -c '. tests/foreign.sh && foreign_cargo test -
 
 case "$*" in
 all) windows_test --no-fail-fast ;;
+smoke)
+    windows_test --no-run --test windows --test cli --test parity
+    windows_test --test windows --test cli
+    windows_test --test parity tiny
+    ;;
 "")
     windows_test --no-run --lib --test windows --test cli --test cli_outputs --test cli_volumes --test cli_cohorts --test faults --test hub --test kernels \
         --test nnunet --test parity

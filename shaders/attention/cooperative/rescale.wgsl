@@ -5,7 +5,6 @@
             for (var b = 0u; b < BLOCKS; b++) { // unroll
                 for (var i = 0u; i < PIECES; i++) { // unroll
                     let at = other * SCORES + own_scores;
-                    workgroupBarrier();
                     coopStoreT(o[b][i], &scores[at], SCORE_ROW4);
                     workgroupBarrier();
                     for (var j = 0u; j < PATCH_FOURS; j++) { // unroll
@@ -13,6 +12,7 @@
                     }
                     workgroupBarrier();
                     o[b][i] = coopLoadT<Sum>(&scores[at], SCORE_ROW4);
+                    workgroupBarrier();
                 }
             }
         }

@@ -2,7 +2,7 @@
         for (var far = 1u; far < SHARE; far *= 2u) {
             l[b] += subgroupShuffleXor(l[b], far);
         }
-        let t = first_query + lane.subgroup * OWN + b * SIDE + lane.place / SHARE;
+        let t = first_query + team * OWN + b * SIDE + of_block;
         let row = batch_row + t;
         let bound = t < params.tokens && row >= params.first_row && row - params.first_row < params.rows;
         let place = ((row - params.first_row) * params.heads + head % params.heads) * D4;
