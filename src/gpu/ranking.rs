@@ -49,8 +49,8 @@ impl fmt::Display for Standing {
 const SOFTWARE: [&str; 7] = ["llvmpipe", "lavapipe", "softpipe", "swiftshader", "swrast", "basic render driver", "gdi generic"];
 
 /// Words in the name or driver of layers, in lower case: Mesa's Vulkan and OpenGL over Direct3D 12 (`dozen`, `d3d12`),
-/// OpenGL over Vulkan (`zink`), OpenGL over Direct3D (`angle`), Vulkan over Metal (`moltenvk`).
-const LAYERS: [&str; 6] = ["dozen", "microsoft direct3d12", "d3d12 (", "zink", "angle (", "moltenvk"];
+/// OpenGL over Vulkan (`zink`), OpenGL over Direct3D (`angle`), Vulkan over Metal (`moltenvk`), wine's DX12 over Vulkan.
+const LAYERS: [&str; 7] = ["dozen", "microsoft direct3d12", "d3d12 (", "zink", "angle (", "moltenvk", "(wine)"];
 
 /// Returns the adapters with compute shaders, in the order in which they are tried.
 ///
@@ -237,6 +237,15 @@ pub(super) mod tests {
                 ],
                 &[],
                 &[0, 1, 2],
+            ),
+            (
+                "wine, whose DX12 calls a rasteriser a card",
+                vec![
+                    by_driver("9.21.13.9135 (wine)", card("NVIDIA GeForce GTX 470", "DX12", Integrated)),
+                    card("llvmpipe", "Vulkan", Software),
+                ],
+                &[],
+                &[0, 1],
             ),
             (
                 "OpenGL over Vulkan, and a rasteriser that OpenGL knows by its name alone",

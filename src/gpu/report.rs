@@ -100,12 +100,26 @@ impl DeviceReport {
             product: (info.vendor, info.device),
             bus: info.device_pci_bus_id,
             kind: Kind::new(info.device_type),
-            driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+            driver: format!("{} {}{}", info.driver, info.driver_info, layer_below(info.backend)).trim().to_owned(),
             limits: limits_of(&limits, software),
             name: info.name,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         }
     }
+}
+
+/// What the driver's name does not tell: wine's DX12 is a layer over Vulkan, and calls whatever is below a card.
+#[cfg(windows)]
+fn layer_below(backend: wgpu::Backend) -> &'static str {
+    let system = std::env::var_os("SystemRoot").map(|root| std::path::PathBuf::from(root).join("system32"));
+    // A program that wine has, and Windows has not.
+    let is_wine = system.is_some_and(|system| system.join("winecfg.exe").exists());
+    if is_wine && backend == wgpu::Backend::Dx12 { " (wine)" } else { "" }
+}
+
+#[cfg(not(windows))]
+fn layer_below(_backend: wgpu::Backend) -> &'static str {
+    ""
 }
 
 fn backend_name(backend: wgpu::Backend) -> &'static str {

@@ -178,7 +178,12 @@ fn heads_and_tokens_of_any_size() {
 fn every_tier() {
     let mut table = Table::new("rope");
     // Products do not sum across a workgroup, so the subgroup tier uses the baseline's kernels.
-    for (_, tier) in table.tiers().into_iter().filter(|(_, limits)| limits.tier != Tier::Subgroups) {
+    let tiers: Vec<_> = table.tiers().into_iter().map(|(_, limits)| limits).filter(|limits| limits.tier != Tier::Subgroups).collect();
+    if tiers.is_empty() {
+        println!("SKIPPED: this device runs no tier beside baseline and direct whose products are its own");
+        return;
+    }
+    for tier in tiers {
         check(table.run(Checks::With), Shape { head_dim: 12, bias: false, ..SMALL }, tier, true);
         check(table.run(Checks::Without), SMALL, tier, false);
         let narrow = Limits { max_binding: 6 << 10, max_workgroups: 64, ..tier };
