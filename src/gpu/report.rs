@@ -100,12 +100,18 @@ impl DeviceReport {
             product: (info.vendor, info.device),
             bus: info.device_pci_bus_id,
             kind: Kind::new(info.device_type),
-            driver: format!("{} {}{}", info.driver, info.driver_info, layer_below(info.backend)).trim().to_owned(),
+            driver: driver_text(&info),
             limits: limits_of(&limits, software),
             name: info.name,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         }
     }
+}
+
+/// Returns a driver's name and version, and the layer that it is, if it is one.
+fn driver_text(info: &wgpu::AdapterInfo) -> String {
+    let parts = [info.driver.as_str(), info.driver_info.as_str(), layer_below(info.backend)];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// What the driver's name does not tell: wine's DX12 is a layer over Vulkan, and calls whatever is below a card.
@@ -114,7 +120,7 @@ fn layer_below(backend: wgpu::Backend) -> &'static str {
     let system = std::env::var_os("SystemRoot").map(|root| std::path::PathBuf::from(root).join("system32"));
     // A program that wine has, and Windows has not.
     let is_wine = system.is_some_and(|system| system.join("winecfg.exe").exists());
-    if is_wine && backend == wgpu::Backend::Dx12 { " (wine)" } else { "" }
+    if is_wine && backend == wgpu::Backend::Dx12 { "(wine)" } else { "" }
 }
 
 #[cfg(not(windows))]
