@@ -94,13 +94,13 @@ impl DeviceReport {
         let computes = adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS);
         let fit = computes && limits.max_storage_buffers_per_shader_stage >= wgpu::Limits::defaults().max_storage_buffers_per_shader_stage;
         Self {
+            driver: driver_text(&info),
             abilities: fit.then(|| abilities(&info, features, &adapter.cooperative_matrix_properties())),
             index,
             backend: backend_name(info.backend),
             product: (info.vendor, info.device),
             bus: info.device_pci_bus_id,
             kind: Kind::new(info.device_type),
-            driver: driver_text(&info),
             limits: limits_of(&limits, software),
             name: info.name,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
