@@ -170,7 +170,6 @@ pub(super) mod tests {
 
     fn machines() -> Vec<Machine> {
         use Kind::{Discrete, Integrated, Software, Unknown, Virtual};
-        let by_driver = |driver: &str, device: DeviceReport| DeviceReport { driver: driver.to_owned(), ..device };
         let on = |bus: &str, device: DeviceReport| DeviceReport { bus: bus.to_owned(), ..device };
         let of = |product, device: DeviceReport| DeviceReport { product, ..device };
         let unfit = |device: DeviceReport| DeviceReport { abilities: None, ..device };
@@ -229,6 +228,26 @@ pub(super) mod tests {
                 &[],
             ),
             (
+                "a virtual machine",
+                vec![card("mystery", "Vulkan", Unknown), card("Virtio-GPU Venus (NVIDIA H100)", "Vulkan", Virtual)],
+                &[1, 0],
+                &[],
+            ),
+            (
+                "wine, whose DX12 lists a made-up card",
+                vec![card("llvmpipe", "Vulkan", Software), card("GTX 470", "DX12", Discrete)],
+                &[1],
+                &[0],
+            ),
+        ]
+    }
+
+    /// Those with layers over other APIs.
+    fn layered() -> Vec<Machine> {
+        use Kind::{Discrete, Integrated, Software, Unknown};
+        let by_driver = |driver: &str, device| DeviceReport { driver: driver.to_owned(), ..device };
+        vec![
+            (
                 "Linux in Windows, where Mesa translates to Direct3D 12",
                 vec![
                     by_driver("Dozen Mesa 25", card("Microsoft Direct3D12 (NVIDIA RTX A2000)", "Vulkan", Discrete)),
@@ -263,24 +282,12 @@ pub(super) mod tests {
                 &[1],
                 &[0],
             ),
-            (
-                "a virtual machine",
-                vec![card("mystery", "Vulkan", Unknown), card("Virtio-GPU Venus (NVIDIA H100)", "Vulkan", Virtual)],
-                &[1, 0],
-                &[],
-            ),
-            (
-                "wine, whose DX12 lists a made-up card",
-                vec![card("llvmpipe", "Vulkan", Software), card("GTX 470", "DX12", Discrete)],
-                &[1],
-                &[0],
-            ),
         ]
     }
 
     #[test]
     fn made_up_machines() {
-        for (machine, devices, tried, never) in machines() {
+        for (machine, devices, tried, never) in machines().into_iter().chain(layered()) {
             let devices = list(devices);
             let ranked = ranking(&devices, false);
             let [above, below] = [false, true].map(|below| {
