@@ -92,7 +92,7 @@ fn compile_all((name, family, has_matrices): (&'static str, &str, bool)) -> Resu
         refused.push(format!("{name}: the tiers are {abilities}, and cooperative matrices were expected to be there: {has_matrices}"));
     }
     for (kernel, source) in kernels::kernels(&abilities, device.limits) {
-        // Kernels that know the size of subgroups are right with smaller ones, but slower: half of them would be idle.
+        // Kernels that know the size of subgroups are right with smaller ones, but then half of them would only repeat work.
         let assumed = source.constants.iter().any(|(constant, _)| *constant == "SUBGROUP_SIZE");
         let compiled = spirv::module(&source).and_then(|(words, bindings)| radv.compile(&words, &bindings));
         let row = compiled.and_then(|compiled| match compiled.subgroup_size {

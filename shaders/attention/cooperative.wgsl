@@ -131,7 +131,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
     let own_weights = subgroup * BLOCKS * WEIGHT_PATCH;
     // The queries whose softmax it computes, one in each block, and its share of them.
     let rank = lane.subgroup * lane.size + lane.place;
-    let team = rank / SUBGROUP_SIZE;
+    let team = min(rank / SUBGROUP_SIZE, SUBGROUPS - 1u);
     let of_block = rank % SUBGROUP_SIZE / SHARE;
     let share = rank % SHARE;
     let query_scores = team * BLOCKS * SCORE_PATCH + of_block * SCORE_ROW4 + share;

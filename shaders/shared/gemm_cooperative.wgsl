@@ -178,7 +178,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
 
     // The sums that this invocation's team stores, over all parts of K.
     let rank = lane.subgroup * lane.size + lane.place;
-    let team = rank / SUBGROUP_SIZE;
+    let team = min(rank / SUBGROUP_SIZE, SUBGROUPS - 1u);
     let stored = team % (SUBGROUPS_M * SUBGROUPS_N);
     let stored_row = first_row + stored / SUBGROUPS_N * SUMS_M * SIDE;
     let stored_col = first_col + stored % SUBGROUPS_N * SUMS_N * SIDE;

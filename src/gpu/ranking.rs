@@ -233,12 +233,6 @@ pub(super) mod tests {
                 &[1, 0],
                 &[],
             ),
-            (
-                "wine, whose DX12 lists a made-up card",
-                vec![card("llvmpipe", "Vulkan", Software), card("GTX 470", "DX12", Discrete)],
-                &[1],
-                &[0],
-            ),
         ]
     }
 

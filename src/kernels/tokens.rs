@@ -67,11 +67,11 @@ impl Recorder {
 
     /// Writes these tokens, counted over the batch, of y.
     fn assemble(&mut self, label: &str, sources: &Sources, rows: Range<usize>, y: TensorId) {
-        let [batch, r, p, c] = sources.sizes;
+        let [_, r, p, c] = sources.sizes;
         let ((part, width), tokens) = (pack(c), 1 + r + p);
         let patches_before = |row: usize| row / tokens * p + (row % tokens).saturating_sub(1 + r);
+        let first_patch = patches_before(rows.start);
         // A view is never empty.
-        let first_patch = patches_before(rows.start).min(batch * p - 1);
         let end_patch = patches_before(rows.end).max(first_patch + 1);
         let (patches, skipped) = self.around(sources.patches, first_patch * c..end_patch * c);
         let mut reads = vec![self.graph.whole(sources.cls), self.graph.whole(sources.storage.unwrap_or(sources.cls)), patches];

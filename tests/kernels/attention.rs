@@ -4,7 +4,7 @@ use meddino::graph::{AttentionTile, Elem, Limits, Tier, TileChoice};
 use meddino::kernels::attention_tiles;
 use meddino::{Tensor, cpu};
 
-use crate::cases::{Checks, Family, Table, Tolerance, each, noise_of};
+use crate::cases::{Checks, Family, Table, Tolerance, each, for_larger_subgroups, noise_of, say_skipped};
 
 #[derive(Clone, Copy, Debug)]
 struct Shape {
@@ -198,17 +198,24 @@ fn every_tier_of_cooperative_matrices_with_two_buffers() {
     table.finish();
 }
 
-/// As where the driver chooses subgroups of half the size that they may have.
+/// As where the driver chooses subgroups of half the size that they may have: the default tile, and one with two buffers.
 #[test]
 fn every_tier_of_cooperative_matrices_with_smaller_subgroups() {
     let mut table = Table::new("attention");
     table.run(Checks::Without);
-    let defaults = tiers_of(&table, Family::CooperativeTiers);
-    let is_double = |tile: &AttentionTile| matches!(tile, AttentionTile::Cooperative { buffers: 2, .. });
-    let double = |own: &Limits| attention_tiles(own, 64, own.elem).into_iter().filter(is_double).take(1).collect();
-    let double = table.geometries(Family::CooperativeTiers, double, TileChoice::of_attention);
-    let tiers =
-        each(&[defaults, double].concat(), "subgroups of half the size", |own| Limits { subgroup_size: 2 * own.subgroup_size, ..own });
+    let of_buffers = |tiles: &[AttentionTile], wanted: u8| {
+        let has = |tile: &&AttentionTile| matches!(tile, AttentionTile::Cooperative { buffers, .. } if *buffers == wanted);
+        tiles.iter().find(has).copied()
+    };
+    let tiles = |own: &Limits| {
+        let tiles = attention_tiles(&for_larger_subgroups(own), 64, own.elem);
+        [1, 2].into_iter().filter_map(|buffers| of_buffers(&tiles, buffers)).collect()
+    };
+    let tiers = table.geometries(Family::CooperativeTiers, tiles, TileChoice::of_attention);
+    let tiers = each(&tiers, "subgroups of half the size", |own| for_larger_subgroups(&own));
+    if tiers.is_empty() && !table.tiers_of(Family::CooperativeTiers).is_empty() {
+        say_skipped("attention with smaller subgroups", "no tile fits subgroups of twice the size");
+    }
     for tokens in [8, 70] {
         check(&mut table, Shape { batch: 1, heads: 2, tokens, head_dim: 64 }, 30.0, &tiers);
     }

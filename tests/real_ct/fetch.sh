@@ -26,9 +26,10 @@ if [ "$(cat cases/made_by 2>/dev/null)" = "$made_by" ]; then
 fi
 
 need python3 "the readers to compare with"
-if [ ! -x venv/bin/pip ]; then
+# An environment that was moved names its old place.
+if ! venv/bin/pip --version >/dev/null 2>&1; then
     say "making a Python environment"
-    if ! python3 -m venv venv >/dev/null 2>&1; then
+    if ! python3 -m venv --clear venv >/dev/null 2>&1; then
         as_root apt-get update -qq >&2
         as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
         python3 -m venv --clear venv >&2
@@ -50,9 +51,10 @@ if [ ! -d $head ]; then
     )
 fi
 
-if ! compgen -G "packages/totalsegmentator-*.whl" >/dev/null; then
+atlas=2.18.0
+if ! compgen -G "packages/totalsegmentator-$atlas-*.whl" >/dev/null; then
     say "fetching the atlas"
-    venv/bin/pip download --quiet --disable-pip-version-check --no-deps --dest packages totalsegmentator==2.18.0 >&2
+    venv/bin/pip download --quiet --disable-pip-version-check --no-deps --dest packages totalsegmentator==$atlas >&2
 fi
 
 if [ ! -d packages/package ] && command -v npm >/dev/null; then
@@ -64,7 +66,7 @@ fi
 say "making the cases"
 rm -rf cases
 mkdir cases
-venv/bin/python "$here/make_cases.py" cases "$head/usr/share/doc/invesalius-examples/examples/Cranium.inv3" packages/totalsegmentator-*.whl >&2
+venv/bin/python "$here/make_cases.py" cases "$head/usr/share/doc/invesalius-examples/examples/Cranium.inv3" packages/totalsegmentator-$atlas-*.whl >&2
 venv/bin/python "$here/compare.py" cases >&2
 if [ -f "$here/compare_dicom.py" ]; then
     ami=(packages/package/data/dicom)

@@ -1,4 +1,4 @@
-// A d3d12.dll over vkd3d, for tests: a device on the first Vulkan device, and the root signatures that wgpu serialises.
+// A d3d12.dll over vkd3d, for tests: a device on the Vulkan device that vkd3d prefers, and the root signatures that wgpu serialises.
 // tests/windows/d3d12.sh links it with the vkd3d of wine's source.
 #define COBJMACROS
 #define INITGUID

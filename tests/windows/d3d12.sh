@@ -1,11 +1,11 @@
 # Builds /root/d3d12.dll from /root/d3d12.c and the vkd3d in the source of Debian 13's wine, with DXIL. Run as root in a
-# Debian 13 that knows its packages' sources (tests/windows/dx12.sh).
+# Debian 13 that knows its packages' sources (tests/windows/dx12.sh). Exits with 3 where packages cannot be had.
 set -euo pipefail
-apt-get -qq update
-apt-get install -y -qq --no-install-recommends xz-utils make gcc flex bison gcc-mingw-w64-x86-64-win32 spirv-headers libvulkan-dev dpkg-dev
-mkdir -p /root/d3d12 && cd /root/d3d12
-apt-get source -qq --download-only wine
-apt-get -qq download libwine-dev
+apt-get -qq update || exit 3
+apt-get install -y -qq --no-install-recommends xz-utils make gcc flex bison gcc-mingw-w64-x86-64-win32 spirv-headers libvulkan-dev dpkg-dev || exit 3
+rm -rf /root/d3d12 && mkdir /root/d3d12 && cd /root/d3d12
+apt-get source -qq --download-only wine || exit 3
+apt-get -qq download libwine-dev || exit 3
 dpkg-deb -x libwine-dev_*.deb headers
 tar xf wine_*.orig.tar.xz --strip-components=1 --wildcards '*/libs/vkd3d' '*/include/wine/list.h' '*/include/wine/rbtree.h'
 source=libs/vkd3d shader=libs/vkd3d/libs/vkd3d-shader
@@ -33,7 +33,7 @@ export flags="-O1 -w -std=gnu17 -DVKD3D_SHADER_UNSUPPORTED_DXIL -DWINE_NO_NAMELE
     -DLIBVKD3D_SOURCE -DLIBVKD3D_SHADER_SOURCE -DLIBVKD3D_UTILS_SOURCE -DVK_NO_PROTOTYPES \
     -Iheaders_used -Igenerated -I$source -I$source/include -I$source/include/private -I$source/libs/vkd3d -I$shader"
 ls "$source"/libs/*/*.c generated/*.c |
-    xargs -P 2 -I{} sh -c 'x86_64-w64-mingw32-gcc $flags -c {} -o objects/$(basename {} .c).o'
+    xargs -P 2 -I{} sh -c 'x86_64-w64-mingw32-gcc $flags -c {} -o objects/$(echo {} | tr / _).o'
 x86_64-w64-mingw32-gcc $flags -shared -o /root/d3d12.dll /root/d3d12.c /root/d3d12.def objects/*.o -lole32 -luuid -ldxguid -ld3dcompiler -static-libgcc
 cd /root && rm -rf d3d12
 apt-get clean

@@ -22,12 +22,12 @@ temporary=$(realpath "$CARGO_TARGET_DIR/wine-tmp")
 export WINEPREFIX=$CARGO_TARGET_DIR/wine WINEDEBUG=${WINEDEBUG:--all}
 if [ ! -e "$WINEPREFIX/whole" ]; then
     xvfb-run -a "$wine" wineboot -i >/dev/null 2>&1 || { echo "tests/windows/run.sh: wine cannot make a Windows in $WINEPREFIX" >&2; exit 1; }
-    for name in TEMP TMP; do "$wine" reg add 'HKCU\Environment' /v "$name" /d "Z:${temporary//\//\\}" /f >/dev/null; done
-    if [ ! -e "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" ]; then
-        x86_64-w64-mingw32-gcc -shared -o "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" tests/windows/bcryptprimitives.c -ladvapi32
-    fi
+    # Wine 8 lacks a library that Rust's std needs.
+    library=$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll
+    [ -e "$library" ] || x86_64-w64-mingw32-gcc -shared -o "$library" tests/windows/bcryptprimitives.c -ladvapi32
     touch "$WINEPREFIX/whole"
 fi
+for name in TEMP TMP; do "$wine" reg add 'HKCU\Environment' /v "$name" /d "Z:${temporary//\//\\}" /f >/dev/null; done
 
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=x86_64-w64-mingw32-gcc CC_x86_64_pc_windows_gnu=x86_64-w64-mingw32-gcc
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=$wine

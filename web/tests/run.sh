@@ -25,7 +25,8 @@ fi
 chromium=$(command -v chromium || command -v google-chrome) || skip "chromium"
 desk=target/web-tests
 mkdir -p "$desk"
-[ -d "$desk/node_modules/playwright-core" ] || npm install --silent --no-audit --no-fund --prefix "$desk" playwright-core@1.57.0 >/dev/null || skip "playwright-core"
+grep -qs '"version": "1.57.0"' "$desk/node_modules/playwright-core/package.json" ||
+    npm install --silent --no-audit --no-fund --prefix "$desk" playwright-core@1.57.0 >/dev/null || skip "playwright-core"
 if [ -z "${MEDDINO_COMMAND:-}" ]; then
     cargo build --locked
     MEDDINO_COMMAND=target/debug/meddino
