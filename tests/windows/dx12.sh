@@ -109,7 +109,8 @@ if [ $# -gt 0 ]; then
 fi
 in_windows fxc --test kernels --test gpu_model --no-run
 # Where wgpu cannot load DXC, it takes FXC without a word, which has no such tier.
-in_windows dxc run devices | grep -q subgroups || { echo "tests/windows/dx12.sh: DXC was not used" >&2; exit 1; }
+devices=$(in_windows dxc run devices)
+[[ $devices == *subgroups* ]] || { echo "tests/windows/dx12.sh: DXC was not used: $devices" >&2; exit 1; }
 for compiler in fxc dxc; do
     in_windows $compiler --test gpu_model -- parity::tiny
     in_windows $compiler --test kernels -- elementwise:: tokens:: resize:: maps::
