@@ -13,8 +13,8 @@
 // shared/factors_*.wgsl says how a tile holds four elements of a factor: as PARTS packs of type F, TILE_K elements apart.
 // Tiles are [TILE_M, PARTS, TILE_K] and [TILE_N, PARTS, TILE_K], with 16 bytes between rows so that eight rows are loaded
 // without bank conflicts. Rows and columns past the end repeat the last one and are not stored; K past the end is zero. A
-// shader cannot access elements of a cooperative matrix, so each passes through its subgroup's patch of workgroup memory to a team,
-// which calls `store_four`.
+// shader cannot access elements of a cooperative matrix, so each passes through its subgroup's patch of workgroup memory to
+// a team, which calls `store_four`.
 //
 // Loops over private arrays are unrolled (graph/unroll.rs). LANES is a multiple of TILE_K / 4.
 const SUBGROUPS: u32 = SUBGROUPS_K * SUBGROUPS_M * SUBGROUPS_N;

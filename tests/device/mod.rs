@@ -30,10 +30,14 @@ fn or_skip(opened: meddino::Result<Context>) -> Option<Context> {
         Ok(context) => Some(context),
         Err(problem) => {
             assert!(std::env::var_os("MEDDINO_REQUIRE_GPU").is_none_or(|v| v != "1"), "MEDDINO_REQUIRE_GPU=1, but {problem}");
-            let test = std::thread::current().name().unwrap_or("test").to_owned();
-            // Written past the harness's capture, so that a skipped test does not look like a passed one.
-            let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {problem}");
+            say_skipped(&problem.to_string());
             None
         }
     }
+}
+
+/// Says why the test that runs is skipped: past the harness's capture, so that it does not look like a passed one.
+pub fn say_skipped(problem: &str) {
+    let test = std::thread::current().name().unwrap_or("test").to_owned();
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {problem}");
 }

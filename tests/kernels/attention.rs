@@ -4,7 +4,8 @@ use meddino::graph::{AttentionTile, Elem, Limits, Tier, TileChoice};
 use meddino::kernels::attention_tiles;
 use meddino::{Tensor, cpu};
 
-use crate::cases::{Checks, Family, Table, Tolerance, each, for_larger_subgroups, noise_of, say_skipped};
+use crate::cases::{Checks, Family, Table, Tolerance, each, for_larger_subgroups, noise_of};
+use crate::device;
 
 #[derive(Clone, Copy, Debug)]
 struct Shape {
@@ -214,7 +215,7 @@ fn every_tier_of_cooperative_matrices_with_smaller_subgroups() {
     let tiers = table.geometries(Family::CooperativeTiers, tiles, TileChoice::of_attention);
     let tiers = each(&tiers, "subgroups of half the size", |own| for_larger_subgroups(&own));
     if tiers.is_empty() && !table.tiers_of(Family::CooperativeTiers).is_empty() {
-        say_skipped("attention with smaller subgroups", "no tile fits subgroups of twice the size");
+        device::say_skipped("no tile fits subgroups of twice the size");
     }
     for tokens in [8, 70] {
         check(&mut table, Shape { batch: 1, heads: 2, tokens, head_dim: 64 }, 30.0, &tiers);

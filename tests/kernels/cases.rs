@@ -1,7 +1,6 @@
 //! Runs one recorded operation on a device and compares the result with its oracle.
 
 use std::fmt::Display;
-use std::io::Write;
 
 use meddino::gpu::{Context, Executable, GpuWeights};
 use meddino::graph::{Dispatch, Elem, Graph, Limits, Role, TensorId, Tier, TileChoice, Tiles, plan};
@@ -448,12 +447,6 @@ pub fn each(variants: &[(String, Limits)], called: &str, change: impl Fn(Limits)
 /// Returns the limits as of a device whose driver chooses subgroups of half the size that they may have.
 pub fn for_larger_subgroups(own: &Limits) -> Limits {
     Limits { subgroup_size: 2 * own.subgroup_size, ..*own }
-}
-
-/// Says that this device runs none of a test's cases: past the harness's capture, because a test that did not run must not
-/// look as if it had.
-pub fn say_skipped(test: &str, problem: &str) {
-    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {problem}");
 }
 
 fn compare(got: &[f32], want: &[f64], tolerance: Tolerance, seen: &mut Seen) -> Result<(), String> {

@@ -5,7 +5,8 @@ use meddino::kernels::{Epilogue, product_defaults, product_tiles};
 use meddino::vit::weights::Linear;
 use meddino::{Tensor, cpu};
 
-use crate::cases::{CPU_PANEL, Case, Checks, Family, Table, Tolerance, each, for_larger_subgroups, noise, noise_of, say_skipped};
+use crate::cases::{CPU_PANEL, Case, Checks, Family, Table, Tolerance, each, for_larger_subgroups, noise, noise_of};
+use crate::device;
 
 #[derive(Clone, Copy, Debug)]
 enum Form {
@@ -198,7 +199,7 @@ fn every_tier_of_cooperative_matrices_with_smaller_subgroups() {
     let all = table.geometries(Family::CooperativeTiers, tiles, TileChoice::of_products);
     let all = each(&all, "subgroups of half the size", |own| for_larger_subgroups(&own));
     if all.is_empty() && !table.tiers_of(Family::CooperativeTiers).is_empty() {
-        say_skipped("matmul with smaller subgroups", "no tile fits subgroups of twice the size");
+        device::say_skipped("no tile fits subgroups of twice the size");
     }
     check(&mut table, [65, 66, 132], &[Form::BiasLayerScaleResidual], &all);
     table.finish();

@@ -7,7 +7,8 @@ use meddino::vit::config::RopePrecision;
 use meddino::vit::weights::Linear;
 use meddino::{Tensor, cpu};
 
-use crate::cases::{CPU_PANEL, Case, Checks, EXACT, Family, Table, Tolerance, noise, noise_of, say_skipped};
+use crate::cases::{CPU_PANEL, Case, Checks, EXACT, Family, Table, Tolerance, noise, noise_of};
+use crate::device;
 
 #[derive(Clone, Copy, Debug)]
 struct Shape {
@@ -180,7 +181,7 @@ fn every_tier() {
     // Products do not sum across a workgroup, so the subgroup tier uses the baseline's kernels.
     let tiers: Vec<_> = table.tiers().into_iter().map(|(_, limits)| limits).filter(|limits| limits.tier != Tier::Subgroups).collect();
     if tiers.is_empty() {
-        return say_skipped("rope in every tier", "this device runs no other tier whose products are its own");
+        return device::say_skipped("this device runs no other tier whose products are its own");
     }
     for tier in tiers {
         check(table.run(Checks::With), Shape { head_dim: 12, bias: false, ..SMALL }, tier, true);
