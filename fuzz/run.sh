@@ -31,7 +31,7 @@ else
 fi
 
 readers=("$@")
-[ $# -gt 0 ] || readers=($(ls fuzz/seeds))
+[ $# -gt 0 ] || mapfile -t readers < <(ls fuzz/seeds)
 each=$((seconds / ${#readers[@]}))
 [ "$each" -gt 0 ] || each=1
 limit=(-max_total_time="$each")

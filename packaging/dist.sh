@@ -53,7 +53,7 @@ zig_and() {
 }
 
 linux() {
-    local target=x86_64-unknown-linux-gnu name=meddino-$version-x86_64-linux shell page
+    local target=x86_64-unknown-linux-gnu name=meddino-$version-x86_64-linux shell
     zig_and cargo-zigbuild "the archive for Linux" || return 0
     cargo zigbuild --release --locked --target "$target.2.28"
     archive_folder "$name" "$target" "${CARGO_TARGET_DIR:-target}/$target/release/meddino"

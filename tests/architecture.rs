@@ -72,14 +72,15 @@ const MAY_SAY: &[(&str, &[&str])] = &[
     ("device().poll", &[]),
 ];
 
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
+/// Returns the files in a folder and the folders in it whose names end like this.
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).expect("a folder of sources");
     entries
         .flat_map(|entry| {
             let path = entry.expect("an entry").path();
-            if path.is_dir() { rust_files(&path) } else { vec![path] }
+            if path.is_dir() { files(&path, extension) } else { vec![path] }
         })
-        .filter(|path| path.extension().is_some_and(|e| e == "rs"))
+        .filter(|path| path.extension().is_some_and(|e| e == extension))
         .collect()
 }
 
@@ -96,7 +97,7 @@ fn sources_of(folder: &str) -> Vec<(String, String, String)> {
         let text = fs::read_to_string(&path).expect("a source");
         (room, relative.display().to_string(), without_tests(&text))
     };
-    rust_files(&src).into_iter().map(read).collect()
+    files(&src, "rs").into_iter().map(read).collect()
 }
 
 /// Returns the lines that are neither comments nor a module of unit tests at the end of the file.
@@ -211,7 +212,7 @@ fn the_library_names_no_flag() {
 fn a_kernel_has_one_name_everywhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text_of =
-        |folder: &str| -> String { rust_files(&root.join(folder)).iter().map(|f| fs::read_to_string(f).expect("a source")).collect() };
+        |folder: &str| -> String { files(&root.join(folder), "rs").iter().map(|f| fs::read_to_string(f).expect("a source")).collect() };
     let (tests, benches) = (text_of("tests"), text_of("benches"));
     let mut missing = Vec::new();
     let mut kernels = 0;
@@ -235,4 +236,26 @@ fn a_kernel_has_one_name_everywhere() {
     }
     assert!(kernels > 0, "no shader found");
     assert!(missing.is_empty(), "the same-name law is broken: {missing:?}");
+}
+
+/// `head` ends before the command that it reads from, which may then be ended by a signal. With `pipefail`, which all
+/// scripts set, the script ends there now and then, without a word. `sed -n 1p` reads to the end.
+#[test]
+fn scripts_read_pipes_to_their_end() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut scripts: Vec<PathBuf> = ["benches", "fuzz", "packaging", "python", "tests", "viewer", "web"]
+        .iter()
+        .flat_map(|folder| files(&root.join(folder), "sh"))
+        .collect();
+    scripts.push(root.join(".ci/run"));
+    assert!(scripts.len() > 10, "{scripts:?}");
+    let ends_early = |line: &str| {
+        line.split('|').skip(1).any(|command| ["head", "grep -q", "grep -m"].iter().any(|early| command.trim_start().starts_with(early)))
+    };
+    let mut wrong = Vec::new();
+    for script in scripts {
+        let text = fs::read_to_string(&script).expect("a script");
+        wrong.extend(text.lines().filter(|line| ends_early(line)).map(|line| format!("{}: {}", script.display(), line.trim())));
+    }
+    assert!(wrong.is_empty(), "these read only the start of a pipe (take `sed -n 1p`, or `grep >/dev/null`):\n{}", wrong.join("\n"));
 }

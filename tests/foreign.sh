@@ -1,8 +1,8 @@
+# shellcheck shell=bash
 # Cargo for other systems than this machine's, for scripts that read this file with `.` from the project's root. The
 # compiler is Debian's, whose package of std's source lets it build std for any system. Scripts install what they need
 # if they run as root or sudo needs no password.
-
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
+. tests/debian.sh
 
 # foreign_needs WHAT PACKAGE...: installs Debian's compiler and these packages, or says that WHAT is skipped and exits
 # with 3.
@@ -10,11 +10,8 @@ foreign_needs() {
     local what=$1
     shift
     set -- rustc-web cargo-web rust-web-src lld "$@"
-    if ! dpkg -s "$@" >/dev/null 2>&1 && command -v apt-get >/dev/null && as_root true 2>/dev/null; then
-        as_root apt-get update -qq || true
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null || true
-    fi
-    dpkg -s "$@" >/dev/null 2>&1 || { echo "SKIPPED: $what, for want of Debian's packages $*" >&2; exit 3; }
+    debian_has "$@" || debian_install "$@" || true
+    debian_has "$@" || { echo "SKIPPED: $what, for want of Debian's packages $*" >&2; exit 3; }
 }
 
 # foreign_cargo COMMAND ARGUMENT...: cargo with Debian's compiler, which builds std too. That needs unstable flags, which

@@ -10,21 +10,16 @@
 #   MEDDINO_PACKAGES=OPTIONS    cargo's selection of packages, such as --workspace (default: the library and the command)
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. tests/debian.sh
 
 has_vulkan() { compgen -G "/usr/share/vulkan/icd.d/*.json" >/dev/null || compgen -G "/etc/vulkan/icd.d/*.json" >/dev/null || [ -n "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ]; }
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 
 if [ "$(uname -s)" = Linux ] && ! has_vulkan; then
-    if command -v apt-get >/dev/null && as_root true 2>/dev/null; then
-        echo "no Vulkan driver found: installing the software driver (mesa-vulkan-drivers)" >&2
-        as_root apt-get update -qq
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mesa-vulkan-drivers libvulkan1 >/dev/null
-    else
-        echo "no Vulkan driver found and none can be installed: GPU tests will be reported as skipped" >&2
-    fi
+    echo "no Vulkan driver found: installing the software driver (mesa-vulkan-drivers)" >&2
+    debian_install mesa-vulkan-drivers libvulkan1 || echo "none can be installed: GPU tests will be reported as skipped" >&2
 fi
 # A selection of tests, or all where cargo-nextest is missing, runs one test binary after another, and each is timed.
-runner=test
+runner="test"
 read -ra packages <<<"${MEDDINO_PACKAGES:-}"
 if [ $# = 0 ] && cargo nextest --version >/dev/null 2>&1; then runner="nextest run"; fi
 

@@ -8,6 +8,7 @@
 # FOLDER is kept and used again. Exit code 3 means that this machine is not supported.
 set -euo pipefail
 [ $# = 3 ] || { echo "usage: unpack_mesa.sh FOLDER SUITE DRIVER" >&2; exit 2; }
+. "$(dirname "$0")/debian.sh"
 root=$(realpath -m "$1") suite=$2 driver=$3
 unfit() { echo "unpack_mesa.sh: $1" >&2; exit 3; }
 [ "$(uname -sm)" = "Linux x86_64" ] || unfit "this is for Linux on x86_64"
@@ -15,7 +16,7 @@ lib=$root/usr/lib/x86_64-linux-gnu
 
 if [ ! -e "$root/whole" ]; then
     command -v apt-get >/dev/null || unfit "this needs apt"
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -E '/debian/?$' | head -n 1 || true)
+    mirror=$(debian_mirror)
     [ -n "$mirror" ] || unfit "apt knows no Debian mirror here"
     apt=$root/apt
     rm -rf "$root"
@@ -42,6 +43,7 @@ fi
 sed -E 's#("library_path": *")[^"]*/?(libvulkan_'"$driver"'[^"]*")#\1'"$lib"'/\2#' \
     "$root"/usr/share/vulkan/icd.d/"$driver"_icd*.json >"$root/$driver.json"
 # The system's own loader would take the system's C library, so binaries run under the unpacked system's loader.
-loader=$(ls "$root"/usr/lib64/ld-linux-x86-64.so.2 "$lib"/ld-linux-x86-64.so.2 2>/dev/null | head -n 1)
+loader=$root/usr/lib64/ld-linux-x86-64.so.2
+[ -e "$loader" ] || loader=$lib/ld-linux-x86-64.so.2
 echo "export VK_DRIVER_FILES=$root/$driver.json"
 echo "export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$loader --library-path $lib'"

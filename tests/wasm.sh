@@ -6,6 +6,7 @@
 #   CARGO_TARGET_DIR=FOLDER   the build folder (default: target/wasm)
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. tests/debian.sh
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target/wasm}"
 check=(check --locked --lib --no-default-features --target wasm32-unknown-unknown)
 packages=(rustc-web cargo-web rust-web-src lld)
@@ -13,14 +14,7 @@ packages=(rustc-web cargo-web rust-web-src lld)
 if [ -d "$(rustc --print sysroot)/lib/rustlib/wasm32-unknown-unknown/lib" ]; then
     exec cargo "${check[@]}"
 fi
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
-if ! dpkg -s "${packages[@]}" >/dev/null 2>&1 && command -v apt-get >/dev/null && as_root true 2>/dev/null; then
-    as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null || true
-fi
-if ! dpkg -s "${packages[@]}" >/dev/null 2>&1; then
-    echo "SKIPPED: the check for browsers needs a std for wasm32-unknown-unknown" >&2
-    exit 3
-fi
+debian_has "${packages[@]}" || debian_install "${packages[@]}" || true
+debian_has "${packages[@]}" || { echo "SKIPPED: the check for browsers needs a std for wasm32-unknown-unknown" >&2; exit 3; }
 # Building std needs unstable flags, which RUSTC_BOOTSTRAP=1 enables in a stable compiler.
 exec env PATH="/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 /usr/bin/cargo "${check[@]}" -Zbuild-std=std,panic_abort

@@ -6,17 +6,11 @@
 # if it is there. Where something cannot be had, the script says so and exits with 3.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. tests/debian.sh
 out=$PWD/target/web
 tools=$PWD/target/tools
 packages=(rustc-web cargo-web rust-web-src lld)
 skip() { echo "SKIPPED: the browser's part, for want of $*" >&2; exit 3; }
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
-installed() { dpkg -s "$@" >/dev/null 2>&1; }
-install() {
-    command -v apt-get >/dev/null && as_root true 2>/dev/null || return 1
-    as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
-}
 
 # Browsers have these instructions since Chrome 91, Firefox 89 and Safari 16.4.
 export RUSTFLAGS="-C target-feature=+simd128"
@@ -24,9 +18,9 @@ build=(build --locked -p meddino-web --profile web --target wasm32-unknown-unkno
 if [ -d "$(rustc --print sysroot)/lib/rustlib/wasm32-unknown-unknown/lib" ]; then
     cargo "${build[@]}"
 else
-    installed "${packages[@]}" || install "${packages[@]}" || skip "a std for wasm32-unknown-unknown"
+    debian_has "${packages[@]}" || debian_install "${packages[@]}" || skip "a std for wasm32-unknown-unknown"
     # Debian's compiler has no linker for WebAssembly: that of another toolchain is newer than that of the package lld.
-    linker=$(find "$(rustc --print sysroot)/lib/rustlib" -name rust-lld -type f 2>/dev/null | head -n 1)
+    linker=$(find "$(rustc --print sysroot)/lib/rustlib" -name rust-lld -type f 2>/dev/null | sed -n 1p)
     export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER="${linker:-wasm-ld}"
     # Building std needs unstable flags, which RUSTC_BOOTSTRAP=1 enables in a stable compiler.
     PATH="/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 /usr/bin/cargo "${build[@]}" -Zbuild-std=std,panic_abort
@@ -46,14 +40,14 @@ rm -rf "$out" && mkdir -p "$out/package" "$out/site"
 wasm-bindgen --target web --out-dir "$out/package/wasm" --out-name meddino target/wasm/wasm32-unknown-unknown/web/meddino_web.wasm
 module=$out/package/wasm/meddino_bg.wasm
 # Version 108 of wasm-opt writes modules that no browser takes.
-opt_version=$(wasm-opt --version 2>/dev/null | grep -o '[0-9]\+' | head -n 1 || true)
+opt_version=$(wasm-opt --version 2>/dev/null | grep -o '[0-9]\+' | sed -n 1p || true)
 if [ "${opt_version:-0}" -ge 116 ]; then
     wasm-opt -O2 --enable-simd --enable-bulk-memory --enable-sign-ext --enable-nontrapping-float-to-int --enable-mutable-globals \
         --enable-reference-types --enable-multivalue "$module" -o "$module.small"
     mv "$module.small" "$module"
 fi
 cp web/js/* web/package.json web/README.md LICENSE-MIT LICENSE-APACHE "$out/package/"
-sed -i "s/\"version\": \".*\"/\"version\": \"$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)\"/" "$out/package/package.json"
+sed -i "s/\"version\": \".*\"/\"version\": \"$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | sed -n 1p)\"/" "$out/package/package.json"
 cp -r web/page/* "$out/site/"
 cp -r "$out/package" "$out/site/meddino"
 echo "$(gzip -9c "$module" | wc -c) bytes of WebAssembly as served with gzip; the page is in target/web/site, the npm package in target/web/package"

@@ -104,7 +104,7 @@ export MEDDINO_CACHE=$unpacked/cache MEDDINO_REQUIRE_GPU=1
 meddino=$bin/meddino
 "$meddino" devices >"$out/devices.txt" 2>>"$log" || die "'meddino devices' fails; see $log"
 # `devices` lists what `auto` takes, in order: "   device 0 (Vulkan): a card" (src/cli/devices.rs).
-number=$(sed -n '/^--backend auto takes the first/,/^   the CPU/p' "$out/devices.txt" | sed -nE 's/^ *device ([0-9]+) .*/\1/p' | head -n 1)
+number=$(sed -n '/^--backend auto takes the first/,/^   the CPU/p' "$out/devices.txt" | sed -nE 's/^ *device ([0-9]+) .*/\1/p' | sed -n 1p)
 if [ -z "$number" ] && [ -z "$software" ]; then
     cat "$out/devices.txt" >&2
     die "there is no real GPU here; --allow-software measures all the same"

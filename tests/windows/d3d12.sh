@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Builds /root/d3d12.dll from /root/d3d12.c and the vkd3d in the source of Debian 13's wine, with DXIL. Run as root in a
 # Debian 13 that knows its packages' sources (tests/windows/dx12.sh). Exits with 3 where packages cannot be had.
 set -euo pipefail
@@ -32,7 +33,7 @@ done
 export flags="-O1 -w -std=gnu17 -DVKD3D_SHADER_UNSUPPORTED_DXIL -DWINE_NO_NAMELESS_EXTENSION -DNONAMELESSUNION -DNONAMELESSSTRUCT -D__WINESRC__ -D_UCRT \
     -DLIBVKD3D_SOURCE -DLIBVKD3D_SHADER_SOURCE -DLIBVKD3D_UTILS_SOURCE -DVK_NO_PROTOTYPES \
     -Iheaders_used -Igenerated -I$source -I$source/include -I$source/include/private -I$source/libs/vkd3d -I$shader"
-ls "$source"/libs/*/*.c generated/*.c |
+printf '%s\n' "$source"/libs/*/*.c generated/*.c |
     xargs -P 2 -I{} sh -c 'x86_64-w64-mingw32-gcc $flags -c {} -o objects/$(echo {} | tr / _).o'
 x86_64-w64-mingw32-gcc $flags -shared -o /root/d3d12.dll /root/d3d12.c /root/d3d12.def objects/*.o -lole32 -luuid -ldxguid -ld3dcompiler -static-libgcc
 cd /root && rm -rf d3d12

@@ -32,7 +32,7 @@ desk=$(realpath target/dx12)
 root=$desk/root
 
 if [ ! -e "$root/whole" ]; then
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -E '/debian/?$' | head -n 1 || true)
+    mirror=$(debian_mirror)
     [ -n "$mirror" ] || { echo "SKIPPED: $what, because apt knows no Debian mirror here" >&2; exit 3; }
     rm -rf --one-file-system "$root"
     mmdebstrap --quiet --variant=apt --mode=root --aptopt='Apt::Install-Recommends "false"' \
@@ -51,7 +51,7 @@ bind "$(realpath target)"
 bind "$(realpath "$CARGO_TARGET_DIR")"
 
 # Software Vulkan, also where there is a card.
-lavapipe=$(cd "$root" && ls usr/share/vulkan/icd.d/lvp_icd*.json | sed 's#^#/#' | head -n 1)
+lavapipe=$(cd "$root" && ls usr/share/vulkan/icd.d/lvp_icd*.json | sed 's#^#/#' | sed -n 1p)
 
 # A Windows for each compiler. wgpu takes DXC where it finds its library. Wine's FXC writes shaders that its own DX12
 # refuses, so Microsoft's takes its place.

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 . tests/foreign.sh
 . tests/windows/compilers.sh
 foreign_needs "HLSL by Microsoft's compilers" gcc-mingw-w64-x86-64 wine wine64 unzip
-wine=$(command -v /usr/lib/wine/wine64 wine64 wine | head -n 1)
+wine=$(command -v /usr/lib/wine/wine64 wine64 wine | sed -n 1p)
 microsoft_compilers "HLSL by Microsoft's compilers"
 
 x86_64-w64-mingw32-gcc -O1 -Wall -Wextra -Werror -o "$hlsl/hlsl.exe" tests/windows/hlsl.c

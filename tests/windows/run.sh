@@ -13,7 +13,7 @@ cd "$(dirname "$0")/../.."
 . tests/foreign.sh
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target/windows}"
 foreign_needs "the tests on Windows" gcc-mingw-w64-x86-64 wine wine64 xvfb xauth libvulkan1 mesa-vulkan-drivers
-wine=$(command -v /usr/lib/wine/wine64 wine64 wine | head -n 1)
+wine=$(command -v /usr/lib/wine/wine64 wine64 wine | sed -n 1p)
 
 # A Windows of our own. Its folder for temporary files is on the drive of the project, because tests name the project's
 # files without a drive.

@@ -7,17 +7,14 @@
 # xvfb, xdotool and imagemagick are installed where this runs as root, or sudo asks for no password; ends with 3, and says so, where they cannot be had.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tests/debian.sh
 shots=${1:-target/viewer-test}
 viewer=${MEDDINO_VIEWER:-}
 meddino=${MEDDINO_COMMAND:-}
 # The slowest frame, in ms, that the viewer may be the cause of.
 slowest=250
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 has_tools() { for tool in Xvfb xdotool import convert compare; do command -v "$tool" >/dev/null || return 1; done; }
-if ! has_tools && command -v apt-get >/dev/null && as_root true 2>/dev/null; then
-    as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends xvfb xdotool imagemagick >/dev/null || true
-fi
+has_tools || debian_install xvfb xdotool imagemagick || true
 has_tools || { echo "SKIPPED: the viewer's window, for want of xvfb, xdotool and imagemagick" >&2; exit 3; }
 if [ -z "$viewer" ]; then
     cargo build --locked -p meddino-viewer
@@ -73,7 +70,7 @@ differ() {
 }
 computed() { tail -n 1 "$shots/frames.csv" | cut -d, -f6; }
 # Keys go to the window that has the focus, and without a window manager none has it.
-key() { xdotool windowfocus --sync "$(xdotool search --onlyvisible --name meddino | head -n 1)" key "$@" sleep 0.7; }
+key() { xdotool windowfocus --sync "$(xdotool search --onlyvisible --name meddino | sed -n 1p)" key "$@" sleep 0.7; }
 # Paints from one place to another.
 drag() { xdotool mousemove "$1" "$2" sleep 0.3 mousedown 1 sleep 0.2 mousemove "$3" "$4" sleep 0.2 mouseup 1 sleep 0.7; }
 click() { xdotool mousemove "$1" "$2" sleep 0.3 click 1 sleep 0.7; }

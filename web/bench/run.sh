@@ -25,5 +25,5 @@ mkdir -p "$DESK/served"
 npm install --silent --no-audit --no-fund --prefix "$DESK" playwright-core@1.57.0 onnxruntime-web@1.30.0 >/dev/null || skip "playwright-core and onnxruntime-web"
 ln -sfn "$PWD/$DESK/node_modules/onnxruntime-web/dist" "$DESK/served/ort"
 [ -f "$MODEL/image.f32" ] || "${PYTHON:-python3}" web/bench/prepare.py "$MODEL" --size "$SIZE" --depth "$DEPTH" || skip "what prepare.py needs"
-echo "$(nproc) cores, $(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1); $("$CHROMIUM" --version); ViT-B of $DEPTH blocks, $SIZE x $SIZE"
+echo "$(nproc) cores, $(sed -n 's/^model name\s*: //p' /proc/cpuinfo | sed -n 1p); $("$CHROMIUM" --version); ViT-B of $DEPTH blocks, $SIZE x $SIZE"
 exec node web/bench/main.mjs

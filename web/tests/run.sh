@@ -10,18 +10,11 @@
 # built.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tests/debian.sh
 web/build.sh
 skip() { echo "SKIPPED: the tests in a browser, for want of $*" >&2; exit 3; }
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 command -v node >/dev/null && command -v npm >/dev/null || skip "node and npm"
-missing=()
-for browser in chromium firefox-esr; do command -v $browser >/dev/null || missing+=($browser); done
-if [ ${#missing[@]} -gt 0 ] && command -v apt-get >/dev/null && as_root true 2>/dev/null; then
-    as_root apt-get update -qq
-    for browser in "${missing[@]}"; do
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$browser" fonts-dejavu-core >/dev/null || true
-    done
-fi
+for browser in chromium firefox-esr; do command -v "$browser" >/dev/null || debian_install "$browser" fonts-dejavu-core || true; done
 chromium=$(command -v chromium || command -v google-chrome) || skip "chromium"
 desk=target/web-tests
 mkdir -p "$desk"
