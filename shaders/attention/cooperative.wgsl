@@ -65,7 +65,6 @@ const NEXT_VALUES: u32 = select(SIDE * PITCH4, SIDE4, TURNED);
 const NEXT_PIECE: u32 = select(SIDE4, SIDE * VALUE_ROW4, TURNED);
 const LOW_VALUES: u32 = select(D4, KEYS4, TURNED);
 const SQUARES: u32 = (KEYS4 * D4 + LANES - 1u) / LANES; // of four values by four elements, which an invocation turns
-const SCALE2: f32 = SCALE * 1.4426950408889634;
 const SLACK: f32 = 14.0;
 
 // Every size is a multiple of 16 bytes, so that each variable begins at one, however a driver packs them. Matrices are

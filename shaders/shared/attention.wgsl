@@ -20,3 +20,5 @@ struct Params {
 
 const D4: u32 = HEAD_DIM / 4u;
 const MASKED: f32 = -1e30;
+// exp(x SCALE) is exp2(x SCALE2).
+const SCALE2: f32 = SCALE * 1.4426950408889634;

@@ -186,7 +186,7 @@ mod tests {
 
     fn some_tiles() -> Tiles {
         let product = ProductTile { rows: 32, cols: 64, split: ProductSplit::Tiled { depth: 16, sums: [4, 4], groups: 1 } };
-        let attention = AttentionTile::Tiled { lanes: 32, keys: 64 };
+        let attention = AttentionTile::Blocked { queries: 32, keys: 32, sums: [4, 4] };
         Tiles { few: TileChoice::of_products(product), some: TileChoice::DEFAULT, many: TileChoice::of_attention(attention) }
     }
 
@@ -288,8 +288,11 @@ mod tests {
     fn geometries_that_no_kernel_has_change_nothing() {
         let Some(context) = device() else { return };
         let product = ProductTile { rows: 7, cols: 0, split: ProductSplit::Tiled { depth: 3, sums: [0, 0], groups: 1 } };
-        let wild =
-            TileChoice { wide: Some(product), narrow: Some(product), attention: Some(AttentionTile::Tiled { lanes: 0, keys: u32::MAX }) };
+        let wild = TileChoice {
+            wide: Some(product),
+            narrow: Some(product),
+            attention: Some(AttentionTile::Direct { lanes: 0, queries: u32::MAX }),
+        };
         let context = context.with_tiles(Tiles::all(wild));
         let mut g = crate::kernels::Recorder::new(*context.limits());
         let [x, w] = [(); 2].map(|()| g.tensor("factor", [70, 36], crate::graph::Role::Input));

@@ -66,13 +66,6 @@ impl fmt::Display for ProductTile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AttentionTile {
-    /// One query for each invocation; keys and values pass through workgroup memory.
-    Tiled {
-        /// Invocations, and so queries.
-        lanes: u32,
-        /// Keys that workgroup memory holds at a time.
-        keys: u32,
-    },
     /// Blocks of queries times keys, as in a matrix product; all of them pass through workgroup memory.
     Blocked {
         /// Queries.
@@ -107,7 +100,7 @@ pub enum AttentionTile {
 impl fmt::Display for AttentionTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&match self {
-            Self::Tiled { lanes: workers, keys: each } | Self::Direct { lanes: workers, queries: each } => format!("{workers} with {each}"),
+            Self::Direct { lanes, queries } => format!("{lanes} with {queries}"),
             Self::Blocked { queries, keys, sums: [m, n] } => format!("{queries} x {keys} by {m} x {n}"),
             Self::Cooperative { subgroups, blocks, keys, turned, buffers } => {
                 let of_values = if *turned { ", values turned" } else { "" };
@@ -211,7 +204,7 @@ mod tests {
         let matrices = |buffers| ProductSplit::Cooperative { depth: 32, subgroups: [2, 2, 1], buffers };
         assert_eq!(ProductTile { split: matrices(1), ..tiled }.to_string(), "64 x 32 x 32 by 2 x 2 x 1");
         assert_eq!(ProductTile { split: matrices(2), ..tiled }.to_string(), "64 x 32 x 32 by 2 x 2 x 1, 2 buffers");
-        assert_eq!(AttentionTile::Tiled { lanes: 64, keys: 32 }.to_string(), "64 with 32");
+        assert_eq!(AttentionTile::Direct { lanes: 8, queries: 4 }.to_string(), "8 with 4");
         let matrices = |turned, buffers| AttentionTile::Cooperative { subgroups: 4, blocks: 1, keys: 16, turned, buffers };
         assert_eq!(matrices(false, 1).to_string(), "4 x 1 with 16");
         assert_eq!(matrices(true, 2).to_string(), "4 x 1 with 16, values turned, 2 buffers");

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::cut::cut;
-use super::gemm::{factors, matrices, parts};
+use super::gemm::{factors, is_amd, matrices, parts};
 use super::heads::Heads;
 use super::{Recorder, rows_of, shared, words};
 use crate::advice::CPU;
@@ -11,14 +11,9 @@ use crate::count::product;
 use crate::error::{Error, GpuFailure, Result};
 use crate::graph::{AttentionTile, Cost, Dispatch, Elem, Kernel, Limits, TensorId, Tier};
 
-/// Keys whose scores an invocation keeps at a time.
-const GROUP: u32 = 8;
-
-/// Tiles for GPUs, as (queries, keys, queries and keys of an invocation). The first that fits is the default.
-const BLOCKED: [[u32; 4]; 4] = [[64, 32, 4, 4], [64, 32, 4, 2], [64, 64, 4, 8], [32, 32, 4, 4]];
-
-/// Tiles for GPUs with one query for each invocation, as (lanes, keys). They need less workgroup memory.
-const TILED: [(u32, u32); 8] = [(64, 32), (64, 16), (64, 8), (32, 32), (128, 32), (32, 64), (64, 64), (128, 64)];
+/// Tiles for GPUs, as (queries, keys, queries and keys of an invocation). The first that fits is the default. Over heads of 64
+/// elements it takes the 16 KiB of workgroup memory that every device has. The last takes least, for wider heads.
+const BLOCKED: [[u32; 4]; 5] = [[64, 32, 4, 4], [64, 32, 4, 2], [64, 64, 4, 8], [32, 32, 4, 4], [32, 16, 4, 2]];
 
 /// A tile for cooperative matrices: subgroups, blocks, keys in units of the matrices' side, whether values are turned, and
 /// buffers.
@@ -26,8 +21,8 @@ type CooperativeTile = (u32, u32, u32, bool, u8);
 
 /// Tiles for cooperative matrices. The first is the fastest on an NVIDIA H200 for 3141 tokens, the third for 1029: 12 heads
 /// are 132 pairs of tiles of 48 queries, one pair for each of its cores. That card loads matrices as well by columns; AMD's
-/// take eight times as many loads for values that are not turned. Those with two buffers have half of the barriers. No card
-/// has timed them yet.
+/// take eight times as many loads for values that are not turned, so [`FEWEST_LOADS`] comes first there. Those with two buffers
+/// have half of the barriers. No card has timed them yet.
 const COOPERATIVE: [CooperativeTile; 14] = [
     (4, 1, 1, false, 1),
     (6, 1, 2, false, 1),
@@ -44,6 +39,9 @@ const COOPERATIVE: [CooperativeTile; 14] = [
     (4, 2, 1, false, 2),
     (4, 1, 1, true, 2),
 ];
+
+/// The tile that takes the fewest instructions and loads for a product on AMD's RDNA3 (docs/kernels.md).
+const FEWEST_LOADS: CooperativeTile = COOPERATIVE[9];
 
 /// Operations per score in addition to its products: maximum, exponential, sum.
 const SOFTMAX_FLOPS: u64 = 4;
@@ -135,27 +133,25 @@ pub fn attention_tiles(limits: &Limits, head_dim: usize, elem: Elem) -> Vec<Atte
     let mut tiles = limits.tier.cooperative().map_or_else(Vec::new, |side| cooperative(limits, head_dim, side, elem));
     // Over f32 a device may be faster without matrices, which take three products for one.
     if tiles.is_empty() || elem == Elem::F32 {
-        tiles.extend(blocked(limits, head_dim, elem));
-        tiles.extend(tiled(limits, head_dim, elem));
+        tiles.extend(blocked(limits, head_dim));
     }
     tiles
 }
 
-fn blocked(limits: &Limits, head_dim: u32, elem: Elem) -> Vec<AttentionTile> {
-    // Queries as they are stored, and in f32 keys or weights, and values or a vec4 of each four queries of an invocation.
+fn blocked(limits: &Limits, head_dim: u32) -> Vec<AttentionTile> {
+    // In f32: two slices of queries and keys and a vec4 of each four queries of an invocation, or weights and values.
     let fits = |&[queries, keys, m, n]: &[u32; 4]| {
         let lanes = queries / m * (keys / n);
-        let memory = queries * head_dim * elem.bytes() as u32 + 4 * keys * head_dim.max(queries) + 4 * (keys * head_dim).max(m * lanes);
+        let slices = 8 * ((queries + keys) * slice4(head_dim) + 8);
+        let memory = 4 * (slices + m * lanes).max(keys * (queries + head_dim));
         memory <= limits.workgroup_memory && lanes <= limits.max_invocations
     };
     BLOCKED.into_iter().filter(fits).map(|[queries, keys, m, n]| AttentionTile::Blocked { queries, keys, sums: [m, n] }).collect()
 }
 
-fn tiled(limits: &Limits, head_dim: u32, elem: Elem) -> Vec<AttentionTile> {
-    // Workgroup memory holds the keys and their values.
-    let memory = |keys: u32| 2 * keys * head_dim * elem.bytes() as u32;
-    let fits = |&(lanes, keys): &(u32, u32)| memory(keys) <= limits.workgroup_memory && lanes <= limits.max_invocations;
-    TILED.into_iter().filter(fits).map(|(lanes, keys)| AttentionTile::Tiled { lanes, keys }).collect()
+/// Returns the vec4s of a query in a slice of blocked attention: the largest power of two up to 4 that divides D / 4.
+fn slice4(head_dim: u32) -> u32 {
+    1 << (head_dim / 4).trailing_zeros().min(2)
 }
 
 /// Returns the tiles for software GPUs, which run invocations as the lanes of vector instructions. More queries per
@@ -184,7 +180,11 @@ fn cooperative(limits: &Limits, head_dim: u32, side: u32, elem: Elem) -> Vec<Att
     let held = |&(_, blocks, ..): &CooperativeTile| elem == Elem::F16 || blocks == 1;
     let tile =
         |(subgroups, blocks, keys, turned, buffers)| AttentionTile::Cooperative { subgroups, blocks, keys: keys * side, turned, buffers };
-    COOPERATIVE.into_iter().filter(fits).filter(held).map(tile).collect()
+    let mut tiles = COOPERATIVE;
+    if is_amd(limits) {
+        tiles.sort_by_key(|tile| *tile != FEWEST_LOADS);
+    }
+    tiles.into_iter().filter(fits).filter(held).map(tile).collect()
 }
 
 /// Returns the shader's parts, in the order that attention/cooperative.wgsl gives.
@@ -211,25 +211,19 @@ fn kernel(label: &str, limits: &Limits, rows: usize, head_dim: u32, [heads, y]: 
         return Err(Error::gpu(
             GpuFailure::Unsupported,
             format!(
-                "{label}: {GROUP} keys and values of {head_dim} elements do not fit the {} bytes of this device's workgroup memory; use {CPU}",
-                limits.workgroup_memory
+                "{label}: the smallest tile of heads of {head_dim} elements does not fit this device's {} bytes of workgroup memory and {} \
+                 invocations of a workgroup; use {CPU}",
+                limits.workgroup_memory, limits.max_invocations
             ),
         ));
     };
     let mut constants =
         vec![("HEAD_DIM", head_dim.into()), ("SCALE", (1.0 / (head_dim as f32).sqrt()).into()), ("X", heads.into()), ("Y", y.into())];
     let (parts, queries) = match tile {
-        AttentionTile::Tiled { lanes, keys } => {
-            constants.extend([("LANES", lanes.into()), ("KEYS", keys.into()), ("GROUP", GROUP.into())]);
-            let keys_part = include_str!("../../shaders/attention/keys_tiled.wgsl");
-            (vec![shared::ATTENTION, include_str!("../../shaders/attention.wgsl"), keys_part], lanes)
-        }
         AttentionTile::Blocked { queries, keys, sums: [m, n] } => {
-            let d4 = head_dim / 4;
             constants.extend([("QUERIES", queries.into()), ("KEYS", keys.into()), ("ROWS", m.into()), ("COLS", n.into())]);
-            // The largest power of two up to 8 that divides D / 4.
-            constants.push(("DEPTH4", (1u32 << d4.trailing_zeros().min(3)).into()));
-            (vec![shared::ATTENTION, include_str!("../../shaders/attention/blocked.wgsl")], queries)
+            constants.push(("SLICE4", slice4(head_dim).into()));
+            (vec![shared::ATTENTION, include_str!("../../shaders/attention.wgsl")], queries)
         }
         AttentionTile::Direct { lanes, queries } => {
             constants.extend([("LANES", lanes.into()), ("QUERIES", queries.into()), ("GROUP", 4u32.into())]);

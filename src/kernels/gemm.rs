@@ -49,12 +49,11 @@ const DIRECT: [[u32; 4]; 4] = [[16, 128, 16, 16], [8, 128, 8, 16], [16, 64, 16, 
 /// along K that a buffer in workgroup memory holds; then subgroups along rows, along columns and along K; then buffers.
 ///
 /// Over f16 the first is the fastest on an NVIDIA H200 for 3141 rows. The second and the third, of 96 rows, divide the
-/// products of 1029 rows evenly among its 132 cores. The last with one buffer loads least of all from workgroup memory for a
-/// product, on AMD's RDNA3 16 bytes; it is slow on the H200. With two buffers, staging overlaps with multiplication. No card
-/// has timed these yet.
+/// products of 1029 rows evenly among its 132 cores. With two buffers, staging overlaps with multiplication. No card has
+/// timed these yet.
 ///
 /// [`COOPERATIVE_F16`] and [`COOPERATIVE_F32`] are the defaults for few and for some rows: the fastest on an NVIDIA H100 for
-/// 201 and for 1029.
+/// 201 and for 1029. [`FEWEST_LOADS`] comes first on AMD's cards.
 const COOPERATIVE: [[u32; 7]; 25] = [
     [3, 4, 4, 3, 2, 1, 1],
     [3, 2, 4, 2, 4, 1, 1],
@@ -83,11 +82,20 @@ const COOPERATIVE: [[u32; 7]; 25] = [
     [2, 2, 4, 2, 1, 4, 2],
 ];
 
+/// The tile that loads least of all from workgroup memory for a product, on AMD's RDNA3 16 bytes (docs/kernels.md). It is slow
+/// on an NVIDIA H200.
+const FEWEST_LOADS: [u32; 7] = COOPERATIVE[15];
+
 /// The defaults over f16, as [few, some] rows by [wide, narrow] products.
 const COOPERATIVE_F16: [[[u32; 7]; 2]; 2] = [[COOPERATIVE[9], COOPERATIVE[10]], [COOPERATIVE[1], COOPERATIVE[2]]];
 
 /// The defaults over f32.
 const COOPERATIVE_F32: [[[u32; 7]; 2]; 2] = [[COOPERATIVE[11], COOPERATIVE[12]], [COOPERATIVE[4], COOPERATIVE[4]]];
+
+/// Tells AMD's cards by their subgroups of up to 64. No other card whose matrices these kernels use is known to have such.
+pub(super) fn is_amd(limits: &Limits) -> bool {
+    limits.subgroup_size == 64
+}
 
 fn tiled([rows, cols, depth, m, n, groups]: [u32; 6]) -> ProductTile {
     ProductTile { rows, cols, split: ProductSplit::Tiled { depth, sums: [m, n], groups } }
@@ -111,7 +119,11 @@ pub fn product_tiles(limits: &Limits, elem: Elem) -> Vec<ProductTile> {
         tile.memory() <= limits.workgroup_memory && tile.invocations() <= limits.max_invocations
     };
     if let Some(side) = limits.tier.cooperative() {
-        let mut found: Vec<_> = COOPERATIVE.map(|sizes| cooperative(sizes, side)).into_iter().filter(fits).collect();
+        let mut sizes = COOPERATIVE;
+        if elem == Elem::F16 && is_amd(limits) {
+            sizes.sort_by_key(|sizes| *sizes != FEWEST_LOADS);
+        }
+        let mut found: Vec<_> = sizes.map(|sizes| cooperative(sizes, side)).into_iter().filter(fits).collect();
         // Three products by matrices can be slower than one without, where a device's matrices are not much faster.
         if elem == Elem::F32 {
             found.extend(TILED.map(tiled).into_iter().filter(fits));
@@ -137,7 +149,10 @@ pub fn product_defaults(limits: &Limits, elem: Elem) -> Tiles {
             return Tiles { few: choice([few; 2]), some: choice([many, first]), many: choice([many; 2]) };
         }
         (_, Some(side)) => {
-            let of_elem = if elem == Elem::F16 { COOPERATIVE_F16 } else { COOPERATIVE_F32 };
+            let mut of_elem = if elem == Elem::F16 { COOPERATIVE_F16 } else { COOPERATIVE_F32 };
+            if elem == Elem::F16 && is_amd(limits) {
+                of_elem[1][0] = FEWEST_LOADS;
+            }
             of_elem.map(|tiles| choice(tiles.map(|sizes| cooperative(sizes, side))))
         }
     };
@@ -392,6 +407,9 @@ mod tests {
         assert_eq!(of(Tier::Cooperative16, Elem::F16), of_f16);
         let wide = "96 x 96 x 32 by 2 x 2 x 2";
         assert_eq!(of(Tier::Cooperative16, Elem::F32), [["64 x 96 x 32 by 2 x 2 x 2", "48 x 32 x 64 by 1 x 2 x 4"], [wide; 2], [wide; 2]]);
+        let amd = Limits { tier: Tier::Cooperative16, subgroup_size: 64, workgroup_memory: 64 << 10, ..roomy };
+        let of_amd = [201, 1029, 3141].map(|m| Tile::choose(&amd, Elem::F16, [m, 2304, 768]).size.to_string());
+        assert_eq!(of_amd, ["64 x 64 x 64 by 2 x 2 x 1", "128 x 128 x 32 by 2 x 2 x 1", "128 x 128 x 32 by 2 x 2 x 1"]);
         // A device without room for a default has the first tile that fits.
         let small = Limits { workgroup_memory: 10 << 10, ..Limits::DEFAULT };
         assert_eq!(Tile::choose(&small, Elem::F32, [201, 768, 768]).size, tiled(TILED[0]));

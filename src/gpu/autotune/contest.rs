@@ -181,7 +181,7 @@ mod tests {
     fn a_tile_that_computes_wrongly_is_never_taken() {
         let Some(context) = crate::gpu::tune::tests::device(Tier::Baseline, Elem::F32) else { return };
         let context = context.tuned(Elem::F32, Some(Tier::Baseline)).unwrap();
-        let candidates = [(64, 32), (32, 32), (64, 16)].map(|(lanes, keys)| AttentionTile::Tiled { lanes, keys });
+        let candidates = [(64, 4), (32, 4), (32, 2)].map(|(queries, n)| AttentionTile::Blocked { queries, keys: 8 * n, sums: [4, n] });
         // With the second tile the recorder leaves work out.
         let record = |g: &mut Recorder, inputs: &[crate::graph::TensorId]| {
             let wrong = g.limits().tiles.few.attention == Some(candidates[1]);
