@@ -26,7 +26,7 @@ manual() {
     local binary=$1 folder=$2 part
     shift 2
     "$binary" man "$@" >"$folder/$(IFS=-; echo "meddino${*:+-$*}").1"
-    for part in $("$binary" "$@" --help | awk '/^Commands:/ { on = 1; next } on && !NF { exit } on && /^  [a-z]/ && $1 != "help" { print $1 }'); do
+    for part in $("$binary" "$@" --help | awk '/^Commands:/ { on = 1; next } !NF { on = 0 } on && /^  [a-z]/ && $1 != "help" { print $1 }'); do
         manual "$binary" "$folder" "$@" "$part"
     done
 }
@@ -43,7 +43,8 @@ archive_folder() {
 # zig_and TOOL WHAT: has zig and TOOL, which is a Python package of the same name, on the path, or says that WHAT is
 # skipped.
 zig_and() {
-    local tools=$PWD/target/tools
+    # A folder for each tool, because pip empties one that it upgrades.
+    local tools=$PWD/target/tools/$1
     export PATH="$tools/bin:$PATH" PYTHONPATH="$tools${PYTHONPATH:+:$PYTHONPATH}"
     "$1" --version >/dev/null 2>&1 && python3 -m ziglang version >/dev/null 2>&1 && return
     python3 -m pip install --quiet --upgrade --target "$tools" ziglang "$1" && return

@@ -13,9 +13,10 @@
 // buffers, so that a slice needs one barrier. Queries pass through workgroup memory again in each step: whole, they would
 // take as much of it as everything else, and half as many workgroups would share a core.
 //
-// Workgroup memory holds vec4s in f32: first two slices of queries [QUERIES, SLICE4] and keys [SLICE4, KEYS], and behind them
-// the largest scores; then weights [QUERIES / 4, KEYS] and values [KEYS, D4]. Rows of keys are padded, so that eight
-// neighbours that store some of each row reach different banks. THREADS_K and KEYS are multiples of 8, ROWS of 4, D4 of
+// Workgroup memory holds vec4s in f32. For scores: two buffers, each with a slice of queries [QUERIES, SLICE4] and one of keys
+// [SLICE4, KEYS], and behind them the shares: the largest scores of each invocation, and at the end of all steps its sums of
+// weights. In the same place, for results: weights [QUERIES / 4, KEYS] and values [KEYS, D4]. Rows of keys are padded, so that
+// eight neighbours that store some of each row reach different banks. THREADS_K and KEYS are multiples of 8, ROWS of 4, D4 of
 // SLICE4, and SLICE4 is 1, 2 or 4.
 //
 // Loops over private arrays are unrolled (graph/unroll.rs).
@@ -47,7 +48,7 @@ const SHARES_AT: u32 = 2u * BUFFER;
 const V_AT: u32 = KEYS * QUERIES4;
 var<workgroup> tile: array<vec4<f32>, max(SHARES_AT + ROWS4 * LANES, V_AT + KEYS * D4)>;
 
-// This invocation's share of a slice of queries, which lies at `at`.
+// This invocation's share of a slice of queries. Its share of the first slice lies at `at`.
 fn loaded_queries(at: array<u32, Q_CHUNKS>, slice: u32) -> array<vec4<X>, Q_CHUNKS> {
     var fours: array<vec4<X>, Q_CHUNKS>;
     for (var i = 0u; i < Q_CHUNKS; i++) { // unroll
@@ -113,15 +114,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         // Past the end of the head, where nothing is stored, the last query is repeated.
         q_at[i] = min(first + (first_query + i * ROWS_APART) * D4, last);
     }
-    var k_at = keys_at(first, last);
     var next_q = loaded_queries(q_at, 0u);
-    var next_k = loaded_keys(k_at, 0u);
+    var next_k = loaded_keys(keys_at(first, last), 0u);
     for (var start = 0u; start < params.tokens; start += KEYS) {
         // Other invocations may still be reading the previous weights and values.
         workgroupBarrier();
         var s: array<f32, ROWS * COLS>;
         for (var j = 0u; j < COLS; j++) { // unroll
-            // What is added to the mask does not change it.
+            // Scores are added to this. Beside the mask they are too small to count (below 2^75), so nothing needs masking after.
             let masked = select(0.0, MASKED, start + j * THREADS_K + col >= params.tokens);
             for (var a = 0u; a < ROWS; a++) { // unroll
                 s[a * COLS + j] = masked;
@@ -141,8 +141,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 }
             }
             workgroupBarrier();
-            next_q = loaded_queries(q_at, (slice + 1u) % SLICES);
-            next_k = loaded_keys(k_at, (slice + 1u) % SLICES);
+            // After the last slice comes the first one of the next keys.
+            let next = (slice + 1u) % SLICES;
+            next_q = loaded_queries(q_at, next);
+            next_k = loaded_keys(keys_at(first + select(start, start + KEYS, next == 0u) * D4, last), next);
 
             for (var step = 0u; step < SLICE4; step++) { // unroll
                 let at = buffer + K_AT + step * K_PITCH + col;
@@ -214,8 +216,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
         workgroupBarrier();
-        k_at = keys_at(first + (start + KEYS) * D4, last);
-        next_k = loaded_keys(k_at, 0u);
 
         for (var piece = 0u; piece < KEYS; piece += 8u) {
             for (var step = 0u; step < 8u; step++) { // unroll

@@ -98,6 +98,30 @@ fn every_variant_is_valid_and_fits_every_device() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
+/// A tile is offered to a device with just as much workgroup memory as its kernel takes, and to none with less.
+#[test]
+fn attention_tiles_know_their_memory() {
+    let tiers = [(Tier::Baseline, 0), (Tier::Cooperative8, 8), (Tier::Cooperative16, 32), (Tier::Cooperative16, 64)];
+    for ((tier, subgroup_size), elem) in tiers.into_iter().flat_map(|tier| [(tier, Elem::F32), (tier, Elem::F16)]) {
+        let roomy = Limits { tier, elem, subgroup_size, workgroup_memory: 1 << 20, max_invocations: 1024, ..Limits::DEFAULT };
+        for head_dim in [4, 12, 20, 64, 80, 128, 256] {
+            for tile in attention_tiles(&roomy, head_dim, elem) {
+                let mut g = Recorder::new(Limits { tiles: Tiles::all(TileChoice::of_attention(tile)), ..roomy });
+                let qkv = [(); 3].map(|()| g.tensor_of(elem, "t", [1, 1, 5, head_dim], Role::Input));
+                let heads = g.heads("attention", qkv);
+                g.attention("attention", heads).unwrap();
+                let (module, _) = parsed(&g.graph().steps()[0].kernel.source()).unwrap();
+                let memory: u32 = workgroup_variables(&module).map(|(_, size)| size).sum();
+                let offered = |memory| attention_tiles(&Limits { workgroup_memory: memory, ..roomy }, head_dim, elem).contains(&tile);
+                assert!(offered(memory) && !offered(memory - 1), "{tier}, heads of {head_dim}, {tile}: {memory} bytes");
+            }
+        }
+    }
+    for head_dim in [64, 128, 256, 480] {
+        assert!(!attention_tiles(&Limits::DEFAULT, head_dim, Elem::F32).is_empty(), "heads of {head_dim} fit every device");
+    }
+}
+
 /// A marked loop that is not understood would stay a loop, and be slow.
 #[test]
 fn every_marked_loop_is_unrolled() {

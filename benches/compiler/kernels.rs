@@ -21,8 +21,7 @@ pub fn kernels(abilities: &Abilities, limits: Limits) -> Vec<(String, Kernel)> {
     for elem in [Elem::F32, Elem::F16] {
         // Simplest first, so that a kernel that needs no more is named by the simplest tier.
         for tier in Tier::ALL.into_iter().filter(|&tier| tier != Tier::Direct && abilities.run(tier, elem)) {
-            let subgroup_size = tier.cooperative().and(abilities.subgroups).unwrap_or(0);
-            found.add_tier(Limits { tier, elem, subgroup_size, ..limits });
+            found.add_tier(limits.of_tier(tier, elem, abilities));
         }
     }
     for channels in 1..=4 {

@@ -112,8 +112,7 @@ impl Context {
 
     /// The same device with the kernels of one tier, as they are before tiles are chosen.
     pub(super) fn of_tier(&self, tier: Tier, elem: Elem) -> Self {
-        let subgroup_size = tier.cooperative().and(self.abilities().subgroups).unwrap_or(0);
-        let limits = Limits { tier, elem, subgroup_size, tiles: Tiles::DEFAULT, ..self.limits };
+        let limits = Limits { tiles: Tiles::DEFAULT, ..self.limits.of_tier(tier, elem, self.abilities()) };
         let mut tuned = self.clone();
         (tuned.limits, tuned.warnings) = (limits, Vec::new());
         tuned

@@ -264,6 +264,12 @@ impl Limits {
         Self { max_binding: self.max_binding.min(Self::COUNTABLE), ..self }
     }
 
+    /// The same limits for kernels of a tier over elements of a type, on a device with these abilities.
+    #[must_use]
+    pub fn of_tier(self, tier: Tier, elem: Elem, abilities: &Abilities) -> Self {
+        Self { tier, elem, subgroup_size: tier.cooperative().and(abilities.subgroups).unwrap_or(0), ..self }
+    }
+
     /// The same limits for kernels without cooperative matrices.
     #[must_use]
     pub fn without_matrices(self) -> Self {

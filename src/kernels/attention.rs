@@ -12,8 +12,9 @@ use crate::error::{Error, GpuFailure, Result};
 use crate::graph::{AttentionTile, Cost, Dispatch, Elem, Kernel, Limits, TensorId, Tier};
 
 /// Tiles for GPUs, as (queries, keys, queries and keys of an invocation). The first that fits is the default. Over heads of 64
-/// elements it takes the 16 KiB of workgroup memory that every device has. The last takes least, for wider heads.
-const BLOCKED: [[u32; 4]; 5] = [[64, 32, 4, 4], [64, 32, 4, 2], [64, 64, 4, 8], [32, 32, 4, 4], [32, 16, 4, 2]];
+/// elements it takes the 16 KiB of workgroup memory that every device has. The last two are for wider heads: with those 16
+/// KiB, up to 224 elements and up to 480.
+const BLOCKED: [[u32; 4]; 6] = [[64, 32, 4, 4], [64, 32, 4, 2], [64, 64, 4, 8], [32, 32, 4, 4], [32, 16, 4, 2], [32, 8, 4, 1]];
 
 /// A tile for cooperative matrices: subgroups, blocks, keys in units of the matrices' side, whether values are turned, and
 /// buffers.
@@ -21,8 +22,8 @@ type CooperativeTile = (u32, u32, u32, bool, u8);
 
 /// Tiles for cooperative matrices. The first is the fastest on an NVIDIA H200 for 3141 tokens, the third for 1029: 12 heads
 /// are 132 pairs of tiles of 48 queries, one pair for each of its cores. That card loads matrices as well by columns; AMD's
-/// take eight times as many loads for values that are not turned, so [`FEWEST_LOADS`] comes first there. Those with two buffers
-/// have half of the barriers. No card has timed them yet.
+/// take eight times as many loads for values that are not turned, so [`FEWEST_LOADS`] comes first there, over f16. Those with
+/// two buffers have half of the barriers. No card has timed them yet.
 const COOPERATIVE: [CooperativeTile; 14] = [
     (4, 1, 1, false, 1),
     (6, 1, 2, false, 1),
@@ -139,7 +140,8 @@ pub fn attention_tiles(limits: &Limits, head_dim: usize, elem: Elem) -> Vec<Atte
 }
 
 fn blocked(limits: &Limits, head_dim: u32) -> Vec<AttentionTile> {
-    // In f32: two slices of queries and keys and a vec4 of each four queries of an invocation, or weights and values.
+    // Elements in f32. Either two buffers, each with a slice of queries, one of keys and 8 vec4s of padding, and behind them one
+    // element for each query of each invocation; or weights and values (`tile` in attention.wgsl).
     let fits = |&[queries, keys, m, n]: &[u32; 4]| {
         let lanes = queries / m * (keys / n);
         let slices = 8 * ((queries + keys) * slice4(head_dim) + 8);

@@ -341,12 +341,10 @@ impl Table {
     pub fn tiers(&self) -> Vec<(String, Limits)> {
         let Some([context, _]) = &self.device else { return Vec::new() };
         let (able, mut found) = (context.abilities(), Vec::new());
-        let subgroup_size = able.subgroups.unwrap_or(0);
         for (tier, elem) in Tier::ALL.into_iter().flat_map(|tier| [(tier, Elem::F32), (tier, Elem::F16)]) {
             let in_a_family = matches!(tier, Tier::Baseline | Tier::Direct) && elem == Elem::F32;
             if able.run(tier, elem) && !in_a_family {
-                let limits = Limits { tier, elem, subgroup_size, ..*context.limits() };
-                found.push((format!("{tier} over {}", elem.name()), limits));
+                found.push((format!("{tier} over {}", elem.name()), context.limits().of_tier(tier, elem, able)));
             }
         }
         println!("{}: tiers {:?}", self.kernel, found.iter().map(|f| &f.0).collect::<Vec<_>>());

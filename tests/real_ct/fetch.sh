@@ -30,7 +30,7 @@ need python3 "the readers to compare with"
 if ! venv/bin/pip --version >/dev/null 2>&1; then
     say "making a Python environment"
     if ! python3 -m venv --clear venv >/dev/null 2>&1; then
-        debian_install python3-venv
+        debian_install python3-venv || { say "python3 makes no environment: install python3-venv"; exit 1; }
         python3 -m venv --clear venv >&2
     fi
 fi

@@ -37,6 +37,11 @@ pub struct Labelling {
     stroke: Option<(usize, (f64, f64))>,
 }
 
+/// Returns a number of things in words.
+fn counted(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Returns the colour of a label. The map leaves label 0, the background, clear; its marks are white.
 pub fn colour_of(label: u16) -> Color32 {
     let Some(index) = label.checked_sub(1) else { return Color32::WHITE };
@@ -201,8 +206,11 @@ impl Labelling {
         let waiting = slices - self.tokens.len().min(slices);
         match &self.fit {
             _ if marks == 0 => "click or paint on the slice".into(),
-            _ if waiting > 0 => format!("{waiting} of {slices} marked slices wait for their features"),
-            Some(fit) => format!("{} marks on {slices} slices, fitted in {:.0} ms", fit.marks, fit.took.as_secs_f64() * 1e3),
+            _ if waiting > 0 => format!("features are awaited for {waiting} of {}", counted(slices, "marked slice")),
+            Some(fit) => {
+                let (marks, slices) = (counted(fit.marks, "mark"), counted(slices, "slice"));
+                format!("{marks} on {slices}, fitted in {:.0} ms", fit.took.as_secs_f64() * 1e3)
+            }
             None if self.asked.is_some() => "fitting".into(),
             None => "mark a second label, such as 0 for the background".into(),
         }
