@@ -283,7 +283,7 @@ mod tests {
         }
         assert_eq!(labels(&mut labelling, &mut cache, 0), None, "the head lacks the marks of slice 1");
         assert!(labelling.fit.is_some(), "but shows what it knows");
-        assert_eq!((labelling.wanted(), labelling.state().as_str()), (Some(1), "1 of 2 marked slices wait for their features"));
+        assert_eq!((labelling.wanted(), labelling.state().as_str()), (Some(1), "features are awaited for 1 of 2 marked slices"));
         cache.insert(1, tokens(3.0));
         assert!(labels(&mut labelling, &mut cache, 1).is_some_and(|labels| labels.contains(&2)));
         cache.clear();
