@@ -10,8 +10,7 @@ foreign_needs() {
     local what=$1
     shift
     set -- rustc-web cargo-web rust-web-src lld "$@"
-    debian_has "$@" || debian_install "$@" || true
-    debian_has "$@" || { echo "SKIPPED: $what, for want of Debian's packages $*" >&2; exit 3; }
+    debian_install "$@" || { echo "SKIPPED: $what, for want of Debian's packages $*" >&2; exit 3; }
 }
 
 # foreign_cargo COMMAND ARGUMENT...: cargo with Debian's compiler, which builds std too. That needs unstable flags, which

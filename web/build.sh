@@ -18,7 +18,7 @@ build=(build --locked -p meddino-web --profile web --target wasm32-unknown-unkno
 if [ -d "$(rustc --print sysroot)/lib/rustlib/wasm32-unknown-unknown/lib" ]; then
     cargo "${build[@]}"
 else
-    debian_has "${packages[@]}" || debian_install "${packages[@]}" || skip "a std for wasm32-unknown-unknown"
+    debian_install "${packages[@]}" || skip "a std for wasm32-unknown-unknown"
     # Debian's compiler has no linker for WebAssembly: that of another toolchain is newer than that of the package lld.
     linker=$(find "$(rustc --print sysroot)/lib/rustlib" -name rust-lld -type f 2>/dev/null | sed -n 1p)
     export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER="${linker:-wasm-ld}"
